@@ -1,0 +1,154 @@
+//! `devcluster`: a real Kubernetes API server on loopback, for people.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use amplify_devcluster::{
+    Cluster, Options,
+    tools::{self, Tool},
+};
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Marks files that may be overwritten: a person's own kubeconfig never is.
+const KUBECONFIG_MARK: &str = "# Written by devcluster; gone when it ends.\n";
+
+/// A real Kubernetes API server on loopback.
+#[derive(Parser)]
+#[command(name = "devcluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Start a new, empty cluster and keep it until Ctrl-C.
+    Up {
+        /// Also write the admin's kubeconfig here.
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// Leave the controller manager out: namespaces are then never gone, and nothing owned is collected.
+        #[arg(long)]
+        without_controller_manager: bool,
+        /// Write an audit log of every request.
+        #[arg(long)]
+        audit: bool,
+    },
+    /// Make sure that all binaries are there, and print their paths.
+    Prefetch,
+    /// Print the path of one binary.
+    Path {
+        /// Which.
+        tool: Tool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // A signal is how `up` is meant to end, but leaves the others unfinished.
+    let interrupted = match arguments.command {
+        Subcommands::Up { .. } => Ok(()),
+        Subcommands::Prefetch | Subcommands::Path { .. } => Err(anyhow!("interrupted")),
+    };
+    // Whatever is dropped half-way ends its processes.
+    tokio::select! {
+        result = run(arguments.command) => result,
+        _ = interrupt.recv() => interrupted,
+        _ = terminate.recv() => interrupted,
+    }
+}
+
+async fn run(command: Subcommands) -> Result<()> {
+    match command {
+        Subcommands::Up {
+            kubeconfig,
+            without_controller_manager,
+            audit,
+        } => {
+            let options = Options {
+                controller_manager: !without_controller_manager,
+                audit,
+                ..Options::default()
+            };
+            up(options, kubeconfig).await
+        }
+        Subcommands::Prefetch => {
+            for tool in Tool::ALL {
+                println!("{}", tools::find(tool).await?.display());
+            }
+            Ok(())
+        }
+        Subcommands::Path { tool } => {
+            println!("{}", tools::find(tool).await?.display());
+            Ok(())
+        }
+    }
+}
+
+/// Runs until it is dropped or a process of the cluster fails.
+async fn up(options: Options, kubeconfig: Option<PathBuf>) -> Result<()> {
+    let kubeconfig = kubeconfig.map(std::path::absolute).transpose()?;
+    if let Some(path) = &kubeconfig {
+        check_overwrite(path)?;
+    }
+    let audit = options.audit;
+    let mut cluster = Cluster::start(options).await?;
+    let written = kubeconfig
+        .map(|path| WrittenKubeconfig::write(path, &cluster.kubeconfig_yaml()))
+        .transpose()?;
+    let path = match &written {
+        Some(file) => file.0.clone(),
+        None => cluster.kubeconfig_path(),
+    };
+    println!("export KUBECONFIG={}", path.display());
+    eprintln!("devcluster: {} is ready; Ctrl-C ends it", cluster.url());
+    if audit {
+        eprintln!(
+            "devcluster: audit log in {}",
+            cluster.audit().path().display()
+        );
+    }
+    Err(cluster.failure().await.into())
+}
+
+fn check_overwrite(path: &Path) -> Result<()> {
+    match fs::read_to_string(path) {
+        Ok(content) if content.starts_with(KUBECONFIG_MARK) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(_) => bail!(
+            "{} is not devcluster's: name another file, or remove it",
+            path.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The kubeconfig of a cluster that will be gone is of no use: it goes with it.
+struct WrittenKubeconfig(PathBuf);
+
+impl WrittenKubeconfig {
+    fn write(path: PathBuf, yaml: &str) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{KUBECONFIG_MARK}{yaml}").as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for WrittenKubeconfig {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,671 @@
+//! The binaries: found where they usually are, else built from Go modules, once per user and version.
+//!
+//! In order of preference: the folder `KUBEBUILDER_ASSETS`, `PATH`, what `setup-envtest` has downloaded, what it can
+//! download now, the Go build in `${XDG_CACHE_HOME:-~/.cache}/amplify-operator`. A binary that is too old, or does not
+//! run, is passed over with a line on standard error.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Write as _,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use semver::Version;
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    process::Command,
+    sync::OnceCell,
+    time::{self, Instant},
+};
+
+use crate::{
+    Error, Result,
+    process::{self, Process},
+};
+
+const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(2);
+const HEARTBEAT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A binary that this crate can provide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tool {
+    /// The API server's database.
+    Etcd,
+    /// The API server.
+    KubeApiserver,
+    /// The built-in controllers.
+    KubeControllerManager,
+    /// The command line client.
+    Kubectl,
+    /// The package manager.
+    Helm,
+}
+
+/// Where a tool is.
+pub async fn find(tool: Tool) -> Result<PathBuf> {
+    Ok(locate(tool, &tool.minimum()).await?.path)
+}
+
+/// Where `kubectl` is.
+pub async fn kubectl() -> Result<PathBuf> {
+    find(Tool::Kubectl).await
+}
+
+/// Where `helm` (4, or 3 if that is on `PATH`) is.
+pub async fn helm() -> Result<PathBuf> {
+    find(Tool::Helm).await
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) version: Version,
+}
+
+/// Like [`find`], of a version that is at least `minimum`.
+pub(crate) async fn locate(tool: Tool, minimum: &Version) -> Result<Found> {
+    let places = Places::of_this_user()?;
+    if let Some(found) = places.present(tool, minimum).await {
+        return Ok(found);
+    }
+    if let Some(found) = downloaded(tool, minimum).await {
+        return Ok(found);
+    }
+    built(tool, minimum, &places.cache).await
+}
+
+/// A Go module in this crate that pins one version of some tools.
+struct Module {
+    go_mod: &'static str,
+    go_sum: &'static str,
+}
+
+static ETCD: Module = Module {
+    go_mod: include_str!("../go/etcd/go.mod"),
+    go_sum: include_str!("../go/etcd/go.sum"),
+};
+static KUBERNETES: Module = Module {
+    go_mod: include_str!("../go/kubernetes/go.mod"),
+    go_sum: include_str!("../go/kubernetes/go.sum"),
+};
+static HELM: Module = Module {
+    go_mod: include_str!("../go/helm/go.mod"),
+    go_sum: include_str!("../go/helm/go.sum"),
+};
+
+/// How a tool is built.
+struct Recipe {
+    module: &'static Module,
+    /// The required module that has the tool.
+    requirement: &'static str,
+    package: &'static str,
+    /// The variable that the linker sets to the version.
+    version_variable: Option<&'static str>,
+    /// A cold build on 2 cores takes this long.
+    minutes: u32,
+}
+
+impl Tool {
+    /// All of them, in the order in which a cluster needs them.
+    pub const ALL: [Self; 5] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::Kubectl,
+        Self::Helm,
+    ];
+
+    /// The binary's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+        }
+    }
+
+    pub(crate) fn minimum(self) -> Version {
+        match self {
+            Self::Etcd => Version::new(3, 5, 0),
+            Self::KubeApiserver | Self::KubeControllerManager => Version::new(1, 33, 0),
+            Self::Kubectl => Version::new(1, 30, 0),
+            Self::Helm => Version::new(3, 0, 0),
+        }
+    }
+
+    fn version_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager => &["--version"],
+            Self::Kubectl => &["version", "--client"],
+            Self::Helm => &["version", "--short"],
+        }
+    }
+
+    fn in_envtest(self) -> bool {
+        matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl)
+    }
+
+    fn recipe(self) -> Recipe {
+        let kubernetes = |package, minutes| Recipe {
+            module: &KUBERNETES,
+            requirement: "k8s.io/kubernetes",
+            package,
+            version_variable: Some("k8s.io/component-base/version.gitVersion"),
+            minutes,
+        };
+        match self {
+            Self::Etcd => Recipe {
+                module: &ETCD,
+                requirement: "go.etcd.io/etcd/server/v3",
+                package: "go.etcd.io/etcd/server/v3",
+                version_variable: None,
+                minutes: 2,
+            },
+            Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver", 8),
+            Self::KubeControllerManager => {
+                kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager", 3)
+            }
+            Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl", 3),
+            Self::Helm => Recipe {
+                module: &HELM,
+                requirement: "helm.sh/helm/v4",
+                package: "helm.sh/helm/v4/cmd/helm",
+                version_variable: Some("helm.sh/helm/v4/internal/version.version"),
+                minutes: 4,
+            },
+        }
+    }
+}
+
+impl Recipe {
+    /// The version in the go.mod: a line `[require] <module> v<version>`.
+    fn version(&self) -> Option<Version> {
+        self.module.go_mod.lines().find_map(|line| {
+            let line = line.trim_start().trim_start_matches("require ");
+            let rest = line.strip_prefix(self.requirement)?;
+            rest.starts_with(' ').then(|| parse_version(rest))?
+        })
+    }
+
+    fn linker_flags(&self, version: &Version) -> String {
+        let variable = self
+            .version_variable
+            .map(|variable| format!(" -X {variable}=v{version}"));
+        format!("-s -w{}", variable.unwrap_or_default())
+    }
+
+    /// Changes with everything that the binary is made of.
+    fn key(&self, version: &Version) -> String {
+        let parts = [
+            self.module.go_mod,
+            self.module.go_sum,
+            self.package,
+            &self.linker_flags(version),
+        ];
+        let hash = Sha256::digest(parts.join("\n"));
+        hash.iter().take(6).fold(String::new(), |mut key, byte| {
+            let _ = write!(key, "{byte:02x}");
+            key
+        })
+    }
+}
+
+/// Where to look.
+struct Places {
+    assets: Option<PathBuf>,
+    path: Option<OsString>,
+    /// The folder in which `setup-envtest` keeps one folder per version and platform.
+    envtest: PathBuf,
+    cache: PathBuf,
+}
+
+impl Places {
+    fn of_this_user() -> Result<Self> {
+        // Absolute, since the tools run in folders of their own.
+        let folder =
+            |name: &str| env::var_os(name).and_then(|value| std::path::absolute(value).ok());
+        let home = env::home_dir().ok_or_else(|| {
+            Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into())
+        })?;
+        let data = if cfg!(target_os = "macos") {
+            home.join("Library/Application Support/io.kubebuilder.envtest")
+        } else {
+            let data = folder("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
+            data.join("kubebuilder-envtest")
+        };
+        let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
+        Ok(Self {
+            assets: folder("KUBEBUILDER_ASSETS"),
+            path: env::var_os("PATH"),
+            envtest: data.join("k8s"),
+            cache: cache.join("amplify-operator"),
+        })
+    }
+
+    /// The first usable one that needs no network and no build.
+    async fn present(&self, tool: Tool, minimum: &Version) -> Option<Found> {
+        for path in [
+            self.in_assets(tool),
+            self.on_path(tool),
+            self.in_envtest_store(tool),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if let Some(found) = usable(tool, path, minimum).await {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    fn in_assets(&self, tool: Tool) -> Option<PathBuf> {
+        existing(self.assets.as_ref()?.join(tool.name()))
+    }
+
+    fn on_path(&self, tool: Tool) -> Option<PathBuf> {
+        which::which_in(tool.name(), self.path.as_ref(), "/").ok()
+    }
+
+    /// In the newest version's folder, such as `1.36.0-linux-amd64`.
+    fn in_envtest_store(&self, tool: Tool) -> Option<PathBuf> {
+        let os = if cfg!(target_os = "macos") {
+            "darwin"
+        } else {
+            env::consts::OS
+        };
+        let architecture = match env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let platform = format!("-{os}-{architecture}");
+        let newest = fs::read_dir(&self.envtest)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let version = Version::parse(name.to_str()?.strip_suffix(&platform)?).ok()?;
+                Some((version, existing(entry.path().join(tool.name()))?))
+            })
+            .max_by(|(one, _), (other, _)| one.cmp(other))?;
+        Some(newest.1)
+    }
+}
+
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    path.is_file().then_some(path)
+}
+
+/// What `setup-envtest`, if it is installed, can download now.
+async fn downloaded(tool: Tool, minimum: &Version) -> Option<Found> {
+    // Asked once: without network each attempt costs its whole time limit.
+    static FOLDER: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    if !tool.in_envtest() {
+        return None;
+    }
+    let folder = FOLDER.get_or_init(download).await.as_ref()?;
+    usable(tool, existing(folder.join(tool.name()))?, minimum).await
+}
+
+async fn download() -> Option<PathBuf> {
+    let setup_envtest = which::which("setup-envtest").ok()?;
+    let version = Tool::KubeApiserver.recipe().version()?;
+    report("asking setup-envtest for Kubernetes");
+    let mut command = Command::new(setup_envtest);
+    command.args([
+        "use",
+        "-p",
+        "path",
+        &format!("{}.{}.x", version.major, version.minor),
+    ]);
+    match output(command, DOWNLOAD_TIMEOUT).await {
+        Ok(path) => Some(PathBuf::from(path.trim())),
+        Err(reason) => {
+            report(&format!("setup-envtest is of no help: {reason}"));
+            None
+        }
+    }
+}
+
+/// The tool, if it runs and is new enough.
+async fn usable(tool: Tool, path: PathBuf, minimum: &Version) -> Option<Found> {
+    let mut command = Command::new(&path);
+    command.args(tool.version_arguments());
+    let reason = match output(command, VERSION_TIMEOUT)
+        .await
+        .map(|text| parse_version(&text))
+    {
+        Ok(Some(version)) if version >= *minimum => return Some(Found { path, version }),
+        Ok(Some(version)) => format!("it is version {version}, at least {minimum} is needed"),
+        Ok(None) => "it does not tell its version".to_owned(),
+        Err(reason) => reason,
+    };
+    report(&format!("not using {}: {reason}", path.display()));
+    None
+}
+
+/// The first word that is a version: `Kubernetes v1.36.3`, `etcd Version: 3.6.16`, `v4.3.1+g1234567`.
+fn parse_version(text: &str) -> Option<Version> {
+    text.split_whitespace()
+        .find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
+}
+
+/// Standard output of a command that ends well and in time.
+async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
+    command.kill_on_drop(true);
+    let output = time::timeout(limit, command.output())
+        .await
+        .map_err(|_| format!("no answer within {} s", limit.as_secs()))?
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    }
+}
+
+/// The tool as built from this crate's Go modules, now or earlier.
+async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
+    let recipe = tool.recipe();
+    let version = recipe.version().unwrap_or_else(|| minimum.clone());
+    let folder = format!("{}-{version}-{}", tool.name(), recipe.key(&version));
+    let path = cache.join(folder).join(tool.name());
+    install(&path, cache, async |output: &Path| {
+        let go = which::which("go").map_err(|_| Error::NoGo {
+            tool: tool.name(),
+            minimum: minimum.clone(),
+        })?;
+        compile(&go, tool, &recipe, &version, output).await
+    })
+    .await?;
+    Ok(Found { path, version })
+}
+
+/// Puts what `make` writes at `path`, unless it is there. One maker per cache folder at a time, in any process.
+async fn install(
+    path: &Path,
+    cache: &Path,
+    make: impl AsyncFnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    fs::create_dir_all(cache).map_err(Error::path("create", cache))?;
+    let _lock = lock(&cache.join("build.lock")).await?;
+    if path.is_file() {
+        return Ok(());
+    }
+    // What an interrupted build has left is removed with the next one.
+    let work = cache.join("build");
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(Error::path("remove", &work))?;
+    }
+    fs::create_dir(&work).map_err(Error::path("create", &work))?;
+    let output = work.join("output");
+    make(&output).await?;
+    let folder = path.parent().unwrap_or(cache);
+    fs::create_dir_all(folder).map_err(Error::path("create", folder))?;
+    fs::rename(&output, path).map_err(Error::path("create", path))?;
+    fs::remove_dir_all(&work).map_err(Error::path("remove", &work))
+}
+
+/// An exclusive lock that ends with the file's handle. Tried again and again, since a blocking call could not be
+/// cancelled.
+async fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::path("create", path))?;
+    let mut reported = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if reported => {}
+            Err(TryLockError::WouldBlock) => {
+                report("waiting for another process that builds");
+                reported = true;
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::path("lock", path)(error)),
+        }
+        time::sleep(POLL).await;
+    }
+}
+
+async fn compile(
+    go: &Path,
+    tool: Tool,
+    recipe: &Recipe,
+    version: &Version,
+    output: &Path,
+) -> Result<()> {
+    let work = output.parent().unwrap_or(output);
+    for (name, content) in [
+        ("go.mod", recipe.module.go_mod),
+        ("go.sum", recipe.module.go_sum),
+    ] {
+        let path = work.join(name);
+        fs::write(&path, content).map_err(Error::path("write", &path))?;
+    }
+    let mut command = process::command(go);
+    command
+        .current_dir(work)
+        // A person's own settings for other projects would change the build or break it.
+        .envs([
+            ("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false"),
+            ("GOWORK", "off"),
+            ("GO111MODULE", "on"),
+            ("CGO_ENABLED", "0"),
+        ])
+        // A killed build leaves its temporary files where the next one removes them.
+        .env("GOTMPDIR", work)
+        .env_remove("GOOS")
+        .env_remove("GOARCH")
+        .args(["build", "-ldflags", &recipe.linker_flags(version), "-o"])
+        .arg(output)
+        .arg(recipe.package);
+
+    let name = tool.name();
+    report(&format!(
+        "building {name} {version} from Go modules; about {} minutes on 2 cores, once",
+        recipe.minutes
+    ));
+    let start = Instant::now();
+    let mut heartbeat = time::interval_at(start + HEARTBEAT, HEARTBEAT);
+    let mut build = Process::spawn(
+        &format!("go build of {name}"),
+        command,
+        work.join("build.log"),
+    )
+    .await?;
+    loop {
+        match build.ended()? {
+            Some(status) if status.success() => break,
+            Some(status) => return Err(build.exited(status)),
+            None => {}
+        }
+        tokio::select! {
+            _ = heartbeat.tick() => report(&format!("still building {name}, {} s", start.elapsed().as_secs())),
+            () = time::sleep(POLL) => {}
+        }
+    }
+    report(&format!("built {name} in {} s", start.elapsed().as_secs()));
+    Ok(())
+}
+
+/// Long steps are told to the person who waits; tests show it when they fail.
+fn report(line: &str) {
+    eprintln!("devcluster: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::PermissionsExt as _,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_the_tools_print() {
+        for (text, version) in [
+            ("Kubernetes v1.36.3\n", Some("1.36.3")),
+            (
+                "etcd Version: 3.6.16\nGit SHA: GitNotFound\nGo Version: go1.26.8\n",
+                Some("3.6.16"),
+            ),
+            (
+                "Client Version: v1.32.4-dispatcher\nKustomize Version: v5.5.0\n",
+                Some("1.32.4-dispatcher"),
+            ),
+            ("v4.3.1+g1234567", Some("4.3.1+g1234567")),
+            ("v3.19.0", Some("3.19.0")),
+            ("Kubernetes v1.36", None),
+            ("usage: etcd", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                parse_version(text),
+                version.map(|version| Version::parse(version).unwrap()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_recipe_has_a_pinned_version_that_would_do() {
+        for tool in Tool::ALL {
+            let version = tool.recipe().version();
+            assert!(
+                version >= Some(tool.minimum()),
+                "{}: {version:?}",
+                tool.name()
+            );
+        }
+    }
+
+    fn fake(path: &Path, prints: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_first_usable_place_wins() {
+        let os = if cfg!(target_os = "macos") {
+            "darwin"
+        } else {
+            "linux"
+        };
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
+        let store = |version: &str| format!("store/{version}-{os}-{architecture}");
+        for (places, expected) in [
+            (vec![], None),
+            (
+                vec![
+                    ("assets".to_owned(), "v1.36.0"),
+                    ("path".to_owned(), "v1.36.1"),
+                ],
+                Some("assets"),
+            ),
+            (
+                vec![("path".to_owned(), "v1.36.1"), (store("1.36.2"), "v1.36.2")],
+                Some("path"),
+            ),
+            (
+                vec![
+                    ("assets".to_owned(), "v1.32.9"),
+                    ("path".to_owned(), "v1.33.0"),
+                ],
+                Some("path"),
+            ),
+            (
+                vec![
+                    ("assets".to_owned(), "broken"),
+                    ("path".to_owned(), "v1.30.0"),
+                ],
+                None,
+            ),
+            (
+                vec![(store("1.9.0"), "v1.9.0"), (store("1.36.2"), "v1.36.2")],
+                Some("store"),
+            ),
+            (vec![("store/1.36.2-plan9-vax".to_owned(), "v1.36.2")], None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for (place, version) in &places {
+                fake(
+                    &dir.path().join(place).join("kube-apiserver"),
+                    &format!("Kubernetes {version}"),
+                );
+            }
+            let found = Places {
+                assets: Some(dir.path().join("assets")),
+                path: Some(dir.path().join("path").into()),
+                envtest: dir.path().join("store"),
+                cache: dir.path().join("cache"),
+            }
+            .present(Tool::KubeApiserver, &Tool::KubeApiserver.minimum())
+            .await;
+            let place = found.map(|found| found.path.strip_prefix(dir.path()).unwrap().to_owned());
+            let place = place.as_ref().and_then(|path| path.iter().next()?.to_str());
+            assert_eq!(place, expected, "{places:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_binary_is_made_once_and_only_whole() {
+        let cache = tempfile::tempdir().unwrap();
+        let path = cache.path().join("tool-1/tool");
+        let makes = AtomicUsize::new(0);
+        let make = async |output: &Path| {
+            makes.fetch_add(1, Ordering::Relaxed);
+            fs::write(output, "half").unwrap();
+            tokio::task::yield_now().await;
+            assert!(!path.exists());
+            fs::write(output, "whole").unwrap();
+            Ok(())
+        };
+        let (one, other) = tokio::join!(
+            install(&path, cache.path(), make),
+            install(&path, cache.path(), make)
+        );
+        one.and(other).unwrap();
+        assert_eq!(makes.into_inner(), 1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+    }
+
+    #[tokio::test]
+    async fn a_failed_build_leaves_nothing_in_the_way() {
+        let cache = tempfile::tempdir().unwrap();
+        let path = cache.path().join("tool-1/tool");
+        let missing = || Error::NoGo {
+            tool: "tool",
+            minimum: Version::new(1, 0, 0),
+        };
+        install(&path, cache.path(), async |_: &Path| Err(missing()))
+            .await
+            .unwrap_err();
+        assert!(!path.exists());
+        install(&path, cache.path(), async |output: &Path| {
+            fs::write(output, "").map_err(Error::path("write", output))
+        })
+        .await
+        .unwrap();
+        assert!(path.exists());
+    }
+}
