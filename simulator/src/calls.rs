@@ -1,0 +1,113 @@
+//! Questions about the history, for tests. Reading only, but for `clear`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    history::{Call, Count, Filter},
+    service::Shared,
+    wire::operation::{Class, Operation},
+};
+
+/// The requests that a simulator has seen.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    shared: Arc<Shared>,
+}
+
+impl Calls {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Every call that is kept, in order of arrival.
+    #[must_use]
+    pub fn all(&self) -> Vec<Call> {
+        self.matching(&Filter::default())
+    }
+
+    /// The calls that a filter admits.
+    #[must_use]
+    pub fn matching(&self, filter: &Filter) -> Vec<Call> {
+        self.shared.state.lock().history.calls(filter)
+    }
+
+    /// The calls of an operation.
+    #[must_use]
+    pub fn of(&self, operation: Operation) -> Vec<Call> {
+        self.matching(&Filter::operation(operation))
+    }
+
+    /// How often each operation was called, whether the calls are kept or not.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Operation, Count> {
+        self.shared.state.lock().history.counts()
+    }
+
+    /// How often one operation was called.
+    #[must_use]
+    pub fn count(&self, operation: Operation) -> Count {
+        self.counts().get(&operation).copied().unwrap_or_default()
+    }
+
+    /// All writes.
+    #[must_use]
+    pub fn writes(&self) -> Vec<Call> {
+        let mut calls = self.all();
+        calls.retain(|call| call.operation.class() == Class::Write);
+        calls
+    }
+
+    /// The creates whose work was done or started, whatever the client was told.
+    #[must_use]
+    pub fn accepted_creates(&self) -> Vec<Call> {
+        let mut calls = self.matching(&Filter {
+            accepted: Some(true),
+            ..Filter::default()
+        });
+        calls.retain(|call| call.operation.creates());
+        calls
+    }
+
+    /// How often each object was created: `account/region/app/environment[/resource]`.
+    #[must_use]
+    pub fn creates_by_object(&self) -> BTreeMap<String, usize> {
+        let mut objects = BTreeMap::new();
+        for call in self.accepted_creates() {
+            let place = [call.account.as_deref(), call.region.as_deref()].map(Option::unwrap_or_default);
+            let mut name = format!("{}/{}/{}/{}", place[0], place[1], call.app(), call.environment());
+            // A backend's resource name is no part of its key.
+            if call.operation == Operation::CreateBackendApi {
+                name = format!("{name}/{}", call.resource());
+            }
+            *objects.entry(name).or_default() += 1;
+        }
+        objects
+    }
+
+    /// Calls that destroy more than one object: no operator may ever make one.
+    #[must_use]
+    pub fn dangerous(&self) -> Vec<Call> {
+        let mut calls = self.all();
+        calls.retain(|call| call.operation.is_dangerous());
+        calls
+    }
+
+    /// Waits in real time until a filter admits so many calls; false if that takes longer than the timeout.
+    pub async fn reaches(&self, filter: &Filter, count: usize, timeout: Duration) -> bool {
+        let mut changed = self.shared.changed.subscribe();
+        let reached = async {
+            while self.matching(filter).len() < count {
+                if changed.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(timeout, reached).await.unwrap_or(false)
+    }
+
+    /// Forgets all calls and counters; numbers go on.
+    pub fn clear(&self) {
+        self.shared.state.lock().history.clear();
+    }
+}

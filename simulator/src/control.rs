@@ -1,0 +1,438 @@
+//! What a test does to the simulated AWS from outside the APIs. Takes effect at once; no I/O but in the submodules.
+
+mod http;
+mod remote;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    config::{self, Key, Role, Settings},
+    faults::{Ending, Fault, JobFault, JobScript, Rules},
+    service::Shared,
+    state::{self, Backend, Effect, EnvironmentRecord, NewJob, World},
+};
+
+pub(crate) use http::routes;
+pub use remote::{RemoteControl, RemoteError};
+
+/// An environment of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Location {
+    /// The first key's account if absent.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// The simulator's region if absent.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The app id.
+    pub app: String,
+    /// The environment; nothing where only the app is meant.
+    #[serde(default)]
+    pub environment: String,
+}
+
+impl Location {
+    /// In the default account and region.
+    #[must_use]
+    pub fn new(app: &str, environment: &str) -> Self {
+        Self {
+            account: None,
+            region: None,
+            app: app.to_owned(),
+            environment: environment.to_owned(),
+        }
+    }
+
+    /// In another account.
+    #[must_use]
+    pub fn account(mut self, account: &str) -> Self {
+        self.account = Some(account.to_owned());
+        self
+    }
+
+    /// In another region.
+    #[must_use]
+    pub fn region(mut self, region: &str) -> Self {
+        self.region = Some(region.to_owned());
+        self
+    }
+}
+
+impl From<(&str, &str)> for Location {
+    fn from((app, environment): (&str, &str)) -> Self {
+        Self::new(app, environment)
+    }
+}
+
+impl From<&Self> for Location {
+    fn from(location: &Self) -> Self {
+        location.clone()
+    }
+}
+
+/// An app and all that is in it, whether reads see it yet or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppState {
+    /// Where it is.
+    pub account: String,
+    /// Where it is.
+    pub region: String,
+    /// `d…`.
+    pub app_id: String,
+    /// Its name.
+    pub name: String,
+    /// By environment.
+    pub backends: BTreeMap<String, BackendState>,
+    /// By name.
+    pub environments: BTreeMap<String, EnvironmentState>,
+    /// By environment, oldest first.
+    pub jobs: BTreeMap<String, Vec<JobState>>,
+}
+
+/// A backend in an [`AppState`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendState {
+    /// As it was created with.
+    pub app_name: String,
+    /// The stored configuration of each API, by resource name.
+    pub apis: BTreeMap<String, Value>,
+}
+
+/// An environment record in an [`AppState`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct EnvironmentState {
+    /// The stack that it names.
+    pub stack_name: Option<String>,
+    /// The bucket that it names.
+    pub deployment_artifacts: Option<String>,
+}
+
+/// A job in an [`AppState`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobState {
+    /// Its id.
+    pub id: String,
+    /// AWS's name of what it does.
+    pub operation: String,
+    /// AWS's word.
+    pub status: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Milliseconds of the simulated clock.
+    pub created: i64,
+    /// Milliseconds of the simulated clock.
+    pub updated: i64,
+}
+
+/// Steers a simulator in this process.
+#[derive(Clone, Debug)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The simulated time, in milliseconds since the epoch.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.shared.clock.now()
+    }
+
+    /// Moves the simulated clock forward: jobs end, delays pass. Sessions and signatures go by the wall clock.
+    pub fn advance(&self, by: Duration) {
+        self.shared.clock.advance(by);
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.shared.state.lock().settings.clone()
+    }
+
+    /// Changes settings for what is made from now on.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.shared.state.lock().settings);
+    }
+
+    /// Orders a fault; the answer is its id.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn fault(&self, fault: Fault) -> u64 {
+        self.shared.state.lock().faults.add(fault)
+    }
+
+    /// Orders how jobs go; the answer is the rule's id.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn job_fault(&self, fault: JobFault) -> u64 {
+        self.shared.state.lock().faults.add_job(fault)
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.shared.state.lock().faults.rules()
+    }
+
+    /// Removes one rule; false if it is used up or was never there.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn remove_fault(&self, id: u64) -> bool {
+        self.shared.state.lock().faults.remove(id)
+    }
+
+    /// Removes all rules. Requests that hang go on hanging.
+    pub fn clear_faults(&self) {
+        self.shared.state.lock().faults.clear();
+    }
+
+    /// Lets every hanging request go on.
+    pub fn release(&self) {
+        self.shared.released.send_modify(|count| *count += 1);
+    }
+
+    /// Ends all sessions that `AssumeRole` has issued.
+    pub fn expire_sessions(&self) {
+        self.shared.state.lock().identities.expire_sessions();
+    }
+
+    /// Accepts one more key.
+    pub fn add_key(&self, key: &Key) {
+        self.shared.state.lock().identities.add_key(key);
+    }
+
+    /// Accepts a key or session no more; false if it was never accepted.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
+    pub fn remove_key(&self, access_key_id: &str) -> bool {
+        self.shared.state.lock().identities.remove_key(access_key_id)
+    }
+
+    /// Adds a role, or changes its external id.
+    pub fn put_role(&self, role: Role) {
+        self.shared.state.lock().identities.put_role(role);
+    }
+
+    /// Adds an app; one that exists keeps what is in it.
+    pub fn put_app(&self, app: &config::App) {
+        let at = Location {
+            account: app.account.clone(),
+            region: app.region.clone(),
+            app: app.app_id.clone(),
+            environment: String::new(),
+        };
+        self.with_region(&at, |region, now| {
+            region
+                .apps
+                .entry(app.app_id.clone())
+                .and_modify(|existing| existing.name.clone_from(&app.name))
+                .or_insert_with(|| state::App::new(&app.app_id, &app.name, now));
+        });
+    }
+
+    /// Removes an app with all that is in it; false if there was none.
+    pub fn delete_app(&self, at: impl Into<Location>) -> bool {
+        let at = at.into();
+        self.with_region(&at, |region, _| region.apps.remove(&at.app).is_some())
+    }
+
+    /// Puts a backend and its environment record; its APIs are kept if it exists. False if the app does not.
+    pub fn put_backend(&self, at: impl Into<Location>, app_name: &str) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, now| {
+            if let Some(backend) = app.backends.get_mut(&at.environment) {
+                app_name.clone_into(&mut backend.app_name);
+                return;
+            }
+            let backend = Backend {
+                app_name: app_name.to_owned(),
+                visible_from: now,
+                apis: BTreeMap::new(),
+            };
+            app.put_backend(&at.environment, backend, now);
+        })
+        .is_some()
+    }
+
+    /// Removes a backend with its APIs and its environment record; false if there was none.
+    pub fn delete_backend(&self, at: impl Into<Location>) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, _| {
+            app.environments.remove(&at.environment);
+            app.backends.remove(&at.environment).is_some()
+        })
+        .unwrap_or(false)
+    }
+
+    /// Puts an API with this configuration; false if the backend does not exist.
+    pub fn put_api(&self, at: impl Into<Location>, resource: &str, config: Map<String, Value>) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, now| {
+            let api = state::Api {
+                config,
+                visible_from: now,
+            };
+            let backend = app.backends.get_mut(&at.environment)?;
+            backend.apis.insert(resource.to_owned(), api);
+            Some(())
+        })
+        .flatten()
+        .is_some()
+    }
+
+    /// Removes an API; false if there was none.
+    pub fn delete_api(&self, at: impl Into<Location>, resource: &str) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, _| {
+            app.backends.get_mut(&at.environment)?.apis.remove(resource)
+        })
+        .flatten()
+        .is_some()
+    }
+
+    /// Puts an environment record, or changes it: its `updateTime` is now. False if the app does not exist.
+    pub fn put_environment(&self, at: impl Into<Location>, record: EnvironmentState) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, now| {
+            let created = app.environments.get(&at.environment).map_or(now, |old| old.created);
+            let record = EnvironmentRecord {
+                stack_name: record.stack_name,
+                deployment_artifacts: record.deployment_artifacts,
+                created,
+                updated: now,
+                visible_from: now,
+            };
+            app.environments.insert(at.environment.clone(), record);
+        })
+        .is_some()
+    }
+
+    /// Removes an environment record and nothing else; false if there was none.
+    pub fn delete_environment(&self, at: impl Into<Location>) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, _| app.environments.remove(&at.environment))
+            .flatten()
+            .is_some()
+    }
+
+    /// Starts a job that no recorded request asked for and that changes nothing; the answer is its id. It is started
+    /// even if another one is pending, and then excludes in its place.
+    pub fn start_job(&self, at: impl Into<Location>, operation: &str, script: JobScript) -> Option<String> {
+        let at = at.into();
+        let mut guard = self.shared.state.lock();
+        let now = self.shared.clock.now();
+        let state = &mut *guard;
+        let app = find_app(&self.shared, &mut state.world, &at, now)?;
+        let new = NewJob {
+            operation: operation.to_owned(),
+            environment: at.environment,
+            also_holds: None,
+            effect: Effect::Nothing,
+        };
+        Some(
+            app.start_job(new, script, &state.settings, &mut state.ids, now)
+                .id
+                .clone(),
+        )
+    }
+
+    /// Ends a job now, a stuck one too: the given one, else the pending one. False if none runs.
+    pub fn end_job(&self, at: impl Into<Location>, id: Option<&str>, ending: Ending) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, now| app.end_job(&at.environment, id, ending, now))
+            .unwrap_or(false)
+    }
+
+    /// One app as it is now.
+    #[must_use]
+    pub fn app(&self, at: impl Into<Location>) -> Option<AppState> {
+        let at = at.into();
+        let account = at.account.as_deref().unwrap_or(&self.shared.default_account).to_owned();
+        let region = at.region.as_deref().unwrap_or(&self.shared.default_region).to_owned();
+        self.with_app(&at, |app, _| snapshot(&account, &region, app))
+    }
+
+    /// All apps as they are now.
+    #[must_use]
+    pub fn apps(&self) -> Vec<AppState> {
+        let now = self.shared.clock.now();
+        let mut state = self.shared.state.lock();
+        let apps = state.world.apps().map(|(account, region, app)| {
+            app.settle(now);
+            snapshot(account, region, app)
+        });
+        apps.collect()
+    }
+
+    fn with_region<T>(&self, at: &Location, act: impl FnOnce(&mut state::Region, i64) -> T) -> T {
+        let mut state = self.shared.state.lock();
+        let account = at.account.as_deref().unwrap_or(&self.shared.default_account);
+        let region = at.region.as_deref().unwrap_or(&self.shared.default_region);
+        act(state.world.region(account, region), self.shared.clock.now())
+    }
+
+    fn with_app<T>(&self, at: &Location, act: impl FnOnce(&mut state::App, i64) -> T) -> Option<T> {
+        let mut state = self.shared.state.lock();
+        let now = self.shared.clock.now();
+        find_app(&self.shared, &mut state.world, at, now).map(|app| act(app, now))
+    }
+}
+
+/// An app with everything done that is due by now.
+fn find_app<'a>(shared: &Shared, world: &'a mut World, at: &Location, now: i64) -> Option<&'a mut state::App> {
+    let account = at.account.as_deref().unwrap_or(&shared.default_account);
+    let region = at.region.as_deref().unwrap_or(&shared.default_region);
+    let app = world.region(account, region).apps.get_mut(&at.app)?;
+    app.settle(now);
+    Some(app)
+}
+
+fn snapshot(account: &str, region: &str, app: &state::App) -> AppState {
+    let mut jobs: BTreeMap<String, Vec<JobState>> = BTreeMap::new();
+    for (environment, job) in app.all_jobs() {
+        jobs.entry(environment.to_owned()).or_default().push(JobState {
+            id: job.id.clone(),
+            operation: job.operation.clone(),
+            status: job.status.clone(),
+            error: job.error.clone(),
+            created: job.created,
+            updated: job.updated,
+        });
+    }
+    let backend = |backend: &Backend| BackendState {
+        app_name: backend.app_name.clone(),
+        apis: backend
+            .apis
+            .iter()
+            .map(|(resource, api)| (resource.clone(), Value::Object(api.config.clone())))
+            .collect(),
+    };
+    let environment = |record: &EnvironmentRecord| EnvironmentState {
+        stack_name: record.stack_name.clone(),
+        deployment_artifacts: record.deployment_artifacts.clone(),
+    };
+    AppState {
+        account: account.to_owned(),
+        region: region.to_owned(),
+        app_id: app.id.clone(),
+        name: app.name.clone(),
+        backends: app
+            .backends
+            .iter()
+            .map(|(name, it)| (name.clone(), backend(it)))
+            .collect(),
+        environments: app
+            .environments
+            .iter()
+            .map(|(name, it)| (name.clone(), environment(it)))
+            .collect(),
+        jobs,
+    }
+}

@@ -1,0 +1,249 @@
+//! What each operation does to the state and what it answers. No I/O, no clock: all of it comes in.
+
+mod apis;
+mod apps;
+mod backends;
+mod environments;
+mod jobs;
+mod paging;
+mod sts;
+
+use serde_json::{Value, json};
+
+use crate::{
+    config::Settings,
+    faults::{Faults, Subject},
+    identity::{Caller, Identities},
+    ids::Ids,
+    state::{App, Effect, Job, NewJob, Region},
+    wire::{
+        input::{Input, Query, missing},
+        operation::Operation,
+        reply::{AwsError, Reply},
+        route::Route,
+    },
+};
+
+pub(crate) use sts::route as route_sts;
+
+/// A request, taken apart.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) route: Route,
+    pub(crate) input: Input,
+    pub(crate) query: Query,
+}
+
+impl Request {
+    /// The names that rules and records go by; whether they are well formed is asked later.
+    pub(crate) fn names(&self) -> Names<'_> {
+        let route = &self.route;
+        let resource = self.input.peek("resourceName");
+        let plain = Names {
+            app: route.app.as_deref(),
+            environment: route.environment.as_deref(),
+            source_environment: None,
+            resource,
+        };
+        match route.operation {
+            Operation::CreateBackend => Names {
+                app: self.input.peek("appId"),
+                environment: self.input.peek("backendEnvironmentName"),
+                ..plain
+            },
+            Operation::CloneBackend => Names {
+                environment: self.input.peek("targetEnvironmentName"),
+                source_environment: plain.environment,
+                ..plain
+            },
+            Operation::GetBackend | Operation::CreateBackendApi => Names {
+                environment: self.input.peek("backendEnvironmentName"),
+                ..plain
+            },
+            Operation::CreateBackendEnvironment => Names {
+                environment: self.input.peek("environmentName"),
+                ..plain
+            },
+            Operation::ListBackendEnvironments => Names {
+                environment: self.query.get("environmentName"),
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) app: Option<&'a str>,
+    pub(crate) environment: Option<&'a str>,
+    pub(crate) source_environment: Option<&'a str>,
+    pub(crate) resource: Option<&'a str>,
+}
+
+/// An operation that was carried out.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) reply: Reply,
+    pub(crate) job_id: Option<String>,
+}
+
+impl Done {
+    fn json(body: &Value) -> Self {
+        Self {
+            reply: Reply::json(body),
+            job_id: None,
+        }
+    }
+}
+
+/// What an operation works on.
+pub(crate) struct Context<'a> {
+    pub(crate) region: &'a mut Region,
+    pub(crate) region_name: &'a str,
+    pub(crate) identities: &'a mut Identities,
+    pub(crate) settings: &'a Settings,
+    pub(crate) ids: &'a mut Ids,
+    pub(crate) caller: &'a Caller,
+    pub(crate) request: &'a Request,
+    pub(crate) faults: &'a mut Faults,
+    pub(crate) subject: Subject<'a>,
+    pub(crate) request_id: &'a str,
+    pub(crate) now: i64,
+    pub(crate) real_now: i64,
+}
+
+/// Carries out a request.
+pub(crate) fn perform(context: &mut Context<'_>) -> Result<Done, AwsError> {
+    match context.request.route.operation {
+        Operation::CreateBackend => backends::create(context),
+        Operation::CloneBackend => backends::clone(context),
+        Operation::GetBackend => backends::get(context),
+        Operation::DeleteBackend => backends::delete(context),
+        Operation::RemoveAllBackends => backends::remove_all(context),
+        Operation::CreateBackendApi => apis::create(context),
+        Operation::GetBackendApi => apis::get(context),
+        Operation::UpdateBackendApi => apis::update(context),
+        Operation::DeleteBackendApi => apis::delete(context),
+        Operation::GetBackendJob => jobs::get(context),
+        Operation::ListBackendJobs => jobs::list(context),
+        Operation::CreateBackendEnvironment => environments::create(context),
+        Operation::GetBackendEnvironment => environments::get(context),
+        Operation::ListBackendEnvironments => environments::list(context),
+        Operation::DeleteBackendEnvironment => environments::delete(context),
+        Operation::GetApp => apps::get(context),
+        Operation::ListApps => apps::list(context),
+        Operation::DeleteApp => apps::delete(context),
+        Operation::AssumeRole => sts::assume_role(context),
+        Operation::GetCallerIdentity => sts::get_caller_identity(context),
+        Operation::GenerateBackendApiModels
+        | Operation::GetBackendApiModels
+        | Operation::UpdateBackendJob
+        | Operation::Unknown => Err(AwsError::new(
+            404,
+            "UnknownOperationException",
+            "The requested operation is not recognized by the service.",
+        )),
+    }
+}
+
+impl<'a> Context<'a> {
+    fn app_id(&self) -> Result<&'a str, AwsError> {
+        named("appId", self.request.route.app.as_deref())
+    }
+
+    fn environment(&self, member: &str) -> Result<&'a str, AwsError> {
+        named(member, self.request.route.environment.as_deref())
+    }
+
+    /// An app with everything done that is due by now.
+    fn app(&mut self, id: &str) -> Result<&mut App, AwsError> {
+        if self.settings.auto_register_apps && !self.region.apps.contains_key(id) {
+            let app = App::new(id, id, self.now);
+            self.region.apps.insert(id.to_owned(), app);
+        }
+        let app = self
+            .region
+            .apps
+            .get_mut(id)
+            .ok_or_else(|| AwsError::app_not_found(id))?;
+        app.settle(self.now);
+        Ok(app)
+    }
+
+    /// Starts a job unless one is in the way, and answers as AWS does.
+    fn start(&mut self, app_id: &str, new: NewJob) -> Result<Done, AwsError> {
+        let (settings, now) = (self.settings, self.now);
+        let environment = new.environment.clone();
+        let app = self
+            .region
+            .apps
+            .get_mut(app_id)
+            .ok_or_else(|| AwsError::app_not_found(app_id))?;
+        let mut holds = vec![new.environment.as_str()];
+        holds.extend(new.also_holds.as_deref());
+        if let Some(blocked) = app.blocked(&holds) {
+            return Err(AwsError::pending_job("BadRequestException", app_id, blocked));
+        }
+        // Only a job that really starts uses up a rule.
+        let script = self.faults.take_script(&self.subject);
+        let job = app.start_job(new, script, settings, self.ids, now);
+        let mut body = json!({
+            "appId": app_id,
+            "backendEnvironmentName": environment,
+            "jobId": job.id,
+            "operation": job.operation,
+            "status": job.status,
+        });
+        if let Some(error) = &job.error {
+            body["error"] = json!(error);
+        }
+        Ok(Done {
+            job_id: Some(job.id.clone()),
+            ..Done::json(&body)
+        })
+    }
+
+    /// A job that is listed in the one environment that it is about.
+    fn start_in(&mut self, app_id: &str, environment: &str, effect: Effect) -> Result<Done, AwsError> {
+        let new = NewJob {
+            operation: self.request.route.operation.as_str().to_owned(),
+            environment: environment.to_owned(),
+            also_holds: None,
+            effect,
+        };
+        self.start(app_id, new)
+    }
+}
+
+/// A name from the path; the route has put it there.
+fn named<'a>(member: &str, value: Option<&'a str>) -> Result<&'a str, AwsError> {
+    value.filter(|name| !name.is_empty()).ok_or_else(|| missing(member))
+}
+
+/// A job as the API shows it.
+fn job_json(app: &str, environment: &str, job: &Job) -> Value {
+    let mut body = json!({
+        "appId": app,
+        "backendEnvironmentName": environment,
+        // Strings of milliseconds: not what the SDKs' documentation suggests, but what AWS sends.
+        "createTime": job.created.to_string(),
+        "jobId": job.id,
+        "operation": job.operation,
+        "status": job.status,
+        "updateTime": job.updated.to_string(),
+    });
+    if let Some(error) = &job.error {
+        body["error"] = json!(error);
+    }
+    body
+}
+
+/// A time as the `amplify` API sends it: seconds with a fraction.
+fn seconds(millis: i64) -> Value {
+    // A double holds milliseconds of this century exactly enough.
+    #[expect(clippy::cast_precision_loss)]
+    let seconds = millis as f64 / 1000.0;
+    json!(seconds)
+}

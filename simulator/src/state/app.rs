@@ -1,0 +1,153 @@
+//! One app: its objects, and what the end of a job does to them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value};
+
+use super::jobs::{Due, Effect, EnvironmentJobs, JobKey};
+
+/// A backend with the GraphQL APIs in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Backend {
+    pub(crate) app_name: String,
+    pub(crate) visible_from: i64,
+    pub(crate) apis: BTreeMap<String, Api>,
+}
+
+/// A GraphQL API.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Api {
+    pub(crate) config: Map<String, Value>,
+    pub(crate) visible_from: i64,
+}
+
+/// What `CreateBackendEnvironment` registers, and `CreateBackend` too.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvironmentRecord {
+    pub(crate) stack_name: Option<String>,
+    pub(crate) deployment_artifacts: Option<String>,
+    pub(crate) created: i64,
+    pub(crate) updated: i64,
+    pub(crate) visible_from: i64,
+}
+
+/// An app and all that is in it.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) created: i64,
+    pub(crate) backends: BTreeMap<String, Backend>,
+    pub(crate) environments: BTreeMap<String, EnvironmentRecord>,
+    pub(super) jobs: HashMap<String, EnvironmentJobs>,
+    /// The job that keeps others out of an environment.
+    pub(super) pending: HashMap<String, JobKey>,
+    /// What happens next, in order of time.
+    pub(super) due: BTreeMap<(i64, u64), (JobKey, Due)>,
+    pub(super) sequence: u64,
+}
+
+/// Whether reads do not see an object yet.
+pub(crate) const fn hidden(visible_from: i64, now: i64) -> bool {
+    visible_from > now
+}
+
+impl App {
+    pub(crate) fn new(id: &str, name: &str, now: i64) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            created: now,
+            backends: BTreeMap::new(),
+            environments: BTreeMap::new(),
+            jobs: HashMap::new(),
+            pending: HashMap::new(),
+            due: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Does to the objects what a job was started for. `visible_from` is when reads see what is created.
+    pub(crate) fn apply(&mut self, effect: Effect, now: i64, visible_from: i64) {
+        match effect {
+            Effect::Nothing => {}
+            Effect::CreateBackend { environment, app_name } => {
+                let backend = Backend {
+                    app_name,
+                    visible_from,
+                    apis: BTreeMap::new(),
+                };
+                self.put_backend(&environment, backend, now);
+            }
+            Effect::CloneBackend { source, target } => {
+                // The source may be gone by now; AWS would have failed the job, but that is a fault to order.
+                if let Some(mut backend) = self.backends.get(&source).cloned() {
+                    backend.visible_from = visible_from;
+                    for api in backend.apis.values_mut() {
+                        api.visible_from = visible_from;
+                    }
+                    self.put_backend(&target, backend, now);
+                }
+            }
+            Effect::DeleteBackend { environment } => {
+                self.backends.remove(&environment);
+                self.environments.remove(&environment);
+            }
+            Effect::PutApi {
+                environment,
+                resource,
+                config,
+            } => {
+                if let Some(backend) = self.backends.get_mut(&environment) {
+                    backend.apis.insert(resource, Api { config, visible_from });
+                }
+            }
+            Effect::UpdateApi {
+                environment,
+                resource,
+                config,
+            } => {
+                let api = self
+                    .backends
+                    .get_mut(&environment)
+                    .and_then(|backend| backend.apis.get_mut(&resource));
+                if let Some(api) = api {
+                    // Members that are not sent keep their value.
+                    api.config.extend(config);
+                }
+            }
+            Effect::DeleteApi { environment, resource } => {
+                if let Some(backend) = self.backends.get_mut(&environment) {
+                    backend.apis.remove(&resource);
+                }
+            }
+        }
+    }
+
+    /// Puts a backend, and its environment record unless there is one.
+    pub(crate) fn put_backend(&mut self, environment: &str, backend: Backend, now: i64) {
+        let stack = format!(
+            "amplify-{}-{environment}-{:06}",
+            backend.app_name,
+            now.rem_euclid(1_000_000)
+        );
+        let visible_from = backend.visible_from;
+        self.environments
+            .entry(environment.to_owned())
+            .or_insert_with(|| EnvironmentRecord {
+                deployment_artifacts: Some(format!("{stack}-deployment")),
+                stack_name: Some(stack),
+                created: now,
+                updated: now,
+                visible_from,
+            });
+        self.backends.insert(environment.to_owned(), backend);
+    }
+
+    /// The backend, if reads see it.
+    pub(crate) fn visible_backend(&self, environment: &str, now: i64) -> Option<&Backend> {
+        self.backends
+            .get(environment)
+            .filter(|backend| !hidden(backend.visible_from, now))
+    }
+}

@@ -1,0 +1,173 @@
+//! Every operation through boto3: an implementation of the wire format that shares nothing with the simulator's.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use amplify_simulator::{Config, Operation, Simulator};
+
+/// The version that the wire format was taken from.
+const BOTO3: &str = "1.44.5";
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(format!(
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// A Python with boto3, made once per user.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| match venv() {
+        Ok(python) => python,
+        Err(error) => panic!(
+            "cannot prepare a Python with boto3: {error}\nThese tests need python3 with its venv module (Debian: \
+             apt-get install python3 python3-venv) and, the first time, a package index that pip can reach."
+        ),
+    })
+}
+
+fn venv() -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("amplify-operator");
+    let venv = cache.join(format!("venv-boto3-{BOTO3}"));
+    let python = venv.join("bin/python");
+    if python.exists() {
+        return Ok(python);
+    }
+    std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
+    // Made under another name first: a second test process must not find a half-made one.
+    let unfinished = cache.join(format!("venv-boto3-{BOTO3}.{}", std::process::id()));
+    run(Command::new("python3").args(["-m", "venv"]).arg(&unfinished))?;
+    run(Command::new(unfinished.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .arg(format!("boto3=={BOTO3}")))?;
+    if std::fs::rename(&unfinished, &venv).is_err() {
+        std::fs::remove_dir_all(&unfinished).map_err(|error| error.to_string())?;
+    }
+    Ok(python)
+}
+
+/// Runs one case of `client.py` against a fresh simulator.
+fn drive(case: &str) -> Simulator {
+    let config = Config {
+        unlisted_roles: false,
+        ..Config::default()
+            .app("d123", "shop")
+            .role("arn:aws:iam::222222222222:role/team/deployer", Some("secret"))
+    };
+    let simulator = Simulator::start(&config).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client.py");
+    let mut command = Command::new(python());
+    command
+        .arg(script)
+        .arg(case)
+        .env_clear()
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        // No instance metadata service and no profile may have a say.
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .envs(simulator.client_env().iter().cloned());
+    if let Err(error) = run(&mut command) {
+        panic!("{error}");
+    }
+    simulator
+}
+
+#[test]
+fn backends_are_created_cloned_read_and_deleted_by_jobs() {
+    let simulator = drive("backends");
+    let history = simulator.history();
+    assert_eq!(history.creates_by_object()["123456789012/eu-west-1/d123/qa"], 1);
+    assert_eq!(history.dangerous().len(), 1);
+    let clone = &history.of(Operation::CloneBackend)[0];
+    assert_eq!(
+        (clone.environment(), clone.source_environment.as_deref()),
+        ("qa", Some("dev"))
+    );
+}
+
+#[test]
+fn graphql_apis_are_created_echoed_updated_and_deleted_by_jobs() {
+    let simulator = drive("apis");
+    let created = &simulator.history().of(Operation::CreateBackendApi)[0];
+    assert_eq!(
+        created.body.json()["resourceConfig"]["additionalAuthTypes"][1]["settings"]["openIDAuthTTL"],
+        "1"
+    );
+    assert!(created.accepted && created.job_id.is_some());
+}
+
+#[test]
+fn jobs_are_listed_in_pages_and_by_filters() {
+    drive("jobs");
+}
+
+#[test]
+fn environment_records_are_created_listed_and_deleted_at_once() {
+    drive("environments");
+}
+
+#[test]
+fn apps_are_read_listed_and_deleted_per_account_and_region() {
+    let simulator = drive("apps");
+    assert_eq!(simulator.history().dangerous()[0].operation, Operation::DeleteApp);
+}
+
+#[test]
+fn roles_are_assumed_with_their_external_id_and_belong_to_their_account() {
+    let simulator = drive("sts");
+    let asked = &simulator.history().of(Operation::AssumeRole)[1];
+    assert_eq!(asked.body.json()["ExternalId"], "secret");
+    let calls = simulator.history().of(Operation::GetApp);
+    assert_eq!(calls[0].account.as_deref(), Some("222222222222"));
+    assert_eq!(calls[0].session_name.as_deref(), Some("test"));
+    assert_eq!(calls[1].session_name, None);
+}
+
+#[test]
+fn wrong_signatures_and_unknown_keys_are_refused() {
+    let simulator = drive("signatures");
+    assert!(
+        simulator
+            .history()
+            .all()
+            .iter()
+            .all(|call| call.status == Some(403) && !call.accepted)
+    );
+}
+
+#[test]
+fn requests_that_break_the_service_model_are_bad_requests() {
+    let simulator = drive("validation");
+    assert!(simulator.history().all().iter().all(|call| !call.accepted));
+}
+
+#[test]
+fn an_environment_named_dot_dot_reaches_the_dangerous_operations() {
+    let simulator = drive("dots");
+    let dangerous = simulator.history().dangerous();
+    let operations: Vec<Operation> = dangerous.iter().map(|call| call.operation).collect();
+    assert_eq!(operations, [Operation::RemoveAllBackends, Operation::DeleteApp]);
+}
+
+#[test]
+fn every_refusal_that_can_be_ordered_is_the_exception_that_boto3_knows() {
+    drive("faults");
+}

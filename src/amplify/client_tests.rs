@@ -1,0 +1,703 @@
+//! The port against a loopback server that answers well, badly, or not at all.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::amplify::{Sessions, object::tests::full_config, session::tests::sessions};
+
+/// A request as the server got it.
+#[derive(Clone, Debug)]
+struct Request {
+    /// Method and path.
+    line: String,
+    body: Value,
+}
+
+/// What the server does with a request.
+#[derive(Clone, Debug)]
+enum Act {
+    Answer(u16, &'static str, Value),
+    /// Not JSON.
+    Text(u16, &'static str),
+    /// Promises more than it sends, and closes.
+    Truncate,
+    /// Sends the head, and never the body.
+    StallBody,
+    /// Reads the request, and closes.
+    Close,
+    /// Reads the request, and resets.
+    Reset,
+    /// Reads the request, and is silent.
+    Hang,
+}
+
+struct Fake {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Fake {
+    /// A server that acts on the request with this number, from 0.
+    async fn start(act: impl Fn(&Request, usize) -> Act + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (seen, act) = (Arc::clone(&requests), Arc::new(act));
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (seen, act) = (Arc::clone(&seen), Arc::clone(&act));
+                tokio::spawn(async move {
+                    while let Some(request) = read(&mut stream).await {
+                        let number = {
+                            let mut seen: parking_lot::MutexGuard<'_, Vec<Request>> = seen.lock();
+                            seen.push(request.clone());
+                            seen.len() - 1
+                        };
+                        if !perform(&mut stream, act(&request, number)).await {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { endpoint, requests }
+    }
+
+    async fn answering(status: u16, body: Value) -> Self {
+        Self::start(move |_, _| Act::Answer(status, "", body.clone())).await
+    }
+
+    fn client(&self) -> Client {
+        self.sessions().session_for("team").unwrap().client("eu-west-1")
+    }
+
+    fn sessions(&self) -> Sessions {
+        sessions(&self.endpoint, quick(), None)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.requests.lock().iter().map(|r| r.line.clone()).collect()
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, value)| value.trim().parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Request {
+        line: head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned(),
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    })
+}
+
+/// Whether the connection goes on.
+async fn perform(stream: &mut TcpStream, act: Act) -> bool {
+    let text = match act {
+        Act::Answer(status, code, body) => answer(status, code, &body.to_string(), 0),
+        Act::Text(status, body) => answer(status, "", body, 0),
+        Act::Truncate => answer(200, "", r#"{"appId":"d1""#, 100),
+        Act::StallBody => {
+            stream.write_all(answer(200, "", "{", 100).as_bytes()).await.unwrap();
+            return std::future::pending().await;
+        }
+        Act::Close => return false,
+        Act::Reset => {
+            stream.set_zero_linger().unwrap();
+            return false;
+        }
+        Act::Hang => return std::future::pending().await,
+    };
+    let whole = !text.contains("x-missing");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    whole
+}
+
+fn answer(status: u16, code: &str, body: &str, missing: usize) -> String {
+    let error = if code.is_empty() {
+        String::new()
+    } else {
+        format!("x-amzn-errortype: {code}\r\n")
+    };
+    let cut = if missing == 0 { "" } else { "x-missing: yes\r\n" };
+    format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-amzn-requestid: req-1\r\n{error}{cut}content-length: {}\r\n\r\n{body}",
+        body.len() + missing
+    )
+}
+
+/// Limits that a test can wait for.
+fn quick() -> Limits {
+    Limits {
+        operation: Duration::from_millis(400),
+        attempt: Duration::from_millis(300),
+        connect: Duration::from_millis(200),
+        backoff: Duration::from_millis(1),
+    }
+}
+
+fn app() -> AppId {
+    "d1a2".parse().unwrap()
+}
+
+fn env() -> EnvironmentName {
+    "dev".parse().unwrap()
+}
+
+fn objects() -> [Object; 3] {
+    [
+        Object::Backend {
+            app: app(),
+            environment: env(),
+        },
+        Object::Api {
+            app: app(),
+            environment: env(),
+            resource: "blog".parse().unwrap(),
+        },
+        Object::Environment {
+            app: app(),
+            environment: env(),
+        },
+    ]
+}
+
+fn creation() -> Creation {
+    Creation::Backend {
+        app_name: "shop".to_owned(),
+        resource_name: None,
+        resource_config: true,
+    }
+}
+
+/// The operations that write.
+const WRITES: [&str; 8] = [
+    "CreateBackend",
+    "CloneBackend",
+    "DeleteBackend",
+    "CreateBackendAPI",
+    "UpdateBackendAPI",
+    "DeleteBackendAPI",
+    "CreateBackendEnvironment",
+    "DeleteBackendEnvironment",
+];
+
+async fn write(client: &Client, operation: &str) -> Result<Option<Accepted>, Failure> {
+    let [backend, api, environment] = &objects();
+    let config: ResourceConfig = serde_json::from_value(full_config()).unwrap();
+    let some = |result: Result<Accepted, Failure>| result.map(Some);
+    match operation {
+        "CreateBackend" => some(client.create(backend, &creation()).await),
+        "CloneBackend" => {
+            let source = "main".parse().unwrap();
+            some(client.create(backend, &Creation::Clone { source }).await)
+        }
+        "CreateBackendAPI" => some(client.create(api, &Creation::Api { config }).await),
+        "UpdateBackendAPI" => some(client.update(api, &config).await),
+        "CreateBackendEnvironment" => {
+            let creation = Creation::Environment {
+                stack_name: Some("stack".to_owned()),
+                deployment_artifacts: None,
+            };
+            some(client.create(environment, &creation).await)
+        }
+        "DeleteBackend" => client.delete(backend).await,
+        "DeleteBackendAPI" => client.delete(api).await,
+        "DeleteBackendEnvironment" => client.delete(environment).await,
+        _ => panic!("{operation}"),
+    }
+}
+
+#[tokio::test]
+async fn each_write_is_sent_once_whatever_happens() {
+    use Class::{BadRequest, Throttled, Unavailable};
+    use Sent::{Refused, Unknown};
+    #[rustfmt::skip]
+    let faults = [
+        (Act::Answer(504, "GatewayTimeoutException", json!({})), Unavailable, Unknown),
+        (Act::Answer(500, "InternalFailureException", json!({})), Unavailable, Unknown),
+        (Act::Text(502, "<html>bad gateway</html>"), Unavailable, Unknown),
+        (Act::Answer(429, "TooManyRequestsException", json!({"message": "no"})), Throttled, Refused),
+        (Act::Answer(429, "LimitExceededException", json!({"message": "no"})), Throttled, Refused),
+        (Act::Answer(400, "BadRequestException", json!({"message": "no"})), BadRequest, Refused),
+        (Act::Truncate, Unavailable, Unknown),
+        (Act::StallBody, Unavailable, Unknown),
+        (Act::Text(200, "<html>"), Unavailable, Unknown),
+        (Act::Close, Unavailable, Unknown),
+        (Act::Reset, Unavailable, Unknown),
+        (Act::Hang, Unavailable, Unknown),
+    ];
+    let each = faults.into_iter().map(async |(act, class, sent)| {
+        let fault = act.clone();
+        let fake = Fake::start(move |_, _| fault.clone()).await;
+        let client = fake.client();
+        for (number, operation) in WRITES.into_iter().enumerate() {
+            let failure = write(&client, operation).await.unwrap_err();
+            assert_eq!(
+                (failure.class, failure.sent),
+                (class, sent),
+                "{operation} {act:?}: {}",
+                failure.message
+            );
+            assert!(failure.message.starts_with(operation), "{}", failure.message);
+            assert_eq!(fake.lines().len(), number + 1, "{operation} {act:?}");
+        }
+    });
+    futures::future::join_all(each).await;
+}
+
+/// The HTTP client sends a request again by itself when a kept connection turns out to be closed before it was used.
+#[tokio::test]
+async fn a_write_on_a_kept_connection_that_breaks_is_sent_once() {
+    for fault in [Act::Close, Act::Reset] {
+        let act = fault.clone();
+        let fake = Fake::start(move |_, number| match number {
+            0 => Act::Answer(200, "", json!({"jobId": "j1"})),
+            _ => act.clone(),
+        })
+        .await;
+        let client = fake.client();
+        assert!(write(&client, "DeleteBackend").await.is_ok());
+        let failure = write(&client, "CreateBackend").await.unwrap_err();
+        assert_eq!(failure.sent, Sent::Unknown, "{fault:?} {}", failure.message);
+        assert_eq!(fake.lines().len(), 2, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_sent_up_to_three_times() {
+    let fake = Fake::start(|_, number| match number {
+        0 => Act::Answer(500, "", json!({})),
+        1 => Act::Close,
+        _ => Act::Answer(
+            200,
+            "",
+            json!({"appId": "d1a2", "backendEnvironmentName": "dev", "appName": "shop"}),
+        ),
+    })
+    .await;
+    let found = fake.client().look(&objects()[0]).await.unwrap();
+    assert_eq!(
+        found,
+        Some(Found::Backend {
+            app_name: Some("shop".to_owned())
+        })
+    );
+    assert_eq!(fake.lines().len(), 3);
+
+    let broken = Fake::answering(504, json!({})).await;
+    assert_eq!(
+        broken.client().look(&objects()[0]).await.unwrap_err().class,
+        Class::Unavailable
+    );
+    assert_eq!(broken.lines().len(), 3);
+}
+
+#[tokio::test]
+async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let plain = Fake::answering(200, json!({})).await;
+    let tls = plain.endpoint.replace("http:", "https:");
+    // 192.0.2.0/24 leads nowhere: a connect timeout, or unreachable.
+    for endpoint in [refused.as_str(), "http://host.invalid", "http://192.0.2.1:9", &tls] {
+        let client = sessions(endpoint, quick(), None)
+            .session_for("")
+            .unwrap()
+            .client("eu-west-1");
+        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::Unavailable, Sent::Never),
+            "{endpoint}: {}",
+            failure.message
+        );
+    }
+    for reset in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                if reset {
+                    stream.set_zero_linger().unwrap();
+                }
+            }
+        });
+        let client = sessions(&endpoint, quick(), None)
+            .session_for("")
+            .unwrap()
+            .client("eu-west-1");
+        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::Unavailable, Sent::Unknown),
+            "{}",
+            failure.message
+        );
+        assert_eq!(accepted.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[derive(Debug)]
+struct Credentials(Option<fn() -> CredentialsError>);
+
+impl ProvideCredentials for Credentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        match self.0 {
+            Some(error) => future::ProvideCredentials::ready(Err(error())),
+            None => future::ProvideCredentials::new(std::future::pending()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_sent() {
+    let missing = || CredentialsError::not_loaded("nothing in the chain");
+    for (provider, class) in [
+        (Credentials(Some(missing)), Class::AccessDenied),
+        (Credentials(None), Class::Unavailable),
+    ] {
+        let fake = Fake::answering(200, json!({})).await;
+        let sessions = sessions(&fake.endpoint, quick(), Some(SharedCredentialsProvider::new(provider)));
+        let client = sessions.session_for("").unwrap().client("eu-west-1");
+        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (class, Sent::Never),
+            "{}",
+            failure.message
+        );
+        assert!(fake.lines().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
+    let fake = Fake::answering(200, json!({})).await;
+    for region in ["", "evil.example/", "eu-west-1.evil", "EU", "eu west"] {
+        let client = fake.sessions().session_for("").unwrap().client(region);
+        let failure = client.delete(&objects()[0]).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::BadRequest, Sent::Never),
+            "{region}"
+        );
+    }
+    assert!(fake.lines().is_empty());
+    // No client takes a name that is not parsed.
+    assert!("..".parse::<EnvironmentName>().is_err() && "../x".parse::<JobId>().is_err());
+}
+
+#[tokio::test]
+async fn each_operation_asks_for_its_path_with_the_names_in_place() {
+    let fake = Fake::answering(404, json!({})).await;
+    let client = fake.client();
+    for operation in WRITES {
+        drop(write(&client, operation).await);
+    }
+    for object in &objects() {
+        assert_eq!(client.look(object).await, Ok(None));
+    }
+    assert_eq!(client.list_jobs(&app(), &env()).await, Ok(Vec::new()));
+    assert_eq!(client.get_job(&app(), &env(), &"j-1".parse().unwrap()).await, Ok(None));
+    assert_eq!(
+        client.list_environments(&app()).await.unwrap_err().class,
+        Class::NotFound
+    );
+    assert_eq!(
+        fake.lines(),
+        [
+            "POST /backend",
+            "POST /backend/d1a2/environments/main/clone",
+            "POST /backend/d1a2/environments/dev/remove",
+            "POST /backend/d1a2/api",
+            "POST /backend/d1a2/api/dev",
+            "POST /backend/d1a2/api/dev/remove",
+            "POST /apps/d1a2/backendenvironments",
+            "DELETE /apps/d1a2/backendenvironments/dev",
+            "POST /backend/d1a2/details",
+            "POST /backend/d1a2/api/dev/details",
+            "GET /apps/d1a2/backendenvironments/dev",
+            "POST /backend/d1a2/job/dev",
+            "GET /backend/d1a2/job/dev/j-1",
+            "GET /apps/d1a2/backendenvironments?maxResults=50",
+        ]
+    );
+    let requests = fake.requests.lock();
+    assert_eq!(
+        requests[0].body,
+        json!({"appId": "d1a2", "appName": "shop", "backendEnvironmentName": "dev", "resourceConfig": {}})
+    );
+    assert_eq!(requests[1].body, json!({"targetEnvironmentName": "dev"}));
+    assert_eq!(
+        requests[3].body,
+        json!({"backendEnvironmentName": "dev", "resourceName": "blog", "resourceConfig": full_config()})
+    );
+    assert_eq!(
+        requests[6].body,
+        json!({"environmentName": "dev", "stackName": "stack"})
+    );
+}
+
+#[tokio::test]
+async fn an_accepted_write_is_a_job_as_the_answer_describes_it() {
+    let reply =
+        json!({"appId": "d1a2", "backendEnvironmentName": "dev", "jobId": "j1", "status": "RUNNING", "error": ""});
+    let job = |id: Option<&str>, environment: Option<&str>, status: Option<&str>, error: Option<&str>| Accepted::Job {
+        id: id.map(str::to_owned),
+        environment: environment.map(str::to_owned),
+        status: status.map(str::to_owned),
+        error: error.map(str::to_owned),
+    };
+    let client = Fake::answering(200, reply).await.client();
+    for operation in &WRITES[..6] {
+        let accepted = write(&client, operation).await.unwrap();
+        assert_eq!(
+            accepted,
+            Some(job(Some("j1"), Some("dev"), Some("RUNNING"), None)),
+            "{operation}"
+        );
+    }
+    let client = Fake::answering(200, json!({"error": "it broke", "status": "FAILED"}))
+        .await
+        .client();
+    let accepted = write(&client, "CreateBackend").await.unwrap();
+    assert_eq!(accepted, Some(job(None, None, Some("FAILED"), Some("it broke"))));
+    let client = Fake::answering(
+        200,
+        json!({"appId": "d1a2", "backendEnvironmentName": "main", "jobId": "j1"}),
+    )
+    .await
+    .client();
+    assert_eq!(
+        write(&client, "CloneBackend").await.unwrap(),
+        Some(job(Some("j1"), Some("main"), None, None)),
+        "a clone's answer may name its source"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_names_something_else_is_not_believed() {
+    for reply in [
+        json!({"appId": "d9", "backendEnvironmentName": "dev", "jobId": "j1"}),
+        json!({"appId": "d1a2", "backendEnvironmentName": "prod", "jobId": "j1"}),
+    ] {
+        let client = Fake::answering(200, reply.clone()).await.client();
+        for operation in &WRITES[..6] {
+            let failure = write(&client, operation).await.unwrap_err();
+            assert_eq!(
+                (failure.class, failure.sent),
+                (Class::Unavailable, Sent::Unknown),
+                "{operation} {reply}"
+            );
+        }
+        assert_eq!(client.look(&objects()[0]).await.unwrap_err().class, Class::Unavailable);
+        assert_eq!(client.look(&objects()[1]).await.unwrap_err().class, Class::Unavailable);
+        let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
+        assert_eq!(job.unwrap_err().class, Class::Unavailable);
+    }
+    let other = json!({"backendEnvironment": record_json("prod", 0)});
+    let client = Fake::answering(200, other).await.client();
+    for operation in &WRITES[6..] {
+        let failure = write(&client, operation).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::Unavailable, Sent::Unknown),
+            "{operation}"
+        );
+    }
+    assert_eq!(client.look(&objects()[2]).await.unwrap_err().class, Class::Unavailable);
+}
+
+#[tokio::test]
+async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
+    let there = Some(Found::Backend { app_name: None });
+    for (reply, expected) in [
+        (
+            json!({"appId": "d1a2", "backendEnvironmentName": "dev"}),
+            Ok(there.clone()),
+        ),
+        (
+            json!({"appId": "d1a2", "backendEnvironmentList": ["main", "dev"]}),
+            Ok(there),
+        ),
+        (json!({"appId": "d1a2", "backendEnvironmentList": ["main"]}), Ok(None)),
+        (json!({"appId": "d1a2"}), Err(Class::Unavailable)),
+        (
+            json!({"backendEnvironmentName": "dev", "error": "odd"}),
+            Err(Class::Unavailable),
+        ),
+    ] {
+        let client = Fake::answering(200, reply.clone()).await.client();
+        let found = client.look(&objects()[0]).await.map_err(|failure| failure.class);
+        assert_eq!(found, expected, "{reply}");
+    }
+}
+
+fn record_json(name: &str, seconds: i64) -> Value {
+    json!({"backendEnvironmentArn": "arn:x", "environmentName": name, "stackName": "stack",
+           "createTime": seconds, "updateTime": 1.5})
+}
+
+#[tokio::test]
+async fn an_api_and_a_record_come_back_as_aws_echoes_them() {
+    let client = Fake::answering(200, json!({"resourceName": "blog", "resourceConfig": full_config()}))
+        .await
+        .client();
+    let config = serde_json::from_value(full_config()).unwrap();
+    assert_eq!(client.look(&objects()[1]).await, Ok(Some(Found::Api { config })));
+
+    let client = Fake::answering(200, json!({"backendEnvironment": record_json("dev", 1_600_000_000)}))
+        .await
+        .client();
+    let Ok(Some(Found::Environment(record))) = client.look(&objects()[2]).await else {
+        panic!("no record");
+    };
+    assert_eq!(record.create_time.to_string(), "2020-09-13T12:26:40Z");
+    assert_eq!(record.update_time.as_millisecond(), 1_500);
+    assert_eq!(
+        (record.stack_name.as_deref(), record.deployment_artifacts),
+        (Some("stack"), None)
+    );
+}
+
+fn job_json(id: usize, create_time: &str) -> Value {
+    json!({"appId": "d1a2", "backendEnvironmentName": "dev", "jobId": format!("j{id}"),
+           "operation": "CreateBackend", "status": "RUNNING", "createTime": create_time})
+}
+
+#[tokio::test]
+async fn lists_are_read_to_their_end_and_a_repeated_page_ends_them() {
+    let fake = Fake::start(|request, number| {
+        let next = match request.body["nextToken"].as_str() {
+            Some("a") => "b",
+            _ => "a",
+        };
+        Act::Answer(
+            200,
+            "",
+            json!({"jobs": [job_json(number, "1617375907613")], "nextToken": next}),
+        )
+    })
+    .await;
+    let jobs = fake.client().list_jobs(&app(), &env()).await.unwrap();
+    assert_eq!(
+        jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),
+        ["j0", "j1", "j2"]
+    );
+    assert_eq!(jobs[0].create_time.unwrap().as_millisecond(), 1_617_375_907_613);
+    assert!(!jobs[0].is_terminal());
+
+    let fake = Fake::start(|request, _| {
+        let (name, next) = if request.line.contains("nextToken=t") {
+            ("dev", None)
+        } else {
+            ("main", Some("t"))
+        };
+        Act::Answer(
+            200,
+            "",
+            json!({"backendEnvironments": [record_json(name, 1)], "nextToken": next}),
+        )
+    })
+    .await;
+    let records = fake.client().list_environments(&app()).await.unwrap();
+    assert_eq!(records.into_keys().collect::<Vec<_>>(), ["dev", "main"]);
+
+    let fake = Fake::answering(200, json!({"backendEnvironments": [], "nextToken": "t"})).await;
+    assert_eq!(
+        fake.client().list_environments(&app()).await.unwrap_err().class,
+        Class::Unavailable
+    );
+    assert_eq!(fake.lines().len(), 2);
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_cut_only_where_the_newest_jobs_are_in_it() {
+    for (newest_first, expected) in [(true, Ok(MAX_PAGES)), (false, Err(Class::Unavailable))] {
+        let fake = Fake::start(move |_, number| {
+            let time = if newest_first { 10_000 - number } else { 10_000 + number };
+            Act::Answer(
+                200,
+                "",
+                json!({"jobs": [job_json(number, &time.to_string())], "nextToken": number.to_string()}),
+            )
+        })
+        .await;
+        let listed = fake.client().list_jobs(&app(), &env()).await;
+        assert_eq!(listed.map(|jobs| jobs.len()).map_err(|failure| failure.class), expected);
+        assert_eq!(fake.lines().len(), MAX_PAGES);
+    }
+}
+
+#[tokio::test]
+async fn the_account_is_asked_once_by_all_and_a_failure_is_not_kept() {
+    let fake = Fake::start(|_, number| {
+        if number == 0 {
+            return Act::Text(
+                403,
+                "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>old</Message></Error></ErrorResponse>",
+            );
+        }
+        Act::Text(
+            200,
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>",
+        )
+    })
+    .await;
+    let session = fake.sessions().session_for("team").unwrap();
+    let failure = session.account_id().await.unwrap_err();
+    assert_eq!(failure.class, Class::AccessDenied, "{}", failure.message);
+    let (first, second) = tokio::join!(session.account_id(), session.account_id());
+    assert_eq!(first, Ok("123456789012".to_owned()));
+    assert_eq!(first, second);
+    assert_eq!(session.account_id().await, first);
+    assert_eq!(fake.lines().len(), 2);
+    assert_eq!(fake.sessions().default_region(), Some("eu-west-1"));
+}
+
+#[tokio::test]
+async fn each_call_is_counted_by_service_operation_and_outcome() {
+    let fake = Fake::start(|_, number| match number {
+        0 => Act::Answer(400, "BadRequestException", json!({"message": "Rate exceeded"})),
+        _ => Act::Answer(200, "", json!({"jobId": "j1"})),
+    })
+    .await;
+    let client = fake.client();
+    for _ in 0..2 {
+        drop(write(&client, "DeleteBackend").await);
+    }
+    let text = client.0.metrics.encode().unwrap();
+    for outcome in ["throttled", "ok"] {
+        let line = format!(
+            "amplify_operator_aws_requests_total{{service=\"amplifybackend\",operation=\"DeleteBackend\",outcome=\"{outcome}\"}} 1"
+        );
+        assert!(text.contains(&line), "{line} is missing in\n{text}");
+    }
+}

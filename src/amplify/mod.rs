@@ -1,0 +1,19 @@
+//! The AWS port: the only place that talks to AWS and that names its SDK.
+//!
+//! May do: HTTPS to AWS and what the credentials chain needs. May not: decide anything, know Kubernetes, or wait for
+//! its turn (the token buckets in [`throttle`] hand out permits and call back). Writes are sent once and never
+//! retried here; each failure says whether the write may have been carried out.
+
+mod client;
+mod errors;
+mod names;
+mod object;
+mod session;
+pub mod throttle;
+
+pub use client::Client;
+pub use errors::without_request_id;
+pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
+pub use object::{Accepted, Creation, Found, Object, Record};
+pub use session::{Session, Sessions};
+pub use throttle::{BucketKey, Permit, Throttle};

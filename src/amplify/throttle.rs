@@ -1,0 +1,757 @@
+//! Token buckets: how many calls per second AWS gets, per account and region, and who goes first.
+//!
+//! The core ([`Bucket`]) is pure: it is told the time. The shell ([`Throttle`]) holds a lock for moments, sleeps in
+//! [`Throttle::run`] only, and calls back when an object's turn has come, so that nobody waits inside a reconcile.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    hash::Hash,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+
+/// How long tokens stay reserved for an object that does not come for them.
+const RESERVED: Duration = Duration::from_secs(30);
+/// A class that waits gets at least one grant in this many.
+const SHARE: u32 = 10;
+/// How often the rate can halve: down to an eighth.
+const MAX_HALVINGS: u32 = 3;
+/// How long each halving lasts. Three of them end within a minute.
+const RECOVERY: Duration = Duration::from_secs(20);
+/// Refusals this close together answer one burst, and count once.
+const ONE_BURST: Duration = Duration::from_secs(1);
+/// What sums of fractions may be off by.
+const ROUNDING: f64 = 1e-6;
+
+/// What a call is for. The order is the priority.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Class {
+    /// To find out what became of a write: nothing else moves before that.
+    UnknownOutcome,
+    /// To create, update or delete.
+    Write,
+    /// To see whether a job has ended.
+    Poll,
+    /// To see whether what is there is still as it should be.
+    Drift,
+}
+
+impl Class {
+    /// All classes, by priority.
+    pub const ALL: [Self; 4] = [Self::UnknownOutcome, Self::Write, Self::Poll, Self::Drift];
+
+    /// The class as a label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::Write => "write",
+            Self::Poll => "poll",
+            Self::Drift => "drift",
+        }
+    }
+}
+
+/// The size of each bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Calls per second in the long run. Under 0.01 counts as 0.01.
+    pub per_second: f64,
+    /// Calls at once after a quiet time. 0 counts as 1.
+    pub burst: u32,
+}
+
+/// AWS throttles per account and region; so do we.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BucketKey {
+    /// The AWS account's ID.
+    pub account: String,
+    /// The region's name.
+    pub region: String,
+}
+
+/// An object's request for tokens: waiting, or reserved until a time.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    ticket: u64,
+    class: Class,
+    cost: u32,
+    reserved_until: Option<Instant>,
+}
+
+/// One bucket and its queues. Pure: every method that needs the time is given it.
+struct Bucket<T> {
+    per_second: f64,
+    burst: f64,
+    /// May be below zero: a debt.
+    tokens: f64,
+    updated: Instant,
+    halvings: u32,
+    halved_at: Option<Instant>,
+    /// When the present rate began.
+    step_from: Instant,
+    asks: HashMap<T, Ask>,
+    /// Who waits, by ticket, for each class.
+    queues: [BTreeMap<u64, T>; 4],
+    /// Grants to other classes since the class was served.
+    passed: [u32; 4],
+    /// In the order in which they expire; what no longer holds is passed over.
+    reservations: VecDeque<(Instant, T)>,
+    next_ticket: u64,
+}
+
+/// What came of asking.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Granted,
+    /// `true`: it did not wait before.
+    Queued(bool),
+}
+
+impl<T: Clone + Eq + Hash> Bucket<T> {
+    fn new(settings: Settings, now: Instant) -> Self {
+        let burst = f64::from(settings.burst.max(1));
+        Self {
+            per_second: settings.per_second.max(0.01),
+            burst,
+            tokens: burst,
+            updated: now,
+            halvings: 0,
+            halved_at: None,
+            step_from: now,
+            asks: HashMap::new(),
+            queues: Default::default(),
+            passed: [0; 4],
+            reservations: VecDeque::new(),
+            next_ticket: 0,
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.per_second / f64::from(1_u32 << self.halvings)
+    }
+
+    /// A slow bucket is also a small one: what it saved up would be the next burst.
+    fn capacity(&self) -> f64 {
+        (self.burst / f64::from(1_u32 << self.halvings)).max(1.0)
+    }
+
+    /// Brings tokens, rate and reservations up to this time.
+    fn advance(&mut self, now: Instant) {
+        while self.halvings > 0 && self.step_from + RECOVERY <= now {
+            self.step_from += RECOVERY;
+            self.fill(self.step_from);
+            self.halvings -= 1;
+        }
+        self.fill(now);
+        while let Some((until, who)) = self.reservations.front() {
+            if *until > now {
+                break;
+            }
+            let lapsed = self.asks.get(who).copied();
+            if let Some(ask) = lapsed.filter(|ask| ask.reserved_until == Some(*until)) {
+                self.asks.remove(who);
+                self.settle(f64::from(ask.cost));
+            }
+            self.reservations.pop_front();
+        }
+    }
+
+    fn fill(&mut self, to: Instant) {
+        let seconds = to.saturating_duration_since(self.updated).as_secs_f64();
+        self.tokens = (self.tokens + seconds * self.rate()).min(self.capacity());
+        self.updated = self.updated.max(to);
+    }
+
+    /// Gives tokens back, or takes more (a negative number).
+    fn settle(&mut self, tokens: f64) {
+        self.tokens = (self.tokens + tokens).min(self.capacity());
+    }
+
+    /// Asks for tokens. `others` get what was reserved for them on the way.
+    fn acquire(&mut self, now: Instant, who: &T, class: Class, cost: u32, others: &mut Vec<T>) -> Answer {
+        self.advance(now);
+        let cost = cost.max(1);
+        let mut fresh = false;
+        let ticket = match self.asks.get(who).copied() {
+            Some(ask) if ask.reserved_until.is_some() => {
+                self.asks.remove(who);
+                if cost <= ask.cost {
+                    self.settle(f64::from(ask.cost - cost));
+                    return Answer::Granted;
+                }
+                self.settle(f64::from(ask.cost));
+                // It was its turn: it stays first in line for what it needs now.
+                ask.ticket
+            }
+            Some(ask) if ask.class == class => ask.ticket,
+            Some(ask) => {
+                self.queues[ask.class as usize].remove(&ask.ticket);
+                self.ticket()
+            }
+            None => {
+                fresh = true;
+                self.ticket()
+            }
+        };
+        self.queues[class as usize].insert(ticket, who.clone());
+        let ask = Ask {
+            ticket,
+            class,
+            cost,
+            reserved_until: None,
+        };
+        self.asks.insert(who.clone(), ask);
+        self.grant(now, others);
+        if let Some(at) = others.iter().position(|other| other == who) {
+            others.swap_remove(at);
+            self.asks.remove(who);
+            return Answer::Granted;
+        }
+        Answer::Queued(fresh)
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Reserves tokens for those whose turn it is, as far as the tokens go.
+    fn grant(&mut self, now: Instant, granted: &mut Vec<T>) {
+        let capacity = self.capacity();
+        while let Some(class) = self.turn() {
+            // Only the first of the class whose turn it is: waiting for enough tokens, it holds up the others.
+            let Some((ticket, who)) = self.queues[class].first_key_value() else {
+                return;
+            };
+            let (ticket, who) = (*ticket, who.clone());
+            let Some(ask) = self.asks.get_mut(&who) else {
+                self.queues[class].remove(&ticket);
+                continue;
+            };
+            let cost = f64::from(ask.cost);
+            // More than fits: when full, and the bucket goes into debt.
+            if self.tokens + ROUNDING < cost.min(capacity) {
+                return;
+            }
+            self.tokens -= cost;
+            ask.reserved_until = Some(now + RESERVED);
+            self.reservations.push_back((now + RESERVED, who.clone()));
+            self.queues[class].remove(&ticket);
+            for (other, passed) in self.passed.iter_mut().enumerate() {
+                *passed = if other == class || self.queues[other].is_empty() {
+                    0
+                } else {
+                    *passed + 1
+                };
+            }
+            granted.push(who);
+        }
+    }
+
+    /// Whose turn it is: a class that has been passed over for too long, else the first that waits.
+    fn turn(&self) -> Option<usize> {
+        let waiting = || (0..self.queues.len()).filter(|class| !self.queues[*class].is_empty());
+        waiting()
+            .filter(|class| self.passed[*class] + 1 >= SHARE)
+            .max_by_key(|class| self.passed[*class])
+            .or_else(|| waiting().next())
+    }
+
+    /// When something happens by itself: enough tokens for the next in line, or a reservation that lapses.
+    fn next_event(&self) -> Option<Instant> {
+        let lapse = self.reservations.front().map(|(until, _)| *until);
+        let turn = self.turn().and_then(|class| {
+            let who = self.queues[class].values().next()?;
+            let need = f64::from(self.asks.get(who)?.cost).min(self.capacity());
+            let seconds = ((need - self.tokens) / self.rate()).max(0.0);
+            // A millisecond more, so that rounding does not make it wake up too early.
+            let enough = self.updated + Duration::from_secs_f64(seconds + 0.001);
+            Some(if self.halvings > 0 {
+                enough.min(self.step_from + RECOVERY)
+            } else {
+                enough
+            })
+        });
+        [lapse, turn].into_iter().flatten().min()
+    }
+
+    /// AWS said slow down.
+    fn slow_down(&mut self, now: Instant) {
+        self.advance(now);
+        if self
+            .halved_at
+            .is_some_and(|at| now.saturating_duration_since(at) < ONE_BURST)
+        {
+            return;
+        }
+        self.halvings = (self.halvings + 1).min(MAX_HALVINGS);
+        self.halved_at = Some(now);
+        self.step_from = now;
+        self.settle(0.0);
+    }
+
+    fn forget(&mut self, who: &T) {
+        if let Some(ask) = self.asks.remove(who) {
+            if ask.reserved_until.is_some() {
+                self.settle(f64::from(ask.cost));
+            } else {
+                self.queues[ask.class as usize].remove(&ask.ticket);
+            }
+        }
+    }
+}
+
+/// Tokens that one pass may spend on calls to AWS. What it does not spend goes back when it is dropped.
+#[must_use = "the tokens go back when it is dropped"]
+pub struct Permit {
+    left: AtomicU32,
+    settle: Box<dyn Fn(f64) + Send + Sync>,
+}
+
+impl Permit {
+    /// One call is being made. One beyond what was asked for (another page of a list) is taken as a debt.
+    pub fn spend(&self) {
+        let held = self
+            .left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        if held.is_err() {
+            (self.settle)(-1.0);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let left = self.left.load(Ordering::Acquire);
+        if left > 0 {
+            (self.settle)(f64::from(left));
+        }
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All buckets. `T` names an object that waits.
+pub struct Throttle<T> {
+    settings: Settings,
+    on_grant: Box<dyn Fn(T) + Send + Sync>,
+    buckets: Mutex<HashMap<BucketKey, Bucket<T>>>,
+    changed: Notify,
+    metrics: OnceLock<Arc<Metrics>>,
+    this: Weak<Self>,
+}
+
+impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
+    /// Full buckets of this size. `on_grant` is told when tokens are reserved for an object that was queued, which
+    /// then asks again within 30 s; it must not block, and not call back into this.
+    #[must_use]
+    pub fn new(settings: Settings, on_grant: impl Fn(T) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            settings,
+            on_grant: Box::new(on_grant),
+            buckets: Mutex::default(),
+            changed: Notify::new(),
+            metrics: OnceLock::new(),
+            this: Weak::clone(this),
+        })
+    }
+
+    /// Reports queues and waits to these metrics from now on. Only the first call counts.
+    pub fn measure(&self, metrics: Arc<Metrics>) {
+        // A second set of metrics would be a second registry: there is one per process.
+        let _ = self.metrics.set(metrics);
+    }
+
+    /// Takes `cost` tokens now, or queues `who` and calls `on_grant(who)` when they are reserved for it. Asking again
+    /// keeps the place, unless for another class. A reservation that nobody collects within 30 s goes back.
+    #[expect(clippy::needless_pass_by_value, reason = "who waits is kept under this name")]
+    pub fn acquire(&self, bucket: &BucketKey, who: T, class: Class, cost: u32) -> Option<Permit> {
+        let mut others = Vec::new();
+        let answer = {
+            let mut buckets = self.buckets.lock();
+            let now = Instant::now();
+            let answer = buckets
+                .entry(bucket.clone())
+                .or_insert_with(|| Bucket::new(self.settings, now))
+                .acquire(now, &who, class, cost, &mut others);
+            self.report(&buckets);
+            answer
+        };
+        others.into_iter().for_each(&self.on_grant);
+        match answer {
+            Answer::Granted => {
+                let (this, key) = (Weak::clone(&self.this), bucket.clone());
+                Some(Permit {
+                    left: AtomicU32::new(cost.max(1)),
+                    settle: Box::new(move |tokens| {
+                        if let Some(throttle) = this.upgrade() {
+                            throttle.settle(&key, tokens);
+                        }
+                    }),
+                })
+            }
+            Answer::Queued(fresh) => {
+                if let Some(metrics) = self.metrics.get().filter(|_| fresh) {
+                    metrics.token_wait(class.name());
+                }
+                self.changed.notify_one();
+                None
+            }
+        }
+    }
+
+    /// AWS said slow down: the bucket's rate and size halve, down to an eighth, and double again every 20 s. Refusals
+    /// within a second count once.
+    pub fn throttled(&self, bucket: &BucketKey) {
+        if let Some(bucket) = self.buckets.lock().get_mut(bucket) {
+            bucket.slow_down(Instant::now());
+        }
+        self.changed.notify_one();
+    }
+
+    /// The object is gone: its place, or what is reserved for it, becomes free.
+    pub fn forget(&self, who: &T) {
+        for bucket in self.buckets.lock().values_mut() {
+            bucket.forget(who);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Hands out tokens as they come, until the shutdown.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            let next = self.pump();
+            let wait = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.changed.notified() => {}
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Grants what can be granted now. When to look again, unless something changes before.
+    fn pump(&self) -> Option<Instant> {
+        let mut granted = Vec::new();
+        let next = {
+            let mut buckets = self.buckets.lock();
+            let now = Instant::now();
+            let mut next: Option<Instant> = None;
+            for bucket in buckets.values_mut() {
+                bucket.advance(now);
+                bucket.grant(now, &mut granted);
+                next = next.into_iter().chain(bucket.next_event()).min();
+            }
+            self.report(&buckets);
+            next
+        };
+        granted.into_iter().for_each(&self.on_grant);
+        next
+    }
+
+    fn settle(&self, bucket: &BucketKey, tokens: f64) {
+        if let Some(bucket) = self.buckets.lock().get_mut(bucket) {
+            bucket.advance(Instant::now());
+            bucket.settle(tokens);
+        }
+        self.changed.notify_one();
+    }
+
+    fn report(&self, buckets: &HashMap<BucketKey, Bucket<T>>) {
+        if let Some(metrics) = self.metrics.get() {
+            for class in Class::ALL {
+                let waiting = buckets.values().map(|bucket| bucket.queues[class as usize].len()).sum();
+                metrics.set_token_queue(class.name(), waiting);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        per_second: 5.0,
+        burst: 10,
+    };
+
+    fn at(start: Instant, seconds: f64) -> Instant {
+        start + Duration::from_secs_f64(seconds)
+    }
+
+    /// An empty bucket with these waiting, in this order.
+    fn queued(start: Instant, waiting: &[(&'static str, Class, u32)]) -> Bucket<&'static str> {
+        let mut bucket = Bucket::new(SETTINGS, start);
+        bucket.tokens = 0.0;
+        for (who, class, cost) in waiting {
+            let answer = bucket.acquire(start, who, *class, *cost, &mut Vec::new());
+            assert_eq!(answer, Answer::Queued(true));
+        }
+        bucket
+    }
+
+    /// Who is granted at this time.
+    fn granted<T: Clone + Eq + Hash>(bucket: &mut Bucket<T>, now: Instant) -> Vec<T> {
+        let mut granted = Vec::new();
+        bucket.advance(now);
+        bucket.grant(now, &mut granted);
+        granted
+    }
+
+    #[test]
+    fn a_bucket_gives_the_burst_and_then_the_rate_and_no_more() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut spent = 0;
+        for tick in 0..60_000_u32 {
+            let now = start + Duration::from_millis(u64::from(tick));
+            match bucket.acquire(now, &tick, Class::Write, 1, &mut Vec::new()) {
+                Answer::Granted => spent += 1,
+                Answer::Queued(_) => bucket.forget(&tick),
+            }
+            assert!(bucket.tokens <= 10.0);
+        }
+        assert!((308..=310).contains(&spent), "{spent}");
+    }
+
+    #[test]
+    fn a_higher_class_goes_first_and_a_class_is_first_in_first_out() {
+        let start = Instant::now();
+        let mut bucket = queued(
+            start,
+            &[
+                ("drift", Class::Drift, 1),
+                ("poll 1", Class::Poll, 1),
+                ("write", Class::Write, 1),
+                ("poll 2", Class::Poll, 1),
+                ("lost", Class::UnknownOutcome, 1),
+            ],
+        );
+        assert_eq!(granted(&mut bucket, at(start, 0.6)), ["lost", "write", "poll 1"]);
+        assert_eq!(granted(&mut bucket, at(start, 1.0)), ["poll 2", "drift"]);
+    }
+
+    #[test]
+    fn asking_again_keeps_the_place_and_another_class_takes_a_new_one() {
+        let start = Instant::now();
+        let mut bucket = queued(
+            start,
+            &[("a", Class::Poll, 1), ("b", Class::Poll, 1), ("c", Class::Poll, 1)],
+        );
+        let ask = |bucket: &mut Bucket<_>, class| bucket.acquire(start, &"a", class, 1, &mut Vec::new());
+        assert_eq!(ask(&mut bucket, Class::Poll), Answer::Queued(false));
+        assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
+        assert_eq!(
+            bucket.acquire(at(start, 0.2), &"c", Class::Drift, 1, &mut Vec::new()),
+            Answer::Queued(false)
+        );
+        assert_eq!(granted(&mut bucket, at(start, 0.6)), ["b", "c"]);
+    }
+
+    #[test]
+    fn who_comes_later_does_not_overtake_who_waits_for_more_tokens() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("big", Class::Write, 4)]);
+        let now = at(start, 0.5);
+        for class in [Class::Write, Class::Poll] {
+            let answer = bucket.acquire(now, &class.name(), class, 1, &mut Vec::new());
+            assert_eq!(answer, Answer::Queued(true));
+        }
+        assert_eq!(granted(&mut bucket, at(start, 0.8)), ["big"]);
+        assert_eq!(granted(&mut bucket, at(start, 1.2)), ["write", "poll"]);
+    }
+
+    #[test]
+    fn every_class_that_waits_gets_its_share() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(SETTINGS, start);
+        bucket.tokens = 0.0;
+        for n in 0..2_000_u32 {
+            let class = Class::ALL[(n % 4) as usize];
+            bucket.acquire(start, &(class, n), class, 1, &mut Vec::new());
+        }
+        let mut served = [0; 4];
+        for second in 1..=80_u32 {
+            let now = at(start, f64::from(second));
+            for who in granted(&mut bucket, now) {
+                served[who.0 as usize] += 1;
+                let collected = bucket.acquire(now, &who, who.0, 1, &mut Vec::new());
+                assert_eq!(collected, Answer::Granted);
+            }
+        }
+        assert_eq!(served.iter().sum::<u32>(), 400);
+        assert!(served[0] >= 270, "{served:?}");
+        for lower in &served[1..] {
+            assert!(*lower >= 35, "{served:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_waits_for_its_owner_and_goes_back_after_thirty_seconds() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("a", Class::Write, 2), ("b", Class::Write, 2)]);
+        assert_eq!(granted(&mut bucket, at(start, 0.8)), ["a", "b"]);
+        assert!(bucket.tokens < 0.1);
+        let answer = bucket.acquire(at(start, 0.8), &"a", Class::Poll, 1, &mut Vec::new());
+        assert_eq!(answer, Answer::Granted);
+        assert!(
+            (bucket.tokens - 1.0).abs() < 0.1,
+            "the surplus is back: {}",
+            bucket.tokens
+        );
+        bucket.tokens = -200.0;
+        bucket.advance(at(start, 30.7));
+        let before = bucket.tokens;
+        bucket.advance(at(start, 30.8));
+        assert!((bucket.tokens - before - 2.5).abs() < 0.01, "two tokens and the rate");
+        assert!(bucket.asks.is_empty() && bucket.reservations.is_empty());
+    }
+
+    #[test]
+    fn who_needs_more_than_was_reserved_stays_first_in_line() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("a", Class::Write, 1), ("b", Class::Write, 1)]);
+        assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
+        let answer = bucket.acquire(at(start, 0.2), &"a", Class::Write, 3, &mut Vec::new());
+        assert_eq!(answer, Answer::Queued(false));
+        assert_eq!(granted(&mut bucket, at(start, 0.6)), ["a"]);
+        assert_eq!(granted(&mut bucket, at(start, 0.8)), ["b"]);
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_is_granted_when_full_and_paid_off_later() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(SETTINGS, start);
+        assert_eq!(
+            bucket.acquire(start, &"big", Class::Write, 15, &mut Vec::new()),
+            Answer::Granted
+        );
+        assert_eq!(
+            bucket.acquire(start, &"next", Class::Write, 1, &mut Vec::new()),
+            Answer::Queued(true)
+        );
+        assert!(granted(&mut bucket, at(start, 1.1)).is_empty());
+        assert_eq!(granted(&mut bucket, at(start, 1.2)), ["next"]);
+    }
+
+    #[test]
+    fn a_refusal_halves_the_rate_down_to_an_eighth_and_it_recovers_within_a_minute() {
+        let start = Instant::now();
+        let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+        for (second, rate) in [(0.0, 2.5), (0.5, 2.5), (2.0, 1.25), (4.0, 0.625), (6.0, 0.625)] {
+            bucket.slow_down(at(start, second));
+            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+        }
+        assert!(bucket.tokens <= 10.0 / 8.0, "what was saved up is gone too");
+        for (second, rate) in [(25.9, 0.625), (26.0, 1.25), (46.0, 2.5), (66.0, 5.0)] {
+            bucket.advance(at(start, second));
+            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_slept_through_its_recovery_has_filled_at_each_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+        bucket.slow_down(start);
+        bucket.tokens = -100.0;
+        bucket.advance(at(start, 30.0));
+        assert!(
+            (bucket.tokens - (-100.0 + 20.0 * 2.5 + 10.0 * 5.0)).abs() < 0.01,
+            "{}",
+            bucket.tokens
+        );
+    }
+
+    #[test]
+    fn a_forgotten_object_leaves_its_place_and_its_reservation() {
+        let start = Instant::now();
+        let mut bucket = queued(
+            start,
+            &[("a", Class::Write, 1), ("b", Class::Write, 1), ("c", Class::Write, 1)],
+        );
+        bucket.forget(&"b");
+        assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
+        bucket.forget(&"a");
+        assert_eq!(granted(&mut bucket, at(start, 0.2)), ["c"]);
+    }
+
+    fn key() -> BucketKey {
+        BucketKey {
+            account: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_called_when_its_tokens_are_there_and_unspent_tokens_go_back() {
+        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let throttle = Throttle::new(SETTINGS, move |who| send.send(who).unwrap());
+        let metrics = Arc::new(Metrics::new("test"));
+        throttle.measure(Arc::clone(&metrics));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(Arc::clone(&throttle).run(shutdown.clone()));
+
+        let permit = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
+        (0..4).for_each(|_| permit.spend());
+        assert!(throttle.acquire(&key(), "second", Class::Poll, 6).is_none());
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"aws_token_queue{class="poll"} 1"#), "{text}");
+        assert!(text.contains(r#"aws_token_waits_total{class="poll"} 1"#), "{text}");
+
+        let start = Instant::now();
+        drop(permit);
+        assert_eq!(calls.recv().await, Some("second"));
+        assert!(start.elapsed() < Duration::from_millis(10), "six came back");
+        assert!(throttle.acquire(&key(), "third", Class::Poll, 5).is_none());
+        let permit = throttle.acquire(&key(), "second", Class::Poll, 6).unwrap();
+        (0..8).for_each(|_| permit.spend());
+        drop(permit);
+        assert_eq!(calls.recv().await, Some("third"));
+        let waited = start.elapsed();
+        assert!(
+            (1390..=1420).contains(&waited.as_millis()),
+            "five and a debt of two: {waited:?}"
+        );
+
+        shutdown.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn buckets_of_other_accounts_and_regions_do_not_wait_for_each_other() {
+        let throttle = Throttle::new(SETTINGS, |_| {});
+        let other = BucketKey {
+            region: "us-east-1".to_owned(),
+            ..key()
+        };
+        let first = throttle.acquire(&key(), 1, Class::Write, 10);
+        assert!(first.is_some() && throttle.acquire(&key(), 2, Class::Write, 1).is_none());
+        assert!(throttle.acquire(&other, 3, Class::Write, 10).is_some());
+    }
+}

@@ -1,0 +1,249 @@
+//! `BackendApi`: the GraphQL API of a backend, made by `CreateBackendAPI` and changed by `UpdateBackendAPI`.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger};
+
+/// The GraphQL API (an AppSync data model) of an Amplify (Gen 1) backend.
+///
+/// It is created with `CreateBackendAPI`, changed with `UpdateBackendAPI` when `resourceConfig` changes or AWS's
+/// answer drifts from it, and deleted with `DeleteBackendAPI`.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
+#[kube(
+    group = "amplify-operator.dev",
+    version = "v1alpha1",
+    kind = "BackendApi",
+    plural = "backendapis",
+    shortname = "bapi",
+    category = "amplify",
+    namespaced,
+    status = "BackendApiStatus",
+    doc = "The GraphQL API of an AWS Amplify (Gen 1) backend: CreateBackendAPI, UpdateBackendAPI, DeleteBackendAPI.",
+    printcolumn(
+        name = "READY",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "REASON",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(name = "APP", type_ = "string", json_path = ".status.appId"),
+    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName"),
+    printcolumn(name = "JOB", type_ = "string", json_path = ".status.job.status"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "JOB-ID", type_ = "string", json_path = ".status.job.id", priority = 1),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.backendRef) == has(oldSelf.backendRef) && (!has(self.backendRef) || self.backendRef == oldSelf.backendRef)").message("backendRef is immutable, also adding or removing it: delete this resource and create another"),
+    validation = Rule::new("has(self.appId) == has(oldSelf.appId) && (!has(self.appId) || self.appId == oldSelf.appId)").message("appId is immutable, also adding or removing it: delete this resource and create another"),
+    validation = Rule::new("has(self.backendEnvironmentName) == has(oldSelf.backendEnvironmentName) && (!has(self.backendEnvironmentName) || self.backendEnvironmentName == oldSelf.backendEnvironmentName)").message("backendEnvironmentName is immutable, also adding or removing it: delete this resource and create another"),
+    validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource and create another"),
+    validation = Rule::new("has(self.backendRef) || (has(self.appId) && has(self.backendEnvironmentName))").message("give backendRef (an AmplifyBackend in this namespace), or both appId and backendEnvironmentName"),
+    validation = Rule::new("!(has(self.backendRef) && (has(self.appId) || has(self.backendEnvironmentName)))").message("backendRef excludes appId and backendEnvironmentName: keep backendRef, or the pair"),
+    validation = Rule::new("!(has(self.region) && has(self.backendRef))").message("region is inherited from backendRef: remove region"),
+    validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
+)]
+pub struct BackendApiSpec {
+    /// An AmplifyBackend of the same namespace; it must be Ready before the API is created. Exactly one of this and the pair appId + backendEnvironmentName. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_ref: Option<BackendRef>,
+    /// The app's ID in AWS Amplify, for a backend that no AmplifyBackend here describes. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^d[a-z0-9]{1,19}$"), length(max = 20))]
+    pub app_id: Option<String>,
+    /// The name of the backend environment. Goes together with appId. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    pub backend_environment_name: Option<String>,
+    /// The name of this resource in the backend. The Amplify CLI accepts letters and digits only. Immutable.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    pub resource_name: String,
+    /// The configuration of the API. Changing it runs UpdateBackendAPI. Fields left out are AWS's business.
+    pub resource_config: ResourceConfig,
+    /// AWS region. Precedence: this, the namespace's account entry, the operator's own. Not together with `backendRef`, from which it is inherited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"), length(max = 32))]
+    pub region: Option<String>,
+    /// `Delete`: deleting this resource deletes the API in AWS. `Retain`: leaves it. Unset means `Delete` for an API that this resource created; must be set with `adoptionPolicy: IfExists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// `Never`: an API that already exists in AWS and that this resource did not create is not touched, and the resource says AlreadyExists. `IfExists`: it is taken over, and updated where it differs.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+    /// True: no AWS call is made for this resource, deletion included, until it is false again. A job that AWS runs goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// How long an AWS job may run before the resource is Stalled with the reason JobTimedOut, such as `90m`. A late end is still honoured. Unset: the operator's `--job-timeout` (2h unless set).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_timeout: Option<JobDuration>,
+}
+
+/// The configuration of a GraphQL API, as CreateBackendAPI and UpdateBackendAPI take it.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.transformSchema) && has(self.transformSchemaFrom))").message("transformSchema and transformSchemaFrom exclude each other: keep one"))]
+pub struct ResourceConfig {
+    /// The API name used to interact with the data model, configured as a part of the Amplify project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub api_name: Option<String>,
+    /// The service used to provision and interact with the data model. The Amplify CLI sends `AppSync`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub service: Option<String>,
+    /// The definition of the data model: a GraphQL schema (SDL) with Amplify's transform directives such as `@model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub transform_schema: Option<String>,
+    /// Takes `transformSchema` from elsewhere. Not together with `transformSchema`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_schema_from: Option<TransformSchemaFrom>,
+    /// The default authentication type for interacting with the data models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_auth_type: Option<AuthType>,
+    /// Additional authentication methods used to interact with the data models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 50))]
+    pub additional_auth_types: Option<Vec<AuthType>>,
+    /// The conflict resolution strategy for data stored in the data models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict_resolution: Option<ConflictResolution>,
+}
+
+/// Where `transformSchema` comes from.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransformSchemaFrom {
+    /// A key of a ConfigMap in the same namespace. ConfigMaps are not watched: an edited one is seen at the next check (`--drift-interval`) or request; a new name in this field is seen at once.
+    pub config_map_key_ref: ConfigMapKeyRef,
+}
+
+/// A key of a ConfigMap in the same namespace.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKeyRef {
+    /// Name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the ConfigMap's `data`.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// An authentication type of the data models.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthType {
+    /// The authentication mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AuthMode>,
+    /// Settings for the authentication mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<AuthSettings>,
+}
+
+/// An authentication mode, in AWS's words.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AuthMode {
+    /// An API key.
+    ApiKey,
+    /// AWS Identity and Access Management.
+    AwsIam,
+    /// Amazon Cognito user pools.
+    AmazonCognitoUserPools,
+    /// An OpenID Connect provider.
+    OpenidConnect,
+}
+
+/// Settings of an authentication mode. Each belongs to the mode that its description names.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthSettings {
+    /// The Amazon Cognito user pool ID (AMAZON_COGNITO_USER_POOLS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub cognito_user_pool_id: Option<String>,
+    /// The API key's description (API_KEY).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+    /// The API key's expiration time (API_KEY). It is sent to AWS, but never compared with AWS's answer, where it runs down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<f64>,
+    /// The expiry time for the OpenID authentication mechanism (OPENID_CONNECT).
+    #[serde(default, rename = "openIDAuthTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub open_id_auth_ttl: Option<String>,
+    /// The client ID (OPENID_CONNECT).
+    #[serde(default, rename = "openIDClientId", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub open_id_client_id: Option<String>,
+    /// The expiry time for the OpenID authentication mechanism, counted from the token's issue (OPENID_CONNECT).
+    #[serde(default, rename = "openIDIatTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub open_id_iat_ttl: Option<String>,
+    /// The OpenID issuer URL (OPENID_CONNECT).
+    #[serde(default, rename = "openIDIssueURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub open_id_issue_url: Option<String>,
+    /// The OpenID provider name (OPENID_CONNECT).
+    #[serde(default, rename = "openIDProviderName", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub open_id_provider_name: Option<String>,
+}
+
+/// The conflict resolution strategy for data stored in the data models.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConflictResolution {
+    /// The strategy for conflict resolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution_strategy: Option<ResolutionStrategy>,
+}
+
+/// A strategy for conflict resolution, in AWS's words.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ResolutionStrategy {
+    /// The newest version of an item wins; older writes are rejected.
+    OptimisticConcurrency,
+    /// A Lambda function decides.
+    Lambda,
+    /// Changes are merged where they do not clash.
+    Automerge,
+    /// No conflict detection.
+    None,
+}
+
+/// What the operator knows about a `BackendApi`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendApiStatus {
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// The app that the API belongs to, resolved from the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// The backend environment that the API belongs to, resolved from the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_environment_name: Option<String>,
+    /// Hash of the resolved resourceConfig that was sent to AWS last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_config_hash: Option<String>,
+    /// Hash of what AWS echoed for the fields that the spec sets, after the last completed job. A change of it is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echoed_config_hash: Option<String>,
+}

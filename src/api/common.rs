@@ -1,0 +1,312 @@
+//! What the three kinds share: policies, references, and the part of `status` that is the ledger of AWS jobs.
+
+use std::{fmt, str::FromStr};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// What deleting the resource does to the AWS object.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum DeletionPolicy {
+    /// Deletes the AWS object.
+    Delete,
+    /// Leaves the AWS object as it is.
+    Retain,
+}
+
+/// What happens when the AWS object already exists and this resource did not create it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum AdoptionPolicy {
+    /// It is not touched; the resource says `AlreadyExists`.
+    #[default]
+    Never,
+    /// It is taken over. Requires an explicit `deletionPolicy`.
+    IfExists,
+}
+
+/// A reference to an `AmplifyBackend` in the same namespace.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendRef {
+    /// Name of the AmplifyBackend. It must be Ready before the referring resource is created.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A duration such as `90m` or `1h30m`: whole numbers with the units `s`, `m` and `h`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct JobDuration(pub SignedDuration);
+
+impl FromStr for JobDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.parse::<SignedDuration>();
+        match parsed {
+            Ok(duration) if duration > SignedDuration::ZERO => Ok(Self(duration)),
+            _ => Err(format!("{text:?} is not a duration such as 30s, 90m or 2h")),
+        }
+    }
+}
+
+impl fmt::Display for JobDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl Serialize for JobDuration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for JobDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "JobDuration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 32,
+            // At least one part above zero, in the order that people write: 1h30m15s.
+            "pattern": "^([1-9][0-9]{0,5}h([0-9]{1,4}m)?([0-9]{1,4}s)?|[1-9][0-9]{0,5}m([0-9]{1,4}s)?|[1-9][0-9]{0,6}s)$",
+        })
+    }
+}
+
+/// How the AWS object came to belong to this resource.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub enum Origin {
+    /// This resource created it.
+    Created,
+    /// This resource created it as a clone of another backend.
+    Cloned,
+    /// It existed before and was taken over (`adoptionPolicy: IfExists`).
+    Adopted,
+}
+
+/// The AWS operations that write, under AWS's own names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub enum Operation {
+    /// `amplifybackend:CreateBackend`
+    CreateBackend,
+    /// `amplifybackend:CloneBackend`
+    CloneBackend,
+    /// `amplifybackend:DeleteBackend`
+    DeleteBackend,
+    /// `amplifybackend:CreateBackendAPI`
+    #[serde(rename = "CreateBackendAPI")]
+    CreateBackendApi,
+    /// `amplifybackend:UpdateBackendAPI`
+    #[serde(rename = "UpdateBackendAPI")]
+    UpdateBackendApi,
+    /// `amplifybackend:DeleteBackendAPI`
+    #[serde(rename = "DeleteBackendAPI")]
+    DeleteBackendApi,
+    /// `amplify:CreateBackendEnvironment`
+    CreateBackendEnvironment,
+    /// `amplify:DeleteBackendEnvironment`
+    DeleteBackendEnvironment,
+}
+
+impl Operation {
+    /// AWS's name of the operation, as it stands in jobs, logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateBackend => "CreateBackend",
+            Self::CloneBackend => "CloneBackend",
+            Self::DeleteBackend => "DeleteBackend",
+            Self::CreateBackendApi => "CreateBackendAPI",
+            Self::UpdateBackendApi => "UpdateBackendAPI",
+            Self::DeleteBackendApi => "DeleteBackendAPI",
+            Self::CreateBackendEnvironment => "CreateBackendEnvironment",
+            Self::DeleteBackendEnvironment => "DeleteBackendEnvironment",
+        }
+    }
+
+    /// Whether the operation makes a new AWS object.
+    #[must_use]
+    pub const fn is_create(self) -> bool {
+        matches!(
+            self,
+            Self::CreateBackend | Self::CloneBackend | Self::CreateBackendApi | Self::CreateBackendEnvironment
+        )
+    }
+
+    /// Whether the operation removes an AWS object.
+    #[must_use]
+    pub const fn is_delete(self) -> bool {
+        matches!(
+            self,
+            Self::DeleteBackend | Self::DeleteBackendApi | Self::DeleteBackendEnvironment
+        )
+    }
+
+    /// Whether AWS answers with a job that goes on after the reply.
+    #[must_use]
+    pub const fn has_job(self) -> bool {
+        !matches!(self, Self::CreateBackendEnvironment | Self::DeleteBackendEnvironment)
+    }
+
+    /// The operation that removes what this create made.
+    #[must_use]
+    pub const fn counterpart(self) -> Self {
+        match self {
+            Self::CreateBackendApi | Self::UpdateBackendApi | Self::DeleteBackendApi => Self::DeleteBackendApi,
+            Self::CreateBackendEnvironment | Self::DeleteBackendEnvironment => Self::DeleteBackendEnvironment,
+            Self::CreateBackend | Self::CloneBackend | Self::DeleteBackend => Self::DeleteBackend,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The last write to AWS that this resource intended, started or joined.
+///
+/// Neither `id` nor `finishTime`: the outcome of the call is not known yet, and the operator is finding out.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// AWS's name of the operation.
+    pub operation: Operation,
+    /// Generation of the spec that it carries out.
+    pub generation: i64,
+    /// Counts every write sent to AWS for this resource, updates and deletes included; never resets.
+    pub attempt: i64,
+    /// FAILED jobs in a row for this generation. Only these count against `--max-job-attempts`.
+    #[serde(default)]
+    pub failures: i64,
+    /// Of a create: when the intent was written, before the call. Of an update or delete: when the job was recorded.
+    #[schemars(schema_with = "date_time")]
+    pub request_time: Timestamp,
+    /// `createTime` (AWS's clock) of the environment's newest job, listed just before the intent. Absent: it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub after: Option<Timestamp>,
+    /// True: an earlier attempt since `after` ended with its outcome unknown.
+    #[serde(default)]
+    pub unconfirmed: bool,
+    /// AWS's JobId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The environment that the job runs in, as AWS's reply names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_environment_name: Option<String>,
+    /// AWS's own word: `RUNNING`, `COMPLETED`, `FAILED` or whatever else AWS says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When the operator saw the end of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub finish_time: Option<Timestamp>,
+    /// AWS's text when it failed, cut at 1 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Job {
+    /// The job status that AWS gives a job that ended well.
+    pub const COMPLETED: &str = "COMPLETED";
+    /// The job status that AWS gives a job that ended badly.
+    pub const FAILED: &str = "FAILED";
+
+    /// Whether the outcome of the call is not known yet.
+    #[must_use]
+    pub const fn is_open_intent(&self) -> bool {
+        self.id.is_none() && self.finish_time.is_none()
+    }
+
+    /// Whether AWS runs this job, as far as is known.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.id.is_some() && self.finish_time.is_none()
+    }
+
+    /// Whether the job ended with AWS's word for failure.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.finish_time.is_some() && self.status.as_deref() == Some(Self::FAILED)
+    }
+
+    /// Whether the job ended with AWS's word for success.
+    #[must_use]
+    pub fn has_completed(&self) -> bool {
+        self.finish_time.is_some() && self.status.as_deref() == Some(Self::COMPLETED)
+    }
+}
+
+/// The part of `status` that all kinds share: what is known, what is owned, and which AWS job is under way.
+///
+/// It is the operator's ledger. Only the operator writes it.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// The newest generation of the spec that the conditions speak of; -1 before the operator has seen the resource.
+    #[serde(default = "unseen")]
+    pub observed_generation: i64,
+    /// `Ready` is always there; `Reconciling` is True while work goes on; `Stalled` is True when a person is needed.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Set when this resource owns the AWS object, and how it came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// AWS account that the object lives in, pinned with the first intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// AWS region that the object lives in, pinned with the first intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The last write to AWS that this resource intended, started or joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
+    /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+const fn unseen() -> i64 {
+    -1
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            observed_generation: unseen(),
+            conditions: Vec::new(),
+            origin: None,
+            account_id: None,
+            region: None,
+            job: None,
+            last_handled_reconcile_at: None,
+        }
+    }
+}
+
+/// The schema of an RFC 3339 point in time.
+pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}

@@ -1,0 +1,180 @@
+//! The conditions of all kinds and the one list of reasons, with kstatus's meaning.
+//!
+//! `Ready` is always there. `Reconciling=True` while work goes on, `Stalled=True` when a person is needed, both absent
+//! otherwise: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Condition type: the AWS object is there as the spec wants it.
+pub const READY: &str = "Ready";
+/// Condition type: work goes on.
+pub const RECONCILING: &str = "Reconciling";
+/// Condition type: nothing moves until a person acts.
+pub const STALLED: &str = "Stalled";
+
+/// Longest message of a condition, in bytes.
+const MESSAGE_LIMIT: usize = 1024;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The reasons of `Ready`.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order in which they are documented.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The reason as it stands in a condition.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// True: the AWS object exists as the spec wants it.
+    Available,
+    /// A create is intended, sent or running.
+    Creating,
+    /// A clone is intended, sent or running.
+    Cloning,
+    /// An update is running or about to be sent.
+    Updating,
+    /// The AWS object is being deleted.
+    Deleting,
+    /// Another job holds the environment.
+    WaitingForJob,
+    /// A referenced resource, ConfigMap or key is missing or not Ready.
+    DependencyNotReady,
+    /// AWS knows no such app (of a clone also: no such source). It may come later.
+    AppNotFound,
+    /// AWS asks for fewer requests.
+    Throttled,
+    /// AWS cannot be reached or does not answer properly.
+    AwsUnavailable,
+    /// AWS or the operator refuses the spec as it stands.
+    InvalidSpec,
+    /// The AWS object exists and this resource did not create it.
+    AlreadyExists,
+    /// Another resource describes the same AWS object.
+    Conflict,
+    /// The AWS job failed.
+    JobFailed,
+    /// The AWS job has run for longer than the timeout.
+    JobTimedOut,
+    /// The credentials are missing, expired or lack a permission.
+    AccessDenied,
+    /// A service quota of AWS is exhausted.
+    QuotaExceeded,
+    /// Deletion is blocked by a dependent that is not being deleted.
+    InUse,
+    /// A field that cannot be changed differs in AWS.
+    Drifted,
+    /// No account entry, or more than one, names the namespace.
+    AccountNotFound,
+    /// The account or region is no longer the one that is pinned in status.
+    AccountChanged,
+    /// `spec.suspend` is true.
+    Suspended,
+}
+
+impl Reason {
+    /// The reason with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+
+    /// Whether a resource with this reason waits for a person (`Stalled`).
+    #[must_use]
+    pub const fn is_stalled(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSpec
+                | Self::AlreadyExists
+                | Self::Conflict
+                | Self::JobFailed
+                | Self::JobTimedOut
+                | Self::AccessDenied
+                | Self::QuotaExceeded
+                | Self::InUse
+                | Self::Drifted
+                | Self::AccountNotFound
+                | Self::AccountChanged
+        )
+    }
+}
+
+/// Which of kstatus's three states the conditions say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Nothing to do: neither Reconciling nor Stalled.
+    Settled,
+    /// `Reconciling=True`.
+    Reconciling,
+    /// `Stalled=True`.
+    Stalled,
+}
+
+/// The condition of this type.
+#[must_use]
+pub fn get<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether the condition of this type is True.
+#[must_use]
+pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
+    get(conditions, type_).is_some_and(|condition| condition.status == "True")
+}
+
+/// The reason of `Ready`, where it is one of ours.
+#[must_use]
+pub fn ready_reason(conditions: &[Condition]) -> Option<Reason> {
+    get(conditions, READY).and_then(|condition| Reason::parse(&condition.reason))
+}
+
+/// The conditions that say this, keeping each `lastTransitionTime` whose status stays.
+#[must_use]
+pub fn state(
+    old: &[Condition],
+    ready: bool,
+    progress: Progress,
+    reason: Reason,
+    message: &str,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let message = truncated(message, MESSAGE_LIMIT);
+    let condition = |type_: &str, status: bool| {
+        let status = if status { "True" } else { "False" };
+        let since = get(old, type_)
+            .filter(|condition| condition.status == status)
+            .map_or_else(|| Time(now), |condition| condition.last_transition_time.clone());
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.name().to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(generation),
+            last_transition_time: since,
+        }
+    };
+    let mut conditions = vec![condition(READY, ready)];
+    match progress {
+        Progress::Settled => {}
+        Progress::Reconciling => conditions.push(condition(RECONCILING, true)),
+        Progress::Stalled => conditions.push(condition(STALLED, true)),
+    }
+    conditions
+}
+
+/// The text, cut at `limit` bytes on a character boundary.
+#[must_use]
+pub fn truncated(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}

@@ -1,0 +1,28 @@
+//! The custom resource types of `amplify-operator.dev/v1alpha1`, as users write and read them.
+//!
+//! Types, their schemas and their documentation only: no I/O, no decisions, no tokio. What a field's doc
+//! comment says is what `kubectl explain` prints. Field names are AWS's own, in lowerCamelCase.
+
+#![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function")]
+
+pub mod amplify_backend;
+pub mod backend_api;
+pub mod backend_environment;
+pub mod common;
+pub mod conditions;
+mod crds;
+
+pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
+pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
+pub use backend_environment::{BackendEnvironment, BackendEnvironmentSpec, BackendEnvironmentStatus};
+pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Operation, Origin};
+pub use crds::{crds, to_yaml};
+
+/// The API group.
+pub const GROUP: &str = "amplify-operator.dev";
+/// The finalizer that keeps a resource until its AWS object is gone or let go.
+pub const FINALIZER: &str = "amplify-operator.dev/finalizer";
+/// Any new value of this annotation asks for a reconcile now, also out of `Stalled`.
+pub const RECONCILE_REQUESTED_AT: &str = "amplify-operator.dev/reconcile-requested-at";
+/// The field manager of every write that the operator makes.
+pub const FIELD_MANAGER: &str = "amplify-operator";

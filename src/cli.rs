@@ -1,0 +1,125 @@
+//! The arguments of the program. Each flag is also an environment variable `AMPLIFY_OPERATOR_…`.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+
+use crate::telemetry::Format;
+
+/// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
+#[derive(Debug, Parser)]
+#[command(name = "amplify-operator", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `run` without one.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of `run` without a subcommand.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator (the default).
+    Run(Box<Run>),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crd,
+}
+
+/// Settings of the operator.
+///
+/// Kubernetes: the usual kubeconfig (KUBECONFIG, ~/.kube/config) or the pod's own. AWS: the SDK's own chain and
+/// environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web identity, pod identity). Logging filter: RUST_LOG.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Namespace to watch; repeatable. All namespaces without it.
+    #[arg(
+        long,
+        env = "AMPLIFY_OPERATOR_WATCH_NAMESPACE",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub watch_namespace: Vec<String>,
+    /// How many reconciles run at a time.
+    #[arg(long, env = "AMPLIFY_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
+    pub concurrency: u16,
+    /// How often the AWS object of a Ready resource is looked at.
+    #[arg(long, env = "AMPLIFY_OPERATOR_DRIFT_INTERVAL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    pub drift_interval: SignedDuration,
+    /// How long an AWS job may run before its resource is Stalled, where spec.jobTimeout does not say.
+    #[arg(long, env = "AMPLIFY_OPERATOR_JOB_TIMEOUT", default_value = "2h", value_parser = duration, value_name = "DURATION")]
+    pub job_timeout: SignedDuration,
+    /// How many FAILED jobs in a row before a resource is Stalled.
+    #[arg(long, env = "AMPLIFY_OPERATOR_MAX_JOB_ATTEMPTS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
+    pub max_job_attempts: u16,
+    /// How long after a request whose reply was lost AWS may still show its job for the first time. Not under the 30 s
+    /// that a call may take.
+    #[arg(long, env = "AMPLIFY_OPERATOR_OUTCOME_GRACE", default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub outcome_grace: SignedDuration,
+    /// How long after the end of a job AWS's "not found" is not believed.
+    #[arg(long, env = "AMPLIFY_OPERATOR_ABSENCE_GRACE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub absence_grace: SignedDuration,
+    /// AWS requests per second, per account and region.
+    #[arg(long, env = "AMPLIFY_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = rate, value_name = "N")]
+    pub aws_requests_per_second: f64,
+    /// AWS requests that may be made at once after a quiet time, per account and region.
+    #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub aws_burst: u32,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "AMPLIFY_OPERATOR_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// How log lines are written.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: Format,
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    match text.parse::<SignedDuration>() {
+        Ok(duration) if duration.is_positive() => Ok(duration),
+        _ => Err("give a duration above zero such as 30s, 90m or 2h".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("give a number above zero".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_also_an_environment_variable() {
+        Cli::command().debug_assert();
+        for argument in Run::augment_args(clap::Command::new("run")).get_arguments() {
+            let flag = argument.get_long().expect("every argument is a flag");
+            let variable = format!("AMPLIFY_OPERATOR_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(
+                argument.get_env().and_then(|name| name.to_str()),
+                Some(variable.as_str())
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("30s", 30), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)] {
+            assert_eq!(duration(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "0s", "-1h", "5", "soon"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+}

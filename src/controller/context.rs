@@ -1,0 +1,143 @@
+//! What all reconciles share.
+
+use std::sync::Arc;
+
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    events::Events,
+    index::{Index, KindName, ObjectKey},
+    listings::Listings,
+};
+use crate::{
+    amplify::{Sessions, throttle::Throttle},
+    lifecycle::Settings,
+    telemetry::{Health, Metrics},
+};
+
+/// What a [`Context`] is made of.
+pub struct Parts {
+    /// Client of the API server.
+    pub client: kube::Client,
+    /// The settings that decisions depend on.
+    pub settings: Settings,
+    /// Whose credentials are used.
+    pub sessions: Sessions,
+    /// How many reconciles run at a time, over all kinds.
+    pub concurrency: usize,
+    /// How many AWS requests are made.
+    pub throttle: Tokens,
+    /// Where Events go.
+    pub events: Events,
+    /// The operator's metrics.
+    pub metrics: Arc<Metrics>,
+    /// The operator's health.
+    pub health: Arc<Health>,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+}
+
+/// Settings of the token buckets.
+pub type Tokens = crate::amplify::throttle::Settings;
+
+/// What all reconciles share.
+pub struct Context {
+    pub(super) client: kube::Client,
+    pub(super) settings: Settings,
+    pub(super) sessions: Sessions,
+    pub(super) throttle: Arc<Throttle<ObjectKey>>,
+    pub(super) events: Events,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) index: Mutex<Index>,
+    pub(super) listings: Listings,
+    pub(super) concurrency: usize,
+    pub(super) running: Semaphore,
+    queues: Arc<Queues>,
+}
+
+/// The queues of the watched kinds, through which resources wake each other.
+#[derive(Default)]
+struct Queues(Mutex<Vec<Queue>>);
+
+struct Queue {
+    kind: KindName,
+    namespace: Option<String>,
+    sender: mpsc::UnboundedSender<ObjectKey>,
+}
+
+impl Queues {
+    fn wake(&self, key: ObjectKey) {
+        let queues = self.0.lock();
+        let queue = queues.iter().find(|queue| {
+            queue.kind == key.kind
+                && queue
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|namespace| *namespace == key.namespace)
+        });
+        if let Some(queue) = queue {
+            // A closed queue: the operator is ending.
+            let _ = queue.sender.unbounded_send(key);
+        }
+    }
+}
+
+impl Context {
+    /// The context, with its token buckets running.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let queues = Arc::<Queues>::default();
+        let granted = queues.clone();
+        let throttle = Throttle::new(parts.throttle, move |key| granted.wake(key));
+        throttle.measure(parts.metrics.clone());
+        tokio::spawn(throttle.clone().run(parts.shutdown.clone()));
+        Arc::new(Self {
+            client: parts.client,
+            settings: parts.settings,
+            sessions: parts.sessions,
+            throttle,
+            events: parts.events,
+            metrics: parts.metrics,
+            health: parts.health,
+            shutdown: parts.shutdown,
+            index: Mutex::new(Index::default()),
+            listings: Listings::default(),
+            concurrency: parts.concurrency,
+            running: Semaphore::new(parts.concurrency),
+            queues,
+        })
+    }
+
+    /// Opens the queue of a kind in a namespace (None: in all).
+    pub(super) fn queue(&self, kind: KindName, namespace: Option<String>) -> mpsc::UnboundedReceiver<ObjectKey> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.queues.0.lock().push(Queue {
+            kind,
+            namespace,
+            sender,
+        });
+        receiver
+    }
+
+    /// Has these resources reconciled, because another one changed.
+    pub(super) fn wake(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        for key in keys {
+            self.queues.wake(key);
+        }
+    }
+
+    /// The operator's own region.
+    pub(super) fn default_region(&self) -> Option<&str> {
+        self.sessions.default_region()
+    }
+
+    pub(super) fn now() -> Timestamp {
+        Timestamp::now()
+    }
+}

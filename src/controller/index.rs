@@ -1,0 +1,296 @@
+//! Who describes, owns and works on which AWS object: one entry per resource, over all kinds.
+//!
+//! Pure data, no I/O. It answers without scanning: which resource owns an AWS object (conflicts), which one holds an
+//! environment's slot, what refers to a backend, what still lives inside one.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use crate::lifecycle::{Dependents, Holds, Slot};
+
+/// The kinds, in the order of their creation.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum KindName {
+    /// `AmplifyBackend`
+    AmplifyBackend,
+    /// `BackendApi`
+    BackendApi,
+    /// `BackendEnvironment`
+    BackendEnvironment,
+}
+
+impl KindName {
+    /// The kind as it stands in manifests, logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AmplifyBackend => "AmplifyBackend",
+            Self::BackendApi => "BackendApi",
+            Self::BackendEnvironment => "BackendEnvironment",
+        }
+    }
+}
+
+/// A resource of one of the kinds.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: KindName,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+/// A backend environment: what AWS runs one job at a time in.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Environment {
+    /// AWS region.
+    pub region: String,
+    /// AWS's app ID.
+    pub app: String,
+    /// Name of the environment.
+    pub name: String,
+}
+
+/// Where the AWS object of a resource lives.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Location {
+    /// The environment that it is, or is in.
+    pub environment: Environment,
+    /// Of an API: its name in the environment.
+    pub resource: Option<String>,
+    /// Of a clone that is not made yet: the environment that is copied.
+    pub source: Option<Environment>,
+}
+
+impl Location {
+    fn slots(&self) -> impl Iterator<Item = &Environment> {
+        // Sorted, so that two clones never wait for each other.
+        self.source
+            .iter()
+            .chain([&self.environment])
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+    }
+}
+
+/// What the index knows of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// `metadata.uid`
+    pub uid: String,
+    /// `metadata.creationTimestamp`
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The account pinned in its status.
+    pub account: Option<String>,
+    /// Where its AWS object lives, as far as it can be said.
+    pub location: Option<Location>,
+    /// The AmplifyBackend that it refers to, by name.
+    pub refers_to: Option<String>,
+    /// Whether it owns its AWS object (`status.origin`).
+    pub owns: bool,
+    /// Whether it has an open intent.
+    pub intends: bool,
+    /// Whether it holds the slot.
+    pub holds: Holds,
+    /// Whether it is Ready for today's generation.
+    pub ready: bool,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct Index {
+    entries: HashMap<ObjectKey, Entry>,
+    by_environment: HashMap<Environment, BTreeSet<ObjectKey>>,
+    by_reference: HashMap<(String, String), BTreeSet<ObjectKey>>,
+    reserved: HashMap<Environment, ObjectKey>,
+}
+
+impl Index {
+    /// What is known of this resource.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The AmplifyBackend of this name.
+    #[must_use]
+    pub fn backend(&self, namespace: &str, name: &str) -> Option<&Entry> {
+        self.get(&ObjectKey {
+            kind: KindName::AmplifyBackend,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Takes in what is known now, and names the resources for which that may change something.
+    pub fn put(&mut self, key: &ObjectKey, entry: Entry) -> BTreeSet<ObjectKey> {
+        if self.entries.get(key) == Some(&entry) {
+            return BTreeSet::new();
+        }
+        let mut touched = self.unlink(key);
+        if let Some(location) = &entry.location {
+            for environment in location.slots() {
+                self.by_environment
+                    .entry(environment.clone())
+                    .or_default()
+                    .insert(key.clone());
+            }
+        }
+        if let Some(name) = &entry.refers_to {
+            let reference = (key.namespace.clone(), name.clone());
+            self.by_reference.entry(reference).or_default().insert(key.clone());
+        }
+        self.entries.insert(key.clone(), entry);
+        touched.extend(self.neighbours(key));
+        touched.remove(key);
+        touched
+    }
+
+    /// Forgets a resource that is gone, and names the resources for which that may change something.
+    pub fn remove(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
+        let touched = self.unlink(key);
+        self.entries.remove(key);
+        self.reserved.retain(|_, holder| holder != key);
+        touched
+    }
+
+    fn unlink(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
+        let touched = self.neighbours(key);
+        let Some(entry) = self.entries.get(key) else {
+            return touched;
+        };
+        for environment in entry.location.iter().flat_map(Location::slots) {
+            if let Some(keys) = self.by_environment.get_mut(environment) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_environment.remove(environment);
+                }
+            }
+        }
+        if let Some(name) = &entry.refers_to {
+            let reference = (key.namespace.clone(), name.clone());
+            if let Some(keys) = self.by_reference.get_mut(&reference) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_reference.remove(&reference);
+                }
+            }
+        }
+        touched
+    }
+
+    /// The other resources in the same environments, and those that refer to this one.
+    fn neighbours(&self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
+        let mut near = BTreeSet::new();
+        if let Some(location) = self.entries.get(key).and_then(|entry| entry.location.as_ref()) {
+            for environment in location.slots() {
+                near.extend(self.by_environment.get(environment).into_iter().flatten().cloned());
+            }
+        }
+        if key.kind == KindName::AmplifyBackend {
+            let reference = (key.namespace.clone(), key.name.clone());
+            near.extend(self.by_reference.get(&reference).into_iter().flatten().cloned());
+        }
+        near.remove(key);
+        near
+    }
+
+    /// The other resource that owns this one's AWS object: one with `origin` or an open intent, else the oldest.
+    #[must_use]
+    pub fn winner(&self, key: &ObjectKey) -> Option<&ObjectKey> {
+        let me = self.entries.get(key)?;
+        let location = me.location.as_ref()?;
+        let same =
+            |other: &Entry| {
+                other.location.as_ref().is_some_and(|other| {
+                    other.environment == location.environment && other.resource == location.resource
+                }) && (me.account.is_none() || other.account.is_none() || me.account == other.account)
+            };
+        self.by_environment
+            .get(&location.environment)?
+            .iter()
+            .filter_map(|key| Some((key, self.entries.get(key)?)))
+            .filter(|(_, entry)| same(entry))
+            .min_by_key(|(_, entry)| (!(entry.owns || entry.intends), entry.created, entry.uid.clone()))
+            .map(|(winner, _)| winner)
+            .filter(|winner| *winner != key)
+    }
+
+    /// The BackendApis that own something in this backend.
+    #[must_use]
+    pub fn dependents(&self, key: &ObjectKey) -> Dependents {
+        let mut dependents = Dependents::default();
+        if key.kind != KindName::AmplifyBackend {
+            return dependents;
+        }
+        let Some(location) = self.entries.get(key).and_then(|entry| entry.location.as_ref()) else {
+            return dependents;
+        };
+        for other in self.by_environment.get(&location.environment).into_iter().flatten() {
+            let Some(entry) = self.entries.get(other).filter(|entry| entry.owns || entry.intends) else {
+                continue;
+            };
+            if other.kind != KindName::BackendApi {
+                continue;
+            }
+            if entry.deleting {
+                dependents.leaving.push(other.to_string());
+            } else {
+                dependents.staying.push(other.to_string());
+            }
+        }
+        dependents
+    }
+
+    /// Takes the slots of this resource's environments, all or none.
+    pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
+        let Some(location) = self.entries.get(key).and_then(|entry| entry.location.clone()) else {
+            return Slot::Busy("an unknown environment".to_owned());
+        };
+        for environment in location.slots() {
+            if let Some(holder) = self.holder(key, environment, now) {
+                return Slot::Busy(holder.to_string());
+            }
+        }
+        for environment in location.slots() {
+            self.reserved.insert(environment.clone(), key.clone());
+        }
+        Slot::Held
+    }
+
+    fn holder(&self, me: &ObjectKey, environment: &Environment, now: Timestamp) -> Option<&ObjectKey> {
+        let reserved = self.reserved.get(environment).filter(|holder| *holder != me);
+        reserved.or_else(|| {
+            self.by_environment
+                .get(environment)?
+                .iter()
+                .find(|other| *other != me && self.entries.get(*other).is_some_and(|entry| entry.holds.at(now)))
+        })
+    }
+
+    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who may wait for it.
+    pub fn end_reservation(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
+        let before = self.reserved.len();
+        self.reserved.retain(|_, holder| holder != key);
+        if self.reserved.len() == before {
+            return BTreeSet::new();
+        }
+        self.neighbours(key)
+    }
+
+    /// All resources.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.entries.keys()
+    }
+}

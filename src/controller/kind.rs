@@ -1,0 +1,88 @@
+//! What the loop needs to know of a kind. Each kind is one small adapter: mappings only, no I/O, no decisions.
+
+use jiff::SignedDuration;
+use kube::{Resource, core::NamespaceResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::index::{Index, KindName, Location};
+use crate::{
+    amplify::{Creation, Found},
+    api::{AdoptionPolicy, DeletionPolicy, Operation, ResourceConfig},
+    lifecycle::{Seen, State},
+};
+
+/// A kind of custom resource.
+pub trait Kind:
+    Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+    + Serialize
+    + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Send
+    + Sync
+    + 'static
+{
+    /// Which kind.
+    const NAME: KindName;
+
+    /// The operation that creates its AWS object.
+    fn create(&self) -> Operation;
+
+    /// The fields of the spec that all kinds share.
+    fn policies(&self) -> Policies;
+
+    /// The name of the AmplifyBackend that it refers to.
+    fn refers_to(&self) -> Option<&str>;
+
+    /// Where its AWS object lives, and what that still needs.
+    fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located;
+
+    /// What decisions read of its status.
+    fn state(&self) -> State;
+
+    /// The status as it is stored.
+    fn stored(&self) -> serde_json::Value;
+
+    /// The status that stands for this state; `found` is what AWS showed in this pass.
+    fn status(&self, state: &State, location: Option<&Location>, found: Option<&Found>) -> serde_json::Value;
+
+    /// The configuration that an update can change, as it stands in the spec.
+    fn config(&self) -> Option<&ResourceConfig> {
+        None
+    }
+
+    /// What the create operation takes besides the object's name. `config` is the resolved one.
+    fn creation(&self, location: &Location, config: Option<&ResourceConfig>) -> Result<Creation, String>;
+
+    /// What AWS shows, compared with the spec. `config` is the resolved one, where it could be resolved.
+    fn compare(&self, found: &Found, config: Option<&ResourceConfig>) -> Seen;
+}
+
+/// The fields of the spec that all kinds share.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// `spec.deletionPolicy`
+    pub deletion: Option<DeletionPolicy>,
+    /// `spec.adoptionPolicy`
+    pub adoption: AdoptionPolicy,
+    /// `spec.suspend`
+    pub suspend: bool,
+    /// `spec.jobTimeout`
+    pub job_timeout: Option<SignedDuration>,
+}
+
+/// Where an AWS object lives, and what stands in the way of it.
+#[derive(Clone, Debug, Default)]
+pub struct Located {
+    /// Where it lives, as far as it can be said.
+    pub location: Option<Location>,
+    /// The region that the spec names today.
+    pub region: Option<String>,
+    /// What must be there first.
+    pub dependency: Option<String>,
+    /// Why it cannot be carried out as it stands.
+    pub invalid: Option<String>,
+}
+
+/// The operator has no region and the spec names none.
+pub(super) const NO_REGION: &str = "no AWS region: set spec.region, or give the operator one (AWS_REGION)";

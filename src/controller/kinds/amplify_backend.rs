@@ -1,0 +1,120 @@
+//! `AmplifyBackend`: CreateBackend or CloneBackend, GetBackend, DeleteBackend.
+
+use crate::{
+    amplify::{Creation, Found},
+    api::{AmplifyBackend, Ledger, Operation, ResourceConfig},
+    controller::{
+        index::{Environment, Index, KindName, Location},
+        kind::{Kind, Located, NO_REGION, Policies},
+    },
+    lifecycle::{Hashes, Seen, State},
+};
+
+impl Kind for AmplifyBackend {
+    const NAME: KindName = KindName::AmplifyBackend;
+
+    fn create(&self) -> Operation {
+        match self.spec.clone_from {
+            Some(_) => Operation::CloneBackend,
+            None => Operation::CreateBackend,
+        }
+    }
+
+    fn policies(&self) -> Policies {
+        Policies {
+            deletion: self.spec.deletion_policy,
+            adoption: self.spec.adoption_policy,
+            suspend: self.spec.suspend.unwrap_or_default(),
+            job_timeout: self.spec.job_timeout.map(|timeout| timeout.0),
+        }
+    }
+
+    fn refers_to(&self) -> Option<&str> {
+        let reference = self.spec.clone_from.as_ref()?.backend_ref.as_ref()?;
+        Some(&reference.name)
+    }
+
+    fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
+        let spec = &self.spec;
+        let mut located = Located {
+            region: spec.region.clone().or_else(|| default_region.map(str::to_owned)),
+            ..Located::default()
+        };
+        let mut source = spec
+            .clone_from
+            .as_ref()
+            .and_then(|from| from.backend_environment_name.clone());
+        if let Some(name) = self.refers_to() {
+            let referred = index.backend(namespace, name);
+            let place = referred
+                .and_then(|entry| entry.location.as_ref())
+                .map(|place| &place.environment);
+            located.region = place.map(|place| place.region.clone());
+            source = place.map(|place| place.name.clone());
+            if place.is_some_and(|place| place.app != spec.app_id) {
+                located.invalid = Some(format!(
+                    "cloneFrom.backendRef names AmplifyBackend {name} of another app: CloneBackend copies within one app"
+                ));
+            } else if !referred.is_some_and(|entry| entry.ready && !entry.deleting) {
+                located.dependency = Some(format!(
+                    "waits for AmplifyBackend {name}, which cloneFrom.backendRef names, to be Ready"
+                ));
+            }
+        } else if located.region.is_none() {
+            located.invalid = Some(NO_REGION.to_owned());
+        }
+        let pinned = self.status.as_ref().and_then(|status| status.region.clone());
+        let at = |region: String, name: String| Environment {
+            region,
+            app: spec.app_id.clone(),
+            name,
+        };
+        located.location = pinned.or_else(|| located.region.clone()).map(|region| Location {
+            environment: at(region.clone(), spec.backend_environment_name.clone()),
+            resource: None,
+            source: source.map(|source| at(region, source)),
+        });
+        located
+    }
+
+    fn state(&self) -> State {
+        State {
+            ledger: self.status.clone().unwrap_or_default(),
+            hashes: Hashes::default(),
+        }
+    }
+
+    fn stored(&self) -> serde_json::Value {
+        self.status
+            .as_ref()
+            .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
+    }
+
+    fn status(&self, state: &State, _: Option<&Location>, _: Option<&Found>) -> serde_json::Value {
+        let ledger: &Ledger = &state.ledger;
+        serde_json::json!(ledger)
+    }
+
+    fn creation(&self, location: &Location, _: Option<&ResourceConfig>) -> Result<Creation, String> {
+        if self.spec.clone_from.is_some() {
+            let source = location.source.as_ref().ok_or("the environment to copy is not known")?;
+            let source = source.name.parse().map_err(|error| format!("cloneFrom: {error}"))?;
+            return Ok(Creation::Clone { source });
+        }
+        Ok(Creation::Backend {
+            app_name: self.spec.app_name.clone().ok_or("CreateBackend needs appName")?,
+            resource_name: self.spec.resource_name.clone(),
+            resource_config: self.spec.resource_config.is_some(),
+        })
+    }
+
+    fn compare(&self, found: &Found, _: Option<&ResourceConfig>) -> Seen {
+        let mut seen = Seen::default();
+        if let (Found::Backend { app_name: Some(there) }, Some(wanted)) = (found, &self.spec.app_name)
+            && there != wanted
+        {
+            seen.differs.push("appName");
+        }
+        seen
+    }
+}

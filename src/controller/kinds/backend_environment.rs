@@ -1,0 +1,105 @@
+//! `BackendEnvironment`: CreateBackendEnvironment, GetBackendEnvironment, DeleteBackendEnvironment. No jobs.
+
+use crate::{
+    amplify::{Creation, Found},
+    api::{BackendEnvironment, BackendEnvironmentStatus, Operation, ResourceConfig},
+    controller::{
+        index::{Environment, Index, KindName, Location},
+        kind::{Kind, Located, NO_REGION, Policies},
+    },
+    lifecycle::{Hashes, Seen, State},
+};
+
+impl Kind for BackendEnvironment {
+    const NAME: KindName = KindName::BackendEnvironment;
+
+    fn create(&self) -> Operation {
+        Operation::CreateBackendEnvironment
+    }
+
+    fn policies(&self) -> Policies {
+        Policies {
+            deletion: self.spec.deletion_policy,
+            adoption: self.spec.adoption_policy,
+            suspend: self.spec.suspend.unwrap_or_default(),
+            job_timeout: None,
+        }
+    }
+
+    fn refers_to(&self) -> Option<&str> {
+        None
+    }
+
+    fn locate(&self, _: &str, _: &Index, default_region: Option<&str>) -> Located {
+        let spec = &self.spec;
+        let region = spec.region.clone().or_else(|| default_region.map(str::to_owned));
+        let pinned = self.status.as_ref().and_then(|status| status.ledger.region.clone());
+        Located {
+            location: pinned.or_else(|| region.clone()).map(|region| Location {
+                environment: Environment {
+                    region,
+                    app: spec.app_id.clone(),
+                    name: spec.environment_name.clone(),
+                },
+                resource: None,
+                source: None,
+            }),
+            invalid: region.is_none().then(|| NO_REGION.to_owned()),
+            region,
+            dependency: None,
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            ledger: self.status.clone().unwrap_or_default().ledger,
+            hashes: Hashes::default(),
+        }
+    }
+
+    fn stored(&self) -> serde_json::Value {
+        self.status
+            .as_ref()
+            .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
+    }
+
+    fn status(&self, state: &State, _: Option<&Location>, found: Option<&Found>) -> serde_json::Value {
+        let mut status = BackendEnvironmentStatus {
+            ledger: state.ledger.clone(),
+            ..self.status.clone().unwrap_or_default()
+        };
+        if let Some(Found::Environment(record)) = found {
+            status.backend_environment_arn = Some(record.arn.clone());
+            status.stack_name.clone_from(&record.stack_name);
+            status.deployment_artifacts.clone_from(&record.deployment_artifacts);
+            status.create_time = Some(record.create_time);
+            status.update_time = Some(record.update_time);
+        }
+        serde_json::json!(status)
+    }
+
+    fn creation(&self, _: &Location, _: Option<&ResourceConfig>) -> Result<Creation, String> {
+        Ok(Creation::Environment {
+            stack_name: self.spec.stack_name.clone(),
+            deployment_artifacts: self.spec.deployment_artifacts.clone(),
+        })
+    }
+
+    fn compare(&self, found: &Found, _: Option<&ResourceConfig>) -> Seen {
+        let mut seen = Seen::default();
+        let Found::Environment(record) = found else {
+            return seen;
+        };
+        seen.create_time = Some(record.create_time);
+        // A field that AWS does not return is unknown, not different.
+        let differs =
+            |wanted: &Option<String>, there: &Option<String>| wanted.is_some() && there.is_some() && wanted != there;
+        if differs(&self.spec.stack_name, &record.stack_name) {
+            seen.differs.push("stackName");
+        }
+        if differs(&self.spec.deployment_artifacts, &record.deployment_artifacts) {
+            seen.differs.push("deploymentArtifacts");
+        }
+        seen
+    }
+}

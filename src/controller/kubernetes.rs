@@ -1,0 +1,145 @@
+//! The writes to the API server. Each is one request.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Map, Value, json};
+
+use super::kind::Kind;
+use crate::api::{FIELD_MANAGER, FINALIZER};
+
+/// Drops what no decision reads, so that caches stay small.
+pub(super) fn slim<K: Kind>(mut object: K) -> K {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    meta.labels = None;
+    meta.owner_references = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|name, _| name == crate::api::RECONCILE_REQUESTED_AT);
+    }
+    object
+}
+
+/// The finalizers with ours added or taken away, on condition that the object is still the one that was looked at.
+pub(super) async fn set_finalizer<K: Kind>(api: &Api<K>, object: &K, wanted: bool) -> kube::Result<K> {
+    let mut finalizers: Vec<_> = object
+        .finalizers()
+        .iter()
+        .filter(|name| *name != FINALIZER)
+        .cloned()
+        .collect();
+    if wanted {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let patch = json!({ "metadata": {
+        "uid": object.uid(),
+        "resourceVersion": object.resource_version(),
+        "finalizers": finalizers,
+    }});
+    api.patch(&object.name_any(), &params(), &Patch::Merge(patch))
+        .await
+        .map(slim)
+}
+
+/// The status, on condition that the object is still the one that was looked at.
+pub(super) async fn set_status<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: &Value) -> kube::Result<K> {
+    let patch = json!({
+        "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
+        "status": merge_difference(old, new),
+    });
+    api.patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
+        .await
+        .map(slim)
+}
+
+/// The status, whatever else has changed, on condition that it is the same object and the same attempt.
+pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: &Value) -> kube::Result<K> {
+    let mut patch = vec![json!({ "op": "test", "path": "/metadata/uid", "value": object.uid() })];
+    if let Some(attempt) = old.pointer("/job/attempt") {
+        patch.push(json!({ "op": "test", "path": "/status/job/attempt", "value": attempt }));
+    }
+    let empty = Map::new();
+    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    for (field, value) in new.iter().filter(|(field, value)| old.get(*field) != Some(*value)) {
+        patch.push(json!({ "op": "add", "path": format!("/status/{field}"), "value": value }));
+    }
+    for field in old.keys().filter(|field| !new.contains_key(*field)) {
+        patch.push(json!({ "op": "remove", "path": format!("/status/{field}") }));
+    }
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch)).map_err(kube::Error::SerdeError)?;
+    api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch))
+        .await
+        .map(slim)
+}
+
+/// A key of a ConfigMap, or what is missing.
+pub(super) async fn config_map_key(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    key: &str,
+) -> kube::Result<Result<String, String>> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let Some(config_map) = api.get_opt(name).await? else {
+        return Ok(Err(format!(
+            "waits for ConfigMap {name}, which transformSchemaFrom names"
+        )));
+    };
+    let value = config_map.data.and_then(|mut data| data.remove(key));
+    Ok(value.ok_or_else(|| format!("waits for the key {key:?} in ConfigMap {name}, which transformSchemaFrom names")))
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// The JSON merge patch (RFC 7386) that makes `new` of `old`.
+fn merge_difference(old: &Value, new: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return new.clone();
+    };
+    let mut patch = Map::new();
+    for (field, value) in new {
+        match old.get(field) {
+            Some(before) if before == value => {}
+            Some(before) => {
+                patch.insert(field.clone(), merge_difference(before, value));
+            }
+            None => {
+                patch.insert(field.clone(), value.clone());
+            }
+        }
+    }
+    for field in old.keys().filter(|field| !new.contains_key(*field)) {
+        patch.insert(field.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_difference_names_what_changed_came_and_went() {
+        let table = [
+            (json!({}), json!({"a": 1}), json!({"a": 1})),
+            (json!({"a": 1}), json!({"a": 1}), json!({})),
+            (json!({"a": 1, "b": 2}), json!({"a": 1}), json!({"b": null})),
+            (
+                json!({"a": {"x": 1, "y": 2}}),
+                json!({"a": {"x": 1, "y": 3}}),
+                json!({"a": {"y": 3}}),
+            ),
+            (json!({"a": [1]}), json!({"a": [1, 2]}), json!({"a": [1, 2]})),
+        ];
+        for (old, new, expected) in table {
+            assert_eq!(merge_difference(&old, &new), expected, "from {old} to {new}");
+        }
+    }
+}

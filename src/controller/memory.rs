@@ -1,0 +1,140 @@
+//! What this process remembers of each resource. Lost at a restart, and nothing is lost with it.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+
+use super::{index::ObjectKey, kind::Kind};
+use crate::{
+    api,
+    lifecycle::{Memory, Wake},
+};
+
+/// A digest of everything of an object that can change a decision. Two equal digests: nothing to decide anew.
+pub(super) type Fingerprint = u64;
+
+/// What is remembered of one resource.
+pub(super) struct Recollection<K> {
+    uid: String,
+    /// What the lifecycle wants to remember.
+    pub(super) memory: Memory,
+    /// The object as this process last wrote it, while the watch may still show an older one.
+    latest: Option<Arc<K>>,
+    /// The object as it was last seen or written.
+    pub(super) fingerprint: Fingerprint,
+    /// How the last pass settled: for which fingerprint, until when.
+    pub(super) settled: Option<(Fingerprint, Wake)>,
+    /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
+    pub(super) poked: bool,
+}
+
+/// What is remembered of all resources of a kind.
+pub(super) struct Recollections<K>(Mutex<HashMap<ObjectKey, Recollection<K>>>);
+
+impl<K> Default for Recollections<K> {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<K: Kind> Recollections<K> {
+    /// Works on what is remembered of this resource. A resource of the same name with another uid starts anew.
+    pub(super) fn with<R>(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        now: Timestamp,
+        work: impl FnOnce(&mut Recollection<K>) -> R,
+    ) -> R {
+        let mut all = self.0.lock();
+        let fresh = || Recollection {
+            uid: uid.to_owned(),
+            memory: Memory::new(now),
+            latest: None,
+            fingerprint: 0,
+            settled: None,
+            poked: false,
+        };
+        let recollection = all.entry(key.clone()).or_insert_with(fresh);
+        if recollection.uid != uid {
+            *recollection = fresh();
+        }
+        work(recollection)
+    }
+
+    /// Takes note that something happened to another resource. False: this one is not known yet.
+    pub(super) fn poke(&self, key: &ObjectKey) -> bool {
+        self.0.lock().get_mut(key).is_some_and(|recollection| {
+            recollection.poked = true;
+            true
+        })
+    }
+
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.0.lock().remove(key);
+    }
+
+    /// Those that are still remembered and that `keep` does not know.
+    pub(super) fn retain(&self, keep: impl Fn(&ObjectKey) -> bool) {
+        self.0.lock().retain(|key, _| keep(key));
+    }
+}
+
+impl<K: Kind> Recollection<K> {
+    /// Takes in what the watch shows. True: something changed that this process did not write itself.
+    pub(super) fn observe(&mut self, object: &K) -> bool {
+        if self
+            .latest
+            .as_ref()
+            .is_some_and(|latest| is_older(object, latest.as_ref()))
+        {
+            return false;
+        }
+        self.latest = None;
+        let fingerprint = fingerprint(object);
+        std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint
+    }
+
+    /// Takes in what this process wrote.
+    pub(super) fn wrote(&mut self, object: Arc<K>) {
+        self.fingerprint = fingerprint(object.as_ref());
+        self.latest = Some(object);
+    }
+
+    /// The newer of what the cache holds and what this process wrote.
+    pub(super) fn newest(&self, cached: Arc<K>) -> Arc<K> {
+        match &self.latest {
+            Some(latest) if is_older(cached.as_ref(), latest) => latest.clone(),
+            _ => cached,
+        }
+    }
+}
+
+/// Resource versions of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions before that).
+fn is_older<K: Kind>(object: &K, than: &K) -> bool {
+    let version = |object: &K| {
+        object
+            .resource_version()
+            .and_then(|version| version.parse::<u64>().ok())
+    };
+    matches!((version(object), version(than)), (Some(object), Some(than)) if object < than)
+}
+
+/// Generation, finalizers, deletion, the request, and the status: labels and other annotations decide nothing.
+pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
+    let mut hasher = DefaultHasher::new();
+    let meta = object.meta();
+    meta.uid.hash(&mut hasher);
+    meta.generation.hash(&mut hasher);
+    meta.finalizers.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    object.annotations().get(api::RECONCILE_REQUESTED_AT).hash(&mut hasher);
+    object.stored().to_string().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,27 @@
+//! The loop for any kind: watch → view → [`crate::lifecycle::next`] → perform → record.
+//!
+//! | file | may touch |
+//! |---|---|
+//! | `watch` | the API server's watches; feeds index and queue |
+//! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time |
+//! | `kubernetes` | the writes to the API server |
+//! | `listings` | the list of an app's environments that its drift checks share |
+//! | `events` | Kubernetes Events, on transitions only |
+//! | `index` | nothing: pure data over all kinds (conflicts, slots, references) |
+//! | `memory` | nothing: what this process remembers of each resource |
+//! | `kind`, `kinds` | nothing: the adapters of the three kinds |
+
+mod context;
+mod events;
+pub mod index;
+pub mod kind;
+mod kinds;
+mod kubernetes;
+mod listings;
+mod memory;
+mod pass;
+mod watch;
+
+pub use context::{Context, Parts, Tokens};
+pub use events::Events;
+pub use watch::{Watched, run};

@@ -1,0 +1,292 @@
+//! The watches: feed the store, the index and the queue. Each kind's watch fails and recovers on its own, so that one
+//! that is refused never makes the view of another stale.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt, stream};
+use kube::{
+    Api, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        controller::{Action, Config, Error, applier},
+        reflector::{
+            ObjectRef,
+            store::{Store, Writer},
+        },
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass};
+
+/// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// A kind in a namespace (or in all), with its store and what is remembered of its resources.
+pub struct Watched<K: Kind> {
+    context: Arc<Context>,
+    namespace: Option<String>,
+    recollections: Recollections<K>,
+    store: Store<K>,
+}
+
+/// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
+/// `begin` is cancelled: nothing is decided before the stores of all kinds are filled.
+pub fn run<K: Kind>(
+    context: Arc<Context>,
+    namespace: Option<String>,
+    begin: CancellationToken,
+) -> (Arc<Watched<K>>, impl Future<Output = ()> + Send) {
+    let writer = Writer::<K>::new(());
+    let woken = context.queue(K::NAME, namespace.clone());
+    let (changed, changes) = mpsc::unbounded();
+    let watched = Arc::new(Watched {
+        store: writer.as_reader(),
+        context,
+        namespace,
+        recollections: Recollections::default(),
+    });
+    let task = {
+        let watched = watched.clone();
+        async move {
+            let watch = watched.clone().watch(writer, changed);
+            let reconcile = watched.reconcile(woken, changes, begin);
+            tokio::select! {
+                () = watch => {}
+                // Ends once the operator is to end and what is in flight is done.
+                () = reconcile => {}
+            }
+        }
+    };
+    (watched, task)
+}
+
+impl<K: Kind> Watched<K> {
+    /// Waits until the store holds all resources.
+    pub async fn filled(&self) {
+        // The writer lives as long as the watch.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    /// Takes all resources of the store into the index.
+    pub fn index(&self) {
+        for object in self.store.state() {
+            if let Some(key) = key(object.as_ref()) {
+                pass::put_entry(&self.context, &key, object.as_ref());
+            }
+        }
+    }
+
+    async fn watch(self: Arc<Self>, mut writer: Writer<K>, changed: mpsc::UnboundedSender<ObjectRef<K>>) {
+        let client = self.context.client.clone();
+        let api: Api<DeserializeGuard<K>> = match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let name = self.namespace.as_ref().map_or_else(
+            || K::NAME.name().to_owned(),
+            |namespace| format!("{} in {namespace}", K::NAME.name()),
+        );
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.context.health.watch_works(&name);
+                    self.take(event, &mut writer, &changed);
+                }
+                Err(error) => {
+                    self.context.health.watch_fails(&name, Instant::now());
+                    warn!(watch = name, %error, "watch interrupted; it is taken up again");
+                }
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        event: Event<DeserializeGuard<K>>,
+        writer: &mut Writer<K>,
+        changed: &mpsc::UnboundedSender<ObjectRef<K>>,
+    ) {
+        let event = match event {
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+            Event::Apply(object) => match readable(object) {
+                Some(object) => Event::Apply(object),
+                None => return,
+            },
+            Event::InitApply(object) => match readable(object) {
+                Some(object) => Event::InitApply(object),
+                None => return,
+            },
+            Event::Delete(object) => match readable(object) {
+                Some(object) => Event::Delete(object),
+                None => return,
+            },
+        };
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(object) | Event::InitApply(object) => self.seen(object, changed),
+            Event::Delete(object) => self.gone(object),
+            Event::InitDone => self.forget_the_unseen(),
+            Event::Init => {}
+        }
+    }
+
+    fn seen(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
+        let (Some(key), Some(uid)) = (key(object), object.uid()) else {
+            return;
+        };
+        let is_news = self
+            .recollections
+            .with(&key, &uid, Context::now(), |it| it.observe(object));
+        if is_news {
+            let (_, touched) = pass::put_entry(&self.context, &key, object);
+            self.context.wake(touched);
+            // A closed queue: the operator is ending.
+            let _ = changed.unbounded_send(ObjectRef::from_obj(object));
+        }
+    }
+
+    fn gone(&self, object: &K) {
+        let Some(key) = key(object) else {
+            return;
+        };
+        self.recollections.forget(&key);
+        self.context.throttle.forget(&key);
+        let touched = self.context.index.lock().remove(&key);
+        self.context.wake(touched);
+    }
+
+    /// After a new list: what it does not hold was deleted while the watch was away.
+    fn forget_the_unseen(&self) {
+        let is_there = |key: &ObjectKey| {
+            self.store
+                .get(&ObjectRef::new(&key.name).within(&key.namespace))
+                .is_some()
+        };
+        self.recollections.retain(is_there);
+        let mine = |key: &&ObjectKey| {
+            key.kind == K::NAME
+                && self
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|namespace| *namespace == key.namespace)
+        };
+        let mut index = self.context.index.lock();
+        let unseen: Vec<_> = index
+            .keys()
+            .filter(mine)
+            .filter(|key| !is_there(key))
+            .cloned()
+            .collect();
+        let touched: Vec<_> = unseen.iter().flat_map(|key| index.remove(key)).collect();
+        drop(index);
+        for key in &unseen {
+            self.context.throttle.forget(key);
+        }
+        self.context.wake(touched);
+    }
+
+    async fn reconcile(
+        self: Arc<Self>,
+        woken: mpsc::UnboundedReceiver<ObjectKey>,
+        changes: mpsc::UnboundedReceiver<ObjectRef<K>>,
+        begin: CancellationToken,
+    ) {
+        let shutdown = self.context.shutdown.clone();
+        tokio::select! {
+            () = begin.cancelled() => {}
+            () = shutdown.cancelled() => return,
+        }
+        let poked = self.clone();
+        let woken = woken.map(move |key| {
+            poked.recollections.poke(&key);
+            ObjectRef::new(&key.name).within(&key.namespace)
+        });
+        let queue = stream::select(woken, changes)
+            .map(Ok::<_, std::convert::Infallible>)
+            .take_until(shutdown.cancelled_owned());
+        let config = Config::default().concurrency(u16::try_from(self.context.concurrency).unwrap_or(u16::MAX));
+        report::<K>(applier(
+            |object, watched: Arc<Self>| Box::pin(async move { watched.pass(object).await }),
+            |object, error, watched: Arc<Self>| watched.failed(object.as_ref(), error),
+            self.clone(),
+            self.store.clone(),
+            queue,
+            config,
+        ))
+        .await;
+    }
+
+    async fn pass(&self, object: Arc<K>) -> Result<Action, pass::Error> {
+        // Never closed.
+        let _running = self.context.running.acquire().await.ok();
+        let begin = Instant::now();
+        let result = pass::reconcile(&self.context, &self.recollections, object).await;
+        self.context.metrics.reconciled(K::NAME.name(), begin.elapsed());
+        result
+    }
+
+    fn failed(&self, object: &K, error: &pass::Error) -> Action {
+        self.context.metrics.reconcile_error(K::NAME.name(), error.class());
+        let tries = key(object).zip(object.uid()).map_or(0, |(key, uid)| {
+            self.recollections.with(&key, &uid, Context::now(), |it| {
+                it.settled = None;
+                it.memory.tries = it.memory.tries.saturating_add(1);
+                it.memory.tries
+            })
+        });
+        Action::requeue(FAILED * 2_u32.saturating_pow(tries.saturating_sub(1).min(6)))
+    }
+}
+
+/// What the loop says of itself: a failed pass is one line; an object that went away meanwhile is none.
+async fn report<K: Kind>(
+    results: impl Stream<Item = Result<(ObjectRef<K>, Action), Error<pass::Error, std::convert::Infallible>>>,
+) {
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        match result {
+            Ok((object, action)) => debug!(%object, ?action, "reconciled"),
+            Err(Error::ObjectNotFound(object)) => debug!(%object, "gone before its turn"),
+            Err(Error::ReconcilerFailed(error, object)) => {
+                warn!(%object, %error, "reconcile failed; it is tried again")
+            }
+            Err(error) => warn!(%error, "the reconcile queue failed"),
+        }
+    }
+}
+
+/// The object, unless this version of the operator cannot read it: then it is reported and skipped, and stops nobody.
+fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
+    match object.0 {
+        Ok(object) => Some(super::kubernetes::slim(object)),
+        Err(invalid) => {
+            let meta = &invalid.metadata;
+            warn!(
+                kind = K::NAME.name(),
+                namespace = meta.namespace,
+                name = meta.name,
+                error = %invalid.error,
+                "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
+            );
+            None
+        }
+    }
+}
+
+fn key<K: Kind>(object: &K) -> Option<ObjectKey> {
+    Some(ObjectKey {
+        kind: K::NAME,
+        namespace: object.meta().namespace.clone()?,
+        name: object.meta().name.clone()?,
+    })
+}

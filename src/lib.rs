@@ -1,0 +1,11 @@
+//! amplify-operator: keeps AWS Amplify (Gen 1) backends in line with Kubernetes custom resources.
+//!
+//! A library only so that the program's own tests can reach its parts; it promises no stable Rust API.
+
+pub mod amplify;
+pub mod api;
+pub mod cli;
+pub mod controller;
+pub mod lifecycle;
+pub mod operator;
+pub mod telemetry;

@@ -1,0 +1,93 @@
+//! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
+
+use super::{
+    Flow, Purpose, Reply, Step, Wake, Write, create,
+    facts::{Class, Failure, Sent},
+    keep,
+    report::{Say, suspended},
+    view::View,
+};
+use crate::api::{DeletionPolicy, Origin, conditions::Reason};
+
+/// Being deleted, with our finalizer, and no job under way.
+pub(super) fn delete(view: &View<'_>) -> Flow {
+    let ledger = &view.state.ledger;
+    if !is_ours_to_delete(view) {
+        return Ok(Step::Release);
+    }
+    if view.resource.suspend {
+        return Ok(suspended(view));
+    }
+    let operation = view.resource.create.counterpart();
+    if ledger
+        .job
+        .as_ref()
+        .is_some_and(|job| job.operation == operation && job.has_completed())
+    {
+        return Ok(Step::Release);
+    }
+    let dependents = &view.surroundings.dependents;
+    if !dependents.staying.is_empty() {
+        let message = format!("still in use by {}: delete it first", dependents.staying.join(", "));
+        return Ok(Step::settle(
+            view.stored(Say::stalled(Reason::InUse, message)),
+            Wake::Never,
+        ));
+    }
+    if !dependents.leaving.is_empty() {
+        let message = format!("waits for the deletion of {}", dependents.leaving.join(", "));
+        return Ok(Step::settle(
+            view.stored(Say::working(Reason::Deleting, message)),
+            Wake::Never,
+        ));
+    }
+    // What AWS refused as wrong stays wrong until somebody asks again.
+    let refused = ledger.job.as_ref().is_some_and(|job| {
+        job.operation == operation && job.error.is_some() && job.generation == view.resource.generation
+    });
+    if refused && view.reason() == Some(Reason::InvalidSpec) && !view.is_requested() {
+        return Ok(Step::settle(view.state.clone(), Wake::Never));
+    }
+    if create::looked(view, Purpose::Write)?.seen.is_none() {
+        return Ok(keep::absence_in_doubt(view).unwrap_or(Step::Release));
+    }
+    create::backed_off(view, operation)?;
+    create::slot(view, view.state)?;
+    Ok(Step::Send(Write::Delete))
+}
+
+fn is_ours_to_delete(view: &View<'_>) -> bool {
+    let wanted = match view.state.ledger.origin {
+        None => false,
+        // Unset means Delete only for what this resource created.
+        Some(Origin::Adopted) => view.resource.deletion_policy == Some(DeletionPolicy::Delete),
+        Some(Origin::Created | Origin::Cloned) => view.resource.deletion_policy != Some(DeletionPolicy::Retain),
+    };
+    wanted && view.surroundings.winner.is_none()
+}
+
+/// What the reply to a delete leads to.
+pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
+    let job = create::unintended(view, view.resource.create.counterpart());
+    match reply {
+        Reply::Done | Reply::Absent => Step::Release,
+        Reply::Job {
+            id,
+            environment,
+            status,
+            error,
+        } if id.is_some() || error.is_some() => {
+            let job = create::accepted(view, job, id, environment, status, error);
+            create::record_accepted(view, job, None)
+        }
+        Reply::Job { .. } => {
+            let failure = Failure {
+                class: Class::Unavailable,
+                sent: Sent::Unknown,
+                message: format!("AWS answered {} without a job id", job.operation),
+            };
+            create::closed_unintended(view, job, &failure)
+        }
+        Reply::Failed(failure) => create::closed_unintended(view, job, failure),
+    }
+}

@@ -1,0 +1,81 @@
+//! What the operator can learn of the world in one pass: AWS's answers and refusals, reduced to what decisions need.
+
+use jiff::Timestamp;
+
+/// Why a call to AWS (or the way to it) did not give an answer. One list, made in one place: the AWS port.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Class {
+    /// 404 on a create: the app (of a clone also: the source) is not there.
+    NotFound,
+    /// A 4xx that says that the request is wrong.
+    BadRequest,
+    /// Any 4xx that says "there is already a pending job".
+    Pending,
+    /// 429, or any code with "Rate exceeded" or "slow down".
+    Throttled,
+    /// `LimitExceededException` that names a quota.
+    QuotaExceeded,
+    /// 401, 403, expired or missing credentials.
+    AccessDenied,
+    /// 5xx, timeout, connection, unreadable body, or an answer that names another object.
+    Unavailable,
+    /// 200 with `error` set: AWS took the request and failed.
+    Failed,
+    /// No account entry, or more than one, names the namespace.
+    AccountNotFound,
+    /// The account or region is no longer the one pinned in status.
+    AccountChanged,
+}
+
+/// What is known of a write that gave no answer of the expected form. Of a read it says nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Sent {
+    /// The request never left: no connection, no credentials, a name that the port refuses.
+    Never,
+    /// AWS answered with a refusal (any 4xx): it did not do the work.
+    Refused,
+    /// The request may have been carried out: timeout, reset, 5xx, unreadable body.
+    Unknown,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub class: Class,
+    /// Whether a write may have been carried out.
+    pub sent: Sent,
+    /// For people: operation, what AWS said and its request id, cut at 1 KiB. No payloads, no secrets.
+    pub message: String,
+}
+
+/// A job as AWS describes it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct JobSeen {
+    /// AWS's JobId.
+    pub id: String,
+    /// The environment that it is listed under.
+    pub environment: String,
+    /// AWS's operation name, as AWS writes it.
+    pub operation: String,
+    /// AWS's own word.
+    pub status: String,
+    /// AWS's clock.
+    pub create_time: Option<Timestamp>,
+    /// AWS's text when it failed, cut at 1 KiB.
+    pub error: Option<String>,
+}
+
+impl JobSeen {
+    /// Whether AWS says that the job has ended. Any other word than these two is not an end.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        is_terminal(&self.status)
+    }
+}
+
+/// Whether this job status is an end.
+#[must_use]
+pub fn is_terminal(status: &str) -> bool {
+    matches!(status, "COMPLETED" | "FAILED")
+}

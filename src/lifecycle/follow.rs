@@ -1,0 +1,183 @@
+//! A job that AWS runs: poll it to its end, and carry out what the end means.
+
+use super::{
+    Flow, Purpose, Step, Wake, create, delete,
+    facts::JobSeen,
+    keep, outcome,
+    report::{Say, available, suspended, working_message, working_reason},
+    timing,
+    view::{State, View},
+};
+use crate::api::{Job, conditions::Reason};
+
+/// A job with an id that has not been seen to end.
+pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
+    if view.resource.suspend {
+        return Ok(suspended(view));
+    }
+    if create::has_just_recorded(view) {
+        return Ok(waiting(view, job));
+    }
+    let Some(poll) = &view.known.poll else {
+        return Ok(create::read(view, Step::Poll));
+    };
+    match &poll.job {
+        Some(seen) if seen.is_terminal() => ended(view, job, seen),
+        Some(seen) => Ok(waiting(
+            view,
+            &Job {
+                status: Some(seen.status.clone()),
+                ..job.clone()
+            },
+        )),
+        None => vanished(view, job),
+    }
+}
+
+/// Still running.
+fn waiting(view: &View<'_>, job: &Job) -> Step {
+    let elapsed = view.now.duration_since(job.request_time);
+    let timeout = view.resource.timeout(view.settings);
+    let timed_out = elapsed >= timeout;
+    let id = job.id.as_deref().unwrap_or_default();
+    let say = if timed_out {
+        let message = format!(
+            "{} (job {id}) has not ended within {timeout:#}: AWS cannot cancel a job; its end will still be honoured",
+            job.operation
+        );
+        Say::stalled(Reason::JobTimedOut, message)
+    } else if view.resource.deleting && !job.operation.is_delete() {
+        Say::working(
+            Reason::Deleting,
+            format!("deletion waits for {} (job {id}) to end", job.operation),
+        )
+    } else {
+        Say::working(working_reason(job.operation), working_message(job))
+    };
+    let mut state = view.state.clone();
+    state.ledger.job = Some(job.clone());
+    let state = view.say_for_job(state, say, job);
+    let due = timing::after(view.now, timing::poll_delay(elapsed, timed_out, view.jitter));
+    let deadline = timing::after(job.request_time, timeout);
+    let wake = if timed_out { due } else { due.min(deadline) };
+    Step::settle(state, Wake::At(wake))
+}
+
+impl View<'_> {
+    /// Conditions about a job speak of the generation that the job carries out; deletion speaks of today's.
+    fn say_for_job(&self, state: State, say: Say, job: &Job) -> State {
+        if self.resource.deleting || job.generation == self.resource.generation {
+            self.say(state, say)
+        } else {
+            self.say_for(state, say, job.generation)
+        }
+    }
+}
+
+/// AWS says that the job has ended.
+fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
+    let completed = seen.status == Job::COMPLETED;
+    let job = Job {
+        status: Some(seen.status.clone()),
+        finish_time: Some(view.now_seconds()),
+        failures: if completed { 0 } else { job.failures + 1 },
+        unconfirmed: false,
+        error: seen.error.clone().filter(|_| !completed),
+        ..job.clone()
+    };
+    let mut state = view.state.clone();
+    if !completed && job.operation.is_create() && create::looked(view, Purpose::Write)?.seen.is_none() {
+        state.ledger.origin = None;
+    }
+    state.ledger.job = Some(job);
+    go_on(view, state)
+}
+
+/// What idleness or deletion would do after this end. Where that is a write to AWS, the end is stored first.
+fn go_on(view: &View<'_>, state: State) -> Flow {
+    let after = view.with_state(&state);
+    let step = if view.resource.deleting {
+        delete::delete(&after)
+    } else if state
+        .ledger
+        .job
+        .as_ref()
+        .is_some_and(|job| job.generation != view.resource.generation)
+    {
+        // The edit made meanwhile is carried out next; Ready for the generation of this job is said first.
+        create::looked(view, Purpose::Write)?;
+        return Ok(Step::Record(Box::new(end_of(&after))));
+    } else {
+        keep::idle(&after)
+    };
+    match step {
+        Ok(step) | Err(step) if writes_to_aws(&step) => Ok(Step::Record(Box::new(end_of(&after)))),
+        step => step,
+    }
+}
+
+const fn writes_to_aws(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::TakeSlot | Step::AddFinalizer | Step::Intend(_) | Step::Send(_) | Step::Record(_) | Step::ListJobs(_)
+    )
+}
+
+/// The truth about a job that has ended, before anything else is done.
+fn end_of(view: &View<'_>) -> State {
+    let Some(job) = &view.state.ledger.job else {
+        return view.state.clone();
+    };
+    let mut state = view.state.clone();
+    let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
+    let say = if view.resource.deleting {
+        Say::working(
+            Reason::Deleting,
+            format!("{} has ended; deletion goes on", job.operation),
+        )
+    } else if job.has_completed() && seen.is_some_and(|seen| seen.differs.is_empty()) {
+        state.hashes.echoed = seen.and_then(|seen| seen.echo.as_ref()).map(|echo| echo.hash.clone());
+        available(&state)
+    } else {
+        Say::working(working_reason(job.operation), working_message(job))
+    };
+    view.say_for_job(state, say, job)
+}
+
+/// AWS no longer knows the job: an unknown outcome.
+fn vanished(view: &View<'_>, job: &Job) -> Flow {
+    let listed = create::listed(view, Purpose::Outcome)?;
+    if let Some(same) = listed.jobs.iter().find(|seen| Some(&seen.id) == job.id.as_ref()) {
+        return if same.is_terminal() {
+            ended(view, job, same)
+        } else {
+            Ok(waiting(view, job))
+        };
+    }
+    if job.operation.is_create()
+        && let Some(seen) = outcome::ours(job, &listed.jobs)
+    {
+        return Ok(outcome::claim(view, job, seen));
+    }
+    let looked = create::looked(view, Purpose::Outcome)?;
+    let believed = timing::after(job.request_time, view.settings.outcome_grace);
+    if looked.at < believed || listed.at < believed {
+        return Ok(waiting(view, job));
+    }
+    let mut state = view.state.clone();
+    if job.operation.is_create() && looked.seen.is_none() {
+        state.ledger.origin = None;
+    }
+    // Nobody can say whether the update was carried out: what AWS shows decides.
+    if !job.operation.is_create() && !job.operation.is_delete() {
+        state.hashes.sent = None;
+    }
+    let id = job.id.as_deref().unwrap_or_default();
+    state.ledger.job = Some(Job {
+        finish_time: Some(view.now_seconds()),
+        error: Some(format!("AWS no longer knows the job {id}")),
+        unconfirmed: job.operation.is_create() && looked.seen.is_none(),
+        ..job.clone()
+    });
+    go_on(view, state)
+}

@@ -1,0 +1,244 @@
+//! No job under way and not being deleted: look, create, adopt, keep in line.
+
+use super::{
+    Flow, Purpose, Step, Wake, create,
+    report::{Say, available, suspended, working_message},
+    timing,
+    view::{Equality, Seen, State, View},
+};
+use crate::api::{
+    AdoptionPolicy, Job, Origin,
+    conditions::{self, Reason, STALLED},
+};
+
+/// What an idle resource needs.
+pub(super) fn idle(view: &View<'_>) -> Flow {
+    let around = view.surroundings;
+    let ledger = &view.state.ledger;
+    if view.resource.suspend {
+        return Ok(suspended(view));
+    }
+    if let Some(invalid) = &around.invalid {
+        return Ok(Step::settle(
+            view.stored(Say::stalled(Reason::InvalidSpec, invalid)),
+            Wake::Never,
+        ));
+    }
+    if let Some(winner) = &around.winner {
+        let message = format!("{winner} describes the same AWS object and owns it: delete one of the two");
+        return Ok(Step::settle(
+            view.stored(Say::stalled(Reason::Conflict, message)),
+            Wake::Never,
+        ));
+    }
+    if let (Some(pinned), Some(wanted)) = (&ledger.region, &around.region)
+        && pinned != wanted
+    {
+        let message = format!(
+            "the AWS object is in {pinned}, and the spec now says {wanted}: change it back, or delete this resource and create another"
+        );
+        return Ok(Step::settle(
+            view.stored(Say::stalled(Reason::AccountChanged, message)),
+            Wake::Never,
+        ));
+    }
+    let owned = ledger.origin.is_some();
+    if owned && !view.resource.finalizer {
+        return Ok(Step::AddFinalizer);
+    }
+    if !owned || !around.resolved {
+        if let Some(missing) = &around.dependency {
+            return Ok(create::dependency_not_ready(view, missing));
+        }
+    }
+    if is_latched(view) {
+        return Ok(Step::settle(view.state.clone(), Wake::Never));
+    }
+    if let Some(step) = nothing_due(view)? {
+        return Ok(step);
+    }
+    // The echo can only be compared with a resolved configuration; a look without one still tells presence.
+    if view.resource.is_updatable() && view.known.config.is_none() {
+        return Ok(Step::Resolve);
+    }
+    let purpose = if view.is_ready() && !is_edited(view) {
+        Purpose::Drift
+    } else {
+        Purpose::Write
+    };
+    match (&create::looked(view, purpose)?.seen, owned) {
+        (Some(seen), true) => keep(view, seen),
+        (Some(seen), false) => adopt(view, seen),
+        (None, true) => gone(view),
+        (None, false) => create::create(view),
+    }
+}
+
+/// Refused or failed for good, until the spec changes or somebody asks.
+fn is_latched(view: &View<'_>) -> bool {
+    let ledger = &view.state.ledger;
+    let refused = ledger.job.as_ref().is_some_and(|job| {
+        job.finish_time.is_some() && job.error.is_some() && job.generation == view.resource.generation
+    });
+    let said = matches!(view.reason(), Some(Reason::InvalidSpec | Reason::JobFailed))
+        && conditions::is_true(&ledger.conditions, STALLED)
+        && ledger.observed_generation == view.resource.generation;
+    refused && said && !view.is_requested()
+}
+
+fn is_edited(view: &View<'_>) -> bool {
+    view.state.ledger.observed_generation != view.resource.generation || view.is_requested()
+}
+
+/// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of.
+fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
+    if !view.is_ready() || view.is_requested() || view.known.look.is_some() {
+        return Ok(None);
+    }
+    let due = view.next_check();
+    if view.now >= due {
+        return Ok(None);
+    }
+    if is_edited(view) && view.resource.is_updatable() {
+        let hash = create::configured(view)?;
+        if hash != view.state.hashes.sent {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Step::settle(view.stored(available(view.state)), Wake::At(due))))
+}
+
+/// It is there and ours.
+fn keep(view: &View<'_>, seen: &Seen) -> Flow {
+    let job = view.state.ledger.job.as_ref();
+    if let Some(job) = job.filter(|job| job.operation.is_create() && job.has_failed()) {
+        let error = job.error.as_deref().unwrap_or("AWS gave no reason");
+        let message = format!(
+            "{} failed and left something behind: {error}; delete this resource and apply it again",
+            job.operation
+        );
+        return Ok(Step::settle(
+            view.stored(Say::stalled(Reason::JobFailed, message)),
+            Wake::Never,
+        ));
+    }
+    if !seen.differs.is_empty() {
+        let message = format!(
+            "AWS shows another {} than the spec, and AWS cannot change it: put it back in AWS, or delete this resource and apply it again",
+            seen.differs.join(" and ")
+        );
+        let say = Say::stalled(Reason::Drifted, message);
+        return Ok(Step::settle(view.stored(say), view.check_after_now()));
+    }
+    let mut state = view.state.clone();
+    if let Some(echo) = &seen.echo {
+        match decide_update(view, echo.equality, &echo.hash) {
+            Decision::Update => return create::update(view),
+            Decision::Unresolved(missing) => return Ok(create::dependency_not_ready(view, missing)),
+            Decision::Leave => {}
+        }
+        if let Some(Ok(config)) = &view.known.config {
+            state.hashes.sent = Some(config.hash.clone());
+        }
+        state.hashes.echoed = Some(echo.hash.clone());
+    }
+    let say = available(&state);
+    Ok(Step::settle(view.say(state, say), view.check_after_now()))
+}
+
+enum Decision<'a> {
+    Leave,
+    Update,
+    Unresolved(&'a str),
+}
+
+/// Whether AWS must be told of the configuration: it changed, AWS's echo changed, or the last update failed.
+fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) -> Decision<'a> {
+    let State { ledger, hashes } = view.state;
+    let drifted = hashes.echoed.as_ref().is_some_and(|before| before != echoed);
+    let last = ledger.job.as_ref();
+    let ended_now = view.known.poll.is_some() && last.is_some_and(Job::has_completed);
+    match &view.known.config {
+        Some(Err(missing)) if is_edited(view) || drifted && !ended_now => Decision::Unresolved(missing),
+        None | Some(Err(_)) => Decision::Leave,
+        Some(Ok(config)) => {
+            let adopted_as_is = hashes.sent.is_none() && ledger.origin == Some(Origin::Adopted);
+            let shown = match equality {
+                Some(Equality::Equal) => true,
+                Some(Equality::Unknown) => adopted_as_is,
+                _ => false,
+            };
+            let edited = hashes.sent.as_ref() != Some(&config.hash);
+            let failed = last.is_some_and(|job| !job.operation.is_create() && job.has_failed());
+            // What AWS shows after its own job is the new normal; only a later change is drift.
+            if (edited || failed || drifted && !ended_now) && !shown {
+                Decision::Update
+            } else {
+                Decision::Leave
+            }
+        }
+    }
+}
+
+/// It is there and not ours.
+fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
+    if view.resource.adoption_policy == AdoptionPolicy::Never {
+        let message = "the AWS object already exists and this resource did not create it: set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS";
+        let say = Say::stalled(Reason::AlreadyExists, message);
+        return Ok(Step::settle(view.stored(say), view.check_after_now()));
+    }
+    if !view.resource.finalizer {
+        return Ok(Step::AddFinalizer);
+    }
+    let mut state = view.state.clone();
+    state.ledger.origin = Some(Origin::Adopted);
+    state.ledger.account_id.clone_from(&view.known.account);
+    state.ledger.region.clone_from(&view.surroundings.region);
+    let adopted = view.with_state(&state);
+    match keep(&adopted, seen) {
+        Ok(step @ Step::Settle { .. }) => Ok(step),
+        // It must be brought in line first: that it is ours is stored before AWS is told anything.
+        _ => Ok(Step::Record(Box::new(adopted.stored(Say::working(
+            Reason::Updating,
+            "adopted; UpdateBackendAPI brings it in line with the spec",
+        ))))),
+    }
+}
+
+/// It is ours and not there.
+fn gone(view: &View<'_>) -> Flow {
+    if let Some(step) = absence_in_doubt(view) {
+        return Ok(step);
+    }
+    create::create(view)
+}
+
+/// A 404 is believed only some time after the end of the job that made the object: AWS may show it late.
+pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
+    let job = view.state.ledger.job.as_ref()?;
+    let finished = job
+        .finish_time
+        .filter(|_| !job.operation.is_delete() && !job.has_failed())?;
+    let believed = timing::after(finished, view.settings.absence_grace);
+    let looked = view.known.look.as_ref()?;
+    if looked.at >= believed {
+        return None;
+    }
+    let state = if view.resource.deleting || view.is_ready() && !is_edited(view) {
+        view.state.clone()
+    } else {
+        let message = match &job.id {
+            Some(id) => format!(
+                "{} completed (job {id}), but AWS does not show the object yet",
+                job.operation
+            ),
+            None => working_message(job),
+        };
+        view.stored(Say::working(super::report::working_reason(job.operation), message))
+    };
+    let delay = timing::backoff(5.0, 30.0, view.memory.tries, view.jitter);
+    Some(Step::retry(
+        state,
+        timing::after(view.now, delay).min(believed.max(view.now)),
+    ))
+}

@@ -1,0 +1,101 @@
+//! The lifecycle of every kind: one pure state machine.
+//!
+//! [`next`] looks at a [`View`] (spec, status, what this pass has learnt, the time) and names the next [`Step`]. The
+//! controller performs that one step, adds what it learnt to the view and asks again, until the step is
+//! [`Step::Settle`] or [`Step::Release`]. No client, no AWS, no clock, no randomness, no async in this folder: what
+//! it decides can be explored exhaustively.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `view` | everything that a decision may look at |
+//! | `step` | everything that a decision may ask for |
+//! | `facts` | AWS's answers and refusals, reduced |
+//! | `create` | intent, send, record (create once) |
+//! | `outcome` | an intent whose outcome is unknown |
+//! | `follow` | a running job, its end, its failure |
+//! | `keep` | idle: look, adopt, drift, update |
+//! | `delete` | deletion |
+//! | `report` | the status and conditions that each situation deserves |
+//! | `timing` | poll schedule, backoffs, the phase of drift checks |
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::Ledger;
+
+mod create;
+mod delete;
+pub mod facts;
+mod follow;
+mod keep;
+mod outcome;
+mod report;
+mod step;
+pub mod timing;
+mod view;
+
+pub use step::{Purpose, Step, Wake, Write};
+pub use view::{
+    Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending,
+    Settings, Slot, State, Surroundings, View,
+};
+
+/// What is still missing before a decision can be made (`Err`), or the decision.
+type Flow<T = Step> = Result<T, Step>;
+
+/// The next step for this resource.
+#[must_use]
+pub fn next(view: &View<'_>) -> Step {
+    match decide(view) {
+        Ok(step) | Err(step) => step,
+    }
+}
+
+fn decide(view: &View<'_>) -> Flow {
+    if view.resource.deleting && !view.resource.finalizer {
+        return Ok(Step::settle(view.state.clone(), Wake::Never));
+    }
+    if let Some(reply) = &view.known.reply {
+        return create::after_send(view, reply);
+    }
+    match &view.state.ledger.job {
+        Some(job) if job.is_open_intent() && view.known.sending == Sending::Intended => Ok(create::send(view, job)),
+        Some(job) if job.is_open_intent() => outcome::resolve(view, job),
+        Some(job) if job.is_running() => follow::follow(view, job),
+        _ if view.resource.deleting => delete::delete(view),
+        _ => keep::idle(view),
+    }
+}
+
+/// How long a resource holds its environment's slot, by its status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Holds {
+    /// Not at all.
+    No,
+    /// Until its status changes.
+    Yes,
+    /// Until this time at the latest.
+    Until(Timestamp),
+}
+
+impl Holds {
+    /// Whether it is held at this time.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> bool {
+        match self {
+            Self::No => false,
+            Self::Yes => true,
+            Self::Until(end) => now < end,
+        }
+    }
+}
+
+/// The slot is held from intent to the end of the job. A job with an id that is suspended or past its timeout gives it
+/// up, and then AWS's refusal is the truth; an open intent keeps it.
+#[must_use]
+pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Holds {
+    match &ledger.job {
+        Some(job) if job.is_open_intent() => Holds::Yes,
+        Some(job) if job.is_running() && !suspend => Holds::Until(timing::after(job.request_time, timeout)),
+        _ => Holds::No,
+    }
+}

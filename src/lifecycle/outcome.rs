@@ -1,0 +1,146 @@
+//! An intent whose outcome is unknown: the call timed out, or the process died. Found out by reads, never by sending.
+
+use super::{
+    Flow, Purpose, Step, create,
+    facts::JobSeen,
+    report::{Say, available, working_message, working_reason},
+    timing,
+    view::View,
+};
+use crate::api::{Job, conditions::Reason};
+
+/// The job that this intent started: the newest of its operation that AWS created later than `after`.
+pub(super) fn ours<'a>(job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
+    create::newest(jobs.iter().filter(|seen| {
+        seen.operation == job.operation.name()
+            && job.id.as_deref() != Some(seen.id.as_str())
+            && match (seen.create_time, job.after) {
+                (Some(created), Some(after)) => created > after,
+                (_, None) => true,
+                (None, Some(_)) => false,
+            }
+    }))
+}
+
+/// Record this job as the intent's.
+pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
+    let job = Job {
+        id: Some(seen.id.clone()),
+        backend_environment_name: Some(seen.environment.clone()),
+        status: Some(seen.status.clone()),
+        unconfirmed: false,
+        finish_time: None,
+        error: None,
+        ..job.clone()
+    };
+    create::record_accepted(view, job, Some(view.resource.origin()))
+}
+
+/// What look and list show of this intent, if anything.
+pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
+    if job.operation.has_job() {
+        let listed = create::listed(view, Purpose::Outcome)?;
+        return Ok(ours(job, &listed.jobs).map(|seen| claim(view, job, seen)));
+    }
+    let looked = create::looked(view, Purpose::Outcome)?;
+    let earliest = job
+        .request_time
+        .saturating_sub(timing::CLOCK_SKEW)
+        .unwrap_or(job.request_time);
+    let is_ours = looked
+        .seen
+        .as_ref()
+        .is_some_and(|seen| seen.differs.is_empty() && seen.create_time.is_some_and(|created| created >= earliest));
+    if !is_ours {
+        return Ok(None);
+    }
+    let mut state = view.state.clone();
+    state.ledger.origin = Some(view.resource.origin());
+    state.ledger.job = Some(Job {
+        finish_time: Some(view.now_seconds()),
+        failures: 0,
+        unconfirmed: false,
+        error: None,
+        ..job.clone()
+    });
+    let say = available(&state);
+    Ok(Some(Step::RecordAccepted(Box::new(view.say(state, say)))))
+}
+
+/// An open intent of another pass or another process.
+pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
+    if let Some(step) = found(view, job)? {
+        return Ok(step);
+    }
+    let looked = create::looked(view, Purpose::Outcome)?;
+    let believed = timing::after(job.request_time, view.settings.outcome_grace);
+    let listed_late = !job.operation.has_job() || create::listed(view, Purpose::Outcome)?.at >= believed;
+    if looked.at < believed || !listed_late {
+        let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
+        let wake = timing::after(view.now, delay).min(believed.max(view.now));
+        return Ok(Step::Settle {
+            state: Box::new(view.state.clone()),
+            wake: super::Wake::At(wake),
+            retry: true,
+        });
+    }
+    if looked.seen.is_some() {
+        return Ok(close(
+            view,
+            job,
+            "the AWS object exists, but this attempt did not make it",
+            job.unconfirmed,
+        ));
+    }
+    if view.resource.deleting || view.resource.suspend {
+        return Ok(close(view, job, "AWS shows nothing of this attempt", true));
+    }
+    // A pending job of somebody else explains nothing and forbids a new attempt.
+    if let Some(pending) = view
+        .known
+        .jobs
+        .iter()
+        .flat_map(|listed| &listed.jobs)
+        .find(|job| !job.is_terminal())
+    {
+        let message = format!(
+            "{} (job {}) is {}: AWS runs one job per environment at a time",
+            pending.operation, pending.id, pending.status
+        );
+        return Ok(Step::retry(
+            view.stored(Say::working(Reason::WaitingForJob, message)),
+            timing::after(view.now, timing::backoff(15.0, 60.0, view.memory.tries, view.jitter)),
+        ));
+    }
+    let hash = create::configured(view)?;
+    if !view.resource.finalizer {
+        return Ok(Step::AddFinalizer);
+    }
+    Ok(create::intend(
+        view,
+        Job {
+            attempt: view.next_attempt(),
+            generation: view.resource.generation,
+            failures: view.failures(job.operation),
+            request_time: view.now_seconds(),
+            unconfirmed: true,
+            ..job.clone()
+        },
+        hash,
+    ))
+}
+
+/// Close an intent that made nothing.
+pub(super) fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
+    let mut state = view.state.clone();
+    let job = Job {
+        finish_time: Some(view.now_seconds()),
+        error: Some(why.to_owned()),
+        unconfirmed,
+        ..job.clone()
+    };
+    let say = Say::working(working_reason(job.operation), working_message(&job));
+    state = view.say(state, say);
+    state.ledger.job = Some(job);
+    Step::Record(Box::new(state))
+}

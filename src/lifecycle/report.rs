@@ -1,0 +1,294 @@
+//! The status that each situation deserves: conditions, messages, and how read failures show.
+
+use jiff::Timestamp;
+
+use super::{
+    Step, Wake,
+    facts::{Class, Failure},
+    timing,
+    view::{State, View},
+};
+use crate::api::{
+    Job, Operation,
+    conditions::{self, Progress, READY, Reason, STALLED},
+};
+
+/// What `Ready` says.
+pub(super) struct Say {
+    ready: bool,
+    progress: Progress,
+    reason: Reason,
+    message: String,
+}
+
+impl Say {
+    /// Work goes on.
+    pub(super) fn working(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            ready: false,
+            progress: Progress::Reconciling,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A person is needed.
+    pub(super) fn stalled(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            ready: false,
+            progress: Progress::Stalled,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl View<'_> {
+    /// `state` with these conditions for today's generation; the request, if there is one, is answered.
+    pub(super) fn say(&self, mut state: State, say: Say) -> State {
+        let ledger = &mut state.ledger;
+        if self.is_requested() {
+            ledger.last_handled_reconcile_at.clone_from(&self.resource.request);
+            if let Some(job) = &mut ledger.job {
+                job.failures = 0;
+            }
+        }
+        self.say_for(state, say, self.resource.generation)
+    }
+
+    /// `state` with these conditions for this generation.
+    pub(super) fn say_for(&self, mut state: State, say: Say, generation: i64) -> State {
+        let ledger = &mut state.ledger;
+        ledger.observed_generation = ledger.observed_generation.max(generation);
+        ledger.conditions = conditions::state(
+            &ledger.conditions,
+            say.ready,
+            say.progress,
+            say.reason,
+            &say.message,
+            generation,
+            self.now_seconds(),
+        );
+        state
+    }
+
+    /// The stored state with these conditions.
+    pub(super) fn stored(&self, say: Say) -> State {
+        self.say(self.state.clone(), say)
+    }
+
+    /// The reason of `Ready` as stored.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        conditions::ready_reason(&self.state.ledger.conditions)
+    }
+
+    /// Whether `Ready` is True as stored.
+    pub(super) fn is_ready(&self) -> bool {
+        conditions::is_true(&self.state.ledger.conditions, READY)
+    }
+
+    /// When the next drift check falls.
+    pub(super) fn next_check(&self) -> Timestamp {
+        let last = self
+            .memory
+            .checked
+            .map_or(self.memory.since, |at| at.max(self.memory.since));
+        timing::next_check(last, self.settings.drift_interval, self.surroundings.phase)
+    }
+
+    /// When the next drift check falls, were there one now.
+    pub(super) fn check_after_now(&self) -> Wake {
+        Wake::At(timing::next_check(
+            self.now,
+            self.settings.drift_interval,
+            self.surroundings.phase,
+        ))
+    }
+}
+
+/// The reason of work on this operation.
+pub(super) const fn working_reason(operation: Operation) -> Reason {
+    match operation {
+        Operation::CloneBackend => Reason::Cloning,
+        Operation::UpdateBackendApi => Reason::Updating,
+        operation if operation.is_delete() => Reason::Deleting,
+        _ => Reason::Creating,
+    }
+}
+
+/// Ready=True for `state`, with a message that says why.
+pub(super) fn available(state: &State) -> Say {
+    let ledger = &state.ledger;
+    let how = match &ledger.job {
+        Some(Job {
+            operation,
+            id: Some(id),
+            ..
+        }) if ledger.job.as_ref().is_some_and(Job::has_completed) => {
+            format!("{operation} completed (job {id})")
+        }
+        Some(job) if job.operation == Operation::CreateBackendEnvironment && ledger.origin.is_some() => {
+            "the environment's record exists; a record deploys nothing".to_owned()
+        }
+        _ => "the AWS object exists as the spec wants it".to_owned(),
+    };
+    let message = if ledger.origin == Some(crate::api::Origin::Adopted) {
+        format!("adopted: {how}")
+    } else {
+        how
+    };
+    Say {
+        ready: true,
+        progress: Progress::Settled,
+        reason: Reason::Available,
+        message,
+    }
+}
+
+/// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so.
+pub(super) fn suspended(view: &View<'_>) -> Step {
+    let ready = view.is_ready();
+    let say = Say {
+        ready,
+        progress: Progress::Settled,
+        reason: Reason::Suspended,
+        message: "spec.suspend is true: no AWS call is made for this resource until it is false".to_owned(),
+    };
+    // Observed, unless an edit that AWS has not been told of waits: then the resource must not pass for current.
+    let carried_out = !view.resource.is_updatable()
+        || match &view.known.config {
+            None => return Step::Resolve,
+            Some(Ok(config)) => {
+                view.state.hashes.sent.is_none() || view.state.hashes.sent.as_ref() == Some(&config.hash)
+            }
+            Some(Err(_)) => false,
+        };
+    let generation = if carried_out {
+        view.resource.generation
+    } else {
+        view.state.ledger.observed_generation
+    };
+    Step::settle(view.say_for(view.state.clone(), say, generation), Wake::Never)
+}
+
+/// How a failure shows and when it is tried again.
+struct Verdict {
+    reason: Reason,
+    stalled: bool,
+    /// Throttling and short outages change nothing for a resource that is Ready, Stalled or has a job running.
+    passing: bool,
+    wake: Wake,
+}
+
+fn verdict(view: &View<'_>, class: Class) -> Verdict {
+    let tries = view.memory.tries;
+    let at = |span| Wake::At(timing::after(view.now, span));
+    let jitter = view.jitter;
+    let (reason, stalled, passing, wake) = match class {
+        Class::NotFound => (
+            Reason::AppNotFound,
+            false,
+            false,
+            at(timing::backoff(30.0, 600.0, tries, jitter)),
+        ),
+        Class::BadRequest => (Reason::InvalidSpec, true, false, Wake::Never),
+        Class::Pending => (
+            Reason::WaitingForJob,
+            false,
+            false,
+            at(timing::backoff(15.0, 60.0, tries, jitter)),
+        ),
+        Class::Throttled => (
+            Reason::Throttled,
+            false,
+            true,
+            at(timing::full_jitter(5.0, 300.0, tries, jitter)),
+        ),
+        Class::QuotaExceeded => (
+            Reason::QuotaExceeded,
+            true,
+            false,
+            at(timing::backoff(600.0, 3600.0, tries, jitter)),
+        ),
+        Class::AccessDenied => {
+            let known_stalled = view.reason() == Some(Reason::AccessDenied)
+                && conditions::is_true(&view.state.ledger.conditions, STALLED);
+            let slow_iam = view
+                .memory
+                .denied_since
+                .is_none_or(|since| !timing::is_past(since, timing::DENIED_GRACE, view.now));
+            (
+                Reason::AccessDenied,
+                known_stalled || !slow_iam,
+                slow_iam && !known_stalled,
+                at(timing::backoff(60.0, 600.0, tries, jitter)),
+            )
+        }
+        Class::Unavailable | Class::Failed => (
+            Reason::AwsUnavailable,
+            false,
+            true,
+            at(timing::backoff(5.0, 300.0, tries, jitter)),
+        ),
+        Class::AccountNotFound => (Reason::AccountNotFound, true, false, Wake::Never),
+        Class::AccountChanged => (Reason::AccountChanged, true, false, Wake::Never),
+    };
+    Verdict {
+        reason,
+        stalled,
+        passing,
+        wake,
+    }
+}
+
+/// What a failure leads to: `state` with the conditions that it deserves, tried again by its class.
+pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
+    let verdict = verdict(view, failure.class);
+    let say = if verdict.stalled {
+        Say::stalled(verdict.reason, &failure.message)
+    } else {
+        Say::working(verdict.reason, &failure.message)
+    };
+    Step::Settle {
+        state: Box::new(view.say(state, say)),
+        wake: verdict.wake,
+        retry: true,
+    }
+}
+
+/// What a failed read leads to. Nothing is written where the stored conditions still tell the truth.
+pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
+    let Verdict {
+        reason,
+        stalled,
+        passing,
+        wake,
+    } = verdict(view, failure.class);
+    let ledger = &view.state.ledger;
+    let running = ledger.job.as_ref().is_some_and(|job| job.finish_time.is_none());
+    let is_stalled = conditions::is_true(&ledger.conditions, STALLED);
+    let stays = passing && (view.is_ready() || is_stalled || (running && reason != Reason::AccessDenied))
+        // The same again, in other words (a request id): no news.
+        || view.reason() == Some(reason)
+            && is_stalled == stalled
+            && ledger.observed_generation == view.resource.generation
+            && !view.is_requested();
+    if stays {
+        return Step::Settle {
+            state: Box::new(view.state.clone()),
+            wake,
+            retry: true,
+        };
+    }
+    failed(view, view.state.clone(), failure)
+}
+
+/// The message of work on this operation.
+pub(super) fn working_message(job: &Job) -> String {
+    let operation = job.operation;
+    match (&job.id, &job.error) {
+        (Some(id), None) => format!("{operation} is running (job {id})"),
+        (_, Some(error)) => format!("{operation} failed and will be tried again: {error}"),
+        (None, None) => format!("{operation} is being sent"),
+    }
+}

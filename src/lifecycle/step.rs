@@ -1,0 +1,110 @@
+//! Everything that a decision may ask for. Each step makes at most one request that writes.
+
+use jiff::Timestamp;
+
+use super::view::State;
+use crate::api::Operation;
+
+/// What the controller does next for a resource.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Read the references (a ConfigMap) that the configuration needs: `known.config`.
+    Resolve,
+    /// Read the AWS object: `known.look`.
+    Look(Purpose),
+    /// List the jobs of the environment (of a clone: of source and target): `known.jobs`.
+    ListJobs(Purpose),
+    /// Read the job under way: `known.poll`.
+    Poll,
+    /// Take the environment's slot (of a clone: source and target): `known.slot`.
+    TakeSlot,
+    /// Store the finalizer, conditional on resourceVersion.
+    AddFinalizer,
+    /// Store the intent, conditional on resourceVersion: `known.sending = Intended`.
+    Intend(Box<State>),
+    /// Send the write to AWS, once: `known.reply`. Forgets what was looked at and listed before.
+    Send(Write),
+    /// Store what AWS accepted, with a patch that tests uid and attempt and is retried until it lands:
+    /// `known.sending = Recorded`, `known.reply = None`, and where the reply said that the job has ended, `known.poll`.
+    RecordAccepted(Box<State>),
+    /// Store this status, conditional on resourceVersion, and go on.
+    Record(Box<State>),
+    /// Remove the finalizer. The end of the pass, and of the resource.
+    Release,
+    /// Store this status where it differs from the stored one, and come again at `wake`. The end of the pass.
+    Settle {
+        /// The status that tells the truth.
+        state: Box<State>,
+        /// When to come again.
+        wake: Wake,
+        /// Whether this waits for something to get better, so that the next wait is longer.
+        retry: bool,
+    },
+}
+
+impl Step {
+    /// Settle, with nothing to get better.
+    pub(super) fn settle(state: State, wake: Wake) -> Self {
+        Self::Settle {
+            state: Box::new(state),
+            wake,
+            retry: false,
+        }
+    }
+
+    /// Settle until something gets better.
+    pub(super) fn retry(state: State, at: Timestamp) -> Self {
+        Self::Settle {
+            state: Box::new(state),
+            wake: Wake::At(at),
+            retry: true,
+        }
+    }
+}
+
+/// A write to AWS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Write {
+    /// The create operation of the kind.
+    Create,
+    /// `UpdateBackendAPI`
+    Update,
+    /// The delete operation of the kind.
+    Delete,
+}
+
+/// When a settled resource is looked at again, if nothing happens before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wake {
+    /// Only when something happens: an edit, a request, another resource.
+    Never,
+    /// At this time.
+    At(Timestamp),
+}
+
+/// What AWS is read for: decides the class of its tokens, and how many the pass will need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// To find out what became of a write.
+    Outcome,
+    /// On the way to a write, or at its end.
+    Write,
+    /// To see whether a Ready object is still as it should.
+    Drift,
+}
+
+impl Purpose {
+    /// How many requests a pass with this purpose makes when it goes through: `create` is the kind's create operation.
+    #[must_use]
+    pub const fn calls(self, create: Operation) -> u32 {
+        match (self, create) {
+            (Self::Drift, _) => 1,
+            // Look and list (of a clone: two lists), without or with the write that they lead to.
+            (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
+            (Self::Outcome, Operation::CloneBackend)
+            | (Self::Write, Operation::CreateBackend | Operation::CreateBackendApi) => 3,
+            (Self::Write, Operation::CloneBackend) => 4,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues where it was.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A create must be sent within this time of its `requestTime`, or the intent is written anew.
+pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// How far AWS's clock may be from ours: AWS refuses requests that are signed by a clock further off.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// Denied access counts as IAM being slow for this long.
+pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether `span` has passed since `start`.
+#[must_use]
+pub fn is_past(start: Timestamp, span: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(start) >= span
+}
+
+/// `start` plus `span`, at the end of time at the latest.
+#[must_use]
+pub fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
+    start.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// How long to wait before the next poll of a job that has run for `elapsed`: 5 s, growing by half each time to 30 s,
+/// 60 s after ten minutes, 5 min after the timeout; spread by ±10 %.
+#[must_use]
+pub fn poll_delay(elapsed: SignedDuration, timed_out: bool, jitter: f64) -> SignedDuration {
+    let elapsed = elapsed.as_secs_f64().max(0.0);
+    let seconds = if timed_out {
+        300.0
+    } else if elapsed >= 600.0 {
+        60.0
+    } else {
+        // A delay that grows by half each time is 5 s plus half of the time that has passed.
+        (5.0 + elapsed / 2.0).min(30.0)
+    };
+    SignedDuration::from_secs_f64(seconds * (0.9 + 0.2 * jitter))
+}
+
+/// Exponential backoff from `base` seconds to `cap` seconds after `tries` earlier ones, spread by ±10 %.
+#[must_use]
+pub fn backoff(base: f64, cap: f64, tries: u32, jitter: f64) -> SignedDuration {
+    SignedDuration::from_secs_f64(doubled(base, cap, tries) * (0.9 + 0.2 * jitter))
+}
+
+/// Exponential backoff with full jitter, not under a quarter of `base` seconds.
+#[must_use]
+pub fn full_jitter(base: f64, cap: f64, tries: u32, jitter: f64) -> SignedDuration {
+    SignedDuration::from_secs_f64((doubled(base, cap, tries) * jitter).max(base / 4.0))
+}
+
+fn doubled(base: f64, cap: f64, tries: u32) -> f64 {
+    (base * f64::from(2_u32.saturating_pow(tries.min(20)))).min(cap)
+}
+
+/// How long after the `failures`-th FAILED job in a row the next is started: 1, 5, 15 min.
+#[must_use]
+pub const fn job_backoff(failures: i64) -> SignedDuration {
+    SignedDuration::from_mins(match failures {
+        ..=1 => 1,
+        2 => 5,
+        _ => 15,
+    })
+}
+
+/// The first drift check after `time`: checks fall at `phase` of every `interval` of wall-clock time, so that a restart
+/// neither causes nor skips one.
+#[must_use]
+pub fn next_check(time: Timestamp, interval: SignedDuration, phase: SignedDuration) -> Timestamp {
+    let interval = interval.as_millis().max(1);
+    let phase = phase.as_millis();
+    let millis = i128::from(time.as_millisecond());
+    let next = ((millis - phase).div_euclid(interval) + 1) * interval + phase;
+    i64::try_from(next)
+        .ok()
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+        .unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,335 @@
+//! Everything that a decision may look at.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::facts::{Failure, JobSeen};
+use crate::api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, Origin};
+
+/// What one decision is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The time on this machine.
+    pub now: Timestamp,
+    /// A number in 0..1 that spreads retries.
+    pub jitter: f64,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// What the user wants.
+    pub resource: &'a Resource,
+    /// What the stored status says.
+    pub state: &'a State,
+    /// What the other resources mean for this one.
+    pub surroundings: &'a Surroundings,
+    /// What this pass has learnt so far.
+    pub known: &'a Known,
+    /// What earlier passes of this process left; empty after a restart.
+    pub memory: &'a Memory,
+}
+
+/// The settings that decisions depend on; see the flags of the same names.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often the AWS object of a Ready resource is looked at.
+    pub drift_interval: SignedDuration,
+    /// How long a job may run before the resource is Stalled, where the spec does not say.
+    pub job_timeout: SignedDuration,
+    /// How many FAILED jobs in a row before the resource is Stalled.
+    pub max_job_attempts: i64,
+    /// How long after `requestTime` an intent that AWS shows nothing of counts as not accepted.
+    pub outcome_grace: SignedDuration,
+    /// How long after `finishTime` a 404 is not believed.
+    pub absence_grace: SignedDuration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drift_interval: SignedDuration::from_hours(1),
+            job_timeout: SignedDuration::from_hours(2),
+            max_job_attempts: 3,
+            outcome_grace: SignedDuration::from_mins(2),
+            absence_grace: SignedDuration::from_mins(5),
+        }
+    }
+}
+
+/// What the user wants, as far as it is the same for all kinds.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// The generation of the spec.
+    pub generation: i64,
+    /// Whether it has a deletionTimestamp.
+    pub deleting: bool,
+    /// Whether it has our finalizer.
+    pub finalizer: bool,
+    /// The operation that creates its AWS object.
+    pub create: Operation,
+    /// `spec.deletionPolicy`
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// `spec.adoptionPolicy`
+    pub adoption_policy: AdoptionPolicy,
+    /// `spec.suspend`
+    pub suspend: bool,
+    /// `spec.jobTimeout`
+    pub job_timeout: Option<SignedDuration>,
+    /// The value of the annotation that asks for a reconcile.
+    pub request: Option<String>,
+}
+
+impl Resource {
+    /// Whether AWS can change the object (`UpdateBackendAPI`).
+    #[must_use]
+    pub const fn is_updatable(&self) -> bool {
+        matches!(self.create, Operation::CreateBackendApi)
+    }
+
+    /// The `origin` of what this resource creates.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        match self.create {
+            Operation::CloneBackend => Origin::Cloned,
+            _ => Origin::Created,
+        }
+    }
+
+    /// How long a job of this resource may run.
+    #[must_use]
+    pub fn timeout(&self, settings: &Settings) -> SignedDuration {
+        self.job_timeout.unwrap_or(settings.job_timeout)
+    }
+}
+
+/// The part of the stored status that decisions read and write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// What all kinds share.
+    pub ledger: Ledger,
+    /// Of kinds that AWS can update.
+    pub hashes: Hashes,
+}
+
+/// What was sent to AWS and what AWS echoed; empty for kinds without an update.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Hashes {
+    /// Hash of the resolved configuration that was sent last.
+    pub sent: Option<String>,
+    /// Hash of AWS's echo of the fields that the spec sets, after the last completed job.
+    pub echoed: Option<String>,
+}
+
+/// What the other resources of the cluster mean for this one.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The region that spec, account and operator name today.
+    pub region: Option<String>,
+    /// Why the spec cannot be carried out as it stands, although the API server took it.
+    pub invalid: Option<String>,
+    /// What is not there yet and must be before the AWS object can be created or updated.
+    pub dependency: Option<String>,
+    /// Whether the AWS object can be named at all (a reference may be missing).
+    pub resolved: bool,
+    /// The resource that owns the same AWS object.
+    pub winner: Option<String>,
+    /// Resources that own something inside this one's AWS object.
+    pub dependents: Dependents,
+    /// Where in the drift interval this resource's checks fall.
+    pub phase: SignedDuration,
+}
+
+/// Resources that own something inside an AWS object.
+#[derive(Clone, Debug, Default)]
+pub struct Dependents {
+    /// Not being deleted.
+    pub staying: Vec<String>,
+    /// Being deleted.
+    pub leaving: Vec<String>,
+}
+
+/// What this pass has learnt so far.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The account that the credentials belong to.
+    pub account: Option<String>,
+    /// The AWS object.
+    pub look: Option<Looked>,
+    /// The jobs of the environment (of a clone: of source and target).
+    pub jobs: Option<Listed>,
+    /// The job under way.
+    pub poll: Option<Polled>,
+    /// The configuration to send, or why it cannot be resolved.
+    pub config: Option<Result<Config, String>>,
+    /// The environment's slot.
+    pub slot: Option<Slot>,
+    /// How far the write of this pass has come.
+    pub sending: Sending,
+    /// What came of the write that was sent.
+    pub reply: Option<Reply>,
+    /// The read that failed.
+    pub failed: Option<Failure>,
+}
+
+/// How far the write of this pass has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sending {
+    /// Nothing is on its way; an open intent is another pass's.
+    #[default]
+    Nothing,
+    /// The intent of this pass is stored, and the request has not been sent.
+    Intended,
+    /// This pass has recorded the job that AWS started.
+    Recorded,
+}
+
+/// What a look at the AWS object showed.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// When it was made.
+    pub at: Timestamp,
+    /// None: AWS says that it is not there.
+    pub seen: Option<Seen>,
+}
+
+/// An AWS object, reduced to what decisions need.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// When AWS made it, where AWS says.
+    pub create_time: Option<Timestamp>,
+    /// The fields that cannot be changed and differ from the spec.
+    pub differs: Vec<&'static str>,
+    /// Of kinds that AWS can update.
+    pub echo: Option<Echo>,
+}
+
+/// What AWS shows of a configuration.
+#[derive(Clone, Debug)]
+pub struct Echo {
+    /// Hash of the fields that the spec sets.
+    pub hash: String,
+    /// Compared with the resolved configuration; None where that could not be resolved.
+    pub equality: Option<Equality>,
+}
+
+/// How AWS's echo compares with what the spec sets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Equality {
+    /// Every field that the spec sets is echoed and equal.
+    Equal,
+    /// Nothing differs, but AWS does not echo every field.
+    Unknown,
+    /// A field differs.
+    Different,
+}
+
+/// What a list of jobs showed.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The jobs, in no order.
+    pub jobs: Vec<JobSeen>,
+}
+
+/// What a poll showed.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// None: AWS no longer knows the job.
+    pub job: Option<JobSeen>,
+}
+
+/// A configuration that can be sent.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Hash of it.
+    pub hash: String,
+}
+
+/// The slot of the environment.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// This resource holds it.
+    Held,
+    /// That resource holds it.
+    Busy(String),
+}
+
+/// What came of a write.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// AWS started a job.
+    Job {
+        /// AWS's JobId.
+        id: Option<String>,
+        /// The environment that the job runs in.
+        environment: Option<String>,
+        /// AWS's own word.
+        status: Option<String>,
+        /// AWS's text when it failed at once.
+        error: Option<String>,
+    },
+    /// AWS did it at once (kinds without jobs).
+    Done,
+    /// Of a delete: there was nothing to delete.
+    Absent,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What earlier passes of this process left.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// When this process began to look after the resource.
+    pub since: Timestamp,
+    /// When the AWS object was last seen to be as it should.
+    pub checked: Option<Timestamp>,
+    /// Passes in a row that ended in waiting for something to get better.
+    pub tries: u32,
+    /// When AWS first denied access, of an unbroken row of denials.
+    pub denied_since: Option<Timestamp>,
+}
+
+impl Memory {
+    /// The memory of a resource that this process has not seen before.
+    #[must_use]
+    pub const fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            checked: None,
+            tries: 0,
+            denied_since: None,
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The same view of another stored state.
+    pub(super) const fn with_state(&self, state: &'a State) -> Self {
+        Self { state, ..*self }
+    }
+
+    /// Whether the annotation asks for a reconcile that no status has answered yet.
+    pub(super) fn is_requested(&self) -> bool {
+        self.resource.request.is_some() && self.resource.request != self.state.ledger.last_handled_reconcile_at
+    }
+
+    /// FAILED jobs in a row of this operation that count: a new generation or a request starts again.
+    pub(super) fn failures(&self, operation: Operation) -> i64 {
+        match &self.state.ledger.job {
+            Some(job)
+                if job.operation == operation && job.generation == self.resource.generation && !self.is_requested() =>
+            {
+                job.failures
+            }
+            _ => 0,
+        }
+    }
+
+    /// The number of the next write.
+    pub(super) fn next_attempt(&self) -> i64 {
+        self.state.ledger.job.as_ref().map_or(0, |job| job.attempt) + 1
+    }
+
+    /// Now, to the second: what people read needs no more.
+    pub(super) fn now_seconds(&self) -> Timestamp {
+        Timestamp::from_second(self.now.as_second()).unwrap_or(self.now)
+    }
+}

@@ -1,0 +1,235 @@
+//! The wiring: settings → clients → one loop per kind and namespace, and one token that ends them all.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, Client};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    amplify::Sessions,
+    api::{AmplifyBackend, BackendApi, BackendEnvironment},
+    cli::Run,
+    controller::{self, Context, Events, Parts, Tokens, kind::Kind},
+    lifecycle::Settings,
+    telemetry::{self, Health, Metrics},
+};
+
+/// How long a watch may fail before the program says that it is not alive.
+const WATCH_LIMIT: Duration = Duration::from_secs(600);
+/// How often a missing CustomResourceDefinition is looked for again.
+const CRD_RETRY: Duration = Duration::from_secs(5);
+
+/// Runs the operator until SIGTERM or Ctrl-C, and then until what is in flight is done.
+pub async fn run(settings: Run) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    stop_on_signal(shutdown.clone())?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let health = Arc::new(Health::new(WATCH_LIMIT));
+    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}: choose another address with --listen",
+            settings.listen
+        )
+    })?;
+    let mut tasks = JoinSet::new();
+    // Probes are answered to the end, while what is in flight is done.
+    let served = CancellationToken::new();
+    let serving = tokio::spawn(telemetry::server::serve(
+        listener,
+        health.clone(),
+        metrics.clone(),
+        served.clone(),
+    ));
+
+    let client = Client::try_default()
+        .await
+        .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
+    if !crds_are_there(&client, &settings.watch_namespace, &shutdown).await {
+        return Ok(());
+    }
+    let sessions = Sessions::load(metrics.clone()).await;
+    let (events, write_events) = Events::new(client.clone());
+    tasks.spawn(write_events);
+    let concurrency = usize::from(settings.concurrency);
+    let context = Context::new(Parts {
+        client,
+        settings: Settings {
+            drift_interval: settings.drift_interval,
+            job_timeout: settings.job_timeout,
+            max_job_attempts: i64::from(settings.max_job_attempts),
+            outcome_grace: settings.outcome_grace,
+            absence_grace: settings.absence_grace,
+        },
+        sessions,
+        concurrency,
+        throttle: Tokens {
+            per_second: settings.aws_requests_per_second,
+            burst: settings.aws_burst,
+        },
+        events,
+        metrics,
+        health: health.clone(),
+        shutdown: shutdown.clone(),
+    });
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = if settings.watch_namespace.is_empty() {
+            "all".to_owned()
+        } else {
+            settings.watch_namespace.join(", ")
+        },
+        "operator starts"
+    );
+    let ended = control(&context, settings.watch_namespace, &health, &shutdown).await;
+    drop(context);
+    tasks.shutdown().await;
+    served.cancel();
+    serving.await.context("the health server failed")??;
+    info!("operator ended");
+    ended
+}
+
+/// Runs the loops of all kinds in all namespaces.
+async fn control(
+    context: &Arc<Context>,
+    namespaces: Vec<String>,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let begin = CancellationToken::new();
+    let namespaces = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().map(Some).collect()
+    };
+    let mut loops = JoinSet::new();
+    let mut stores = Vec::new();
+    for namespace in namespaces {
+        stores.push((
+            start::<AmplifyBackend>(context, &namespace, &begin, &mut loops),
+            start::<BackendApi>(context, &namespace, &begin, &mut loops),
+            start::<BackendEnvironment>(context, &namespace, &begin, &mut loops),
+        ));
+    }
+    let filled = async {
+        for (backends, apis, environments) in &stores {
+            backends.filled().await;
+            apis.filled().await;
+            environments.filled().await;
+        }
+    };
+    tokio::select! {
+        () = filled => {
+            // Backends twice: one may take its region from another.
+            stores.iter().for_each(|(backends, _, _)| backends.index());
+            for (backends, apis, environments) in &stores {
+                backends.index();
+                apis.index();
+                environments.index();
+            }
+            health.set_ready(true);
+            info!("all stores are filled; reconciling");
+        }
+        () = shutdown.cancelled() => {}
+    }
+    begin.cancel();
+    while let Some(ended) = loops.join_next().await {
+        ended.context("a control loop failed")?;
+        // One that ends by itself would leave its kind alone: better to start anew.
+        if !shutdown.is_cancelled() {
+            shutdown.cancel();
+            anyhow::bail!("a control loop ended by itself");
+        }
+    }
+    Ok(())
+}
+
+fn start<K: Kind>(
+    context: &Arc<Context>,
+    namespace: &Option<String>,
+    begin: &CancellationToken,
+    loops: &mut JoinSet<()>,
+) -> Arc<controller::Watched<K>> {
+    let (watched, task) = controller::run::<K>(context.clone(), namespace.clone(), begin.clone());
+    loops.spawn(task);
+    watched
+}
+
+/// Waits until the API server serves all kinds. False: the operator is to end.
+async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &CancellationToken) -> bool {
+    let mut said = false;
+    loop {
+        let missing = match missing_kinds(client, namespaces.first()).await {
+            Ok(missing) if missing.is_empty() => return true,
+            Ok(missing) => format!("not served: {}", missing.join(", ")),
+            Err(error) => error.to_string(),
+        };
+        if !said {
+            warn!(
+                "waiting for the CustomResourceDefinitions ({missing}): install them with the chart, or with `amplify-operator crd | kubectl apply -f -`"
+            );
+            said = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CRD_RETRY) => {}
+            () = shutdown.cancelled() => return false,
+        }
+    }
+}
+
+/// The kinds that the API server does not serve. Asked through the kinds themselves: reading definitions needs rights
+/// that the operator does without.
+async fn missing_kinds(client: &Client, namespace: Option<&String>) -> kube::Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for crd in crate::api::crds() {
+        if !is_served(client, &crd, namespace).await? {
+            missing.push(match crd.spec.names.kind.as_str() {
+                "AmplifyBackend" => "AmplifyBackend",
+                "BackendApi" => "BackendApi",
+                _ => "BackendEnvironment",
+            });
+        }
+    }
+    Ok(missing)
+}
+
+async fn is_served(client: &Client, crd: &CustomResourceDefinition, namespace: Option<&String>) -> kube::Result<bool> {
+    let names = &crd.spec.names;
+    let resource = kube::api::ApiResource {
+        group: crd.spec.group.clone(),
+        version: "v1alpha1".to_owned(),
+        api_version: format!("{}/v1alpha1", crd.spec.group),
+        kind: names.kind.clone(),
+        plural: names.plural.clone(),
+    };
+    let api: Api<kube::api::DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    match api.list_metadata(&kube::api::ListParams::default().limit(1)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: what is in flight is finished first"),
+            _ = interrupt.recv() => info!("interrupted: what is in flight is finished first"),
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}
