@@ -865,7 +865,9 @@ impl<'a, K: Kind> Pass<'a, K> {
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
         // What is about to be sent is told when it is known what came of it.
-        if !(is_transition || has_started) || job.is_some_and(Job::is_open_intent) && !reason.is_stalled() {
+        let is_about_to_send =
+            job.is_some_and(Job::is_open_intent) && matches!(reason, Reason::Creating | Reason::Cloning);
+        if !(is_transition || has_started) || is_about_to_send {
             return;
         }
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());

@@ -1,0 +1,345 @@
+//! Files that say the same as the code or as other files. They are in the repository for those who install without a
+//! toolchain, and must be what would be made now.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test generated` makes them anew.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use amplify_devcluster::tools;
+use amplify_operator::{
+    api,
+    cli::{Cli, Run},
+    telemetry::Format,
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args as _, Parser as _};
+use jiff::SignedDuration;
+use k8s_openapi::{
+    api::apps::v1::Deployment,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use serde_json::{Value, json};
+
+const UPDATE: &str = "UPDATE_GENERATED=1 cargo test --test generated";
+const CHART: &str = "charts/amplify-operator";
+
+fn updates() -> bool {
+    std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = root().join(path);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The file has this content; when asked to, it is given it.
+fn is_current(path: &Path, wanted: &str) -> Result<()> {
+    if updates() {
+        if let Some(folder) = root().join(path).parent() {
+            fs::create_dir_all(folder)?;
+        }
+        return Ok(fs::write(root().join(path), wanted)?);
+    }
+    let shown = path.display();
+    let Ok(found) = read(path) else {
+        bail!("{shown} is missing. Run: {UPDATE}");
+    };
+    if found == wanted {
+        return Ok(());
+    }
+    let (mut old, mut new) = (found.lines(), wanted.lines());
+    let mut number = 0;
+    loop {
+        number += 1;
+        let (old, new) = (old.next(), new.next());
+        ensure!(
+            old == new && old.is_some(),
+            "{shown} is not what would be made now. Line {number} is\n  {}\nand would be\n  {}\nRun: {UPDATE}",
+            old.unwrap_or("(no more lines)"),
+            new.unwrap_or("(no more lines)"),
+        );
+    }
+}
+
+/// The folder has these YAML files and no others.
+fn is_current_folder(folder: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
+    for (name, content) in wanted {
+        is_current(&Path::new(folder).join(name), content)?;
+    }
+    for entry in fs::read_dir(root().join(folder))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if wanted.contains_key(name) {
+            continue;
+        }
+        if updates() {
+            fs::remove_file(&path)?;
+        } else {
+            bail!("{folder}/{name} would not be made now. Run: {UPDATE}");
+        }
+    }
+    Ok(())
+}
+
+fn header(source: &str) -> String {
+    format!("# Made from {source} by `{UPDATE}`: do not edit.\n")
+}
+
+#[test]
+fn the_definitions_are_those_of_the_code() -> Result<()> {
+    let mut files = BTreeMap::new();
+    let mut together = header("src/api");
+    for crd in api::crds() {
+        let yaml = api::to_yaml(&crd)?;
+        let name = format!("{}.yaml", crd.spec.names.plural);
+        files.insert(name, header("src/api") + yaml.trim_end() + "\n");
+        together += "---\n";
+        together += yaml.trim_end();
+        together += "\n";
+    }
+    is_current_folder("crds", &files)?;
+    is_current_folder(&format!("{CHART}/files/crds"), &files)?;
+    is_current(Path::new("deploy/crds.yaml"), &together)
+}
+
+async fn helm_template(arguments: &[&str]) -> Result<String> {
+    let helm = tools::helm()
+        .await
+        .context("these tests need helm, which devcluster finds or builds")?;
+    let output = Command::new(helm)
+        .args(["template", "amplify-operator", CHART])
+        .args(["--namespace", "amplify-operator-system"])
+        .args(arguments)
+        .current_dir(root())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "helm template {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn documents(yaml: &str) -> impl Iterator<Item = &str> {
+    yaml.split("---\n").filter(|document| !document.trim().is_empty())
+}
+
+#[tokio::test]
+async fn the_plain_manifests_are_the_chart_with_its_defaults() -> Result<()> {
+    let rendered = helm_template(&["--set", "crds.install=false"]).await?;
+    // Helm's versions differ in blank lines, and what it says about itself is not true of plain manifests.
+    let of_helm = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty()
+            && !line.starts_with("# Source:")
+            && !line.starts_with("app.kubernetes.io/managed-by:")
+            && !line.starts_with("helm.sh/chart:")
+    };
+    let lines: Vec<_> = rendered.lines().filter(of_helm).collect();
+    let wanted = header(CHART) + &lines.join("\n") + "\n";
+    is_current(Path::new("deploy/operator.yaml"), &wanted)
+}
+
+#[tokio::test]
+async fn the_chart_installs_the_definitions_of_the_code_and_keeps_them() -> Result<()> {
+    if updates() {
+        return Ok(());
+    }
+    let rendered = helm_template(&["--show-only", "templates/crds.yaml"]).await?;
+    let mut found = BTreeMap::new();
+    for document in documents(&rendered) {
+        let mut crd: CustomResourceDefinition = serde_saphyr::from_str(document)?;
+        let annotations = crd.metadata.annotations.take().unwrap_or_default();
+        assert_eq!(
+            annotations.get("helm.sh/resource-policy").map(String::as_str),
+            Some("keep"),
+            "without this policy `helm uninstall` deletes every custom resource"
+        );
+        crd.metadata.labels = None;
+        found.insert(crd.metadata.name.clone(), json!(crd));
+    }
+    let wanted: BTreeMap<_, _> = api::crds()
+        .into_iter()
+        .map(|crd| (crd.metadata.name.clone(), json!(crd)))
+        .collect();
+    assert_eq!(
+        found, wanted,
+        "the chart's template changes the definitions of {CHART}/files/crds"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_program() -> Result<()> {
+    let chart: Value = serde_saphyr::from_str(&read(format!("{CHART}/Chart.yaml"))?)?;
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"), "{CHART}/Chart.yaml");
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"), "{CHART}/Chart.yaml");
+    Ok(())
+}
+
+/// `drift-interval` → `driftInterval`.
+fn camel_case(flag: &str) -> String {
+    let mut words = flag.split('-');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(1);
+        name += &first.to_uppercase();
+        name += rest;
+    }
+    name
+}
+
+/// Flags that the chart sets or leaves alone itself: it is the chart that says where the probes go.
+const NO_SETTINGS: [&str; 1] = ["listen"];
+
+#[tokio::test]
+async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Result<()> {
+    let settings = json!({
+        "watchNamespaces": ["shop", "blog"],
+        "concurrency": 7,
+        "driftInterval": "1h30m",
+        "jobTimeout": "90m",
+        "maxJobAttempts": 4,
+        "outcomeGrace": "130s",
+        "absenceGrace": "6m",
+        "awsRequestsPerSecond": 2.5,
+        "awsBurst": 1_000_000,
+        "logFormat": "json",
+    });
+    let set: BTreeSet<_> = settings
+        .as_object()
+        .context("an object")?
+        .keys()
+        .map(String::as_str)
+        .collect();
+
+    let schema: Value = serde_json::from_str(&read(format!("{CHART}/values.schema.json"))?)?;
+    let known = schema["properties"]["settings"]["properties"]
+        .as_object()
+        .context("values.schema.json has no settings")?;
+    assert_eq!(
+        known.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        set,
+        "the settings in {CHART}/values.schema.json, and those that this test sets"
+    );
+
+    let values = read(format!("{CHART}/values.yaml"))?;
+    let command = Run::augment_args(clap::Command::new("run"));
+    let mut flags = BTreeSet::new();
+    for argument in command.get_arguments() {
+        let flag = argument.get_long().context("every argument is a flag")?;
+        if NO_SETTINGS.contains(&flag) {
+            continue;
+        }
+        let mut setting = camel_case(flag);
+        if flag == "watch-namespace" {
+            setting.push('s');
+        }
+        for default in argument.get_default_values() {
+            let comment = format!("# {setting}: {} ", default.display());
+            assert!(values.contains(&comment), "{CHART}/values.yaml does not say {comment:?}");
+        }
+        flags.insert(setting);
+    }
+    assert_eq!(
+        flags.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        set,
+        "the program's flags, and the settings in {CHART}/values.schema.json: a new flag needs a setting, or a place in \
+         NO_SETTINGS"
+    );
+
+    let argument = format!("settings={settings}");
+    let rendered = helm_template(&["--show-only", "templates/deployment.yaml", "--set-json", &argument]).await?;
+    let deployment: Deployment = serde_saphyr::from_str(&rendered)?;
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let container = pod.containers.into_iter().next().context("a container")?;
+    // As flags, because the variables of this process are those of all its tests; that each flag is read from its
+    // variable too is the program's own test.
+    let mut arguments = vec!["amplify-operator".to_owned()];
+    arguments.extend(container.args.unwrap_or_default());
+    for variable in container.env.unwrap_or_default() {
+        let name = variable
+            .name
+            .strip_prefix("AMPLIFY_OPERATOR_")
+            .with_context(|| format!("{} is no flag's variable", variable.name))?;
+        let flag = name.to_lowercase().replace('_', "-");
+        arguments.push(format!("--{flag}={}", variable.value.unwrap_or_default()));
+    }
+    let cli = Cli::try_parse_from(&arguments).with_context(|| format!("the program refuses {arguments:?}"))?;
+    let Some(amplify_operator::cli::Command::Run(run)) = cli.command else {
+        bail!("the chart does not say `run`: {arguments:?}");
+    };
+    assert_eq!(run.watch_namespace, ["shop", "blog"]);
+    assert_eq!(run.concurrency, 7);
+    assert_eq!(run.drift_interval, SignedDuration::from_mins(90));
+    assert_eq!(run.job_timeout, SignedDuration::from_mins(90));
+    assert_eq!(run.max_job_attempts, 4);
+    assert_eq!(run.outcome_grace, SignedDuration::from_secs(130));
+    assert_eq!(run.absence_grace, SignedDuration::from_mins(6));
+    assert!((run.aws_requests_per_second - 2.5).abs() < f64::EPSILON);
+    assert_eq!(run.aws_burst, 1_000_000);
+    assert_eq!(run.log_format, Format::Json);
+    Ok(())
+}
+
+/// Every AWS operation that the port names.
+fn operations_of_the_port() -> Result<BTreeSet<String>> {
+    let mut operations = BTreeSet::new();
+    for entry in fs::read_dir(root().join("src/amplify"))? {
+        let path: PathBuf = entry?.path();
+        if path.to_string_lossy().ends_with("_tests.rs") {
+            continue;
+        }
+        let code = fs::read_to_string(&path)?;
+        for definition in code.split("const CALL: Call = ").skip(1) {
+            let (expression, _) = definition.split_once(';').context("a constant ends")?;
+            let name = expression.split('"').nth(1);
+            let name = name.with_context(|| format!("{}: which operation is {expression}?", path.display()))?;
+            let service = match expression {
+                call if call.starts_with("backend(") => "amplifybackend",
+                call if call.starts_with("amplify(") => "amplify",
+                call if call.contains("Service::Sts") => "sts",
+                _ => bail!("{}: which service is {expression}?", path.display()),
+            };
+            operations.insert(format!("{service}:{name}"));
+        }
+        let calls = code.matches("send!(").count();
+        let named = code.matches("const CALL: Call = ").count();
+        ensure!(
+            calls == named,
+            "{}: {calls} calls by send!, but {named} are named by a `const CALL`, which this test reads",
+            path.display()
+        );
+    }
+    Ok(operations)
+}
+
+#[test]
+fn the_iam_policy_allows_exactly_what_the_port_calls() -> Result<()> {
+    let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")?)?;
+    let [statement] = &policy["Statement"].as_array().context("statements")?[..] else {
+        bail!("deploy/iam-policy.json: one statement, please: {policy}");
+    };
+    assert_eq!(statement["Effect"], "Allow");
+    let allowed: BTreeSet<String> = serde_json::from_value(statement["Action"].clone())?;
+    let mut called = operations_of_the_port()?;
+    // Everybody may ask who he is; a policy cannot even forbid it.
+    ensure!(called.remove("sts:GetCallerIdentity"), "{called:?}");
+    let missing: Vec<_> = called.difference(&allowed).collect();
+    let needless: Vec<_> = allowed.difference(&called).collect();
+    assert!(
+        missing.is_empty() && needless.is_empty(),
+        "deploy/iam-policy.json lacks {missing:?} and needlessly allows {needless:?}"
+    );
+    Ok(())
+}

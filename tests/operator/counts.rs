@@ -1,0 +1,201 @@
+//! What each operation costs: writes to the API server and calls to AWS, counted exactly.
+
+use std::{sync::Arc, time::Duration};
+
+use amplify_simulator::Operation::{self, *};
+use serde_json::json;
+
+use crate::stage::{Kind, Setup, Stage, World, backend, environment, graphql_api};
+
+crate::tests! {
+    a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a_restart,
+    a_record_costs_three_writes_and_two_calls,
+    a_clone_costs_four_writes,
+    an_update_costs_two_writes_and_three_calls,
+    a_delete_costs_at_most_two_writes_and_two_calls,
+    the_drift_checks_of_an_app_share_one_call,
+    an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call,
+}
+
+/// Everything but the polls, of which there are as many as the job is long.
+fn without_polls(calls: Vec<Operation>) -> Vec<Operation> {
+    calls
+        .into_iter()
+        .filter(|operation| *operation != GetBackendJob)
+        .collect()
+}
+
+async fn a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a_restart(world: Arc<World>) {
+    let mut stage = Stage::new(world).await;
+    stage.create_backend("dev").await;
+    let object = stage.wait_until_ready(Kind::Backend, "dev").await;
+    assert_eq!(object["status"]["job"]["status"], "COMPLETED");
+    assert_eq!(object["status"]["origin"], "Created");
+    let writes = stage.writes(Some("dev"));
+    assert_eq!(writes.len(), 4, "{writes:#?}");
+    assert_eq!(
+        without_polls(stage.all_calls()),
+        [GetBackend, ListBackendJobs, CreateBackend, GetBackend]
+    );
+
+    let calls = stage.all_calls().len();
+    stage.terminate().await;
+    stage.start();
+    // Another resource's whole life takes longer than the restarted operator needs to look at this one.
+    stage.create(Kind::Environment, "record", environment("record")).await;
+    stage.wait_until_ready(Kind::Environment, "record").await;
+    assert_eq!(stage.writes(Some("dev")).len(), 4, "no write after a restart");
+    assert_eq!(
+        stage.all_calls().len(),
+        calls + 2,
+        "no call after a restart but those for the record"
+    );
+    let stored = stage.get(Kind::Backend, "dev").await;
+    assert_eq!(
+        stored["metadata"]["resourceVersion"],
+        object["metadata"]["resourceVersion"]
+    );
+    stage.assert_created_once();
+}
+
+async fn a_record_costs_three_writes_and_two_calls(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    stage.create(Kind::Environment, "dev", environment("dev")).await;
+    let object = stage.wait_until_ready(Kind::Environment, "dev").await;
+    assert_eq!(object["status"]["stackName"], "stack");
+    assert!(object["status"]["backendEnvironmentArn"].is_string());
+    let writes = stage.writes(Some("dev"));
+    assert_eq!(writes.len(), 3, "{writes:#?}");
+    assert_eq!(stage.all_calls(), [GetBackendEnvironment, CreateBackendEnvironment]);
+}
+
+async fn a_clone_costs_four_writes(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    assert!(stage.aws().put_backend((crate::stage::APP, "dev"), "storefront"));
+    let spec = json!({ "appId": crate::stage::APP, "backendEnvironmentName": "copy", "cloneFrom": { "backendEnvironmentName": "dev" } });
+    stage.create(Kind::Backend, "copy", spec).await;
+    let object = stage.wait_until_ready(Kind::Backend, "copy").await;
+    assert_eq!(object["status"]["origin"], "Cloned");
+    let writes = stage.writes(Some("copy"));
+    assert_eq!(writes.len(), 4, "{writes:#?}");
+    // The job of a clone may be listed under its source or its target: both are asked for.
+    let calls = without_polls(stage.all_calls());
+    assert_eq!(
+        calls,
+        [GetBackend, ListBackendJobs, ListBackendJobs, CloneBackend, GetBackend]
+    );
+}
+
+async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    assert!(stage.aws().put_backend((crate::stage::APP, "dev"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(stage.writes(Some("shop")).len(), 4);
+    assert_eq!(
+        without_polls(stage.all_calls()),
+        [GetBackendApi, ListBackendJobs, CreateBackendApi, GetBackendApi]
+    );
+
+    stage.simulator.history().clear();
+    stage
+        .patch(
+            Kind::Api,
+            "shop",
+            json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } }),
+        )
+        .await;
+    let object = stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(object["status"]["job"]["operation"], "UpdateBackendAPI");
+    assert_eq!(object["status"]["job"]["attempt"], 2);
+    let writes = stage.writes(Some("shop"));
+    assert_eq!(writes.len(), 6, "{writes:#?}");
+    assert_eq!(
+        without_polls(stage.all_calls()),
+        [GetBackendApi, UpdateBackendApi, GetBackendApi]
+    );
+}
+
+async fn a_delete_costs_at_most_two_writes_and_two_calls(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    stage.create_backend("dev").await;
+    stage.create(Kind::Environment, "record", environment("record")).await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    stage.wait_until_ready(Kind::Environment, "record").await;
+    stage.simulator.history().clear();
+    let before = stage.writes(None).len();
+    stage.delete(Kind::Backend, "dev").await;
+    stage.wait_until_gone(Kind::Backend, "dev").await;
+    assert_eq!(without_polls(stage.all_calls()), [GetBackend, DeleteBackend]);
+    assert_eq!(stage.writes(None).len(), before + 2);
+
+    stage.simulator.history().clear();
+    stage.delete(Kind::Environment, "record").await;
+    stage.wait_until_gone(Kind::Environment, "record").await;
+    assert_eq!(stage.all_calls(), [GetBackendEnvironment, DeleteBackendEnvironment]);
+    assert_eq!(stage.writes(None).len(), before + 3);
+    assert!(
+        stage
+            .aws()
+            .apps()
+            .iter()
+            .all(|app| app.backends.is_empty() && app.environments.is_empty())
+    );
+}
+
+async fn the_drift_checks_of_an_app_share_one_call(world: Arc<World>) {
+    let mut setup = Setup::default();
+    setup.flags.push("--drift-interval=20s");
+    let stage = Stage::with(world, setup).await;
+    for name in ["one", "two", "three"] {
+        stage.create(Kind::Environment, name, environment(name)).await;
+    }
+    stage.create_backend("dev").await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    for name in ["one", "two", "three"] {
+        stage.wait_until_ready(Kind::Environment, name).await;
+    }
+    let writes = stage.writes(None).len();
+    // The next check of all of them may be under way: count from the one after it.
+    stage
+        .wait_for_calls(ListBackendEnvironments, stage.calls(ListBackendEnvironments).len() + 1)
+        .await;
+    let looks = |stage: &Stage| stage.calls(GetBackend).len() + stage.calls(GetBackendEnvironment).len();
+    let (lists, before) = (stage.calls(ListBackendEnvironments), looks(&stage));
+    stage.wait_for_calls(ListBackendEnvironments, lists.len() + 2).await;
+    let lists = stage.calls(ListBackendEnvironments);
+    let gaps: Vec<_> = lists.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+    assert!(
+        gaps.iter().all(|gap| *gap > 15_000),
+        "one list per interval, not one per resource: {gaps:?} ms"
+    );
+    assert_eq!(looks(&stage), before, "what the list shows is not looked at one by one");
+    assert_eq!(stage.writes(None).len(), writes, "steady state: no write");
+}
+
+async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    stage.create(Kind::Backend, "dev", backend("dev")).await;
+    assert!(stage.aws().put_backend((crate::stage::APP, "other"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("other", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    for (kind, name) in [(Kind::Backend, "dev"), (Kind::Api, "shop")] {
+        let (calls, writes) = (stage.all_calls().len(), stage.writes(Some(name)).len());
+        stage
+            .patch(
+                kind,
+                name,
+                json!({ "spec": { "jobTimeout": "3h", "deletionPolicy": "Retain" } }),
+            )
+            .await;
+        stage.wait_until_ready(kind, name).await;
+        assert_eq!(stage.all_calls().len(), calls, "{name}");
+        assert_eq!(stage.writes(Some(name)).len(), writes + 1, "{name}");
+    }
+    let _ = Duration::ZERO;
+}

@@ -1,0 +1,491 @@
+//! What a test plays on: a namespace, a simulator of AWS, and an operator process that can be killed.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use amplify_devcluster::{
+    Cluster,
+    audit::{AuditEvent, AuditLog},
+};
+use amplify_operator::api;
+use amplify_simulator::{Call, Config, Control, Filter, Operation, Settings, Simulator};
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::{ConfigMap, Event, Namespace, ServiceAccount},
+        rbac::v1::RoleBinding,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    runtime::wait::{await_condition, conditions::is_crd_established},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The app of all tests; each test has an AWS of its own.
+pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
+/// Longest wait for anything, generous because the tests share two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The cluster that all tests share.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    audit: AuditLog,
+    kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
+    stages: AtomicUsize,
+}
+
+impl World {
+    pub(crate) async fn new(cluster: &Cluster) -> Arc<Self> {
+        Self::with_crds(cluster, api::crds().into()).await
+    }
+
+    pub(crate) async fn with_crds(cluster: &Cluster, crds: Vec<CustomResourceDefinition>) -> Arc<Self> {
+        let client = cluster.client().await.expect("a client");
+        install_crds(&client, crds).await;
+        let template = cluster.kubeconfig_for("TOKEN-GOES-HERE");
+        Arc::new(Self {
+            client,
+            audit: cluster.audit(),
+            kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
+            stages: AtomicUsize::new(0),
+        })
+    }
+}
+
+async fn install_crds(client: &Client, crds: Vec<CustomResourceDefinition>) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in crds {
+        api.create(&PostParams::default(), &crd)
+            .await
+            .expect("the definition is accepted");
+        let name = crd.metadata.name.as_deref().unwrap_or_default();
+        let established = await_condition(api.clone(), name, is_crd_established());
+        tokio::time::timeout(PATIENCE, established)
+            .await
+            .expect("in time")
+            .expect("established");
+    }
+}
+
+/// A kind of custom resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Backend,
+    Api,
+    Environment,
+}
+
+impl Kind {
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Backend => ("AmplifyBackend", "amplifybackends"),
+            Self::Api => ("BackendApi", "backendapis"),
+            Self::Environment => ("BackendEnvironment", "backendenvironments"),
+        }
+    }
+}
+
+/// How a stage differs from the usual one.
+pub(crate) struct Setup {
+    pub(crate) flags: Vec<&'static str>,
+    pub(crate) settings: Settings,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            // Short enough to wait for, long enough not to be met by chance.
+            flags: vec!["--outcome-grace=8s", "--absence-grace=6s"],
+            settings: Settings {
+                job_duration: Duration::from_secs(3),
+                ..Settings::default()
+            },
+        }
+    }
+}
+
+/// A namespace, a simulator and an operator.
+pub(crate) struct Stage {
+    world: Arc<World>,
+    pub(crate) namespace: String,
+    pub(crate) simulator: Simulator,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    operator: Option<Child>,
+    log: PathBuf,
+    _dir: TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn new(world: Arc<World>) -> Self {
+        Self::with(world, Setup::default()).await
+    }
+
+    pub(crate) async fn with(world: Arc<World>, setup: Setup) -> Self {
+        let number = world.stages.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("stage-{number}");
+        let client = world.client.clone();
+        let create = PostParams::default();
+        let named = |kind: &str, name: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name } });
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces
+            .create(&create, &object(named("Namespace", &namespace)))
+            .await
+            .expect("a namespace");
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
+        accounts
+            .create(&create, &object(named("ServiceAccount", "operator")))
+            .await
+            .expect("a service account");
+        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &namespace);
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "operator" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": namespace }],
+        });
+        bindings
+            .create(&create, &object(binding))
+            .await
+            .expect("a role binding");
+        let request = TokenRequest {
+            spec: TokenRequestSpec::default(),
+            ..TokenRequest::default()
+        };
+        let token = accounts
+            .create_token_request("operator", &create, &request)
+            .await
+            .expect("a token");
+        let token = token.status.expect("a token").token;
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let kubeconfig = dir.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, (world.kubeconfig_for)(&token)).expect("a kubeconfig");
+        let simulator =
+            Simulator::start(&Config::default().app(APP, "storefront").settings(setup.settings)).expect("a simulator");
+        let mut environment = vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())];
+        environment.extend(
+            simulator
+                .client_env()
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
+        let mut flags: Vec<_> = setup.flags.iter().map(ToString::to_string).collect();
+        flags.extend([
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--watch-namespace={namespace}"),
+        ]);
+        let mut stage = Self {
+            world,
+            namespace,
+            simulator,
+            flags,
+            environment,
+            operator: None,
+            log: dir.path().join("operator.log"),
+            _dir: dir,
+        };
+        stage.start();
+        stage
+    }
+
+    // ---- the operator ----
+
+    /// Starts the operator.
+    pub(crate) fn start(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("a log");
+        let child = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+            .args(&self.flags)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .env("RUST_LOG", "info,amplify_operator=debug")
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a log"))
+            .stdout(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the operator starts");
+        self.operator = Some(child);
+    }
+
+    /// Sets an environment variable of the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        let mut operator = self.operator.take().expect("a running operator");
+        operator.kill().await.expect("killed");
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) async fn terminate(&mut self) {
+        let mut operator = self.operator.take().expect("a running operator");
+        let pid = operator.id().expect("a running operator").to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .expect("kill runs");
+        assert!(sent.success(), "SIGTERM is sent");
+        let status = tokio::time::timeout(PATIENCE, operator.wait())
+            .await
+            .expect("it ends in time")
+            .expect("it ends");
+        assert!(status.success(), "the operator ends cleanly: {status}");
+    }
+
+    // ---- Kubernetes ----
+
+    pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        let (name, plural) = kind.names();
+        let resource = ApiResource {
+            group: api::GROUP.to_owned(),
+            version: "v1alpha1".to_owned(),
+            api_version: format!("{}/v1alpha1", api::GROUP),
+            kind: name.to_owned(),
+            plural: plural.to_owned(),
+        };
+        Api::namespaced_with(self.world.client.clone(), &self.namespace, &resource)
+    }
+
+    pub(crate) async fn create(&self, kind: Kind, name: &str, spec: Value) {
+        let manifest = json!({
+            "apiVersion": format!("{}/v1alpha1", api::GROUP),
+            "kind": kind.names().0,
+            "metadata": { "name": name },
+            "spec": spec,
+        });
+        self.api(kind)
+            .create(&PostParams::default(), &object(manifest))
+            .await
+            .expect("the manifest is accepted");
+    }
+
+    /// A backend that CreateBackend makes.
+    pub(crate) async fn create_backend(&self, name: &str) {
+        self.create(Kind::Backend, name, backend(name)).await;
+    }
+
+    pub(crate) async fn patch(&self, kind: Kind, name: &str, patch: Value) {
+        let patched = self
+            .api(kind)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.expect("the patch is accepted");
+    }
+
+    pub(crate) async fn request(&self, kind: Kind, name: &str, value: &str) {
+        self.patch(
+            kind,
+            name,
+            json!({ "metadata": { "annotations": { api::RECONCILE_REQUESTED_AT: value } } }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn delete(&self, kind: Kind, name: &str) {
+        self.api(kind)
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("the delete is accepted");
+    }
+
+    pub(crate) async fn put_config_map(&self, name: &str, key: &str, value: &str) {
+        let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let map =
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { key: value } });
+        let params = PatchParams::apply("test").force();
+        api.patch(name, &params, &Patch::Apply(map)).await.expect("a ConfigMap");
+    }
+
+    pub(crate) async fn get(&self, kind: Kind, name: &str) -> Value {
+        json!(self.api(kind).get(name).await.expect("the resource is there"))
+    }
+
+    /// Waits until the resource is like this, and returns it.
+    pub(crate) async fn wait(
+        &self,
+        kind: Kind,
+        name: &str,
+        what: &str,
+        is: impl Fn(&Value) -> bool + Send + Sync,
+    ) -> Value {
+        let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
+        match tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition)).await {
+            Ok(object) => json!(object.expect("the watch goes on")),
+            Err(_) => {
+                let now = json!(self.api(kind).get_opt(name).await.ok());
+                panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
+            }
+        }
+    }
+
+    /// Waits for this reason of Ready for today's generation.
+    pub(crate) async fn wait_for_reason(&self, kind: Kind, name: &str, reason: &str) -> Value {
+        self.wait(kind, name, reason, |object| {
+            ready(object)["reason"] == reason
+                && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_until_ready(&self, kind: Kind, name: &str) -> Value {
+        let object = self.wait_for_reason(kind, name, "Available").await;
+        assert_eq!(ready(&object)["status"], "True");
+        assert!(
+            condition(&object, "Reconciling").is_null() && condition(&object, "Stalled").is_null(),
+            "{object:#}"
+        );
+        object
+    }
+
+    pub(crate) async fn wait_until_gone(&self, kind: Kind, name: &str) {
+        let gone = await_condition(self.api(kind), name, |object: Option<&DynamicObject>| object.is_none());
+        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+            panic!(
+                "{name} is not gone within {PATIENCE:?}: {:#}",
+                self.get(kind, name).await
+            );
+        }
+    }
+
+    /// The reasons of the Events about a resource.
+    pub(crate) async fn events(&self, name: &str) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        let events = api.list(&selector).await.expect("events");
+        events.items.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
+    pub(crate) fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
+        let user = format!("system:serviceaccount:{}:operator", self.namespace);
+        let events = self.world.audit.events().expect("an audit log");
+        events
+            .into_iter()
+            .filter(|event| event.user == user && event.is_write() && event.resource != "events")
+            .filter(|event| name.is_none_or(|name| event.name == name))
+            .collect()
+    }
+
+    // ---- AWS ----
+
+    pub(crate) fn aws(&self) -> Control {
+        self.simulator.control()
+    }
+
+    /// The calls of one operation.
+    pub(crate) fn calls(&self, operation: Operation) -> Vec<Call> {
+        self.simulator.history().of(operation)
+    }
+
+    /// All calls but those to STS.
+    pub(crate) fn all_calls(&self) -> Vec<Operation> {
+        let sts = [Operation::GetCallerIdentity, Operation::AssumeRole];
+        let calls = self.simulator.history().all();
+        calls
+            .into_iter()
+            .map(|call| call.operation)
+            .filter(|operation| !sts.contains(operation))
+            .collect()
+    }
+
+    pub(crate) async fn wait_for_calls(&self, operation: Operation, count: usize) {
+        let reached = self
+            .simulator
+            .history()
+            .reaches(&Filter::operation(operation), count, PATIENCE)
+            .await;
+        assert!(reached, "{operation:?} is not called {count} times within {PATIENCE:?}");
+    }
+
+    /// Nothing was created twice, and nothing dangerous was called.
+    pub(crate) fn assert_created_once(&self) {
+        let history = self.simulator.history();
+        for (object, count) in history.creates_by_object() {
+            assert_eq!(count, 1, "{object} was created {count} times");
+        }
+        assert!(history.dangerous().is_empty(), "{:?}", history.dangerous());
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("--- the operator's log ends ({}):", self.namespace);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            let calls: Vec<_> = self
+                .simulator
+                .history()
+                .all()
+                .into_iter()
+                .map(|call| (call.operation, call.environment.clone(), call.status))
+                .collect();
+            eprintln!("--- AWS was called: {calls:?}");
+        }
+    }
+}
+
+pub(crate) fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).expect("an object")
+}
+
+/// The spec of a backend that CreateBackend makes.
+pub(crate) fn backend(environment: &str) -> Value {
+    json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
+}
+
+/// The spec of an API of a backend that no resource describes.
+pub(crate) fn graphql_api(environment: &str, schema: &str) -> Value {
+    json!({
+        "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
+        "resourceConfig": {
+            "apiName": "shop", "service": "AppSync", "transformSchema": schema,
+            "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7, "description": "public" } },
+        },
+    })
+}
+
+pub(crate) fn environment(name: &str) -> Value {
+    json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
+}
+
+/// A condition of a resource; null where it is absent.
+pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == type_)
+        .unwrap_or(&NULL)
+}
+
+pub(crate) fn ready(object: &Value) -> &Value {
+    condition(object, "Ready")
+}
+
+pub(crate) fn is_stalled(object: &Value) -> bool {
+    condition(object, "Stalled")["status"] == "True"
+}
