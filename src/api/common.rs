@@ -267,7 +267,7 @@ pub struct Ledger {
     #[serde(default = "unseen")]
     pub observed_generation: i64,
     /// `Ready` is always there; `Reconciling` is True while work goes on; `Stalled` is True when a person is needed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

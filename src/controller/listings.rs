@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::amplify::Record;
 
-/// All resources of an app fall due at the same moment; a list serves those that come within this time of it.
-const SERVES: SignedDuration = SignedDuration::from_secs(60);
+/// All resources of an app fall due at the same moment; a list is kept this long for those that come late.
+const KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// A list that was begun and never ended (its pass was dropped) stops holding others up.
 const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
 
@@ -22,7 +22,7 @@ pub(super) type Records = Arc<BTreeMap<String, Record>>;
 
 /// What is to be done about the list of an app.
 pub(super) enum Listing {
-    /// It was made just now.
+    /// It was made since the check fell due.
     Fresh(Records),
     /// Another pass is making it.
     UnderWay,
@@ -40,16 +40,17 @@ enum Slot {
 pub(super) struct Listings(Mutex<HashMap<App, Slot>>);
 
 impl Listings {
-    pub(super) fn get(&self, app: &App, now: Timestamp) -> Listing {
+    /// The list for a check that fell due at `due`: an older list does not show what the check is to see.
+    pub(super) fn get(&self, app: &App, due: Timestamp, now: Timestamp) -> Listing {
         let mut lists = self.0.lock();
         lists.retain(|_, slot| match slot {
             Slot::UnderWay(at) => now.duration_since(*at) < GIVEN_UP,
-            Slot::Made(at, _) => now.duration_since(*at) < SERVES,
+            Slot::Made(at, _) => now.duration_since(*at) < KEPT,
         });
         match lists.get(app) {
-            Some(Slot::Made(_, records)) => Listing::Fresh(records.clone()),
+            Some(Slot::Made(at, records)) if *at >= due => Listing::Fresh(records.clone()),
             Some(Slot::UnderWay(_)) => Listing::UnderWay,
-            None => {
+            Some(Slot::Made(..)) | None => {
                 lists.insert(app.clone(), Slot::UnderWay(now));
                 Listing::Begin
             }

@@ -13,11 +13,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     context::Context,
-    index::{Entry, KindName, ObjectKey},
+    index::{KindName, ObjectKey},
     kind::{Kind, Located},
     kinds, kubernetes,
     listings::Listing,
-    memory::{self, Recollections},
+    memory::{self, Recollection},
+    watch::Watched,
 };
 use crate::{
     amplify::{
@@ -33,6 +34,7 @@ use crate::{
         self, Config, Known, Listed, Looked, Memory, Polled, Purpose, Reply, Resource as Wanted, Sending, State, Step,
         Surroundings, View, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
+        timing,
     },
 };
 
@@ -92,8 +94,8 @@ impl From<Error> for Pause {
 
 /// One pass over one resource.
 pub(super) struct Pass<'a, K: Kind> {
+    watched: &'a Watched<K>,
     context: &'a Context,
-    recollections: &'a Recollections<K>,
     api: Api<K>,
     key: ObjectKey,
     uid: String,
@@ -110,12 +112,8 @@ pub(super) struct Pass<'a, K: Kind> {
 }
 
 /// Reconciles a resource once.
-pub(super) async fn reconcile<K: Kind>(
-    context: &Context,
-    recollections: &Recollections<K>,
-    cached: Arc<K>,
-) -> Result<Action, Error> {
-    let Some(mut pass) = Pass::begin(context, recollections, cached) else {
+pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> Result<Action, Error> {
+    let Some(mut pass) = Pass::begin(watched, cached) else {
         return Ok(Action::await_change());
     };
     if let Some(action) = pass.is_settled() {
@@ -123,10 +121,10 @@ pub(super) async fn reconcile<K: Kind>(
     }
     let result = pass.run().await;
     drop(pass.permit.take());
-    let freed = context.index.lock().end_reservation(&pass.key);
-    context.wake(freed);
+    let freed = watched.context.index.lock().end_reservation(&pass.key);
+    watched.context.wake(freed);
     if result.is_err() {
-        recollections.with(&pass.key, &pass.uid, Context::now(), |it| it.settled = None);
+        pass.recall(|it| it.settled = None);
     }
     match result {
         Ok(action) => Ok(action),
@@ -137,19 +135,21 @@ pub(super) async fn reconcile<K: Kind>(
 }
 
 impl<'a, K: Kind> Pass<'a, K> {
-    fn begin(context: &'a Context, recollections: &'a Recollections<K>, cached: Arc<K>) -> Option<Self> {
-        let namespace = cached.namespace()?;
-        let key = ObjectKey {
-            kind: K::NAME,
-            namespace,
-            name: cached.name_any(),
-        };
+    fn begin(watched: &'a Watched<K>, cached: Arc<K>) -> Option<Self> {
+        let context = &watched.context;
+        let key = watched.key(cached.as_ref())?;
         let uid = cached.uid()?;
-        let (object, memory) =
-            recollections.with(&key, &uid, Context::now(), |it| (it.newest(cached), it.memory.clone()));
+        let (object, memory) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+            // The cache is read again here: while this pass waited its turn, it may have caught up with what this
+            // process wrote, and what was written is remembered only until then.
+            (
+                it.newest(watched.cached(&key, &uid).unwrap_or(cached)),
+                it.memory.clone(),
+            )
+        });
         let mut pass = Self {
+            watched,
             context,
-            recollections,
             api: Api::namespaced(context.client.clone(), &key.namespace),
             key,
             uid,
@@ -166,10 +166,17 @@ impl<'a, K: Kind> Pass<'a, K> {
         Some(pass)
     }
 
+    /// Works on what is remembered of the resource.
+    fn recall<R>(&self, work: impl FnOnce(&mut Recollection<K>) -> R) -> R {
+        self.watched
+            .recollections
+            .with(&self.key, &self.uid, Context::now(), work)
+    }
+
     /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
     fn is_settled(&self) -> Option<Action> {
         let fingerprint = memory::fingerprint(self.object.as_ref());
-        self.recollections.with(&self.key, &self.uid, Context::now(), |it| {
+        self.recall(|it| {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
             let waits = conditions::ready_reason(&self.object.state().ledger.conditions).is_some_and(|reason| {
@@ -311,11 +318,16 @@ impl<'a, K: Kind> Pass<'a, K> {
         SignedDuration::from_millis(i64::try_from(hasher.finish() % interval).unwrap_or_default())
     }
 
+    /// When the check that is being made fell due.
+    fn due(&self) -> Timestamp {
+        let interval = self.context.settings.drift_interval;
+        let next = timing::next_check(Context::now(), interval, self.phase());
+        next.saturating_sub(interval).unwrap_or(next)
+    }
+
     /// Locates the AWS object and tells the index, and so the other resources, what this one is now.
     fn index(&mut self) {
-        let (located, touched) = put_entry(self.context, &self.key, self.object.as_ref());
-        self.located = located;
-        self.context.wake(touched);
+        self.located = self.watched.index_entry(&self.key, self.object.as_ref());
     }
 
     // ---- AWS ----
@@ -452,7 +464,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         };
         let account = self.object.state().ledger.account_id.unwrap_or_default();
         let app = (account, location.environment.region, location.environment.app);
-        let records = match self.context.listings.get(&app, Context::now()) {
+        let records = match self.context.listings.get(&app, self.due(), Context::now()) {
             Listing::Fresh(records) => records,
             Listing::UnderWay => return Err(Pause::Later(Duration::from_secs(1))),
             Listing::Begin => {
@@ -709,8 +721,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     fn take(&mut self, object: K) {
         self.object = Arc::new(object);
         let object = self.object.clone();
-        self.recollections
-            .with(&self.key, &self.uid, Context::now(), |it| it.wrote(object));
+        self.recall(|it| it.wrote(object));
         self.index();
     }
 
@@ -823,7 +834,7 @@ impl<'a, K: Kind> Pass<'a, K> {
                 .failed
                 .as_ref()
                 .is_some_and(|failure| failure.class == Class::AccessDenied);
-        self.recollections.with(&self.key, &self.uid, now, |it| {
+        self.recall(|it| {
             it.settled = Some((fingerprint, wake));
             it.memory.checked = checked.or(it.memory.checked);
             it.memory.tries = if retry { it.memory.tries.saturating_add(1) } else { 0 };
@@ -894,39 +905,6 @@ impl From<Failure> for Refusal {
         let message = without_request_id(&failure.message).to_owned();
         Self::Failure(Failure { message, ..failure })
     }
-}
-
-/// Takes in what a resource is now; says where its AWS object lives and which others this may concern.
-pub(super) fn put_entry<K: Kind>(
-    context: &Context,
-    key: &ObjectKey,
-    object: &K,
-) -> (Located, std::collections::BTreeSet<ObjectKey>) {
-    let mut index = context.index.lock();
-    let located = object.locate(&key.namespace, &index, context.default_region());
-    let policies = object.policies();
-    let state = object.state();
-    let ledger = &state.ledger;
-    let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
-    let meta = object.meta();
-    let entry = Entry {
-        uid: meta.uid.clone().unwrap_or_default(),
-        created: meta
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        deleting: meta.deletion_timestamp.is_some(),
-        account: ledger.account_id.clone(),
-        location: located.location.clone(),
-        refers_to: object.refers_to().map(str::to_owned),
-        owns: ledger.origin.is_some(),
-        intends: ledger.job.as_ref().is_some_and(Job::is_open_intent),
-        holds: lifecycle::holds_slot(ledger, policies.suspend, timeout),
-        ready: conditions::is_true(&ledger.conditions, conditions::READY)
-            && Some(ledger.observed_generation) == meta.generation,
-    };
-    let touched = index.put(key, entry);
-    (located, touched)
 }
 
 const fn class(purpose: Purpose) -> TokenClass {

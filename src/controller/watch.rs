@@ -8,6 +8,7 @@ use std::{
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     core::DeserializeGuard,
@@ -24,16 +25,26 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass};
+use super::{
+    context::Context,
+    index::{Entry, ObjectKey},
+    kind::{Kind, Located},
+    memory::Recollections,
+    pass,
+};
+use crate::{
+    api::{Job, conditions},
+    lifecycle,
+};
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
 
 /// A kind in a namespace (or in all), with its store and what is remembered of its resources.
 pub struct Watched<K: Kind> {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
     namespace: Option<String>,
-    recollections: Recollections<K>,
+    pub(super) recollections: Recollections<K>,
     store: Store<K>,
 }
 
@@ -78,10 +89,67 @@ impl<K: Kind> Watched<K> {
     /// Takes all resources of the store into the index.
     pub fn index(&self) {
         for object in self.store.state() {
-            if let Some(key) = key(object.as_ref()) {
-                pass::put_entry(&self.context, &key, object.as_ref());
+            if let Some(key) = self.key(object.as_ref()) {
+                self.index_entry(&key, object.as_ref());
             }
         }
+    }
+
+    /// The name of a resource of this kind.
+    pub(super) fn key(&self, object: &K) -> Option<ObjectKey> {
+        let meta = object.meta();
+        let (namespace, name) = (meta.namespace.clone()?, meta.name.clone()?);
+        Some(ObjectKey {
+            kind: K::NAME,
+            namespace,
+            name,
+        })
+    }
+
+    /// The resource as the cache holds it now.
+    pub(super) fn cached(&self, key: &ObjectKey, uid: &str) -> Option<Arc<K>> {
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        self.store
+            .get(&reference)
+            .filter(|object| object.uid().as_deref() == Some(uid))
+    }
+
+    /// Takes in what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
+    pub(super) fn index_entry(&self, key: &ObjectKey, object: &K) -> Located {
+        let context = &self.context;
+        let meta = object.meta();
+        let uid = meta.uid.clone().unwrap_or_default();
+        let policies = object.policies();
+        let ledger = object.state().ledger;
+        let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
+        let mut index = context.index.lock();
+        let located = object.locate(&key.namespace, &index, context.default_region());
+        let entry = Entry {
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            deleting: meta.deletion_timestamp.is_some(),
+            location: located.location.clone(),
+            refers_to: object.refers_to().map(str::to_owned),
+            owns: ledger.origin.is_some(),
+            intends: ledger.job.as_ref().is_some_and(Job::is_open_intent),
+            holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
+            ready: conditions::is_true(&ledger.conditions, conditions::READY)
+                && Some(ledger.observed_generation) == meta.generation,
+            account: ledger.account_id,
+            uid,
+        };
+        // A pass may outlive its resource. The watch takes a deleted one from the cache first and from the index then,
+        // so what is no longer in the cache must not come back.
+        let touched = if self.cached(key, &entry.uid).is_some() {
+            index.put(key, entry)
+        } else {
+            index.remove(key)
+        };
+        drop(index);
+        context.wake(touched);
+        located
     }
 
     async fn watch(self: Arc<Self>, mut writer: Writer<K>, changed: mpsc::UnboundedSender<ObjectRef<K>>) {
@@ -141,22 +209,21 @@ impl<K: Kind> Watched<K> {
     }
 
     fn seen(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
-        let (Some(key), Some(uid)) = (key(object), object.uid()) else {
+        let (Some(key), Some(uid)) = (self.key(object), object.uid()) else {
             return;
         };
         let is_news = self
             .recollections
             .with(&key, &uid, Context::now(), |it| it.observe(object));
         if is_news {
-            let (_, touched) = pass::put_entry(&self.context, &key, object);
-            self.context.wake(touched);
+            self.index_entry(&key, object);
             // A closed queue: the operator is ending.
             let _ = changed.unbounded_send(ObjectRef::from_obj(object));
         }
     }
 
     fn gone(&self, object: &K) {
-        let Some(key) = key(object) else {
+        let Some(key) = self.key(object) else {
             return;
         };
         self.recollections.forget(&key);
@@ -230,14 +297,14 @@ impl<K: Kind> Watched<K> {
         // Never closed.
         let _running = self.context.running.acquire().await.ok();
         let begin = Instant::now();
-        let result = pass::reconcile(&self.context, &self.recollections, object).await;
+        let result = pass::reconcile(self, object).await;
         self.context.metrics.reconciled(K::NAME.name(), begin.elapsed());
         result
     }
 
     fn failed(&self, object: &K, error: &pass::Error) -> Action {
         self.context.metrics.reconcile_error(K::NAME.name(), error.class());
-        let tries = key(object).zip(object.uid()).map_or(0, |(key, uid)| {
+        let tries = self.key(object).zip(object.uid()).map_or(0, |(key, uid)| {
             self.recollections.with(&key, &uid, Context::now(), |it| {
                 it.settled = None;
                 it.memory.tries = it.memory.tries.saturating_add(1);
@@ -281,12 +348,4 @@ fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
             None
         }
     }
-}
-
-fn key<K: Kind>(object: &K) -> Option<ObjectKey> {
-    Some(ObjectKey {
-        kind: K::NAME,
-        namespace: object.meta().namespace.clone()?,
-        name: object.meta().name.clone()?,
-    })
 }

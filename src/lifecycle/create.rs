@@ -4,9 +4,9 @@ use super::{
     Flow, Purpose, Reply, Sending, Step, Write, delete,
     facts::{Class, Failure, JobSeen, Sent},
     outcome,
-    report::{self, Say, available, failed, read_failed, working_message, working_reason},
+    report::{self, Say, failed, read_failed, working_message, working_reason},
     timing,
-    view::{Listed, Looked, Slot, State, View},
+    view::{Listed, Looked, Slot, View},
 };
 use crate::api::{Job, Operation, conditions::Reason};
 
@@ -47,41 +47,72 @@ pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
 pub(super) fn dependency_not_ready(view: &View<'_>, missing: &str) -> Step {
     Step::retry(
         view.stored(Say::working(Reason::DependencyNotReady, missing)),
-        timing::after(view.now, timing::backoff(5.0, 300.0, view.memory.tries, view.jitter)),
+        timing::after(view.now, timing::backoff(5.0, 60.0, view.memory.tries, view.jitter)),
     )
 }
 
-/// The environment's slot is this resource's, or the resource waits for it.
-pub(super) fn slot(view: &View<'_>, state: &State) -> Flow<()> {
-    match &view.known.slot {
-        None => Err(Step::TakeSlot),
-        Some(Slot::Held) => Ok(()),
-        Some(Slot::Busy(holder)) => Err(waiting_for_job(view, state, &format!("{holder} holds the environment"))),
+/// What a create or update needs of other resources is there.
+pub(super) fn possible(view: &View<'_>) -> Flow<()> {
+    let around = view.surroundings;
+    if let Some(invalid) = &around.invalid {
+        let say = Say::stalled(Reason::InvalidSpec, invalid);
+        return Err(Step::settle(view.stored(say), super::Wake::Never));
+    }
+    match &around.dependency {
+        Some(missing) => Err(dependency_not_ready(view, missing)),
+        None => Ok(()),
     }
 }
 
-fn waiting_for_job(view: &View<'_>, state: &State, who: &str) -> Step {
+/// The environment's slot is this resource's, or the resource waits for it.
+fn slot(view: &View<'_>) -> Flow<()> {
+    match &view.known.slot {
+        None => Err(Step::TakeSlot),
+        Some(Slot::Held) => Ok(()),
+        Some(Slot::Busy(holder)) => Err(waiting_for_job(view, &format!("{holder} holds the environment"))),
+    }
+}
+
+fn waiting_for_job(view: &View<'_>, who: &str) -> Step {
+    let message = format!("{who}: AWS runs one job per environment at a time");
     let wait = timing::backoff(15.0, 60.0, view.memory.tries, view.jitter);
     Step::retry(
-        view.say(
-            state.clone(),
-            Say::working(
-                Reason::WaitingForJob,
-                format!("{who}: AWS runs one job per environment at a time"),
-            ),
-        ),
+        view.stored(Say::working(Reason::WaitingForJob, message)),
         timing::after(view.now, wait),
     )
 }
 
-/// Jobs of this operation that failed in a row hold the next one back, or end the trying.
+/// None of these jobs is still running, or the resource waits for the end of the one that is.
+pub(super) fn none_pending(view: &View<'_>, listed: &Listed) -> Flow<()> {
+    match listed.jobs.iter().find(|job| !job.is_terminal()) {
+        None => Ok(()),
+        Some(job) => {
+            let who = format!("{} (job {}) is {}", job.operation, job.id, job.status);
+            Err(waiting_for_job(view, &who))
+        }
+    }
+}
+
+/// The environment is free for an update or delete. What AWS has refused because of a pending job is not sent again
+/// before a list shows that no job is pending.
+pub(super) fn free(view: &View<'_>, operation: Operation) -> Flow<()> {
+    slot(view)?;
+    if operation.has_job() && view.reason() == Some(Reason::WaitingForJob) {
+        none_pending(view, listed(view, Purpose::Write)?)?;
+    }
+    Ok(())
+}
+
+/// Jobs of this operation that failed in a row hold the next one back, or end the trying. What AWS refused meanwhile
+/// waits by the class of the refusal.
 pub(super) fn backed_off(view: &View<'_>, operation: Operation) -> Flow<()> {
     let failures = view.failures(operation);
-    let Some(job) = view.state.ledger.job.as_ref().filter(|_| failures > 0) else {
+    let job = view.state.ledger.job.as_ref();
+    let Some(job) = job.filter(|job| failures > 0 && job.has_failed()) else {
         return Ok(());
     };
     if failures >= view.settings.max_job_attempts {
-        let error = job.error.as_deref().unwrap_or("AWS gave no reason");
+        let error = job.error.as_deref().unwrap_or(report::NO_REASON);
         let message = format!(
             "{operation} failed {failures} times in a row: {error}; edit the spec, or set the annotation {} to a new value to try again",
             crate::api::RECONCILE_REQUESTED_AT
@@ -103,26 +134,19 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation) -> Flow<()> {
 pub(super) fn create(view: &View<'_>) -> Flow {
     let operation = view.resource.create;
     backed_off(view, operation)?;
-    if let Some(missing) = &view.surroundings.dependency {
-        return Ok(dependency_not_ready(view, missing));
-    }
+    possible(view)?;
     let hash = configured(view)?;
-    slot(view, view.state)?;
-    let previous = view.state.ledger.job.as_ref();
-    let unconfirmed = previous.filter(|job| job.unconfirmed);
+    slot(view)?;
     let mut newest = None;
     if operation.has_job() {
         let listed = listed(view, Purpose::Write)?;
-        // An attempt whose outcome was never known may show up late.
-        if let Some((job, ours)) = unconfirmed.and_then(|job| Some((job, outcome::ours(job, &listed.jobs)?))) {
-            return Ok(outcome::claim(view, job, ours));
+        if let Some(step) = outcome::late(view)? {
+            return Ok(step);
         }
-        if let Some(pending) = listed.jobs.iter().find(|job| !job.is_terminal()) {
-            let who = format!("{} (job {}) is {}", pending.operation, pending.id, pending.status);
-            return Ok(waiting_for_job(view, view.state, &who));
-        }
+        none_pending(view, listed)?;
         newest = listed.jobs.iter().filter_map(|job| job.create_time).max();
     }
+    let unconfirmed = view.state.ledger.job.as_ref().filter(|job| job.unconfirmed);
     if !view.resource.finalizer {
         return Ok(Step::AddFinalizer);
     }
@@ -154,12 +178,15 @@ pub(super) fn intend(view: &View<'_>, job: Job, hash: Option<String>) -> Step {
     if ledger.region.is_none() {
         ledger.region.clone_from(&view.surroundings.region);
     }
-    let say = Say::working(working_reason(job.operation), working_message(&job));
     if hash.is_some() {
         state.hashes.sent = hash;
         state.hashes.echoed = None;
     }
-    let mut state = view.say(state, say);
+    // What AWS has refused stays said until AWS says something else: no flapping with every slow retry.
+    if !view.tells_of_refusal() {
+        let say = Say::working(working_reason(job.operation), working_message(&job));
+        state = view.say(state, say);
+    }
     state.ledger.job = Some(job);
     Step::Intend(Box::new(state))
 }
@@ -207,18 +234,7 @@ fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
             let recorded = accepted(view, job.clone(), id, environment, status, error);
             Ok(record_accepted(view, recorded, Some(view.resource.origin())))
         }
-        Reply::Done => {
-            let mut state = view.state.clone();
-            state.ledger.origin = Some(view.resource.origin());
-            state.ledger.job = Some(Job {
-                finish_time: Some(view.now_seconds()),
-                failures: 0,
-                unconfirmed: false,
-                ..job.clone()
-            });
-            let say = available(&state);
-            Ok(Step::RecordAccepted(Box::new(view.say(state, say))))
-        }
+        Reply::Done => Ok(outcome::done(view, job)),
         Reply::Failed(failure) if failure.sent != Sent::Unknown => {
             let doubtful = job.unconfirmed
                 && failure.sent == Sent::Refused
@@ -227,6 +243,9 @@ fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
                 // It may refuse because the earlier attempt was accepted: look and list before believing it.
                 if let Some(step) = outcome::found(view, job)? {
                     return Ok(step);
+                }
+                if looked(view, Purpose::Outcome)?.seen.is_some() {
+                    return Ok(outcome::made_by_another(view, job));
                 }
             }
             Ok(refused(view, job, failure))
@@ -313,19 +332,20 @@ fn no_job_id(operation: Operation) -> Failure {
 /// An update needs no intent: it is repeated only after a look that shows it missing.
 pub(super) fn update(view: &View<'_>) -> Flow {
     backed_off(view, Operation::UpdateBackendApi)?;
-    if let Some(missing) = &view.surroundings.dependency {
-        return Ok(dependency_not_ready(view, missing));
-    }
+    possible(view)?;
     configured(view)?;
-    slot(view, view.state)?;
+    free(view, Operation::UpdateBackendApi)?;
     Ok(Step::Send(Write::Update))
 }
 
 /// AWS refuses an update or delete because a job is pending. If that job is of the same operation, it is one whose reply
-/// was lost (or somebody did the same by hand): follow it. A job does not say which API of the environment it deletes.
+/// was lost (or somebody did the same by hand): follow it. Not where that is in doubt, since the end of a deletion is
+/// believed: a job does not say which API of the environment it deletes, and the list of a clone holds its source's too.
 fn joined(view: &View<'_>, operation: Operation, reply: &Reply) -> Flow<Option<Step>> {
     let is_pending = matches!(reply, Reply::Failed(failure) if failure.class == Class::Pending);
-    if !is_pending || operation == Operation::DeleteBackendApi {
+    let in_doubt = operation.is_delete()
+        && (operation == Operation::DeleteBackendApi || view.resource.create == Operation::CloneBackend);
+    if !is_pending || in_doubt {
         return Ok(None);
     }
     let jobs = &listed(view, Purpose::Outcome)?.jobs;
@@ -378,6 +398,8 @@ fn after_update(view: &View<'_>, reply: &Reply) -> Step {
         } if id.is_some() || error.is_some() => {
             let mut state = view.state.clone();
             state.hashes.sent = hash;
+            // What AWS shows after its own job is the new normal; only a later change is drift.
+            state.hashes.echoed = None;
             let job = accepted(view, job, id, environment, status, error);
             record_accepted(&view.with_state(&state), job, None)
         }

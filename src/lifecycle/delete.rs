@@ -12,7 +12,7 @@ use crate::api::{DeletionPolicy, Origin, conditions::Reason};
 /// Being deleted, with our finalizer, and no job under way.
 pub(super) fn delete(view: &View<'_>) -> Flow {
     let ledger = &view.state.ledger;
-    if !is_ours_to_delete(view) {
+    if !is_wanted(view) {
         return Ok(Step::Release);
     }
     if view.resource.suspend {
@@ -49,14 +49,20 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
         return Ok(Step::settle(view.state.clone(), Wake::Never));
     }
     if create::looked(view, Purpose::Write)?.seen.is_none() {
-        return Ok(keep::absence_in_doubt(view).unwrap_or(Step::Release));
+        return Ok(absent(view));
     }
     create::backed_off(view, operation)?;
-    create::slot(view, view.state)?;
+    create::free(view, operation)?;
     Ok(Step::Send(Write::Delete))
 }
 
-fn is_ours_to_delete(view: &View<'_>) -> bool {
+/// AWS does not show the object.
+fn absent(view: &View<'_>) -> Step {
+    keep::absence_in_doubt(view).unwrap_or(Step::Release)
+}
+
+/// Whether the AWS object is this resource's, and is to be deleted with it.
+pub(super) fn is_wanted(view: &View<'_>) -> bool {
     let wanted = match view.state.ledger.origin {
         None => false,
         // Unset means Delete only for what this resource created.
@@ -70,7 +76,8 @@ fn is_ours_to_delete(view: &View<'_>) -> bool {
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     let job = create::unintended(view, view.resource.create.counterpart());
     match reply {
-        Reply::Done | Reply::Absent => Step::Release,
+        Reply::Done => Step::Release,
+        Reply::Absent => absent(view),
         Reply::Job {
             id,
             environment,

@@ -4,7 +4,7 @@ use super::{
     Flow, Purpose, Step, Wake, create, delete,
     facts::JobSeen,
     keep, outcome,
-    report::{Say, available, suspended, working_message, working_reason},
+    report::{Say, suspended, working_message, working_reason},
     timing,
     view::{State, View},
 };
@@ -22,16 +22,21 @@ pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
         return Ok(create::read(view, Step::Poll));
     };
     match &poll.job {
-        Some(seen) if seen.is_terminal() => ended(view, job, seen),
-        Some(seen) => Ok(waiting(
-            view,
-            &Job {
-                status: Some(seen.status.clone()),
-                ..job.clone()
-            },
-        )),
+        Some(seen) => shown(view, job, seen),
         None => vanished(view, job),
     }
+}
+
+/// What AWS shows of the job.
+fn shown(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
+    if seen.is_terminal() {
+        return ended(view, job, seen);
+    }
+    let job = Job {
+        status: Some(seen.status.clone()),
+        ..job.clone()
+    };
+    Ok(waiting(view, &job))
 }
 
 /// Still running.
@@ -137,7 +142,7 @@ fn end_of(view: &View<'_>) -> State {
         )
     } else if job.has_completed() && seen.is_some_and(|seen| seen.differs.is_empty()) {
         state.hashes.echoed = seen.and_then(|seen| seen.echo.as_ref()).map(|echo| echo.hash.clone());
-        available(&state)
+        view.available(&state)
     } else {
         Say::working(working_reason(job.operation), working_message(job))
     };
@@ -148,11 +153,7 @@ fn end_of(view: &View<'_>) -> State {
 fn vanished(view: &View<'_>, job: &Job) -> Flow {
     let listed = create::listed(view, Purpose::Outcome)?;
     if let Some(same) = listed.jobs.iter().find(|seen| Some(&seen.id) == job.id.as_ref()) {
-        return if same.is_terminal() {
-            ended(view, job, same)
-        } else {
-            Ok(waiting(view, job))
-        };
+        return shown(view, job, same);
     }
     if job.operation.is_create()
         && let Some(seen) = outcome::ours(job, &listed.jobs)
@@ -167,10 +168,6 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
     let mut state = view.state.clone();
     if job.operation.is_create() && looked.seen.is_none() {
         state.ledger.origin = None;
-    }
-    // Nobody can say whether the update was carried out: what AWS shows decides.
-    if !job.operation.is_create() && !job.operation.is_delete() {
-        state.hashes.sent = None;
     }
     let id = job.id.as_deref().unwrap_or_default();
     state.ledger.job = Some(Job {

@@ -1,13 +1,13 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Purpose, Step, Wake, create,
-    report::{Say, available, suspended, working_message},
+    Flow, Purpose, Step, Wake, create, outcome,
+    report::{NO_REASON, Say, suspended, working_message, working_reason},
     timing,
     view::{Equality, Seen, State, View},
 };
 use crate::api::{
-    AdoptionPolicy, Job, Origin,
+    AdoptionPolicy, Job, Operation, Origin,
     conditions::{self, Reason, STALLED},
 };
 
@@ -18,11 +18,8 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
-    if let Some(invalid) = &around.invalid {
-        return Ok(Step::settle(
-            view.stored(Say::stalled(Reason::InvalidSpec, invalid)),
-            Wake::Never,
-        ));
+    if is_latched(view) {
+        return Ok(Step::settle(view.state.clone(), Wake::Never));
     }
     if let Some(winner) = &around.winner {
         let message = format!("{winner} describes the same AWS object and owns it: delete one of the two");
@@ -43,16 +40,9 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         ));
     }
     let owned = ledger.origin.is_some();
-    if owned && !view.resource.finalizer {
-        return Ok(Step::AddFinalizer);
-    }
+    // References serve only create and update: what is owned is looked at without them.
     if !owned || !around.resolved {
-        if let Some(missing) = &around.dependency {
-            return Ok(create::dependency_not_ready(view, missing));
-        }
-    }
-    if is_latched(view) {
-        return Ok(Step::settle(view.state.clone(), Wake::Never));
+        create::possible(view)?;
     }
     if let Some(step) = nothing_due(view)? {
         return Ok(step);
@@ -78,7 +68,8 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
 fn is_latched(view: &View<'_>) -> bool {
     let ledger = &view.state.ledger;
     let refused = ledger.job.as_ref().is_some_and(|job| {
-        job.finish_time.is_some() && job.error.is_some() && job.generation == view.resource.generation
+        (job.has_failed() || job.finish_time.is_some() && job.error.is_some())
+            && job.generation == view.resource.generation
     });
     let said = matches!(view.reason(), Some(Reason::InvalidSpec | Reason::JobFailed))
         && conditions::is_true(&ledger.conditions, STALLED)
@@ -92,7 +83,8 @@ fn is_edited(view: &View<'_>) -> bool {
 
 /// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of.
 fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
-    if !view.is_ready() || view.is_requested() || view.known.look.is_some() {
+    let owned = view.state.ledger.origin.is_some();
+    if !owned || !view.is_ready() || view.is_requested() || view.known.look.is_some() {
         return Ok(None);
     }
     let due = view.next_check();
@@ -105,14 +97,14 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
             return Ok(None);
         }
     }
-    Ok(Some(Step::settle(view.stored(available(view.state)), Wake::At(due))))
+    Ok(Some(Step::settle(view.stored(view.available(view.state)), Wake::At(due))))
 }
 
 /// It is there and ours.
 fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     let job = view.state.ledger.job.as_ref();
     if let Some(job) = job.filter(|job| job.operation.is_create() && job.has_failed()) {
-        let error = job.error.as_deref().unwrap_or("AWS gave no reason");
+        let error = job.error.as_deref().unwrap_or(NO_REASON);
         let message = format!(
             "{} failed and left something behind: {error}; delete this resource and apply it again",
             job.operation
@@ -142,7 +134,7 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
         }
         state.hashes.echoed = Some(echo.hash.clone());
     }
-    let say = available(&state);
+    let say = view.available(&state);
     Ok(Step::settle(view.say(state, say), view.check_after_now()))
 }
 
@@ -152,26 +144,24 @@ enum Decision<'a> {
     Unresolved(&'a str),
 }
 
-/// Whether AWS must be told of the configuration: it changed, AWS's echo changed, or the last update failed.
+/// Whether AWS must be told of the configuration: it changed, AWS's echo changed, or the last update was not completed.
 fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) -> Decision<'a> {
     let State { ledger, hashes } = view.state;
     let drifted = hashes.echoed.as_ref().is_some_and(|before| before != echoed);
     let last = ledger.job.as_ref();
-    let ended_now = view.known.poll.is_some() && last.is_some_and(Job::has_completed);
+    let undone = last.is_some_and(|job| job.operation == Operation::UpdateBackendApi && !job.has_completed());
     match &view.known.config {
-        Some(Err(missing)) if is_edited(view) || drifted && !ended_now => Decision::Unresolved(missing),
+        Some(Err(missing)) if drifted || undone || !is_carried_out(view) => Decision::Unresolved(missing),
         None | Some(Err(_)) => Decision::Leave,
         Some(Ok(config)) => {
             let adopted_as_is = hashes.sent.is_none() && ledger.origin == Some(Origin::Adopted);
             let shown = match equality {
                 Some(Equality::Equal) => true,
-                Some(Equality::Unknown) => adopted_as_is,
+                Some(Equality::Unknown) => adopted_as_is && !undone,
                 _ => false,
             };
             let edited = hashes.sent.as_ref() != Some(&config.hash);
-            let failed = last.is_some_and(|job| !job.operation.is_create() && job.has_failed());
-            // What AWS shows after its own job is the new normal; only a later change is drift.
-            if (edited || failed || drifted && !ended_now) && !shown {
+            if (edited || drifted || undone) && !shown {
                 Decision::Update
             } else {
                 Decision::Leave
@@ -180,8 +170,19 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     }
 }
 
+/// Whether today's spec has reached AWS, as far as status can tell.
+fn is_carried_out(view: &View<'_>) -> bool {
+    let ledger = &view.state.ledger;
+    let generation = view.resource.generation;
+    let completed = |job: &Job| job.has_completed() && job.generation == generation;
+    ledger.job.as_ref().is_some_and(completed) || view.is_ready() && ledger.observed_generation == generation
+}
+
 /// It is there and not ours.
 fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
+    if let Some(step) = outcome::late(view)? {
+        return Ok(step);
+    }
     if view.resource.adoption_policy == AdoptionPolicy::Never {
         let message = "the AWS object already exists and this resource did not create it: set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS";
         let say = Say::stalled(Reason::AlreadyExists, message);
@@ -192,6 +193,10 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     }
     let mut state = view.state.clone();
     state.ledger.origin = Some(Origin::Adopted);
+    // Somebody else made it, so no attempt of ours did.
+    if let Some(job) = &mut state.ledger.job {
+        job.unconfirmed = false;
+    }
     state.ledger.account_id.clone_from(&view.known.account);
     state.ledger.region.clone_from(&view.surroundings.region);
     let adopted = view.with_state(&state);
@@ -210,7 +215,10 @@ fn gone(view: &View<'_>) -> Flow {
     if let Some(step) = absence_in_doubt(view) {
         return Ok(step);
     }
-    create::create(view)
+    // Whatever is there next is ours only through an intent of ours.
+    let mut state = view.state.clone();
+    state.ledger.origin = None;
+    create::create(&view.with_state(&state))
 }
 
 /// A 404 is believed only some time after the end of the job that made the object: AWS may show it late.
@@ -220,21 +228,14 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
         .finish_time
         .filter(|_| !job.operation.is_delete() && !job.has_failed())?;
     let believed = timing::after(finished, view.settings.absence_grace);
-    let looked = view.known.look.as_ref()?;
-    if looked.at >= believed {
+    if view.known.look.as_ref().map_or(view.now, |looked| looked.at) >= believed {
         return None;
     }
     let state = if view.resource.deleting || view.is_ready() && !is_edited(view) {
         view.state.clone()
     } else {
-        let message = match &job.id {
-            Some(id) => format!(
-                "{} completed (job {id}), but AWS does not show the object yet",
-                job.operation
-            ),
-            None => working_message(job),
-        };
-        view.stored(Say::working(super::report::working_reason(job.operation), message))
+        let message = format!("{}; AWS does not show the object yet", working_message(job));
+        view.stored(Say::working(working_reason(job.operation), message))
     };
     let delay = timing::backoff(5.0, 30.0, view.memory.tries, view.jitter);
     Some(Step::retry(

@@ -20,7 +20,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Ledger;
+use crate::api::{Job, Ledger};
 
 mod create;
 mod delete;
@@ -57,13 +57,28 @@ fn decide(view: &View<'_>) -> Flow {
     if let Some(reply) = &view.known.reply {
         return create::after_send(view, reply);
     }
-    match &view.state.ledger.job {
-        Some(job) if job.is_open_intent() && view.known.sending == Sending::Intended => Ok(create::send(view, job)),
+    let ledger = &view.state.ledger;
+    let has_something = ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent);
+    if has_something && !view.resource.finalizer {
+        return Ok(Step::AddFinalizer);
+    }
+    match &ledger.job {
+        Some(job) if job.is_open_intent() && may_be_sent(view) => Ok(create::send(view, job)),
         Some(job) if job.is_open_intent() => outcome::resolve(view, job),
-        Some(job) if job.is_running() => follow::follow(view, job),
+        Some(job) if job.is_running() && (!view.resource.deleting || delete::is_wanted(view)) => {
+            follow::follow(view, job)
+        }
         _ if view.resource.deleting => delete::delete(view),
         _ => keep::idle(view),
     }
+}
+
+/// Whether this pass has stored the open intent, and nothing speaks against carrying it out.
+fn may_be_sent(view: &View<'_>) -> bool {
+    view.known.sending == Sending::Intended
+        && !view.resource.deleting
+        && !view.resource.suspend
+        && view.surroundings.winner.is_none()
 }
 
 /// How long a resource holds its environment's slot, by its status.

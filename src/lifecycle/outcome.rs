@@ -3,17 +3,16 @@
 use super::{
     Flow, Purpose, Step, create,
     facts::JobSeen,
-    report::{Say, available, working_message, working_reason},
+    report::{Say, working_message, working_reason},
     timing,
     view::View,
 };
-use crate::api::{Job, conditions::Reason};
+use crate::api::Job;
 
 /// The job that this intent started: the newest of its operation that AWS created later than `after`.
 pub(super) fn ours<'a>(job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     create::newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
-            && job.id.as_deref() != Some(seen.id.as_str())
             && match (seen.create_time, job.after) {
                 (Some(created), Some(after)) => created > after,
                 (_, None) => true,
@@ -51,9 +50,11 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
         .seen
         .as_ref()
         .is_some_and(|seen| seen.differs.is_empty() && seen.create_time.is_some_and(|created| created >= earliest));
-    if !is_ours {
-        return Ok(None);
-    }
+    Ok(is_ours.then(|| done(view, job)))
+}
+
+/// AWS did it at once, without a job.
+pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
     let mut state = view.state.clone();
     state.ledger.origin = Some(view.resource.origin());
     state.ledger.job = Some(Job {
@@ -63,8 +64,22 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
         error: None,
         ..job.clone()
     });
-    let say = available(&state);
-    Ok(Some(Step::RecordAccepted(Box::new(view.say(state, say)))))
+    let say = view.available(&state);
+    Step::RecordAccepted(Box::new(view.say(state, say)))
+}
+
+/// An attempt that was closed while nobody knew its outcome, and that shows up late.
+pub(super) fn late(view: &View<'_>) -> Flow<Option<Step>> {
+    let job = view.state.ledger.job.as_ref();
+    match job.filter(|job| job.unconfirmed && job.operation.is_create()) {
+        Some(job) => found(view, job),
+        None => Ok(None),
+    }
+}
+
+/// The AWS object is there, and neither look nor list shows that it is this intent's.
+pub(super) fn made_by_another(view: &View<'_>, job: &Job) -> Step {
+    close(view, job, "the AWS object exists, but this attempt did not make it", false)
 }
 
 /// An open intent of another pass or another process.
@@ -85,37 +100,20 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
         });
     }
     if looked.seen.is_some() {
-        return Ok(close(
-            view,
-            job,
-            "the AWS object exists, but this attempt did not make it",
-            job.unconfirmed,
-        ));
+        return Ok(made_by_another(view, job));
     }
-    if view.resource.deleting || view.resource.suspend {
-        return Ok(close(view, job, "AWS shows nothing of this attempt", true));
+    let unwanted = view.resource.deleting || view.resource.suspend || view.surroundings.winner.is_some();
+    if unwanted || create::possible(view).is_err() {
+        return Ok(made_nothing(view, job));
     }
-    // A pending job of somebody else explains nothing and forbids a new attempt.
-    if let Some(pending) = view
-        .known
-        .jobs
-        .iter()
-        .flat_map(|listed| &listed.jobs)
-        .find(|job| !job.is_terminal())
-    {
-        let message = format!(
-            "{} (job {}) is {}: AWS runs one job per environment at a time",
-            pending.operation, pending.id, pending.status
-        );
-        return Ok(Step::retry(
-            view.stored(Say::working(Reason::WaitingForJob, message)),
-            timing::after(view.now, timing::backoff(15.0, 60.0, view.memory.tries, view.jitter)),
-        ));
+    if let Some(listed) = &view.known.jobs {
+        // A pending job of somebody else explains nothing and forbids a new attempt.
+        create::none_pending(view, listed)?;
     }
-    let hash = create::configured(view)?;
-    if !view.resource.finalizer {
-        return Ok(Step::AddFinalizer);
-    }
+    let hash = match create::configured(view) {
+        Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),
+        configured => configured?,
+    };
     Ok(create::intend(
         view,
         Job {
@@ -130,8 +128,14 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
     ))
 }
 
+/// AWS shows nothing of this intent, and a new attempt cannot be made now: it must not keep the environment from those
+/// that it would wait for.
+fn made_nothing(view: &View<'_>, job: &Job) -> Step {
+    close(view, job, "AWS shows nothing of this attempt", true)
+}
+
 /// Close an intent that made nothing.
-pub(super) fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
+fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
     let mut state = view.state.clone();
     let job = Job {
         finish_time: Some(view.now_seconds()),

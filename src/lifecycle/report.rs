@@ -9,7 +9,7 @@ use super::{
     view::{State, View},
 };
 use crate::api::{
-    Job, Operation,
+    Job, Operation, Origin,
     conditions::{self, Progress, READY, Reason, STALLED},
 };
 
@@ -66,7 +66,8 @@ impl View<'_> {
             say.progress,
             say.reason,
             &say.message,
-            generation,
+            // A suspended resource may speak of no generation yet; a condition's is at least 0.
+            generation.max(0),
             self.now_seconds(),
         );
         state
@@ -85,6 +86,52 @@ impl View<'_> {
     /// Whether `Ready` is True as stored.
     pub(super) fn is_ready(&self) -> bool {
         conditions::is_true(&self.state.ledger.conditions, READY)
+    }
+
+    /// Whether the stored conditions tell why AWS refused the last attempt, and nobody has asked for another since.
+    pub(super) fn tells_of_refusal(&self) -> bool {
+        let ledger = &self.state.ledger;
+        let generation = self.resource.generation;
+        let refused = |job: &Job| {
+            job.generation == generation && job.finish_time.is_some() && job.error.is_some() && !job.has_failed()
+        };
+        let reason = matches!(
+            self.reason(),
+            Some(
+                Reason::AppNotFound
+                    | Reason::Throttled
+                    | Reason::AwsUnavailable
+                    | Reason::AccessDenied
+                    | Reason::QuotaExceeded
+            )
+        );
+        reason
+            && ledger.job.as_ref().is_some_and(refused)
+            && ledger.observed_generation == generation
+            && !self.is_requested()
+    }
+
+    /// Ready=True for `state`, with a message that says why.
+    pub(super) fn available(&self, state: &State) -> Say {
+        let ledger = &state.ledger;
+        let how = match &ledger.job {
+            Some(job) if job.has_completed() => working_message(job),
+            _ if self.resource.create == Operation::CreateBackendEnvironment => {
+                "the environment's record exists; a record deploys nothing".to_owned()
+            }
+            _ => "the AWS object exists as the spec wants it".to_owned(),
+        };
+        let message = if ledger.origin == Some(Origin::Adopted) {
+            format!("adopted: {how}")
+        } else {
+            how
+        };
+        Say {
+            ready: true,
+            progress: Progress::Settled,
+            reason: Reason::Available,
+            message,
+        }
     }
 
     /// When the next drift check falls.
@@ -113,35 +160,6 @@ pub(super) const fn working_reason(operation: Operation) -> Reason {
         Operation::UpdateBackendApi => Reason::Updating,
         operation if operation.is_delete() => Reason::Deleting,
         _ => Reason::Creating,
-    }
-}
-
-/// Ready=True for `state`, with a message that says why.
-pub(super) fn available(state: &State) -> Say {
-    let ledger = &state.ledger;
-    let how = match &ledger.job {
-        Some(Job {
-            operation,
-            id: Some(id),
-            ..
-        }) if ledger.job.as_ref().is_some_and(Job::has_completed) => {
-            format!("{operation} completed (job {id})")
-        }
-        Some(job) if job.operation == Operation::CreateBackendEnvironment && ledger.origin.is_some() => {
-            "the environment's record exists; a record deploys nothing".to_owned()
-        }
-        _ => "the AWS object exists as the spec wants it".to_owned(),
-    };
-    let message = if ledger.origin == Some(crate::api::Origin::Adopted) {
-        format!("adopted: {how}")
-    } else {
-        how
-    };
-    Say {
-        ready: true,
-        progress: Progress::Settled,
-        reason: Reason::Available,
-        message,
     }
 }
 
@@ -283,12 +301,19 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     failed(view, view.state.clone(), failure)
 }
 
+/// What stands for AWS's text where AWS gave none.
+pub(super) const NO_REASON: &str = "AWS gave no reason";
+
 /// The message of work on this operation.
 pub(super) fn working_message(job: &Job) -> String {
     let operation = job.operation;
-    match (&job.id, &job.error) {
-        (Some(id), None) => format!("{operation} is running (job {id})"),
-        (_, Some(error)) => format!("{operation} failed and will be tried again: {error}"),
-        (None, None) => format!("{operation} is being sent"),
+    match &job.id {
+        Some(id) if job.has_completed() => format!("{operation} completed (job {id})"),
+        Some(id) if job.is_running() => format!("{operation} is running (job {id})"),
+        _ if job.is_open_intent() => format!("{operation} is being sent"),
+        _ => {
+            let error = job.error.as_deref().unwrap_or(NO_REASON);
+            format!("{operation} failed and will be tried again: {error}")
+        }
     }
 }

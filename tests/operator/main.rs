@@ -43,7 +43,10 @@ fn main() -> ExitCode {
 }
 
 /// A test: what it proves, and how.
-type Test = (&'static str, fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()>);
+type Test = (
+    &'static str,
+    fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()>,
+);
 
 fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
     [

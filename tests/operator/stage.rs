@@ -376,6 +376,24 @@ impl Stage {
         events.items.into_iter().filter_map(|event| event.reason).collect()
     }
 
+    /// The operator has made exactly this many writes about this resource, or about all; Events apart.
+    ///
+    /// The API server writes its audit log after its answer, so the last line may come late.
+    pub(crate) async fn assert_writes(&self, name: Option<&str>, count: usize) {
+        let arrived = async {
+            while self.writes(name).len() < count {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), arrived).await.is_ok();
+        let writes = self.writes(name);
+        assert!(
+            in_time && writes.len() == count,
+            "{} writes instead of {count}: {writes:#?}",
+            writes.len()
+        );
+    }
+
     /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
     pub(crate) fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
         let user = format!("system:serviceaccount:{}:operator", self.namespace);
