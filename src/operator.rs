@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a watch may fail before the program says that it is not alive.
-const WATCH_LIMIT: Duration = Duration::from_secs(600);
+const WATCH_LIMIT: Duration = Duration::from_mins(10);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
@@ -114,9 +114,9 @@ async fn control(
     let mut stores = Vec::new();
     for namespace in namespaces {
         stores.push((
-            start::<AmplifyBackend>(context, &namespace, &begin, &mut loops),
-            start::<BackendApi>(context, &namespace, &begin, &mut loops),
-            start::<BackendEnvironment>(context, &namespace, &begin, &mut loops),
+            start::<AmplifyBackend>(context, namespace.as_ref(), &begin, &mut loops),
+            start::<BackendApi>(context, namespace.as_ref(), &begin, &mut loops),
+            start::<BackendEnvironment>(context, namespace.as_ref(), &begin, &mut loops),
         ));
     }
     let filled = async {
@@ -129,7 +129,9 @@ async fn control(
     tokio::select! {
         () = filled => {
             // Backends twice: one may take its region from another.
-            stores.iter().for_each(|(backends, _, _)| backends.index());
+            for (backends, _, _) in &stores {
+                backends.index();
+            }
             for (backends, apis, environments) in &stores {
                 backends.index();
                 apis.index();
@@ -154,11 +156,11 @@ async fn control(
 
 fn start<K: Kind>(
     context: &Arc<Context>,
-    namespace: &Option<String>,
+    namespace: Option<&String>,
     begin: &CancellationToken,
     loops: &mut JoinSet<()>,
 ) -> Arc<controller::Watched<K>> {
-    let (watched, task) = controller::run::<K>(context.clone(), namespace.clone(), begin.clone());
+    let (watched, task) = controller::run::<K>(context.clone(), namespace.cloned(), begin.clone());
     loops.spawn(task);
     watched
 }

@@ -28,7 +28,6 @@ struct Occurrence {
 
 impl Events {
     /// The hand-in, and the task that writes them until every hand-in is dropped.
-    #[must_use]
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
         let recorder = Arc::new(Recorder::new(client, Reporter::from(FIELD_MANAGER)));

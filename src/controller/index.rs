@@ -97,10 +97,8 @@ pub struct Entry {
     pub location: Option<Location>,
     /// The AmplifyBackend that it refers to, by name.
     pub refers_to: Option<String>,
-    /// Whether it owns its AWS object (`status.origin`).
+    /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
     pub owns: bool,
-    /// Whether it has an open intent.
-    pub intends: bool,
     /// Whether it holds the slot.
     pub holds: Holds,
     /// Whether it is Ready for today's generation.
@@ -222,7 +220,7 @@ impl Index {
             .iter()
             .filter_map(|key| Some((key, self.entries.get(key)?)))
             .filter(|(_, entry)| same(entry))
-            .min_by_key(|(_, entry)| (!(entry.owns || entry.intends), entry.created, entry.uid.clone()))
+            .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
             .filter(|winner| *winner != key)
     }
@@ -238,7 +236,7 @@ impl Index {
             return dependents;
         };
         for other in self.by_environment.get(&location.environment).into_iter().flatten() {
-            let Some(entry) = self.entries.get(other).filter(|entry| entry.owns || entry.intends) else {
+            let Some(entry) = self.entries.get(other).filter(|entry| entry.owns) else {
                 continue;
             };
             if other.kind != KindName::BackendApi {

@@ -137,7 +137,7 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> 
 impl<'a, K: Kind> Pass<'a, K> {
     fn begin(watched: &'a Watched<K>, cached: Arc<K>) -> Option<Self> {
         let context = &watched.context;
-        let key = watched.key(cached.as_ref())?;
+        let key = Watched::key(cached.as_ref())?;
         let uid = cached.uid()?;
         let (object, memory) = watched.recollections.with(&key, &uid, Context::now(), |it| {
             // The cache is read again here: while this pass waited its turn, it may have caught up with what this
@@ -400,7 +400,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     /// What a failure means beyond this resource, and what of it may go into its status.
-    fn failure(&self, failure: Failure) -> Failure {
+    fn failure(&self, failure: &Failure) -> Failure {
         debug!(object = %self.key, class = ?failure.class, "{}", failure.message);
         if failure.class == Class::Throttled
             && let (Some(account), Some(location)) = (&self.known.account, &self.located.location)
@@ -413,7 +413,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         }
         // A request id differs with every call, and each difference would be a write.
         let message = without_request_id(&failure.message).to_owned();
-        Failure { message, ..failure }
+        Failure { message, ..*failure }
     }
 
     async fn look(&mut self, purpose: Purpose) -> Result<(), Pause> {
@@ -441,7 +441,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         };
         match client.look(&object).await {
             Ok(found) => self.looked(found),
-            Err(failure) => self.known.failed = Some(self.failure(failure)),
+            Err(failure) => self.known.failed = Some(self.failure(&failure)),
         }
         Ok(())
     }
@@ -472,7 +472,7 @@ impl<'a, K: Kind> Pass<'a, K> {
                     Ok(Some(client)) => client
                         .list_environments(object.app())
                         .await
-                        .map_err(|failure| self.failure(failure)),
+                        .map_err(|failure| self.failure(&failure)),
                     Ok(None) => Err(self.known.failed.take().unwrap_or_else(|| invalid("no client"))),
                     Err(pause) => {
                         self.context.listings.put(app, Context::now(), None);
@@ -533,7 +533,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             match client.list_jobs(&app, &environment).await {
                 Ok(listed) => jobs.extend(listed),
                 Err(failure) => {
-                    self.known.failed = Some(self.failure(failure));
+                    self.known.failed = Some(self.failure(&failure));
                     return Ok(());
                 }
             }
@@ -569,7 +569,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         };
         match client.get_job(&app, &environment, &id).await {
             Ok(job) => self.known.poll = Some(Polled { job }),
-            Err(failure) => self.known.failed = Some(self.failure(failure)),
+            Err(failure) => self.known.failed = Some(self.failure(&failure)),
         }
         Ok(())
     }
@@ -622,7 +622,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             },
             Err(failure) => {
                 warn!(object = %self.key, class = ?failure.class, sent = ?failure.sent, "{}", failure.message);
-                Reply::Failed(self.failure(failure))
+                Reply::Failed(self.failure(&failure))
             }
         };
         // What was seen before the write says nothing of what came of it.

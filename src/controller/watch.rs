@@ -57,7 +57,7 @@ pub fn run<K: Kind>(
 ) -> (Arc<Watched<K>>, impl Future<Output = ()> + Send) {
     let writer = Writer::<K>::new(());
     let woken = context.queue(K::NAME, namespace.clone());
-    let (changed, changes) = mpsc::unbounded();
+    let (changed, queue) = mpsc::unbounded();
     let watched = Arc::new(Watched {
         store: writer.as_reader(),
         context,
@@ -68,7 +68,7 @@ pub fn run<K: Kind>(
         let watched = watched.clone();
         async move {
             let watch = watched.clone().watch(writer, changed);
-            let reconcile = watched.reconcile(woken, changes, begin);
+            let reconcile = watched.reconcile(woken, queue, begin);
             tokio::select! {
                 () = watch => {}
                 // Ends once the operator is to end and what is in flight is done.
@@ -89,14 +89,14 @@ impl<K: Kind> Watched<K> {
     /// Takes all resources of the store into the index.
     pub fn index(&self) {
         for object in self.store.state() {
-            if let Some(key) = self.key(object.as_ref()) {
+            if let Some(key) = Self::key(object.as_ref()) {
                 self.index_entry(&key, object.as_ref());
             }
         }
     }
 
     /// The name of a resource of this kind.
-    pub(super) fn key(&self, object: &K) -> Option<ObjectKey> {
+    pub(super) fn key(object: &K) -> Option<ObjectKey> {
         let meta = object.meta();
         let (namespace, name) = (meta.namespace.clone()?, meta.name.clone()?);
         Some(ObjectKey {
@@ -132,8 +132,7 @@ impl<K: Kind> Watched<K> {
             deleting: meta.deletion_timestamp.is_some(),
             location: located.location.clone(),
             refers_to: object.refers_to().map(str::to_owned),
-            owns: ledger.origin.is_some(),
-            intends: ledger.job.as_ref().is_some_and(Job::is_open_intent),
+            owns: ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent),
             holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
             ready: conditions::is_true(&ledger.conditions, conditions::READY)
                 && Some(ledger.observed_generation) == meta.generation,
@@ -209,7 +208,7 @@ impl<K: Kind> Watched<K> {
     }
 
     fn seen(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
-        let (Some(key), Some(uid)) = (self.key(object), object.uid()) else {
+        let (Some(key), Some(uid)) = (Self::key(object), object.uid()) else {
             return;
         };
         let is_news = self
@@ -223,7 +222,7 @@ impl<K: Kind> Watched<K> {
     }
 
     fn gone(&self, object: &K) {
-        let Some(key) = self.key(object) else {
+        let Some(key) = Self::key(object) else {
             return;
         };
         self.recollections.forget(&key);
@@ -304,7 +303,7 @@ impl<K: Kind> Watched<K> {
 
     fn failed(&self, object: &K, error: &pass::Error) -> Action {
         self.context.metrics.reconcile_error(K::NAME.name(), error.class());
-        let tries = self.key(object).zip(object.uid()).map_or(0, |(key, uid)| {
+        let tries = Self::key(object).zip(object.uid()).map_or(0, |(key, uid)| {
             self.recollections.with(&key, &uid, Context::now(), |it| {
                 it.settled = None;
                 it.memory.tries = it.memory.tries.saturating_add(1);
@@ -325,7 +324,7 @@ async fn report<K: Kind>(
             Ok((object, action)) => debug!(%object, ?action, "reconciled"),
             Err(Error::ObjectNotFound(object)) => debug!(%object, "gone before its turn"),
             Err(Error::ReconcilerFailed(error, object)) => {
-                warn!(%object, %error, "reconcile failed; it is tried again")
+                warn!(%object, %error, "reconcile failed; it is tried again");
             }
             Err(error) => warn!(%error, "the reconcile queue failed"),
         }

@@ -1,0 +1,420 @@
+//! A driver that plays a [`Scene`] against a model of AWS, pass by pass, and holds every step to the invariants that
+//! one resource can show.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::scene::{Kind, Observed, Scene, at, name, seen_job, stored, with_status};
+use crate::{
+    api::{Job, Operation},
+    lifecycle::{
+        Echo, Equality, Reply, Seen, Sending, Slot, Step, Wake, Write,
+        facts::{Class, Failure, JobSeen, Sent},
+    },
+};
+
+/// What becomes of the next write.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// AWS carries it out and says so.
+    Accept,
+    /// AWS carries it out, and the reply is lost.
+    LoseReply,
+    /// It is lost on its way, and nobody can tell.
+    LoseRequest,
+    /// AWS refuses it.
+    Refuse(Class),
+    /// It never leaves.
+    Never(Class),
+    /// AWS takes it and fails at once (200 with `error`).
+    Fail,
+}
+
+/// A model of the AWS side of one resource.
+#[derive(Clone, Debug)]
+pub(super) struct Aws {
+    /// The object; of an API with the configuration that it has.
+    pub(super) object: Option<Seen>,
+    pub(super) holds: String,
+    /// How AWS echoes a configuration that equals the spec's.
+    pub(super) echoes: Equality,
+    pub(super) jobs: Vec<JobSeen>,
+    /// What becomes of the next writes; after these, AWS accepts.
+    pub(super) answers: VecDeque<Answer>,
+    /// Reads fail like this.
+    pub(super) reads: Option<Class>,
+    /// AWS knows no job by its id.
+    pub(super) forgets_jobs: bool,
+    /// Another resource of ours holds the environment.
+    pub(super) busy: bool,
+    /// What the spec's configuration resolves to.
+    pub(super) config: Result<String, String>,
+    /// Every write that AWS carried out.
+    pub(super) carried_out: Vec<Write>,
+}
+
+impl Aws {
+    /// Ends the newest job and does what it was for.
+    pub(super) fn end(&mut self, status: &str, now: Timestamp) {
+        let Some(job) = self.jobs.last_mut() else {
+            return;
+        };
+        *job = with_status(job.clone(), status);
+        if status != Job::COMPLETED {
+            return;
+        }
+        match job.operation.as_str() {
+            "DeleteBackend" | "DeleteBackendAPI" => self.object = None,
+            _ => self.put(now),
+        }
+    }
+
+    /// The object is there.
+    pub(super) fn put(&mut self, now: Timestamp) {
+        self.object = Some(Seen {
+            create_time: Some(now),
+            ..Seen::default()
+        });
+    }
+
+    /// A job that somebody else started.
+    pub(super) fn foreign_job(&mut self, id: &str, operation: Operation, created: i64) {
+        self.jobs.push(seen_job(id, operation, created));
+    }
+
+    fn seen(&self, kind: Operation) -> Option<Seen> {
+        let mut seen = self.object.clone()?;
+        if kind == Operation::CreateBackendApi {
+            let equality = self.config.as_ref().ok().map(|config| match self.echoes {
+                Equality::Equal if *config != self.holds => Equality::Different,
+                echoes => echoes,
+            });
+            seen.echo = Some(Echo {
+                hash: format!("echo of {}", self.holds),
+                equality,
+            });
+        }
+        Some(seen)
+    }
+
+    fn observe(&mut self, scene: &Scene, step: &Step) -> Observed {
+        let read = matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll);
+        if let Some(class) = self.reads.filter(|_| read) {
+            return Observed::Failed(failure(class, Sent::Refused));
+        }
+        match step {
+            Step::Look(_) => Observed::Look(self.seen(scene.resource.create)),
+            Step::ListJobs(_) => Observed::Jobs(self.jobs.clone()),
+            Step::Poll => {
+                let job = scene.state.ledger.job.as_ref();
+                let known = self
+                    .jobs
+                    .iter()
+                    .find(|seen| job.is_some_and(|job| job.id.as_ref() == Some(&seen.id)));
+                Observed::Poll(known.filter(|_| !self.forgets_jobs).cloned())
+            }
+            Step::Resolve => Observed::Config(self.config.clone()),
+            Step::TakeSlot if self.busy => Observed::Slot(Slot::Busy("BackendApi default/other".into())),
+            Step::TakeSlot => Observed::Slot(Slot::Held),
+            Step::Send(write) => {
+                let answer = self.answers.pop_front().unwrap_or(Answer::Accept);
+                Observed::Reply(self.reply(scene, *write, &answer))
+            }
+            _ => Observed::Done,
+        }
+    }
+
+    fn reply(&mut self, scene: &Scene, write: Write, answer: &Answer) -> Reply {
+        let operation = match write {
+            Write::Create => scene.resource.create,
+            Write::Update => Operation::UpdateBackendApi,
+            Write::Delete => scene.resource.create.counterpart(),
+        };
+        let reply = match answer {
+            Answer::Refuse(class) => return Reply::Failed(failure(*class, Sent::Refused)),
+            Answer::Never(class) => return Reply::Failed(failure(*class, Sent::Never)),
+            Answer::LoseRequest => return Reply::Failed(failure(Class::Unavailable, Sent::Unknown)),
+            Answer::Fail => Reply::Job {
+                id: Some(format!("j-{}", self.jobs.len() + 1)),
+                environment: Some("dev".into()),
+                status: Some("FAILED".into()),
+                error: Some("no capacity".into()),
+            },
+            _ if write == Write::Delete && self.object.is_none() => Reply::Absent,
+            Answer::Accept | Answer::LoseReply => self.carry_out(scene, operation),
+        };
+        self.carried_out.push(write);
+        match answer {
+            Answer::LoseReply => Reply::Failed(failure(Class::Unavailable, Sent::Unknown)),
+            _ => reply,
+        }
+    }
+
+    fn carry_out(&mut self, scene: &Scene, operation: Operation) -> Reply {
+        if let Ok(config) = &self.config
+            && !operation.is_delete()
+        {
+            self.holds.clone_from(config);
+        }
+        if !operation.has_job() {
+            if operation.is_delete() {
+                self.object = None;
+            } else {
+                self.put(scene.now);
+            }
+            return Reply::Done;
+        }
+        let id = format!("j-{}", self.jobs.len() + 1);
+        self.jobs.push(JobSeen {
+            create_time: Some(scene.now),
+            ..seen_job(&id, operation, 0)
+        });
+        Reply::Job {
+            id: Some(id),
+            environment: Some("dev".into()),
+            status: Some("RUNNING".into()),
+            error: None,
+        }
+    }
+}
+
+/// A resource, AWS, and the controller's loop between them.
+#[derive(Clone, Debug)]
+pub(super) struct Play {
+    pub(super) scene: Scene,
+    pub(super) aws: Aws,
+    /// When the controller comes again by itself.
+    wake: Wake,
+}
+
+/// What one pass did: its steps, a `status` at the end where settling wrote one, and what the conditions say now.
+#[derive(Debug)]
+pub(super) struct Did {
+    pub(super) steps: String,
+    pub(super) says: String,
+    /// Seconds until the controller comes again by itself.
+    pub(super) wake: Option<i64>,
+}
+
+impl Did {
+    /// The pass made these steps, and the conditions then say this.
+    #[track_caller]
+    pub(super) fn is(self, steps: &str, says: &str) -> Self {
+        assert_eq!((self.steps.as_str(), self.says.as_str()), (steps, says));
+        self
+    }
+
+    /// The controller comes again by itself after so many seconds; None: it does not.
+    #[track_caller]
+    pub(super) fn wakes(self, seconds: impl Into<Option<i64>>) -> Self {
+        assert_eq!(self.wake, seconds.into(), "{self:?}");
+        self
+    }
+}
+
+impl Play {
+    /// An empty AWS.
+    pub(super) fn new(scene: Scene) -> Self {
+        Self {
+            scene,
+            aws: Aws {
+                object: None,
+                holds: "v1".into(),
+                echoes: Equality::Equal,
+                jobs: Vec::new(),
+                answers: VecDeque::new(),
+                reads: None,
+                forgets_jobs: false,
+                busy: false,
+                config: Ok("v1".into()),
+                carried_out: Vec::new(),
+            },
+            wake: Wake::Never,
+        }
+    }
+
+    /// A resource that was just applied.
+    pub(super) fn applied(kind: Kind) -> Self {
+        Self::new(Scene::new(kind))
+    }
+
+    /// A resource that is Ready, and its AWS object.
+    pub(super) fn ready(kind: Kind) -> Self {
+        let mut play = Self::new(Scene::new(kind).ready());
+        play.aws.put(at(-3600));
+        play
+    }
+
+    /// A resource whose create job is running.
+    pub(super) fn creating(kind: Kind) -> Self {
+        let mut play = Self::applied(kind);
+        let did = play.pass();
+        assert!(did.steps.ends_with("create record"), "{did:?}");
+        play
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.scene.now
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        self.scene.state.ledger.job.as_ref().expect("a job should be stored")
+    }
+
+    pub(super) fn answers(&mut self, answers: impl IntoIterator<Item = Answer>) {
+        self.aws.answers.extend(answers);
+    }
+
+    /// AWS's newest job ends.
+    pub(super) fn job_ends(&mut self, status: &str) {
+        let now = self.now();
+        self.aws.end(status, now);
+    }
+
+    /// Lets time pass.
+    pub(super) fn after(&mut self, seconds: i64) -> &mut Self {
+        self.scene.now += SignedDuration::from_secs(seconds);
+        self
+    }
+
+    /// Lets time pass until the controller comes again by itself, and lets it.
+    #[track_caller]
+    pub(super) fn wake(&mut self) -> Did {
+        let Wake::At(time) = self.wake else {
+            panic!("nothing wakes the resource: {}", self.scene.says());
+        };
+        self.scene.now = self.scene.now.max(time);
+        self.pass()
+    }
+
+    /// The process ends and another begins: what was only remembered is gone.
+    pub(super) fn restart(&mut self) -> &mut Self {
+        self.scene.known = crate::lifecycle::Known::default();
+        self.scene.memory = crate::lifecycle::Memory::new(self.scene.now);
+        self
+    }
+
+    /// One pass of the controller.
+    #[track_caller]
+    pub(super) fn pass(&mut self) -> Did {
+        self.run(None)
+    }
+
+    /// A pass that ends with the process right after this step was performed. Of a step that AWS carries out, the
+    /// answer is lost with the process.
+    #[track_caller]
+    pub(super) fn crash_after(&mut self, step: &str) -> Did {
+        let did = self.run(Some(step));
+        self.restart();
+        did
+    }
+
+    #[track_caller]
+    fn run(&mut self, crash_after: Option<&str>) -> Did {
+        let mut steps = Vec::new();
+        for _ in 0..64 {
+            let step = self.scene.next();
+            self.check(&step);
+            let end = matches!(step, Step::Settle { .. } | Step::Release);
+            if let Step::Settle { state, wake, .. } = &step {
+                if **state != self.scene.state {
+                    steps.push("status");
+                }
+                self.check_fixpoint(state);
+                self.wake = *wake;
+            } else {
+                steps.push(name(&step));
+            }
+            let observed = self.aws.observe(&self.scene, &step);
+            self.scene.apply(&step, observed);
+            if end || crash_after == Some(name(&step)) {
+                let wake = match self.wake {
+                    Wake::Never => None,
+                    Wake::At(time) => Some(time.duration_since(self.scene.now).as_secs()),
+                };
+                return Did {
+                    steps: steps.join(" "),
+                    says: self.scene.says(),
+                    wake,
+                };
+            }
+        }
+        panic!("no end: {steps:?}");
+    }
+
+    /// Settling again on the same observations changes nothing. (A reply is observed once.)
+    #[track_caller]
+    fn check_fixpoint(&self, settled: &crate::lifecycle::State) {
+        if self.scene.known.reply.is_some() {
+            return;
+        }
+        let mut again = self.scene.clone();
+        again.state = settled.clone();
+        match again.next() {
+            Step::Settle { state, .. } => assert_eq!(*state, *settled, "not a fixpoint"),
+            step => panic!("not a fixpoint: {step:?} after {}", again.says()),
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, step: &Step) {
+        check(&self.scene, step);
+    }
+}
+
+/// What holds of every step, whatever the situation.
+#[track_caller]
+pub(super) fn check(scene: &Scene, step: &Step) {
+    let ledger = &scene.state.ledger;
+    let open = ledger.job.as_ref().filter(|job| job.is_open_intent());
+    let resource = &scene.resource;
+    match step {
+        Step::Send(Write::Create) => {
+            assert!(resource.finalizer, "I2: a create without a stored finalizer");
+            assert!(open.is_some(), "I2: a create without a stored intent");
+            assert_eq!(scene.known.sending, Sending::Intended, "I1: an intent of another pass is sent");
+            assert!(!resource.deleting, "a create for a resource that is being deleted");
+        }
+        Step::Send(Write::Update) => {
+            assert!(ledger.origin.is_some() && !resource.deleting, "an update of what is not owned");
+        }
+        Step::Send(Write::Delete) => {
+            assert!(ledger.origin.is_some(), "I3: a delete of what is not owned");
+            assert!(resource.deleting && resource.finalizer, "a delete that nobody asked for");
+        }
+        Step::Intend(state) => {
+            assert!(resource.finalizer, "I2: an intent without a stored finalizer");
+            let job = state.ledger.job.as_ref().expect("an intent should be a job");
+            assert!(job.is_open_intent());
+            if let Some(open) = open {
+                let anew = scene.known.sending == Sending::Intended && job.attempt == open.attempt;
+                let given_up = scene.now >= open.request_time + scene.settings.outcome_grace && job.unconfirmed;
+                assert!(anew || given_up, "I1: an intent while the outcome of another is unknown");
+            }
+        }
+        _ => {}
+    }
+    if matches!(step, Step::Send(_) | Step::Intend(_)) {
+        assert!(!resource.suspend, "a suspended resource writes to AWS");
+        assert!(scene.surroundings.winner.is_none(), "the loser of a conflict writes to AWS");
+        if open.is_none() {
+            let held = matches!(scene.known.slot, Some(Slot::Held));
+            assert!(held, "I7: a write without the environment's slot");
+        }
+    }
+    if let Some(state) = stored(step) {
+        let (old, new) = (ledger, &state.ledger);
+        let attempt = |job: &Option<Job>| job.as_ref().map(|job| job.attempt);
+        assert!(attempt(&new.job) >= attempt(&old.job), "I5: attempt goes back");
+        assert!(new.observed_generation >= old.observed_generation, "I5: observedGeneration goes back");
+        assert!(!super::scene::says(state).starts_with("contradiction"));
+        if new.origin.is_some() {
+            assert!(resource.finalizer || old.origin.is_some(), "I6: owned without a finalizer");
+        }
+    }
+}
+
+fn failure(class: Class, sent: Sent) -> Failure {
+    super::scene::failure(class, sent)
+}

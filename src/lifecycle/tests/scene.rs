@@ -1,0 +1,536 @@
+//! The fixture: a [`Scene`] is everything that one decision is made from, and [`Scene::apply`] is what the controller
+//! makes of a step and of what it observed when it performed the step. Both are pure, so that a test can play one
+//! sequence and a model checker can explore all of them.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    api::{
+        AdoptionPolicy, DeletionPolicy, Job, Operation, Origin,
+        conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
+    },
+    lifecycle::{
+        self, Config, Echo, Equality, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending, Settings,
+        Slot, State, Step, Surroundings, View, Write,
+        facts::{Class, Failure, JobSeen, Sent},
+    },
+};
+
+/// When every scene begins. A full hour, where the drift checks of phase 0 fall.
+pub(super) fn start() -> Timestamp {
+    "2026-11-22T10:00:00Z".parse().unwrap()
+}
+
+/// So many seconds after the beginning.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    start() + SignedDuration::from_secs(seconds)
+}
+
+/// A resource of each way to make an AWS object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Backend,
+    Clone,
+    Api,
+    Environment,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Backend, Self::Clone, Self::Api, Self::Environment];
+    pub(super) const WITH_JOBS: [Self; 3] = [Self::Backend, Self::Clone, Self::Api];
+
+    pub(super) const fn create(self) -> Operation {
+        match self {
+            Self::Backend => Operation::CreateBackend,
+            Self::Clone => Operation::CloneBackend,
+            Self::Api => Operation::CreateBackendApi,
+            Self::Environment => Operation::CreateBackendEnvironment,
+        }
+    }
+
+    pub(super) const fn origin(self) -> Origin {
+        match self {
+            Self::Clone => Origin::Cloned,
+            _ => Origin::Created,
+        }
+    }
+}
+
+/// Everything that one decision is made from.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) now: Timestamp,
+    pub(super) settings: Settings,
+    pub(super) resource: Resource,
+    pub(super) state: State,
+    pub(super) surroundings: Surroundings,
+    pub(super) known: Known,
+    pub(super) memory: Memory,
+}
+
+/// What the controller observes when it performs a step.
+#[derive(Clone, Debug)]
+pub(super) enum Observed {
+    /// It is done.
+    Done,
+    /// The view was stale: nothing was written.
+    Stale,
+    Look(Option<Seen>),
+    Jobs(Vec<JobSeen>),
+    Poll(Option<JobSeen>),
+    Config(Result<String, String>),
+    Slot(Slot),
+    Reply(Reply),
+    /// The read failed.
+    Failed(Failure),
+}
+
+impl Scene {
+    /// A resource that was just applied, with nothing known and nothing stored.
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            now: start(),
+            settings: Settings::default(),
+            resource: Resource {
+                generation: 1,
+                deleting: false,
+                finalizer: false,
+                create: kind.create(),
+                deletion_policy: None,
+                adoption_policy: AdoptionPolicy::Never,
+                suspend: false,
+                job_timeout: None,
+                request: None,
+            },
+            state: State::default(),
+            surroundings: Surroundings {
+                region: Some("eu-west-1".into()),
+                resolved: true,
+                ..Surroundings::default()
+            },
+            known: Known::default(),
+            memory: Memory::new(start()),
+        }
+    }
+
+    /// With its finalizer.
+    pub(super) fn finalized(mut self) -> Self {
+        self.resource.finalizer = true;
+        self
+    }
+
+    /// Its own: finalizer, origin, account and region are stored.
+    pub(super) fn owned(mut self, origin: Origin) -> Self {
+        self.resource.finalizer = true;
+        let ledger = &mut self.state.ledger;
+        ledger.origin = Some(origin);
+        ledger.account_id = Some("111122223333".into());
+        ledger.region = Some("eu-west-1".into());
+        self
+    }
+
+    /// Ready for today's generation, for as long as the scene has gone on, with what it has sent and been echoed.
+    pub(super) fn ready(self) -> Self {
+        let origin = match self.resource.create {
+            Operation::CloneBackend => Origin::Cloned,
+            _ => Origin::Created,
+        };
+        let operation = self.resource.create;
+        let mut scene = self.owned(origin).said(Reason::Available);
+        scene.state.ledger.job = Some(Job {
+            finish_time: Some(at(-3600)),
+            request_time: at(-3660),
+            ..if operation.has_job() {
+                ended(running(operation), Job::COMPLETED)
+            } else {
+                intent(operation)
+            }
+        });
+        if scene.resource.is_updatable() {
+            scene.state.hashes.sent = Some("v1".into());
+            scene.state.hashes.echoed = Some("echo of v1".into());
+        }
+        scene
+    }
+
+    pub(super) fn generation(mut self, generation: i64) -> Self {
+        self.resource.generation = generation;
+        self
+    }
+
+    pub(super) fn deleting(mut self) -> Self {
+        self.resource.deleting = true;
+        self
+    }
+
+    pub(super) fn suspended(mut self) -> Self {
+        self.resource.suspend = true;
+        self
+    }
+
+    pub(super) fn adopting(mut self) -> Self {
+        self.resource.adoption_policy = AdoptionPolicy::IfExists;
+        self
+    }
+
+    pub(super) fn policy(mut self, policy: Option<DeletionPolicy>) -> Self {
+        self.resource.deletion_policy = policy;
+        self
+    }
+
+    pub(super) fn requested(mut self, value: &str) -> Self {
+        self.resource.request = Some(value.into());
+        self
+    }
+
+    pub(super) fn job(mut self, job: Job) -> Self {
+        self.state.ledger.job = Some(job);
+        self
+    }
+
+    /// The stored conditions say this, for today's generation.
+    pub(super) fn said(self, reason: Reason) -> Self {
+        let progress = match reason {
+            Reason::Available | Reason::Suspended => Progress::Settled,
+            reason if reason.is_stalled() => Progress::Stalled,
+            _ => Progress::Reconciling,
+        };
+        self.said_with(reason == Reason::Available, progress, reason)
+    }
+
+    pub(super) fn said_with(mut self, ready: bool, progress: Progress, reason: Reason) -> Self {
+        let generation = self.resource.generation;
+        let ledger = &mut self.state.ledger;
+        ledger.observed_generation = generation;
+        ledger.conditions = conditions::state(&[], ready, progress, reason, "said before", generation, start());
+        self
+    }
+
+    pub(super) fn winner(mut self, winner: &str) -> Self {
+        self.surroundings.winner = Some(winner.into());
+        self
+    }
+
+    pub(super) fn at(mut self, seconds: i64) -> Self {
+        self.now = at(seconds);
+        self
+    }
+
+    pub(super) fn look(mut self, seen: Option<Seen>) -> Self {
+        self.known.look = Some(Looked { at: self.now, seen });
+        self
+    }
+
+    pub(super) fn jobs(mut self, jobs: impl IntoIterator<Item = JobSeen>) -> Self {
+        let jobs = jobs.into_iter().collect();
+        self.known.jobs = Some(Listed { at: self.now, jobs });
+        self
+    }
+
+    pub(super) fn poll(mut self, job: Option<JobSeen>) -> Self {
+        self.known.poll = Some(Polled { job });
+        self
+    }
+
+    pub(super) fn config(mut self, config: Result<&str, &str>) -> Self {
+        self.known.config = Some(config.map(|hash| Config { hash: hash.into() }).map_err(str::to_owned));
+        self
+    }
+
+    pub(super) fn slot(mut self, slot: Slot) -> Self {
+        self.known.slot = Some(slot);
+        self
+    }
+
+    pub(super) fn sending(mut self, sending: Sending) -> Self {
+        self.known.sending = sending;
+        self
+    }
+
+    pub(super) fn reply(mut self, reply: Reply) -> Self {
+        self.known.reply = Some(reply);
+        self
+    }
+
+    pub(super) fn failed(mut self, class: Class) -> Self {
+        self.known.failed = Some(failure(class, Sent::Refused));
+        self
+    }
+
+    /// The next step.
+    pub(super) fn next(&self) -> Step {
+        self.next_with(0.5)
+    }
+
+    pub(super) fn next_with(&self, jitter: f64) -> Step {
+        lifecycle::next(&View {
+            now: self.now,
+            jitter,
+            settings: &self.settings,
+            resource: &self.resource,
+            state: &self.state,
+            surroundings: &self.surroundings,
+            known: &self.known,
+            memory: &self.memory,
+        })
+    }
+
+    /// What the controller makes of a step and of what it observed. Settling and releasing end the pass: what was
+    /// learnt in it is forgotten.
+    pub(super) fn apply(&mut self, step: &Step, observed: Observed) {
+        match observed {
+            Observed::Stale => {
+                self.known = Known::default();
+                return;
+            }
+            Observed::Failed(failure) => {
+                self.known.failed = Some(failure);
+                return;
+            }
+            Observed::Look(seen) => self.known.look = Some(Looked { at: self.now, seen }),
+            Observed::Jobs(jobs) => self.known.jobs = Some(Listed { at: self.now, jobs }),
+            Observed::Poll(job) => self.known.poll = Some(Polled { job }),
+            Observed::Config(config) => self.known.config = Some(config.map(|hash| Config { hash })),
+            Observed::Slot(slot) => self.known.slot = Some(slot),
+            Observed::Reply(reply) => {
+                self.known.look = None;
+                self.known.jobs = None;
+                self.known.sending = Sending::Nothing;
+                self.known.reply = Some(reply);
+            }
+            Observed::Done => {}
+        }
+        if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
+            self.known.account = Some("111122223333".into());
+        }
+        match step {
+            Step::AddFinalizer => self.resource.finalizer = true,
+            Step::Intend(state) => {
+                self.state = State::clone(state);
+                self.known.sending = Sending::Intended;
+            }
+            Step::RecordAccepted(state) => {
+                self.state = State::clone(state);
+                let job = self.state.ledger.job.as_ref();
+                let ended = job.filter(|job| job.is_running() && job.status.as_deref() == Some(Job::COMPLETED));
+                self.known = Known {
+                    account: self.known.account.take(),
+                    config: self.known.config.take(),
+                    sending: Sending::Recorded,
+                    poll: ended.map(|job| Polled {
+                        job: Some(JobSeen {
+                            status: Job::COMPLETED.into(),
+                            ..seen_job(job.id.as_deref().unwrap_or_default(), job.operation, 0)
+                        }),
+                    }),
+                    ..Known::default()
+                };
+            }
+            Step::Record(state) => {
+                self.state = State::clone(state);
+                self.known = Known {
+                    account: self.known.account.take(),
+                    look: self.known.look.take(),
+                    config: self.known.config.take(),
+                    ..Known::default()
+                };
+            }
+            Step::Settle { state, retry, .. } => {
+                let denied = conditions::ready_reason(&state.ledger.conditions) == Some(Reason::AccessDenied)
+                    || self
+                        .known
+                        .failed
+                        .as_ref()
+                        .is_some_and(|failure| failure.class == Class::AccessDenied);
+                let memory = &mut self.memory;
+                memory.tries = if *retry { memory.tries + 1 } else { 0 };
+                memory.denied_since = denied.then(|| memory.denied_since.unwrap_or(self.now));
+                if self.known.look.as_ref().is_some_and(|looked| looked.seen.is_some()) {
+                    memory.checked = Some(self.now);
+                }
+                self.state = State::clone(state);
+                self.known = Known::default();
+            }
+            Step::Release => {
+                self.resource.finalizer = false;
+                self.known = Known::default();
+            }
+            Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::TakeSlot | Step::Send(_) => {}
+        }
+    }
+
+    /// What the conditions of this state say, in three words.
+    pub(super) fn says(&self) -> String {
+        says(&self.state)
+    }
+}
+
+/// What the conditions of this state say: `ready`, `working`, `stalled` or `still`, and the reason.
+pub(super) fn says(state: &State) -> String {
+    let conditions = &state.ledger.conditions;
+    let Some(ready) = conditions::get(conditions, READY) else {
+        return "nothing".into();
+    };
+    let flags = [READY, RECONCILING, STALLED].map(|type_| conditions::is_true(conditions, type_));
+    let word = match flags {
+        [true, false, false] => "ready",
+        [false, true, false] => "working",
+        [false, false, true] => "stalled",
+        [false, false, false] => "still",
+        _ => "contradiction",
+    };
+    format!("{word}: {}", ready.reason)
+}
+
+/// The message of Ready.
+pub(super) fn message(state: &State) -> &str {
+    conditions::get(&state.ledger.conditions, READY).map_or("", |ready| &ready.message)
+}
+
+/// The name of a step in the tables.
+pub(super) const fn name(step: &Step) -> &'static str {
+    match step {
+        Step::Resolve => "resolve",
+        Step::Look(_) => "look",
+        Step::ListJobs(_) => "list",
+        Step::Poll => "poll",
+        Step::TakeSlot => "slot",
+        Step::AddFinalizer => "finalizer",
+        Step::Intend(_) => "intend",
+        Step::Send(Write::Create) => "create",
+        Step::Send(Write::Update) => "update",
+        Step::Send(Write::Delete) => "delete",
+        Step::RecordAccepted(_) => "record",
+        Step::Record(_) => "store",
+        Step::Release => "release",
+        Step::Settle { .. } => "settle",
+    }
+}
+
+/// The state that a step stores.
+pub(super) fn stored(step: &Step) -> Option<&State> {
+    match step {
+        Step::Intend(state) | Step::RecordAccepted(state) | Step::Record(state) | Step::Settle { state, .. } => {
+            Some(state)
+        }
+        _ => None,
+    }
+}
+
+/// An open intent of the first attempt, written at the beginning.
+pub(super) fn intent(operation: Operation) -> Job {
+    Job {
+        operation,
+        generation: 1,
+        attempt: 1,
+        failures: 0,
+        request_time: start(),
+        after: None,
+        unconfirmed: false,
+        id: None,
+        backend_environment_name: None,
+        status: None,
+        finish_time: None,
+        error: None,
+    }
+}
+
+/// The same, accepted as job `j-1`.
+pub(super) fn running(operation: Operation) -> Job {
+    Job {
+        id: Some("j-1".into()),
+        backend_environment_name: Some("dev".into()),
+        status: Some("RUNNING".into()),
+        ..intent(operation)
+    }
+}
+
+/// A job that has ended in the minute after the beginning.
+pub(super) fn ended(job: Job, status: &str) -> Job {
+    Job {
+        status: Some(status.into()),
+        finish_time: Some(at(60)),
+        failures: i64::from(status == Job::FAILED),
+        error: (status == Job::FAILED).then(|| "no capacity".into()),
+        ..job
+    }
+}
+
+/// An intent that AWS has refused.
+pub(super) fn refused(job: Job) -> Job {
+    Job {
+        finish_time: Some(at(1)),
+        error: Some("refused".into()),
+        ..job
+    }
+}
+
+/// A job that AWS lists as running, created so many seconds after the beginning.
+pub(super) fn seen_job(id: &str, operation: Operation, created: i64) -> JobSeen {
+    JobSeen {
+        id: id.into(),
+        environment: "dev".into(),
+        operation: operation.name().into(),
+        status: "RUNNING".into(),
+        create_time: Some(at(created)),
+        error: None,
+    }
+}
+
+/// The same job with another status.
+pub(super) fn with_status(job: JobSeen, status: &str) -> JobSeen {
+    JobSeen {
+        status: status.into(),
+        error: (status == Job::FAILED).then(|| "no capacity".into()),
+        ..job
+    }
+}
+
+/// The object is there, as the spec wants it.
+pub(super) fn present() -> Option<Seen> {
+    Some(Seen::default())
+}
+
+/// An API is there, and AWS echoes this hash.
+pub(super) fn echoing(hash: &str, equality: Option<Equality>) -> Option<Seen> {
+    Some(Seen {
+        echo: Some(Echo {
+            hash: hash.into(),
+            equality,
+        }),
+        ..Seen::default()
+    })
+}
+
+/// The record is there, made so many seconds after the beginning.
+pub(super) fn recorded(created: i64) -> Option<Seen> {
+    Some(Seen {
+        create_time: Some(at(created)),
+        ..Seen::default()
+    })
+}
+
+pub(super) fn failure(class: Class, sent: Sent) -> Failure {
+    Failure {
+        class,
+        sent,
+        message: format!("AWS says {class:?}"),
+    }
+}
+
+pub(super) fn accepted(id: &str) -> Reply {
+    Reply::Job {
+        id: Some(id.into()),
+        environment: Some("dev".into()),
+        status: Some("RUNNING".into()),
+        error: None,
+    }
+}
+
+pub(super) fn refusal(class: Class) -> Reply {
+    Reply::Failed(failure(class, Sent::Refused))
+}
+
+pub(super) fn lost() -> Reply {
+    Reply::Failed(failure(Class::Unavailable, Sent::Unknown))
+}
