@@ -41,7 +41,7 @@ pub struct Run {
         value_delimiter = ',',
         value_name = "NAMESPACE"
     )]
-    pub watch_namespace: Vec<String>,
+    watch_namespace: Vec<String>,
     /// How many reconciles run at a time.
     #[arg(long, env = "AMPLIFY_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub concurrency: u16,
@@ -78,6 +78,18 @@ pub struct Run {
     /// How log lines are written.
     #[arg(long, env = "AMPLIFY_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: Format,
+}
+
+impl Run {
+    /// The namespaces to watch; none: all. An empty variable names none.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<String> {
+        self.watch_namespace
+            .iter()
+            .filter(|name| !name.is_empty())
+            .cloned()
+            .collect()
+    }
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {

@@ -52,7 +52,8 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
-    if !crds_are_there(&client, &settings.watch_namespace, &shutdown).await {
+    let namespaces = settings.namespaces();
+    if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
     let sessions = Sessions::load(metrics.clone()).await;
@@ -81,14 +82,14 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     });
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        namespaces = if settings.watch_namespace.is_empty() {
+        namespaces = if namespaces.is_empty() {
             "all".to_owned()
         } else {
-            settings.watch_namespace.join(", ")
+            namespaces.join(", ")
         },
         "operator starts"
     );
-    let ended = control(&context, settings.watch_namespace, &health, &shutdown).await;
+    let ended = control(&context, namespaces, &health, &shutdown).await;
     drop(context);
     tasks.shutdown().await;
     served.cancel();

@@ -3,7 +3,11 @@
 //! Types, their schemas and their documentation only: no I/O, no decisions, no tokio. What a field's doc
 //! comment says is what `kubectl explain` prints. Field names are AWS's own, in lowerCamelCase.
 
-#![expect(unreachable_pub, clippy::duplicated_attributes, reason = "KubeSchema repeats each type inside a function")]
+#![expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema repeats each type inside a function"
+)]
 
 pub mod amplify_backend;
 pub mod backend_api;

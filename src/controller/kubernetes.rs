@@ -1,4 +1,6 @@
-//! The writes to the API server. Each is one request.
+//! The requests to the API server. Each ends in time, and each write is one request.
+
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -9,6 +11,22 @@ use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use crate::api::{FIELD_MANAGER, FINALIZER};
+
+/// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    tokio::time::timeout(LIMIT, request).await.unwrap_or_else(|_| {
+        Err(kube::Error::Service(
+            format!("no answer within {} s", LIMIT.as_secs()).into(),
+        ))
+    })
+}
+
+/// The resource as it is stored now.
+pub(super) async fn get<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<Option<K>> {
+    Ok(in_time(api.get_opt(name)).await?.map(slim))
+}
 
 /// Drops what no decision reads, so that caches stay small.
 pub(super) fn slim<K: Kind>(mut object: K) -> K {
@@ -38,7 +56,7 @@ pub(super) async fn set_finalizer<K: Kind>(api: &Api<K>, object: &K, wanted: boo
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
     }});
-    api.patch(&object.name_any(), &params(), &Patch::Merge(patch))
+    in_time(api.patch(&object.name_any(), &params(), &Patch::Merge(patch)))
         .await
         .map(slim)
 }
@@ -49,7 +67,7 @@ pub(super) async fn set_status<K: Kind>(api: &Api<K>, object: &K, old: &Value, n
         "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
         "status": merge_difference(old, new),
     });
-    api.patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
+    in_time(api.patch_status(&object.name_any(), &params(), &Patch::Merge(patch)))
         .await
         .map(slim)
 }
@@ -69,7 +87,7 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
         patch.push(json!({ "op": "remove", "path": format!("/status/{field}") }));
     }
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch)).map_err(kube::Error::SerdeError)?;
-    api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch))
+    in_time(api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch)))
         .await
         .map(slim)
 }
@@ -82,7 +100,7 @@ pub(super) async fn config_map_key(
     key: &str,
 ) -> kube::Result<Result<String, String>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let Some(config_map) = api.get_opt(name).await? else {
+    let Some(config_map) = in_time(api.get_opt(name)).await? else {
         return Ok(Err(format!(
             "waits for ConfigMap {name}, which transformSchemaFrom names"
         )));

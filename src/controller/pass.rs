@@ -235,6 +235,11 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     async fn perform(&mut self, step: Step) -> Result<(), Pause> {
+        // What was begun is finished; nothing new is begun once the operator is to end.
+        let is_under_way = self.known.sending == Sending::Intended || self.known.reply.is_some();
+        if self.context.shutdown.is_cancelled() && !is_under_way && !matches!(step, Step::Record(_)) {
+            return Err(Pause::Later(Duration::from_secs(1)));
+        }
         match step {
             Step::Resolve => self.resolve().await?,
             Step::Look(purpose) => self.look(purpose).await?,
@@ -731,15 +736,12 @@ impl<'a, K: Kind> Pass<'a, K> {
         if self.stale > MAX_STALE {
             return Err(Pause::Later(Duration::from_secs(1)));
         }
-        let live = self
-            .api
-            .get_opt(&self.key.name)
+        let live = kubernetes::get(&self.api, &self.key.name)
             .await
             .map_err(Error::kubernetes("cannot read the resource"))?;
         let Some(live) = live.filter(|live| live.uid().as_ref() == Some(&self.uid)) else {
             return Err(Pause::Queued);
         };
-        let live = kubernetes::slim(live);
         if memory::fingerprint(&live) != memory::fingerprint(self.object.as_ref()) {
             self.known = Known::default();
             self.found = None;
