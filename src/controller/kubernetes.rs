@@ -100,7 +100,15 @@ pub(super) async fn config_map_key(
     key: &str,
 ) -> kube::Result<Result<String, String>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let Some(config_map) = in_time(api.get_opt(name)).await? else {
+    let config_map = match in_time(api.get_opt(name)).await {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
+            return Ok(Err(format!(
+                "the operator may not read ConfigMap {name}, which transformSchemaFrom names: grant it `get` on configmaps"
+            )));
+        }
+        config_map => config_map?,
+    };
+    let Some(config_map) = config_map else {
         return Ok(Err(format!(
             "waits for ConfigMap {name}, which transformSchemaFrom names"
         )));

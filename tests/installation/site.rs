@@ -1,0 +1,174 @@
+//! What the tests stand on: the cluster, the tools, and the chart once it is installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
+
+use amplify_devcluster::{Cluster, audit::AuditLog, tools};
+use amplify_operator::api;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use kube::Client;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::rights::Operated;
+
+/// The chart in the repository.
+pub(crate) const CHART: &str = "charts/amplify-operator";
+/// The release that the tests install, not named like the chart, and its namespace.
+pub(crate) const RELEASE: &str = "platform";
+pub(crate) const NAMESPACE: &str = "amplify-system";
+/// What the release's objects are called.
+pub(crate) const FULL_NAME: &str = "platform-amplify-operator";
+/// Not the simulator's usual region, so that only the chart can have set it.
+pub(crate) const REGION: &str = "eu-central-1";
+/// The namespace of the manifests that are judged. Nothing reconciles there: what is stored is suspended.
+pub(crate) const MANIFESTS: &str = "manifests";
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+
+const POLL: Duration = Duration::from_millis(50);
+
+pub(crate) struct Site {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) client: Client,
+    pub(crate) audit: AuditLog,
+    helm: PathBuf,
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
+    dir: TempDir,
+    installed: OnceLock<Result<(), String>>,
+    /// Held to read by those who need the release, to write by those who replace it.
+    release: RwLock<()>,
+    pub(crate) operated: OnceLock<Result<Operated, String>>,
+}
+
+impl Site {
+    pub(crate) fn new(runtime: Arc<Runtime>, cluster: &Cluster) -> Result<Self> {
+        let template = cluster.kubeconfig_for("TOKEN-GOES-HERE");
+        Ok(Self {
+            client: runtime.block_on(cluster.client())?,
+            audit: cluster.audit(),
+            helm: runtime.block_on(tools::helm())?,
+            kubectl: runtime.block_on(tools::kubectl())?,
+            kubeconfig: cluster.kubeconfig_path(),
+            kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
+            dir: tempfile::tempdir()?,
+            installed: OnceLock::new(),
+            release: RwLock::new(()),
+            operated: OnceLock::new(),
+            runtime,
+        })
+    }
+
+    /// A folder that goes with the tests.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn kubeconfig_for(&self, token: &str) -> String {
+        (self.kubeconfig_for)(token)
+    }
+
+    /// Installs the chart, the first time, and keeps the release from being replaced until the guard is dropped.
+    pub(crate) fn installed(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        self.install_once()?;
+        self.release.read().map_err(poisoned)
+    }
+
+    /// The same for the one that replaces the release.
+    pub(crate) fn installed_alone(&self) -> Result<RwLockWriteGuard<'_, ()>> {
+        self.install_once()?;
+        self.release.write().map_err(poisoned)
+    }
+
+    /// Installs the chart, the first time: for those who need its definitions only, which stay.
+    pub(crate) fn install_once(&self) -> Result<()> {
+        self.installed
+            .get_or_init(|| self.install().map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(|error| anyhow!("the chart is not installed: {error}"))
+    }
+
+    fn install(&self) -> Result<()> {
+        self.kubectl(&["create", "namespace", MANIFESTS])?;
+        self.kubectl(&["create", "namespace", NAMESPACE])?;
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        self.kubectl(&["label", "namespace", NAMESPACE, label])?;
+        self.helm_install()
+    }
+
+    /// `helm install` of the chart in the repository, until the API server serves its kinds.
+    pub(crate) fn helm_install(&self) -> Result<()> {
+        let region = format!("aws.region={REGION}");
+        let install = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--set", &region];
+        self.helm(&install)?;
+        let mut wait = vec!["wait", "--for=condition=Established", "--timeout=150s"];
+        let crds: Vec<_> = api::crds()
+            .into_iter()
+            .filter_map(|crd| Some(format!("crd/{}", crd.metadata.name?)))
+            .collect();
+        wait.extend(crds.iter().map(String::as_str));
+        self.kubectl(&wait)?;
+        Ok(())
+    }
+
+    /// Runs helm; the answer is what it prints.
+    pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
+        self.run(&self.helm, arguments).map(|(out, _)| out)
+    }
+
+    /// Runs kubectl as admin; the answer is what it prints.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.run(&self.kubectl, arguments).map(|(out, _)| out)
+    }
+
+    /// The same with its warnings.
+    pub(crate) fn kubectl_with_warnings(&self, arguments: &[&str]) -> Result<(String, String)> {
+        self.run(&self.kubectl, arguments)
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Result<(String, String)> {
+        let home = self.dir.path().join("home");
+        fs::create_dir_all(&home)?;
+        let Output { status, stdout, stderr } = Command::new(program)
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            // Neither the user's settings nor what another cluster at this address once served.
+            .env("HOME", &home)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", home.join("kube"))
+            .env("HELM_CACHE_HOME", home.join("helm/cache"))
+            .env("HELM_CONFIG_HOME", home.join("helm/config"))
+            .env("HELM_DATA_HOME", home.join("helm/data"))
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        let name = program.file_name().unwrap_or_default().display();
+        ensure!(status.success(), "{name} {}: {stderr}", arguments.join(" "));
+        Ok((String::from_utf8_lossy(&stdout).into_owned(), stderr))
+    }
+
+    /// Waits until the probe answers.
+    pub(crate) fn eventually<T>(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+        let begin = Instant::now();
+        self.runtime.block_on(async {
+            loop {
+                if let Some(answer) = probe().await? {
+                    return Ok(answer);
+                }
+                ensure!(begin.elapsed() < PATIENCE, "still not after {PATIENCE:?}: {what}");
+                tokio::time::sleep(POLL).await;
+            }
+        })
+    }
+}
+
+fn poisoned<T>(_: std::sync::PoisonError<T>) -> anyhow::Error {
+    anyhow!("another test failed while it replaced the release")
+}
