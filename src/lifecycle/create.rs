@@ -224,16 +224,10 @@ pub(super) fn after_send(view: &View<'_>, reply: &Reply) -> Flow {
 }
 
 fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
+    if let Some(accepted) = accepted(view, job.clone(), reply) {
+        return Ok(record_accepted(view, accepted, Some(view.resource.origin())));
+    }
     match reply {
-        Reply::Job {
-            id,
-            environment,
-            status,
-            error,
-        } if id.is_some() || error.is_some() => {
-            let recorded = accepted(view, job.clone(), id, environment, status, error);
-            Ok(record_accepted(view, recorded, Some(view.resource.origin())))
-        }
         Reply::Done => Ok(outcome::done(view, job)),
         Reply::Failed(failure) if failure.sent != Sent::Unknown => {
             let doubtful = job.unconfirmed
@@ -255,30 +249,34 @@ fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
     }
 }
 
-/// AWS took the write: the job as the reply describes it.
-pub(super) fn accepted(
-    view: &View<'_>,
-    job: Job,
-    id: &Option<String>,
-    environment: &Option<String>,
-    status: &Option<String>,
-    error: &Option<String>,
-) -> Job {
+/// The job as the reply describes it, where AWS took the write: it runs, or has failed at once.
+pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> {
+    let Reply::Job {
+        id,
+        environment,
+        status,
+        error,
+    } = reply
+    else {
+        return None;
+    };
     let job = Job {
         id: id.clone(),
         backend_environment_name: environment.clone(),
         status: status.clone(),
+        // AWS would not have taken this attempt if it had taken an earlier one.
+        unconfirmed: false,
         ..job
     };
     match error {
-        None => job,
-        Some(error) => Job {
+        None => job.id.is_some().then_some(job),
+        Some(error) => Some(Job {
             status: Some(Job::FAILED.to_owned()),
             finish_time: Some(view.now_seconds()),
             failures: job.failures + 1,
             error: Some(crate::api::conditions::truncated(error, 1024).to_owned()),
             ..job
-        },
+        }),
     }
 }
 
@@ -383,26 +381,15 @@ pub(super) fn unintended(view: &View<'_>, operation: Operation) -> Job {
 
 fn after_update(view: &View<'_>, reply: &Reply) -> Step {
     let job = unintended(view, Operation::UpdateBackendApi);
-    let hash = view
-        .known
-        .config
-        .as_ref()
-        .and_then(|config| config.as_ref().ok())
-        .map(|config| config.hash.clone());
+    if let Some(job) = accepted(view, job.clone(), reply) {
+        let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
+        let mut state = view.state.clone();
+        state.hashes.sent = config.map(|config| config.hash.clone());
+        // What AWS shows after its own job is the new normal; only a later change is drift.
+        state.hashes.echoed = None;
+        return record_accepted(&view.with_state(&state), job, None);
+    }
     match reply {
-        Reply::Job {
-            id,
-            environment,
-            status,
-            error,
-        } if id.is_some() || error.is_some() => {
-            let mut state = view.state.clone();
-            state.hashes.sent = hash;
-            // What AWS shows after its own job is the new normal; only a later change is drift.
-            state.hashes.echoed = None;
-            let job = accepted(view, job, id, environment, status, error);
-            record_accepted(&view.with_state(&state), job, None)
-        }
         Reply::Failed(failure) if failure.class == Class::NotFound => {
             // Gone since it was looked at: look again.
             let failure = Failure {

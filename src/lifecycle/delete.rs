@@ -4,7 +4,7 @@ use super::{
     Flow, Purpose, Reply, Step, Wake, Write, create,
     facts::{Class, Failure, Sent},
     keep,
-    report::{Say, suspended},
+    report::{Say, account_is_there, suspended},
     view::View,
 };
 use crate::api::{DeletionPolicy, Origin, conditions::Reason};
@@ -26,6 +26,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     {
         return Ok(Step::Release);
     }
+    account_is_there(view)?;
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
         let message = format!("still in use by {}: delete it first", dependents.staying.join(", "));
@@ -75,18 +76,12 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
 /// What the reply to a delete leads to.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     let job = create::unintended(view, view.resource.create.counterpart());
+    if let Some(job) = create::accepted(view, job.clone(), reply) {
+        return create::record_accepted(view, job, None);
+    }
     match reply {
         Reply::Done => Step::Release,
         Reply::Absent => absent(view),
-        Reply::Job {
-            id,
-            environment,
-            status,
-            error,
-        } if id.is_some() || error.is_some() => {
-            let job = create::accepted(view, job, id, environment, status, error);
-            create::record_accepted(view, job, None)
-        }
         Reply::Job { .. } => {
             let failure = Failure {
                 class: Class::Unavailable,

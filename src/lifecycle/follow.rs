@@ -4,7 +4,7 @@ use super::{
     Flow, Purpose, Step, Wake, create, delete,
     facts::JobSeen,
     keep, outcome,
-    report::{Say, suspended, working_message, working_reason},
+    report::{Say, account_is_there, suspended, working_message, working_reason},
     timing,
     view::{State, View},
 };
@@ -15,6 +15,7 @@ pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
+    account_is_there(view)?;
     if create::has_just_recorded(view) {
         return Ok(waiting(view, job));
     }
@@ -95,12 +96,12 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
         state.ledger.origin = None;
     }
     state.ledger.job = Some(job);
-    go_on(view, state)
+    go_on(view, &state)
 }
 
 /// What idleness or deletion would do after this end. Where that is a write to AWS, the end is stored first.
-fn go_on(view: &View<'_>, state: State) -> Flow {
-    let after = view.with_state(&state);
+fn go_on(view: &View<'_>, state: &State) -> Flow {
+    let after = view.with_state(state);
     let step = if view.resource.deleting {
         delete::delete(&after)
     } else if state
@@ -176,5 +177,5 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         unconfirmed: job.operation.is_create() && looked.seen.is_none(),
         ..job.clone()
     });
-    go_on(view, state)
+    go_on(view, &state)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Flow, Purpose, Step, Wake, create, outcome,
-    report::{NO_REASON, Say, suspended, working_message, working_reason},
+    report::{NO_REASON, Say, account_is_there, suspended, working_message, working_reason},
     timing,
     view::{Equality, Seen, State, View},
 };
@@ -21,6 +21,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if is_latched(view) {
         return Ok(Step::settle(view.state.clone(), Wake::Never));
     }
+    account_is_there(view)?;
     if let Some(winner) = &around.winner {
         let message = format!("{winner} describes the same AWS object and owns it: delete one of the two");
         return Ok(Step::settle(
@@ -32,7 +33,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         && pinned != wanted
     {
         let message = format!(
-            "the AWS object is in {pinned}, and the spec now says {wanted}: change it back, or delete this resource and create another"
+            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back, or delete this resource and create another"
         );
         return Ok(Step::settle(
             view.stored(Say::stalled(Reason::AccountChanged, message)),
@@ -97,7 +98,10 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
             return Ok(None);
         }
     }
-    Ok(Some(Step::settle(view.stored(view.available(view.state)), Wake::At(due))))
+    Ok(Some(Step::settle(
+        view.stored(view.available(view.state)),
+        Wake::At(due),
+    )))
 }
 
 /// It is there and ours.
@@ -183,20 +187,20 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     if let Some(step) = outcome::late(view)? {
         return Ok(step);
     }
-    if view.resource.adoption_policy == AdoptionPolicy::Never {
-        let message = "the AWS object already exists and this resource did not create it: set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS";
-        let say = Say::stalled(Reason::AlreadyExists, message);
-        return Ok(Step::settle(view.stored(say), view.check_after_now()));
-    }
-    if !view.resource.finalizer {
-        return Ok(Step::AddFinalizer);
-    }
     let mut state = view.state.clone();
-    state.ledger.origin = Some(Origin::Adopted);
     // Somebody else made it, so no attempt of ours did.
     if let Some(job) = &mut state.ledger.job {
         job.unconfirmed = false;
     }
+    if view.resource.adoption_policy == AdoptionPolicy::Never {
+        let message = "the AWS object already exists and this resource did not create it: set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS";
+        let say = Say::stalled(Reason::AlreadyExists, message);
+        return Ok(Step::settle(view.say(state, say), view.check_after_now()));
+    }
+    if !view.resource.finalizer {
+        return Ok(Step::AddFinalizer);
+    }
+    state.ledger.origin = Some(Origin::Adopted);
     state.ledger.account_id.clone_from(&view.known.account);
     state.ledger.region.clone_from(&view.surroundings.region);
     let adopted = view.with_state(&state);

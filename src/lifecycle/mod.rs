@@ -30,13 +30,15 @@ mod keep;
 mod outcome;
 mod report;
 mod step;
+#[cfg(test)]
+mod tests;
 pub mod timing;
 mod view;
 
 pub use step::{Purpose, Step, Wake, Write};
 pub use view::{
-    Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending,
-    Settings, Slot, State, Surroundings, View,
+    Account, Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen,
+    Sending, Settings, Slot, State, Surroundings, View,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.
@@ -58,8 +60,9 @@ fn decide(view: &View<'_>) -> Flow {
         return create::after_send(view, reply);
     }
     let ledger = &view.state.ledger;
-    let has_something = ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent);
-    if has_something && !view.resource.finalizer {
+    // What AWS has or may have for this resource must not outlive it unseen.
+    let may_have = |job: &Job| job.finish_time.is_none() || job.unconfirmed;
+    if !view.resource.finalizer && (ledger.origin.is_some() || ledger.job.as_ref().is_some_and(may_have)) {
         return Ok(Step::AddFinalizer);
     }
     match &ledger.job {

@@ -3,11 +3,11 @@
 use super::{
     Flow, Purpose, Step, create,
     facts::JobSeen,
-    report::{Say, working_message, working_reason},
+    report::{Say, account_is_there, working_message, working_reason},
     timing,
     view::View,
 };
-use crate::api::Job;
+use crate::api::{Job, conditions::Reason};
 
 /// The job that this intent started: the newest of its operation that AWS created later than `after`.
 pub(super) fn ours<'a>(job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
@@ -79,11 +79,17 @@ pub(super) fn late(view: &View<'_>) -> Flow<Option<Step>> {
 
 /// The AWS object is there, and neither look nor list shows that it is this intent's.
 pub(super) fn made_by_another(view: &View<'_>, job: &Job) -> Step {
-    close(view, job, "the AWS object exists, but this attempt did not make it", false)
+    close(
+        view,
+        job,
+        "the AWS object exists, but this attempt did not make it",
+        false,
+    )
 }
 
 /// An open intent of another pass or another process.
 pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
+    account_is_there(view)?;
     if let Some(step) = found(view, job)? {
         return Ok(step);
     }
@@ -93,8 +99,15 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
     if looked.at < believed || !listed_late {
         let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
         let wake = timing::after(view.now, delay).min(believed.max(view.now));
+        let state = match view.reason() {
+            // The account is back, and that is all that this said.
+            Some(Reason::AccountNotFound | Reason::AccountChanged) => {
+                view.stored(Say::working(working_reason(job.operation), working_message(job)))
+            }
+            _ => view.state.clone(),
+        };
         return Ok(Step::Settle {
-            state: Box::new(view.state.clone()),
+            state: Box::new(state),
             wake: super::Wake::At(wake),
             retry: true,
         });

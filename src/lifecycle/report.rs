@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::{
-    Step, Wake,
+    Flow, Step, Wake,
     facts::{Class, Failure},
     timing,
-    view::{State, View},
+    view::{Account, Sending, State, View},
 };
 use crate::api::{
     Job, Operation, Origin,
@@ -58,18 +58,18 @@ impl View<'_> {
 
     /// `state` with these conditions for this generation.
     pub(super) fn say_for(&self, mut state: State, say: Say, generation: i64) -> State {
+        let Say {
+            ready,
+            progress,
+            reason,
+            message,
+        } = say;
         let ledger = &mut state.ledger;
         ledger.observed_generation = ledger.observed_generation.max(generation);
-        ledger.conditions = conditions::state(
-            &ledger.conditions,
-            say.ready,
-            say.progress,
-            say.reason,
-            &say.message,
-            // A suspended resource may speak of no generation yet; a condition's is at least 0.
-            generation.max(0),
-            self.now_seconds(),
-        );
+        // A suspended resource may speak of no generation yet; a condition's is at least 0.
+        let generation = generation.max(0);
+        let now = self.now_seconds();
+        ledger.conditions = conditions::state(&ledger.conditions, ready, progress, reason, &message, generation, now);
         state
     }
 
@@ -136,10 +136,11 @@ impl View<'_> {
 
     /// When the next drift check falls.
     pub(super) fn next_check(&self) -> Timestamp {
-        let last = self
-            .memory
-            .checked
-            .map_or(self.memory.since, |at| at.max(self.memory.since));
+        let last = match self.known.sending {
+            // What this pass has made needs no look before the next check.
+            Sending::Recorded => self.now,
+            _ => self.memory.since.max(self.memory.checked.unwrap_or(self.memory.since)),
+        };
         timing::next_check(last, self.settings.drift_interval, self.surroundings.phase)
     }
 
@@ -161,6 +162,22 @@ pub(super) const fn working_reason(operation: Operation) -> Reason {
         operation if operation.is_delete() => Reason::Deleting,
         _ => Reason::Creating,
     }
+}
+
+/// The resource's account can be reached, or the status says why not: no call is made with another account's credentials.
+/// What is open stays open, and is taken up again when the account is back.
+pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
+    let say = match (&view.surroundings.account, &view.state.ledger.account_id) {
+        (Account::Missing(why), _) => Say::stalled(Reason::AccountNotFound, why),
+        (Account::Mapped(account), Some(pinned)) if account != pinned => Say::stalled(
+            Reason::AccountChanged,
+            format!(
+                "the AWS object is in account {pinned}, and the operator's accounts file now maps this namespace to {account}: map it back, or delete this resource with deletionPolicy: Retain"
+            ),
+        ),
+        (Account::Own | Account::Mapped(_), _) => return Ok(()),
+    };
+    Err(Step::settle(view.stored(say), Wake::Never))
 }
 
 /// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so.

@@ -98,9 +98,8 @@ impl Purpose {
     #[must_use]
     pub const fn calls(self, create: Operation) -> u32 {
         match (self, create) {
-            (Self::Drift, _) => 1,
+            (Self::Drift, _) | (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
             // Look and list (of a clone: two lists), without or with the write that they lead to.
-            (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
             (Self::Outcome, Operation::CloneBackend)
             | (Self::Write, Operation::CreateBackend | Operation::CreateBackendApi) => 3,
             (Self::Write, Operation::CloneBackend) => 4,

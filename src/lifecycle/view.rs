@@ -134,6 +134,20 @@ pub struct Surroundings {
     pub dependents: Dependents,
     /// Where in the drift interval this resource's checks fall.
     pub phase: SignedDuration,
+    /// The account of the resource's namespace, as far as it is known without asking AWS.
+    pub account: Account,
+}
+
+/// The account of a namespace, as far as it is known without asking AWS.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Account {
+    /// That of the operator's own credentials, like all namespaces.
+    #[default]
+    Own,
+    /// The one that the accounts file maps the namespace to.
+    Mapped(String),
+    /// The accounts file gives the namespace none, for this reason.
+    Missing(String),
 }
 
 /// Resources that own something inside an AWS object.

@@ -2,6 +2,8 @@
 //! makes of a step and of what it observed when it performed the step. Both are pure, so that a test can play one
 //! sequence and a model checker can explore all of them.
 
+#![expect(clippy::unnecessary_wraps, reason = "a look shows an object or none")]
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -175,11 +177,6 @@ impl Scene {
 
     pub(super) fn policy(mut self, policy: Option<DeletionPolicy>) -> Self {
         self.resource.deletion_policy = policy;
-        self
-    }
-
-    pub(super) fn requested(mut self, value: &str) -> Self {
-        self.resource.request = Some(value.into());
         self
     }
 
@@ -533,4 +530,15 @@ pub(super) fn refusal(class: Class) -> Reply {
 
 pub(super) fn lost() -> Reply {
     Reply::Failed(failure(Class::Unavailable, Sent::Unknown))
+}
+
+impl Scene {
+    /// What the conditions say while the create is under way.
+    pub(super) fn working(&self) -> &'static str {
+        match self.resource.create {
+            Operation::CloneBackend => "working: Cloning",
+            Operation::CreateBackendEnvironment => "ready: Available",
+            _ => "working: Creating",
+        }
+    }
 }

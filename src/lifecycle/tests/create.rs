@@ -1,0 +1,430 @@
+//! Rules 1 and 2: where are we, and create once.
+
+use super::{
+    play::{Answer, Play},
+    scene::{Kind, Scene, accepted, at, ended, intent, name, present, refused, running, seen_job, with_status},
+};
+use crate::{
+    api::{Job, Operation, Origin},
+    lifecycle::{Holds, Sending, Slot, Step, Wake, facts::Class, holds_slot},
+};
+
+#[test]
+fn a_create_is_slot_list_finalizer_intent_send_record_and_then_ready() {
+    for (kind, steps, working) in [
+        (
+            Kind::Backend,
+            "look slot list finalizer intend create record",
+            "working: Creating",
+        ),
+        (
+            Kind::Clone,
+            "look slot list finalizer intend create record",
+            "working: Cloning",
+        ),
+        (
+            Kind::Api,
+            "resolve look slot list finalizer intend create record",
+            "working: Creating",
+        ),
+    ] {
+        let mut play = Play::applied(kind);
+        play.pass().is(steps, working).wakes(5);
+        assert_eq!(
+            play.scene.state.ledger.origin,
+            Some(kind.origin()),
+            "set with the accepted job"
+        );
+        play.wake().is("poll", working);
+        play.job_ends("COMPLETED");
+        let look = if kind == Kind::Api {
+            "poll resolve look status"
+        } else {
+            "poll look status"
+        };
+        play.wake().is(look, "ready: Available");
+        assert_eq!(play.scene.state.ledger.observed_generation, 1);
+        assert_eq!(play.job().attempt, 1);
+    }
+}
+
+#[test]
+fn a_record_is_created_without_a_job_and_without_a_list() {
+    let mut play = Play::applied(Kind::Environment);
+    play.pass()
+        .is("look slot finalizer intend create record", "ready: Available")
+        .wakes(3600);
+    assert!(play.job().id.is_none() && play.job().finish_time.is_some());
+    assert!(super::scene::message(&play.scene.state).contains("deploys nothing"));
+}
+
+#[test]
+fn a_pending_job_of_anybody_is_waited_for_without_an_intent() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = Play::applied(kind);
+        play.aws.foreign_job("x-1", Operation::UpdateBackendApi, -60);
+        let did = play.pass();
+        assert!(did.steps.ends_with("look slot list status"), "{did:?}");
+        assert_eq!(did.says, "working: WaitingForJob");
+        assert_eq!(play.scene.state.ledger.job, None);
+        let did = play.wake();
+        assert!(did.steps.ends_with("look slot list"), "waiting costs no write: {did:?}");
+        play.job_ends("COMPLETED");
+        play.aws.object = None;
+        assert_eq!(play.wake().says, Scene::new(kind).working());
+    }
+}
+
+#[test]
+fn an_unknown_job_status_counts_as_pending() {
+    let mut play = Play::applied(Kind::Backend);
+    let odd = with_status(seen_job("x-1", Operation::CloneBackend, -60), "QUEUED_FOR_LATER");
+    play.aws.jobs.push(odd);
+    play.pass().is("look slot list status", "working: WaitingForJob");
+}
+
+#[test]
+fn a_slot_that_another_resource_holds_is_waited_for() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.aws.busy = true;
+        let did = play.pass();
+        assert!(did.steps.ends_with("look slot status"), "{did:?}");
+        assert_eq!(did.says, "working: WaitingForJob");
+        assert!(!play.wake().steps.contains("status"));
+        play.aws.busy = false;
+        assert!(play.wake().steps.contains("intend create record"));
+    }
+}
+
+#[test]
+fn the_intent_remembers_the_newest_job_of_the_environment_by_the_clock_of_aws() {
+    let mut play = Play::applied(Kind::Backend);
+    for (id, created) in [("x-1", -90), ("x-3", -30), ("x-2", -60)] {
+        let job = seen_job(id, Operation::DeleteBackend, created);
+        play.aws.jobs.push(with_status(job, "COMPLETED"));
+    }
+    play.crash_after("intend");
+    assert_eq!(play.job().after, Some(at(-30)));
+    assert_eq!((play.job().attempt, play.job().unconfirmed), (1, false));
+    assert_eq!(
+        play.scene.state.ledger.region.as_deref(),
+        Some("eu-west-1"),
+        "pinned with the first intent"
+    );
+    assert_eq!(play.scene.state.ledger.account_id.as_deref(), Some("111122223333"));
+}
+
+#[test]
+fn a_stale_view_means_starting_over() {
+    let mut scene = Scene::new(Kind::Backend)
+        .finalized()
+        .look(None)
+        .slot(Slot::Held)
+        .jobs([]);
+    let step = scene.next();
+    assert_eq!(name(&step), "intend");
+    scene.apply(&step, super::scene::Observed::Stale);
+    assert_eq!(name(&scene.next()), "look");
+}
+
+#[test]
+fn an_intent_that_has_grown_old_before_it_was_sent_is_written_anew() {
+    let scene = Scene::new(Kind::Backend)
+        .finalized()
+        .job(intent(Operation::CreateBackend))
+        .sending(Sending::Intended);
+    assert_eq!(name(&scene.clone().at(9).next()), "create");
+    let step = scene.at(10).next();
+    let Step::Intend(state) = &step else { panic!("{step:?}") };
+    let job = state.ledger.job.as_ref().unwrap();
+    assert_eq!((job.attempt, job.request_time), (1, at(10)));
+}
+
+#[test]
+fn an_intent_of_this_pass_is_not_sent_once_something_speaks_against_it() {
+    let intended = || {
+        Scene::new(Kind::Backend)
+            .finalized()
+            .job(intent(Operation::CreateBackend))
+            .sending(Sending::Intended)
+            .at(1)
+    };
+    assert_eq!(name(&intended().next()), "create");
+    let mut without_finalizer = intended();
+    without_finalizer.resource.finalizer = false;
+    for (scene, step) in [
+        (intended().deleting(), "list"),
+        (intended().suspended(), "list"),
+        (intended().winner("AmplifyBackend default/older"), "list"),
+        (without_finalizer, "finalizer"),
+    ] {
+        assert_eq!(name(&scene.next()), step);
+    }
+}
+
+#[test]
+fn a_job_that_is_recorded_as_completed_needs_no_poll() {
+    let mut play = Play::applied(Kind::Backend);
+    play.crash_after("intend");
+    play.after(20);
+    play.aws.foreign_job("j-9", Operation::CreateBackend, 5);
+    play.job_ends("COMPLETED");
+    play.pass().is("list record look status", "ready: Available");
+    assert_eq!(play.job().id.as_deref(), Some("j-9"));
+}
+
+#[test]
+fn what_is_ready_costs_nothing_before_its_check_is_due() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.after(1800);
+        play.pass();
+        play.pass().is("", "ready: Available").wakes(1800);
+        play.restart().pass().is("", "ready: Available").wakes(1800);
+    }
+}
+
+#[test]
+fn a_present_object_that_is_not_owned_is_not_touched() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.aws.put(at(-7200));
+        let did = play.pass();
+        assert!(did.steps.ends_with("look status"), "{did:?}");
+        assert_eq!(did.says, "stalled: AlreadyExists");
+        let did = play.wake().wakes(3600);
+        assert!(
+            did.steps.ends_with("look"),
+            "seen again once per interval, without a write: {did:?}"
+        );
+        assert!(play.aws.carried_out.is_empty());
+        assert_eq!(play.scene.state.ledger.origin, None);
+        assert!(
+            !play.scene.resource.finalizer,
+            "nothing is owned, so nothing holds the resource"
+        );
+    }
+}
+
+#[test]
+fn a_wiped_status_touches_nothing_and_says_already_exists() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.scene.state = crate::lifecycle::State::default();
+        play.pass().is(
+            if kind == Kind::Api {
+                "resolve look status"
+            } else {
+                "look status"
+            },
+            "stalled: AlreadyExists",
+        );
+        assert!(play.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn a_status_that_was_wiped_in_the_middle_of_the_job_never_starts_a_second_one() {
+    let mut play = Play::creating(Kind::Backend);
+    play.scene.state = crate::lifecycle::State::default();
+    play.pass().is("look slot list status", "working: WaitingForJob");
+    play.job_ends("COMPLETED");
+    play.wake().is("look status", "stalled: AlreadyExists");
+    assert_eq!(play.aws.carried_out.len(), 1);
+}
+
+#[test]
+fn the_loser_of_a_conflict_asks_aws_nothing_and_becomes_first_when_the_winner_goes() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.scene.surroundings.winner = Some("AmplifyBackend default/older".into());
+        play.pass().is("status", "stalled: Conflict").wakes(None);
+        assert!(super::scene::message(&play.scene.state).contains("AmplifyBackend default/older"));
+        play.pass().is("", "stalled: Conflict");
+        play.scene.surroundings.winner = None;
+        assert!(play.pass().steps.contains("intend create record"));
+    }
+}
+
+#[test]
+fn a_loser_with_an_open_intent_resolves_it_and_sends_no_new_attempt() {
+    let mut play = Play::applied(Kind::Backend);
+    play.crash_after("intend");
+    play.scene.surroundings.winner = Some("AmplifyBackend default/older".into());
+    play.after(180).pass().is("list look store status", "stalled: Conflict");
+    assert!(play.aws.carried_out.is_empty());
+}
+
+#[test]
+fn a_dependency_is_waited_for_without_an_aws_call() {
+    for kind in [Kind::Clone, Kind::Api] {
+        let mut play = Play::applied(kind);
+        play.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+        play.scene.surroundings.resolved = false;
+        play.pass().is("status", "working: DependencyNotReady");
+        play.wake().is("", "working: DependencyNotReady");
+        play.scene.surroundings.dependency = None;
+        play.scene.surroundings.resolved = true;
+        assert!(play.wake().steps.contains("intend create record"));
+    }
+}
+
+#[test]
+fn references_serve_only_create_and_update() {
+    for kind in [Kind::Clone, Kind::Api] {
+        let mut play = Play::ready(kind);
+        play.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+        play.scene.surroundings.invalid = Some("cloneFrom.backendRef names a backend of another app".into());
+        play.after(3600);
+        assert_eq!(play.pass().says, "ready: Available");
+        play.aws.object = None;
+        play.after(3600);
+        let did = play.pass();
+        assert!(did.steps.ends_with("look status"), "{did:?}");
+        assert_eq!(
+            did.says, "stalled: InvalidSpec",
+            "creating it again needs the reference"
+        );
+    }
+}
+
+#[test]
+fn a_spec_that_cannot_be_carried_out_is_stalled_without_an_aws_call() {
+    let mut play = Play::applied(Kind::Backend);
+    play.scene.surroundings.invalid = Some("no AWS region".into());
+    play.pass().is("status", "stalled: InvalidSpec").wakes(None);
+    play.pass().is("", "stalled: InvalidSpec");
+    play.scene.surroundings.invalid = None;
+    play.pass()
+        .is("look slot list finalizer intend create record", "working: Creating");
+}
+
+#[test]
+fn a_missing_config_map_is_waited_for_before_the_create() {
+    let mut play = Play::applied(Kind::Api);
+    play.aws.config = Err("waits for ConfigMap schema".into());
+    play.pass().is("resolve look status", "working: DependencyNotReady");
+    play.wake().is("resolve look", "working: DependencyNotReady");
+    play.aws.config = Ok("v1".into());
+    play.wake().is(
+        "resolve look slot list finalizer intend create record",
+        "working: Creating",
+    );
+    assert_eq!(play.scene.state.hashes.sent.as_deref(), Some("v1"));
+}
+
+#[test]
+fn another_region_than_the_pinned_one_is_stalled_and_never_a_second_create() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.scene.surroundings.region = Some("us-east-1".into());
+        play.after(7200).pass().is("status", "stalled: AccountChanged");
+        play.scene.state.ledger.origin = None;
+        play.aws.object = None;
+        play.pass().is("", "stalled: AccountChanged");
+        assert!(play.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn what_is_owned_or_may_be_gets_its_lost_finalizer_back_before_anything_else() {
+    let lost = |scene: Scene| {
+        let mut scene = scene;
+        scene.resource.finalizer = false;
+        name(&scene.next())
+    };
+    let backend = || Scene::new(Kind::Backend);
+    let operation = Operation::CreateBackend;
+    assert_eq!(lost(backend().ready()), "finalizer");
+    assert_eq!(lost(backend().ready().suspended()), "finalizer");
+    assert_eq!(
+        lost(backend().owned(Origin::Created).job(running(operation))),
+        "finalizer"
+    );
+    assert_eq!(lost(backend().job(intent(operation)).at(300)), "finalizer");
+    let mut unconfirmed = refused(intent(operation));
+    unconfirmed.unconfirmed = true;
+    assert_eq!(lost(backend().job(unconfirmed)), "finalizer");
+    assert_eq!(
+        lost(backend().job(refused(intent(operation)))),
+        "look",
+        "nothing to hold it for"
+    );
+    assert_eq!(
+        lost(backend().ready().deleting()),
+        "settle",
+        "too late: nothing can be added any more"
+    );
+}
+
+#[test]
+fn attempt_counts_every_write_and_never_resets() {
+    let mut play = Play::applied(Kind::Api);
+    play.answers([Answer::Refuse(Class::Throttled), Answer::Accept]);
+    play.pass();
+    play.wake();
+    assert_eq!(play.job().attempt, 2);
+    play.job_ends("COMPLETED");
+    play.wake().is("poll resolve look status", "ready: Available");
+    play.aws.config = Ok("v2".into());
+    play.scene.resource.generation = 2;
+    play.pass().is("resolve look slot update record", "working: Updating");
+    assert_eq!(play.job().attempt, 3);
+    play.job_ends("COMPLETED");
+    play.wake();
+    play.scene.resource.deleting = true;
+    play.pass().is("look slot delete record", "working: Deleting");
+    assert_eq!(play.job().attempt, 4);
+}
+
+#[test]
+fn a_slot_is_held_from_the_intent_to_the_end_of_the_job() {
+    let holds = |job: Job, suspend| {
+        let ledger = Scene::new(Kind::Backend).job(job).state.ledger;
+        holds_slot(&ledger, suspend, jiff::SignedDuration::from_mins(90))
+    };
+    let operation = Operation::CreateBackend;
+    assert_eq!(holds(intent(operation), false), Holds::Yes);
+    assert_eq!(holds(intent(operation), true), Holds::Yes, "an open intent keeps it");
+    assert_eq!(holds(running(operation), false), Holds::Until(at(5400)));
+    assert_eq!(holds(running(operation), true), Holds::No);
+    assert_eq!(holds(ended(running(operation), "COMPLETED"), false), Holds::No);
+    assert_eq!(holds(refused(intent(operation)), false), Holds::No);
+    assert!(Holds::Until(at(10)).at(at(9)) && !Holds::Until(at(10)).at(at(10)));
+}
+
+#[test]
+fn a_reply_is_recorded_before_anything_else_is_decided() {
+    let scene = Scene::new(Kind::Backend)
+        .finalized()
+        .job(intent(Operation::CreateBackend))
+        .reply(accepted("j-7"));
+    for scene in [
+        scene.clone(),
+        scene.clone().suspended(),
+        scene.clone().deleting(),
+        scene.clone().winner("AmplifyBackend default/older"),
+        scene.clone().generation(4),
+    ] {
+        let step = scene.next();
+        let Step::RecordAccepted(state) = &step else {
+            panic!("{step:?}")
+        };
+        let job = state.ledger.job.as_ref().unwrap();
+        assert_eq!((job.id.as_deref(), job.attempt, job.generation), (Some("j-7"), 1, 1));
+        assert_eq!(state.ledger.origin, Some(Origin::Created));
+    }
+}
+
+#[test]
+fn a_resource_that_goes_before_it_has_a_finalizer_is_left_alone() {
+    let step = Scene::new(Kind::Backend).deleting().look(present()).next();
+    let Step::Settle { state, wake, .. } = &step else {
+        panic!("{step:?}")
+    };
+    assert_eq!(
+        (state.as_ref(), *wake),
+        (&crate::lifecycle::State::default(), Wake::Never)
+    );
+}

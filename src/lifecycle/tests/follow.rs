@@ -1,0 +1,449 @@
+//! Rules 5 and 6: wait for the job, and what its failure means.
+
+use super::{
+    play::{Answer, Play},
+    scene::{Kind, Scene, at, ended, message, name, present, running, seen_job, with_status},
+};
+use crate::{
+    api::{Operation, Origin, conditions::Reason},
+    lifecycle::{Step, facts::Class},
+};
+
+#[test]
+fn polls_begin_after_5_seconds_grow_by_half_to_30_and_slow_down_with_time() {
+    let mut play = Play::creating(Kind::Backend);
+    let mut delays = Vec::new();
+    for _ in 0..150 {
+        let before = play.now();
+        play.wake();
+        delays.push((
+            before.duration_since(at(0)).as_secs(),
+            play.now().duration_since(before).as_secs(),
+        ));
+    }
+    let first: Vec<_> = delays.iter().take(6).map(|(_, delay)| *delay).collect();
+    assert_eq!(first, [5, 7, 11, 16, 25, 30]);
+    for (elapsed, delay) in delays {
+        let longest = match elapsed {
+            ..600 => 30,
+            600..7200 => 60,
+            _ => 300,
+        };
+        assert!(
+            delay <= longest && (delay == longest || elapsed < 70 || elapsed > 7100),
+            "{delay} s after {elapsed} s"
+        );
+    }
+    assert_eq!(play.scene.says(), "stalled: JobTimedOut");
+}
+
+#[test]
+fn a_job_past_its_timeout_is_stalled_and_its_late_end_is_honoured() {
+    for (spec, seconds) in [(None, 7200), (Some(90), 5400)] {
+        let mut play = Play::creating(Kind::Backend);
+        play.scene.resource.job_timeout = spec.map(jiff::SignedDuration::from_mins);
+        play.after(seconds - 1).pass().is("poll", "working: Creating").wakes(1);
+        play.wake().is("poll status", "stalled: JobTimedOut").wakes(300);
+        play.wake().is("poll", "stalled: JobTimedOut");
+        play.aws.reads = Some(Class::Throttled);
+        play.wake().is("poll", "stalled: JobTimedOut");
+        play.aws.reads = None;
+        play.job_ends("COMPLETED");
+        play.wake().is("poll look status", "ready: Available");
+    }
+}
+
+#[test]
+fn only_completed_and_failed_are_ends_and_the_word_of_aws_is_stored() {
+    for word in ["PENDING", "completed", "CANCELLED", ""] {
+        let mut play = Play::creating(Kind::Backend);
+        play.aws.jobs[0].status = word.into();
+        play.wake().is("poll status", "working: Creating");
+        assert_eq!(play.job().status.as_deref(), Some(word));
+        play.wake().is("poll", "working: Creating");
+    }
+}
+
+#[test]
+fn a_404_after_completed_is_believed_only_after_the_absence_grace() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = Play::creating(kind);
+        play.job_ends("COMPLETED");
+        play.aws.object = None;
+        let did = play.wake();
+        assert!(did.steps.ends_with("look status"), "{did:?}");
+        assert!(
+            did.says.starts_with("working"),
+            "not Ready before it has been seen: {did:?}"
+        );
+        let finished = play.job().finish_time.unwrap();
+        let mut late = play.clone();
+        while play.now() < finished + jiff::SignedDuration::from_secs(299) {
+            let did = play.wake();
+            assert!(
+                did.steps.ends_with("look") || play.now() >= finished + jiff::SignedDuration::from_secs(300),
+                "{did:?}"
+            );
+        }
+        assert_eq!(play.aws.carried_out.len(), 2, "believed by now: created again");
+        late.after(200).aws.put(at(0));
+        let did = late.pass();
+        assert!(did.steps.ends_with("look status"), "{did:?}");
+        assert_eq!(did.says, "ready: Available");
+        assert_eq!(late.aws.carried_out.len(), 1);
+    }
+}
+
+#[test]
+fn a_failed_create_that_left_nothing_is_tried_again_after_1_and_5_minutes_and_then_stalled() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = Play::creating(kind);
+        let working = play.scene.working();
+        for (failures, minutes) in [(1, 1), (2, 5)] {
+            play.after(10).job_ends("FAILED");
+            let did = play.pass().wakes(minutes * 60);
+            assert!(
+                did.steps.starts_with("poll look") && did.steps.ends_with("status"),
+                "{did:?}"
+            );
+            assert_eq!(did.says, working);
+            assert!(message(&play.scene.state).contains("no capacity"));
+            assert_eq!(play.job().failures, failures);
+            assert_eq!(play.scene.state.ledger.origin, None, "it owns nothing");
+            play.after(30)
+                .pass()
+                .is(if kind == Kind::Api { "resolve look" } else { "look" }, working);
+            let did = play.wake();
+            assert!(did.steps.ends_with("look slot list intend create record"), "{did:?}");
+            assert_eq!(play.job().failures, failures);
+        }
+        play.after(10).job_ends("FAILED");
+        assert_eq!(play.pass().wakes(None).says, "stalled: JobFailed");
+        play.after(9000).pass().is("", "stalled: JobFailed").wakes(None);
+        assert_eq!(play.aws.carried_out.len(), 3);
+        assert!(
+            play.aws
+                .carried_out
+                .iter()
+                .all(|write| *write == crate::lifecycle::Write::Create),
+            "nothing is deleted"
+        );
+    }
+}
+
+#[test]
+fn the_third_wait_between_failures_is_15_minutes() {
+    let mut play = Play::creating(Kind::Backend);
+    play.scene.settings.max_job_attempts = 9;
+    for minutes in [1, 5, 15, 15] {
+        play.after(10).job_ends("FAILED");
+        play.pass().wakes(minutes * 60);
+        play.wake();
+    }
+}
+
+#[test]
+fn a_failed_create_that_left_something_is_stalled_and_never_available() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = Play::creating(kind);
+        play.aws.put(at(1));
+        play.job_ends("FAILED");
+        let did = play.wake().wakes(None);
+        assert_eq!(did.says, "stalled: JobFailed");
+        assert!(message(&play.scene.state).contains("apply it again"));
+        assert_eq!(
+            play.scene.state.ledger.origin,
+            Some(kind.origin()),
+            "deleting the resource clears it away"
+        );
+        play.after(7200).pass().is("", "stalled: JobFailed");
+        // Neither a request nor an edit makes it Available.
+        play.scene.resource.request = Some("again".into());
+        assert_eq!(play.pass().says, "stalled: JobFailed");
+        play.scene.resource.generation = 2;
+        assert_eq!(play.pass().says, "stalled: JobFailed");
+        assert_eq!(play.aws.carried_out.len(), 1);
+        // Cleared away by hand, a request creates it again.
+        play.aws.object = None;
+        play.scene.resource.request = Some("once more".into());
+        assert!(play.pass().steps.ends_with("intend create record"));
+    }
+}
+
+#[test]
+fn a_create_that_fails_at_once_is_a_failed_job() {
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::Fail]);
+    play.pass()
+        .is(
+            "look slot list finalizer intend create record look status",
+            "working: Creating",
+        )
+        .wakes(60);
+    assert_eq!(play.job().failures, 1);
+    assert_eq!(play.scene.state.ledger.origin, None, "it owns nothing");
+    play.wake()
+        .is("look slot list intend create record", "working: Creating");
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::Fail]);
+    play.crash_after("record");
+    play.aws.put(at(1));
+    play.pass().is("look status", "stalled: JobFailed");
+}
+
+#[test]
+fn a_failed_update_is_tried_again_with_the_same_backoff_and_limit() {
+    let mut play = Play::ready(Kind::Api);
+    play.aws.config = Ok("v2".into());
+    play.aws.echoes = crate::lifecycle::Equality::Different;
+    play.scene.resource.generation = 2;
+    play.pass().is("resolve look slot update record", "working: Updating");
+    for minutes in [1, 5] {
+        play.after(10).job_ends("FAILED");
+        play.pass()
+            .is("poll resolve look status", "working: Updating")
+            .wakes(minutes * 60);
+        play.wake().is("resolve look slot update record", "working: Updating");
+    }
+    play.after(10).job_ends("FAILED");
+    play.pass()
+        .is("poll resolve look status", "stalled: JobFailed")
+        .wakes(None);
+    play.after(9000).pass().is("", "stalled: JobFailed");
+    play.scene.resource.generation = 3;
+    play.pass().is("resolve look slot update record", "working: Updating");
+    assert_eq!(play.job().failures, 0, "a new generation starts again");
+}
+
+#[test]
+fn a_refusal_between_two_failures_waits_by_its_own_class() {
+    let mut play = Play::creating(Kind::Backend);
+    play.after(10).job_ends("FAILED");
+    play.pass().wakes(60);
+    play.answers([Answer::Refuse(Class::Throttled)]);
+    play.wake()
+        .is("look slot list intend create status", "working: Throttled");
+    assert_eq!(play.job().failures, 1);
+    play.wake()
+        .is("look slot list intend create record", "working: Creating");
+    assert_eq!(play.job().failures, 1);
+}
+
+#[test]
+fn failures_start_again_with_a_new_generation_or_a_handled_request() {
+    let stalled = || {
+        let mut play = Play::creating(Kind::Backend);
+        for _ in 0..3 {
+            play.after(1000).job_ends("FAILED");
+            play.pass();
+            play.after(1000).pass();
+        }
+        assert_eq!(
+            (play.scene.says().as_str(), play.job().failures),
+            ("stalled: JobFailed", 3)
+        );
+        play
+    };
+    let mut edited = stalled();
+    edited.scene.resource.generation = 2;
+    edited
+        .pass()
+        .is("look slot list intend create record", "working: Creating");
+    assert_eq!((edited.job().failures, edited.job().generation), (0, 2));
+    let mut requested = stalled();
+    requested.scene.resource.request = Some("now".into());
+    requested
+        .pass()
+        .is("look slot list intend create record", "working: Creating");
+    assert_eq!(requested.job().failures, 0);
+    assert_eq!(
+        requested.scene.state.ledger.last_handled_reconcile_at.as_deref(),
+        Some("now")
+    );
+    requested.after(10).job_ends("FAILED");
+    requested.pass().wakes(60);
+    assert_eq!(requested.job().failures, 1, "the same request counts once");
+    // A request that meets a busy environment is handled all the same.
+    let mut waiting = stalled();
+    waiting.scene.resource.request = Some("now".into());
+    waiting.aws.busy = true;
+    waiting.pass().is("look slot status", "working: WaitingForJob");
+    waiting.aws.busy = false;
+    waiting
+        .wake()
+        .is("look slot list intend create record", "working: Creating");
+}
+
+#[test]
+fn a_failure_without_a_reason_is_not_called_running() {
+    let mut play = Play::creating(Kind::Backend);
+    play.after(10).job_ends("FAILED");
+    play.aws.jobs[0].error = None;
+    play.pass();
+    assert_eq!(
+        message(&play.scene.state),
+        "CreateBackend failed and will be tried again: AWS gave no reason"
+    );
+}
+
+#[test]
+fn an_edit_made_while_the_job_runs_is_carried_out_next() {
+    let mut play = Play::creating(Kind::Api);
+    play.aws.config = Ok("v2".into());
+    play.scene.resource.generation = 2;
+    play.wake().is("poll", "working: Creating");
+    assert_eq!(play.scene.state.ledger.observed_generation, 1);
+    play.job_ends("COMPLETED");
+    play.aws.holds = "v1".into();
+    play.wake()
+        .is("poll look store resolve slot update record", "working: Updating");
+    assert_eq!(play.job().generation, 2);
+    play.job_ends("COMPLETED");
+    play.wake().is("poll resolve look status", "ready: Available");
+    assert_eq!(play.scene.state.ledger.observed_generation, 2);
+}
+
+#[test]
+fn ready_for_the_generation_of_the_job_is_said_before_the_edit_is_carried_out() {
+    let scene = Scene::new(Kind::Api)
+        .owned(Origin::Created)
+        .said(Reason::Creating)
+        .generation(2)
+        .job(running(Operation::CreateBackendApi))
+        .look(present())
+        .poll(Some(with_status(
+            seen_job("j-1", Operation::CreateBackendApi, 1),
+            "COMPLETED",
+        )));
+    let step = scene.next();
+    let Step::Record(state) = &step else { panic!("{step:?}") };
+    assert_eq!(super::scene::says(state), "ready: Available");
+    assert_eq!(state.ledger.observed_generation, 1);
+}
+
+#[test]
+fn a_vanished_job_is_an_unknown_outcome() {
+    let vanished = || {
+        let mut play = Play::creating(Kind::Backend);
+        play.aws.forgets_jobs = true;
+        play
+    };
+    // The list still knows it.
+    let mut listed = vanished();
+    listed.wake().is("poll list", "working: Creating");
+    listed.job_ends("COMPLETED");
+    listed.wake().is("poll list look status", "ready: Available");
+    // Nobody knows it, and two minutes have not passed.
+    let mut gone = vanished();
+    gone.aws.jobs.clear();
+    gone.wake().is("poll list look", "working: Creating");
+    // They have: a new attempt, which keeps `after` and is unconfirmed.
+    gone.after(120);
+    let mut sending = gone.clone();
+    sending.crash_after("intend");
+    assert!(sending.job().unconfirmed);
+    gone.pass().is(
+        "poll list look store slot list intend create record",
+        "working: Creating",
+    );
+    assert_eq!(gone.job().attempt, 2);
+    assert_eq!(gone.aws.carried_out.len(), 2);
+    // The object is there all the same.
+    let mut there = vanished();
+    there.aws.jobs.clear();
+    there.aws.put(at(1));
+    there.after(120).pass().is("poll list look status", "ready: Available");
+}
+
+#[test]
+fn a_vanished_job_that_shows_up_again_is_still_ours() {
+    let mut play = Play::creating(Kind::Backend);
+    let job = play.aws.jobs.pop().unwrap();
+    play.after(120);
+    play.aws.busy = true;
+    play.pass()
+        .is("poll list look store slot status", "working: WaitingForJob");
+    play.aws.busy = false;
+    play.aws.jobs.push(job);
+    play.wake().is("look slot list record", "working: Creating");
+    assert_eq!(play.job().id.as_deref(), Some("j-1"));
+}
+
+#[test]
+fn a_vanished_update_is_repeated_only_where_a_look_shows_it_missing() {
+    use crate::lifecycle::Equality;
+    for (echoes, steps) in [
+        (Equality::Equal, "poll list look resolve status"),
+        (Equality::Unknown, "poll list look resolve store slot update record"),
+        (Equality::Different, "poll list look resolve store slot update record"),
+    ] {
+        for origin in [Origin::Created, Origin::Adopted] {
+            let mut play = Play::ready(Kind::Api);
+            play.scene.state.ledger.origin = Some(origin);
+            play.aws.config = Ok("v2".into());
+            play.aws.echoes = Equality::Different;
+            play.scene.resource.generation = 2;
+            play.pass().is("resolve look slot update record", "working: Updating");
+            play.aws.jobs.clear();
+            play.aws.echoes = echoes;
+            assert_eq!(play.after(120).pass().steps, steps, "{echoes:?} {origin:?}");
+        }
+    }
+}
+
+#[test]
+fn suspension_in_the_middle_of_a_job_asks_nothing_until_it_ends() {
+    for kind in [Kind::Backend, Kind::Clone] {
+        let mut play = Play::creating(kind);
+        play.scene.resource.suspend = true;
+        play.scene.resource.generation = 2;
+        play.pass().is("status", "still: Suspended").wakes(None);
+        play.after(3600).pass().is("", "still: Suspended");
+        play.job_ends("COMPLETED");
+        play.after(3600).pass().is("", "still: Suspended");
+        play.scene.resource.suspend = false;
+        play.scene.resource.generation = 3;
+        let did = play.pass();
+        assert_eq!(did.says, "ready: Available");
+        assert_eq!(play.aws.carried_out.len(), 1);
+    }
+}
+
+#[test]
+fn a_job_with_an_id_survives_a_restart_at_every_step() {
+    for step in ["record", "poll", "look"] {
+        let mut play = Play::applied(Kind::Backend);
+        if step == "record" {
+            play.crash_after(step);
+        } else {
+            play.pass();
+            play.job_ends("COMPLETED");
+            play.crash_after(step);
+        }
+        if step == "record" {
+            play.pass().is("poll", "working: Creating");
+            play.job_ends("COMPLETED");
+        }
+        play.pass().is("poll look status", "ready: Available");
+        assert_eq!(play.aws.carried_out.len(), 1);
+    }
+}
+
+#[test]
+fn a_completed_job_that_made_something_else_has_drifted() {
+    let mut play = Play::creating(Kind::Backend);
+    play.job_ends("COMPLETED");
+    play.aws.object.as_mut().unwrap().differs.push("appName");
+    play.wake().is("poll look status", "stalled: Drifted");
+}
+
+#[test]
+fn an_ended_job_is_not_polled_again() {
+    for status in ["COMPLETED", "FAILED"] {
+        let scene = Scene::new(Kind::Backend)
+            .owned(Origin::Created)
+            .said(Reason::Creating)
+            .job(ended(running(Operation::CreateBackend), status));
+        assert_eq!(name(&scene.next()), "look");
+    }
+}

@@ -1,0 +1,391 @@
+//! Rule 7: adopt, keep in line, drift.
+
+use super::{
+    play::{Answer, Play},
+    scene::{Kind, Scene, at, echoing, message, name},
+};
+use crate::{
+    api::{AdoptionPolicy, DeletionPolicy, Origin},
+    lifecycle::{Equality, Write, facts::Class},
+};
+
+#[test]
+fn adopting_stores_finalizer_then_origin_account_and_region() {
+    for kind in Kind::ALL {
+        let mut play = Play::new(Scene::new(kind).adopting().policy(Some(DeletionPolicy::Retain)));
+        play.aws.put(at(-7200));
+        let did = play.pass();
+        assert!(did.steps.ends_with("look finalizer status"), "{did:?}");
+        assert_eq!(did.says, "ready: Available");
+        let ledger = &play.scene.state.ledger;
+        assert_eq!(ledger.origin, Some(Origin::Adopted));
+        assert_eq!(ledger.account_id.as_deref(), Some("111122223333"));
+        assert_eq!(ledger.region.as_deref(), Some("eu-west-1"));
+        assert!(message(&play.scene.state).starts_with("adopted: "));
+        assert!(play.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn an_adopted_record_says_too_that_it_deploys_nothing() {
+    let mut play = Play::new(Scene::new(Kind::Environment).adopting());
+    play.aws.put(at(-7200));
+    play.pass();
+    assert_eq!(
+        message(&play.scene.state),
+        "adopted: the environment's record exists; a record deploys nothing"
+    );
+}
+
+#[test]
+fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
+    let mut play = Play::new(Scene::new(Kind::Api).adopting());
+    play.aws.put(at(-7200));
+    play.aws.holds = "by hand".into();
+    play.pass()
+        .is("resolve look finalizer store slot update record", "working: Updating");
+    assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
+    play.job_ends("COMPLETED");
+    play.wake().is("poll resolve look status", "ready: Available");
+    // What AWS does not echo is unknown, not different.
+    let mut unknown = Play::new(Scene::new(Kind::Api).adopting());
+    unknown.aws.put(at(-7200));
+    unknown.aws.echoes = Equality::Unknown;
+    unknown.pass().is("resolve look finalizer status", "ready: Available");
+    assert!(unknown.aws.carried_out.is_empty());
+}
+
+#[test]
+fn an_adopted_object_with_another_immutable_field_has_drifted() {
+    for kind in [Kind::Backend, Kind::Environment] {
+        let mut play = Play::new(Scene::new(kind).adopting());
+        play.aws.put(at(-7200));
+        play.aws.object.as_mut().unwrap().differs.push("stackName");
+        play.pass().is("look finalizer status", "stalled: Drifted");
+        assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
+    }
+}
+
+#[test]
+fn an_object_that_is_already_there_is_adopted_as_soon_as_the_policy_says_so() {
+    let mut play = Play::applied(Kind::Backend);
+    play.aws.put(at(-7200));
+    play.pass().is("look status", "stalled: AlreadyExists");
+    play.scene.resource.adoption_policy = AdoptionPolicy::IfExists;
+    play.scene.resource.generation = 2;
+    play.pass().is("look finalizer status", "ready: Available");
+}
+
+#[test]
+fn a_ready_object_is_looked_at_once_per_interval_at_its_phase() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.scene.surroundings.phase = jiff::SignedDuration::from_mins(20);
+        play.pass().wakes(1200);
+        let look = if kind == Kind::Api { "resolve look" } else { "look" };
+        play.wake().is(look, "ready: Available").wakes(3600);
+        play.wake().is(look, "ready: Available").wakes(3600);
+        // A restart neither causes nor skips one.
+        play.after(600).restart().pass().is("", "ready: Available").wakes(3000);
+        play.wake().is(look, "ready: Available");
+    }
+}
+
+#[test]
+fn edits_that_aws_knows_nothing_of_cost_no_aws_call() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.after(600).pass();
+        play.scene.resource.generation = 2;
+        play.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+        let steps = if kind == Kind::Api { "resolve status" } else { "status" };
+        play.pass().is(steps, "ready: Available");
+        assert_eq!(play.scene.state.ledger.observed_generation, 2);
+        play.scene.resource.suspend = true;
+        play.scene.resource.generation = 3;
+        play.pass().is(steps, "ready: Suspended").wakes(None);
+        play.scene.resource.suspend = false;
+        play.scene.resource.generation = 4;
+        play.pass().is(steps, "ready: Available");
+        assert_eq!(play.scene.state.ledger.observed_generation, 4);
+    }
+}
+
+#[test]
+fn an_edited_config_is_sent_once() {
+    for echoes in [Equality::Equal, Equality::Unknown, Equality::Different] {
+        let mut play = Play::ready(Kind::Api);
+        play.aws.echoes = echoes;
+        play.scene.resource.generation = 2;
+        play.aws.config = Ok("v2".into());
+        play.pass().is("resolve look slot update record", "working: Updating");
+        play.job_ends("COMPLETED");
+        play.wake().is("poll resolve look status", "ready: Available");
+        for _ in 0..3 {
+            play.wake().is("resolve look", "ready: Available").wakes(3600);
+        }
+        assert_eq!(play.aws.carried_out, [Write::Update]);
+        assert_eq!(play.scene.state.hashes.sent.as_deref(), Some("v2"));
+    }
+}
+
+#[test]
+fn a_config_map_that_changed_is_seen_at_the_next_check() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    play.aws.config = Ok("v2".into());
+    play.after(1800).pass().is("", "ready: Available");
+    play.wake().is("resolve look slot update record", "working: Updating");
+}
+
+#[test]
+fn a_changed_echo_is_drift_and_is_answered_once() {
+    // Whether AWS echoes everything or not, and whether the update brings its echo back or not.
+    for (echoes, comes_back) in [
+        (Equality::Unknown, true),
+        (Equality::Different, true),
+        (Equality::Unknown, false),
+        (Equality::Different, false),
+    ] {
+        let mut play = Play::ready(Kind::Api);
+        play.pass();
+        play.aws.echoes = echoes;
+        play.wake().is("resolve look", "ready: Available");
+        play.aws.holds = "by hand".into();
+        play.wake().is("resolve look slot update record", "working: Updating");
+        play.job_ends("COMPLETED");
+        if !comes_back {
+            play.aws.holds = "by hand".into();
+        }
+        play.wake().is("poll resolve look status", "ready: Available");
+        for _ in 0..3 {
+            play.wake().is("resolve look", "ready: Available");
+        }
+        assert_eq!(play.aws.carried_out, [Write::Update]);
+    }
+}
+
+#[test]
+fn an_update_whose_end_was_seen_before_its_object_is_not_sent_twice() {
+    let mut play = Play::ready(Kind::Api);
+    play.aws.echoes = Equality::Unknown;
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.pass().is("resolve look slot update record", "working: Updating");
+    play.job_ends("COMPLETED");
+    let object = play.aws.object.take();
+    play.wake().is("poll resolve look status", "working: Updating");
+    play.aws.object = object;
+    play.wake().is("resolve look status", "ready: Available");
+    assert_eq!(play.aws.carried_out, [Write::Update]);
+}
+
+#[test]
+fn an_echo_that_shows_what_the_spec_wants_needs_no_update() {
+    let mut play = Play::ready(Kind::Api);
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.aws.holds = "v2".into();
+    play.pass().is("resolve look status", "ready: Available");
+    assert_eq!(play.scene.state.hashes.sent.as_deref(), Some("v2"));
+    assert_eq!(play.scene.state.hashes.echoed.as_deref(), Some("echo of v2"));
+}
+
+#[test]
+fn a_lost_update_is_repeated_only_after_a_look_that_shows_it_missing() {
+    let edited = || {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.resource.generation = 2;
+        play.aws.config = Ok("v2".into());
+        play
+    };
+    let mut arrived = edited();
+    arrived.answers([Answer::LoseReply]);
+    arrived
+        .pass()
+        .is("resolve look slot update status", "working: AwsUnavailable");
+    arrived.job_ends("COMPLETED");
+    arrived.wake().is("resolve look status", "ready: Available");
+    assert_eq!(arrived.aws.carried_out.len(), 1);
+    let mut lost = edited();
+    lost.answers([Answer::LoseRequest]);
+    lost.pass()
+        .is("resolve look slot update status", "working: AwsUnavailable");
+    lost.aws.holds = "v1".into();
+    lost.wake().is("resolve look slot update record", "working: Updating");
+    assert_eq!(lost.job().attempt, 3);
+}
+
+#[test]
+fn a_refused_update_is_joined_or_waited_for() {
+    let refused = |operation| {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.resource.generation = 2;
+        play.aws.config = Ok("v2".into());
+        play.answers([Answer::Refuse(Class::Pending)]);
+        play.aws.foreign_job("x-1", operation, -5);
+        play
+    };
+    let mut joined = refused(crate::api::Operation::UpdateBackendApi);
+    joined
+        .pass()
+        .is("resolve look slot update list record", "working: Updating");
+    assert_eq!(joined.job().id.as_deref(), Some("x-1"));
+    joined.job_ends("COMPLETED");
+    joined
+        .wake()
+        .is("poll resolve look store slot update record", "working: Updating");
+    let mut waiting = refused(crate::api::Operation::CreateBackendApi);
+    waiting
+        .pass()
+        .is("resolve look slot update list status", "working: WaitingForJob");
+    waiting
+        .wake()
+        .is("resolve look slot list status", "working: WaitingForJob");
+    for _ in 0..3 {
+        waiting.wake().is("resolve look slot list", "working: WaitingForJob");
+    }
+    waiting.aws.jobs[0].status = "COMPLETED".into();
+    waiting
+        .wake()
+        .is("resolve look slot list update record", "working: Updating");
+}
+
+#[test]
+fn a_missing_config_map_never_passes_for_an_edit_that_was_carried_out() {
+    let mut play = Play::ready(Kind::Api);
+    play.after(10).pass();
+    play.scene.resource.generation = 2;
+    play.aws.config = Err("waits for ConfigMap schema".into());
+    play.pass().is("resolve status", "working: DependencyNotReady");
+    for _ in 0..3 {
+        play.wake().is("resolve look", "working: DependencyNotReady");
+    }
+    play.aws.config = Ok("v2".into());
+    play.wake().is("resolve look slot update record", "working: Updating");
+    // An update that failed is not done either.
+    play.after(10).job_ends("FAILED");
+    play.aws.holds = "v1".into();
+    play.aws.config = Err("waits for ConfigMap schema".into());
+    play.pass()
+        .is("poll resolve look status", "working: DependencyNotReady");
+    play.wake().is("resolve look", "working: DependencyNotReady");
+}
+
+#[test]
+fn a_missing_config_map_harms_nothing_that_is_ready() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    play.aws.config = Err("waits for ConfigMap schema".into());
+    play.wake().is("resolve look", "ready: Available");
+    // Drift without a configuration to send is waited with.
+    play.aws.holds = "by hand".into();
+    play.wake().is("resolve look status", "working: DependencyNotReady");
+    play.wake().is("resolve look", "working: DependencyNotReady");
+}
+
+#[test]
+fn an_update_that_completed_is_ready_although_its_config_map_is_gone_by_then() {
+    let mut play = Play::ready(Kind::Api);
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.pass().is("resolve look slot update record", "working: Updating");
+    play.aws.config = Err("waits for ConfigMap schema".into());
+    play.job_ends("COMPLETED");
+    play.wake().is("poll resolve look status", "ready: Available");
+}
+
+#[test]
+fn an_immutable_field_that_differs_is_stalled_until_it_is_put_back() {
+    for kind in [Kind::Backend, Kind::Environment] {
+        let mut play = Play::ready(kind);
+        play.pass();
+        play.aws.object.as_mut().unwrap().differs.push("stackName");
+        play.wake().is("look status", "stalled: Drifted").wakes(3600);
+        play.wake().is("look", "stalled: Drifted");
+        play.aws.object.as_mut().unwrap().differs.clear();
+        play.wake().is("look status", "ready: Available");
+        assert!(play.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn what_is_gone_is_created_again() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.pass();
+        play.aws.object = None;
+        let did = play.wake();
+        assert!(did.steps.ends_with("intend create record"), "{did:?}");
+        assert_eq!(play.job().attempt, 2);
+        assert_eq!(play.scene.state.ledger.origin, Some(kind.origin()));
+    }
+}
+
+#[test]
+fn what_is_gone_is_no_longer_owned_while_its_creation_waits() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.pass();
+        play.aws.object = None;
+        play.aws.busy = true;
+        play.wake();
+        assert_eq!(play.scene.state.ledger.origin, None);
+        // Somebody else made one meanwhile: it is not ours.
+        play.aws.put(at(3700));
+        assert_eq!(play.wake().says, "stalled: AlreadyExists");
+    }
+}
+
+#[test]
+fn a_404_soon_after_the_end_of_a_job_leaves_a_ready_object_ready() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = Play::ready(kind);
+        let job = play.scene.state.ledger.job.as_mut().unwrap();
+        job.finish_time = Some(at(3500));
+        play.pass();
+        play.aws.object = None;
+        let did = play.wake();
+        assert!(did.steps.ends_with("look"), "{did:?}");
+        assert_eq!(did.says, "ready: Available");
+        play.after(200);
+        assert!(play.pass().steps.ends_with("intend create record"));
+    }
+}
+
+#[test]
+fn a_request_looks_now_and_is_answered_once() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.after(10).pass();
+        play.scene.resource.request = Some("now".into());
+        let look = if kind == Kind::Api {
+            "resolve look status"
+        } else {
+            "look status"
+        };
+        play.pass().is(look, "ready: Available");
+        assert_eq!(
+            play.scene.state.ledger.last_handled_reconcile_at.as_deref(),
+            Some("now")
+        );
+        play.pass().is("", "ready: Available");
+    }
+}
+
+#[test]
+fn ready_without_an_owner_is_not_believed() {
+    let mut play = Play::ready(Kind::Backend);
+    play.scene.state.ledger.origin = None;
+    play.pass().is("look status", "stalled: AlreadyExists");
+}
+
+#[test]
+fn an_unresolved_look_compares_nothing() {
+    let scene = Scene::new(Kind::Api)
+        .ready()
+        .at(3600)
+        .config(Err("missing"))
+        .look(echoing("echo of v1", None));
+    assert_eq!(name(&scene.next()), "settle");
+}

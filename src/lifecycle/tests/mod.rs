@@ -1,0 +1,18 @@
+//! The table tests of the lifecycle: design rule by rule, as sequences of (what happens → steps, conditions).
+//!
+//! A pass reads as the steps that it made, in order. Of these `finalizer`, `intend`, `record`, `store`, `release` and
+//! `status` (what settling writes, where it differs) are writes to Kubernetes, `create`, `update` and `delete` writes to
+//! AWS, the others are reads.
+
+mod accounts;
+mod create;
+mod delete;
+mod errors;
+mod follow;
+mod keep;
+mod outcome;
+mod play;
+mod properties;
+mod report;
+mod scene;
+mod timing;
