@@ -1,0 +1,72 @@
+# What people and CI run. `make` lists the targets.
+
+CARGO ?= cargo
+# CI adds --locked.
+CARGO_FLAGS ?=
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Wherever cargo's own settings put it.
+target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: rust go ## Bring up an API server, a simulated AWS and the operator, and apply deploy/samples
+	@echo "demo: building the operator and the demo; the first time about 4 minutes on 2 cores"
+	@$(CARGO) build $(CARGO_FLAGS) -p amplify-operator -p amplify-demo
+	@exec "$(target)/debug/amplify-demo"
+
+.PHONY: test
+test: rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
+	@echo "test: building everything; the first time about 5 minutes on 2 cores"
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
+	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl and helm are there;"
+	@echo "test: what is not found is built from Go modules, once: about 20 minutes on 2 cores for all of it"
+	@"$(target)/debug/devcluster" prefetch
+	@echo "test: running the tests"
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast
+	@echo "test: all tests passed"
+
+.PHONY: lint
+lint: rust ## Check formatting, clippy, documentation and shell scripts
+	@echo "lint: formatting"
+	@$(CARGO) fmt --all --check
+	@echo "lint: clippy"
+	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --workspace --all-targets --all-features -- -D warnings
+	@echo "lint: documentation"
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet $(CARGO_FLAGS) --workspace --no-deps
+	@if command -v shellcheck >/dev/null; then \
+	  echo "lint: shellcheck"; shellcheck .ci/run; \
+	else \
+	  echo "lint: shellcheck is not installed, so .ci/run is only parsed"; bash -n .ci/run; \
+	fi
+	@echo "lint: all clean"
+
+.PHONY: crds
+crds: rust ## Write crds/, the chart's copy and deploy/ anew from the Rust types
+	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
+	@git --no-pager diff --stat -- crds charts deploy
+
+# ---- what has to be installed ----
+
+.PHONY: rust go python
+rust:
+	@command -v $(CARGO) >/dev/null \
+	  || { echo "Rust 1.95 or newer is needed: https://rustup.rs" >&2; exit 1; }
+
+go:
+	@command -v kube-apiserver >/dev/null || [ -n "$${KUBEBUILDER_ASSETS:-}" ] || command -v setup-envtest >/dev/null \
+	  || command -v go >/dev/null || ls "$${XDG_CACHE_HOME:-$$HOME/.cache}"/amplify-operator/kube-apiserver-* >/dev/null 2>&1 \
+	  || { echo "No kube-apiserver is found and none can be built: install Go 1.26 or newer (https://go.dev/dl)," \
+	       "or set KUBEBUILDER_ASSETS" >&2; exit 1; }
+
+python:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null \
+	  || ls "$${XDG_CACHE_HOME:-$$HOME/.cache}"/amplify-operator/venv-boto3-*/bin/python >/dev/null 2>&1 \
+	  || { echo "python3 with its venv module is needed, for the test that drives the simulator with boto3" \
+	       "(Debian: apt-get install python3 python3-venv)" >&2; exit 1; }

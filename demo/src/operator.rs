@@ -1,0 +1,157 @@
+//! The operator as a process of its own, as it was built next to this program.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use amplify_devcluster::Cluster;
+use amplify_simulator::Simulator;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    time,
+};
+
+/// The name of its log in the cluster's folder.
+pub(crate) const LOG: &str = "amplify-operator.log";
+const LOG_TAIL_LINES: usize = 30;
+/// It finishes what is in flight first; no AWS call takes longer than 30 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(45);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A running operator; killed when dropped.
+pub(crate) struct Operator {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Operator {
+    pub(crate) fn start(cluster: &Cluster, simulator: &Simulator) -> Result<Self> {
+        let log = cluster.dir().join(LOG);
+        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = out.try_clone()?;
+        let address = free_address()?;
+        let child = tied(&program()?)
+            .arg("run")
+            .arg(format!("--listen={address}"))
+            // A person's AWS profile must never meet what happens here.
+            .env_clear()
+            .env("KUBECONFIG", cluster.kubeconfig_path())
+            .envs(simulator.client_env().iter().map(|(name, value)| (name, value)))
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the operator")?;
+        Ok(Self { child, address })
+    }
+
+    /// Where it answers `/readyz` and `/metrics`.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when it has ended by itself.
+    pub(crate) async fn failure(&mut self) -> anyhow::Error {
+        match self.child.wait().await {
+            Ok(status) => anyhow!("the operator ended with {status}"),
+            Err(error) => anyhow::Error::new(error).context("cannot wait for the operator"),
+        }
+    }
+
+    /// Ends it as Kubernetes would.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        kill_process(id.context("the operator has ended already")?, Signal::TERM)?;
+        let status = time::timeout(STOP_TIMEOUT, self.child.wait())
+            .await
+            .context("the operator does not end")??;
+        ensure!(status.success(), "the operator ended with {status}");
+        Ok(())
+    }
+}
+
+/// What `amplify-operator crd` prints.
+pub(crate) async fn definitions() -> Result<String> {
+    let output = Command::new(program()?).arg("crd").output().await?;
+    ensure!(
+        output.status.success(),
+        "amplify-operator crd: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Returns when `/readyz` says yes.
+pub(crate) async fn ready(address: SocketAddr) {
+    while !is_ready(address).await.unwrap_or(false) {
+        time::sleep(POLL).await;
+    }
+}
+
+async fn is_ready(address: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 200"))
+}
+
+/// The last lines of its log.
+pub(crate) fn log_tail(log: &Path) -> String {
+    match fs::read(log) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+        }
+        Err(error) => format!("(cannot read {}: {error})", log.display()),
+    }
+}
+
+fn program() -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("amplify-operator");
+    ensure!(
+        program.is_file(),
+        "{} is not there: start the demo with `make demo`, or build it with `cargo build -p amplify-operator`",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// A command that ends when this process is killed, where the platform can do that, and that Ctrl-C in the terminal
+/// does not reach: it is ended in order instead.
+fn tied(program: &Path) -> Command {
+    let mut command = match which::which("setpriv") {
+        Ok(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command
+        }
+        Err(_) => Command::new(program),
+    };
+    command.process_group(0);
+    command
+}
+
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?)
+}
