@@ -1,6 +1,6 @@
 //! The arguments of the program. Each flag is also an environment variable `AMPLIFY_OPERATOR_…`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
@@ -67,6 +67,15 @@ pub struct Run {
     /// AWS requests that may be made at once after a quiet time, per account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,
+    /// File that maps namespaces to IAM roles. With it, a namespace that no entry names has no account.
+    #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
+    pub accounts: Option<PathBuf>,
+    /// Take part in the election of a leader: of several processes one acts, the others stand by.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
+    pub leader_elect: bool,
+    /// Namespace of the Lease that --leader-elect needs. POD_NAMESPACE without it, else the kubeconfig's.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(
         long,

@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,7 +17,8 @@ use crate::{
     amplify::Sessions,
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
     cli::Run,
-    controller::{self, Context, Events, Parts, Tokens, kind::Kind},
+    controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
+    leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
     telemetry::{self, Health, Metrics},
 };
@@ -39,6 +40,10 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
             settings.listen
         )
     })?;
+    let (accounts_file, accounts) = match settings.accounts.clone() {
+        Some(path) => AccountsFile::open(path).map(Some).map_err(anyhow::Error::msg)?.unzip(),
+        None => (None, None),
+    };
     let mut tasks = JoinSet::new();
     // Probes are answered to the end, while what is in flight is done.
     let served = CancellationToken::new();
@@ -49,14 +54,15 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         served.clone(),
     ));
 
-    let client = Client::try_default()
+    let turns = Turns::default();
+    let (client, leadership, mut turn) = connect(&settings, &metrics, &turns)
         .await
         .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
     let namespaces = settings.namespaces();
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
-    let sessions = Sessions::load(metrics.clone()).await;
+    let sessions = Sessions::load(metrics.clone(), accounts).await;
     let (events, write_events) = Events::new(client.clone());
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);
@@ -78,8 +84,12 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         events,
         metrics,
         health: health.clone(),
+        leadership,
         shutdown: shutdown.clone(),
     });
+    if let Some(file) = accounts_file {
+        tasks.spawn(controller::accounts::follow(context.clone(), file));
+    }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         namespaces = if namespaces.is_empty() {
@@ -89,13 +99,39 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         },
         "operator starts"
     );
-    let ended = control(&context, namespaces, &health, &shutdown).await;
+    // After an error nothing is waited for, and a lease is not given back: it runs out when nothing is under way anymore.
+    tokio::select! {
+        ended = control(&context, namespaces, &health, &turns, &shutdown) => ended?,
+        lost = &mut turn => {
+            lost.context("the election failed")??;
+            anyhow::bail!("the election ended by itself");
+        }
+    }
     drop(context);
     tasks.shutdown().await;
+    turns.finished.cancel();
+    turn.await.context("the election failed")??;
     served.cancel();
     serving.await.context("the health server failed")??;
     info!("operator ended");
-    ended
+    Ok(())
+}
+
+/// A client of the API server, whether it may be used to write, and the task that ends when leadership is lost.
+async fn connect(
+    settings: &Run,
+    metrics: &Arc<Metrics>,
+    turns: &Turns,
+) -> anyhow::Result<(Client, Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
+    let config = kube::Config::infer().await?;
+    if !settings.leader_elect {
+        let turn = tokio::spawn(turns.clone().alone(metrics.clone()));
+        return Ok((Client::try_from(config)?, Arc::new(Leadership::sole()), turn));
+    }
+    let pod = std::env::var("POD_NAMESPACE").ok();
+    let namespace = leader::namespace(settings.lease_namespace.clone(), pod, &config.default_namespace);
+    let (election, leadership, client) = Election::new(config, namespace, metrics.clone())?;
+    Ok((client, leadership, tokio::spawn(election.run(turns.clone()))))
 }
 
 /// Runs the loops of all kinds in all namespaces.
@@ -103,9 +139,10 @@ async fn control(
     context: &Arc<Context>,
     namespaces: Vec<String>,
     health: &Health,
+    turns: &Turns,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let begin = CancellationToken::new();
+    let begin = &turns.lead;
     let namespaces = if namespaces.is_empty() {
         vec![None]
     } else {
@@ -115,9 +152,9 @@ async fn control(
     let mut stores = Vec::new();
     for namespace in namespaces {
         stores.push((
-            start::<AmplifyBackend>(context, namespace.as_ref(), &begin, &mut loops),
-            start::<BackendApi>(context, namespace.as_ref(), &begin, &mut loops),
-            start::<BackendEnvironment>(context, namespace.as_ref(), &begin, &mut loops),
+            start::<AmplifyBackend>(context, namespace.as_ref(), begin, &mut loops),
+            start::<BackendApi>(context, namespace.as_ref(), begin, &mut loops),
+            start::<BackendEnvironment>(context, namespace.as_ref(), begin, &mut loops),
         ));
     }
     let filled = async {
@@ -139,11 +176,11 @@ async fn control(
                 environments.index();
             }
             health.set_ready(true);
-            info!("all stores are filled; reconciling");
+            info!("all stores are filled");
+            turns.prepared.cancel();
         }
         () = shutdown.cancelled() => {}
     }
-    begin.cancel();
     while let Some(ended) = loops.join_next().await {
         ended.context("a control loop failed")?;
         // One that ends by itself would leave its kind alone: better to start anew.

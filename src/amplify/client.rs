@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::{
     Accepted, AppId, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,
-    errors::{Call, MESSAGE_LIMIT, Probe, Service, reduce},
+    errors::{Call, MESSAGE_LIMIT, Probe, Service, is_worn_out, reduce},
     object::{config_from_sdk, config_to_sdk, millis, record},
 };
 use crate::{
@@ -84,9 +87,30 @@ impl Limits {
     }
 }
 
+/// Who is told of every call of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Observer {
+    pub(super) metrics: Arc<Metrics>,
+    /// AWS has refused the session's credentials as expired or unknown.
+    pub(super) worn_out: Arc<AtomicBool>,
+}
+
+impl Observer {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            worn_out: Arc::default(),
+        }
+    }
+
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.worn_out.load(Ordering::Acquire)
+    }
+}
+
 /// Measures and logs one call, and reads its failure. Every AWS call of the program goes through here.
 pub(super) async fn measured<O, E>(
-    metrics: &Metrics,
+    observer: &Observer,
     call: Call,
     probe: &Probe,
     future: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
@@ -108,12 +132,17 @@ where
                 .map(str::to_owned),
         ),
     };
+    if result.as_ref().is_err_and(|error| is_worn_out(error.code())) {
+        observer.worn_out.store(true, Ordering::Release);
+    }
     let result = result.map_err(|error| reduce(call, probe, &error));
     let outcome = result
         .as_ref()
         .err()
         .map_or(outcome, |failure| class_name(failure.class));
-    metrics.aws_request(call.service.name(), call.operation, outcome, duration);
+    observer
+        .metrics
+        .aws_request(call.service.name(), call.operation, outcome, duration);
     tracing::debug!(
         service = call.service.name(),
         operation = call.operation,
@@ -127,11 +156,11 @@ where
 
 /// Sends one operation of the SDK through [`measured`].
 macro_rules! send {
-    ($metrics:expr, $call:expr, $operation:expr) => {{
+    ($observer:expr, $call:expr, $operation:expr) => {{
         let probe = $crate::amplify::errors::Probe::default();
         let future = $operation.customize().interceptor(probe.clone()).send();
         // Boxed: the SDK's futures are tens of kilobytes, and each await would carry them.
-        $crate::amplify::client::measured($metrics, $call, &probe, Box::pin(future)).await
+        $crate::amplify::client::measured($observer, $call, &probe, Box::pin(future)).await
     }};
 }
 pub(super) use send;
@@ -214,12 +243,12 @@ struct Inner {
     amplify_reads: aws_sdk_amplify::Client,
     /// Without retries.
     amplify_writes: aws_sdk_amplify::Client,
-    metrics: Arc<Metrics>,
+    observer: Observer,
 }
 
 impl Client {
     /// A client with the session's configuration, credentials and HTTP client.
-    pub(super) fn new(base: &SdkConfig, region: &str, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(base: &SdkConfig, region: &str, limits: Limits, observer: Observer) -> Self {
         let base = base.to_builder().region(Region::new(region.to_owned())).build();
         let (reads, writes) = (limits.reads(&base), limits.writes(&base));
         Self(Arc::new(Inner {
@@ -233,7 +262,7 @@ impl Client {
             backend_writes: aws_sdk_amplifybackend::Client::new(&writes),
             amplify_reads: aws_sdk_amplify::Client::new(&reads),
             amplify_writes: aws_sdk_amplify::Client::new(&writes),
-            metrics,
+            observer,
         }))
     }
 
@@ -262,7 +291,7 @@ impl Client {
         const CALL: Call = backend("GetBackend");
         let inner = self.usable()?;
         let output = send!(
-            &inner.metrics,
+            &inner.observer,
             CALL,
             inner
                 .backend_reads
@@ -294,7 +323,7 @@ impl Client {
         const CALL: Call = backend("GetBackendAPI");
         let inner = self.usable()?;
         let output = send!(
-            &inner.metrics,
+            &inner.observer,
             CALL,
             inner
                 .backend_reads
@@ -321,7 +350,7 @@ impl Client {
         const CALL: Call = amplify("GetBackendEnvironment");
         let inner = self.usable()?;
         let output = send!(
-            &inner.metrics,
+            &inner.observer,
             CALL,
             inner
                 .amplify_reads
@@ -349,7 +378,7 @@ impl Client {
                 const CALL: Call = backend("CreateBackend");
                 let config = resource_config.then(|| sdk::ResourceConfig::builder().build());
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .backend_writes
@@ -365,7 +394,7 @@ impl Client {
             (Object::Backend { .. }, Creation::Clone { source }) => {
                 const CALL: Call = backend("CloneBackend");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .backend_writes
@@ -380,7 +409,7 @@ impl Client {
             (Object::Api { resource, .. }, Creation::Api { config }) => {
                 const CALL: Call = backend("CreateBackendAPI");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .backend_writes
@@ -401,7 +430,7 @@ impl Client {
             ) => {
                 const CALL: Call = amplify("CreateBackendEnvironment");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .amplify_writes
@@ -430,7 +459,7 @@ impl Client {
             return Err(never("update: AWS can change a GraphQL API only"));
         };
         let output = send!(
-            &inner.metrics,
+            &inner.observer,
             CALL,
             inner
                 .backend_writes
@@ -454,7 +483,7 @@ impl Client {
             Object::Backend { app, environment } => {
                 const CALL: Call = backend("DeleteBackend");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .backend_writes
@@ -471,7 +500,7 @@ impl Client {
             } => {
                 const CALL: Call = backend("DeleteBackendAPI");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .backend_writes
@@ -485,7 +514,7 @@ impl Client {
             Object::Environment { app, environment } => {
                 const CALL: Call = amplify("DeleteBackendEnvironment");
                 let output = send!(
-                    &inner.metrics,
+                    &inner.observer,
                     CALL,
                     inner
                         .amplify_writes
@@ -509,7 +538,7 @@ impl Client {
         let mut tokens = Tokens::default();
         for _ in 0..MAX_PAGES {
             let page = send!(
-                &inner.metrics,
+                &inner.observer,
                 CALL,
                 inner
                     .backend_reads
@@ -549,7 +578,7 @@ impl Client {
         const CALL: Call = backend("GetBackendJob");
         let inner = self.usable()?;
         let output = send!(
-            &inner.metrics,
+            &inner.observer,
             CALL,
             inner
                 .backend_reads
@@ -571,7 +600,7 @@ impl Client {
         let mut tokens = Tokens::default();
         for _ in 0..MAX_PAGES {
             let page = send!(
-                &inner.metrics,
+                &inner.observer,
                 CALL,
                 inner
                     .amplify_reads
@@ -615,7 +644,7 @@ impl Tokens {
 }
 
 /// Letters, digits and dashes: one label of a host name.
-fn is_region(text: &str) -> bool {
+pub(super) fn is_region(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text

@@ -11,7 +11,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::amplify::{Sessions, object::tests::full_config, session::tests::sessions};
+use crate::amplify::{
+    Sessions,
+    object::tests::full_config,
+    session::tests::{sessions, tenants},
+};
 
 /// A request as the server got it.
 #[derive(Clone, Debug)]
@@ -679,7 +683,100 @@ async fn the_account_is_asked_once_by_all_and_a_failure_is_not_kept() {
     assert_eq!(first, second);
     assert_eq!(session.account_id().await, first);
     assert_eq!(fake.lines().len(), 2);
-    assert_eq!(fake.sessions().default_region(), Some("eu-west-1"));
+    assert_eq!(fake.sessions().assignment("team").region.as_deref(), Some("eu-west-1"));
+}
+
+const TENANT: &str =
+    "accounts: [{name: t, namespaces: [team], roleArn: \"arn:aws:iam::111111111111:role/x\", externalId: s3cret}]";
+const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+     <AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>t</SessionToken>\
+     <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+#[tokio::test]
+async fn a_role_that_cannot_be_assumed_is_denied_unless_sts_is_away_or_busy() {
+    const DENIED: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: op is not \
+         authorized</Message></Error><RequestId>11aa</RequestId></ErrorResponse>";
+    const WRONG: &str =
+        "<ErrorResponse><Error><Code>ValidationError</Code><Message>no</Message></Error></ErrorResponse>";
+    const BUSY: &str =
+        "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+    let table: [(fn() -> Act, Class); 5] = [
+        (|| Act::Text(403, DENIED), Class::AccessDenied),
+        (|| Act::Text(400, WRONG), Class::AccessDenied),
+        (|| Act::Text(400, BUSY), Class::Throttled),
+        (|| Act::Text(503, ""), Class::Unavailable),
+        (|| Act::Close, Class::Unavailable),
+    ];
+    for (act, class) in table {
+        let fake = Fake::start(move |_, _| act()).await;
+        let session = tenants(&fake.endpoint, quick(), TENANT)
+            .await
+            .session_for("team")
+            .unwrap();
+        let failure = session.account_id().await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (class, Sent::Never),
+            "{}",
+            failure.message
+        );
+        let role = "cannot assume arn:aws:iam::111111111111:role/x (account entry \"t\"): AssumeRole: ";
+        assert!(failure.message.starts_with(role), "{}", failure.message);
+        assert!(!failure.message.contains("s3cret"), "{}", failure.message);
+        // A write that needs the role was not sent either.
+        let failure = session
+            .client("eu-west-1")
+            .create(&objects()[0], &creation())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (class, Sent::Never),
+            "{}",
+            failure.message
+        );
+        assert!(fake.lines().iter().all(|line| line == "POST /"), "{:?}", fake.lines());
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_another_account_than_the_roles_are_not_used() {
+    let fake = Fake::start(|_, number| match number {
+        0 => Act::Text(200, ASSUMED),
+        _ => Act::Text(
+            200,
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Account>222222222222</Account></GetCallerIdentityResult></GetCallerIdentityResponse>",
+        ),
+    })
+    .await;
+    let session = tenants(&fake.endpoint, quick(), TENANT)
+        .await
+        .session_for("team")
+        .unwrap();
+    let failure = session.account_id().await.unwrap_err();
+    assert_eq!((failure.class, failure.sent), (Class::AccessDenied, Sent::Never));
+    assert!(
+        failure.message.contains("belong to account 222222222222"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test]
+async fn refused_credentials_wear_a_session_out_and_other_refusals_do_not() {
+    for (code, worn_out) in [
+        ("ExpiredTokenException", true),
+        ("UnrecognizedClientException", true),
+        ("AccessDeniedException", false),
+        ("InvalidSignatureException", false),
+    ] {
+        let fake = Fake::start(move |_, _| Act::Answer(403, code, json!({}))).await;
+        let session = fake.sessions().session_for("team").unwrap();
+        assert!(!session.is_worn_out());
+        drop(session.client("eu-west-1").look(&objects()[0]).await);
+        assert_eq!(session.is_worn_out(), worn_out, "{code}");
+    }
 }
 
 #[tokio::test]
@@ -693,7 +790,7 @@ async fn each_call_is_counted_by_service_operation_and_outcome() {
     for _ in 0..2 {
         drop(write(&client, "DeleteBackend").await);
     }
-    let text = client.0.metrics.encode().unwrap();
+    let text = client.0.observer.metrics.encode().unwrap();
     for outcome in ["throttled", "ok"] {
         let line = format!(
             "amplify_operator_aws_requests_total{{service=\"amplifybackend\",operation=\"DeleteBackend\",outcome=\"{outcome}\"}} 1"

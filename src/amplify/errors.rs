@@ -12,6 +12,7 @@ use std::{
 };
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
@@ -133,6 +134,9 @@ pub(super) fn reduce<E>(call: Call, probe: &Probe, error: &SdkError<E, HttpRespo
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some(NotAssumed(failure)) = find(error) {
+        return failure.clone();
+    }
     let raw = error.raw_response();
     let status = raw.map(|raw| raw.status().as_u16());
     let end = match (error, status) {
@@ -166,6 +170,49 @@ where
             request_id: raw.and_then(|raw| raw.headers().get("x-amzn-requestid")),
         },
     )
+}
+
+/// A role that cannot be assumed, as the credentials that a call would have been signed with.
+#[derive(Debug)]
+pub(super) struct NotAssumed(pub(super) Failure);
+
+impl fmt::Display for NotAssumed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl Error for NotAssumed {}
+
+/// The failure to assume this role. No call that needs it was sent.
+pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
+    const CALL: Call = Call {
+        service: Service::Sts,
+        operation: "AssumeRole",
+    };
+    let failure = match find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+        // The probe saw nothing: whether it was sent makes no difference.
+        Some(error) => reduce(CALL, &Probe::default(), error),
+        None => classify(
+            CALL,
+            Reply {
+                end: End::Credentials,
+                code: "",
+                text: &causes(error),
+                request_id: None,
+            },
+        ),
+    };
+    let class = match failure.class {
+        class @ (Class::Throttled | Class::Unavailable) => class,
+        // A role that AWS takes for wrong is no fault of the spec.
+        _ => Class::AccessDenied,
+    };
+    Failure {
+        class,
+        sent: Sent::Never,
+        message: truncated(&format!("cannot assume {role}: {}", failure.message), MESSAGE_LIMIT).to_owned(),
+    }
 }
 
 /// The class of a reply, whether its request may have been carried out, and the words for people.
@@ -252,6 +299,12 @@ const BAD_CREDENTIALS: &[&str] = &[
     "MissingAuthenticationToken",
 ];
 
+/// Whether AWS refuses the credentials for what newer ones of the same source need not be: expired, revoked, rotated.
+pub(super) fn is_worn_out(code: Option<&str>) -> bool {
+    const CODES: &[&str] = &["ExpiredToken", "UnrecognizedClient", "InvalidClientTokenId"];
+    code.is_some_and(|code| CODES.iter().any(|worn| code.contains(worn)))
+}
+
 /// What to do about it, where that is plain.
 fn hint(call: Call, class: Class, code: &str) -> Option<String> {
     match class {
@@ -260,6 +313,9 @@ fn hint(call: Call, class: Class, code: &str) -> Option<String> {
         Class::AccessDenied if BAD_CREDENTIALS.iter().any(|bad| code.contains(bad)) => {
             Some("check the operator's AWS credentials and the node's clock".to_owned())
         }
+        Class::AccessDenied if call.operation == "AssumeRole" => Some(
+            "allow the operator's role sts:AssumeRole on it, and let its trust policy allow the operator's role and the external id".to_owned(),
+        ),
         Class::AccessDenied => Some(format!("allow the IAM action {call} for the operator's role")),
         Class::QuotaExceeded => Some("ask AWS for a higher quota or remove what is not needed".to_owned()),
         _ => None,

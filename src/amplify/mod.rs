@@ -4,6 +4,7 @@
 //! its turn (the token buckets in [`throttle`] hand out permits and call back). Writes are sent once and never
 //! retried here; each failure says whether the write may have been carried out.
 
+pub mod accounts;
 mod client;
 mod errors;
 mod names;
@@ -11,9 +12,10 @@ mod object;
 mod session;
 pub mod throttle;
 
+pub use accounts::Accounts;
 pub use client::Client;
 pub use errors::without_request_id;
 pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
 pub use object::{Accepted, Creation, Found, Object, Record};
-pub use session::{Session, Sessions};
+pub use session::{Assignment, Session, Sessions};
 pub use throttle::{BucketKey, Permit, Throttle};

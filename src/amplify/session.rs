@@ -1,22 +1,41 @@
 //! Whose credentials a namespace's calls are made with. May do: what the SDK's credentials chain does, and STS.
 //!
-//! One session for all namespaces, the SDK's own chain. [`Sessions::session_for`] is where roles per namespace come in.
+//! Without an accounts file, one session of the SDK's own chain serves all namespaces. With one, each namespace has a
+//! session of its own, of the role that its entry names, and a namespace without an entry has none.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig,
+    identity::IdentityCache,
+    sts::{AssumeRoleProvider, AssumeRoleProviderBuilder},
+};
+use aws_credential_types::provider::{
+    ProvideCredentials, Result as Provided, SharedCredentialsProvider, error::CredentialsError,
+    future::ProvideCredentials as Providing,
+};
 use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::{
-    client::{Client, Limits, send},
-    errors::{Call, Service},
+    accounts::{Accounts, Entry, Lookup},
+    client::{Client, Limits, Observer, send},
+    errors::{Call, NotAssumed, Service, not_assumed},
 };
 use crate::{
-    lifecycle::facts::{Class, Failure, Sent},
-    telemetry::metrics::Metrics,
+    lifecycle::{
+        Account,
+        facts::{Class, Failure, Sent},
+    },
+    telemetry::metrics::{Metrics, class_name},
 };
 
 /// How long an unused connection is kept. AWS closes unused connections after a minute or so: a write on one that is
@@ -24,42 +43,244 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(20);
 /// Most regions whose clients a session keeps. There are about 40; the rest would be somebody's invention.
 const MAX_CLIENTS: usize = 64;
+/// Credentials that AWS refuses are not asked for anew more often than this.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// How long it may take to assume a role; the call that waits for it ends within 30 s.
+const ASSUMING: Duration = Duration::from_secs(10);
+/// Where STS is asked without a region of our own. Any region's STS answers for all.
+const ANY_REGION: Region = Region::from_static("us-east-1");
+/// Longest name of a session that STS takes.
+const SESSION_NAME_LIMIT: usize = 64;
 
 /// All sessions, and the configuration that they start from.
 #[derive(Debug)]
 pub struct Sessions {
-    own: Arc<Session>,
+    base: SdkConfig,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    own: Mutex<Arc<Session>>,
+    tenants: Option<Mutex<Tenants>>,
+}
+
+/// The accounts file, and the sessions of the namespaces that it names.
+#[derive(Debug)]
+struct Tenants {
+    accounts: Accounts,
+    sessions: BTreeMap<String, (Arc<Entry>, Arc<Session>)>,
+}
+
+/// What is known of a namespace's account and region without asking AWS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Assignment {
+    /// The account.
+    pub account: Account,
+    /// The region of resources that name none.
+    pub region: Option<String>,
+    /// Changes with the role, its external id and the region. 0 without an accounts file.
+    pub digest: u64,
 }
 
 impl Sessions {
-    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance.
-    pub async fn load(metrics: Arc<Metrics>) -> Self {
+    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. With `accounts`, it only
+    /// serves to assume the roles that they name.
+    pub async fn load(metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
         let base = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
             .load()
             .await;
-        Self::new(base, Limits::default(), metrics)
+        Self::new(base, Limits::default(), metrics, accounts)
     }
 
-    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
+        let own = Session::new(base.clone(), limits, metrics.clone(), None);
         Self {
-            own: Arc::new(Session::new(base, limits, metrics)),
+            base,
+            limits,
+            metrics,
+            own: Mutex::new(Arc::new(own)),
+            tenants: accounts.map(|accounts| {
+                Mutex::new(Tenants {
+                    accounts,
+                    sessions: BTreeMap::new(),
+                })
+            }),
         }
     }
 
-    /// The session for the resources of a namespace.
+    /// The session for the resources of a namespace. One whose credentials AWS has refused is replaced.
     ///
     /// # Errors
-    /// `AccountNotFound` when the namespace has no account, which cannot be as long as all share the operator's own.
+    /// `AccountNotFound` when the accounts file gives the namespace no account.
     pub fn session_for(&self, namespace: &str) -> Result<Arc<Session>, Failure> {
-        let _ = namespace;
-        Ok(Arc::clone(&self.own))
+        let Some(tenants) = &self.tenants else {
+            let mut own = self.own.lock();
+            if own.is_due_for_renewal() {
+                let base = with_own_cache(&self.base);
+                *own = Arc::new(Session::new(base, self.limits, self.metrics.clone(), None));
+            }
+            return Ok(own.clone());
+        };
+        let mut tenants = tenants.lock();
+        let Tenants { accounts, sessions } = &mut *tenants;
+        let lookup = accounts.for_namespace(namespace);
+        let Lookup::Entry(entry) = lookup else {
+            return Err(Failure {
+                class: Class::AccountNotFound,
+                sent: Sent::Never,
+                message: lookup.missing(namespace).unwrap_or_default(),
+            });
+        };
+        if let Some((of, session)) = sessions.get(namespace)
+            && of.is_same_identity(entry)
+            && !session.is_due_for_renewal()
+        {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(self.assume(entry, namespace));
+        sessions.insert(namespace.to_owned(), (entry.clone(), session.clone()));
+        Ok(session)
     }
 
-    /// The operator's own region, where it has one.
+    /// A session of the entry's role for a namespace. Nothing is asked before its first call.
+    fn assume(&self, entry: &Arc<Entry>, namespace: &str) -> Session {
+        let provider = Assume {
+            entry: entry.clone(),
+            session_name: session_name(namespace),
+            // The SDK's STS endpoint is the region's own. Ours is open for certain, the entry's may not be for us.
+            base: with_region(self.limits.reads(&self.base), entry.region.as_deref()),
+            provider: OnceCell::new(),
+            metrics: self.metrics.clone(),
+        };
+        let base = with_own_cache(&self.base)
+            .to_builder()
+            .credentials_provider(SharedCredentialsProvider::new(provider))
+            .build();
+        Session::new(base, self.limits, self.metrics.clone(), Some(entry.clone()))
+    }
+
+    /// What is known of a namespace's account and region without asking AWS.
     #[must_use]
-    pub fn default_region(&self) -> Option<&str> {
-        self.own.base.region().map(AsRef::as_ref)
+    pub fn assignment(&self, namespace: &str) -> Assignment {
+        let own = || self.base.region().map(ToString::to_string);
+        let Some(tenants) = &self.tenants else {
+            return Assignment {
+                account: Account::Own,
+                region: own(),
+                digest: 0,
+            };
+        };
+        let tenants = tenants.lock();
+        let lookup = tenants.accounts.for_namespace(namespace);
+        let digest = lookup.digest();
+        match &lookup {
+            Lookup::Entry(entry) => Assignment {
+                account: Account::Mapped(entry.account.clone()),
+                region: entry.region.clone().or_else(own),
+                digest,
+            },
+            Lookup::None | Lookup::Ambiguous(_) => Assignment {
+                account: Account::Missing(lookup.missing(namespace).unwrap_or_default()),
+                region: own(),
+                digest,
+            },
+        }
+    }
+
+    /// Goes by these accounts from now on, and names the namespaces for which that changes something. Their sessions
+    /// are dropped.
+    pub fn set_accounts(&self, accounts: Accounts) -> BTreeSet<String> {
+        let Some(tenants) = &self.tenants else {
+            return BTreeSet::new();
+        };
+        let mut tenants = tenants.lock();
+        let changed = tenants.accounts.changed(&accounts);
+        tenants.sessions.retain(|namespace, _| !changed.contains(namespace));
+        tenants.accounts = accounts;
+        changed
+    }
+}
+
+/// Credentials that nobody else's calls are signed with.
+fn with_own_cache(base: &SdkConfig) -> SdkConfig {
+    base.to_builder()
+        .identity_cache(IdentityCache::lazy().load_timeout(ASSUMING).build())
+        .build()
+}
+
+/// With the region that it has, else this one, else any.
+fn with_region(base: SdkConfig, region: Option<&str>) -> SdkConfig {
+    if base.region().is_some() {
+        return base;
+    }
+    let region = region.map_or(ANY_REGION, |region| Region::new(region.to_owned()));
+    base.to_builder().region(region).build()
+}
+
+/// The name under which AWS's logs show the calls of a namespace. Two namespaces never share one.
+fn session_name(namespace: &str) -> String {
+    const PREFIX: &str = "amplify-operator-";
+    let room = SESSION_NAME_LIMIT - PREFIX.len();
+    if namespace.len() <= room {
+        return format!("{PREFIX}{namespace}");
+    }
+    let mut hasher = DefaultHasher::new();
+    namespace.hash(&mut hasher);
+    // No namespace's name holds a dot.
+    let digest = format!(".{:016x}", hasher.finish());
+    let start: String = namespace.chars().take(room - digest.len()).collect();
+    format!("{PREFIX}{start}{digest}")
+}
+
+/// The credentials of an entry's role, for one namespace. The SDK asks again before they expire.
+struct Assume {
+    entry: Arc<Entry>,
+    session_name: String,
+    base: SdkConfig,
+    provider: OnceCell<AssumeRoleProvider>,
+    metrics: Arc<Metrics>,
+}
+
+/// Without the provider, which would show the external id.
+impl fmt::Debug for Assume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assume")
+            .field("role", &self.entry.role_arn)
+            .field("session_name", &self.session_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Assume {
+    async fn credentials(&self) -> Provided {
+        let provider = self.provider.get_or_init(|| self.builder().build()).await;
+        let start = Instant::now();
+        let result = provider.provide_credentials().await.map_err(|error| {
+            let role = format!("{} (account entry {:?})", self.entry.role_arn, self.entry.name);
+            not_assumed(&role, &error)
+        });
+        let outcome = result.as_ref().err().map_or("ok", |failure| class_name(failure.class));
+        self.metrics
+            .aws_request(Service::Sts.name(), "AssumeRole", outcome, start.elapsed());
+        result.map_err(|failure| CredentialsError::provider_error(NotAssumed(failure)))
+    }
+
+    fn builder(&self) -> AssumeRoleProviderBuilder {
+        let builder = AssumeRoleProvider::builder(&self.entry.role_arn)
+            .session_name(&self.session_name)
+            .configure(&self.base);
+        match &self.entry.external_id {
+            Some(id) => builder.external_id(id.reveal()),
+            None => builder,
+        }
+    }
+}
+
+impl ProvideCredentials for Assume {
+    fn provide_credentials<'a>(&'a self) -> Providing<'a>
+    where
+        Self: 'a,
+    {
+        Providing::new(self.credentials())
     }
 }
 
@@ -68,26 +289,29 @@ impl Sessions {
 pub struct Session {
     base: SdkConfig,
     sts: aws_sdk_sts::Client,
+    /// Of a tenant's session: whose account it must be in.
+    entry: Option<Arc<Entry>>,
     account: OnceCell<String>,
     clients: Mutex<BTreeMap<String, Client>>,
     limits: Limits,
-    metrics: Arc<Metrics>,
+    observer: Observer,
+    since: Instant,
 }
 
 impl Session {
-    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let mut reads = limits.reads(&base);
-        if reads.region().is_none() {
-            // Every resource may name its region; then only this call lacks one, and any will do.
-            reads = reads.to_builder().region(Region::from_static("us-east-1")).build();
-        }
+    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>, entry: Option<Arc<Entry>>) -> Self {
+        // Every resource may name its region; then only the calls to STS lack one.
+        let region = entry.as_ref().and_then(|entry| entry.region.as_deref());
+        let reads = with_region(limits.reads(&base), region);
         Self {
             sts: aws_sdk_sts::Client::new(&reads),
             base,
+            entry,
             account: OnceCell::new(),
             clients: Mutex::default(),
             limits,
-            metrics,
+            observer: Observer::new(metrics),
+            since: Instant::now(),
         }
     }
 
@@ -101,17 +325,38 @@ impl Session {
         let account = self
             .account
             .get_or_try_init(|| async {
-                send!(&self.metrics, CALL, self.sts.get_caller_identity())?
+                let account = send!(&self.observer, CALL, self.sts.get_caller_identity())?
                     .account
                     .filter(|account| !account.is_empty())
                     .ok_or_else(|| Failure {
                         class: Class::Unavailable,
                         sent: Sent::Unknown,
                         message: "GetCallerIdentity: the answer names no account".to_owned(),
-                    })
+                    })?;
+                match &self.entry {
+                    Some(entry) if entry.account != account => Err(Failure {
+                        class: Class::AccessDenied,
+                        sent: Sent::Never,
+                        message: format!(
+                            "the credentials for {} (account entry {:?}) belong to account {account}: nothing is sent with them",
+                            entry.role_arn, entry.name
+                        ),
+                    }),
+                    _ => Ok(account),
+                }
             })
             .await?;
         Ok(account.clone())
+    }
+
+    /// Whether AWS has refused the credentials as expired or unknown. The session of the next call has new ones.
+    #[must_use]
+    pub fn is_worn_out(&self) -> bool {
+        self.observer.is_worn_out()
+    }
+
+    fn is_due_for_renewal(&self) -> bool {
+        self.is_worn_out() && self.since.elapsed() >= RENEWAL
     }
 
     /// The client for a region. One that is no region's name gets a client that refuses every call.
@@ -121,7 +366,7 @@ impl Session {
         if let Some(client) = clients.get(region) {
             return client.clone();
         }
-        let client = Client::new(&self.base, region, self.limits, Arc::clone(&self.metrics));
+        let client = Client::new(&self.base, region, self.limits, self.observer.clone());
         if clients.len() < MAX_CLIENTS {
             clients.insert(region.to_owned(), client.clone());
         }
@@ -164,6 +409,70 @@ pub(super) mod tests {
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(credentials)
             .build();
-        Sessions::new(base, limits, Arc::new(Metrics::new("test")))
+        Sessions::new(base, limits, Arc::new(Metrics::new("test")), None)
+    }
+
+    /// The same, with an accounts file.
+    pub(in crate::amplify) async fn tenants(endpoint: &str, limits: Limits, accounts: &str) -> Sessions {
+        // Loaded: the SDK's provider of roles asks for a time source, which is not in a configuration that is built.
+        let base = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
+            .endpoint_url(endpoint)
+            .region(Region::from_static("eu-west-1"))
+            .credentials_provider(Credentials::for_tests())
+            .load()
+            .await;
+        let accounts = Accounts::parse(accounts).unwrap();
+        Sessions::new(base, limits, Arc::new(Metrics::new("test")), Some(accounts))
+    }
+
+    #[test]
+    fn a_session_is_named_after_its_namespace_within_what_sts_takes() {
+        assert_eq!(session_name("shop"), "amplify-operator-shop");
+        let fits = "n".repeat(47);
+        assert_eq!(session_name(&fits), format!("amplify-operator-{fits}"));
+        let long = |last: &str| session_name(&format!("{}{last}", "n".repeat(62)));
+        assert_eq!(long("a").len(), 64);
+        assert!(long("a").starts_with("amplify-operator-nnnnnnnn"), "{}", long("a"));
+        assert_ne!(long("a"), long("b"));
+    }
+
+    #[test]
+    fn a_namespace_is_assigned_by_the_file_alone_where_there_is_one() {
+        let file = |yaml: &str| Some(Accounts::parse(yaml).unwrap());
+        let base = || {
+            SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::from_static("eu-west-1"))
+                .build()
+        };
+        let with = |accounts| Sessions::new(base(), Limits::default(), Arc::new(Metrics::new("test")), accounts);
+        let own = with(None).assignment("a");
+        assert_eq!((own.account, own.digest), (Account::Own, 0));
+        assert_eq!(own.region.as_deref(), Some("eu-west-1"));
+
+        let one =
+            "accounts: [{name: t, namespaces: [a], roleArn: \"arn:aws:iam::111111111111:role/x\", region: eu-west-3}]";
+        let sessions = with(file(one));
+        let mapped = sessions.assignment("a");
+        assert_eq!(mapped.account, Account::Mapped("111111111111".to_owned()));
+        assert_eq!(mapped.region.as_deref(), Some("eu-west-3"));
+        assert!(matches!(sessions.assignment("b").account, Account::Missing(_)));
+        assert_eq!(sessions.session_for("b").unwrap_err().class, Class::AccountNotFound);
+
+        let first = sessions.session_for("a").unwrap();
+        assert!(Arc::ptr_eq(&first, &sessions.session_for("a").unwrap()));
+        assert!(sessions.set_accounts(file(one).unwrap()).is_empty());
+        assert!(Arc::ptr_eq(&first, &sessions.session_for("a").unwrap()));
+        let edited = one.replace("namespaces: [a]", "namespaces: [a, b], externalId: \"s3cret\"");
+        let changed = sessions.set_accounts(file(&edited).unwrap());
+        assert_eq!(changed.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(!Arc::ptr_eq(&first, &sessions.session_for("a").unwrap()));
+        assert_ne!(mapped.digest, sessions.assignment("a").digest);
+        let (a, b) = (sessions.session_for("a").unwrap(), sessions.session_for("b").unwrap());
+        assert!(!Arc::ptr_eq(&a, &b), "two namespaces of one entry share no session");
+        assert!(!format!("{sessions:?}").contains("s3cret"));
+        sessions.set_accounts(Accounts::default());
+        assert_eq!(sessions.session_for("a").unwrap_err().class, Class::AccountNotFound);
     }
 }

@@ -14,7 +14,8 @@ use super::{
     listings::Listings,
 };
 use crate::{
-    amplify::{Sessions, throttle::Throttle},
+    amplify::{Accounts, Sessions, throttle::Throttle},
+    leader::Leadership,
     lifecycle::Settings,
     telemetry::{Health, Metrics},
 };
@@ -37,6 +38,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The operator's health.
     pub health: Arc<Health>,
+    /// Whether this process may write.
+    pub leadership: Arc<Leadership>,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -53,6 +56,7 @@ pub struct Context {
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
+    pub(super) leadership: Arc<Leadership>,
     pub(super) shutdown: CancellationToken,
     pub(super) index: Mutex<Index>,
     pub(super) listings: Listings,
@@ -105,6 +109,7 @@ impl Context {
             events: parts.events,
             metrics: parts.metrics,
             health: parts.health,
+            leadership: parts.leadership,
             shutdown: parts.shutdown,
             index: Mutex::new(Index::default()),
             listings: Listings::default(),
@@ -132,9 +137,14 @@ impl Context {
         }
     }
 
-    /// The operator's own region.
-    pub(super) fn default_region(&self) -> Option<&str> {
-        self.sessions.default_region()
+    /// Goes by another accounts file from now on: what lives in namespaces for which it says something else is reconciled.
+    /// Names how many those are.
+    pub(super) fn set_accounts(&self, accounts: Accounts) -> usize {
+        let changed = self.sessions.set_accounts(accounts);
+        let of_these = |key: &&ObjectKey| changed.contains(&key.namespace);
+        let keys: Vec<_> = self.index.lock().keys().filter(of_these).cloned().collect();
+        self.wake(keys);
+        changed.len()
     }
 
     pub(super) fn now() -> Timestamp {

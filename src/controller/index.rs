@@ -93,6 +93,8 @@ pub struct Entry {
     pub deleting: bool,
     /// The account pinned in its status.
     pub account: Option<String>,
+    /// The account that tells its AWS object from others of the same name, where an accounts file does.
+    pub tenant: Option<String>,
     /// Where its AWS object lives, as far as it can be said.
     pub location: Option<Location>,
     /// The AmplifyBackend that it refers to, by name.
@@ -105,13 +107,27 @@ pub struct Entry {
     pub ready: bool,
 }
 
+/// An environment of a tenant.
+type Place = (Option<String>, Environment);
+
+impl Entry {
+    fn place(&self, environment: &Environment) -> Place {
+        (self.tenant.clone(), environment.clone())
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Place> {
+        let slots = self.location.iter().flat_map(Location::slots);
+        slots.map(|environment| self.place(environment))
+    }
+}
+
 /// The index.
 #[derive(Debug, Default)]
 pub struct Index {
     entries: HashMap<ObjectKey, Entry>,
-    by_environment: HashMap<Environment, BTreeSet<ObjectKey>>,
+    by_environment: HashMap<Place, BTreeSet<ObjectKey>>,
     by_reference: HashMap<(String, String), BTreeSet<ObjectKey>>,
-    reserved: HashMap<Environment, ObjectKey>,
+    reserved: HashMap<Place, ObjectKey>,
 }
 
 impl Index {
@@ -137,13 +153,8 @@ impl Index {
             return BTreeSet::new();
         }
         let mut touched = self.unlink(key);
-        if let Some(location) = &entry.location {
-            for environment in location.slots() {
-                self.by_environment
-                    .entry(environment.clone())
-                    .or_default()
-                    .insert(key.clone());
-            }
+        for place in entry.slots() {
+            self.by_environment.entry(place).or_default().insert(key.clone());
         }
         if let Some(name) = &entry.refers_to {
             let reference = (key.namespace.clone(), name.clone());
@@ -168,11 +179,11 @@ impl Index {
         let Some(entry) = self.entries.get(key) else {
             return touched;
         };
-        for environment in entry.location.iter().flat_map(Location::slots) {
-            if let Some(keys) = self.by_environment.get_mut(environment) {
+        for place in entry.slots() {
+            if let Some(keys) = self.by_environment.get_mut(&place) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.by_environment.remove(environment);
+                    self.by_environment.remove(&place);
                 }
             }
         }
@@ -191,10 +202,8 @@ impl Index {
     /// The other resources in the same environments, and those that refer to this one.
     fn neighbours(&self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let mut near = BTreeSet::new();
-        if let Some(location) = self.entries.get(key).and_then(|entry| entry.location.as_ref()) {
-            for environment in location.slots() {
-                near.extend(self.by_environment.get(environment).into_iter().flatten().cloned());
-            }
+        for place in self.entries.get(key).into_iter().flat_map(Entry::slots) {
+            near.extend(self.by_environment.get(&place).into_iter().flatten().cloned());
         }
         if key.kind == KindName::AmplifyBackend {
             let reference = (key.namespace.clone(), key.name.clone());
@@ -216,7 +225,7 @@ impl Index {
                 }) && (me.account.is_none() || other.account.is_none() || me.account == other.account)
             };
         self.by_environment
-            .get(&location.environment)?
+            .get(&me.place(&location.environment))?
             .iter()
             .filter_map(|key| Some((key, self.entries.get(key)?)))
             .filter(|(_, entry)| same(entry))
@@ -232,10 +241,14 @@ impl Index {
         if key.kind != KindName::AmplifyBackend {
             return dependents;
         }
-        let Some(location) = self.entries.get(key).and_then(|entry| entry.location.as_ref()) else {
+        let place = self.entries.get(key).and_then(|entry| {
+            let location = entry.location.as_ref()?;
+            Some(entry.place(&location.environment))
+        });
+        let Some(place) = place else {
             return dependents;
         };
-        for other in self.by_environment.get(&location.environment).into_iter().flatten() {
+        for other in self.by_environment.get(&place).into_iter().flatten() {
             let Some(entry) = self.entries.get(other).filter(|entry| entry.owns) else {
                 continue;
             };
@@ -253,25 +266,26 @@ impl Index {
 
     /// Takes the slots of this resource's environments, all or none.
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
-        let Some(location) = self.entries.get(key).and_then(|entry| entry.location.clone()) else {
+        let places: Vec<_> = self.entries.get(key).into_iter().flat_map(Entry::slots).collect();
+        if places.is_empty() {
             return Slot::Busy("an unknown environment".to_owned());
-        };
-        for environment in location.slots() {
-            if let Some(holder) = self.holder(key, environment, now) {
+        }
+        for place in &places {
+            if let Some(holder) = self.holder(key, place, now) {
                 return Slot::Busy(holder.to_string());
             }
         }
-        for environment in location.slots() {
-            self.reserved.insert(environment.clone(), key.clone());
+        for place in places {
+            self.reserved.insert(place, key.clone());
         }
         Slot::Held
     }
 
-    fn holder(&self, me: &ObjectKey, environment: &Environment, now: Timestamp) -> Option<&ObjectKey> {
-        let reserved = self.reserved.get(environment).filter(|holder| *holder != me);
+    fn holder(&self, me: &ObjectKey, place: &Place, now: Timestamp) -> Option<&ObjectKey> {
+        let reserved = self.reserved.get(place).filter(|holder| *holder != me);
         reserved.or_else(|| {
             self.by_environment
-                .get(environment)?
+                .get(place)?
                 .iter()
                 .find(|other| *other != me && self.entries.get(*other).is_some_and(|entry| entry.holds.at(now)))
         })
@@ -290,5 +304,72 @@ impl Index {
     /// All resources.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str) -> ObjectKey {
+        ObjectKey {
+            kind: KindName::AmplifyBackend,
+            namespace: namespace.into(),
+            name: "dev".into(),
+        }
+    }
+
+    /// All describe one environment by name.
+    fn entry(namespace: &str, tenant: Option<&str>, account: Option<&str>) -> Entry {
+        Entry {
+            uid: namespace.into(),
+            created: Timestamp::UNIX_EPOCH,
+            deleting: false,
+            account: account.map(str::to_owned),
+            tenant: tenant.map(str::to_owned),
+            location: Some(Location {
+                environment: Environment {
+                    region: "eu-west-1".into(),
+                    app: "d1".into(),
+                    name: "dev".into(),
+                },
+                resource: None,
+                source: None,
+            }),
+            refers_to: None,
+            owns: false,
+            holds: Holds::No,
+            ready: false,
+        }
+    }
+
+    #[test]
+    fn equal_names_in_two_accounts_are_neither_in_conflict_nor_in_one_slot_nor_neighbours() {
+        let mut index = Index::default();
+        let now = Timestamp::UNIX_EPOCH;
+        index.put(&key("a"), entry("a", Some("111"), None));
+        let touched = index.put(&key("b"), entry("b", Some("222"), Some("222")));
+        assert!(touched.is_empty(), "{touched:?}");
+        assert_eq!((index.winner(&key("a")), index.winner(&key("b"))), (None, None));
+        assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Held));
+        // A third namespace of the first account is.
+        let touched = index.put(&key("c"), entry("c", Some("111"), None));
+        assert_eq!(touched, BTreeSet::from([key("a")]));
+        assert_eq!(index.winner(&key("c")), Some(&key("a")));
+        assert!(matches!(index.take_slot(&key("c"), now), Slot::Busy(_)));
+        // Until it is mapped to another.
+        index.put(&key("c"), entry("c", Some("222"), None));
+        assert_eq!(index.winner(&key("c")), Some(&key("b")));
+    }
+
+    #[test]
+    fn where_all_share_one_account_one_that_is_not_pinned_yet_is_in_conflict() {
+        let mut index = Index::default();
+        index.put(&key("a"), entry("a", None, Some("111")));
+        index.put(&key("b"), entry("b", None, None));
+        assert_eq!(index.winner(&key("b")), Some(&key("a")));
+        index.put(&key("b"), entry("b", None, Some("222")));
+        assert_eq!(index.winner(&key("b")), None, "pinned elsewhere");
     }
 }

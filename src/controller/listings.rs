@@ -15,7 +15,7 @@ const KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// A list that was begun and never ended (its pass was dropped) stops holding others up.
 const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
 
-/// An app in an account and region.
+/// An app in an account (seen with one role) and region.
 pub(super) type App = (String, String, String);
 /// The records of an app's environments by name.
 pub(super) type Records = Arc<BTreeMap<String, Record>>;

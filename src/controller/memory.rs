@@ -76,6 +76,13 @@ impl<K: Kind> Recollections<K> {
         })
     }
 
+    /// Starts anew with all resources, as far as decisions go: until now somebody else may have made them.
+    pub(super) fn begin(&self, now: Timestamp) {
+        for recollection in self.0.lock().values_mut() {
+            recollection.memory = Memory::new(now);
+        }
+    }
+
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.0.lock().remove(key);
     }

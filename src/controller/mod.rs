@@ -5,12 +5,14 @@
 //! | `watch` | the API server's watches; feeds index and queue |
 //! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time |
 //! | `kubernetes` | the writes to the API server |
+//! | `accounts` | the accounts file |
 //! | `listings` | the list of an app's environments that its drift checks share |
 //! | `events` | Kubernetes Events, on transitions only |
 //! | `index` | nothing: pure data over all kinds (conflicts, slots, references) |
 //! | `memory` | nothing: what this process remembers of each resource |
 //! | `kind`, `kinds` | nothing: the adapters of the three kinds |
 
+pub mod accounts;
 mod context;
 mod events;
 pub mod index;

@@ -108,6 +108,12 @@ pub(super) struct Pass<'a, K: Kind> {
     /// The configuration with its references resolved.
     config: Option<ResourceConfig>,
     permit: Option<Permit>,
+    /// Whose credentials the last call was made with.
+    session: Option<Arc<Session>>,
+    /// A read that failed for worn-out credentials is made again, once in a pass.
+    renewed: bool,
+    /// What the accounts file said of the namespace when this pass began.
+    mapping: u64,
     stale: usize,
 }
 
@@ -151,7 +157,6 @@ impl<'a, K: Kind> Pass<'a, K> {
             watched,
             context,
             api: Api::namespaced(context.client.clone(), &key.namespace),
-            key,
             uid,
             object,
             located: Located::default(),
@@ -160,6 +165,11 @@ impl<'a, K: Kind> Pass<'a, K> {
             found: None,
             config: None,
             permit: None,
+            session: None,
+            renewed: false,
+            // Before the object is located: what changes from here on is seen as a change.
+            mapping: context.sessions.assignment(&key.namespace).digest,
+            key,
             stale: 0,
         };
         pass.index();
@@ -173,9 +183,14 @@ impl<'a, K: Kind> Pass<'a, K> {
             .with(&self.key, &self.uid, Context::now(), work)
     }
 
+    /// A digest of what decisions are made from: the object and its account.
+    fn fingerprint(&self) -> memory::Fingerprint {
+        memory::fingerprint(self.object.as_ref()) ^ self.mapping
+    }
+
     /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
     fn is_settled(&self) -> Option<Action> {
-        let fingerprint = memory::fingerprint(self.object.as_ref());
+        let fingerprint = self.fingerprint();
         self.recall(|it| {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
@@ -204,6 +219,7 @@ impl<'a, K: Kind> Pass<'a, K> {
 
     async fn run(&mut self) -> Result<Action, Pause> {
         for _ in 0..MAX_STEPS {
+            self.try_new_credentials();
             let wanted = self.wanted();
             let state = self.object.state();
             let surroundings = self.surroundings();
@@ -303,6 +319,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             winner: index.winner(&self.key).map(ToString::to_string),
             dependents: index.dependents(&self.key),
             phase: self.phase(),
+            account: self.context.sessions.assignment(&self.key.namespace).account,
         }
     }
 
@@ -350,7 +367,8 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     async fn session(&mut self, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
-        let session: Arc<Session> = self.context.sessions.session_for(&self.key.namespace)?;
+        let session = self.context.sessions.session_for(&self.key.namespace)?;
+        self.session = Some(session.clone());
         let account = session.account_id().await?;
         let pinned = self.object.state().ledger.account_id;
         if let Some(pinned) = pinned.filter(|pinned| *pinned != account) {
@@ -361,6 +379,10 @@ impl<'a, K: Kind> Pass<'a, K> {
                     "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {account}: give back the former ones, or delete this resource with deletionPolicy: Retain"
                 ),
             }));
+        }
+        if self.known.account.as_ref().is_some_and(|before| *before != account) {
+            // What this pass has seen was in another account.
+            return Err(Refusal::Pause(Pause::Later(Duration::from_secs(1))));
         }
         let Some(location) = &self.located.location else {
             return Err(Refusal::Failure(invalid("the AWS object cannot be named yet")));
@@ -379,6 +401,15 @@ impl<'a, K: Kind> Pass<'a, K> {
         }
         self.known.account = Some(account);
         Ok(session.client(&region))
+    }
+
+    /// AWS has refused the credentials of a read as expired: the read is made once more, with new ones.
+    fn try_new_credentials(&mut self) {
+        let worn_out = self.session.as_ref().is_some_and(|session| session.is_worn_out());
+        if self.known.failed.is_some() && worn_out && !self.renewed {
+            self.renewed = true;
+            self.known.failed = None;
+        }
     }
 
     fn object_name(&self) -> Result<Object, Failure> {
@@ -467,7 +498,9 @@ impl<'a, K: Kind> Pass<'a, K> {
         let Some(location) = self.located.location.clone() else {
             return Ok(None);
         };
+        // Shared by those who would see the same: not by another role of the account.
         let account = self.object.state().ledger.account_id.unwrap_or_default();
+        let account = format!("{account}/{:x}", self.mapping);
         let app = (account, location.environment.region, location.environment.app);
         let records = match self.context.listings.get(&app, self.due(), Context::now()) {
             Listing::Fresh(records) => records,
@@ -601,6 +634,10 @@ impl<'a, K: Kind> Pass<'a, K> {
             }
             Err(Refusal::Pause(pause)) => return Err(pause),
         };
+        // Nothing may come between this and the request: see `leader`.
+        if !self.context.leadership.holds() {
+            return Err(Pause::Later(Duration::from_secs(1)));
+        }
         let reply = match (write, &creation) {
             (Write::Create, Some(creation)) => client.create(&object, creation).await.map(Some),
             (Write::Update, Some(Creation::Api { config })) => client.update(&object, config).await.map(Some),
@@ -828,7 +865,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             return Ok(None);
         }
         let now = Context::now();
-        let fingerprint = memory::fingerprint(self.object.as_ref());
+        let fingerprint = self.fingerprint();
         let checked = self.found.is_some().then_some(now);
         let denied = conditions::ready_reason(&state.ledger.conditions) == Some(Reason::AccessDenied)
             || self

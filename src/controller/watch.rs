@@ -27,14 +27,14 @@ use tracing::{debug, warn};
 
 use super::{
     context::Context,
-    index::{Entry, ObjectKey},
+    index::{self, Entry, ObjectKey},
     kind::{Kind, Located},
     memory::Recollections,
     pass,
 };
 use crate::{
-    api::{Job, conditions},
-    lifecycle,
+    api::{Job, Ledger, conditions},
+    lifecycle::{self, Account},
 };
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
@@ -122,15 +122,18 @@ impl<K: Kind> Watched<K> {
         let policies = object.policies();
         let ledger = object.state().ledger;
         let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
+        let assignment = context.sessions.assignment(&key.namespace);
         let mut index = context.index.lock();
-        let located = object.locate(&key.namespace, &index, context.default_region());
+        let located = object.locate(&key.namespace, &index, assignment.region.as_deref());
+        let (tenant, location) = tenant(assignment.account, &ledger, located.location.clone());
         let entry = Entry {
             created: meta
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
-            location: located.location.clone(),
+            location,
+            tenant,
             refers_to: object.refers_to().map(str::to_owned),
             owns: ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent),
             holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
@@ -161,12 +164,13 @@ impl<K: Kind> Watched<K> {
             || K::NAME.name().to_owned(),
             |namespace| format!("{} in {namespace}", K::NAME.name()),
         );
+        let mut listed = Vec::new();
         let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     self.context.health.watch_works(&name);
-                    self.take(event, &mut writer, &changed);
+                    self.take(event, &mut writer, &mut listed, &changed);
                 }
                 Err(error) => {
                     self.context.health.watch_fails(&name, Instant::now());
@@ -180,6 +184,7 @@ impl<K: Kind> Watched<K> {
         &self,
         event: Event<DeserializeGuard<K>>,
         writer: &mut Writer<K>,
+        listed: &mut Vec<ObjectRef<K>>,
         changed: &mpsc::UnboundedSender<ObjectRef<K>>,
     ) {
         let event = match event {
@@ -200,25 +205,44 @@ impl<K: Kind> Watched<K> {
         };
         writer.apply_watcher_event(&event);
         match &event {
-            Event::Apply(object) | Event::InitApply(object) => self.seen(object, changed),
+            Event::Apply(object) => {
+                if self.is_news(object) {
+                    self.tell(object, changed);
+                }
+            }
             Event::Delete(object) => self.gone(object),
-            Event::InitDone => self.forget_the_unseen(),
-            Event::Init => {}
+            // The store takes a new list in at its end. Whoever was told before would look at what was there before it.
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                if self.is_news(object) {
+                    listed.push(ObjectRef::from_obj(object));
+                }
+            }
+            Event::InitDone => {
+                self.forget_the_unseen();
+                for object in std::mem::take(listed) {
+                    if let Some(object) = self.store.get(&object) {
+                        self.tell(object.as_ref(), changed);
+                    }
+                }
+            }
         }
     }
 
-    fn seen(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
+    fn is_news(&self, object: &K) -> bool {
         let (Some(key), Some(uid)) = (Self::key(object), object.uid()) else {
-            return;
+            return false;
         };
-        let is_news = self
-            .recollections
-            .with(&key, &uid, Context::now(), |it| it.observe(object));
-        if is_news {
+        self.recollections
+            .with(&key, &uid, Context::now(), |it| it.observe(object))
+    }
+
+    fn tell(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
+        if let Some(key) = Self::key(object) {
             self.index_entry(&key, object);
-            // A closed queue: the operator is ending.
-            let _ = changed.unbounded_send(ObjectRef::from_obj(object));
         }
+        // A closed queue: the operator is ending.
+        let _ = changed.unbounded_send(ObjectRef::from_obj(object));
     }
 
     fn gone(&self, object: &K) {
@@ -263,21 +287,33 @@ impl<K: Kind> Watched<K> {
 
     async fn reconcile(
         self: Arc<Self>,
-        woken: mpsc::UnboundedReceiver<ObjectKey>,
-        changes: mpsc::UnboundedReceiver<ObjectRef<K>>,
+        mut woken: mpsc::UnboundedReceiver<ObjectKey>,
+        mut changes: mpsc::UnboundedReceiver<ObjectRef<K>>,
         begin: CancellationToken,
     ) {
         let shutdown = self.context.shutdown.clone();
+        // A standby may wait for weeks: what is queued meanwhile is dropped, and every resource has its turn afterwards.
+        let dropped = stream::select(woken.by_ref().map(drop), changes.by_ref().map(drop))
+            .take_until(begin.cancelled())
+            .for_each(|()| std::future::ready(()));
         tokio::select! {
-            () = begin.cancelled() => {}
+            () = dropped => {}
             () = shutdown.cancelled() => return,
         }
+        self.recollections.begin(Context::now());
+        let all: Vec<_> = self
+            .store
+            .state()
+            .iter()
+            .map(|object| ObjectRef::from_obj(object.as_ref()))
+            .collect();
         let poked = self.clone();
         let woken = woken.map(move |key| {
             poked.recollections.poke(&key);
             ObjectRef::new(&key.name).within(&key.namespace)
         });
-        let queue = stream::select(woken, changes)
+        let queue = stream::iter(all)
+            .chain(stream::select(woken, changes))
             .map(Ok::<_, std::convert::Infallible>)
             .take_until(shutdown.cancelled_owned());
         let config = Config::default().concurrency(u16::try_from(self.context.concurrency).unwrap_or(u16::MAX));
@@ -327,6 +363,24 @@ async fn report<K: Kind>(
                 warn!(%object, %error, "reconcile failed; it is tried again");
             }
             Err(error) => warn!(%error, "the reconcile queue failed"),
+        }
+    }
+}
+
+/// Which account tells this resource's AWS object from others of the same name; none where all share one. A resource
+/// without an account makes no AWS call and has no AWS object: it stands in nobody's way.
+fn tenant(
+    account: Account,
+    ledger: &Ledger,
+    location: Option<index::Location>,
+) -> (Option<String>, Option<index::Location>) {
+    let pinned = ledger.account_id.clone();
+    match account {
+        Account::Own => (None, location),
+        Account::Mapped(account) => (pinned.or(Some(account)), location),
+        Account::Missing(_) => {
+            let location = location.filter(|_| pinned.is_some());
+            (pinned, location)
         }
     }
 }

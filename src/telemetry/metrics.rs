@@ -92,6 +92,8 @@ pub struct Metrics {
     reconcile_errors: Family<KindClass, Counter>,
     objects: Family<KindReason, Gauge>,
     jobs: Family<JobOperation, Gauge>,
+    leader: Gauge,
+    accounts_file_valid: Family<Vec<(String, String)>, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -149,6 +151,18 @@ impl Metrics {
         );
         let jobs = Family::default();
         registry.register("jobs_running", "AWS jobs under way", jobs.clone());
+        let leader = Gauge::default();
+        registry.register(
+            "leader",
+            "1: this process is the one that acts; 0: it stands by. Without leader election always 1",
+            leader.clone(),
+        );
+        let accounts_file_valid = Family::default();
+        registry.register(
+            "accounts_file_valid",
+            "1: the accounts file is in force as it stands; 0: it cannot be used, and what it said before holds",
+            accounts_file_valid.clone(),
+        );
         registry.register(
             "build",
             "The program that runs",
@@ -164,6 +178,8 @@ impl Metrics {
             reconcile_errors,
             objects,
             jobs,
+            leader,
+            accounts_file_valid,
         }
     }
 
@@ -230,6 +246,18 @@ impl Metrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Whether the accounts file is in force as it stands. Only shown where there is one.
+    pub fn set_accounts_file_valid(&self, valid: bool) {
+        self.accounts_file_valid
+            .get_or_create(&Vec::new())
+            .set(i64::from(valid));
+    }
+
+    /// Whether this process is the one that acts.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
     /// All metrics in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -265,8 +293,13 @@ mod tests {
         metrics.reconcile_error("AmplifyBackend", "kubernetes");
         metrics.set_objects("AmplifyBackend", Reason::Available, 7);
         metrics.set_jobs_running(Operation::CreateBackendApi, 2);
+        let without_accounts = metrics.encode().unwrap();
+        assert!(!without_accounts.contains("accounts_file_valid "), "{without_accounts}");
+        metrics.set_accounts_file_valid(true);
+        metrics.set_leader(true);
         let text = metrics.encode().unwrap();
         for line in [
+            "amplify_operator_accounts_file_valid 1",
             r#"amplify_operator_aws_requests_total{service="amplify",operation="GetBackend",outcome="throttled"} 1"#,
             r#"amplify_operator_aws_request_duration_seconds_bucket{le="0.05",service="amplify",operation="GetBackend"} 1"#,
             r#"amplify_operator_aws_token_queue{class="write"} 3"#,
@@ -275,6 +308,7 @@ mod tests {
             r#"amplify_operator_reconcile_errors_total{kind="AmplifyBackend",class="kubernetes"} 1"#,
             r#"amplify_operator_objects{kind="AmplifyBackend",reason="Available"} 7"#,
             r#"amplify_operator_jobs_running{operation="CreateBackendAPI"} 2"#,
+            "amplify_operator_leader 1",
             r#"amplify_operator_build_info{version="1.2.3"} 1"#,
             "# EOF",
         ] {

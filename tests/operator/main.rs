@@ -3,8 +3,10 @@
 //! One dev cluster for all tests; each test has its own namespace, simulator and operator process. A test's name is the
 //! sentence that it proves. Nothing here sleeps for a fixed time: tests wait for conditions.
 
+mod accounts;
 mod counts;
 mod crash;
+mod leader;
 mod lifecycle;
 mod reasons;
 mod stage;
@@ -50,8 +52,10 @@ type Test = (
 
 fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
     [
+        accounts::TESTS,
         counts::TESTS,
         crash::TESTS,
+        leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,
         unreadable::TESTS,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
@@ -42,7 +42,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 /// The cluster that all tests share.
 pub(crate) struct World {
     pub(crate) client: Client,
-    audit: AuditLog,
+    pub(crate) audit: AuditLog,
     kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
     stages: AtomicUsize,
 }
@@ -62,6 +62,41 @@ impl World {
             kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
             stages: AtomicUsize::new(0),
         })
+    }
+
+    /// Makes a ServiceAccount in the first of these namespaces, which may do anything in all of them, and its kubeconfig.
+    async fn kubeconfig(&self, namespaces: &[String], user: &str, dir: &TempDir) -> PathBuf {
+        let create = PostParams::default();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &namespaces[0]);
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": user } });
+        accounts
+            .create(&create, &object(account))
+            .await
+            .expect("a service account");
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": user },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [{ "kind": "ServiceAccount", "name": user, "namespace": namespaces[0] }],
+        });
+        for namespace in namespaces {
+            let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), namespace);
+            bindings
+                .create(&create, &object(binding.clone()))
+                .await
+                .expect("a role binding");
+        }
+        let request = TokenRequest {
+            spec: TokenRequestSpec::default(),
+            ..TokenRequest::default()
+        };
+        let token = accounts
+            .create_token_request(user, &create, &request)
+            .await
+            .expect("a token");
+        let token = token.status.expect("a token").token;
+        let path = dir.path().join(format!("{user}.kubeconfig"));
+        std::fs::write(&path, (self.kubeconfig_for)(&token)).expect("a kubeconfig");
+        path
     }
 }
 
@@ -102,6 +137,10 @@ impl Kind {
 pub(crate) struct Setup {
     pub(crate) flags: Vec<&'static str>,
     pub(crate) settings: Settings,
+    /// How many namespaces the operator watches.
+    pub(crate) namespaces: usize,
+    /// The accounts file, for these namespaces.
+    pub(crate) accounts: Option<fn(&[String]) -> String>,
 }
 
 impl Default for Setup {
@@ -113,20 +152,24 @@ impl Default for Setup {
                 job_duration: Duration::from_secs(3),
                 ..Settings::default()
             },
+            namespaces: 1,
+            accounts: None,
         }
     }
 }
 
 /// A namespace, a simulator and an operator.
 pub(crate) struct Stage {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
+    /// Where the test acts: the first of these, until [`Stage::enter`].
     pub(crate) namespace: String,
+    pub(crate) namespaces: Vec<String>,
     pub(crate) simulator: Simulator,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    operator: Option<Child>,
+    pub(crate) operator: Option<Child>,
     log: PathBuf,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Stage {
@@ -138,44 +181,25 @@ impl Stage {
         let number = world.stages.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("stage-{number}");
         let client = world.client.clone();
-        let create = PostParams::default();
-        let named = |kind: &str, name: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name } });
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces
-            .create(&create, &object(named("Namespace", &namespace)))
-            .await
-            .expect("a namespace");
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
-        accounts
-            .create(&create, &object(named("ServiceAccount", "operator")))
-            .await
-            .expect("a service account");
-        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &namespace);
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "operator" },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-            "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": namespace }],
-        });
-        bindings
-            .create(&create, &object(binding))
-            .await
-            .expect("a role binding");
-        let request = TokenRequest {
-            spec: TokenRequestSpec::default(),
-            ..TokenRequest::default()
-        };
-        let token = accounts
-            .create_token_request("operator", &create, &request)
-            .await
-            .expect("a token");
-        let token = token.status.expect("a token").token;
-
+        let mut namespaces = vec![namespace.clone()];
+        namespaces.extend((1..setup.namespaces).map(|number| format!("{namespace}-{number}")));
+        for namespace in &namespaces {
+            let api: Api<Namespace> = Api::all(client.clone());
+            let named = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+            api.create(&PostParams::default(), &object(named))
+                .await
+                .expect("a namespace");
+        }
         let dir = tempfile::tempdir().expect("a folder");
-        let kubeconfig = dir.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, (world.kubeconfig_for)(&token)).expect("a kubeconfig");
+        let kubeconfig = world.kubeconfig(&namespaces, "operator", &dir).await;
         let simulator =
             Simulator::start(&Config::default().app(APP, "storefront").settings(setup.settings)).expect("a simulator");
-        let mut environment = vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())];
+        // As in a pod.
+        let mut environment = vec![
+            ("KUBECONFIG".to_owned(), kubeconfig.display().to_string()),
+            ("HOSTNAME".to_owned(), "operator".to_owned()),
+            ("POD_NAMESPACE".to_owned(), namespace.clone()),
+        ];
         environment.extend(
             simulator
                 .client_env()
@@ -183,19 +207,26 @@ impl Stage {
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
         let mut flags: Vec<_> = setup.flags.iter().map(ToString::to_string).collect();
-        flags.extend([
-            "--listen=127.0.0.1:0".to_owned(),
-            format!("--watch-namespace={namespace}"),
-        ]);
+        flags.push("--listen=127.0.0.1:0".to_owned());
+        flags.extend(
+            namespaces
+                .iter()
+                .map(|namespace| format!("--watch-namespace={namespace}")),
+        );
+        if let Some(accounts) = setup.accounts {
+            write_accounts(&dir, &accounts(&namespaces));
+            flags.push(format!("--accounts={}", dir.path().join(ACCOUNTS).display()));
+        }
         let mut stage = Self {
             world,
             namespace,
+            namespaces,
             simulator,
             flags,
             environment,
             operator: None,
             log: dir.path().join("operator.log"),
-            _dir: dir,
+            dir,
         };
         stage.start();
         stage
@@ -205,23 +236,21 @@ impl Stage {
 
     /// Starts the operator.
     pub(crate) fn start(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
-            .args(&self.flags)
-            .env_clear()
-            .envs(self.environment.iter().cloned())
-            .env("RUST_LOG", "info,amplify_operator=debug")
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a log"))
-            .stdout(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the operator starts");
-        self.operator = Some(child);
+        self.operator = Some(spawn(&self.flags, &self.environment, &self.log));
+    }
+
+    /// Starts another operator beside this one, as another user. Its log is in the stage's folder under the user's name.
+    pub(crate) async fn start_beside(&self, user: &str) -> Child {
+        let kubeconfig = self.world.kubeconfig(&self.namespaces, user, &self.dir).await;
+        let mut environment = self.environment.clone();
+        for (name, value) in &mut environment {
+            match name.as_str() {
+                "KUBECONFIG" => *value = kubeconfig.display().to_string(),
+                "HOSTNAME" => user.clone_into(value),
+                _ => {}
+            }
+        }
+        spawn(&self.flags, &environment, &self.dir.path().join(format!("{user}.log")))
     }
 
     /// Sets an environment variable of the next start.
@@ -253,7 +282,33 @@ impl Stage {
         assert!(status.success(), "the operator ends cleanly: {status}");
     }
 
+    /// Replaces the accounts file.
+    pub(crate) fn write_accounts(&self, yaml: &str) {
+        write_accounts(&self.dir, yaml);
+    }
+
+    /// Waits until the operator has logged this.
+    pub(crate) async fn wait_until_logged(&self, text: &str) {
+        let logged = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, logged).await.is_ok();
+        assert!(in_time, "{text:?} is not logged within {PATIENCE:?}");
+    }
+
+    /// What the operator has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
     // ---- Kubernetes ----
+
+    /// Acts in another of the namespaces from now on.
+    pub(crate) fn enter(&mut self, number: usize) {
+        self.namespace.clone_from(&self.namespaces[number]);
+    }
 
     pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
         let (name, plural) = kind.names();
@@ -396,7 +451,7 @@ impl Stage {
 
     /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
     pub(crate) fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
-        let user = format!("system:serviceaccount:{}:operator", self.namespace);
+        let user = format!("system:serviceaccount:{}:operator", self.namespaces[0]);
         let events = self.world.audit.events().expect("an audit log");
         events
             .into_iter()
@@ -463,6 +518,30 @@ impl Drop for Stage {
             eprintln!("--- AWS was called: {calls:?}");
         }
     }
+}
+
+fn spawn(flags: &[String], environment: &[(String, String)], log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).expect("a log");
+    Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+        .args(flags)
+        .env_clear()
+        .envs(environment.iter().cloned())
+        .env("RUST_LOG", "info,amplify_operator=debug")
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("a log"))
+        .stdout(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the operator starts")
+}
+
+const ACCOUNTS: &str = "accounts.yaml";
+
+/// As the kubelet does it: all at once.
+fn write_accounts(dir: &TempDir, yaml: &str) {
+    let new = dir.path().join("accounts.new");
+    std::fs::write(&new, yaml).expect("a file");
+    std::fs::rename(new, dir.path().join(ACCOUNTS)).expect("a file");
 }
 
 pub(crate) fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {

@@ -1,0 +1,538 @@
+//! The accounts file: which IAM role the AWS objects of a namespace are kept with. Pure: text in, lookups out.
+//!
+//! Closed, not open: a namespace that no entry names, or that two name, has no account. External ids are shown nowhere:
+//! neither in `Debug` nor in an error.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Deserializer, de::Visitor};
+
+use super::client::is_region;
+use crate::api::conditions::truncated;
+
+/// Longest name of an entry, in bytes.
+const NAME_LIMIT: usize = 128;
+/// Longest path and name of a role, in bytes: IAM allows 512 and 64.
+const ROLE_LIMIT: usize = 577;
+/// How much of a value an error repeats, in bytes.
+const SHOWN: usize = 80;
+
+/// Why an accounts file cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Invalid {
+    /// It is not YAML of the expected form.
+    #[error("{0}")]
+    Form(String),
+    /// An entry without a usable name, by its place in the list.
+    #[error("entry {0}: give it a name of 1 to {NAME_LIMIT} characters without control characters")]
+    Name(usize),
+    /// Two entries of one name.
+    #[error("two entries are named {0:?}: names are unique")]
+    Twice(String),
+    /// An entry that is wrong.
+    #[error("entry {name:?}: {why}")]
+    Entry {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+}
+
+/// An external id, which only AWS is told.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub(super) struct ExternalId(String);
+
+impl ExternalId {
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(external id)")
+    }
+}
+
+/// As a derived one, but with errors that do not repeat the value.
+impl<'de> Deserialize<'de> for ExternalId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Quoted;
+        impl Visitor<'_> for Quoted {
+            type Value = ExternalId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ExternalId, E> {
+                Ok(ExternalId(text.to_owned()))
+            }
+        }
+        // The original error may show the value.
+        from.deserialize_str(Quoted)
+            .map_err(|_| serde::de::Error::custom("externalId: give a string, in quotes"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    accounts: Vec<Raw>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Raw {
+    name: String,
+    namespaces: Vec<String>,
+    role_arn: String,
+    external_id: Option<ExternalId>,
+    region: Option<String>,
+}
+
+/// An IAM role, and whose namespaces it is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// How people call it.
+    pub name: String,
+    /// The ARN of the role.
+    pub role_arn: String,
+    /// The account of the role.
+    pub account: String,
+    /// The region of resources that name none.
+    pub region: Option<String>,
+    pub(super) external_id: Option<ExternalId>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Entry {
+    /// Whether sessions of the one can be used for the other.
+    pub(super) fn is_same_identity(&self, other: &Self) -> bool {
+        self.role_arn == other.role_arn && self.external_id == other.external_id && self.region == other.region
+    }
+}
+
+/// What the file says of a namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Lookup<'a> {
+    /// One entry names it.
+    Entry(&'a Arc<Entry>),
+    /// No entry names it.
+    None,
+    /// More than one entry names it: their names.
+    Ambiguous(Vec<&'a str>),
+}
+
+impl Lookup<'_> {
+    /// What a person is told of a namespace without an account.
+    #[must_use]
+    pub fn missing(&self, namespace: &str) -> Option<String> {
+        match self {
+            Self::Entry(_) => None,
+            Self::None => Some(format!(
+                "no entry of the operator's accounts file names the namespace {namespace}: have an administrator add it to the namespaces of one entry"
+            )),
+            Self::Ambiguous(names) => Some(format!(
+                "more than one entry of the operator's accounts file names the namespace {namespace} ({}): have an administrator leave it in one of them",
+                truncated(&names.join(", "), 4 * SHOWN)
+            )),
+        }
+    }
+
+    /// Changes with everything that matters to the resources of the namespace. Never 0.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self {
+            Self::Entry(entry) => {
+                (0_u8, &entry.role_arn, &entry.external_id, &entry.region).hash(&mut hasher);
+            }
+            Self::None => 1_u8.hash(&mut hasher),
+            Self::Ambiguous(names) => (2_u8, names).hash(&mut hasher),
+        }
+        hasher.finish().max(1)
+    }
+}
+
+/// A valid accounts file.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Accounts {
+    by_namespace: BTreeMap<String, Vec<Arc<Entry>>>,
+    entries: usize,
+}
+
+impl Accounts {
+    /// Reads a file.
+    pub fn parse(yaml: &str) -> Result<Self, Invalid> {
+        // Snippets would show what stands near the error, external ids included.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let file: File = serde_saphyr::from_str_with_options(yaml, options)
+            .map_err(|error| Invalid::Form(truncated(&error.to_string(), 512).to_owned()))?;
+        let mut accounts = Self::default();
+        let mut names = BTreeSet::new();
+        for (place, raw) in file.accounts.into_iter().enumerate() {
+            let entry = Arc::new(entry(raw, place)?);
+            if !names.insert(entry.name.clone()) {
+                return Err(Invalid::Twice(entry.name.clone()));
+            }
+            for namespace in &entry.namespaces {
+                let entries = accounts.by_namespace.entry(namespace.clone()).or_default();
+                entries.push(entry.clone());
+            }
+        }
+        accounts.entries = names.len();
+        Ok(accounts)
+    }
+
+    /// What the file says of a namespace.
+    #[must_use]
+    pub fn for_namespace(&self, namespace: &str) -> Lookup<'_> {
+        match self.by_namespace.get(namespace).map(Vec::as_slice) {
+            None | Some([]) => Lookup::None,
+            Some([entry]) => Lookup::Entry(entry),
+            Some(entries) => Lookup::Ambiguous(entries.iter().map(|entry| entry.name.as_str()).collect()),
+        }
+    }
+
+    /// The namespaces of which the two say something else.
+    #[must_use]
+    pub fn changed(&self, other: &Self) -> BTreeSet<String> {
+        let all = self.by_namespace.keys().chain(other.by_namespace.keys());
+        all.filter(|name| self.for_namespace(name).digest() != other.for_namespace(name).digest())
+            .cloned()
+            .collect()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether there is no entry, so that no namespace has an account.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+}
+
+fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
+    let name = raw.name;
+    if !(1..=NAME_LIMIT).contains(&name.len()) || name.chars().any(char::is_control) {
+        return Err(Invalid::Name(place + 1));
+    }
+    let wrong = |why: String| Invalid::Entry {
+        name: name.clone(),
+        why,
+    };
+    if raw.namespaces.is_empty() {
+        return Err(wrong("namespaces: name at least one".to_owned()));
+    }
+    if let Some(namespace) = raw.namespaces.iter().find(|namespace| !is_dns_label(namespace)) {
+        return Err(wrong(format!(
+            "namespaces: {:?} is no namespace's name; names are exact, without patterns",
+            truncated(namespace, SHOWN)
+        )));
+    }
+    let account = account_of_role(&raw.role_arn).ok_or_else(|| {
+        wrong(format!(
+            "roleArn: {:?} is not of the form arn:aws:iam::<12 digits>:role/<name>",
+            truncated(&raw.role_arn, SHOWN)
+        ))
+    })?;
+    if raw.external_id.as_ref().is_some_and(|id| !is_external_id(&id.0)) {
+        return Err(wrong(
+            "externalId: give 2 to 1224 letters, digits and characters of _+=,.@:/-".to_owned(),
+        ));
+    }
+    if let Some(region) = raw.region.as_ref().filter(|region| !is_region(region)) {
+        return Err(wrong(format!(
+            "region: {:?} is not an AWS region",
+            truncated(region, SHOWN)
+        )));
+    }
+    Ok(Entry {
+        account: account.to_owned(),
+        role_arn: raw.role_arn.clone(),
+        region: raw.region,
+        external_id: raw.external_id,
+        namespaces: raw.namespaces.into_iter().collect(),
+        name,
+    })
+}
+
+/// Whether this can be the name of a namespace.
+fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn is_external_id(text: &str) -> bool {
+    (2..=1224).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
+}
+
+/// The account of `arn:<partition>:iam::<account>:role/<path and name>`.
+fn account_of_role(arn: &str) -> Option<&str> {
+    let parts: Vec<_> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
+        return None;
+    };
+    let is_partition = (partition == "aws" || partition.starts_with("aws-"))
+        && partition.split('-').all(|word| !word.is_empty())
+        && partition
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && partition.len() <= 32;
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let role = resource.strip_prefix("role/")?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    let is_role = role.len() <= ROLE_LIMIT
+        && role
+            .split('/')
+            .all(|part| !part.is_empty() && part.bytes().all(allowed));
+    (is_partition && is_account && is_role).then_some(account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"
+accounts:
+  - name: team-a
+    namespaces: [a, a-staging]
+    roleArn: arn:aws:iam::111111111111:role/amplify/operator
+    externalId: "s3cret-a"
+    region: eu-west-1
+  - name: team-b
+    namespaces: [b]
+    roleArn: arn:aws-us-gov:iam::222222222222:role/operator
+"#;
+
+    fn with(entry: &str) -> Result<Accounts, Invalid> {
+        Accounts::parse(&format!("accounts:\n- {}\n", entry.replace('\n', "\n  ")))
+    }
+
+    fn found(accounts: &Accounts, namespace: &str) -> String {
+        match accounts.for_namespace(namespace) {
+            Lookup::Entry(entry) => format!("{} {} {:?}", entry.name, entry.account, entry.region),
+            Lookup::None => "none".to_owned(),
+            Lookup::Ambiguous(names) => names.join(" and "),
+        }
+    }
+
+    #[test]
+    fn a_namespace_has_the_account_of_the_one_entry_that_names_it_exactly() {
+        let accounts = Accounts::parse(TWO).unwrap();
+        assert_eq!(accounts.len(), 2);
+        for (namespace, wanted) in [
+            ("a", "team-a 111111111111 Some(\"eu-west-1\")"),
+            ("a-staging", "team-a 111111111111 Some(\"eu-west-1\")"),
+            ("b", "team-b 222222222222 None"),
+            ("A", "none"),
+            ("a-", "none"),
+            ("", "none"),
+            ("team-a", "none"),
+        ] {
+            assert_eq!(found(&accounts, namespace), wanted, "{namespace}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_two_entries_name_has_no_account() {
+        let more =
+            format!("{TWO}  - {{name: c, namespaces: [a, c, c], roleArn: \"arn:aws:iam::333333333333:role/x\"}}\n");
+        let accounts = Accounts::parse(&more).unwrap();
+        assert_eq!(found(&accounts, "a"), "team-a and c");
+        assert_eq!(found(&accounts, "c"), "c 333333333333 None");
+        let said = accounts.for_namespace("a").missing("a").unwrap();
+        assert!(said.contains("namespace a (team-a, c)"), "{said}");
+        let said = accounts.for_namespace("x").missing("x").unwrap();
+        assert!(said.contains("namespace x: have an administrator add it"), "{said}");
+        assert_eq!(accounts.for_namespace("b").missing("b"), None);
+    }
+
+    #[test]
+    fn an_empty_list_gives_nobody_an_account() {
+        let accounts = Accounts::parse("accounts: []").unwrap();
+        assert!(accounts.is_empty());
+        assert_eq!(accounts.for_namespace("a"), Lookup::None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_entrys_name() {
+        let role = "roleArn: arn:aws:iam::111111111111:role/x";
+        let long = "a".repeat(64);
+        for (entry, wanted) in [
+            (
+                format!("name: t\nnamespaces: []\n{role}"),
+                "entry \"t\": namespaces: name at least one",
+            ),
+            (
+                format!("name: t\nnamespaces: [\"*\"]\n{role}"),
+                "entry \"t\": namespaces: \"*\"",
+            ),
+            (
+                format!("name: t\nnamespaces: [A]\n{role}"),
+                "entry \"t\": namespaces: \"A\"",
+            ),
+            (
+                format!("name: t\nnamespaces: [a-]\n{role}"),
+                "entry \"t\": namespaces: \"a-\"",
+            ),
+            (
+                format!("name: t\nnamespaces: [\"\"]\n{role}"),
+                "entry \"t\": namespaces: \"\"",
+            ),
+            (
+                format!("name: t\nnamespaces: [{long}]\n{role}"),
+                "entry \"t\": namespaces",
+            ),
+            (
+                format!("name: \"\"\nnamespaces: [a]\n{role}"),
+                "entry 1: give it a name",
+            ),
+            (format!("namespaces: [a]\n{role}"), "name"),
+            (format!("name: t\n{role}"), "namespaces"),
+            ("name: t\nnamespaces: [a]".to_owned(), "roleArn"),
+            (format!("name: t\nnamespaces: [a]\nrole: x\n{role}"), "role"),
+            (format!("name: t\nnamespaces: a\n{role}"), ""),
+            (
+                format!("name: t\nnamespaces: [a]\nregion: eu west\n{role}"),
+                "entry \"t\": region: \"eu west\"",
+            ),
+            (
+                format!("name: t\nnamespaces: [a]\nregion: evil.example/\n{role}"),
+                "entry \"t\": region",
+            ),
+        ] {
+            let error = with(&entry).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error:?} lacks {wanted:?}");
+        }
+        let twice = TWO.replace("team-b", "team-a");
+        assert_eq!(Accounts::parse(&twice), Err(Invalid::Twice("team-a".to_owned())));
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "accounts: {}",
+            "accounts: []\nmore: 1",
+            "accounts: [",
+            "\u{0}",
+        ] {
+            assert!(Accounts::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_an_arn_with_partition_account_and_name() {
+        for (arn, account) in [
+            ("arn:aws:iam::111111111111:role/x", Some("111111111111")),
+            (
+                "arn:aws-cn:iam::111111111111:role/path/to/x_+=,.@-1",
+                Some("111111111111"),
+            ),
+            ("arn:aws-us-gov:iam::111111111111:role/x", Some("111111111111")),
+            ("arn:aws-iso-b:iam::111111111111:role/x", Some("111111111111")),
+            ("arn:aws:iam::11111111111:role/x", None),
+            ("arn:aws:iam::1111111111111:role/x", None),
+            ("arn:aws:iam::11111111111x:role/x", None),
+            ("arn:aws:iam::111111111111:user/x", None),
+            ("arn:aws:iam::111111111111:role/", None),
+            ("arn:aws:iam::111111111111:role/x/", None),
+            ("arn:aws:iam::111111111111:role//x", None),
+            ("arn:aws:iam::111111111111:role/x y", None),
+            ("arn:aws:iam::111111111111:role/x:y", None),
+            ("arn:aws:iam:eu-west-1:111111111111:role/x", None),
+            ("arn:aws:sts::111111111111:assumed-role/x/s", None),
+            ("arn:awsome:iam::111111111111:role/x", None),
+            ("arn:aws-:iam::111111111111:role/x", None),
+            ("arn::iam::111111111111:role/x", None),
+            ("arn:aws:iam::111111111111:role/x\n", None),
+            ("role/x", None),
+            ("", None),
+        ] {
+            assert_eq!(account_of_role(arn), account, "{arn:?}");
+        }
+        let error = with("name: t\nnamespaces: [a]\nroleArn: arn:aws:iam::1:role/x").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("entry \"t\": roleArn: \"arn:aws:iam::1:role/x\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_external_id_is_taken_as_it_stands() {
+        for (text, id) in [
+            ("0123", Some("0123")),
+            ("\"1e3\"", Some("1e3")),
+            ("1e3", Some("1e3")),
+            ("a:b/c=d", Some("a:b/c=d")),
+            ("", None),
+        ] {
+            let accounts = with(&format!(
+                "name: t\nnamespaces: [a]\nroleArn: arn:aws:iam::111111111111:role/x\nexternalId: {text}"
+            ))
+            .unwrap();
+            let Lookup::Entry(entry) = accounts.for_namespace("a") else {
+                panic!("an entry");
+            };
+            assert_eq!(entry.external_id.as_ref().map(ExternalId::reveal), id, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_external_id_is_never_shown() {
+        let accounts = Accounts::parse(TWO).unwrap();
+        assert!(!format!("{accounts:?}").contains("s3cret"), "{accounts:?}");
+        let role = "roleArn: arn:aws:iam::111111111111:role/x";
+        for id in [
+            "s3cret !",
+            "x",
+            "\"s3cret\\n\"",
+            "[s3cret]",
+            "{s3cret: s3cret}",
+            "s3cret: s3cret",
+            "\"s3cret",
+            "*s3cret",
+        ] {
+            for form in [
+                format!("name: t\nnamespaces: [a]\n{role}\nexternalId: {id}"),
+                format!("name: t\nexternalId: {id}\nnamespaces: [a]\n{role}"),
+                format!("externalId: {id}\nname: t\nnamespaces: [a]\n{role}\nmore: s3cret"),
+            ] {
+                let error = with(&form).unwrap_err();
+                assert!(!error.to_string().contains("s3cret"), "{form}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_changed_are_the_namespaces_with_another_identity() {
+        let before = Accounts::parse(TWO).unwrap();
+        let names = |yaml: &str| before.changed(&Accounts::parse(yaml).unwrap());
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        assert_eq!(names(TWO), set(&[]));
+        assert_eq!(names(&TWO.replace("team-a", "renamed")), set(&[]));
+        assert_eq!(names(&TWO.replace("s3cret-a", "other")), set(&["a", "a-staging"]));
+        assert_eq!(names(&TWO.replace("eu-west-1", "eu-west-2")), set(&["a", "a-staging"]));
+        assert_eq!(
+            names(&TWO.replace("[a, a-staging]", "[a, c]")),
+            set(&["a-staging", "c"])
+        );
+        assert_eq!(names(&TWO.replace("[b]", "[a, b]")), set(&["a"]));
+        assert_eq!(names("accounts: []"), set(&["a", "a-staging", "b"]));
+    }
+}

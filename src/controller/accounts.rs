@@ -1,0 +1,173 @@
+//! Follows the accounts file: reads it again and again, and goes by what it says as soon as that is valid.
+//!
+//! Polled, not watched: a mounted ConfigMap changes by a swap of symlinks, which a watch of the file does not see.
+
+use std::{fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+
+use tracing::{error, info};
+
+use super::context::Context;
+use crate::amplify::Accounts;
+
+/// How often the file is read: what changes is to take effect within 15 s.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Largest file that is read: a ConfigMap holds 1 MiB.
+const LIMIT: u64 = 1024 * 1024;
+
+/// The accounts file, and what it said when it was read last.
+#[derive(Debug)]
+pub struct AccountsFile {
+    path: PathBuf,
+    /// None: it could not be read, or not be used.
+    seen: Option<String>,
+    complaint: Option<String>,
+}
+
+impl AccountsFile {
+    /// Reads the file for the first time; then it must be valid.
+    pub fn open(path: PathBuf) -> Result<(Self, Accounts), String> {
+        let mut file = Self {
+            path,
+            seen: None,
+            complaint: None,
+        };
+        match file.news() {
+            Some(Ok(accounts)) => Ok((file, accounts)),
+            Some(Err(complaint)) => Err(complaint),
+            None => Err("the accounts file cannot be read".to_owned()),
+        }
+    }
+
+    /// What it says now, or what is wrong with it. None: the same as before.
+    fn news(&mut self) -> Option<Result<Accounts, String>> {
+        let text = read(&self.path);
+        if self.seen.is_some() && text.as_ref().ok() == self.seen.as_ref() {
+            return None;
+        }
+        let read = text.and_then(|text| match Accounts::parse(&text) {
+            Ok(accounts) => Ok((text, accounts)),
+            Err(invalid) => Err(invalid.to_string()),
+        });
+        match read {
+            Ok((text, accounts)) => {
+                self.seen = Some(text);
+                self.complaint = None;
+                Some(Ok(accounts))
+            }
+            Err(why) => {
+                let complaint = format!("the accounts file {}: {why}", self.path.display());
+                self.seen = None;
+                let known = self.complaint.replace(complaint.clone());
+                (known.as_ref() != Some(&complaint)).then_some(Err(complaint))
+            }
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let read = file.take(LIMIT + 1).read_to_string(&mut text);
+    match read {
+        Ok(length) if length as u64 > LIMIT => Err("is larger than 1 MiB".to_owned()),
+        Ok(_) => Ok(text),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Follows the file until the operator ends. What cannot be used changes nothing: the last good one holds.
+pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
+    context.metrics.set_accounts_file_valid(true);
+    let mut interval = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = context.shutdown.cancelled() => return,
+        }
+        // A file may be on a network, and a read of it may take its time.
+        let read = tokio::task::spawn_blocking(move || {
+            let news = file.news();
+            (file, news)
+        });
+        let news;
+        (file, news) = match read.await {
+            Ok(read) => read,
+            Err(error) => {
+                error!(%error, "the accounts file is no longer followed");
+                context.metrics.set_accounts_file_valid(false);
+                return;
+            }
+        };
+        match news {
+            None => {}
+            Some(Ok(accounts)) => {
+                let entries = accounts.len();
+                let namespaces = context.set_accounts(accounts);
+                context.metrics.set_accounts_file_valid(true);
+                info!(
+                    entries,
+                    namespaces, "the accounts file has changed, for this many namespaces"
+                );
+            }
+            Some(Err(complaint)) => {
+                context.metrics.set_accounts_file_valid(false);
+                error!("{complaint}; what it said before still holds");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_news_once_and_a_wrong_one_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts.yaml");
+        assert!(AccountsFile::open(path.clone()).unwrap_err().contains("accounts.yaml"));
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("accounts: [");
+        assert!(AccountsFile::open(path.clone()).is_err());
+        write("accounts: []");
+        let (mut file, accounts) = AccountsFile::open(path.clone()).unwrap();
+        assert!(accounts.is_empty());
+        assert!(file.news().is_none());
+        let one = "accounts: [{name: t, namespaces: [a], roleArn: \"arn:aws:iam::111111111111:role/x\"}]";
+        write(one);
+        assert_eq!(file.news().unwrap().unwrap().len(), 1);
+        assert!(file.news().is_none());
+        write("accounts: nonsense");
+        assert!(file.news().unwrap().is_err());
+        assert!(file.news().is_none());
+        std::fs::remove_file(&path).unwrap();
+        assert!(file.news().unwrap().is_err(), "another complaint");
+        assert!(file.news().is_none());
+        write(one);
+        assert_eq!(
+            file.news().unwrap().unwrap().len(),
+            1,
+            "the last good one again is valid again"
+        );
+        write(&" ".repeat(usize::try_from(LIMIT).unwrap() + 1));
+        assert!(file.news().unwrap().unwrap_err().ends_with("is larger than 1 MiB"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_swap_of_symlinks_as_the_kubelet_makes_it_is_seen() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (folder, text) in [("..1", "accounts: []"), ("..2", "accounts: [] # edited")] {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::fs::write(at(folder).join("accounts.yaml"), text).unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/accounts.yaml", at("accounts.yaml")).unwrap();
+        let (mut file, _) = AccountsFile::open(at("accounts.yaml")).unwrap();
+        symlink("..2", at("..data_tmp")).unwrap();
+        std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        assert!(file.news().is_some_and(|news| news.is_ok()));
+    }
+}

@@ -1,0 +1,440 @@
+//! Leader election (`--leader-elect`): of all processes that take part, at most one decides and writes.
+//!
+//! May do: read, create and update one Lease. [`rules`] decides; this file carries it out.
+//!
+//! What keeps a process that is not the leader from writing is [`Leadership::holds`]. It is asked in two places, each
+//! immediately before a request leaves: by [`Leadership::client`] for everything that changes something in Kubernetes,
+//! and by the pass for the writes to AWS. It compares the time of the last renewal with a clock and so needs nobody to
+//! tell it that leadership is over: a process that was frozen finds out by itself, before it sends anything.
+//!
+//! There is no exception for recording a job that AWS has accepted. A leader that is late could overwrite what the next
+//! one has found out about the job meanwhile. Nothing is lost without it: the intent of a create is stored before the
+//! create is sent, and the next leader finds the job by it; an update or a delete is repeated only after a look.
+
+mod rules;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, Request};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    client::{Body, ClientBuilder, retry::RetryPolicy},
+};
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, buffer::BufferLayer, filter::FilterLayer, retry::RetryLayer};
+use tracing::{debug, info, warn};
+
+pub use rules::Loss;
+use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
+
+use crate::{api::FIELD_MANAGER, telemetry::Metrics};
+
+/// The name of the Lease.
+pub const LEASE: &str = "amplify-operator";
+/// How long one request about the lease may take: two fit between the renewal that failed and the deadline.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// Requests that may wait for the connection, as many as in the client's own queue.
+const QUEUE: usize = 1024;
+
+/// Whether this process may write.
+#[derive(Debug)]
+pub struct Leadership {
+    /// In nanoseconds of [`uptime`].
+    until: AtomicU64,
+}
+
+impl Leadership {
+    /// Of a process that takes part in no election: it always leads.
+    #[must_use]
+    pub const fn sole() -> Self {
+        Self {
+            until: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Of a process that has yet to be elected.
+    const fn none() -> Self {
+        Self {
+            until: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this process may send a write that leaves now.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        nanos(uptime()) < self.until.load(Ordering::Acquire)
+    }
+
+    fn set(&self, until: Option<Uptime>) {
+        self.until.store(until.map_or(0, nanos), Ordering::Release);
+    }
+
+    /// A client that refuses to change anything while this process does not lead.
+    fn client(self: &Arc<Self>, mut config: Config) -> kube::Result<Client> {
+        let retries = std::mem::replace(&mut config.default_retry, false);
+        let leadership = self.clone();
+        let guard = FilterLayer::new(move |request: Request<Body>| {
+            if is_read(request.method()) || leadership.holds() {
+                Ok(request)
+            } else {
+                Err(BoxError::from("not sent: this process does not lead"))
+            }
+        });
+        let builder = ClientBuilder::try_from(config)?.with_layer(&guard);
+        if !retries {
+            return Ok(builder.build());
+        }
+        // The client's own retries, but outside of the guard: it must be asked each time.
+        let retry = RetryLayer::new(RetryPolicy::server_retry());
+        Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&retry).build())
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Time since the machine started, while it was suspended included: a process that was frozen, or whose machine was
+/// asleep, must see it when it wakes up. (A virtual machine that is paused from outside may not see it: then AWS's view
+/// and the stored intent are what is left.)
+#[cfg(target_os = "linux")]
+fn uptime() -> Uptime {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Never negative. If it were, nobody would lead.
+    Duration::try_from(time).unwrap_or(Duration::MAX)
+}
+
+/// Time since this process first asked. A frozen process sees it; a machine that was asleep may not.
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> Uptime {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
+}
+
+fn nanos(time: Uptime) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Leadership was lost. The process must end: what it was doing may be somebody else's now.
+#[derive(Debug, thiserror::Error)]
+#[error("leadership lost: of Lease {LEASE} in namespace {namespace}, {loss}")]
+pub struct Lost {
+    namespace: String,
+    loss: Loss,
+}
+
+/// The turning points of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    /// Everything is there that a leader needs: take part.
+    pub prepared: CancellationToken,
+    /// This process leads: decide and write.
+    pub lead: CancellationToken,
+    /// Everything is done, and nothing more will be: give the lease back.
+    pub finished: CancellationToken,
+}
+
+impl Turns {
+    /// The course of a process that takes part in no election.
+    pub async fn alone(self, metrics: Arc<Metrics>) -> Result<(), Lost> {
+        self.prepared.cancelled().await;
+        metrics.set_leader(true);
+        self.lead.cancel();
+        self.finished.cancelled().await;
+        Ok(())
+    }
+}
+
+/// Taking part in the election.
+pub struct Election {
+    api: Api<Lease>,
+    namespace: String,
+    candidate: Candidate,
+    leadership: Arc<Leadership>,
+    metrics: Arc<Metrics>,
+    /// What was last said to be wrong: each is said once.
+    trouble: String,
+}
+
+impl Election {
+    /// The election for the Lease in this namespace, and a client for everything else that this process does.
+    pub fn new(
+        mut config: Config,
+        namespace: String,
+        metrics: Arc<Metrics>,
+    ) -> kube::Result<(Self, Arc<Leadership>, Client)> {
+        let leadership = Arc::new(Leadership::none());
+        let client = leadership.client(config.clone())?;
+        // With a connection of its own, and without the client's retries: they know nothing of the deadline.
+        config.default_retry = false;
+        let own = Client::try_from(config)?;
+        let election = Self {
+            api: Api::namespaced(own, &namespace),
+            namespace,
+            candidate: Candidate::new(identity()),
+            leadership: leadership.clone(),
+            metrics,
+            trouble: String::new(),
+        };
+        Ok((election, leadership, client))
+    }
+
+    /// Takes part until the work is finished. An error: leadership is lost.
+    pub async fn run(mut self, turns: Turns) -> Result<(), Lost> {
+        tokio::select! {
+            () = turns.prepared.cancelled() => {}
+            () = turns.finished.cancelled() => return Ok(()),
+        }
+        info!(
+            lease = LEASE,
+            namespace = self.namespace,
+            "standing by until this process leads"
+        );
+        loop {
+            let ending = turns.finished.is_cancelled();
+            match self.candidate.next(uptime(), Timestamp::now(), ending) {
+                Action::Look => {
+                    if !self.look().await {
+                        if ending {
+                            return Ok(());
+                        }
+                        self.wait(RETRY_PERIOD, &turns).await;
+                    }
+                }
+                Action::Write(lease) => {
+                    self.write(*lease).await;
+                    if self.leadership.holds() && !turns.lead.is_cancelled() {
+                        info!(lease = LEASE, namespace = self.namespace, "this process leads now");
+                        self.metrics.set_leader(true);
+                        turns.lead.cancel();
+                    }
+                }
+                Action::Wait(until) => {
+                    self.wait(until.saturating_sub(uptime()), &turns).await;
+                    self.candidate.waited();
+                }
+                Action::Release(lease) => {
+                    self.leadership.set(None);
+                    self.metrics.set_leader(false);
+                    self.release(*lease).await;
+                    return Ok(());
+                }
+                Action::Leave => return Ok(()),
+                Action::GiveUp(loss) => {
+                    self.leadership.set(None);
+                    self.metrics.set_leader(false);
+                    let namespace = self.namespace;
+                    return Err(Lost { namespace, loss });
+                }
+            }
+        }
+    }
+
+    /// Reads the lease. False: it could not be read.
+    async fn look(&mut self) -> bool {
+        match self.within_limit(self.api.get_opt(LEASE)).await {
+            Ok(lease) => {
+                self.candidate.saw(lease, uptime());
+                true
+            }
+            Err(error) => {
+                self.complain("read", &error);
+                false
+            }
+        }
+    }
+
+    async fn write(&mut self, lease: Lease) {
+        let begun = uptime();
+        match self.put(lease).await {
+            Ok(lease) => {
+                self.candidate.wrote(lease, begun, uptime());
+                self.leadership.set(self.candidate.leads_until());
+                self.trouble.clear();
+            }
+            Err(error) => {
+                self.candidate.failed(begun);
+                self.complain("write", &error);
+            }
+        }
+    }
+
+    async fn release(&mut self, lease: Lease) {
+        match self.put(lease).await {
+            Ok(_) => info!(lease = LEASE, namespace = self.namespace, "leadership given back"),
+            Err(error) => self.complain("give back", &error),
+        }
+    }
+
+    /// One request, on condition that the lease is still the one that was seen.
+    async fn put(&self, mut lease: Lease) -> Result<Lease, String> {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        if lease.metadata.resource_version.is_some() {
+            self.within_limit(self.api.replace(LEASE, &params, &lease)).await
+        } else {
+            lease.metadata.name = Some(LEASE.to_owned());
+            self.within_limit(self.api.create(&params, &lease)).await
+        }
+    }
+
+    /// A request ends in time for another one, and at the deadline at the latest.
+    async fn within_limit<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+        let left = self
+            .candidate
+            .leads_until()
+            .map_or(REQUEST_LIMIT, |until| until.saturating_sub(uptime()));
+        match tokio::time::timeout(left.min(REQUEST_LIMIT), request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    /// Sleeps for this time, or until the work is finished.
+    async fn wait(&self, time: Duration, turns: &Turns) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = turns.finished.cancelled() => {}
+        }
+    }
+
+    fn complain(&mut self, what: &str, error: &str) {
+        let trouble = format!("cannot {what} the lease: {error}");
+        if trouble == self.trouble {
+            debug!(lease = LEASE, namespace = self.namespace, "{trouble}");
+        } else {
+            warn!(lease = LEASE, namespace = self.namespace, "{trouble}");
+            self.trouble = trouble;
+        }
+    }
+}
+
+/// The namespace of the Lease: what was asked for, else the pod's, else that of the kubeconfig's context.
+#[must_use]
+pub fn namespace(asked: Option<String>, pod: Option<String>, context: &str) -> String {
+    [asked, pod]
+        .into_iter()
+        .flatten()
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| context.to_owned())
+}
+
+/// The pod's name, for people, and something that no other process has, not even an earlier one of this pod.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    let host = if host.is_empty() { FIELD_MANAGER } else { &host };
+    let random = || RandomState::new().hash_one(std::process::id());
+    format!("{host}_{:016x}{:016x}", random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::{DeleteParams, Patch, PatchParams};
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A server that says 200 and `{}` to every request, or 503 to the first; and the methods that it was asked with.
+    async fn server(first: u16) -> (Config, Arc<parking_lot::Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let methods = Arc::<parking_lot::Mutex<Vec<String>>>::default();
+        let asked = methods.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                let status = if asked.lock().is_empty() { first } else { 200 };
+                asked.lock().push(text.split(' ').next().unwrap().to_owned());
+                let answer = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (Config::new(url.parse().unwrap()), methods)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_lead_reads_and_cannot_write() {
+        let (config, asked) = server(200).await;
+        let leadership = Arc::new(Leadership::none());
+        let client = leadership.client(config).unwrap();
+        let api: Api<Lease> = Api::namespaced(client, "default");
+        let patch = Patch::Merge(json!({}));
+        api.get("x").await.unwrap();
+        let refusals = [
+            api.create(&PostParams::default(), &Lease::default()).await.unwrap_err(),
+            api.replace("x", &PostParams::default(), &Lease::default())
+                .await
+                .unwrap_err(),
+            api.patch("x", &PatchParams::default(), &patch).await.unwrap_err(),
+            api.delete("x", &DeleteParams::default()).await.map(drop).unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert!(refusal.to_string().contains("does not lead"), "{refusal}");
+        }
+        assert_eq!(*asked.lock(), ["GET"]);
+
+        leadership.set(Some(uptime() + Duration::from_mins(1)));
+        api.patch("x", &PatchParams::default(), &patch).await.unwrap();
+        assert_eq!(*asked.lock(), ["GET", "PATCH"]);
+
+        leadership.set(Some(uptime()));
+        api.patch("x", &PatchParams::default(), &patch).await.unwrap_err();
+        assert_eq!(*asked.lock(), ["GET", "PATCH"], "its time is over");
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_a_write_of_its_own() {
+        let (config, asked) = server(503).await;
+        let leadership = Arc::new(Leadership::none());
+        let client = leadership.client(config).unwrap();
+        let api: Api<Lease> = Api::namespaced(client, "default");
+        leadership.set(Some(uptime() + Duration::from_mins(1)));
+        let patch = Patch::Merge(json!({}));
+        api.patch("x", &PatchParams::default(), &patch).await.unwrap();
+        assert_eq!(*asked.lock(), ["PATCH", "PATCH"], "retried as the usual client does");
+    }
+
+    #[test]
+    fn a_sole_process_always_leads_and_a_candidate_does_not_yet() {
+        assert!(Leadership::sole().holds());
+        assert!(!Leadership::none().holds());
+    }
+
+    #[test]
+    fn two_identities_are_never_the_same() {
+        assert_ne!(identity(), identity());
+    }
+
+    #[test]
+    fn the_lease_is_where_the_flag_or_the_pod_or_the_context_says() {
+        let some = |name: &str| Some(name.to_owned());
+        for (asked, pod, expected) in [
+            (some("asked"), some("pod"), "asked"),
+            (None, some("pod"), "pod"),
+            (some(""), some(""), "context"),
+            (None, None, "context"),
+        ] {
+            assert_eq!(namespace(asked, pod, "context"), expected);
+        }
+    }
+}
