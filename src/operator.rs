@@ -256,7 +256,7 @@ async fn is_served(client: &Client, crd: &CustomResourceDefinition, namespace: O
     };
     match api.list_metadata(&kube::api::ListParams::default().limit(1)).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(error),
     }
 }

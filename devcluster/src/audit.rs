@@ -57,10 +57,7 @@ impl AuditLog {
     /// The events after the mark.
     pub fn since(&self, mark: AuditMark) -> Result<Vec<AuditEvent>> {
         let lines = self.read(mark)?;
-        String::from_utf8_lossy(&lines)
-            .lines()
-            .map(AuditEvent::parse)
-            .collect()
+        String::from_utf8_lossy(&lines).lines().map(AuditEvent::parse).collect()
     }
 
     /// The whole lines after the mark: the last one may still be in writing.
@@ -73,10 +70,7 @@ impl AuditLog {
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(mark.0)).map_err(failed)?;
         file.read_to_end(&mut text).map_err(failed)?;
-        let whole = text
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |last| last + 1);
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         text.truncate(whole);
         Ok(text)
     }
@@ -132,9 +126,7 @@ impl AuditEvent {
     #[must_use]
     pub fn is_write(&self) -> bool {
         const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
-        self.stage == Stage::ResponseComplete
-            && !self.resource.is_empty()
-            && WRITES.contains(&self.verb.as_str())
+        self.stage == Stage::ResponseComplete && !self.resource.is_empty() && WRITES.contains(&self.verb.as_str())
     }
 
     fn parse(line: &str) -> Result<Self> {
@@ -236,21 +228,12 @@ mod tests {
             (&*object.group, &*object.resource, &*object.subresource),
             ("amplify-operator.dev", "amplifybackends", "status")
         );
-        assert_eq!(
-            (&*object.namespace, &*object.name, object.code),
-            ("a", "b", 200)
-        );
-        assert_eq!(
-            (&*object.user, &*object.user_agent),
-            ("admin", "kubectl/v1.36.3")
-        );
+        assert_eq!((&*object.namespace, &*object.name, object.code), ("a", "b", 200));
+        assert_eq!((&*object.user, &*object.user_agent), ("admin", "kubectl/v1.36.3"));
         assert!(object.received < object.stage_timestamp);
 
         let health = AuditEvent::parse(&line("get", "ResponseComplete", "", "")).unwrap();
-        assert_eq!(
-            (&*health.resource, &*health.uri, health.code),
-            ("", "/x", 0)
-        );
+        assert_eq!((&*health.resource, &*health.uri, health.code), ("", "/x", 0));
     }
 
     #[test]
@@ -280,12 +263,7 @@ mod tests {
         assert_eq!(log.since(mark).unwrap(), []);
 
         fs::write(file.path(), first + &second).unwrap();
-        let verbs = |events: Vec<AuditEvent>| {
-            events
-                .into_iter()
-                .map(|event| event.verb)
-                .collect::<Vec<_>>()
-        };
+        let verbs = |events: Vec<AuditEvent>| events.into_iter().map(|event| event.verb).collect::<Vec<_>>();
         assert_eq!(verbs(log.since(mark).unwrap()), ["create"]);
         assert_eq!(verbs(log.events().unwrap()), ["get", "create"]);
 

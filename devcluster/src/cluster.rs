@@ -71,13 +71,7 @@ impl Cluster {
     /// until it serves.
     pub async fn start(options: Options) -> Result<Self> {
         let controller_manager = if options.controller_manager {
-            Some(
-                tools::locate(
-                    Tool::KubeControllerManager,
-                    &Tool::KubeControllerManager.minimum(),
-                )
-                .await?,
-            )
+            Some(tools::locate(Tool::KubeControllerManager, &Tool::KubeControllerManager.minimum()).await?)
         } else {
             None
         };
@@ -93,8 +87,7 @@ impl Cluster {
             .prefix("devcluster-")
             .tempdir()
             .map_err(Error::io("cannot create a temporary folder"))?;
-        let (reserved, port) =
-            reserve_port().map_err(Error::io("cannot reserve a port on 127.0.0.1"))?;
+        let (reserved, port) = reserve_port().map_err(Error::io("cannot reserve a port on 127.0.0.1"))?;
         let mut cluster = Self {
             controller_manager: None,
             apiserver: None,
@@ -149,8 +142,7 @@ impl Cluster {
     pub async fn start_apiserver(&mut self) -> Result<()> {
         // Two could share the port, and each would get some of the requests.
         self.kill_apiserver().await?;
-        let mut process =
-            spawn("kube-apiserver", self.apiserver_command(), self.dir.path()).await?;
+        let mut process = spawn("kube-apiserver", self.apiserver_command(), self.dir.path()).await?;
         let client = self.client().await?;
         let namespaces = Api::<Namespace>::all(client.clone());
         process
@@ -230,8 +222,7 @@ impl Cluster {
     /// A client with the admin's rights.
     pub async fn client(&self) -> Result<Client> {
         let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig_yaml())?;
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         // The environment's proxy cannot reach this machine's loopback.
         config.proxy_url = None;
         Ok(Client::try_from(config)?)
@@ -256,14 +247,8 @@ impl Cluster {
             .arg(flag("token-auth-file", &keys.token_file))
             .arg("--authorization-mode=RBAC")
             .arg("--service-account-issuer=https://kubernetes.default.svc")
-            .arg(flag(
-                "service-account-key-file",
-                &keys.service_account_public_key,
-            ))
-            .arg(flag(
-                "service-account-signing-key-file",
-                &keys.service_account_key,
-            ))
+            .arg(flag("service-account-key-file", &keys.service_account_public_key))
+            .arg(flag("service-account-signing-key-file", &keys.service_account_key))
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             // Pods are created without a controller manager that would make their ServiceAccount.
             .arg("--disable-admission-plugins=ServiceAccount");
@@ -286,21 +271,13 @@ impl Cluster {
         )?;
         let mut command = process::command(program);
         command
-            .arg(flag(
-                "kubeconfig",
-                self.file("controller-manager.kubeconfig"),
-            ))
+            .arg(flag("kubeconfig", self.file("controller-manager.kubeconfig")))
             .arg(flag("root-ca-file", &keys.ca_file))
-            .arg(flag(
-                "service-account-private-key-file",
-                &keys.service_account_key,
-            ))
+            .arg(flag("service-account-private-key-file", &keys.service_account_key))
             .args(["--leader-elect=false", "--secure-port=0"]);
         let mut process = spawn("kube-controller-manager", command, self.dir.path()).await?;
         let accounts = Api::<ServiceAccount>::default_namespaced(self.client().await?);
-        process
-            .ready(async || accounts.get("default").await.is_ok())
-            .await?;
+        process.ready(async || accounts.get("default").await.is_ok()).await?;
         self.controller_manager = Some(process);
         Ok(())
     }

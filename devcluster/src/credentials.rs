@@ -7,8 +7,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use uuid::Uuid;
 
@@ -39,8 +38,7 @@ impl Credentials {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        ca.distinguished_name
-            .push(DnType::CommonName, "devcluster CA");
+        ca.distinguished_name.push(DnType::CommonName, "devcluster CA");
         let ca_key = KeyPair::generate()?;
         let ca_pem = ca.self_signed(&ca_key)?.pem();
         let ca = Issuer::new(ca, ca_key);
@@ -66,10 +64,7 @@ impl Credentials {
             serving_certificate: file("serving.crt", &certificate.pem())?,
             serving_key: file("serving.key", &serving_key.serialize_pem())?,
             service_account_key: file("service-accounts.key", &service_accounts.serialize_pem())?,
-            service_account_public_key: file(
-                "service-accounts.pub",
-                &service_accounts.public_key_pem(),
-            )?,
+            service_account_public_key: file("service-accounts.pub", &service_accounts.public_key_pem())?,
             token_file: file("tokens.csv", &tokens)?,
             admin_token,
             controller_manager_token,

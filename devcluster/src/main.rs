@@ -112,10 +112,7 @@ async fn up(options: Options, kubeconfig: Option<PathBuf>) -> Result<()> {
     println!("export KUBECONFIG={}", path.display());
     eprintln!("devcluster: {} is ready; Ctrl-C ends it", cluster.url());
     if audit {
-        eprintln!(
-            "devcluster: audit log in {}",
-            cluster.audit().path().display()
-        );
+        eprintln!("devcluster: audit log in {}", cluster.audit().path().display());
     }
     Err(cluster.failure().await.into())
 }

@@ -48,9 +48,7 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    status
-        .is_ok_and(|status| status.success())
-        .then_some(setpriv)
+    status.is_ok_and(|status| status.success()).then_some(setpriv)
 });
 
 /// A command that is killed with this process where the platform can do that.

@@ -170,9 +170,7 @@ impl Tool {
                 minutes: 2,
             },
             Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver", 8),
-            Self::KubeControllerManager => {
-                kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager", 3)
-            }
+            Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager", 3),
             Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl", 3),
             Self::Helm => Recipe {
                 module: &HELM,
@@ -230,11 +228,9 @@ struct Places {
 impl Places {
     fn of_this_user() -> Result<Self> {
         // Absolute, since the tools run in folders of their own.
-        let folder =
-            |name: &str| env::var_os(name).and_then(|value| std::path::absolute(value).ok());
-        let home = env::home_dir().ok_or_else(|| {
-            Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into())
-        })?;
+        let folder = |name: &str| env::var_os(name).and_then(|value| std::path::absolute(value).ok());
+        let home = env::home_dir()
+            .ok_or_else(|| Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into()))?;
         let data = if cfg!(target_os = "macos") {
             home.join("Library/Application Support/io.kubebuilder.envtest")
         } else {
@@ -252,13 +248,9 @@ impl Places {
 
     /// The first usable one that needs no network and no build.
     async fn present(&self, tool: Tool, minimum: &Version) -> Option<Found> {
-        for path in [
-            self.in_assets(tool),
-            self.on_path(tool),
-            self.in_envtest_store(tool),
-        ]
-        .into_iter()
-        .flatten()
+        for path in [self.in_assets(tool), self.on_path(tool), self.in_envtest_store(tool)]
+            .into_iter()
+            .flatten()
         {
             if let Some(found) = usable(tool, path, minimum).await {
                 return Some(found);
@@ -321,12 +313,7 @@ async fn download() -> Option<PathBuf> {
     let version = Tool::KubeApiserver.recipe().version()?;
     report("asking setup-envtest for Kubernetes");
     let mut command = Command::new(setup_envtest);
-    command.args([
-        "use",
-        "-p",
-        "path",
-        &format!("{}.{}.x", version.major, version.minor),
-    ]);
+    command.args(["use", "-p", "path", &format!("{}.{}.x", version.major, version.minor)]);
     match output(command, DOWNLOAD_TIMEOUT).await {
         Ok(path) => Some(PathBuf::from(path.trim())),
         Err(reason) => {
@@ -340,10 +327,7 @@ async fn download() -> Option<PathBuf> {
 async fn usable(tool: Tool, path: PathBuf, minimum: &Version) -> Option<Found> {
     let mut command = Command::new(&path);
     command.args(tool.version_arguments());
-    let reason = match output(command, VERSION_TIMEOUT)
-        .await
-        .map(|text| parse_version(&text))
-    {
+    let reason = match output(command, VERSION_TIMEOUT).await.map(|text| parse_version(&text)) {
         Ok(Some(version)) if version >= *minimum => return Some(Found { path, version }),
         Ok(Some(version)) => format!("it is version {version}, at least {minimum} is needed"),
         Ok(None) => "it does not tell its version".to_owned(),
@@ -395,11 +379,7 @@ async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
 }
 
 /// Puts what `make` writes at `path`, unless it is there. One maker per cache folder at a time, in any process.
-async fn install(
-    path: &Path,
-    cache: &Path,
-    make: impl AsyncFnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.is_file() {
         return Ok(());
     }
@@ -441,18 +421,9 @@ async fn lock(path: &Path) -> Result<File> {
     }
 }
 
-async fn compile(
-    go: &Path,
-    tool: Tool,
-    recipe: &Recipe,
-    version: &Version,
-    output: &Path,
-) -> Result<()> {
+async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, output: &Path) -> Result<()> {
     let work = output.parent().unwrap_or(output);
-    for (name, content) in [
-        ("go.mod", recipe.module.go_mod),
-        ("go.sum", recipe.module.go_sum),
-    ] {
+    for (name, content) in [("go.mod", recipe.module.go_mod), ("go.sum", recipe.module.go_sum)] {
         let path = work.join(name);
         fs::write(&path, content).map_err(Error::path("write", &path))?;
     }
@@ -481,12 +452,7 @@ async fn compile(
     ));
     let start = Instant::now();
     let mut heartbeat = time::interval_at(start + HEARTBEAT, HEARTBEAT);
-    let mut build = Process::spawn(
-        &format!("go build of {name}"),
-        command,
-        work.join("build.log"),
-    )
-    .await?;
+    let mut build = Process::spawn(&format!("go build of {name}"), command, work.join("build.log")).await?;
     loop {
         match build.ended()? {
             Some(status) if status.success() => break,
@@ -546,11 +512,7 @@ mod tests {
     fn every_recipe_has_a_pinned_version_that_would_do() {
         for tool in Tool::ALL {
             let version = tool.recipe().version();
-            assert!(
-                version >= Some(tool.minimum()),
-                "{}: {version:?}",
-                tool.name()
-            );
+            assert!(version >= Some(tool.minimum()), "{}: {version:?}", tool.name());
         }
     }
 
@@ -562,11 +524,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_usable_place_wins() {
-        let os = if cfg!(target_os = "macos") {
-            "darwin"
-        } else {
-            "linux"
-        };
+        let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
         let architecture = if cfg!(target_arch = "aarch64") {
             "arm64"
         } else {
@@ -576,10 +534,7 @@ mod tests {
         for (places, expected) in [
             (vec![], None),
             (
-                vec![
-                    ("assets".to_owned(), "v1.36.0"),
-                    ("path".to_owned(), "v1.36.1"),
-                ],
+                vec![("assets".to_owned(), "v1.36.0"), ("path".to_owned(), "v1.36.1")],
                 Some("assets"),
             ),
             (
@@ -587,17 +542,11 @@ mod tests {
                 Some("path"),
             ),
             (
-                vec![
-                    ("assets".to_owned(), "v1.32.9"),
-                    ("path".to_owned(), "v1.33.0"),
-                ],
+                vec![("assets".to_owned(), "v1.32.9"), ("path".to_owned(), "v1.33.0")],
                 Some("path"),
             ),
             (
-                vec![
-                    ("assets".to_owned(), "broken"),
-                    ("path".to_owned(), "v1.30.0"),
-                ],
+                vec![("assets".to_owned(), "broken"), ("path".to_owned(), "v1.30.0")],
                 None,
             ),
             (
@@ -640,10 +589,7 @@ mod tests {
             fs::write(output, "whole").unwrap();
             Ok(())
         };
-        let (one, other) = tokio::join!(
-            install(&path, cache.path(), make),
-            install(&path, cache.path(), make)
-        );
+        let (one, other) = tokio::join!(install(&path, cache.path(), make), install(&path, cache.path(), make));
         one.and(other).unwrap();
         assert_eq!(makes.into_inner(), 1);
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");

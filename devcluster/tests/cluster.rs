@@ -13,11 +13,7 @@ use amplify_devcluster::{Cluster, Options, audit::Stage, tools};
 use anyhow::{Context as _, Result, bail, ensure};
 
 fn kubectl(program: &Path, kubeconfig: &Path, arguments: &str) -> Result<String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(program)
+    let Output { status, stdout, stderr } = Command::new(program)
         .env("KUBECONFIG", kubeconfig)
         .args(arguments.split_whitespace())
         .output()?;
@@ -43,10 +39,7 @@ fn processes(text: &str) -> Result<Vec<String>> {
 fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !condition()? {
-        ensure!(
-            start.elapsed() < Duration::from_secs(30),
-            "still not: {what}"
-        );
+        ensure!(start.elapsed() < Duration::from_secs(30), "still not: {what}");
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -99,10 +92,7 @@ async fn a_cluster_counts_survives_crashes_and_leaves_nothing() -> Result<()> {
     assert!(run("get configmap kept").is_err());
     cluster.start_apiserver().await?;
     run("get configmap kept")?;
-    assert!(
-        cluster.audit().events()?.contains(create),
-        "the audit log goes on"
-    );
+    assert!(cluster.audit().events()?.contains(create), "the audit log goes on");
 
     cluster.pause_apiserver()?;
     assert!(run("get configmap kept --request-timeout=300ms").is_err());
@@ -133,11 +123,7 @@ async fn the_controller_manager_ends_namespaces_under_its_own_name() -> Result<(
     let cluster = Cluster::start(options).await?;
     let kubeconfig = cluster.kubeconfig_path();
     kubectl(&program, &kubeconfig, "create namespace brief")?;
-    kubectl(
-        &program,
-        &kubeconfig,
-        "delete namespace brief --timeout=60s",
-    )?;
+    kubectl(&program, &kubeconfig, "delete namespace brief --timeout=60s")?;
     let mut writes = HashMap::<String, usize>::new();
     for event in cluster.audit().events()? {
         if event.is_write() && event.resource == "namespaces" && event.name == "brief" {
@@ -145,10 +131,7 @@ async fn the_controller_manager_ends_namespaces_under_its_own_name() -> Result<(
         }
     }
     assert_eq!(writes.get("admin"), Some(&2), "{writes:?}");
-    assert!(
-        writes.contains_key("system:kube-controller-manager"),
-        "{writes:?}"
-    );
+    assert!(writes.contains_key("system:kube-controller-manager"), "{writes:?}");
     cluster.stop().await?;
     Ok(())
 }
@@ -169,9 +152,7 @@ fn up(kubeconfig: &Path) -> Result<(Child, String)> {
         "{line}"
     );
     let yaml = std::fs::read_to_string(kubeconfig)?;
-    let (_, port) = yaml
-        .split_once("https://127.0.0.1:")
-        .context("no address")?;
+    let (_, port) = yaml.split_once("https://127.0.0.1:").context("no address")?;
     let port = port.lines().next().context("no port")?;
     Ok((child, format!("--secure-port={port} ")))
 }
@@ -200,9 +181,7 @@ fn up_ends_with_its_processes_and_files_however_it_ends() -> Result<()> {
         let (mut child, apiserver) = up(&kubeconfig)?;
         child.kill()?;
         child.wait()?;
-        wait_until("nothing outlives SIGKILL", || {
-            Ok(processes(&apiserver)?.is_empty())
-        })?;
+        wait_until("nothing outlives SIGKILL", || Ok(processes(&apiserver)?.is_empty()))?;
         // What was left behind is devcluster's own, so the next one may replace it.
         let (mut child, _) = up(&kubeconfig)?;
         Command::new("kill").arg(child.id().to_string()).status()?;

@@ -529,7 +529,7 @@ impl Client {
 
     /// The environment's jobs, all pages. An environment that AWS does not know has none.
     ///
-    /// After [`MAX_PAGES`] pages the rest is left out when the list runs from new to old, else it is `Unavailable`:
+    /// After `MAX_PAGES` pages the rest is left out when the list runs from new to old, else it is `Unavailable`:
     /// nobody may take a list for complete that lacks the newest jobs.
     pub async fn list_jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Vec<JobSeen>, Failure> {
         const CALL: Call = backend("ListBackendJobs");

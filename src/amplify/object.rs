@@ -2,7 +2,7 @@
 
 use aws_sdk_amplify::types::BackendEnvironment;
 use aws_sdk_amplifybackend::types as sdk;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{AppId, EnvironmentName, ResourceName};
 use crate::api::{
@@ -154,7 +154,12 @@ pub(super) fn record(from: BackendEnvironment) -> Option<(String, Record)> {
 }
 
 fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {
-    Timestamp::new(time.secs(), time.subsec_nanos().try_into().ok()?).ok()
+    // AWS sends a fraction as a binary number; below a millisecond there is only its rounding.
+    let millis = (f64::from(time.subsec_nanos()) / 1e6).round();
+    Timestamp::from_second(time.secs())
+        .ok()?
+        .checked_add(SignedDuration::from_secs_f64(millis / 1e3))
+        .ok()
 }
 
 /// Amplify backend's times: text of epoch milliseconds. Anything else is no time.

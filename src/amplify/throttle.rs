@@ -1,6 +1,6 @@
 //! Token buckets: how many calls per second AWS gets, per account and region, and who goes first.
 //!
-//! The core ([`Bucket`]) is pure: it is told the time. The shell ([`Throttle`]) holds a lock for moments, sleeps in
+//! The core (`Bucket`) is pure: it is told the time. The shell ([`Throttle`]) holds a lock for moments, sleeps in
 //! [`Throttle::run`] only, and calls back when an object's turn has come, so that nobody waits inside a reconcile.
 
 use std::{

@@ -65,7 +65,7 @@ pub(super) fn possible(view: &View<'_>) -> Flow<()> {
 }
 
 /// The environment's slot is this resource's, or the resource waits for it.
-fn slot(view: &View<'_>) -> Flow<()> {
+pub(super) fn slot(view: &View<'_>) -> Flow<()> {
     match &view.known.slot {
         None => Err(Step::TakeSlot),
         Some(Slot::Held) => Ok(()),

@@ -44,7 +44,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     }
     // What AWS refused as wrong stays wrong until somebody asks again.
     let refused = ledger.job.as_ref().is_some_and(|job| {
-        job.operation == operation && job.error.is_some() && job.generation == view.resource.generation
+        job.operation == operation && view.tells_why(job) && job.generation == view.resource.generation
     });
     if refused && view.reason() == Some(Reason::InvalidSpec) && !view.is_requested() {
         return Ok(Step::settle(view.state.clone(), Wake::Never));

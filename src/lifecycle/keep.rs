@@ -52,6 +52,10 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.is_updatable() && view.known.config.is_none() {
         return Ok(Step::Resolve);
     }
+    if view.reason() == Some(Reason::WaitingForJob) {
+        // It was looked at before it began to wait: AWS is asked again when its turn has come.
+        create::slot(view)?;
+    }
     let purpose = if view.is_ready() && !is_edited(view) {
         Purpose::Drift
     } else {
@@ -68,14 +72,19 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
 /// Refused or failed for good, until the spec changes or somebody asks.
 fn is_latched(view: &View<'_>) -> bool {
     let ledger = &view.state.ledger;
-    let refused = ledger.job.as_ref().is_some_and(|job| {
-        (job.has_failed() || job.finish_time.is_some() && job.error.is_some())
-            && job.generation == view.resource.generation
-    });
-    let said = matches!(view.reason(), Some(Reason::InvalidSpec | Reason::JobFailed))
+    let generation = view.resource.generation;
+    let given_up = |job: &Job| match view.reason() {
+        Some(Reason::JobFailed) => job.has_failed(),
+        Some(Reason::InvalidSpec) => view.tells_why(job),
+        _ => false,
+    };
+    ledger
+        .job
+        .as_ref()
+        .is_some_and(|job| job.generation == generation && given_up(job))
         && conditions::is_true(&ledger.conditions, STALLED)
-        && ledger.observed_generation == view.resource.generation;
-    refused && said && !view.is_requested()
+        && ledger.observed_generation == generation
+        && !view.is_requested()
 }
 
 fn is_edited(view: &View<'_>) -> bool {

@@ -88,6 +88,12 @@ impl View<'_> {
         conditions::is_true(&self.state.ledger.conditions, READY)
     }
 
+    /// Whether the stored conditions repeat how this job ended.
+    pub(super) fn tells_why(&self, job: &Job) -> bool {
+        let ready = conditions::get(&self.state.ledger.conditions, READY);
+        job.finish_time.is_some() && job.error.as_ref() == ready.map(|ready| &ready.message)
+    }
+
     /// Whether the stored conditions tell why AWS refused the last attempt, and nobody has asked for another since.
     pub(super) fn tells_of_refusal(&self) -> bool {
         let ledger = &self.state.ledger;

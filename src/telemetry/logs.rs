@@ -1,6 +1,6 @@
 //! Logs on stderr, as text or as one JSON object per line.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io::IsTerminal as _, str::FromStr};
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -58,7 +58,10 @@ pub fn init(format: Format) -> Result<(), LogSetup> {
     } else {
         EnvFilter::try_from_default_env()?
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(is_coloured)
+        .with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         Format::Text => registry.with(lines).try_init()?,

@@ -141,6 +141,8 @@ pub(crate) struct Setup {
     pub(crate) namespaces: usize,
     /// The accounts file, for these namespaces.
     pub(crate) accounts: Option<fn(&[String]) -> String>,
+    /// Whether the operator runs from the beginning.
+    pub(crate) running: bool,
 }
 
 impl Default for Setup {
@@ -154,6 +156,7 @@ impl Default for Setup {
             },
             namespaces: 1,
             accounts: None,
+            running: true,
         }
     }
 }
@@ -166,7 +169,7 @@ pub(crate) struct Stage {
     pub(crate) namespaces: Vec<String>,
     pub(crate) simulator: Simulator,
     flags: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) operator: Option<Child>,
     log: PathBuf,
     pub(crate) dir: TempDir,
@@ -228,7 +231,9 @@ impl Stage {
             log: dir.path().join("operator.log"),
             dir,
         };
-        stage.start();
+        if setup.running {
+            stage.start();
+        }
         stage
     }
 

@@ -63,6 +63,12 @@ impl Kind for AmplifyBackend {
         } else if located.region.is_none() {
             located.invalid = Some(NO_REGION.to_owned());
         }
+        let job = self.status.as_ref().and_then(|status| status.job.as_ref());
+        let is_under_way = job.is_some_and(|job| job.finish_time.is_none());
+        if self.metadata.deletion_timestamp.is_some() && !is_under_way {
+            // Deletion needs the environment that was made, and must not wait for the one that was copied.
+            source = None;
+        }
         let pinned = self.status.as_ref().and_then(|status| status.region.clone());
         let at = |region: String, name: String| Environment {
             region,

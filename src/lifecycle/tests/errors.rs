@@ -82,6 +82,18 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
 }
 
 #[test]
+fn a_spec_that_was_invalid_for_another_reason_is_tried_again_when_that_is_gone() {
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::Refuse(Class::Throttled)]);
+    play.pass();
+    play.scene.surroundings.invalid = Some("no AWS region".into());
+    play.wake().is("status", "stalled: InvalidSpec");
+    play.scene.surroundings.invalid = None;
+    play.pass()
+        .is("look slot list intend create record", "working: Creating");
+}
+
+#[test]
 fn a_refused_update_stays_stalled_until_a_new_generation_or_a_request() {
     let mut play = Play::ready(Kind::Api);
     play.aws.config = Ok("v2".into());

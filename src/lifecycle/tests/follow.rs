@@ -29,8 +29,10 @@ fn polls_begin_after_5_seconds_grow_by_half_to_30_and_slow_down_with_time() {
             600..7200 => 60,
             _ => 300,
         };
+        // It grows at the beginning, and is cut short so that the timeout is said in time.
+        let is_shorter = elapsed < 70 || (7100..7200).contains(&elapsed);
         assert!(
-            delay <= longest && (delay == longest || elapsed < 70 || elapsed > 7100),
+            delay == longest || delay < longest && is_shorter,
             "{delay} s after {elapsed} s"
         );
     }
