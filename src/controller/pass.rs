@@ -202,6 +202,8 @@ impl<'a, K: Kind> Pass<'a, K> {
                         | Reason::DependencyNotReady
                         | Reason::InUse
                         | Reason::Deleting
+                        | Reason::InvalidSpec
+                        | Reason::AccountChanged
                 )
             });
             if settled != fingerprint || poked && waits {

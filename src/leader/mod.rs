@@ -1,9 +1,9 @@
 //! Leader election (`--leader-elect`): of all processes that take part, at most one decides and writes.
 //!
-//! May do: read, create and update one Lease. [`rules`] decides; this file carries it out.
+//! May do: read, create and update one Lease. `rules` decides; this file carries it out.
 //!
 //! What keeps a process that is not the leader from writing is [`Leadership::holds`]. It is asked in two places, each
-//! immediately before a request leaves: by [`Leadership::client`] for everything that changes something in Kubernetes,
+//! immediately before a request leaves: by the client for everything that changes something in Kubernetes,
 //! and by the pass for the writes to AWS. It compares the time of the last renewal with a clock and so needs nobody to
 //! tell it that leadership is over: a process that was frozen finds out by itself, before it sends anything.
 //!

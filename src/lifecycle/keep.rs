@@ -52,7 +52,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.is_updatable() && view.known.config.is_none() {
         return Ok(Step::Resolve);
     }
-    if view.reason() == Some(Reason::WaitingForJob) {
+    if view.reason() == Some(Reason::WaitingForJob) && !is_edited(view) {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
         create::slot(view)?;
     }

@@ -3,6 +3,12 @@
 //! One dev cluster for all tests; each test has its own namespace, simulator and operator process. A test's name is the
 //! sentence that it proves. Nothing here sleeps for a fixed time: tests wait for conditions.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
 mod accounts;
 mod counts;
 mod crash;

@@ -390,13 +390,12 @@ impl Stage {
         is: impl Fn(&Value) -> bool + Send + Sync,
     ) -> Value {
         let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
-        match tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition)).await {
-            Ok(object) => json!(object.expect("the watch goes on")),
-            Err(_) => {
-                let now = json!(self.api(kind).get_opt(name).await.ok());
-                panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
-            }
+        let waiting = tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition));
+        if let Ok(object) = waiting.await {
+            return json!(object.expect("the watch goes on"));
         }
+        let now = json!(self.api(kind).get_opt(name).await.ok());
+        panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
     }
 
     /// Waits for this reason of Ready for today's generation.
@@ -420,12 +419,13 @@ impl Stage {
 
     pub(crate) async fn wait_until_gone(&self, kind: Kind, name: &str) {
         let gone = await_condition(self.api(kind), name, |object: Option<&DynamicObject>| object.is_none());
-        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
-            panic!(
-                "{name} is not gone within {PATIENCE:?}: {:#}",
-                self.get(kind, name).await
-            );
-        }
+        let is_gone = tokio::time::timeout(PATIENCE, gone).await.is_ok();
+        let now = if is_gone {
+            Value::Null
+        } else {
+            self.get(kind, name).await
+        };
+        assert!(is_gone, "{name} is not gone within {PATIENCE:?}: {now:#}");
     }
 
     /// The reasons of the Events about a resource.

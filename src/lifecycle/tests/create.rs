@@ -68,7 +68,7 @@ fn a_pending_job_of_anybody_is_waited_for_without_an_intent() {
         assert_eq!(did.says, "working: WaitingForJob");
         assert_eq!(play.scene.state.ledger.job, None);
         let did = play.wake();
-        assert!(did.steps.ends_with("look slot list"), "waiting costs no write: {did:?}");
+        assert!(did.steps.ends_with("slot look list"), "waiting costs no write: {did:?}");
         play.job_ends("COMPLETED");
         play.aws.object = None;
         assert_eq!(play.wake().says, Scene::new(kind).working());
@@ -91,10 +91,28 @@ fn a_slot_that_another_resource_holds_is_waited_for() {
         let did = play.pass();
         assert!(did.steps.ends_with("look slot status"), "{did:?}");
         assert_eq!(did.says, "working: WaitingForJob");
-        assert!(!play.wake().steps.contains("status"));
+        let did = play.wake();
+        assert!(
+            did.steps.ends_with("slot"),
+            "AWS is asked again when its turn has come: {did:?}"
+        );
         play.aws.busy = false;
         assert!(play.wake().steps.contains("intend create record"));
     }
+}
+
+#[test]
+fn an_edit_that_leaves_nothing_to_wait_for_ends_the_waiting() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.aws.busy = true;
+    play.pass().is("resolve look slot status", "working: WaitingForJob");
+    play.wake().is("resolve slot", "working: WaitingForJob");
+    play.scene.resource.generation = 3;
+    play.aws.config = Ok("v1".into());
+    play.pass().is("resolve look status", "ready: Available");
 }
 
 #[test]
@@ -230,7 +248,7 @@ fn a_status_that_was_wiped_in_the_middle_of_the_job_never_starts_a_second_one() 
     play.scene.state = crate::lifecycle::State::default();
     play.pass().is("look slot list status", "working: WaitingForJob");
     play.job_ends("COMPLETED");
-    play.wake().is("look status", "stalled: AlreadyExists");
+    play.wake().is("slot look status", "stalled: AlreadyExists");
     assert_eq!(play.aws.carried_out.len(), 1);
 }
 

@@ -273,7 +273,7 @@ fn failures_start_again_with_a_new_generation_or_a_handled_request() {
     waiting.aws.busy = false;
     waiting
         .wake()
-        .is("look slot list intend create record", "working: Creating");
+        .is("slot look list intend create record", "working: Creating");
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn a_vanished_job_that_shows_up_again_is_still_ours() {
         .is("poll list look store slot status", "working: WaitingForJob");
     play.aws.busy = false;
     play.aws.jobs.push(job);
-    play.wake().is("look slot list record", "working: Creating");
+    play.wake().is("slot look list record", "working: Creating");
     assert_eq!(play.job().id.as_deref(), Some("j-1"));
 }
 

@@ -241,14 +241,14 @@ fn a_refused_update_is_joined_or_waited_for() {
         .is("resolve look slot update list status", "working: WaitingForJob");
     waiting
         .wake()
-        .is("resolve look slot list status", "working: WaitingForJob");
+        .is("resolve slot look list status", "working: WaitingForJob");
     for _ in 0..3 {
-        waiting.wake().is("resolve look slot list", "working: WaitingForJob");
+        waiting.wake().is("resolve slot look list", "working: WaitingForJob");
     }
     waiting.aws.jobs[0].status = "COMPLETED".into();
     waiting
         .wake()
-        .is("resolve look slot list update record", "working: Updating");
+        .is("resolve slot look list update record", "working: Updating");
 }
 
 #[test]
@@ -333,6 +333,7 @@ fn what_is_gone_is_no_longer_owned_while_its_creation_waits() {
         assert_eq!(play.scene.state.ledger.origin, None);
         // Somebody else made one meanwhile: it is not ours.
         play.aws.put(at(3700));
+        play.aws.busy = false;
         assert_eq!(play.wake().says, "stalled: AlreadyExists");
     }
 }

@@ -71,7 +71,7 @@ fn a_transition_time_changes_with_the_status_and_not_with_the_reason() {
     play.aws.busy = false;
     play.after(100)
         .pass()
-        .is("look slot list finalizer intend create record", "working: Creating");
+        .is("slot look list finalizer intend create record", "working: Creating");
     assert_eq!(since(&play), at(0));
     play.job_ends("COMPLETED");
     play.after(100).pass();
