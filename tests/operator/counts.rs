@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use amplify_simulator::Operation::{self, *};
+use amplify_simulator::Operation::{
+    self, CloneBackend, CreateBackend, CreateBackendApi, CreateBackendEnvironment, DeleteBackend,
+    DeleteBackendEnvironment, GetBackend, GetBackendApi, GetBackendEnvironment, GetBackendJob, ListBackendEnvironments,
+    ListBackendJobs, UpdateBackendApi,
+};
 use serde_json::json;
 
 use crate::stage::{Kind, Setup, Stage, World, backend, environment, graphql_api};
