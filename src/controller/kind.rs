@@ -84,5 +84,6 @@ pub struct Located {
     pub invalid: Option<String>,
 }
 
-/// The operator has no region and the spec names none.
-pub(super) const NO_REGION: &str = "no AWS region: set spec.region, or give the operator one (AWS_REGION)";
+/// Neither the spec nor the account entry names a region, and the operator has none.
+pub(super) const NO_REGION: &str =
+    "no AWS region: set spec.region, or give the namespace's account entry or the operator (AWS_REGION) one";

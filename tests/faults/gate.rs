@@ -1,0 +1,364 @@
+//! A reverse proxy between an operator and the API server: it counts what is asked, and holds, refuses, delays or cuts
+//! what a test names.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use amplify_operator::api;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+    serve::ListenerExt as _,
+};
+use futures::StreamExt as _;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::Stage;
+
+/// The kinds of requests that are told apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Asked {
+    /// As in RBAC.
+    pub(crate) verb: &'static str,
+    /// With the subresource.
+    pub(crate) resource: String,
+    /// Empty for a collection.
+    pub(crate) name: String,
+}
+
+impl Asked {
+    fn of(head: &Parts) -> Self {
+        let path = head.uri.path().trim_start_matches('/');
+        let mut parts = path.split('/').map(str::to_owned);
+        let skipped = if path.starts_with("apis/") { 3 } else { 2 };
+        let mut rest: Vec<_> = parts.by_ref().skip(skipped).collect();
+        if rest.first().is_some_and(|part| part == "namespaces") {
+            rest.drain(..rest.len().min(2));
+        }
+        let mut rest = rest.into_iter();
+        let (resource, name, sub) = (rest.next(), rest.next(), rest.next());
+        let resource = resource.unwrap_or_default() + &sub.map(|sub| format!("/{sub}")).unwrap_or_default();
+        let name = name.unwrap_or_default();
+        let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=true"));
+        let verb = match head.method {
+            Method::GET if is_watch => "watch",
+            Method::GET if name.is_empty() => "list",
+            Method::GET => "get",
+            Method::POST => "create",
+            Method::PATCH => "patch",
+            Method::PUT => "update",
+            _ => "other",
+        };
+        Self { verb, resource, name }
+    }
+
+    /// Whether it belongs to the work on a resource: not a watch, a list or an Event.
+    pub(crate) fn is_work(&self) -> bool {
+        !matches!(self.verb, "watch" | "list") && self.resource != "events"
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        self.is_work() && self.verb != "get"
+    }
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Treatment {
+    /// It never arrives.
+    Hold,
+    /// It is carried out; the reply never comes.
+    HoldReply,
+    /// It is refused with this status.
+    Refuse(u16),
+}
+
+/// A rule: which requests, how many of them pass first, how many are hit then.
+pub(crate) struct Rule {
+    pub(crate) hits: Box<dyn Fn(&Asked) -> bool + Send>,
+    pub(crate) skip: usize,
+    pub(crate) times: usize,
+    pub(crate) treatment: Treatment,
+}
+
+/// What was asked, and how it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) asked: Asked,
+    /// Of a write of a status: the reason of Ready, and whether it says True.
+    pub(crate) ready: Option<(String, bool)>,
+    /// None while it is under way and where it was held.
+    pub(crate) status: Option<u16>,
+}
+
+struct Shared {
+    client: Client,
+    seen: Mutex<Vec<Seen>>,
+    rules: Mutex<Vec<Rule>>,
+    hits: watch::Sender<usize>,
+    watches: Mutex<CancellationToken>,
+    delay_millis: AtomicUsize,
+}
+
+/// The proxy of one stage, until it is dropped.
+pub(crate) struct Gate {
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Gate {
+    /// Stands between this stage's operator, at its next start, and the API server.
+    pub(crate) async fn before(stage: &mut Stage) -> Self {
+        let mut variables = stage.environment.iter();
+        let found = variables.find(|(name, _)| name == "KUBECONFIG");
+        let path = found.map(|(_, path)| path).expect("a kubeconfig");
+        let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a kubeconfig");
+        config.proxy_url = None;
+        let shared = Arc::new(Shared {
+            client: Client::try_from(config).expect("a client"),
+            seen: Mutex::default(),
+            rules: Mutex::default(),
+            hits: watch::Sender::new(0),
+            watches: Mutex::default(),
+            delay_millis: AtomicUsize::new(0),
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = Router::new().fallback(serve).with_state(shared.clone());
+        let serving = tokio::spawn(async move {
+            let listener = listener.tap_io(|stream| {
+                // Small requests must not wait for acknowledgements.
+                let _slower = stream.set_nodelay(true);
+            });
+            let _never_ends = axum::serve(listener, routes).await;
+        });
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("kubeconfig");
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "gate",
+            "clusters": [{ "name": "gate", "cluster": { "server": format!("http://{address}") } }],
+            "users": [{ "name": "gate", "user": {} }],
+            "contexts": [{ "name": "gate", "context": { "cluster": "gate", "user": "gate" } }],
+        });
+        std::fs::write(&path, kubeconfig.to_string()).expect("a kubeconfig");
+        stage.set("KUBECONFIG", &path.display().to_string());
+        Self {
+            shared,
+            serving,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn rule(&self, rule: Rule) {
+        lock(&self.shared.rules).push(rule);
+    }
+
+    /// Treats the request of work that comes after so many of the same kind.
+    pub(crate) fn treat(&self, asked: &Asked, skip: usize, treatment: Treatment) {
+        let asked = asked.clone();
+        self.rule(Rule {
+            hits: Box::new(move |other| *other == asked),
+            skip,
+            times: 1,
+            treatment,
+        });
+    }
+
+    /// No rule holds any more. What is held stays held.
+    pub(crate) fn open(&self) {
+        lock(&self.shared.rules).clear();
+    }
+
+    /// Ends all watches that are open now.
+    pub(crate) fn cut_watches(&self) {
+        std::mem::take(&mut *lock(&self.shared.watches)).cancel();
+    }
+
+    /// Every reply comes this much later.
+    pub(crate) fn delay(&self, delay: Duration) {
+        let millis = usize::try_from(delay.as_millis()).expect("a short delay");
+        self.shared.delay_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Waits until rules have hit so many requests; what was to be carried out has been then.
+    pub(crate) async fn wait_for_hits(&self, count: usize) {
+        let mut hits = self.shared.hits.subscribe();
+        hits.wait_for(|hits| *hits >= count).await.expect("the gate stands");
+    }
+
+    /// What was asked since the last time that this was forgotten.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared.seen).clone()
+    }
+
+    /// The writes about resources but for those that were refused; Events apart.
+    pub(crate) fn writes(&self) -> usize {
+        let seen = self.seen();
+        seen.iter()
+            .filter(|seen| seen.asked.is_write() && seen.status.is_none_or(|status| status < 300))
+            .count()
+    }
+
+    pub(crate) fn forget(&self) {
+        lock(&self.shared.seen).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let asked = Asked::of(&head);
+    let Ok(body) = to_bytes(body, 16 << 20).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let number = {
+        let mut seen = lock(&shared.seen);
+        let ready = asked.resource.ends_with("/status").then(|| ready_in(&body)).flatten();
+        seen.push(Seen {
+            asked: asked.clone(),
+            ready,
+            status: None,
+        });
+        seen.len() - 1
+    };
+    let treatment = treatment(&mut lock(&shared.rules), &asked);
+    let response = match treatment {
+        Some(Treatment::Hold) => {
+            shared.hits.send_modify(|hits| *hits += 1);
+            std::future::pending().await
+        }
+        Some(Treatment::HoldReply) => {
+            let _lost = forward(&shared, &asked, head, body.into()).await;
+            shared.hits.send_modify(|hits| *hits += 1);
+            std::future::pending().await
+        }
+        Some(Treatment::Refuse(status)) => {
+            shared.hits.send_modify(|hits| *hits += 1);
+            refusal(status)
+        }
+        None => forward(&shared, &asked, head, body.into()).await,
+    };
+    let delay = shared.delay_millis.load(Ordering::Relaxed);
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay as u64)).await;
+    }
+    // Forgotten meanwhile, perhaps.
+    if let Some(seen) = lock(&shared.seen).get_mut(number).filter(|seen| seen.asked == asked) {
+        seen.status = Some(response.status().as_u16());
+    }
+    response
+}
+
+/// The first rule that hits.
+fn treatment(rules: &mut [Rule], asked: &Asked) -> Option<Treatment> {
+    for rule in rules.iter_mut().filter(|rule| rule.times > 0 && (rule.hits)(asked)) {
+        if rule.skip > 0 {
+            rule.skip -= 1;
+            continue;
+        }
+        rule.times -= 1;
+        return Some(rule.treatment.clone());
+    }
+    None
+}
+
+async fn forward(shared: &Shared, asked: &Asked, head: Parts, body: Vec<u8>) -> Response {
+    let mut request = axum::http::Request::new(kube::client::Body::from(body));
+    *request.method_mut() = head.method;
+    *request.uri_mut() = head.uri;
+    *request.headers_mut() = end_to_end(head.headers);
+    let cut = lock(&shared.watches).clone();
+    match shared.client.send(request).await {
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+        Ok(response) => {
+            let (mut head, body) = response.into_parts();
+            head.headers = end_to_end(head.headers);
+            let body = if asked.verb == "watch" {
+                let events = Body::new(body).into_data_stream();
+                Body::from_stream(events.take_until(cut.cancelled_owned()))
+            } else {
+                Body::new(body)
+            };
+            Response::from_parts(head, body)
+        }
+    }
+}
+
+/// The headers that concern more than one connection.
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    for name in [
+        header::HOST,
+        header::AUTHORIZATION,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+    ] {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// As the API server refuses.
+fn refusal(status: u16) -> Response {
+    let reason = match status {
+        403 => "Forbidden",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
+    let body = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": status, "reason": reason,
+        "message": "refused by the test", "metadata": {},
+    });
+    let code = StatusCode::from_u16(status).expect("a status");
+    (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// What a patch of a status says of Ready.
+fn ready_in(body: &[u8]) -> Option<(String, bool)> {
+    let patch: Value = serde_json::from_slice(body).ok()?;
+    let conditions = match &patch {
+        Value::Array(operations) => {
+            let mut operations = operations.iter();
+            &operations.find(|operation| operation["path"] == "/status/conditions")?["value"]
+        }
+        merge => &merge["status"]["conditions"],
+    };
+    let ready = conditions.as_array()?.iter().find(|one| one["type"] == "Ready")?;
+    Some((ready["reason"].as_str()?.to_owned(), ready["status"] == "True"))
+}
+
+/// A patch of a resource of ours.
+pub(crate) fn is_patch(asked: &Asked) -> bool {
+    asked.verb == "patch"
+        && api::crds()
+            .iter()
+            .any(|crd| asked.resource.starts_with(&crd.spec.names.plural))
+}

@@ -1,0 +1,232 @@
+//! The API server fails, or somebody else works against the operator on the same objects.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use amplify_devcluster::{Cluster, Options};
+use amplify_simulator::{Action, Fault, Operation};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::{
+    STAGES,
+    gate::{Gate, Rule, Treatment, is_patch},
+    stage::{APP, Kind, Setup, Stage, World, graphql_api, ready},
+    tally::TALLY,
+};
+
+crate::tests! {
+    any_write_of_a_create_that_is_refused_is_made_again,
+    a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end,
+    a_recording_whose_reply_never_comes_is_not_made_twice,
+    what_happens_while_the_watches_are_cut_is_seen_afterwards,
+    slow_replies_delay_and_spoil_nothing,
+    a_refused_watch_of_apis_does_not_stop_backends,
+    a_controller_that_fights_for_the_metadata_gets_one_create_and_ready,
+    an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_back,
+}
+
+fn behind_a_gate() -> Setup {
+    Setup {
+        running: false,
+        ..Setup::default()
+    }
+}
+
+/// A stage whose operator works through a gate.
+async fn set(world: Arc<World>) -> (Stage, Gate) {
+    let mut stage = Stage::with(world, behind_a_gate()).await;
+    let gate = Gate::before(&mut stage).await;
+    stage.start();
+    (stage, gate)
+}
+
+/// Its job is recorded, and it was made once.
+async fn ends_well(stage: &Stage, name: &str) -> Value {
+    let object = stage.wait_until_ready(Kind::Backend, name).await;
+    let created = stage.calls(Operation::CreateBackend);
+    let started = created.iter().filter_map(|call| call.job_id.as_deref()).next_back();
+    if started != object["status"]["job"]["id"].as_str() {
+        TALLY.lost_job();
+        panic!("AWS ran {started:?}: {object:#}");
+    }
+    TALLY.creates(stage);
+    object
+}
+
+/// The finalizer, the intent, the job id and Ready.
+async fn any_write_of_a_create_that_is_refused_is_made_again(world: Arc<World>) {
+    let cells = (0..4).flat_map(|write| [403, 409, 500].map(|status| (write, status)));
+    let cells = cells.map(|(write, status)| {
+        let world = world.clone();
+        async move {
+            let _turn = STAGES.acquire().await.expect("never closed");
+            let (stage, gate) = set(world).await;
+            gate.rule(Rule {
+                hits: Box::new(is_patch),
+                skip: write,
+                times: 2,
+                treatment: Treatment::Refuse(status),
+            });
+            stage.create_backend("dev").await;
+            ends_well(&stage, "dev").await;
+            gate.wait_for_hits(2).await;
+            TALLY.faults(2);
+            assert_eq!(
+                stage.calls(Operation::CreateBackend).len(),
+                1,
+                "write {write}, {status}"
+            );
+            assert_eq!(gate.writes(), 4, "write {write}, {status}");
+        }
+    });
+    join_all(cells).await;
+}
+
+async fn a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    gate.rule(Rule {
+        hits: Box::new(is_patch),
+        skip: 2,
+        times: usize::MAX,
+        treatment: Treatment::Refuse(403),
+    });
+    stage.create_backend("dev").await;
+    gate.wait_for_hits(6).await;
+    TALLY.faults(6);
+    gate.open();
+    ends_well(&stage, "dev").await;
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
+}
+
+async fn a_recording_whose_reply_never_comes_is_not_made_twice(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    gate.rule(Rule {
+        hits: Box::new(is_patch),
+        skip: 2,
+        times: 1,
+        treatment: Treatment::HoldReply,
+    });
+    stage.create_backend("dev").await;
+    let object = ends_well(&stage, "dev").await;
+    TALLY.faults(1);
+    assert_eq!(object["status"]["job"]["attempt"], 1);
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
+}
+
+async fn what_happens_while_the_watches_are_cut_is_seen_afterwards(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    stage.create_backend("early").await;
+    stage.wait_for_calls(Operation::CreateBackend, 1).await;
+    for name in ["one", "two", "three"] {
+        gate.cut_watches();
+        TALLY.faults(1);
+        stage.create_backend(name).await;
+    }
+    for name in ["early", "one", "two", "three"] {
+        stage.wait_until_ready(Kind::Backend, name).await;
+    }
+    gate.cut_watches();
+    stage.delete(Kind::Backend, "one").await;
+    stage.wait_until_gone(Kind::Backend, "one").await;
+    TALLY.creates(&stage);
+}
+
+async fn slow_replies_delay_and_spoil_nothing(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    gate.delay(Duration::from_secs(2));
+    stage.create_backend("dev").await;
+    ends_well(&stage, "dev").await;
+    TALLY.faults(1);
+    assert_eq!(gate.writes(), 4);
+}
+
+async fn a_refused_watch_of_apis_does_not_stop_backends(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    gate.rule(Rule {
+        hits: Box::new(|asked| asked.verb == "watch" && asked.resource == "backendapis"),
+        skip: 0,
+        times: usize::MAX,
+        treatment: Treatment::Refuse(403),
+    });
+    gate.cut_watches();
+    gate.wait_for_hits(1).await;
+    stage.create_backend("dev").await;
+    ends_well(&stage, "dev").await;
+    TALLY.faults(1);
+    stage.delete(Kind::Backend, "dev").await;
+    stage.wait_until_gone(Kind::Backend, "dev").await;
+    // It comes back by itself.
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
+        .await;
+    gate.open();
+    stage.wait_until_ready(Kind::Api, "shop").await;
+}
+
+async fn a_controller_that_fights_for_the_metadata_gets_one_create_and_ready(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    stage.create_backend("dev").await;
+    let begin = Instant::now();
+    let mut strips = 0;
+    while begin.elapsed() < Duration::from_secs(6) {
+        let patch = json!({ "metadata": {
+            "labels": { "turn": strips.to_string() },
+            "annotations": { "example.com/turn": strips.to_string() },
+            "finalizers": null,
+        }});
+        stage.patch(Kind::Backend, "dev", patch).await;
+        strips += 1;
+        // The pace of the fight.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    TALLY.faults(strips);
+    let object = ends_well(&stage, "dev").await;
+    assert_eq!(
+        object["metadata"]["finalizers"],
+        json!(["amplify-operator.dev/finalizer"])
+    );
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
+    // Each strip is answered with one write at the most.
+    assert!(gate.writes() <= strips + 8, "{} writes against {strips}", gate.writes());
+    // Each change of the finalizers makes the operator look at the job again, at the rate of its tokens at the most.
+    let (calls, most) = (stage.all_calls().len() as u64, 10 + 5 * (begin.elapsed().as_secs() + 1));
+    assert!(calls <= most, "{calls} calls instead of at most {most}");
+}
+
+async fn an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_back(_: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let options = Options {
+        audit: false,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(options).await.expect("a cluster of its own");
+    let stage = Stage::new(World::new(&cluster).await).await;
+    let slow = Action::HangAfter {
+        duration: Some(Duration::from_secs(2)),
+    };
+    stage.aws().fault(Fault::on(Operation::CreateBackend, slow));
+    stage.create_backend("dev").await;
+    stage.wait_for_calls(Operation::CreateBackend, 1).await;
+    cluster.kill_apiserver().await.expect("killed");
+    TALLY.faults(1);
+    stage.wait_until_logged("cannot record what AWS accepted").await;
+    cluster.start_apiserver().await.expect("it is back");
+    let object = ends_well(&stage, "dev").await;
+    assert_eq!(ready(&object)["status"], "True");
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
+    // Nobody else uses this cluster's watches.
+    stage.create_backend("later").await;
+    stage.wait_until_ready(Kind::Backend, "later").await;
+    drop(stage);
+    cluster.stop().await.expect("the cluster ends");
+}
