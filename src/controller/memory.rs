@@ -30,6 +30,8 @@ pub(super) struct Recollection<K> {
     pub(super) fingerprint: Fingerprint,
     /// How the last pass settled: for which fingerprint, until when.
     pub(super) settled: Option<(Fingerprint, Wake)>,
+    /// When the job under way is polled next: not before, however often somebody touches the resource.
+    pub(super) poll_due: Option<Timestamp>,
     /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
 }
@@ -59,6 +61,7 @@ impl<K: Kind> Recollections<K> {
             latest: None,
             fingerprint: 0,
             settled: None,
+            poll_due: None,
             poked: false,
         };
         let recollection = all.entry(key.clone()).or_insert_with(fresh);

@@ -583,7 +583,17 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     async fn poll(&mut self) -> Result<(), Pause> {
-        let job = self.object.state().ledger.job;
+        let ledger = self.object.state().ledger;
+        let request = self.object.annotations().get(RECONCILE_REQUESTED_AT);
+        let is_requested = request.is_some() && request != ledger.last_handled_reconcile_at.as_ref();
+        let due = self.recall(|it| it.poll_due).filter(|_| !is_requested);
+        if let Some(early) = due
+            .map(|due| due.duration_since(Context::now()))
+            .filter(SignedDuration::is_positive)
+        {
+            return Err(Pause::Later(early.unsigned_abs()));
+        }
+        let job = ledger.job;
         let named = self.object_name().and_then(|object| {
             let job = job.ok_or_else(|| invalid("there is no job"))?;
             let id = job
@@ -781,7 +791,8 @@ impl<'a, K: Kind> Pass<'a, K> {
         let Some(live) = live.filter(|live| live.uid().as_ref() == Some(&self.uid)) else {
             return Err(Pause::Queued);
         };
-        if memory::fingerprint(&live) != memory::fingerprint(self.object.as_ref()) {
+        // What AWS showed stays true while others fight over the metadata.
+        if live.meta().generation != self.object.meta().generation || live.stored() != self.object.stored() {
             self.known = Known::default();
             self.found = None;
             self.config = None;
@@ -877,6 +888,10 @@ impl<'a, K: Kind> Pass<'a, K> {
                 .is_some_and(|failure| failure.class == Class::AccessDenied);
         self.recall(|it| {
             it.settled = Some((fingerprint, wake));
+            it.poll_due = match wake {
+                Wake::At(at) if state.ledger.job.as_ref().is_some_and(Job::is_running) => Some(at),
+                _ => None,
+            };
             it.memory.checked = checked.or(it.memory.checked);
             it.memory.tries = if retry { it.memory.tries.saturating_add(1) } else { 0 };
             it.memory.denied_since = denied.then(|| it.memory.denied_since.unwrap_or(now));

@@ -198,9 +198,9 @@ async fn a_controller_that_fights_for_the_metadata_gets_one_create_and_ready(wor
     assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
     // Each strip is answered with one write at the most.
     assert!(gate.writes() <= strips + 8, "{} writes against {strips}", gate.writes());
-    // Each change of the finalizers makes the operator look at the job again, at the rate of its tokens at the most.
-    let (calls, most) = (stage.all_calls().len() as u64, 10 + 5 * (begin.elapsed().as_secs() + 1));
-    assert!(calls <= most, "{calls} calls instead of at most {most}");
+    // The job is polled when a poll is due, however often somebody touches the resource.
+    let calls = stage.all_calls().len();
+    assert!(calls <= 24, "{calls} calls");
 }
 
 async fn an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_back(_: Arc<World>) {
