@@ -231,6 +231,11 @@ fn gone(view: &View<'_>) -> Flow {
     // Whatever is there next is ours only through an intent of ours.
     let mut state = view.state.clone();
     state.ledger.origin = None;
+    if view.is_ready() {
+        // Not Ready any more, even where the next read fails and all else that is stored stays as it is.
+        let message = "AWS no longer shows the object: it is made again";
+        state = view.say(state, Say::working(working_reason(view.resource.create), message));
+    }
     create::create(&view.with_state(&state))
 }
 

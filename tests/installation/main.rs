@@ -4,7 +4,10 @@
 //! nodes: nothing pulls an image. The operator itself runs as a process of the test, with the rights of the chart's
 //! ServiceAccount and the arguments and variables of its pod.
 
-#![allow(clippy::needless_pass_by_value, reason = "tables of manifests read better without references")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "tables of manifests read better without references"
+)]
 
 mod chart;
 mod manifests;
