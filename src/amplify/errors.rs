@@ -186,15 +186,15 @@ impl Error for NotAssumed {}
 
 /// The failure to assume this role. No call that needs it was sent.
 pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
-    const CALL: Call = Call {
+    const ASSUME_ROLE: Call = Call {
         service: Service::Sts,
         operation: "AssumeRole",
     };
     let failure = match find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
         // The probe saw nothing: whether it was sent makes no difference.
-        Some(error) => reduce(CALL, &Probe::default(), error),
+        Some(error) => reduce(ASSUME_ROLE, &Probe::default(), error),
         None => classify(
-            CALL,
+            ASSUME_ROLE,
             Reply {
                 end: End::Credentials,
                 code: "",
