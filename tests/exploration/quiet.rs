@@ -1,0 +1,207 @@
+//! What becomes of a situation when nothing goes wrong any more: time passes, jobs end (or hang), requests are answered.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use amplify_operator::{
+    api::conditions::Reason,
+    lifecycle::{Settings, Wake},
+};
+use jiff::SignedDuration;
+
+use crate::{
+    model::{self, Exploration},
+    shell::{Scenario, Stage, Went, now},
+    world::{AwsJob, Budget, Object, Pass, Seconds, Word, World},
+};
+
+/// So many passes are enough for everything.
+const PASSES: usize = 60;
+/// After so many passes in a row that write nothing, nothing is written any more.
+const CALM: usize = 5;
+
+/// What jobs do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Jobs {
+    Complete,
+    Hang,
+}
+
+/// Whether everything becomes Ready, Stalled or gone, and then nothing is written any more.
+pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> {
+    for jobs in [Jobs::Complete, Jobs::Hang] {
+        let mut quiet = world.clone();
+        quiet.budget = Budget::default();
+        quiet.processes.truncate(1);
+        quiet.names.iter_mut().for_each(|name| name.before = None);
+        quiet.processes[0]
+            .passes
+            .iter_mut()
+            .for_each(|pass: &mut Option<Pass>| *pass = None);
+        quiet.processes[0].fresh.iter_mut().for_each(|fresh| *fresh = true);
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let situation = hasher.hash_one((jobs, &quiet));
+        let known = |situation| model.settles.lock().is_ok_and(|settles| settles.contains(situation));
+        if known(&situation) {
+            continue;
+        }
+        run(&model.scenario, quiet, jobs).map_err(|why| format!("when jobs {jobs:?}: {why}"))?;
+        if let Ok(mut settles) = model.settles.lock() {
+            settles.insert(situation);
+        }
+    }
+    Ok(())
+}
+
+fn run(scenario: &Scenario, mut world: World, jobs: Jobs) -> Result<(), String> {
+    let settings = Settings {
+        drift_interval: SignedDuration::from_hours(1),
+        ..scenario.settings.clone()
+    };
+    let mut told = Vec::new();
+    let mut stage = Stage {
+        settings: &settings,
+        texts: true,
+        ..Stage::explored(scenario)
+    };
+    let names = world.names.len();
+    let mut tries = vec![0; names];
+    // When each name's turn comes.
+    let mut turns = vec![Some(now()); names];
+    let mut calm = 0;
+    for _ in 0..PASSES {
+        let Some((name, turn)) = (0..names)
+            .filter_map(|name| Some((name, turns[name]?)))
+            .min_by_key(|(_, turn)| *turn)
+        else {
+            break;
+        };
+        let wait = turn.duration_since(stage.now).as_secs().max(0);
+        pass_time(&mut stage, &mut world, wait, jobs);
+        if calm >= CALM && told.len() > names && wrong(scenario, &world).is_none() {
+            break;
+        }
+        stage.tries = tries[name];
+        let before = stage.writes;
+        if world.names[name].live.is_none() {
+            turns[name] = None;
+            continue;
+        }
+        let went = model::run(&mut stage, &mut world, name);
+        let wrote = stage.writes > before;
+        calm = if wrote { 0 } else { calm + 1 };
+        told.push(tell(&world, name, wait));
+        if let Some(broken) = world.broken {
+            return Err(format!("{broken:?} after {told:#?}"));
+        }
+        turns[name] = match went {
+            Went::Over(Some((wake, retry))) => {
+                tries[name] = if retry { tries[name] + 1 } else { 0 };
+                match wake {
+                    Wake::Never => None,
+                    Wake::At(at) => Some(at.max(stage.now + SignedDuration::from_secs(1))),
+                }
+            }
+            _ => None,
+        };
+        if wrote {
+            // Whatever one does may end the waiting of the others.
+            for other in (0..names).filter(|other| *other != name) {
+                turns[other] = Some(stage.now);
+            }
+        }
+    }
+    let told = &told[told.len().saturating_sub(16)..];
+    if turns.iter().any(Option::is_some) && calm < CALM {
+        return Err(format!("it never comes to rest: {told:#?}"));
+    }
+    match wrong(scenario, &world) {
+        Some(wrong) => Err(format!("{wrong}: {told:#?}")),
+        None => Ok(()),
+    }
+}
+
+fn wrong(scenario: &Scenario, world: &World) -> Option<&'static str> {
+    let names = world.names.iter().enumerate();
+    names
+        .filter_map(|(name, kept)| Some((name, kept.live?)))
+        .find_map(|(name, object)| unsettled(scenario, world, name, &object))
+}
+
+fn pass_time(stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
+    while !world.aws.flying.is_empty() {
+        stage.arrive(world, 0);
+    }
+    if wait == 0 {
+        return;
+    }
+    // No rule looks further.
+    world.age(Seconds::try_from(wait.min(1000)).unwrap_or(1000));
+    stage.now += SignedDuration::from_secs(wait);
+    for job in 0..world.aws.jobs.len() {
+        let it = world.aws.jobs[job];
+        let runs_on = stage.scenario.is_too_late() && it.hidden > 0;
+        if it.is_alive() && !runs_on && (jobs == Jobs::Complete || it.by.is_none()) {
+            Stage::end(world, job, Word::Completed, true);
+        }
+    }
+}
+
+/// What is wrong with the end of it.
+fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -> Option<&'static str> {
+    let Some(says) = object.status.says else {
+        return Some("nothing is said");
+    };
+    // Somebody else's job, or one of which nothing could be stored, is waited for as long as AWS runs it.
+    if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
+        return None;
+    }
+    if says.reconciling {
+        return Some("work goes on for ever");
+    }
+    let thing = world.aws.things[scenario.target(name)];
+    // Of what it made it must know, unless the status was wiped or AWS has forgotten the job before it could be recorded.
+    let vanished = world.aws.jobs.iter().any(|job| job.vanished);
+    if says.reason == Reason::AlreadyExists
+        && !object.wiped
+        && !vanished
+        && thing.is_some_and(|thing| thing.is_of(object.uid))
+    {
+        return Some("it does not know its own object");
+    }
+    if says.stalled || says.reason == Reason::Suspended {
+        return None;
+    }
+    if object.deleting {
+        return Some("deletion has stopped");
+    }
+    if !says.ready || says.reason != Reason::Available {
+        return Some("neither Ready nor Stalled");
+    }
+    if i16::from(object.status.observed) != i16::from(object.generation) || says.generation != object.generation {
+        return Some("not of this generation");
+    }
+    if !thing.is_some_and(|thing| thing.is_of(object.uid)) {
+        return Some("Ready without its AWS object");
+    }
+    None
+}
+
+fn tell(world: &World, name: usize, wait: i64) -> String {
+    let status = world.names[name].live.map(|object| object.status);
+    let says = status.and_then(|status| status.says);
+    let job = status.and_then(|status| status.job);
+    format!(
+        "after {wait} s, {name}: {:?} ready {:?}, job {:?}",
+        says.map(|says| says.reason),
+        says.map(|says| says.ready),
+        job.map(|job| (
+            job.operation,
+            job.attempt,
+            job.id,
+            job.word,
+            job.finished,
+            job.error,
+            job.unconfirmed
+        ))
+    )
+}
