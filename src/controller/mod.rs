@@ -3,7 +3,8 @@
 //! | file | may touch |
 //! |---|---|
 //! | `watch` | the API server's watches; feeds index and queue |
-//! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time |
+//! | `watched` | nothing: a kind's store, and what the index is told of it |
+//! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` asks AWS, `pass/store` writes to Kubernetes |
 //! | `kubernetes` | the writes to the API server |
 //! | `accounts` | the accounts file |
 //! | `listings` | the list of an app's environments that its drift checks share |
@@ -23,7 +24,9 @@ mod listings;
 mod memory;
 mod pass;
 mod watch;
+mod watched;
 
 pub use context::{Context, Parts, Tokens};
 pub use events::Events;
-pub use watch::{Watched, run};
+pub use watch::run;
+pub use watched::Watched;

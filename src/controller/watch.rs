@@ -8,45 +8,23 @@ use std::{
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt, stream};
-use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         controller::{Action, Config, Error, applier},
-        reflector::{
-            ObjectRef,
-            store::{Store, Writer},
-        },
+        reflector::{ObjectRef, store::Writer},
         watcher::{self, Event, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{
-    context::Context,
-    index::{self, Entry, ObjectKey},
-    kind::{Kind, Located},
-    memory::Recollections,
-    pass,
-};
-use crate::{
-    api::{Job, Ledger, conditions},
-    lifecycle::{self, Account},
-};
+use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass, watched::Watched};
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
-
-/// A kind in a namespace (or in all), with its store and what is remembered of its resources.
-pub struct Watched<K: Kind> {
-    pub(super) context: Arc<Context>,
-    namespace: Option<String>,
-    pub(super) recollections: Recollections<K>,
-    store: Store<K>,
-}
 
 /// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
 /// `begin` is cancelled: nothing is decided before the stores of all kinds are filled.
@@ -80,80 +58,6 @@ pub fn run<K: Kind>(
 }
 
 impl<K: Kind> Watched<K> {
-    /// Waits until the store holds all resources.
-    pub async fn filled(&self) {
-        // The writer lives as long as the watch.
-        let _ = self.store.wait_until_ready().await;
-    }
-
-    /// Takes all resources of the store into the index.
-    pub fn index(&self) {
-        for object in self.store.state() {
-            if let Some(key) = Self::key(object.as_ref()) {
-                self.index_entry(&key, object.as_ref());
-            }
-        }
-    }
-
-    /// The name of a resource of this kind.
-    pub(super) fn key(object: &K) -> Option<ObjectKey> {
-        let meta = object.meta();
-        let (namespace, name) = (meta.namespace.clone()?, meta.name.clone()?);
-        Some(ObjectKey {
-            kind: K::NAME,
-            namespace,
-            name,
-        })
-    }
-
-    /// The resource as the cache holds it now.
-    pub(super) fn cached(&self, key: &ObjectKey, uid: &str) -> Option<Arc<K>> {
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        self.store
-            .get(&reference)
-            .filter(|object| object.uid().as_deref() == Some(uid))
-    }
-
-    /// Takes in what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
-    pub(super) fn index_entry(&self, key: &ObjectKey, object: &K) -> Located {
-        let context = &self.context;
-        let meta = object.meta();
-        let uid = meta.uid.clone().unwrap_or_default();
-        let policies = object.policies();
-        let ledger = object.state().ledger;
-        let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
-        let assignment = context.sessions.assignment(&key.namespace);
-        let mut index = context.index.lock();
-        let located = object.locate(&key.namespace, &index, assignment.region.as_deref());
-        let (tenant, location) = tenant(assignment.account, &ledger, located.location.clone());
-        let entry = Entry {
-            created: meta
-                .creation_timestamp
-                .as_ref()
-                .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            deleting: meta.deletion_timestamp.is_some(),
-            location,
-            tenant,
-            refers_to: object.refers_to().map(str::to_owned),
-            owns: ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent),
-            holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
-            ready: conditions::is_true(&ledger.conditions, conditions::READY)
-                && Some(ledger.observed_generation) == meta.generation,
-            account: ledger.account_id,
-            uid,
-        };
-        // A pass may outlive its resource. The watch takes a deleted one from the cache first and from the index then,
-        // so what is no longer in the cache must not come back.
-        let touched = if self.cached(key, &entry.uid).is_some() {
-            index.put(key, entry)
-        } else {
-            index.remove(key)
-        };
-        drop(index);
-        context.wake(touched);
-        located
-    }
-
     async fn watch(self: Arc<Self>, mut writer: Writer<K>, changed: mpsc::UnboundedSender<ObjectRef<K>>) {
         let client = self.context.client.clone();
         let api: Api<DeserializeGuard<K>> = match &self.namespace {
@@ -363,24 +267,6 @@ async fn report<K: Kind>(
                 warn!(%object, %error, "reconcile failed; it is tried again");
             }
             Err(error) => warn!(%error, "the reconcile queue failed"),
-        }
-    }
-}
-
-/// Which account tells this resource's AWS object from others of the same name; none where all share one. A resource
-/// without an account makes no AWS call and has no AWS object: it stands in nobody's way.
-fn tenant(
-    account: Account,
-    ledger: &Ledger,
-    location: Option<index::Location>,
-) -> (Option<String>, Option<index::Location>) {
-    let pinned = ledger.account_id.clone();
-    match account {
-        Account::Own => (None, location),
-        Account::Mapped(account) => (pinned.or(Some(account)), location),
-        Account::Missing(_) => {
-            let location = location.filter(|_| pinned.is_some());
-            (pinned, location)
         }
     }
 }

@@ -1,0 +1,340 @@
+//! One reconcile: asks the lifecycle for the next step and performs it, until the resource is settled.
+//!
+//! Each step makes at most one request that writes. What a write returned is what the next decision is made from,
+//! never an older cache.
+
+mod aws;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, ResourceExt, runtime::controller::Action};
+
+use super::{
+    context::Context,
+    index::ObjectKey,
+    kind::{Kind, Located},
+    memory::{self, Recollection},
+    watched::Watched,
+};
+use crate::{
+    amplify::{Found, Permit, Session},
+    api::{
+        FINALIZER, RECONCILE_REQUESTED_AT, ResourceConfig,
+        conditions::{self, Reason},
+    },
+    lifecycle::{self, Known, Memory, Resource as Wanted, Sending, Step, Surroundings, View, Wake, timing},
+};
+
+/// Steps of one pass at the most; more are a bug that must not become a hot loop.
+const MAX_STEPS: usize = 64;
+/// Stale views of one pass at the most, before the resource waits its turn again.
+const MAX_STALE: usize = 20;
+
+/// Why a pass could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The API server did not take or give what was asked for.
+    #[error("{what}: {source}")]
+    Kubernetes {
+        what: &'static str,
+        source: Box<kube::Error>,
+    },
+    /// The lifecycle asked for more steps than any situation needs.
+    #[error("no end after {MAX_STEPS} steps: this is a bug in the operator")]
+    Endless,
+}
+
+impl Error {
+    /// The class of the error, for metrics.
+    pub(super) const fn class(&self) -> &'static str {
+        match self {
+            Self::Kubernetes { .. } => "kubernetes",
+            Self::Endless => "endless",
+        }
+    }
+
+    fn kubernetes(what: &'static str) -> impl Fn(kube::Error) -> Self {
+        move |source| Self::Kubernetes {
+            what,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// How the performing of a step ends a pass.
+enum Pause {
+    /// Tokens are reserved for it when it is its turn; it is woken then.
+    Queued,
+    /// Come again after this time.
+    Later(Duration),
+    /// The pass failed.
+    Failed(Error),
+}
+
+impl From<Error> for Pause {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One pass over one resource.
+pub(super) struct Pass<'a, K: Kind> {
+    watched: &'a Watched<K>,
+    context: &'a Context,
+    api: Api<K>,
+    key: ObjectKey,
+    uid: String,
+    object: Arc<K>,
+    located: Located,
+    known: Known,
+    memory: Memory,
+    /// What AWS showed of the object in this pass.
+    found: Option<Found>,
+    /// The configuration with its references resolved.
+    config: Option<ResourceConfig>,
+    permit: Option<Permit>,
+    /// Whose credentials the last call was made with.
+    session: Option<Arc<Session>>,
+    /// A read that failed for worn-out credentials is made again, once in a pass.
+    renewed: bool,
+    /// What the accounts file said of the namespace when this pass began.
+    mapping: u64,
+    stale: usize,
+}
+
+/// Reconciles a resource once.
+pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> Result<Action, Error> {
+    let Some(mut pass) = Pass::begin(watched, cached) else {
+        return Ok(Action::await_change());
+    };
+    if let Some(action) = pass.is_settled() {
+        return Ok(action);
+    }
+    let result = pass.run().await;
+    drop(pass.permit.take());
+    let freed = watched.context.index.lock().end_reservation(&pass.key);
+    watched.context.wake(freed);
+    if result.is_err() {
+        pass.recall(|it| it.settled = None);
+    }
+    match result {
+        Ok(action) => Ok(action),
+        Err(Pause::Queued) => Ok(Action::await_change()),
+        Err(Pause::Later(delay)) => Ok(Action::requeue(delay)),
+        Err(Pause::Failed(error)) => Err(error),
+    }
+}
+
+impl<'a, K: Kind> Pass<'a, K> {
+    fn begin(watched: &'a Watched<K>, cached: Arc<K>) -> Option<Self> {
+        let context = &watched.context;
+        let key = Watched::key(cached.as_ref())?;
+        let uid = cached.uid()?;
+        let (object, memory) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+            // The cache is read again here: while this pass waited its turn, it may have caught up with what this
+            // process wrote, and what was written is remembered only until then.
+            (
+                it.newest(watched.cached(&key, &uid).unwrap_or(cached)),
+                it.memory.clone(),
+            )
+        });
+        let mut pass = Self {
+            watched,
+            context,
+            api: Api::namespaced(context.client.clone(), &key.namespace),
+            uid,
+            object,
+            located: Located::default(),
+            known: Known::default(),
+            memory,
+            found: None,
+            config: None,
+            permit: None,
+            session: None,
+            renewed: false,
+            // Before the object is located: what changes from here on is seen as a change.
+            mapping: context.sessions.assignment(&key.namespace).digest,
+            key,
+            stale: 0,
+        };
+        pass.index();
+        Some(pass)
+    }
+
+    /// Works on what is remembered of the resource.
+    fn recall<R>(&self, work: impl FnOnce(&mut Recollection<K>) -> R) -> R {
+        self.watched
+            .recollections
+            .with(&self.key, &self.uid, Context::now(), work)
+    }
+
+    /// A digest of what decisions are made from: the object and its account.
+    fn fingerprint(&self) -> memory::Fingerprint {
+        memory::fingerprint(self.object.as_ref()) ^ self.mapping
+    }
+
+    /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
+    fn is_settled(&self) -> Option<Action> {
+        let fingerprint = self.fingerprint();
+        self.recall(|it| {
+            let poked = std::mem::take(&mut it.poked);
+            let (settled, wake) = it.settled?;
+            let waits = conditions::ready_reason(&self.object.state().ledger.conditions).is_some_and(|reason| {
+                matches!(
+                    reason,
+                    Reason::WaitingForJob
+                        | Reason::Conflict
+                        | Reason::DependencyNotReady
+                        | Reason::InUse
+                        | Reason::Deleting
+                        | Reason::InvalidSpec
+                        | Reason::AccountChanged
+                )
+            });
+            if settled != fingerprint || poked && waits {
+                return None;
+            }
+            match wake {
+                Wake::Never => Some(Action::await_change()),
+                Wake::At(at) => {
+                    let left = at.duration_since(Context::now());
+                    left.is_positive().then(|| Action::requeue(left.unsigned_abs()))
+                }
+            }
+        })
+    }
+
+    async fn run(&mut self) -> Result<Action, Pause> {
+        for _ in 0..MAX_STEPS {
+            self.try_new_credentials();
+            let wanted = self.wanted();
+            let state = self.object.state();
+            let surroundings = self.surroundings();
+            let step = lifecycle::next(&View {
+                now: Context::now(),
+                jitter: jitter(),
+                settings: &self.context.settings,
+                resource: &wanted,
+                state: &state,
+                surroundings: &surroundings,
+                known: &self.known,
+                memory: &self.memory,
+            });
+            match step {
+                Step::Settle { state, wake, retry } => {
+                    if let Some(action) = self.settle(&state, wake, retry).await? {
+                        return Ok(action);
+                    }
+                }
+                Step::Release => {
+                    if self.release().await? {
+                        return Ok(Action::await_change());
+                    }
+                }
+                step => self.perform(step).await?,
+            }
+        }
+        Err(Error::Endless.into())
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<(), Pause> {
+        // What was begun is finished; nothing new is begun once the operator is to end.
+        let is_under_way = self.known.sending == Sending::Intended || self.known.reply.is_some();
+        if self.context.shutdown.is_cancelled() && !is_under_way && !matches!(step, Step::Record(_)) {
+            return Err(Pause::Later(Duration::from_secs(1)));
+        }
+        match step {
+            Step::Resolve => self.resolve().await?,
+            Step::Look(purpose) => {
+                let read = self.look(purpose).await;
+                self.learnt(read)?;
+            }
+            Step::ListJobs(purpose) => {
+                let read = self.list_jobs(purpose).await;
+                self.learnt(read)?;
+            }
+            Step::Poll => {
+                let read = self.poll().await;
+                self.learnt(read)?;
+            }
+            Step::TakeSlot => {
+                let slot = self.context.index.lock().take_slot(&self.key, Context::now());
+                self.known.slot = Some(slot);
+            }
+            Step::AddFinalizer => self.add_finalizer().await?,
+            Step::Intend(state) => self.intend(&state).await?,
+            Step::Send(write) => self.send(write).await?,
+            Step::RecordAccepted(state) => self.record_accepted(&state).await?,
+            Step::Record(state) => self.record(&state).await?,
+            Step::Release | Step::Settle { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> Wanted {
+        let meta = self.object.meta();
+        let policies = self.object.policies();
+        Wanted {
+            generation: meta.generation.unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            finalizer: self.object.finalizers().iter().any(|name| name == FINALIZER),
+            create: self.object.create(),
+            deletion_policy: policies.deletion,
+            adoption_policy: policies.adoption,
+            suspend: policies.suspend,
+            job_timeout: policies.job_timeout,
+            request: self.object.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let index = self.context.index.lock();
+        Surroundings {
+            region: self.located.region.clone(),
+            invalid: self.located.invalid.clone(),
+            dependency: self.located.dependency.clone(),
+            resolved: self.located.location.is_some(),
+            winner: index.winner(&self.key).map(ToString::to_string),
+            dependents: index.dependents(&self.key),
+            phase: self.phase(),
+            account: self.context.sessions.assignment(&self.key.namespace).account,
+        }
+    }
+
+    /// Checks of all resources that share a list fall together; those of the others are spread.
+    fn phase(&self) -> SignedDuration {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        match &self.located.location {
+            Some(location) if location.resource.is_none() => {
+                let account = self.object.state().ledger.account_id;
+                (account, &location.environment.region, &location.environment.app).hash(&mut hasher);
+            }
+            _ => self.uid.hash(&mut hasher),
+        }
+        let interval = u64::try_from(self.context.settings.drift_interval.as_millis())
+            .unwrap_or(1)
+            .max(1);
+        SignedDuration::from_millis(i64::try_from(hasher.finish() % interval).unwrap_or_default())
+    }
+
+    /// When the check that is being made fell due.
+    fn due(&self) -> Timestamp {
+        let interval = self.context.settings.drift_interval;
+        let next = timing::next_check(Context::now(), interval, self.phase());
+        next.saturating_sub(interval).unwrap_or(next)
+    }
+
+    /// Locates the AWS object and tells the index, and so the other resources, what this one is now.
+    fn index(&mut self) {
+        self.located = self.watched.index_entry(&self.key, self.object.as_ref());
+    }
+}
+
+/// A number in 0..1 that differs from call to call.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    f64::from(u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
