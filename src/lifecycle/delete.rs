@@ -1,9 +1,9 @@
 //! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
 
 use super::{
-    Flow, Purpose, Reply, Step, Wake, Write, create,
-    facts::{Class, Failure, Sent},
-    keep,
+    Flow, Purpose, Reply, Step, Wake, Write,
+    needs::{absence_in_doubt, backed_off, free, looked},
+    record::{accepted, closed_unintended, no_job_id, record_accepted, unintended},
     report::{Say, account_is_there, suspended},
     view::View,
 };
@@ -49,17 +49,17 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     if refused && view.reason() == Some(Reason::InvalidSpec) && !view.is_requested() {
         return Ok(Step::settle(view.state.clone(), Wake::Never));
     }
-    if create::looked(view, Purpose::Write)?.seen.is_none() {
+    if looked(view, Purpose::Write)?.seen.is_none() {
         return Ok(absent(view));
     }
-    create::backed_off(view, operation)?;
-    create::free(view, operation)?;
+    backed_off(view, operation)?;
+    free(view, operation)?;
     Ok(Step::Send(Write::Delete))
 }
 
 /// AWS does not show the object.
 fn absent(view: &View<'_>) -> Step {
-    keep::absence_in_doubt(view).unwrap_or(Step::Release)
+    absence_in_doubt(view).unwrap_or(Step::Release)
 }
 
 /// Whether the AWS object is this resource's, and is to be deleted with it.
@@ -75,21 +75,17 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
 
 /// What the reply to a delete leads to.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
-    let job = create::unintended(view, view.resource.create.counterpart());
-    if let Some(job) = create::accepted(view, job.clone(), reply) {
-        return create::record_accepted(view, job, None);
+    let job = unintended(view, view.resource.create.counterpart());
+    if let Some(job) = accepted(view, job.clone(), reply) {
+        return record_accepted(view, job, None);
     }
     match reply {
         Reply::Done => Step::Release,
         Reply::Absent => absent(view),
         Reply::Job { .. } => {
-            let failure = Failure {
-                class: Class::Unavailable,
-                sent: Sent::Unknown,
-                message: format!("AWS answered {} without a job id", job.operation),
-            };
-            create::closed_unintended(view, job, &failure)
+            let failure = no_job_id(job.operation);
+            closed_unintended(view, job, &failure)
         }
-        Reply::Failed(failure) => create::closed_unintended(view, job, failure),
+        Reply::Failed(failure) => closed_unintended(view, job, failure),
     }
 }

@@ -1,9 +1,11 @@
 //! A job that AWS runs: poll it to its end, and carry out what the end means.
 
 use super::{
-    Flow, Purpose, Step, Wake, create, delete,
+    Flow, Purpose, Sending, Step, Wake, delete,
     facts::JobSeen,
-    keep, outcome,
+    keep,
+    needs::{listed, looked, read},
+    outcome,
     report::{Say, account_is_there, suspended, working_message, working_reason},
     timing,
     view::{State, View},
@@ -16,11 +18,11 @@ pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
         return Ok(suspended(view));
     }
     account_is_there(view)?;
-    if create::has_just_recorded(view) {
+    if has_just_recorded(view) {
         return Ok(waiting(view, job));
     }
     let Some(poll) = &view.known.poll else {
-        return Ok(create::read(view, Step::Poll));
+        return Ok(read(view, Step::Poll));
     };
     match &poll.job {
         Some(seen) => shown(view, job, seen),
@@ -92,7 +94,7 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
         ..job.clone()
     };
     let mut state = view.state.clone();
-    if !completed && job.operation.is_create() && create::looked(view, Purpose::Write)?.seen.is_none() {
+    if !completed && job.operation.is_create() && looked(view, Purpose::Write)?.seen.is_none() {
         state.ledger.origin = None;
     }
     state.ledger.job = Some(job);
@@ -111,7 +113,7 @@ fn go_on(view: &View<'_>, state: &State) -> Flow {
         .is_some_and(|job| job.generation != view.resource.generation)
     {
         // The edit made meanwhile is carried out next; Ready for the generation of this job is said first.
-        create::looked(view, Purpose::Write)?;
+        looked(view, Purpose::Write)?;
         return Ok(Step::Record(Box::new(end_of(&after))));
     } else {
         keep::idle(&after)
@@ -152,7 +154,7 @@ fn end_of(view: &View<'_>) -> State {
 
 /// AWS no longer knows the job: an unknown outcome.
 fn vanished(view: &View<'_>, job: &Job) -> Flow {
-    let listed = create::listed(view, Purpose::Outcome)?;
+    let listed = listed(view, Purpose::Outcome)?;
     if let Some(same) = listed.jobs.iter().find(|seen| Some(&seen.id) == job.id.as_ref()) {
         return shown(view, job, same);
     }
@@ -161,7 +163,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
     {
         return Ok(outcome::claim(view, job, seen));
     }
-    let looked = create::looked(view, Purpose::Outcome)?;
+    let looked = looked(view, Purpose::Outcome)?;
     let believed = timing::after(job.request_time, view.settings.outcome_grace);
     if looked.at < believed || listed.at < believed {
         return Ok(waiting(view, job));
@@ -178,4 +180,9 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         ..job.clone()
     });
     go_on(view, &state)
+}
+
+/// Whether the status that this pass has just recorded came with the job's id, so that polling can wait.
+fn has_just_recorded(view: &View<'_>) -> bool {
+    view.known.sending == Sending::Recorded && view.known.poll.is_none()
 }

@@ -1,9 +1,11 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Purpose, Step, Wake, create, outcome,
-    report::{NO_REASON, Say, account_is_there, suspended, working_message, working_reason},
-    timing,
+    Flow, Purpose, Step, Wake, create,
+    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible, slot},
+    outcome,
+    report::{NO_REASON, Say, account_is_there, suspended, working_reason},
+    update,
     view::{Equality, Seen, State, View},
 };
 use crate::api::{
@@ -43,7 +45,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     let owned = ledger.origin.is_some();
     // References serve only create and update: what is owned is looked at without them.
     if !owned || !around.resolved {
-        create::possible(view)?;
+        possible(view)?;
     }
     if let Some(step) = nothing_due(view)? {
         return Ok(step);
@@ -52,16 +54,16 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.is_updatable() && view.known.config.is_none() {
         return Ok(Step::Resolve);
     }
-    if view.reason() == Some(Reason::WaitingForJob) && !is_edited(view) {
+    if view.reason() == Some(Reason::WaitingForJob) && !view.is_edited() {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
-        create::slot(view)?;
+        slot(view)?;
     }
-    let purpose = if view.is_ready() && !is_edited(view) {
+    let purpose = if view.is_ready() && !view.is_edited() {
         Purpose::Drift
     } else {
         Purpose::Write
     };
-    match (&create::looked(view, purpose)?.seen, owned) {
+    match (&looked(view, purpose)?.seen, owned) {
         (Some(seen), true) => keep(view, seen),
         (Some(seen), false) => adopt(view, seen),
         (None, true) => gone(view),
@@ -87,10 +89,6 @@ fn is_latched(view: &View<'_>) -> bool {
         && !view.is_requested()
 }
 
-fn is_edited(view: &View<'_>) -> bool {
-    view.state.ledger.observed_generation != view.resource.generation || view.is_requested()
-}
-
 /// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of.
 fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     let owned = view.state.ledger.origin.is_some();
@@ -101,8 +99,8 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     if view.now >= due {
         return Ok(None);
     }
-    if is_edited(view) && view.resource.is_updatable() {
-        let hash = create::configured(view)?;
+    if view.is_edited() && view.resource.is_updatable() {
+        let hash = configured(view)?;
         if hash != view.state.hashes.sent {
             return Ok(None);
         }
@@ -138,8 +136,8 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     let mut state = view.state.clone();
     if let Some(echo) = &seen.echo {
         match decide_update(view, echo.equality, &echo.hash) {
-            Decision::Update => return create::update(view),
-            Decision::Unresolved(missing) => return Ok(create::dependency_not_ready(view, missing)),
+            Decision::Update => return update::update(view),
+            Decision::Unresolved(missing) => return Ok(dependency_not_ready(view, missing)),
             Decision::Leave => {}
         }
         if let Some(Ok(config)) = &view.known.config {
@@ -237,27 +235,4 @@ fn gone(view: &View<'_>) -> Flow {
         state = view.say(state, Say::working(working_reason(view.resource.create), message));
     }
     create::create(&view.with_state(&state))
-}
-
-/// A 404 is believed only some time after the end of the job that made the object: AWS may show it late.
-pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
-    let job = view.state.ledger.job.as_ref()?;
-    let finished = job
-        .finish_time
-        .filter(|_| !job.operation.is_delete() && !job.has_failed())?;
-    let believed = timing::after(finished, view.settings.absence_grace);
-    if view.known.look.as_ref().map_or(view.now, |looked| looked.at) >= believed {
-        return None;
-    }
-    let state = if view.resource.deleting || view.is_ready() && !is_edited(view) {
-        view.state.clone()
-    } else {
-        let message = format!("{}; AWS does not show the object yet", working_message(job));
-        view.stored(Say::working(working_reason(job.operation), message))
-    };
-    let delay = timing::backoff(5.0, 30.0, view.memory.tries, view.jitter);
-    Some(Step::retry(
-        state,
-        timing::after(view.now, delay).min(believed.max(view.now)),
-    ))
 }

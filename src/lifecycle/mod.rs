@@ -10,11 +10,15 @@
 //! | `view` | everything that a decision may look at |
 //! | `step` | everything that a decision may ask for |
 //! | `facts` | AWS's answers and refusals, reduced |
-//! | `create` | intent, send, record (create once) |
+//! | `needs` | what must be looked at, or be there, before a decision |
+//! | `create` | slot, list, finalizer, intent, send (create once) |
 //! | `outcome` | an intent whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |
-//! | `keep` | idle: look, adopt, drift, update |
+//! | `keep` | idle: look, adopt, drift |
+//! | `update` | UpdateBackendAPI |
 //! | `delete` | deletion |
+//! | `reply` | what the reply to a write leads to |
+//! | `record` | what is written of a write |
 //! | `report` | the status and conditions that each situation deserves |
 //! | `timing` | poll schedule, backoffs, the phase of drift checks |
 
@@ -27,12 +31,16 @@ mod delete;
 pub mod facts;
 mod follow;
 mod keep;
+mod needs;
 mod outcome;
+mod record;
+mod reply;
 mod report;
 mod step;
 #[cfg(test)]
 mod tests;
 pub mod timing;
+mod update;
 mod view;
 
 pub use step::{Purpose, Step, Wake, Write};
@@ -57,7 +65,7 @@ fn decide(view: &View<'_>) -> Flow {
         return Ok(Step::settle(view.state.clone(), Wake::Never));
     }
     if let Some(reply) = &view.known.reply {
-        return create::after_send(view, reply);
+        return reply::after_send(view, reply);
     }
     let ledger = &view.state.ledger;
     // What AWS has or may have for this resource must not outlive it unseen.

@@ -1,8 +1,10 @@
 //! An intent whose outcome is unknown: the call timed out, or the process died. Found out by reads, never by sending.
 
 use super::{
-    Flow, Purpose, Step, create,
+    Flow, Purpose, Step,
     facts::JobSeen,
+    needs::{configured, listed, looked, none_pending, possible},
+    record::{intend, newest, record_accepted},
     report::{Say, account_is_there, working_message, working_reason},
     timing,
     view::View,
@@ -11,7 +13,7 @@ use crate::api::{Job, conditions::Reason};
 
 /// The job that this intent started: the newest of its operation that AWS created later than `after`.
 pub(super) fn ours<'a>(job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
-    create::newest(jobs.iter().filter(|seen| {
+    newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
             && match (seen.create_time, job.after) {
                 (Some(created), Some(after)) => created > after,
@@ -32,16 +34,16 @@ pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
         error: None,
         ..job.clone()
     };
-    create::record_accepted(view, job, Some(view.resource.origin()))
+    record_accepted(view, job, Some(view.resource.origin()))
 }
 
 /// What look and list show of this intent, if anything.
 pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     if job.operation.has_job() {
-        let listed = create::listed(view, Purpose::Outcome)?;
+        let listed = listed(view, Purpose::Outcome)?;
         return Ok(ours(job, &listed.jobs).map(|seen| claim(view, job, seen)));
     }
-    let looked = create::looked(view, Purpose::Outcome)?;
+    let looked = looked(view, Purpose::Outcome)?;
     let earliest = job
         .request_time
         .saturating_sub(timing::CLOCK_SKEW)
@@ -93,9 +95,9 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
     if let Some(step) = found(view, job)? {
         return Ok(step);
     }
-    let looked = create::looked(view, Purpose::Outcome)?;
+    let looked = looked(view, Purpose::Outcome)?;
     let believed = timing::after(job.request_time, view.settings.outcome_grace);
-    let listed_late = !job.operation.has_job() || create::listed(view, Purpose::Outcome)?.at >= believed;
+    let listed_late = !job.operation.has_job() || listed(view, Purpose::Outcome)?.at >= believed;
     if looked.at < believed || !listed_late {
         let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
         let wake = timing::after(view.now, delay).min(believed.max(view.now));
@@ -116,18 +118,18 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
         return Ok(made_by_another(view, job));
     }
     let unwanted = view.resource.deleting || view.resource.suspend || view.surroundings.winner.is_some();
-    if unwanted || create::possible(view).is_err() {
+    if unwanted || possible(view).is_err() {
         return Ok(made_nothing(view, job));
     }
     if let Some(listed) = &view.known.jobs {
         // A pending job of somebody else explains nothing and forbids a new attempt.
-        create::none_pending(view, listed)?;
+        none_pending(view, listed)?;
     }
-    let hash = match create::configured(view) {
+    let hash = match configured(view) {
         Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),
         configured => configured?,
     };
-    Ok(create::intend(
+    Ok(intend(
         view,
         Job {
             attempt: view.next_attempt(),

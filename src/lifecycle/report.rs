@@ -284,7 +284,10 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
 
 /// What a failure leads to: `state` with the conditions that it deserves, tried again by its class.
 pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
-    let verdict = verdict(view, failure.class);
+    told(view, state, failure, &verdict(view, failure.class))
+}
+
+fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict) -> Step {
     let say = if verdict.stalled {
         Say::stalled(verdict.reason, &failure.message)
     } else {
@@ -299,29 +302,32 @@ pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
 
 /// What a failed read leads to. Nothing is written where the stored conditions still tell the truth.
 pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
-    let Verdict {
-        reason,
-        stalled,
-        passing,
-        wake,
-    } = verdict(view, failure.class);
+    let mut verdict = verdict(view, failure.class);
     let ledger = &view.state.ledger;
     let running = ledger.job.as_ref().is_some_and(|job| job.finish_time.is_none());
+    // A read carries no spec that could be mended: what AWS has is asked for again.
+    if failure.class == Class::BadRequest && running {
+        let slow = timing::backoff(60.0, 600.0, view.memory.tries, view.jitter);
+        verdict.wake = Wake::At(timing::after(view.now, slow));
+    } else if failure.class == Class::BadRequest && ledger.origin.is_some() {
+        verdict.wake = view.check_after_now();
+    }
     let is_stalled = conditions::is_true(&ledger.conditions, STALLED);
-    let stays = passing && (view.is_ready() || is_stalled || (running && reason != Reason::AccessDenied))
+    let reason = verdict.reason;
+    let stays = verdict.passing && (view.is_ready() || is_stalled || (running && reason != Reason::AccessDenied))
         // The same again, in other words (a request id): no news.
         || view.reason() == Some(reason)
-            && is_stalled == stalled
+            && is_stalled == verdict.stalled
             && ledger.observed_generation == view.resource.generation
             && !view.is_requested();
     if stays {
         return Step::Settle {
             state: Box::new(view.state.clone()),
-            wake,
+            wake: verdict.wake,
             retry: true,
         };
     }
-    failed(view, view.state.clone(), failure)
+    told(view, view.state.clone(), failure, &verdict)
 }
 
 /// What stands for AWS's text where AWS gave none.

@@ -325,6 +325,11 @@ impl<'a> View<'a> {
         self.resource.request.is_some() && self.resource.request != self.state.ledger.last_handled_reconcile_at
     }
 
+    /// Whether today's spec, or a request, has not been looked at yet.
+    pub(super) fn is_edited(&self) -> bool {
+        self.state.ledger.observed_generation != self.resource.generation || self.is_requested()
+    }
+
     /// FAILED jobs in a row of this operation that count: a new generation or a request starts again.
     pub(super) fn failures(&self, operation: Operation) -> i64 {
         match &self.state.ledger.job {

@@ -107,6 +107,25 @@ fn a_refused_update_stays_stalled_until_a_new_generation_or_a_request() {
 }
 
 #[test]
+fn a_read_that_aws_refuses_as_wrong_is_made_again_where_aws_has_something() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        play.pass();
+        play.aws.reads = Some(Class::BadRequest);
+        assert_eq!(play.wake().wakes(3600).says, "stalled: InvalidSpec");
+        play.aws.reads = None;
+        assert_eq!(play.wake().says, "ready: Available");
+    }
+    let mut play = Play::applied(Kind::Backend);
+    assert_eq!(play.pass().says, "working: Creating");
+    play.aws.reads = Some(Class::BadRequest);
+    assert_eq!(play.wake().wakes(60).says, "stalled: InvalidSpec");
+    play.aws.reads = None;
+    play.job_ends("COMPLETED");
+    assert_eq!(play.wake().says, "ready: Available");
+}
+
+#[test]
 fn stalled_stays_during_slow_retries() {
     for (class, says) in [
         (Class::QuotaExceeded, "stalled: QuotaExceeded"),
