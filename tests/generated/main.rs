@@ -3,6 +3,8 @@
 //!
 //! `UPDATE_GENERATED=1 cargo test --test generated` makes them anew.
 
+mod api_reference;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
@@ -109,6 +111,11 @@ fn the_definitions_are_those_of_the_code() -> Result<()> {
     is_current_folder("crds", &files)?;
     is_current_folder(&format!("{CHART}/files/crds"), &files)?;
     is_current(Path::new("deploy/crds.yaml"), &together)
+}
+
+#[test]
+fn the_api_reference_is_that_of_the_definitions() -> Result<()> {
+    is_current(Path::new("docs/api.md"), &api_reference::page(&api::crds(), UPDATE)?)
 }
 
 async fn helm_template(arguments: &[&str]) -> Result<String> {
