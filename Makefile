@@ -28,9 +28,25 @@ test: rust go python ## Run all tests: pure tables, simulator, dev cluster, the 
 	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl and helm are there;"
 	@echo "test: what is not found is built from Go modules, once: about 20 minutes on 2 cores for all of it"
 	@"$(target)/debug/devcluster" prefetch
-	@echo "test: running the tests"
-	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast
+	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; each one is shown when it ends"
+	@mkdir -p "$(target)/evidence"
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(SUITES_AT_A_TIME) $(SUITES) \
+	  || { echo "test: a suite failed: see above" >&2; exit 1; }
+	@sed -n 's/^evidence: //p' "$(target)"/evidence/*.log
 	@echo "test: all tests passed"
+
+# They wait rather than compute, so several run at a time; the longest begin first.
+SUITES_AT_A_TIME ?= 3
+SUITES := $(addprefix suite-,faults operator $(filter-out faults operator, \
+  units $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(notdir $(wildcard */tests/*.rs)))))
+
+.PHONY: suite-units
+suite-units:
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --lib --bins
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --doc
+
+suite-%:
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --test $* 2>&1 | tee "$(target)/evidence/$*.log"
 
 .PHONY: lint
 lint: rust ## Check formatting, clippy, documentation and shell scripts
