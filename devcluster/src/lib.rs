@@ -2,11 +2,13 @@
 //! benchmarks.
 //!
 //! [`tools`] finds the binaries, or builds them once from Go modules; [`Cluster`] runs them; [`audit`] reads what the
-//! API server was asked. What this crate starts ends with the process that started it.
+//! API server was asked; [`debian`] has the files of Debian packages. What this crate starts ends with the process that
+//! started it.
 
 pub mod audit;
 mod cluster;
 mod credentials;
+pub mod debian;
 mod error;
 mod process;
 pub mod tools;

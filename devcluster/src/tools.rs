@@ -44,6 +44,10 @@ pub enum Tool {
     Kubectl,
     /// The package manager.
     Helm,
+    /// Tells what GitOps tools take an object for: a program of this crate around their libraries.
+    GitopsJudge,
+    /// The checker of GitHub workflows.
+    Actionlint,
 }
 
 /// Where a tool is.
@@ -56,7 +60,7 @@ pub async fn kubectl() -> Result<PathBuf> {
     find(Tool::Kubectl).await
 }
 
-/// Where `helm` (4, or 3 if that is on `PATH`) is.
+/// Where `helm` is.
 pub async fn helm() -> Result<PathBuf> {
     find(Tool::Helm).await
 }
@@ -83,19 +87,34 @@ pub(crate) async fn locate(tool: Tool, minimum: &Version) -> Result<Found> {
 struct Module {
     go_mod: &'static str,
     go_sum: &'static str,
+    /// The program, where it is this crate's own.
+    main: Option<&'static str>,
 }
 
 static ETCD: Module = Module {
     go_mod: include_str!("../go/etcd/go.mod"),
     go_sum: include_str!("../go/etcd/go.sum"),
+    main: None,
 };
 static KUBERNETES: Module = Module {
     go_mod: include_str!("../go/kubernetes/go.mod"),
     go_sum: include_str!("../go/kubernetes/go.sum"),
+    main: None,
 };
 static HELM: Module = Module {
     go_mod: include_str!("../go/helm/go.mod"),
     go_sum: include_str!("../go/helm/go.sum"),
+    main: None,
+};
+static GITOPS_JUDGE: Module = Module {
+    go_mod: include_str!("../go/gitops-judge/go.mod"),
+    go_sum: include_str!("../go/gitops-judge/go.sum"),
+    main: Some(include_str!("../go/gitops-judge/main.go")),
+};
+static ACTIONLINT: Module = Module {
+    go_mod: include_str!("../go/actionlint/go.mod"),
+    go_sum: include_str!("../go/actionlint/go.sum"),
+    main: None,
 };
 
 /// How a tool is built.
@@ -112,12 +131,14 @@ struct Recipe {
 
 impl Tool {
     /// All of them, in the order in which a cluster needs them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::Kubectl,
         Self::Helm,
+        Self::GitopsJudge,
+        Self::Actionlint,
     ];
 
     /// The binary's name.
@@ -129,6 +150,8 @@ impl Tool {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::GitopsJudge => "gitops-judge",
+            Self::Actionlint => "actionlint",
         }
     }
 
@@ -137,13 +160,18 @@ impl Tool {
             Self::Etcd => Version::new(3, 5, 0),
             Self::KubeApiserver | Self::KubeControllerManager => Version::new(1, 33, 0),
             Self::Kubectl => Version::new(1, 30, 0),
-            Self::Helm => Version::new(3, 0, 0),
+            // The first whose --wait understands custom resources.
+            Self::Helm => Version::new(4, 0, 0),
+            Self::GitopsJudge => Version::new(1, 0, 0),
+            Self::Actionlint => Version::new(1, 7, 0),
         }
     }
 
     fn version_arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager => &["--version"],
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::GitopsJudge | Self::Actionlint => {
+                &["--version"]
+            }
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
         }
@@ -179,6 +207,21 @@ impl Tool {
                 version_variable: Some("helm.sh/helm/v4/internal/version.version"),
                 minutes: 4,
             },
+            // Its version is that of the library which it is built around.
+            Self::GitopsJudge => Recipe {
+                module: &GITOPS_JUDGE,
+                requirement: "github.com/fluxcd/cli-utils",
+                package: ".",
+                version_variable: Some("main.version"),
+                minutes: 2,
+            },
+            Self::Actionlint => Recipe {
+                module: &ACTIONLINT,
+                requirement: "github.com/rhysd/actionlint",
+                package: "github.com/rhysd/actionlint/cmd/actionlint",
+                version_variable: Some("github.com/rhysd/actionlint.version"),
+                minutes: 1,
+            },
         }
     }
 }
@@ -202,18 +245,20 @@ impl Recipe {
 
     /// Changes with everything that the binary is made of.
     fn key(&self, version: &Version) -> String {
-        let parts = [
-            self.module.go_mod,
-            self.module.go_sum,
-            self.package,
-            &self.linker_flags(version),
-        ];
+        let flags = self.linker_flags(version);
+        let mut parts = vec![self.module.go_mod, self.module.go_sum, self.package, &flags];
+        parts.extend(self.module.main);
         let hash = Sha256::digest(parts.join("\n"));
         hash.iter().take(6).fold(String::new(), |mut key, byte| {
             let _ = write!(key, "{byte:02x}");
             key
         })
     }
+}
+
+/// Where this user's builds and downloads are kept.
+pub(crate) fn cache() -> Result<PathBuf> {
+    Ok(Places::of_this_user()?.cache)
 }
 
 /// Where to look.
@@ -379,7 +424,7 @@ async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
 }
 
 /// Puts what `make` writes at `path`, unless it is there. One maker per cache folder at a time, in any process.
-async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.is_file() {
         return Ok(());
     }
@@ -423,7 +468,10 @@ async fn lock(path: &Path) -> Result<File> {
 
 async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, output: &Path) -> Result<()> {
     let work = output.parent().unwrap_or(output);
-    for (name, content) in [("go.mod", recipe.module.go_mod), ("go.sum", recipe.module.go_sum)] {
+    let module = recipe.module;
+    let mut files = vec![("go.mod", module.go_mod), ("go.sum", module.go_sum)];
+    files.extend(module.main.map(|main| ("main.go", main)));
+    for (name, content) in files {
         let path = work.join(name);
         fs::write(&path, content).map_err(Error::path("write", &path))?;
     }
@@ -469,7 +517,7 @@ async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, outp
 }
 
 /// Long steps are told to the person who waits; tests show it when they fail.
-fn report(line: &str) {
+pub(crate) fn report(line: &str) {
     eprintln!("devcluster: {line}");
 }
 
