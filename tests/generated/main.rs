@@ -8,6 +8,7 @@ mod api_reference;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -350,5 +351,33 @@ fn the_iam_policy_allows_exactly_what_the_port_calls() -> Result<()> {
         missing.is_empty() && needless.is_empty(),
         "deploy/iam-policy.json lacks {missing:?} and needlessly allows {needless:?}"
     );
+    Ok(())
+}
+
+/// Argo CD wants the script once per kind: in a folder of its own, or under a key of its own of the ConfigMap.
+#[test]
+fn the_health_check_for_argo_cd_is_the_same_for_all_kinds_in_each_of_its_forms() -> Result<()> {
+    let source = "deploy/argocd/health.lua";
+    let script = read(source)?;
+    ensure!(!script.contains('\t'), "{source} is part of a YAML file");
+    let mut config = header(source);
+    config +=
+        "#\n# kubectl patch configmap argocd-cm --namespace argocd --patch-file deploy/argocd/argocd-cm.yaml\ndata:\n";
+    for crd in api::crds() {
+        let kind = crd.spec.names.kind;
+        let folder = Path::new("deploy/argocd/resource_customizations").join(api::GROUP);
+        is_current(&folder.join(&kind).join("health.lua"), &script)?;
+        let group = api::GROUP;
+        writeln!(config, "  resource.customizations.health.{group}_{kind}: |")?;
+        for line in script.lines() {
+            let indent = if line.is_empty() { "" } else { "    " };
+            writeln!(config, "{indent}{line}")?;
+        }
+    }
+    is_current(Path::new("deploy/argocd/argocd-cm.yaml"), &config)?;
+    let patch: Value = serde_saphyr::from_str(&config)?;
+    for (key, value) in patch["data"].as_object().context("data")? {
+        ensure!(value.as_str() == Some(&script), "{key} is not the script");
+    }
     Ok(())
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod counts;
 mod crash;
+mod gitops;
 mod leader;
 mod lifecycle;
 mod reasons;
@@ -61,6 +62,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         accounts::TESTS,
         counts::TESTS,
         crash::TESTS,
+        gitops::TESTS,
         leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,
