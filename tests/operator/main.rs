@@ -13,6 +13,7 @@ mod accounts;
 mod counts;
 mod crash;
 mod gitops;
+mod image;
 mod leader;
 mod lifecycle;
 mod reasons;
@@ -63,6 +64,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         counts::TESTS,
         crash::TESTS,
         gitops::TESTS,
+        image::TESTS,
         leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,

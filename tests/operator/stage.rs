@@ -143,6 +143,8 @@ pub(crate) struct Setup {
     pub(crate) accounts: Option<fn(&[String]) -> String>,
     /// Whether the operator runs from the beginning.
     pub(crate) running: bool,
+    /// A program and its arguments that start the operator; none: its binary itself.
+    pub(crate) launcher: Vec<String>,
 }
 
 impl Default for Setup {
@@ -157,6 +159,7 @@ impl Default for Setup {
             namespaces: 1,
             accounts: None,
             running: true,
+            launcher: Vec::new(),
         }
     }
 }
@@ -168,6 +171,7 @@ pub(crate) struct Stage {
     pub(crate) namespace: String,
     pub(crate) namespaces: Vec<String>,
     pub(crate) simulator: Simulator,
+    launcher: Vec<String>,
     flags: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) operator: Option<Child>,
@@ -225,6 +229,7 @@ impl Stage {
             namespace,
             namespaces,
             simulator,
+            launcher: setup.launcher,
             flags,
             environment,
             operator: None,
@@ -241,7 +246,7 @@ impl Stage {
 
     /// Starts the operator.
     pub(crate) fn start(&mut self) {
-        self.operator = Some(spawn(&self.flags, &self.environment, &self.log));
+        self.operator = Some(spawn(&self.launcher, &self.flags, &self.environment, &self.log));
     }
 
     /// Starts another operator beside this one, as another user. Its log is in the stage's folder under the user's name.
@@ -255,7 +260,8 @@ impl Stage {
                 _ => {}
             }
         }
-        spawn(&self.flags, &environment, &self.dir.path().join(format!("{user}.log")))
+        let log = self.dir.path().join(format!("{user}.log"));
+        spawn(&self.launcher, &self.flags, &environment, &log)
     }
 
     /// Sets an environment variable of the next start.
@@ -525,9 +531,14 @@ impl Drop for Stage {
     }
 }
 
-fn spawn(flags: &[String], environment: &[(String, String)], log: &Path) -> Child {
+fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)], log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).expect("a log");
-    Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+    let (program, arguments) = launcher.split_first().map_or(
+        (env!("CARGO_BIN_EXE_amplify-operator"), &[][..]),
+        |(program, arguments)| (program.as_str(), arguments),
+    );
+    Command::new(program)
+        .args(arguments)
         .args(flags)
         .env_clear()
         .envs(environment.iter().cloned())
