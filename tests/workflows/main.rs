@@ -1,0 +1,97 @@
+//! The workflows of GitHub, which no test can run: what can be said of them without.
+
+use std::{fs, path::Path, process::Command};
+
+use amplify_devcluster::tools::{self, Tool};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+const FOLDER: &str = ".github/workflows";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn workflows() -> Result<Vec<(String, String)>> {
+    let mut workflows = Vec::new();
+    for entry in fs::read_dir(root().join(FOLDER))? {
+        let path = entry?.path();
+        workflows.push((path.display().to_string(), fs::read_to_string(&path)?));
+    }
+    ensure!(!workflows.is_empty(), "{FOLDER} is empty");
+    Ok(workflows)
+}
+
+#[tokio::test]
+async fn actionlint_finds_nothing() -> Result<()> {
+    let output = Command::new(tools::find(Tool::Actionlint).await?)
+        // The same on each machine, whatever else is installed.
+        .args(["-no-color", "-shellcheck=", "-pyflakes="])
+        .args(workflows()?.iter().map(|(path, _)| path))
+        .current_dir(root())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[test]
+fn every_action_is_named_by_its_commit_and_by_the_version_that_this_is() -> Result<()> {
+    for (path, content) in workflows()? {
+        for line in content.lines().filter(|line| line.contains("uses: ")) {
+            let (_, action) = line.split_once("uses: ").context("an action")?;
+            if action.starts_with("./") {
+                continue;
+            }
+            let (_, reference) = action.split_once('@').context("a reference")?;
+            let (commit, version) = reference
+                .split_once(" # v")
+                .with_context(|| format!("{path}: {action}"))?;
+            ensure!(
+                commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()),
+                "{path}: {action}: a tag can be moved, a commit cannot"
+            );
+            ensure!(version.split('.').count() == 3, "{path}: {action}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_workflow_has_no_rights_but_those_that_a_job_asks_for() -> Result<()> {
+    for (path, content) in workflows()? {
+        let workflow: Value = serde_saphyr::from_str(&content)?;
+        let rights = workflow["permissions"].as_object();
+        ensure!(
+            rights.is_some_and(serde_json::Map::is_empty),
+            "{path}: permissions: {{}}"
+        );
+        for (name, job) in workflow["jobs"].as_object().context("jobs")? {
+            let rights = job["permissions"].as_object();
+            let rights = rights.with_context(|| format!("{path}: {name} does not say its permissions"))?;
+            ensure!(rights["contents"] == "read", "{path}: {name}");
+            let others = rights.keys().filter(|right| *right != "contents");
+            let released = others
+                .clone()
+                .all(|right| ["packages", "id-token"].contains(&right.as_str()));
+            ensure!(
+                released && (path.ends_with("release.yaml") || others.count() == 0),
+                "{path}: {name}: {rights:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ci_runs_what_everybody_runs() -> Result<()> {
+    let ci = fs::read_to_string(root().join(FOLDER).join("ci.yaml"))?;
+    ensure!(ci.lines().any(|line| line.trim() == "- run: .ci/run"), "{ci}");
+    let release = fs::read_to_string(root().join(FOLDER).join("release.yaml"))?;
+    ensure!(release.contains("uses: ./.github/workflows/ci.yaml"), "{release}");
+    Ok(())
+}
