@@ -25,7 +25,7 @@ demo: rust go ## Bring up an API server, a simulated AWS and the operator, and a
 test: rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time about 5 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
-	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl and helm are there;"
+	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl, helm and two judges are there;"
 	@echo "test: what is not found is built from Go modules, once: about 20 minutes on 2 cores for all of it"
 	@"$(target)/debug/devcluster" prefetch
 	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; each one is shown when it ends"
@@ -64,7 +64,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write crds/, the chart's copy and deploy/ anew from the Rust types
+crds: rust ## Write crds/, the chart's copy and deploy/ anew from the Rust types and deploy/argocd/health.lua
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
 	@git --no-pager diff --stat -- crds charts deploy
 
