@@ -93,6 +93,7 @@ pub struct Metrics {
     objects: Family<KindReason, Gauge>,
     jobs: Family<JobOperation, Gauge>,
     leader: Gauge,
+    alive_tasks: Gauge,
     accounts_file_valid: Family<Vec<(String, String)>, Gauge>,
 }
 
@@ -157,6 +158,12 @@ impl Metrics {
             "1: this process is the one that acts; 0: it stands by. Without leader election always 1",
             leader.clone(),
         );
+        let alive_tasks = Gauge::default();
+        registry.register(
+            "tokio_alive_tasks",
+            "Tasks of the runtime that have not ended; a number that grows without end is a leak",
+            alive_tasks.clone(),
+        );
         let accounts_file_valid = Family::default();
         registry.register(
             "accounts_file_valid",
@@ -179,6 +186,7 @@ impl Metrics {
             objects,
             jobs,
             leader,
+            alive_tasks,
             accounts_file_valid,
         }
     }
@@ -260,6 +268,10 @@ impl Metrics {
 
     /// All metrics in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks();
+            self.alive_tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         text::encode(&mut text, &self.registry.lock())?;
         Ok(text)
@@ -310,9 +322,17 @@ mod tests {
             r#"amplify_operator_jobs_running{operation="CreateBackendAPI"} 2"#,
             "amplify_operator_leader 1",
             r#"amplify_operator_build_info{version="1.2.3"} 1"#,
+            "amplify_operator_tokio_alive_tasks 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+    #[tokio::test]
+    async fn the_tasks_of_the_runtime_are_counted_when_the_text_is_made() {
+        let metrics = Metrics::new("1.2.3");
+        let _waits = tokio::spawn(std::future::pending::<()>());
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("amplify_operator_tokio_alive_tasks 1\n"), "{text}");
     }
 }
