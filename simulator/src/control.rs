@@ -130,6 +130,9 @@ pub struct JobState {
     pub created: i64,
     /// Milliseconds of the simulated clock.
     pub updated: i64,
+    /// AWS knows it no more.
+    #[serde(default)]
+    pub vanished: bool,
 }
 
 /// Steers a simulator in this process.
@@ -359,6 +362,24 @@ impl Control {
         self.with_app(&at, |app, _| snapshot(&account, &region, app))
     }
 
+    /// A backend as it is now, whether reads see it yet or not.
+    #[must_use]
+    pub fn backend(&self, at: impl Into<Location>) -> Option<BackendState> {
+        let at = at.into();
+        self.with_app(&at, |app, _| app.backends.get(&at.environment).map(backend_state))
+            .flatten()
+    }
+
+    /// An environment record as it is now, whether reads see it yet or not.
+    #[must_use]
+    pub fn environment(&self, at: impl Into<Location>) -> Option<EnvironmentState> {
+        let at = at.into();
+        self.with_app(&at, |app, _| {
+            app.environments.get(&at.environment).map(environment_state)
+        })
+        .flatten()
+    }
+
     /// All apps as they are now.
     #[must_use]
     pub fn apps(&self) -> Vec<AppState> {
@@ -404,20 +425,9 @@ fn snapshot(account: &str, region: &str, app: &state::App) -> AppState {
             error: job.error.clone(),
             created: job.created,
             updated: job.updated,
+            vanished: job.vanished,
         });
     }
-    let backend = |backend: &Backend| BackendState {
-        app_name: backend.app_name.clone(),
-        apis: backend
-            .apis
-            .iter()
-            .map(|(resource, api)| (resource.clone(), Value::Object(api.config.clone())))
-            .collect(),
-    };
-    let environment = |record: &EnvironmentRecord| EnvironmentState {
-        stack_name: record.stack_name.clone(),
-        deployment_artifacts: record.deployment_artifacts.clone(),
-    };
     AppState {
         account: account.to_owned(),
         region: region.to_owned(),
@@ -426,13 +436,31 @@ fn snapshot(account: &str, region: &str, app: &state::App) -> AppState {
         backends: app
             .backends
             .iter()
-            .map(|(name, it)| (name.clone(), backend(it)))
+            .map(|(name, it)| (name.clone(), backend_state(it)))
             .collect(),
         environments: app
             .environments
             .iter()
-            .map(|(name, it)| (name.clone(), environment(it)))
+            .map(|(name, it)| (name.clone(), environment_state(it)))
             .collect(),
         jobs,
+    }
+}
+
+fn backend_state(backend: &Backend) -> BackendState {
+    BackendState {
+        app_name: backend.app_name.clone(),
+        apis: backend
+            .apis
+            .iter()
+            .map(|(resource, api)| (resource.clone(), Value::Object(api.config.clone())))
+            .collect(),
+    }
+}
+
+fn environment_state(record: &EnvironmentRecord) -> EnvironmentState {
+    EnvironmentState {
+        stack_name: record.stack_name.clone(),
+        deployment_artifacts: record.deployment_artifacts.clone(),
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Job {
     pub(crate) status: String,
     pub(crate) error: Option<String>,
     pub(crate) ended: bool,
-    vanished: bool,
+    pub(crate) vanished: bool,
     listed_from: i64,
     /// The environments that it keeps other jobs out of.
     holds: Vec<String>,
