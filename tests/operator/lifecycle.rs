@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amplify_simulator::{EnvironmentState, JobFault, JobScript, Operation};
+use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::{Value, json};
 
 use crate::stage::{APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, ready};
@@ -14,6 +14,7 @@ crate::tests! {
     what_is_gone_in_aws_is_created_again_with_an_event,
     an_api_that_drifts_is_updated_once,
     an_edit_during_a_job_is_carried_out_next,
+    an_edit_while_aws_is_asked_is_carried_out_next,
     a_deletion_during_a_create_waits_for_its_job,
     a_suspended_resource_makes_no_call_until_it_is_resumed,
     a_request_brings_a_failed_resource_back,
@@ -152,6 +153,38 @@ async fn an_edit_during_a_job_is_carried_out_next(world: Arc<World>) {
     assert_eq!(object["status"]["job"]["operation"], "UpdateBackendAPI");
     assert_eq!(object["status"]["job"]["generation"], 2);
     stage.assert_created_once();
+}
+
+async fn an_edit_while_aws_is_asked_is_carried_out_next(world: Arc<World>) {
+    let mut setup = Setup::default();
+    // The reply says that the job has ended.
+    setup.settings.job_duration = Duration::ZERO;
+    let stage = Stage::with(world, setup).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    let slow = || Action::HangAfter {
+        duration: Some(Duration::from_secs(3)),
+    };
+    let edit = |schema: &str| json!({ "spec": { "resourceConfig": { "transformSchema": schema } } });
+    stage.aws().fault(Fault::on(Operation::CreateBackendApi, slow()));
+    stage.create(Kind::Api, "shop", graphql_api("dev", "type A")).await;
+    stage.wait_for_calls(Operation::CreateBackendApi, 1).await;
+    stage.patch(Kind::Api, "shop", edit("type B")).await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(held_schema(&stage, "dev"), "type B");
+
+    stage.aws().fault(Fault::on(Operation::UpdateBackendApi, slow()));
+    stage.patch(Kind::Api, "shop", edit("type C")).await;
+    stage.wait_for_calls(Operation::UpdateBackendApi, 2).await;
+    stage.patch(Kind::Api, "shop", edit("type D")).await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(held_schema(&stage, "dev"), "type D");
+    assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 3);
+}
+
+/// The schema that AWS holds.
+fn held_schema(stage: &Stage, environment: &str) -> Value {
+    let backend = stage.aws().backend((APP, environment)).expect("a backend");
+    backend.apis["shop"]["transformSchema"].clone()
 }
 
 async fn a_deletion_during_a_create_waits_for_its_job(world: Arc<World>) {

@@ -182,6 +182,11 @@ impl<K: Kind> Pass<'_, K> {
             }
             self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
         };
+        // Somebody may have edited the spec while AWS was asked: what was resolved is then that of the former one.
+        let is_edited = object.meta().generation != self.object.meta().generation;
+        if is_edited {
+            self.config = None;
+        }
         self.take(object);
         let ended = state
             .ledger
@@ -190,7 +195,7 @@ impl<K: Kind> Pass<'_, K> {
             .filter(|job| job.is_running() && job.status.as_deref() == Some(Job::COMPLETED));
         self.known = Known {
             account: self.known.account.take(),
-            config: self.known.config.take(),
+            config: self.known.config.take().filter(|_| !is_edited),
             sending: Sending::Recorded,
             poll: ended.map(|job| Polled { job: Some(seen(job)) }),
             ..Known::default()
