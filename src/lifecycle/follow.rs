@@ -18,7 +18,8 @@ pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
         return Ok(suspended(view));
     }
     account_is_there(view)?;
-    if has_just_recorded(view) {
+    // What was recorded late may have ended long ago.
+    if has_just_recorded(view) && !has_timed_out(view, job) {
         return Ok(waiting(view, job));
     }
     let Some(poll) = &view.known.poll else {
@@ -42,11 +43,15 @@ fn shown(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     Ok(waiting(view, &job))
 }
 
+fn has_timed_out(view: &View<'_>, job: &Job) -> bool {
+    view.now.duration_since(job.request_time) >= view.resource.timeout(view.settings)
+}
+
 /// Still running.
 fn waiting(view: &View<'_>, job: &Job) -> Step {
     let elapsed = view.now.duration_since(job.request_time);
     let timeout = view.resource.timeout(view.settings);
-    let timed_out = elapsed >= timeout;
+    let timed_out = has_timed_out(view, job);
     let id = job.id.as_deref().unwrap_or_default();
     let say = if timed_out {
         let message = format!(

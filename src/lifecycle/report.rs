@@ -186,9 +186,10 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
     Err(Step::settle(view.stored(say), Wake::Never))
 }
 
-/// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so.
+/// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so. Of what is being deleted
+/// nobody knows whether AWS has been told before: it is not Ready.
 pub(super) fn suspended(view: &View<'_>) -> Step {
-    let ready = view.is_ready();
+    let ready = view.is_ready() && !view.resource.deleting;
     let say = Say {
         ready,
         progress: Progress::Settled,

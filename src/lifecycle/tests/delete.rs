@@ -293,11 +293,22 @@ fn a_suspended_resource_is_not_deleted_until_it_is_resumed() {
     for kind in [Kind::Backend, Kind::Environment] {
         let mut play = deleting(kind);
         play.scene.resource.suspend = true;
-        play.pass().is("status", "ready: Suspended").wakes(None);
-        play.pass().is("", "ready: Suspended");
+        play.pass().is("status", "still: Suspended").wakes(None);
+        play.pass().is("", "still: Suspended");
         play.scene.resource.suspend = false;
         assert!(play.pass().steps.starts_with("look slot delete"));
     }
+}
+
+#[test]
+fn what_was_deleted_before_it_was_suspended_is_not_ready() {
+    // The finalizer could not be taken off: somebody has edited the resource, or the process died.
+    let mut play = deleting(Kind::Environment);
+    play.crash_after("delete");
+    play.scene.resource.suspend = true;
+    play.restart().pass().is("status", "still: Suspended").wakes(None);
+    play.scene.resource.suspend = false;
+    assert_eq!(play.after(300).pass().steps, "look release");
 }
 
 #[test]

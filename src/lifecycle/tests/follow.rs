@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{Operation, Origin, conditions::Reason},
-    lifecycle::{Step, facts::Class},
+    lifecycle::{Sending, Step, facts::Class},
 };
 
 #[test]
@@ -53,6 +53,19 @@ fn a_job_past_its_timeout_is_stalled_and_its_late_end_is_honoured() {
         play.job_ends("COMPLETED");
         play.wake().is("poll look status", "ready: Available");
     }
+}
+
+#[test]
+fn a_job_that_was_recorded_after_its_timeout_is_polled_before_it_is_stalled() {
+    let scene = |seconds| {
+        Scene::new(Kind::Backend)
+            .owned(Origin::Created)
+            .job(running(Operation::CreateBackend))
+            .sending(Sending::Recorded)
+            .at(seconds)
+    };
+    assert!(matches!(scene(7199).next(), Step::Settle { .. }));
+    assert_eq!(name(&scene(7200).next()), "poll");
 }
 
 #[test]
