@@ -19,6 +19,7 @@ mod lifecycle;
 mod reasons;
 mod stage;
 mod unreadable;
+mod walks;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -69,6 +70,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         lifecycle::TESTS,
         reasons::TESTS,
         unreadable::TESTS,
+        walks::TESTS,
     ]
     .concat()
     .into_iter()

@@ -124,7 +124,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn names(self) -> (&'static str, &'static str) {
+    pub(crate) fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Backend => ("AmplifyBackend", "amplifybackends"),
             Self::Api => ("BackendApi", "backendapis"),
@@ -199,8 +199,12 @@ impl Stage {
         }
         let dir = tempfile::tempdir().expect("a folder");
         let kubeconfig = world.kubeconfig(&namespaces, "operator", &dir).await;
-        let simulator =
-            Simulator::start(&Config::default().app(APP, "storefront").settings(setup.settings)).expect("a simulator");
+        let config = Config {
+            // All of them: tests look back.
+            history_limit: 4_000_000,
+            ..Config::default()
+        };
+        let simulator = Simulator::start(&config.app(APP, "storefront").settings(setup.settings)).expect("a simulator");
         // As in a pod.
         let mut environment = vec![
             ("KUBECONFIG".to_owned(), kubeconfig.display().to_string()),
@@ -252,16 +256,23 @@ impl Stage {
     /// Starts another operator beside this one, as another user. Its log is in the stage's folder under the user's name.
     pub(crate) async fn start_beside(&self, user: &str) -> Child {
         let kubeconfig = self.world.kubeconfig(&self.namespaces, user, &self.dir).await;
+        self.start_as(user, &[("KUBECONFIG", &kubeconfig.display().to_string())], &[])
+    }
+
+    /// Starts an operator on this host of its own, with these variables and flags instead of the stage's. Its log is in
+    /// the stage's folder under the host's name.
+    pub(crate) fn start_as(&self, host: &str, variables: &[(&str, &str)], more: &[String]) -> Child {
         let mut environment = self.environment.clone();
-        for (name, value) in &mut environment {
-            match name.as_str() {
-                "KUBECONFIG" => *value = kubeconfig.display().to_string(),
-                "HOSTNAME" => user.clone_into(value),
-                _ => {}
-            }
+        for (name, value) in variables.iter().chain(&[("HOSTNAME", host)]) {
+            environment.retain(|(known, _)| known != name);
+            environment.push(((*name).to_owned(), (*value).to_owned()));
         }
-        let log = self.dir.path().join(format!("{user}.log"));
-        spawn(&self.launcher, &self.flags, &environment, &log)
+        let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+        let replaced = |flag: &String| more.iter().any(|other| name(other) == name(flag));
+        let mut flags: Vec<_> = self.flags.iter().filter(|flag| !replaced(flag)).cloned().collect();
+        flags.extend_from_slice(more);
+        let log = self.dir.path().join(format!("{host}.log"));
+        spawn(&self.launcher, &flags, &environment, &log)
     }
 
     /// Sets an environment variable of the next start.
@@ -541,8 +552,8 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .args(arguments)
         .args(flags)
         .env_clear()
-        .envs(environment.iter().cloned())
         .env("RUST_LOG", "info,amplify_operator=debug")
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a log"))
         .stdout(log)
