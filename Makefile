@@ -48,6 +48,12 @@ suite-units:
 suite-%:
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --test $* 2>&1 | tee "$(target)/evidence/$*.log"
 
+.PHONY: soak
+soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all that happened; SOAK_SEED repeats a run
+	@SOAK_SECONDS="$${SOAK_SECONDS:-1800}" SOAK_SEED="$${SOAK_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" \
+	  $(CARGO) test $(CARGO_FLAGS) --test soak -- --exact \
+	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
+
 .PHONY: lint
 lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: formatting"

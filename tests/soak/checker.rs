@@ -1,0 +1,577 @@
+//! The promises of the operator, checked over a history. Pure: histories in, violations out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use amplify_operator::lifecycle::timing::SEND_WITHIN;
+use amplify_simulator::{JobState, Operation};
+use serde_json::Value;
+
+use crate::{
+    history::{AwsCall, History, Millis, Version, time},
+    stage::is_stalled,
+};
+
+/// Times in a status are whole seconds.
+const SECOND: Millis = 1000;
+/// How much later than it may be sent a create may arrive on a busy machine.
+const ON_THE_WAY: Millis = 5 * SECOND;
+/// A version that the recorder saw later than this after it was written does not tell what AWS held then.
+const LATE: Millis = 2500;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Violation {
+    pub(crate) law: Law,
+    /// The name of the resource, where it is known.
+    pub(crate) name: String,
+    pub(crate) what: String,
+}
+
+/// What the operator promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Law {
+    /// At most one accepted create per intent.
+    CreatedOnce,
+    /// No create without a finalizer and an intent, both stored before.
+    IntentFirst,
+    /// No intent while the outcome of another is unknown.
+    OneOutcomeAtATime,
+    /// What a resource does not own is not deleted.
+    DeletesOwnOnly,
+    /// `observedGeneration` and `attempt` never go back.
+    NeverBack,
+    /// The finalizer goes after the AWS object.
+    NothingLeftBehind,
+    /// One job of ours at a time in an environment.
+    OneJobAtATime,
+    /// Ready for a generation means that AWS holds its spec.
+    TrueReady,
+    /// What AWS has accepted is recorded.
+    NoLostJob,
+    /// Nothing that destroys more than one object is ever called.
+    NothingDangerous,
+    /// In quiet everything becomes Ready, Stalled or gone.
+    Settles,
+}
+
+/// What a whole history tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) creates: usize,
+    /// Accepted creates of the intent that has most of them.
+    pub(crate) most_creates: usize,
+}
+
+impl Findings {
+    pub(crate) fn count(&self, law: Law) -> usize {
+        self.violations.iter().filter(|violation| violation.law == law).count()
+    }
+}
+
+/// Checks everything but what is only true in quiet.
+pub(crate) fn check(history: &History) -> Findings {
+    let story = Story::of(history);
+    let mut findings = Findings::default();
+    story.creates(&mut findings);
+    let violations = &mut findings.violations;
+    story.intents(violations);
+    story.open_intents(violations);
+    story.deletes(violations);
+    story.progress(violations);
+    story.ends(violations);
+    story.jobs(violations);
+    story.claims(violations);
+    let dangerous = history.calls.iter().filter(|call| call.operation.is_dangerous());
+    violations.extend(dangerous.map(|call| Violation {
+        law: Law::NothingDangerous,
+        name: call.key.clone(),
+        what: format!("{} was called", call.operation),
+    }));
+    findings
+}
+
+/// Checks what is true once nobody disturbs any more and all that runs has ended.
+pub(crate) fn check_quiet(history: &History) -> Vec<Violation> {
+    let story = Story::of(history);
+    let mut violations = Vec::new();
+    let living: Vec<_> = story.living().cloned().collect();
+    for last in &living {
+        let mut wrong = |law, what: String| violations.push(violation(law, last, what));
+        if !is_at_rest(last, &living) {
+            wrong(Law::Settles, format!("it is not settled: {:#}", last.status()));
+        } else if last.is_ready() && !holds(history, last.spec(), last.kind(), &last.held) {
+            let what = format!("Ready, and AWS holds {} for {}", last.held, last.spec());
+            wrong(Law::TrueReady, what);
+        }
+    }
+    violations
+}
+
+/// Whether a resource has said its last word, as long as nothing happens: Ready, Stalled, or waiting for another one
+/// that has said its last. What it says of the others is true.
+pub(crate) fn is_at_rest(last: &Version, others: &[Version]) -> bool {
+    let job = &last.status()["job"];
+    let runs = job.is_object() && job["finishTime"].is_null();
+    if runs || last.status()["observedGeneration"] != last.generation() {
+        return false;
+    }
+    let mut others = others.iter().filter(|other| other.uid() != last.uid());
+    let dependent = |other: &Version| other.kind() == "BackendApi" && other.environment() == last.environment();
+    let message = last.ready()["message"].as_str().unwrap_or_default();
+    match last.reason() {
+        "Available" => last.is_ready() && last.deleting_since().is_none(),
+        "DependencyNotReady" => {
+            let name = last.spec()["backendRef"]["name"].as_str().or(last.source());
+            let depends = |other: &Version| other.kind() == "AmplifyBackend" && Some(other.name()) == name;
+            !others.any(|other| depends(other) && other.is_ready())
+        }
+        "Deleting" => {
+            message.starts_with("waits for the deletion of")
+                && others.any(|other| dependent(other) && other.deleting_since().is_some())
+        }
+        "InUse" => others.any(|other| dependent(other) && other.deleting_since().is_none()),
+        "Conflict" => others.any(|other| other.key() == last.key()),
+        "AlreadyExists" => !last.held.is_null() && is_stalled(&last.object),
+        // Its end is still waited for.
+        "JobTimedOut" => false,
+        _ => is_stalled(&last.object),
+    }
+}
+
+/// What AWS holds is what this spec wants.
+fn holds(history: &History, spec: &Value, kind: &str, held: &Value) -> bool {
+    match kind {
+        "AmplifyBackend" => !held.is_null(),
+        "BackendEnvironment" => ["stackName", "deploymentArtifacts"]
+            .into_iter()
+            .all(|field| spec[field].is_null() || spec[field] == held[field]),
+        _ => {
+            let mut wanted = spec["resourceConfig"].clone();
+            if let Some(from) = wanted
+                .as_object_mut()
+                .and_then(|wanted| wanted.remove("transformSchemaFrom"))
+            {
+                let part = |name: &str| from["configMapKeyRef"][name].as_str().unwrap_or_default().to_owned();
+                let schema = history.schemas.get(&(part("name"), part("key")));
+                wanted["transformSchema"] = schema.cloned().into();
+            }
+            includes(held, &wanted)
+        }
+    }
+}
+
+/// Whether everything that is wanted is there. `expirationTime` runs down in AWS and is never compared.
+pub(crate) fn includes(held: &Value, wanted: &Value) -> bool {
+    match (held, wanted) {
+        (Value::Object(held), Value::Object(wanted)) => wanted
+            .iter()
+            .filter(|(name, _)| *name != "expirationTime")
+            .all(|(name, wanted)| held.get(name).is_some_and(|held| includes(held, wanted))),
+        (Value::Array(held), Value::Array(wanted)) => {
+            held.len() == wanted.len() && held.iter().zip(wanted).all(|(held, wanted)| includes(held, wanted))
+        }
+        _ => held == wanted,
+    }
+}
+
+/// An intent to create: an attempt of a resource.
+struct Intent<'a> {
+    version: &'a Version,
+    first: Millis,
+    last: Millis,
+    finalizer: bool,
+    /// The job that was recorded for it.
+    job: Option<&'a str>,
+}
+
+/// A history, put in order.
+struct Story<'a> {
+    history: &'a History,
+    /// The versions of each resource.
+    lives: BTreeMap<&'a str, Vec<&'a Version>>,
+    /// By uid and attempt.
+    intended: BTreeMap<(&'a str, i64), Intent<'a>>,
+    /// Of each AWS object: the intents to create it.
+    intents_of: BTreeMap<String, Vec<(&'a str, i64)>>,
+    /// Of each AWS object: the versions of those that are being deleted and delete it.
+    deleting: BTreeMap<String, Vec<&'a Version>>,
+}
+
+fn violation(law: Law, version: &Version, what: String) -> Violation {
+    Violation {
+        law,
+        name: version.name().to_owned(),
+        what: format!("{}: {what}", version.title()),
+    }
+}
+
+impl<'a> Story<'a> {
+    fn of(history: &'a History) -> Self {
+        let mut lives: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for version in &history.versions {
+            lives.entry(version.uid()).or_default().push(version);
+        }
+        let mut intended: BTreeMap<(&str, i64), Intent> = BTreeMap::new();
+        for version in &history.versions {
+            let at = (version.uid(), version.attempt());
+            if let Some(intent) = intended.get_mut(&at)
+                && intent.job.is_none()
+            {
+                intent.job = version.status()["job"]["id"].as_str();
+            }
+            let Some(job) = version.open_intent().filter(|job| creates(job)) else {
+                continue;
+            };
+            let requested = time(&job["requestTime"]).unwrap_or_default();
+            let intent = intended.entry(at).or_insert(Intent {
+                version,
+                first: requested,
+                last: requested,
+                finalizer: version.has_finalizer(),
+                job: None,
+            });
+            intent.last = intent.last.max(requested);
+        }
+        let mut intents_of: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (at, intent) in &intended {
+            intents_of.entry(intent.version.key()).or_default().push(*at);
+        }
+        let mut deleting: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let deletes = |version: &&Version| version.deletes() && version.deleting_since().is_some();
+        for version in history.versions.iter().filter(deletes) {
+            deleting.entry(version.key()).or_default().push(version);
+        }
+        Self {
+            history,
+            lives,
+            intended,
+            intents_of,
+            deleting,
+        }
+    }
+
+    /// The last versions of those that are still there.
+    fn living(&self) -> impl Iterator<Item = &'a Version> {
+        let last = self.lives.values().filter_map(|life| life.last().copied());
+        last.filter(|last| !last.gone)
+    }
+
+    fn is_gone(&self, uid: &str) -> bool {
+        self.lives[uid].last().is_some_and(|last| last.gone)
+    }
+
+    /// Each accepted create is that of one intent, and is recorded.
+    fn creates(&self, findings: &mut Findings) {
+        let mut accepted: BTreeMap<(&str, i64), usize> = BTreeMap::new();
+        let by_job: BTreeMap<&str, (&str, i64)> = self
+            .intended
+            .iter()
+            .filter_map(|(at, intent)| Some((intent.job?, *at)))
+            .collect();
+        let recorded: BTreeSet<&str> = self
+            .history
+            .versions
+            .iter()
+            .filter_map(|version| version.status()["job"]["id"].as_str())
+            .collect();
+        let calls = self.history.calls.iter();
+        let calls = calls.filter(|call| call.accepted && call.operation.creates());
+        for call in calls {
+            findings.creates += 1;
+            let told = call.job.as_deref().and_then(|job| by_job.get(job)).copied();
+            if let Some(at) = told {
+                let intent = &self.intended[&at];
+                if intent.version.key() != call.key {
+                    let what = format!("it records the job {:?} of {}", call.job, call.key);
+                    findings
+                        .violations
+                        .push(violation(Law::NoLostJob, intent.version, what));
+                }
+            }
+            let at = told.or_else(|| self.intent_of(call, &accepted));
+            let Some(at) = at else {
+                findings.violations.push(Violation {
+                    law: Law::IntentFirst,
+                    name: call.key.clone(),
+                    what: format!(
+                        "{} of {} at {} has no intent of its own",
+                        call.operation, call.key, call.time
+                    ),
+                });
+                continue;
+            };
+            let intent = &self.intended[&at];
+            *accepted.entry(at).or_default() += 1;
+            if !(intent.first..=latest(intent)).contains(&call.time) || !intent.finalizer {
+                let what = format!(
+                    "{} at {} for the intent of {}..{}",
+                    call.operation, call.time, intent.first, intent.last
+                );
+                findings
+                    .violations
+                    .push(violation(Law::IntentFirst, intent.version, what));
+            }
+            let is_lost = call
+                .job
+                .as_deref()
+                .is_some_and(|job| !recorded.contains(job) && !self.has_vanished(job));
+            if is_lost && !self.may_be_lost(at.0) {
+                let what = format!("the job {:?} of {} is recorded nowhere", call.job, call.operation);
+                findings
+                    .violations
+                    .push(violation(Law::NoLostJob, intent.version, what));
+            }
+        }
+        for (at, count) in &accepted {
+            findings.most_creates = findings.most_creates.max(*count);
+            if *count > 1 {
+                let what = format!("attempt {} was accepted {count} times", at.1);
+                findings
+                    .violations
+                    .push(violation(Law::CreatedOnce, self.intended[at].version, what));
+            }
+        }
+    }
+
+    /// The intent that this create carries out, as far as time and name tell: the one that ends first of those that are
+    /// not carried out yet.
+    fn intent_of(&self, call: &AwsCall, accepted: &BTreeMap<(&str, i64), usize>) -> Option<(&'a str, i64)> {
+        let may_be = |at: &&(&'a str, i64)| {
+            let intent = &self.intended[*at];
+            intent.job.is_none()
+                && intent.version.status()["job"]["operation"] == call.operation.as_str()
+                && (intent.first..=latest(intent)).contains(&call.time)
+                && !accepted.contains_key(*at)
+        };
+        let intents = self.intents_of.get(&call.key)?.iter().filter(may_be);
+        intents.min_by_key(|at| self.intended[*at].last).copied()
+    }
+
+    fn has_vanished(&self, id: &str) -> bool {
+        self.history
+            .jobs
+            .values()
+            .flatten()
+            .any(|job| job.id == id && job.vanished)
+    }
+
+    /// Whether somebody made this resource go without the operator's consent.
+    fn may_be_lost(&self, uid: &str) -> bool {
+        let had_finalizer = |last: &&Version| last.has_finalizer();
+        self.is_gone(uid) && (self.history.stripped.contains(uid) || !self.lives[uid].last().is_some_and(had_finalizer))
+    }
+
+    /// A new intent comes after the outcome of the one before, or so late that there was none.
+    fn intents(&self, violations: &mut Vec<Violation>) {
+        for life in self.lives.values() {
+            for (before, after) in life.iter().zip(&life[1..]) {
+                let Some(open) = before.open_intent() else { continue };
+                if after.attempt() == before.attempt() || after.gone {
+                    continue;
+                }
+                let job = &after.status()["job"];
+                let waited =
+                    time(&job["requestTime"]).unwrap_or_default() - time(&open["requestTime"]).unwrap_or_default();
+                if job["unconfirmed"] != true || waited < self.history.outcome_grace - SECOND {
+                    let what = format!("{job} follows {open}, whose outcome was unknown");
+                    violations.push(violation(Law::OneOutcomeAtATime, after, what));
+                }
+            }
+        }
+    }
+
+    /// At most one open intent per environment.
+    fn open_intents(&self, violations: &mut Vec<Violation>) {
+        let mut open: BTreeMap<&str, &Version> = BTreeMap::new();
+        for version in &self.history.versions {
+            let uid = version.uid();
+            if version.gone || version.open_intent().is_none() {
+                open.remove(uid);
+                continue;
+            }
+            let places = |version: &Version| {
+                let places = [
+                    Some(version.environment().to_owned()),
+                    version.source().map(str::to_owned),
+                ];
+                places.into_iter().flatten().collect::<BTreeSet<_>>()
+            };
+            let is_new = open.insert(uid, version).is_none();
+            let other = open
+                .iter()
+                .find(|(other, standing)| **other != uid && !places(standing).is_disjoint(&places(version)));
+            if let Some((_, other)) = other.filter(|_| is_new) {
+                let what = format!("it intends while the outcome of {} is unknown", other.title());
+                violations.push(violation(Law::OneOutcomeAtATime, version, what));
+            }
+        }
+    }
+
+    /// Deletes are those of resources that are being deleted and own what they delete.
+    fn deletes(&self, violations: &mut Vec<Violation>) {
+        let calls = self.history.calls.iter().filter(|call| is_delete(call.operation));
+        for call in calls {
+            let owns = |version: &&Version| {
+                deletes_with(version) == call.operation
+                    && version.deleting_since().is_some_and(|since| since <= call.time)
+            };
+            let is_alive = |version: &&Version| {
+                let last = self.lives[version.uid()].last();
+                last.is_none_or(|last| !last.gone || last.seen + ON_THE_WAY >= call.time)
+            };
+            let mut deleting = self
+                .deleting
+                .get(&call.key)
+                .into_iter()
+                .flatten()
+                .filter(|version| owns(version));
+            if !deleting.any(|version| is_alive(&version)) {
+                violations.push(Violation {
+                    law: Law::DeletesOwnOnly,
+                    name: call.key.clone(),
+                    what: format!(
+                        "{} of {} at {}: nobody who owns it is being deleted",
+                        call.operation, call.key, call.time
+                    ),
+                });
+            }
+        }
+    }
+
+    fn progress(&self, violations: &mut Vec<Violation>) {
+        for life in self.lives.values() {
+            for (before, after) in life.iter().zip(&life[1..]) {
+                let observed = |version: &Version| version.status()["observedGeneration"].as_i64().unwrap_or(-1);
+                if observed(after) < observed(before) || after.attempt() < before.attempt() {
+                    let what = format!("{} follows {}", after.status(), before.status());
+                    violations.push(violation(Law::NeverBack, after, what));
+                }
+            }
+        }
+    }
+
+    /// A resource that the operator let go has left nothing in AWS that it owned and was to delete.
+    fn ends(&self, violations: &mut Vec<Violation>) {
+        for life in self.lives.values() {
+            let Some(last) = life.last().filter(|last| last.gone) else {
+                continue;
+            };
+            let consented = last.has_finalizer() && !self.history.stripped.contains(last.uid());
+            let is_others = |version: &&Version| {
+                version.uid() != last.uid() && version.key() == last.key() && version.origin().is_some()
+            };
+            let made_anew = || {
+                let since = last.deleting_since().unwrap_or_default();
+                let mut calls = self.history.calls.iter();
+                calls.any(|call| {
+                    call.accepted && call.operation.creates() && call.key == last.key() && call.time >= since
+                }) || self.living_at(last.number).filter(|other| is_others(other)).count() > 0
+            };
+            let owned = last.deletes() && last.reason() != "Conflict";
+            if consented && owned && !last.held.is_null() && !made_anew() {
+                violations.push(violation(
+                    Law::NothingLeftBehind,
+                    last,
+                    format!("AWS still holds {}", last.held),
+                ));
+            }
+        }
+    }
+
+    /// The versions of those that were there at this resource version.
+    fn living_at(&self, number: u64) -> impl Iterator<Item = &'a Version> {
+        self.lives.values().filter_map(move |life| {
+            let last = life.iter().rfind(|version| version.number <= number)?;
+            (!last.gone).then_some(*last)
+        })
+    }
+
+    /// Jobs of ours in one environment do not overlap.
+    fn jobs(&self, violations: &mut Vec<Violation>) {
+        let ours: BTreeSet<&str> = self
+            .history
+            .calls
+            .iter()
+            .filter_map(|call| call.job.as_deref())
+            .collect();
+        for (environment, jobs) in &self.history.jobs {
+            let jobs: Vec<&JobState> = jobs.iter().filter(|job| ours.contains(job.id.as_str())).collect();
+            for (before, after) in jobs.iter().zip(jobs.get(1..).unwrap_or_default()) {
+                let ended = before.vanished || matches!(before.status.as_str(), "COMPLETED" | "FAILED");
+                if !ended || before.updated > after.created {
+                    violations.push(Violation {
+                        law: Law::OneJobAtATime,
+                        name: environment.clone(),
+                        what: format!("{after:?} began before the end of {before:?}"),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Who becomes Ready for a generation says the truth about AWS.
+    fn claims(&self, violations: &mut Vec<Violation>) {
+        for life in self.lives.values() {
+            let mut claimed: Option<i64> = None;
+            for version in life {
+                let ready = version.ready();
+                let generation = ready["observedGeneration"].as_i64().unwrap_or_default();
+                if version.gone || !version.is_ready() {
+                    claimed = None;
+                    continue;
+                }
+                if claimed.replace(generation) == Some(generation) || self.is_excused(version) {
+                    continue;
+                }
+                let of_generation = life.iter().find(|other| other.generation() == generation);
+                let spec = of_generation.map_or(&Value::Null, |other| other.spec());
+                if !holds(self.history, spec, version.kind(), &version.held) {
+                    let what = format!(
+                        "Ready for generation {generation}, {spec}, and AWS holds {}",
+                        version.held
+                    );
+                    violations.push(violation(Law::TrueReady, version, what));
+                }
+            }
+        }
+    }
+
+    /// Nobody can tell what AWS held when this was said, or somebody has removed it since it was last looked at.
+    fn is_excused(&self, version: &Version) -> bool {
+        let looked = version.seen - self.history.drift_interval - 30 * SECOND;
+        let key = version.key();
+        let meddled = self.history.meddled.iter();
+        version.seen - version.written > LATE
+            || meddled.into_iter().any(|(other, when)| {
+                (*other == key || key.starts_with(&format!("{other}/"))) && (looked..=version.seen).contains(when)
+            })
+    }
+}
+
+fn creates(job: &Value) -> bool {
+    let operation = job["operation"].as_str().unwrap_or_default();
+    Operation::ALL
+        .iter()
+        .any(|known| known.creates() && known.as_str() == operation)
+}
+
+const fn is_delete(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::DeleteBackend | Operation::DeleteBackendApi | Operation::DeleteBackendEnvironment
+    )
+}
+
+fn deletes_with(version: &Version) -> Operation {
+    match version.kind() {
+        "AmplifyBackend" => Operation::DeleteBackend,
+        "BackendApi" => Operation::DeleteBackendApi,
+        _ => Operation::DeleteBackendEnvironment,
+    }
+}
+
+/// When a create of this intent may arrive at the latest.
+fn latest(intent: &Intent<'_>) -> Millis {
+    intent.last + SECOND + i64::try_from(SEND_WITHIN.as_millis()).unwrap_or_default() + ON_THE_WAY
+}
