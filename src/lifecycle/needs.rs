@@ -113,7 +113,7 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation) -> Flow<()> {
     if failures >= view.settings.max_job_attempts {
         let error = job.error.as_deref().unwrap_or(report::NO_REASON);
         let message = format!(
-            "{operation} failed {failures} times in a row: {error}; edit the spec, or set the annotation {} to a new value to try again",
+            "{operation} failed, after {failures} of {failures} tries: {error}; edit the spec, or set the annotation {} to a new value to try again",
             crate::api::RECONCILE_REQUESTED_AT
         );
         return Err(Step::settle(

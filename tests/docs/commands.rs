@@ -97,15 +97,12 @@ async fn helm(arguments: &[&str]) -> Result<()> {
     let is_chart = |word: &&str| word.starts_with("oci://") || word.contains("charts/");
     ensure!(rest.iter().any(is_chart), "no chart is named");
     let mut rendered = vec!["template"];
-    let mut rest = rest.iter().copied().peekable();
+    let mut rest = rest.iter().copied();
     while let Some(word) = rest.next() {
         match word {
             "--install" | "--create-namespace" | "--wait" | "--reuse-values" | "--reset-then-reuse-values" => {}
-            "--version" | "--timeout" => {
-                rest.next();
-            }
-            // A file of the reader's.
-            "--values" | "-f" => {
+            // What comes next is a file of the reader's, a version that is published, or a time.
+            "--version" | "--timeout" | "--values" | "-f" => {
                 rest.next();
             }
             word if is_chart(&word) => rendered.push(CHART),

@@ -62,7 +62,7 @@ impl Page {
                         .push(if same == 0 { anchor } else { format!("{anchor}-{same}") });
                 }
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    page.links.push(dest_url.into_string())
+                    page.links.push(dest_url.into_string());
                 }
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
                     block = Some((language.into_string(), String::new()));
