@@ -89,6 +89,7 @@ go:
 
 python:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \
-	  || ls "$${XDG_CACHE_HOME:-$$HOME/.cache}"/amplify-operator/venv-boto3-*/bin/python >/dev/null 2>&1 \
-	  || { echo "python3 with its venv module is needed, for the test that drives the simulator with boto3" \
+	  || ls "$${XDG_CACHE_HOME:-$$HOME/.cache}"/amplify-operator/venv-{boto3,checkov}-*/bin/python >/dev/null 2>&1 \
+	  || { echo "python3 with its venv module is needed, for the tests that drive the simulator with boto3 and scan" \
+	       "the chart with checkov" \
 	       "(Debian: apt-get install python3 python3-venv)" >&2; exit 1; }

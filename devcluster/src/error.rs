@@ -26,6 +26,16 @@ pub enum Error {
         /// The oldest version that would do.
         minimum: semver::Version,
     },
+    /// What a test needs from a registry is not there.
+    #[error("cannot get {package}: {reason}\nIt needs {needs}.")]
+    NoPackage {
+        /// What.
+        package: String,
+        /// What it takes to get it.
+        needs: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
     /// A process ended that should have gone on, or a build failed.
     #[error("{process} ended with {status}; its last lines:\n{log}")]
     Exited {

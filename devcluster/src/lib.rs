@@ -2,14 +2,15 @@
 //! benchmarks.
 //!
 //! [`tools`] finds the binaries, or builds them once from Go modules; [`Cluster`] runs them; [`audit`] reads what the
-//! API server was asked; [`debian`] has the files of Debian packages. What this crate starts ends with the process that
-//! started it.
+//! API server was asked; [`debian`] has the files of Debian packages, [`packages`] what tests need from Python and Go
+//! registries. What this crate starts ends with the process that started it.
 
 pub mod audit;
 mod cluster;
 mod credentials;
 pub mod debian;
 mod error;
+pub mod packages;
 mod process;
 pub mod tools;
 

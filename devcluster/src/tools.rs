@@ -272,22 +272,18 @@ struct Places {
 
 impl Places {
     fn of_this_user() -> Result<Self> {
-        // Absolute, since the tools run in folders of their own.
-        let folder = |name: &str| env::var_os(name).and_then(|value| std::path::absolute(value).ok());
-        let home = env::home_dir()
-            .ok_or_else(|| Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into()))?;
+        let home = home_folder()?;
         let data = if cfg!(target_os = "macos") {
             home.join("Library/Application Support/io.kubebuilder.envtest")
         } else {
             let data = folder("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
             data.join("kubebuilder-envtest")
         };
-        let cache = folder("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
         Ok(Self {
             assets: folder("KUBEBUILDER_ASSETS"),
             path: env::var_os("PATH"),
             envtest: data.join("k8s"),
-            cache: cache.join("amplify-operator"),
+            cache: cache_folder()?,
         })
     }
 
@@ -336,6 +332,25 @@ impl Places {
             .max_by(|(one, _), (other, _)| one.cmp(other))?;
         Some(newest.1)
     }
+}
+
+/// The folder that the variable names. Absolute, since the tools run in folders of their own.
+fn folder(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).and_then(|value| std::path::absolute(value).ok())
+}
+
+fn home_folder() -> Result<PathBuf> {
+    env::home_dir()
+        .ok_or_else(|| Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into()))
+}
+
+/// What is made once per user.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
+    let cache = match folder("XDG_CACHE_HOME") {
+        Some(cache) => cache,
+        None => home_folder()?.join(".cache"),
+    };
+    Ok(cache.join("amplify-operator"))
 }
 
 fn existing(path: PathBuf) -> Option<PathBuf> {
@@ -389,7 +404,7 @@ fn parse_version(text: &str) -> Option<Version> {
 }
 
 /// Standard output of a command that ends well and in time.
-async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
+pub(crate) async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
     command.kill_on_drop(true);
     let output = time::timeout(limit, command.output())
         .await

@@ -8,7 +8,9 @@ use std::{
     sync::OnceLock,
 };
 
+use amplify_devcluster::packages;
 use amplify_simulator::{Config, Operation, Simulator};
+use tokio::runtime::Runtime;
 
 /// The version that the wire format was taken from.
 const BOTO3: &str = "1.44.5";
@@ -29,38 +31,10 @@ fn run(command: &mut Command) -> Result<Output, String> {
 /// A Python with boto3, made once per user.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| match venv() {
-        Ok(python) => python,
-        Err(error) => panic!(
-            "cannot prepare a Python with boto3: {error}\nThese tests need python3 with its venv module (Debian: \
-             apt-get install python3 python3-venv) and, the first time, a package index that pip can reach."
-        ),
+    PYTHON.get_or_init(|| {
+        let python = Runtime::new().unwrap().block_on(packages::python("boto3", BOTO3));
+        python.unwrap_or_else(|error| panic!("{error}"))
     })
-}
-
-fn venv() -> Result<PathBuf, String> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("amplify-operator");
-    let venv = cache.join(format!("venv-boto3-{BOTO3}"));
-    let python = venv.join("bin/python");
-    if python.exists() {
-        return Ok(python);
-    }
-    std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
-    // Made under another name first: a second test process must not find a half-made one.
-    let unfinished = cache.join(format!("venv-boto3-{BOTO3}.{}", std::process::id()));
-    run(Command::new("python3").args(["-m", "venv"]).arg(&unfinished))?;
-    run(Command::new(unfinished.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .arg(format!("boto3=={BOTO3}")))?;
-    if std::fs::rename(&unfinished, &venv).is_err() {
-        std::fs::remove_dir_all(&unfinished).map_err(|error| error.to_string())?;
-    }
-    Ok(python)
 }
 
 /// Runs one case of `client.py` against a fresh simulator.
