@@ -16,6 +16,7 @@ use std::{
 
 use amplify_devcluster::tools;
 use amplify_operator::{
+    amplify::accounts::{Accounts, Lookup},
     api,
     cli::{Cli, Run},
     telemetry::Format,
@@ -24,7 +25,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args as _, Parser as _};
 use jiff::SignedDuration;
 use k8s_openapi::{
-    api::apps::v1::Deployment, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, PodSpec},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use serde_json::{Value, json};
 
@@ -205,8 +210,8 @@ fn camel_case(flag: &str) -> String {
     name
 }
 
-/// Flags that are no settings: the chart says where the probes go, and what needs more than a variable (a mounted file, a
-/// Role for the Lease and more replicas) is not in the chart yet.
+/// Flags that are no settings: the chart says where the probes go, and derives from other values what needs more than a
+/// variable: a mounted file, or a Role for the Lease.
 const NO_SETTINGS: [&str; 4] = ["listen", "accounts", "leader-elect", "lease-namespace"];
 
 #[tokio::test]
@@ -268,16 +273,34 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
          NO_SETTINGS"
     );
 
-    let argument = format!("settings={settings}");
-    let rendered = helm_template(&["--show-only", "templates/deployment.yaml", "--set-json", &argument]).await?;
+    let (run, _) = program_of(&format!("settings={settings}")).await?;
+    assert_eq!(run.namespaces(), ["shop", "blog"]);
+    assert_eq!(run.concurrency, 7);
+    assert_eq!(run.drift_interval, SignedDuration::from_mins(90));
+    assert_eq!(run.job_timeout, SignedDuration::from_mins(90));
+    assert_eq!(run.max_job_attempts, 4);
+    assert_eq!(run.outcome_grace, SignedDuration::from_secs(130));
+    assert_eq!(run.absence_grace, SignedDuration::from_mins(6));
+    assert!((run.aws_requests_per_second - 2.5).abs() < f64::EPSILON);
+    assert_eq!(run.aws_burst, 1_000_000);
+    assert_eq!(run.log_format, Format::Json);
+    Ok(())
+}
+
+/// What the program is told by the chart with these values (`key=JSON,…`), and the pod.
+async fn program_of(values: &str) -> Result<(Run, PodSpec)> {
+    let rendered = helm_template(&["--show-only", "templates/deployment.yaml", "--set-json", values]).await?;
     let deployment: Deployment = serde_saphyr::from_str(&rendered)?;
     let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a pod")?;
-    let container = pod.containers.into_iter().next().context("a container")?;
+    let container = pod.containers.first().cloned().context("a container")?;
     // As flags, because the variables of this process are those of all its tests; that each flag is read from its
     // variable too is the program's own test.
     let mut arguments = vec!["amplify-operator".to_owned()];
     arguments.extend(container.args.unwrap_or_default());
     for variable in container.env.unwrap_or_default() {
+        if variable.name == "POD_NAMESPACE" {
+            continue;
+        }
         let name = variable
             .name
             .strip_prefix("AMPLIFY_OPERATOR_")
@@ -289,16 +312,59 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
     let Some(amplify_operator::cli::Command::Run(run)) = cli.command else {
         bail!("the chart does not say `run`: {arguments:?}");
     };
-    assert_eq!(run.namespaces(), ["shop", "blog"]);
-    assert_eq!(run.concurrency, 7);
-    assert_eq!(run.drift_interval, SignedDuration::from_mins(90));
-    assert_eq!(run.job_timeout, SignedDuration::from_mins(90));
-    assert_eq!(run.max_job_attempts, 4);
-    assert_eq!(run.outcome_grace, SignedDuration::from_secs(130));
-    assert_eq!(run.absence_grace, SignedDuration::from_mins(6));
-    assert!((run.aws_requests_per_second - 2.5).abs() < f64::EPSILON);
-    assert_eq!(run.aws_burst, 1_000_000);
-    assert_eq!(run.log_format, Format::Json);
+    Ok((*run, pod))
+}
+
+#[tokio::test]
+async fn accounts_are_a_file_that_the_program_can_read_and_find() -> Result<()> {
+    let (run, pod) = program_of("accounts=null").await?;
+    assert_eq!(run.accounts, None);
+    assert_eq!(pod.volumes, None);
+
+    let accounts = r#"accounts=[
+        {"name":"team a","namespaces":["shop","blog"],"roleArn":"arn:aws:iam::111111111111:role/a/b","externalId":"0123"},
+        {"name":"team b","namespaces":["docs"],"roleArn":"arn:aws-cn:iam::222222222222:role/b","region":"cn-north-1"}
+    ]"#;
+    for (values, config_map, entries) in [
+        (accounts, "amplify-operator-accounts", Some(2)),
+        ("accounts=[]", "amplify-operator-accounts", Some(0)),
+        (r#"existingAccountsConfigMap="mine""#, "mine", None),
+    ] {
+        let (run, pod) = program_of(values).await?;
+        let file = run.accounts.context("an accounts file")?;
+        let mount = &pod.containers[0].volume_mounts.as_ref().context("a mount")?[0];
+        assert_eq!(file, Path::new(&mount.mount_path).join("accounts.yaml"));
+        let volume = &pod.volumes.as_ref().context("a volume")?[0];
+        assert_eq!(volume.config_map.as_ref().context("a ConfigMap")?.name, config_map);
+        let Some(entries) = entries else {
+            continue;
+        };
+        let rendered = helm_template(&["--show-only", "templates/accounts.yaml", "--set-json", values]).await?;
+        let map: ConfigMap = serde_saphyr::from_str(&rendered)?;
+        assert_eq!(map.metadata.name.as_deref(), Some(config_map));
+        let accounts = Accounts::parse(&map.data.context("data")?["accounts.yaml"])?;
+        assert_eq!(accounts.len(), entries);
+        let is_known = matches!(accounts.for_namespace("blog"), Lookup::Entry(_));
+        assert_eq!(is_known, entries > 0, "{accounts:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Result<()> {
+    let pod_namespace = |pod: &PodSpec| {
+        let mut variables = pod.containers[0].env.iter().flatten();
+        let variable = variables.find(|variable| variable.name == "POD_NAMESPACE")?;
+        let source = variable.value_from.as_ref()?;
+        Some(source.field_ref.as_ref()?.field_path.clone())
+    };
+    for replicas in [0, 1, 2, 3] {
+        let (run, pod) = program_of(&format!("replicas={replicas}")).await?;
+        let elects = replicas > 1;
+        assert_eq!(run.leader_elect, elects, "{replicas}");
+        assert_eq!(pod_namespace(&pod), elects.then(|| "metadata.namespace".to_owned()));
+        assert_eq!(run.lease_namespace, None, "the program takes POD_NAMESPACE then");
+    }
     Ok(())
 }
 

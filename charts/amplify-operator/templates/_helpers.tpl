@@ -19,6 +19,48 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.serviceAccount.name | default (ternary (include "amplify-operator.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
+{{- /* The rights of the program: a test compares them with the API server's audit log. */ -}}
+{{- define "amplify-operator.rules" -}}
+- apiGroups: [amplify-operator.dev]
+  resources: [amplifybackends, backendapis, backendenvironments]
+  verbs: [get, list, watch, patch]
+- apiGroups: [amplify-operator.dev]
+  resources: [amplifybackends/status, backendapis/status, backendenvironments/status]
+  verbs: [patch]
+# A BackendApi's transformSchemaFrom.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "amplify-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "amplify-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- /* "true" with a list, an empty one too: then no namespace has an account. */ -}}
+{{- define "amplify-operator.hasAccountsList" -}}
+{{- if kindIs "slice" .Values.accounts -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* The ConfigMap with the accounts file; empty: there is none. */ -}}
+{{- define "amplify-operator.accountsConfigMap" -}}
+{{- if include "amplify-operator.hasAccountsList" . -}}
+{{- if .Values.existingAccountsConfigMap -}}
+{{- fail "accounts and existingAccountsConfigMap: give one of the two" -}}
+{{- end -}}
+{{ include "amplify-operator.fullname" . }}-accounts
+{{- else -}}
+{{ .Values.existingAccountsConfigMap }}
+{{- end -}}
+{{- end -}}
+
 {{- define "amplify-operator.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -30,6 +72,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "amplify-operator.env" -}}
+{{- if gt (int .Values.replicas) 1 }}
+# Where the Lease is.
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end }}
 {{- with .Values.aws.region }}
 - name: AWS_REGION
   value: {{ . | quote }}
