@@ -1,28 +1,39 @@
 //! The chart and the plain manifests: what they refuse, what they install, and what they leave.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use amplify_devcluster::packages;
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::Pod,
+    networking::v1::NetworkPolicy,
 };
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::{
     Body, Test,
-    site::{CHART, FULL_NAME, MANIFESTS, NAMESPACE, RELEASE, Site},
+    site::{CHART, MANIFESTS, PLATFORM, Release, Site},
     tests,
 };
 
+/// The policy scanner. Of another version it asks for other things.
+const CHECKOV: &str = "3.3.30";
+/// Brings the definitions of ServiceMonitor, PodMonitor and PrometheusRule.
+const PROMETHEUS_OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
+const PROMETHEUS_OPERATOR_VERSION: &str = "v0.85.0";
+const PROMETHEUS_OPERATOR_SUM: &str = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=";
+
 pub(crate) fn tests() -> Vec<Test> {
     let mut all: Vec<Test> = tests![
+        an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definitions_and_the_data,
+        checkov_finds_nothing_but_what_is_explained,
         helm_lint_finds_nothing,
         the_api_server_accepts_the_chart_with_every_value_set,
         the_pod_is_admitted_where_pod_security_is_restricted,
         the_api_server_accepts_the_plain_manifests,
-        an_upgrade_renews_and_an_uninstall_keeps_the_definitions,
+        a_network_policy_lets_in_who_is_named_and_nobody_else,
     ];
     all.extend(WRONG_VALUES.iter().map(|&(what, values, said)| {
         let body: Body = Box::new(move |site| refuses_values(site, values, said));
@@ -33,7 +44,8 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// Values that the schema refuses, and what helm says.
 const WRONG_VALUES: &[(&str, &str, &str)] = &[
-    ("an unknown value", "replicas=2", "'replicas' not allowed"),
+    ("an unknown value", "replica=2", "'replica' not allowed"),
+    ("a number of replicas that is none", "replicas=-1", "/replicas"),
     ("a misspelt setting", "settings.jobTimout=1h", "'jobTimout' not allowed"),
     (
         "a setting of the wrong type",
@@ -75,11 +87,71 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
         "extraEnv[0].name=AMPLIFY_OPERATOR_LISTEN",
         "/extraEnv/0/name",
     ),
+    (
+        "the variable that says where the lease is",
+        "extraEnv[0].name=POD_NAMESPACE",
+        "/extraEnv/0/name",
+    ),
     ("an unknown toleration", "tolerations[0].kee=x", "'kee' not allowed"),
+    (
+        "a label that cannot be",
+        "serviceMonitor.labels.team=a b",
+        "/serviceMonitor/labels/team",
+    ),
+    (
+        "a network policy's peer that would be everybody",
+        r#"networkPolicy.metricsFrom=[{}]"#,
+        "/networkPolicy/metricsFrom/0",
+    ),
+    (
+        "an account without a role",
+        r#"accounts=[{"name":"a","namespaces":["shop"]}]"#,
+        "missing property 'roleArn'",
+    ),
+    (
+        "a role that is none",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::1:role/x"}]"#,
+        "/accounts/0/roleArn",
+    ),
+    (
+        "a pattern for a namespace",
+        r#"accounts=[{"name":"a","namespaces":["shop-*"],"roleArn":"arn:aws:iam::111111111111:role/x"}]"#,
+        "/accounts/0/namespaces/0",
+    ),
+    (
+        "two accounts for a namespace",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x"},{"name":"b","namespaces":["shop"],"roleArn":"arn:aws:iam::222222222222:role/x"}]"#,
+        r#"the entries "a" and "b" both name the namespace "shop""#,
+    ),
+    (
+        "two accounts of one name",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x"},{"name":"a","namespaces":["blog"],"roleArn":"arn:aws:iam::222222222222:role/x"}]"#,
+        r#"two entries are named "a""#,
+    ),
+    (
+        "accounts from two places",
+        r#"accounts=[],existingAccountsConfigMap="mine""#,
+        "give one of the two",
+    ),
+    (
+        "Roles for nowhere",
+        "rbac.namespaced=true",
+        "rbac.namespaced needs settings.watchNamespaces",
+    ),
+    (
+        "both kinds of monitor",
+        "serviceMonitor.enabled=true,podMonitor.enabled=true",
+        "enable one of the two",
+    ),
 ];
 
 fn refuses_values(site: &Site, values: &str, said: &str) -> Result<()> {
-    match site.helm(&["template", RELEASE, CHART, "--set", values]) {
+    let set = if values.contains(['[', '"']) && !values.contains("[0]") {
+        "--set-json"
+    } else {
+        "--set"
+    };
+    match site.helm(&["template", PLATFORM.name, CHART, set, values]) {
         Ok(_) => bail!("helm takes {values}: {CHART}/values.schema.json lets it through"),
         Err(error) => ensure!(error.to_string().contains(said), "{values}: not {said:?} but {error:#}"),
     }
@@ -90,6 +162,28 @@ fn refuses_values(site: &Site, values: &str, said: &str) -> Result<()> {
 fn every_value() -> Value {
     let selector = json!({ "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "zone", "operator": "Exists" }] }] });
     json!({
+        "replicas": 3,
+        "imagePullSecrets": [{ "name": "registry" }],
+        "rbac": { "namespaced": true, "aggregate": true },
+        "accounts": [
+            {
+                "name": "team a", "namespaces": [PLATFORM.namespace, MANIFESTS], "region": "us-gov-west-1",
+                "roleArn": "arn:aws-us-gov:iam::111111111111:role/amplify/operator", "externalId": "0123456789",
+            },
+        ],
+        "priorityClassName": "high",
+        "topologySpreadConstraints": [
+            { "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule" },
+        ],
+        "networkPolicy": {
+            "enabled": true,
+            "metricsFrom": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } }],
+            "extraEgress": [{ "to": [{ "ipBlock": { "cidr": "10.0.0.1/32" } }], "ports": [{ "port": 3128 }] }],
+        },
+        "serviceMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
+        "podMonitor": { "enabled": false, "labels": { "release": "prometheus" } },
+        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } },
+        "dashboard": { "enabled": true, "labels": { "grafana_dashboard": "yes" } },
         "image": {
             "repository": "registry.example.com:5000/tools/amplify-operator",
             "tag": "v1.2.3",
@@ -103,7 +197,7 @@ fn every_value() -> Value {
             "annotations": { "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/amplify-operator" },
         },
         "aws": { "region": "us-gov-west-1" },
-        "settings": { "watchNamespaces": ["shop", "blog"], "awsRequestsPerSecond": 0.5, "logFormat": "json" },
+        "settings": { "watchNamespaces": [PLATFORM.namespace, MANIFESTS], "awsRequestsPerSecond": 0.5, "logFormat": "json" },
         "extraEnv": [
             { "name": "RUST_LOG", "value": "debug" },
             { "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } },
@@ -118,41 +212,154 @@ fn every_value() -> Value {
     })
 }
 
-fn every_value_as_file(site: &Site, name: &str) -> Result<String> {
-    let path = site.dir().join(name);
-    fs::write(&path, every_value().to_string())?;
-    Ok(path.display().to_string())
-}
-
 fn helm_lint_finds_nothing(site: &Site) -> Result<()> {
     site.helm(&["lint", "--strict", CHART])?;
-    let values = every_value_as_file(site, "lint.json")?;
+    let values = site.values("lint.json", &every_value())?;
     site.helm(&["lint", "--strict", CHART, "--values", &values])?;
+    Ok(())
+}
+
+/// What prometheus-operator would have installed.
+fn install_monitoring_kinds(site: &Site) -> Result<()> {
+    let module = packages::go_module(
+        PROMETHEUS_OPERATOR,
+        PROMETHEUS_OPERATOR_VERSION,
+        PROMETHEUS_OPERATOR_SUM,
+    );
+    let definitions = site.runtime.block_on(module)?.join("example/prometheus-operator-crd");
+    for kind in ["podmonitors", "prometheusrules", "servicemonitors"] {
+        let file = definitions.join(format!("monitoring.coreos.com_{kind}.yaml"));
+        site.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;
+        let crd = format!("crd/{kind}.monitoring.coreos.com");
+        site.kubectl(&["wait", "--for=condition=Established", "--timeout=150s", &crd])?;
+    }
     Ok(())
 }
 
 fn the_api_server_accepts_the_chart_with_every_value_set(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
-    let values = every_value_as_file(site, "values.json")?;
-    let rendered = site.helm(&["template", "full", CHART, "--namespace", NAMESPACE, "--values", &values])?;
-    for expected in [
-        &*format!(
-            "registry.example.com:5000/tools/amplify-operator@sha256:{}",
-            "0".repeat(64)
+    install_monitoring_kinds(site)?;
+    let values = site.values("values.json", &every_value())?;
+    let template = [
+        "template",
+        "full",
+        CHART,
+        "--namespace",
+        PLATFORM.namespace,
+        "--values",
+        &values,
+    ];
+    let instead = "podMonitor.enabled=true,serviceMonitor.enabled=false,accounts=null,existingAccountsConfigMap=mine,\
+                   rbac.namespaced=false,replicas=0";
+    for (set, expected) in [
+        (
+            "",
+            &[
+                "registry.example.com:5000/tools/amplify-operator@sha256:0000",
+                r#""amplify-system,manifests""#,
+                "kind: ServiceMonitor",
+                "kind: PrometheusRule",
+                "kind: PodDisruptionBudget",
+                "name: full-amplify-operator-accounts",
+                "grafana_dashboard: \"yes\"",
+            ][..],
         ),
-        "shop,blog",
+        (
+            instead,
+            &["kind: PodMonitor", "name: mine", "replicas: 0", "type: Recreate"],
+        ),
     ] {
-        ensure!(rendered.contains(expected), "{expected} is not in {rendered}");
+        let rendered = site.helm(&[&template[..], &["--set", set]].concat())?;
+        for expected in expected {
+            ensure!(rendered.contains(expected), "{expected} is not in {rendered}");
+        }
+        ensure!(
+            !rendered.contains("never-this"),
+            "podLabels must not change the labels that the Deployment selects by"
+        );
+        let manifest = site.dir().join("full.yaml");
+        fs::write(&manifest, rendered)?;
+        let manifest = manifest.display().to_string();
+        let (_, warnings) = site.kubectl_with_warnings(&["apply", "--dry-run=server", "-f", &manifest])?;
+        no_pod_security_warning(&warnings)?;
     }
-    ensure!(
-        !rendered.contains("never-this"),
-        "podLabels must not change the labels that the Deployment selects by"
+    Ok(())
+}
+
+fn a_network_policy_lets_in_who_is_named_and_nobody_else(site: &Site) -> Result<()> {
+    let ingress = |set: &str| {
+        let template = ["template", "x", CHART, "--show-only", "templates/networkpolicy.yaml"];
+        let set = ["--set", "networkPolicy.enabled=true", "--set-json", set];
+        let policy: NetworkPolicy = serde_saphyr::from_str(&site.helm(&[&template[..], &set].concat())?)?;
+        let spec = policy.spec.context("a policy has a spec")?;
+        ensure!(spec.policy_types.as_deref() == Some(&["Ingress", "Egress"].map(str::to_owned)[..]));
+        Ok(json!(spec.ingress))
+    };
+    assert_eq!(ingress("networkPolicy.metricsFrom=[]")?, json!([]));
+    let monitoring = json!([{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }]);
+    assert_eq!(
+        ingress(&format!("networkPolicy.metricsFrom={monitoring}"))?,
+        json!([{ "from": monitoring, "ports": [{ "port": "http" }] }])
     );
-    let manifest = site.dir().join("full.yaml");
-    fs::write(&manifest, rendered)?;
-    let manifest = manifest.display().to_string();
-    let (_, warnings) = site.kubectl_with_warnings(&["apply", "--dry-run=server", "-f", &manifest])?;
-    no_pod_security_warning(&warnings)
+    Ok(())
+}
+
+/// What the scanner finds is exactly what `.checkov.yaml` excuses: nothing more, and no excuse that nothing needs.
+fn checkov_finds_nothing_but_what_is_explained(site: &Site) -> Result<()> {
+    let excuses = format!("{CHART}/.checkov.yaml");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&excuses))?;
+    for (line, next) in text.lines().zip(text.lines().skip(1)) {
+        ensure!(
+            !next.contains("- CKV") || line.trim_start().starts_with("# "),
+            "{excuses}: {next} has no reason above it"
+        );
+    }
+    let config: Value = serde_saphyr::from_str(&text)?;
+    let excused: BTreeSet<String> = serde_json::from_value(config["skip-check"].clone())?;
+
+    let folder = site.dir().join("checkov");
+    fs::create_dir_all(&folder)?;
+    let values = site.values("checkov.json", &every_value())?;
+    for (release, values) in [("plain", None), ("full", Some(["--values", &values]))] {
+        let template = ["template", release, CHART, "--namespace", PLATFORM.namespace];
+        let rendered = site.helm(&[&template[..], values.as_ref().map_or(&[], |values| &values[..])].concat())?;
+        fs::write(folder.join(format!("{release}.yaml")), rendered)?;
+    }
+    let python = site.runtime.block_on(packages::python("checkov", CHECKOV))?;
+    let output = Command::new(python)
+        .args(["-m", "checkov.main", "--framework", "kubernetes", "--directory"])
+        .arg(&folder)
+        // It asks nobody anything.
+        .args(["--skip-download", "--output", "json"])
+        .env("HOME", site.dir())
+        .env("LOG_LEVEL", "ERROR")
+        .output()?;
+    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        format!("checkov ends with {} and says {stderr}", output.status)
+    })?;
+    ensure!(
+        report["summary"]["passed"].as_u64() > Some(150),
+        "{}",
+        report["summary"]
+    );
+    ensure!(report["summary"]["parsing_errors"] == 0, "{}", report["summary"]);
+    let failed = report["results"]["failed_checks"].as_array().context("a list")?;
+    let found: BTreeSet<_> = failed
+        .iter()
+        .map(|check| check["check_id"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    let unexplained: Vec<_> = failed
+        .iter()
+        .filter(|check| !excused.contains(check["check_id"].as_str().unwrap_or_default()))
+        .map(|check| format!("{} {} {}", check["check_id"], check["check_name"], check["resource"]))
+        .collect();
+    let needless: Vec<_> = excused.difference(&found).collect();
+    ensure!(
+        unexplained.is_empty() && needless.is_empty(),
+        "checkov finds {unexplained:#?}\n{excuses} needlessly excuses {needless:?}"
+    );
+    Ok(())
 }
 
 fn no_pod_security_warning(warnings: &str) -> Result<()> {
@@ -163,12 +370,19 @@ fn no_pod_security_warning(warnings: &str) -> Result<()> {
 fn the_pod_is_admitted_where_pod_security_is_restricted(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
     // First that the judge is awake.
-    let run = ["run", "p", "--image=p", "--namespace", NAMESPACE, "--dry-run=server"];
+    let run = [
+        "run",
+        "p",
+        "--image=p",
+        "--namespace",
+        PLATFORM.namespace,
+        "--dry-run=server",
+    ];
     match site.kubectl(&run) {
         Ok(_) => bail!("this API server admits any pod into a restricted namespace: it cannot judge the chart's"),
         Err(error) => ensure!(error.to_string().contains("violates PodSecurity"), "{error:#}"),
     }
-    let pod = installed_pod(site)?;
+    let pod = installed_pod(site, &PLATFORM)?;
     let container = pod.spec.and_then(|spec| spec.containers.into_iter().next());
     let context = container
         .and_then(|container| container.security_context)
@@ -182,10 +396,10 @@ fn the_pod_is_admitted_where_pod_security_is_restricted(site: &Site) -> Result<(
 }
 
 /// The pod that the release's Deployment has made.
-pub(crate) fn installed_pod(site: &Site) -> Result<Pod> {
-    let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={RELEASE}"));
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), NAMESPACE);
-    let sets: Api<ReplicaSet> = Api::namespaced(site.client.clone(), NAMESPACE);
+pub(crate) fn installed_pod(site: &Site, release: &Release) -> Result<Pod> {
+    let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={}", release.name));
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), release.namespace);
+    let sets: Api<ReplicaSet> = Api::namespaced(site.client.clone(), release.namespace);
     site.eventually("a pod of the chart's Deployment", async || {
         for set in sets.list(&labels).await? {
             let conditions = set.status.and_then(|status| status.conditions).unwrap_or_default();
@@ -214,6 +428,9 @@ fn the_api_server_accepts_the_plain_manifests(site: &Site) -> Result<()> {
         "serviceaccount/amplify-operator",
         "clusterrole.rbac.authorization.k8s.io/amplify-operator",
         "clusterrolebinding.rbac.authorization.k8s.io/amplify-operator",
+        "clusterrole.rbac.authorization.k8s.io/amplify-operator-view",
+        "clusterrole.rbac.authorization.k8s.io/amplify-operator-edit",
+        "service/amplify-operator",
         "deployment.apps/amplify-operator",
     ] {
         ensure!(applied.contains(object), "{object} is not among\n{applied}");
@@ -221,9 +438,25 @@ fn the_api_server_accepts_the_plain_manifests(site: &Site) -> Result<()> {
     no_pod_security_warning(&warnings)
 }
 
-fn an_upgrade_renews_and_an_uninstall_keeps_the_definitions(site: &Site) -> Result<()> {
+fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definitions_and_the_data(
+    site: &Site,
+) -> Result<()> {
     let _alone = site.installed_alone()?;
-    // A later chart, with a column more in one definition.
+    let Release {
+        name,
+        namespace,
+        full_name,
+        ..
+    } = PLATFORM;
+    let crd = "crd/amplifybackends.amplify-operator.dev";
+    let columns = || {
+        let columns = r"jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
+        site.kubectl(&["get", crd, "-o", columns])
+    };
+    let deployments: Api<Deployment> = Api::namespaced(site.client.clone(), namespace);
+    let deployment = || anyhow::Ok(json!(site.runtime.block_on(deployments.get(full_name))?.spec));
+
+    // A later chart, with a column more in one definition; and more replicas.
     let later = site.dir().join("later");
     copy_folder(Path::new(env!("CARGO_MANIFEST_DIR")).join(CHART).as_path(), &later)?;
     let definition = later.join("files/crds/amplifybackends.yaml");
@@ -231,36 +464,59 @@ fn an_upgrade_renews_and_an_uninstall_keeps_the_definitions(site: &Site) -> Resu
     let changed = fs::read_to_string(&definition)?.replacen("additionalPrinterColumns:\n", column, 1);
     fs::write(&definition, changed)?;
     let later = later.display().to_string();
-    let upgrade = ["upgrade", RELEASE, &later, "--namespace", NAMESPACE, "--reuse-values"];
-    site.helm(&[&upgrade[..], &["--set", "settings.logFormat=json"]].concat())?;
-
-    let crd = "crd/amplifybackends.amplify-operator.dev";
-    let columns = r"jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
-    let columns = site.kubectl(&["get", crd, "-o", columns])?;
+    let upgrade = ["upgrade", name, &later, "--namespace", namespace, "--reuse-values"];
+    let set = ["--set", "settings.logFormat=json,replicas=2"];
+    site.helm(&[&upgrade[..], &set].concat())?;
+    let shown = columns()?;
     ensure!(
-        columns.contains("LATER"),
-        "the upgrade has not changed the definition: {columns}"
+        shown.contains("LATER"),
+        "the upgrade has not changed the definition: {shown}"
     );
-    let deployments: Api<Deployment> = Api::namespaced(site.client.clone(), NAMESPACE);
-    let deployment = json!(site.runtime.block_on(deployments.get(FULL_NAME))?);
-    let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
-    for variable in ["AMPLIFY_OPERATOR_LOG_FORMAT", "AWS_REGION"] {
-        ensure!(variables.contains(variable), "{variable} is not in {variables}");
+    let upgraded = deployment()?;
+    assert_eq!(upgraded["strategy"]["type"], "RollingUpdate");
+    let container = upgraded["template"]["spec"]["containers"][0].to_string();
+    for expected in ["AMPLIFY_OPERATOR_LOG_FORMAT", "AWS_REGION", "--leader-elect"] {
+        ensure!(container.contains(expected), "{expected} is not in {container}");
+    }
+    let of_replicas = [
+        &*format!("poddisruptionbudget/{full_name}"),
+        &format!("role/{full_name}-leader"),
+        &format!("rolebinding/{full_name}-leader"),
+    ]
+    .map(str::to_owned);
+    for object in &of_replicas {
+        site.kubectl(&["get", object, "--namespace", namespace])?;
+    }
+
+    site.helm(&["rollback", name, "1", "--namespace", namespace])?;
+    let shown = columns()?;
+    ensure!(
+        !shown.contains("LATER"),
+        "the rollback has not taken the definition back: {shown}"
+    );
+    let rolled_back = deployment()?;
+    assert_eq!(rolled_back["strategy"], json!({ "type": "Recreate" }));
+    assert_eq!(rolled_back["replicas"], 1);
+    ensure!(!rolled_back.to_string().contains("--leader-elect"), "{rolled_back}");
+    for object in &of_replicas {
+        ensure!(
+            site.kubectl(&["get", object, "--namespace", namespace]).is_err(),
+            "{object} is left"
+        );
     }
 
     let kept = json!({
         "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "BackendEnvironment", "metadata": { "name": "kept" },
         "spec": { "appId": "d0kept", "environmentName": "kept", "suspend": true },
     });
-    let file = site.dir().join("kept.json");
-    fs::write(&file, kept.to_string())?;
-    site.kubectl(&["apply", "--namespace", MANIFESTS, "-f", &file.display().to_string()])?;
-    site.helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"])?;
+    let file = site.values("kept.json", &kept)?;
+    site.kubectl(&["apply", "--namespace", MANIFESTS, "-f", &file])?;
+    site.helm(&["uninstall", name, "--namespace", namespace, "--wait"])?;
     let left = site.kubectl(&["get", "benv/kept", "--namespace", MANIFESTS, "-o", "name"])?;
     ensure!(left.contains("kept"), "{left}");
-    let selector = format!("app.kubernetes.io/instance={RELEASE}");
-    let kinds = "deployments,serviceaccounts,clusterroles,clusterrolebindings";
-    let get = ["get", kinds, "--namespace", NAMESPACE, "-l", &selector, "-o", "name"];
+    let selector = format!("app.kubernetes.io/instance={name}");
+    let kinds = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings";
+    let get = ["get", kinds, "--namespace", namespace, "-l", &selector, "-o", "name"];
     let left = site.kubectl(&get)?;
     ensure!(left.trim().is_empty(), "the uninstall leaves {left}");
 

@@ -11,6 +11,7 @@
 
 mod chart;
 mod manifests;
+mod pod;
 mod rights;
 mod site;
 
@@ -60,18 +61,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn trials(site: Option<&Arc<Site>>) -> Vec<Trial> {
-    // The long ones first.
-    [rights::tests(), chart::tests(), manifests::tests()]
-        .into_iter()
-        .flatten()
-        .map(|(name, body)| {
-            let site = site.cloned();
-            Trial::test(name, move || {
-                let site = site.ok_or_else(|| Failed::from("only listed"))?;
-                body(&site).map_err(|error| Failed::from(format!("{error:#}")))
-            })
+    // The long ones first, and last those that wait for them.
+    [
+        rights::tests(),
+        chart::tests(),
+        manifests::tests(),
+        rights::judgements(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, body)| {
+        let site = site.cloned();
+        Trial::test(name, move || {
+            let site = site.ok_or_else(|| Failed::from("only listed"))?;
+            body(&site).map_err(|error| Failed::from(format!("{error:#}")))
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// A test that is a function: its name is the sentence.

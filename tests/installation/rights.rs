@@ -1,42 +1,77 @@
 //! The operator with the rights of the chart's ServiceAccount: enough, and none too many.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    process::Stdio,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use amplify_devcluster::audit::AuditEvent;
-use amplify_simulator::{Action, Config, Fault, Filter, Operation, Simulator};
+use amplify_simulator::{Action, App, Config, DEFAULT_ACCOUNT, Fault, Filter, Operation, Simulator};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use k8s_openapi::api::{
+    apps::v1::Deployment,
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    core::v1::Namespace,
     events::v1::Event,
-    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding, Subject},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject},
 };
-use kube::{Api, api::ListParams};
-use serde_json::Value;
-use tokio::process::{Child, Command};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use serde_json::{Value, json};
 
 use crate::{
-    Test,
-    chart::installed_pod,
-    site::{NAMESPACE, PATIENCE, REGION, Site},
+    Body, Test,
+    pod::Operator,
+    site::{CHART, LEAVING, MANIFESTS, PLATFORM, REGION, Release, Site, TENANTS},
     tests,
 };
 
 /// The app of deploy/samples.
 const APP: &str = "d1a2b3c4d5e6f7";
-/// Where the samples are applied.
-const SHOP: &str = "shop";
+/// The clone last: it adds no kind, and time.
+const SAMPLES: [&str; 4] = [
+    "deploy/samples/amplifybackend.yaml",
+    "deploy/samples/backendapi.yaml",
+    "deploy/samples/backendenvironment.yaml",
+    "deploy/samples/clone.yaml",
+];
+/// The account of the tenants' namespace, and what its role asks for.
+const ACCOUNT: &str = "111111111111";
+const ROLE: &str = "arn:aws:iam::111111111111:role/amplify/operator";
+const EXTERNAL_ID: &str = "0123456789";
 
+/// The long ones.
 pub(crate) fn tests() -> Vec<Test> {
-    tests![
-        an_operator_with_the_charts_rights_creates_and_deletes_each_kind,
-        the_operator_is_refused_nothing,
-        the_chart_grants_exactly_what_the_operator_uses,
-        the_iam_policy_allows_what_the_operator_calls,
+    let mut all = of_each_release("the operator creates and deletes each kind", |_| Ok(()));
+    all.extend(tests![
+        a_namespace_that_is_deleted_with_its_role_binding_waits_for_rights_in_the_whole_cluster,
+        the_clusters_roles_view_edit_and_admin_take_in_the_three_kinds,
+    ]);
+    all
+}
+
+/// Those that judge what the long ones have seen.
+pub(crate) fn judgements() -> Vec<Test> {
+    [
+        of_each_release("the operator is refused nothing", is_refused_nothing),
+        of_each_release("the chart grants exactly what the operator uses", uses_what_is_granted),
+        of_each_release("the IAM policy allows what the operator calls", calls_what_is_allowed),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn of_each_release(what: &str, test: fn(&Operated) -> Result<()>) -> Vec<Test> {
+    let releases = [
+        (&PLATFORM, "as installed by default"),
+        (&TENANTS, "with replicas, Roles and accounts"),
+    ];
+    releases
+        .map(|(release, whose)| {
+            let body: Body = Box::new(move |site| test(operated(site, release)?));
+            (format!("{what}, {whose}"), body)
+        })
+        .into()
 }
 
 /// What an operator has done in its life.
@@ -49,69 +84,99 @@ pub(crate) struct Operated {
     granted: BTreeSet<Right>,
 }
 
-/// The life of an operator, once for all tests.
-fn operated(site: &Site) -> Result<&Operated> {
-    site.operated
-        .get_or_init(|| operate(site).map_err(|error| format!("{error:#}")))
+/// The life of a release's operator, once for all tests.
+fn operated<'a>(site: &'a Site, release: &'static Release) -> Result<&'a Operated> {
+    let (once, operate): (_, fn(&Site) -> Result<Operated>) = if release.name == TENANTS.name {
+        (&site.tenants, operate_tenants)
+    } else {
+        (&site.platform, operate_platform)
+    };
+    once.get_or_init(|| operate(site).map_err(|error| format!("{error:#}")))
         .as_ref()
         .map_err(|error| anyhow!("the operator failed: {error}"))
 }
 
-fn an_operator_with_the_charts_rights_creates_and_deletes_each_kind(site: &Site) -> Result<()> {
-    operated(site).map(drop)
+fn operate_platform(site: &Site) -> Result<Operated> {
+    let _installed = site.installed()?;
+    let simulator = simulator(DEFAULT_ACCOUNT)?;
+    let operator = Operator::start(site, &PLATFORM, &simulator)?;
+    site.kubectl(&["create", "namespace", PLATFORM.shop])?;
+    let life = live(site, &simulator, PLATFORM.shop, &SAMPLES);
+    tell(site, operator, &simulator, life)
 }
 
-fn operate(site: &Site) -> Result<Operated> {
-    let _installed = site.installed()?;
-    let mark = site.audit.mark()?;
-    let pod = installed_pod(site)?.spec.context("a pod has a spec")?;
-    let account = pod.service_account_name.context("the pod names its account")?;
-    let container = pod.containers.into_iter().next().context("a pod has a container")?;
+/// The release beside the first: with all that brings rights of its own.
+fn operate_tenants(site: &Site) -> Result<Operated> {
+    let Release {
+        name,
+        namespace,
+        full_name,
+        shop,
+    } = TENANTS;
+    site.install_beside(&TENANTS, &json!({ "replicas": 2, "accounts": [] }))?;
+    let simulator = simulator(ACCOUNT)?;
+    let operator = Operator::start(site, &TENANTS, &simulator)?;
+    let life = || -> Result<()> {
+        after_the_platform(site);
+        // No entry, no account.
+        let object = json!({
+            "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "BackendEnvironment",
+            "metadata": { "name": "nobodys", "namespace": shop }, "spec": { "appId": APP, "environmentName": "nobodys" },
+        });
+        let file = site.values("nobodys.json", &object)?;
+        site.kubectl(&["apply", "-f", &file])?;
+        wait_for_reason(site, shop, "benv/nobodys", "AccountNotFound")?;
+        site.kubectl(&["delete", "-f", &file, "--timeout=150s"])?;
+        ensure!(simulator.history().all().is_empty(), "{:?}", simulator.history().all());
 
+        let deployments: Api<Deployment> = Api::namespaced(site.client.clone(), namespace);
+        let generation = || {
+            let deployment = site.runtime.block_on(deployments.get(full_name))?;
+            anyhow::Ok(deployment.metadata.generation)
+        };
+        let before = generation()?;
+        let entry = json!({ "name": "baker", "namespaces": [shop], "roleArn": ROLE, "externalId": EXTERNAL_ID });
+        let accounts = format!("accounts=[{entry}]");
+        let upgrade = ["upgrade", name, CHART, "--namespace", namespace, "--reuse-values"];
+        site.helm(&[&upgrade[..], &["--set-json", &accounts]].concat())?;
+        ensure!(
+            generation()? == before,
+            "a new account changes the Deployment, so that its pods restart"
+        );
+        operator.update_mounts()?;
+        live(site, &simulator, shop, &SAMPLES[..3])
+    }();
+    tell(site, operator, &simulator, life)
+}
+
+/// Returns when the first release's operator, which watches all namespaces, has done its work and is gone.
+fn after_the_platform(site: &Site) {
+    // If it failed, others say so.
+    let _ = operated(site, &PLATFORM);
+}
+
+fn simulator(account: &str) -> Result<Simulator> {
     let config = Config {
         region: REGION.to_owned(),
-        ..Config::default()
+        unlisted_roles: false,
+        apps: vec![App {
+            account: Some(account.to_owned()),
+            region: None,
+            app_id: APP.to_owned(),
+            name: "storefront".to_owned(),
+        }],
+        ..Config::default().role(ROLE, Some(EXTERNAL_ID))
     };
-    let simulator = Simulator::start(&config.app(APP, "storefront").job_duration(Duration::from_millis(500)))?;
-    let token = site.kubectl(&["create", "token", &account, "--namespace", NAMESPACE])?;
-    let kubeconfig = site.dir().join("operator.kubeconfig");
-    fs::write(&kubeconfig, site.kubeconfig_for(token.trim()))?;
-    let log = site.dir().join("operator.log");
-    let file = File::create(&log)?;
-    // The simulator's variables but the region: that one must come from the chart.
-    let aws = simulator
-        .client_env()
-        .iter()
-        .filter(|(name, _)| !name.ends_with("REGION"));
-    let _inside = site.runtime.enter();
-    let mut operator = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
-        .args(container.args.unwrap_or_default())
-        .env_clear()
-        .envs(
-            container
-                .env
-                .unwrap_or_default()
-                .into_iter()
-                .map(|variable| (variable.name, variable.value.unwrap_or_default())),
-        )
-        .envs(aws.map(|(name, value)| (name, value)))
-        .env("AMPLIFY_OPERATOR_LISTEN", "127.0.0.1:0")
-        .env("KUBECONFIG", &kubeconfig)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .kill_on_drop(true)
-        .spawn()
-        .context("the operator does not start")?;
-    let life = live(site, &simulator).and_then(|()| end(site, &mut operator));
-    let user = format!("system:serviceaccount:{NAMESPACE}:{account}");
-    let mut requests = site.audit.since(mark)?;
-    requests.retain(|request| request.user == user);
+    Ok(Simulator::start(&config.job_duration(Duration::from_millis(500)))?)
+}
+
+/// Ends the operator, and tells of its life; of one that failed, also why.
+fn tell(site: &Site, mut operator: Operator<'_>, simulator: &Simulator, life: Result<()>) -> Result<Operated> {
+    let life = life.and_then(|()| operator.end());
+    let requests = operator.requests()?;
     life.with_context(|| {
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
         let refused = refused(&requests);
+        let tail = operator.tail();
         format!("the API server refused it {refused:#?}, and its last lines are\n{tail}\n")
     })?;
     let actions = simulator
@@ -129,15 +194,20 @@ fn operate(site: &Site) -> Result<Operated> {
     Ok(Operated {
         requests,
         actions,
-        granted: granted(site, &account)?,
+        granted: granted(site, operator.release(), operator.account())?,
     })
+}
+
+fn wait_for_reason(site: &Site, namespace: &str, object: &str, reason: &str) -> Result<()> {
+    let condition = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
+    site.kubectl(&["wait", &condition, object, "--timeout=150s", "--namespace", namespace])?;
+    Ok(())
 }
 
 /// Creates the samples, edits them, and deletes them again. On the way it brings the operator to make each kind of
 /// request that it ever makes: rare ones are not to be found missing in production.
-fn live(site: &Site, simulator: &Simulator) -> Result<()> {
-    let shop = |arguments: &[&str]| site.kubectl(&[arguments, &["--namespace", SHOP]].concat());
-    site.kubectl(&["create", "namespace", SHOP])?;
+fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -> Result<()> {
+    let shop = |arguments: &[&str]| site.kubectl(&[arguments, &["--namespace", namespace]].concat());
     // The first look at each kind is held up …
     let at_once = [
         (Operation::GetBackend, "staging", "amplifybackend/staging"),
@@ -148,7 +218,8 @@ fn live(site: &Site, simulator: &Simulator) -> Result<()> {
         let fault = Fault::on(*operation, Action::hang()).environment(environment);
         simulator.control().fault(fault);
     }
-    shop(&["apply", "-f", "deploy/samples"])?;
+    let files: Vec<_> = samples.iter().flat_map(|sample| ["-f", *sample]).collect();
+    shop(&[&["apply"], &files[..]].concat())?;
     for looks in [&at_once[..], &after_its_backend[..]] {
         for (operation, environment, object) in looks {
             site.eventually(&format!("{operation} of {environment}"), async || {
@@ -176,10 +247,9 @@ fn live(site: &Site, simulator: &Simulator) -> Result<()> {
     ] {
         let patch = format!(r#"{{"spec":{{"suspend":{suspend}}}}}"#);
         shop(&["patch", "benv/legacy", "--type=merge", "--patch", &patch])?;
-        let condition = format!(r#"--for=jsonpath={{.status.conditions[?(@.type=="Ready")].reason}}={reason}"#);
-        shop(&["wait", &condition, "benv/legacy", "--timeout=150s"])?;
+        wait_for_reason(site, namespace, "benv/legacy", reason)?;
     }
-    let events: Api<Event> = Api::namespaced(site.client.clone(), SHOP);
+    let events: Api<Event> = Api::namespaced(site.client.clone(), namespace);
     site.eventually("an Event that counts to two", async || {
         let events = events.list(&ListParams::default()).await?;
         Ok(events.items.into_iter().find(|event| event.series.is_some()))
@@ -196,7 +266,8 @@ fn live(site: &Site, simulator: &Simulator) -> Result<()> {
     ])?;
     shop(&["wait", "--for=condition=Ready", "bapi/storefront", "--timeout=150s"])?;
 
-    shop(&["delete", "-f", "deploy/samples", "--timeout=150s"])?;
+    // As NOTES.txt says, for all namespaces.
+    shop(&["delete", "amplify", "--all", "--timeout=150s"])?;
     let apps = simulator.control().apps();
     ensure!(
         apps.iter()
@@ -205,24 +276,10 @@ fn live(site: &Site, simulator: &Simulator) -> Result<()> {
     );
     let creates = simulator.history().creates_by_object();
     ensure!(
-        creates.len() == 4 && creates.values().all(|count| *count == 1),
-        "each of the four samples is created once: {creates:?}"
+        creates.len() == samples.len() && creates.values().all(|count| *count == 1),
+        "each of the samples is created once: {creates:?}"
     );
     Ok(())
-}
-
-/// As a kubelet ends it.
-fn end(site: &Site, operator: &mut Child) -> Result<()> {
-    let pid = operator.id().context("the operator has ended by itself")?.to_string();
-    site.runtime.block_on(async {
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await?;
-        ensure!(sent.success(), "SIGTERM is not sent");
-        let status = tokio::time::timeout(PATIENCE, operator.wait())
-            .await
-            .context("it does not end on SIGTERM")??;
-        ensure!(status.success(), "it ends with {status}");
-        Ok(())
-    })
 }
 
 /// What the API server did not let it do.
@@ -234,98 +291,229 @@ fn refused(requests: &[AuditEvent]) -> BTreeSet<String> {
         .collect()
 }
 
-fn the_operator_is_refused_nothing(site: &Site) -> Result<()> {
-    let refused = refused(&operated(site)?.requests);
+fn is_refused_nothing(operated: &Operated) -> Result<()> {
+    let refused = refused(&operated.requests);
     ensure!(refused.is_empty(), "the API server refuses {refused:#?}");
     Ok(())
 }
 
-/// Something that may be done: verb, API group, resource and subresource.
-type Right = (String, String, String);
+/// Something that may be done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Right {
+    verb: String,
+    group: String,
+    /// With its subresource.
+    resource: String,
+    /// Empty: all.
+    namespace: String,
+    /// Empty: all.
+    name: String,
+}
 
-fn resource(resource: &str, subresource: &str) -> String {
-    if subresource.is_empty() {
-        resource.to_owned()
-    } else {
-        format!("{resource}/{subresource}")
+impl Right {
+    fn allows(&self, request: &AuditEvent) -> bool {
+        let resource = if request.subresource.is_empty() {
+            request.resource.clone()
+        } else {
+            format!("{}/{}", request.resource, request.subresource)
+        };
+        self.verb == request.verb
+            && self.group == request.group
+            && self.resource == resource
+            && (self.namespace.is_empty() || self.namespace == request.namespace)
+            && (self.name.is_empty() || self.name == request.name)
+    }
+
+    /// All that the rules grant in the namespace, or everywhere.
+    fn of(rules: Option<Vec<PolicyRule>>, namespace: &str) -> Result<Vec<Self>> {
+        let mut rights = Vec::new();
+        for rule in rules.unwrap_or_default() {
+            ensure!(
+                rule.non_resource_urls.is_none(),
+                "this test does not know how to judge {rule:?}"
+            );
+            let names = rule.resource_names.clone().unwrap_or_else(|| vec![String::new()]);
+            for verb in &rule.verbs {
+                for group in rule.api_groups.iter().flatten() {
+                    for resource in rule.resources.iter().flatten() {
+                        if [verb, group, resource].into_iter().any(|name| name.contains('*')) {
+                            bail!("a wildcard: {rule:?}");
+                        }
+                        rights.extend(names.iter().map(|name| Self {
+                            verb: verb.clone(),
+                            group: group.clone(),
+                            resource: resource.clone(),
+                            namespace: namespace.to_owned(),
+                            name: name.clone(),
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(rights)
     }
 }
 
 /// All that any role grants to the account.
-fn granted(site: &Site, account: &str) -> Result<BTreeSet<Right>> {
-    let is_ours = |subjects: Option<Vec<Subject>>| {
-        subjects.unwrap_or_default().iter().any(|subject| {
+fn granted(site: &Site, release: &Release, account: &str) -> Result<BTreeSet<Right>> {
+    let is_ours = |subjects: &Option<Vec<Subject>>| {
+        subjects.iter().flatten().any(|subject| {
             subject.kind == "ServiceAccount"
                 && subject.name == account
-                && subject.namespace.as_deref() == Some(NAMESPACE)
+                && subject.namespace.as_deref() == Some(release.namespace)
         })
     };
     let everything = ListParams::default();
     site.runtime.block_on(async {
+        let cluster_roles: Api<ClusterRole> = Api::all(site.client.clone());
+        let mut rights = BTreeSet::new();
         let bindings: Api<RoleBinding> = Api::all(site.client.clone());
         for binding in bindings.list(&everything).await? {
-            let name = binding.metadata.name.unwrap_or_default();
-            ensure!(!is_ours(binding.subjects), "the RoleBinding {name} grants more");
-        }
-        let bindings: Api<ClusterRoleBinding> = Api::all(site.client.clone());
-        let roles: Api<ClusterRole> = Api::all(site.client.clone());
-        let mut rights = BTreeSet::new();
-        for binding in bindings.list(&everything).await? {
-            if !is_ours(binding.subjects) {
+            if !is_ours(&binding.subjects) {
                 continue;
             }
-            for rule in roles.get(&binding.role_ref.name).await?.rules.unwrap_or_default() {
-                ensure!(
-                    rule.non_resource_urls.is_none() && rule.resource_names.is_none(),
-                    "this test does not know how to judge {rule:?}"
-                );
-                for verb in &rule.verbs {
-                    for group in rule.api_groups.iter().flatten() {
-                        for resource in rule.resources.iter().flatten() {
-                            if [verb, group, resource].into_iter().any(|name| name.contains('*')) {
-                                bail!("a wildcard: {rule:?}");
-                            }
-                            rights.insert((verb.clone(), group.clone(), resource.clone()));
-                        }
-                    }
-                }
+            let namespace = binding.metadata.namespace.unwrap_or_default();
+            let rules = if binding.role_ref.kind == "Role" {
+                let roles: Api<Role> = Api::namespaced(site.client.clone(), &namespace);
+                roles.get(&binding.role_ref.name).await?.rules
+            } else {
+                cluster_roles.get(&binding.role_ref.name).await?.rules
+            };
+            rights.extend(Right::of(rules, &namespace)?);
+        }
+        let bindings: Api<ClusterRoleBinding> = Api::all(site.client.clone());
+        for binding in bindings.list(&everything).await? {
+            if is_ours(&binding.subjects) {
+                rights.extend(Right::of(cluster_roles.get(&binding.role_ref.name).await?.rules, "")?);
             }
         }
         Ok(rights)
     })
 }
 
-fn the_chart_grants_exactly_what_the_operator_uses(site: &Site) -> Result<()> {
-    let operated = operated(site)?;
-    let used: BTreeSet<Right> = operated
-        .requests
-        .iter()
-        .filter(|request| !request.resource.is_empty())
-        .map(|request| {
-            (
-                request.verb.clone(),
-                request.group.clone(),
-                resource(&request.resource, &request.subresource),
-            )
-        })
+fn uses_what_is_granted(operated: &Operated) -> Result<()> {
+    let Operated { requests, granted, .. } = operated;
+    let of_resources = || requests.iter().filter(|request| !request.resource.is_empty());
+    let lacking: BTreeSet<_> = of_resources()
+        .filter(|request| !granted.iter().any(|right| right.allows(request)))
+        .map(|request| format!("{} {}", request.verb, request.uri))
         .collect();
-    let lacking: Vec<_> = used.difference(&operated.granted).collect();
-    let needless: Vec<_> = operated.granted.difference(&used).collect();
+    let needless: Vec<_> = granted
+        .iter()
+        .filter(|right| !of_resources().any(|request| right.allows(request)))
+        .collect();
     ensure!(
         lacking.is_empty() && needless.is_empty(),
-        "used, but not granted: {lacking:#?}\ngranted, but not used: {needless:#?}\n(charts/amplify-operator/templates/rbac.yaml)"
+        "used, but not granted: {lacking:#?}\ngranted, but not used: {needless:#?}\n(charts/amplify-operator/templates)"
     );
     Ok(())
 }
 
-fn the_iam_policy_allows_what_the_operator_calls(site: &Site) -> Result<()> {
-    let operated = operated(site)?;
+fn calls_what_is_allowed(operated: &Operated) -> Result<()> {
     let policy = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/iam-policy.json"))?;
     let policy: Value = serde_json::from_str(&policy)?;
     let mut allowed: BTreeSet<String> = serde_json::from_value(policy["Statement"][0]["Action"].clone())?;
-    // Needs no permission.
-    allowed.insert("sts:GetCallerIdentity".to_owned());
+    // The one needs no permission. The other is for the operator's own role where there are accounts, and no action of theirs.
+    allowed.extend(["sts:GetCallerIdentity", "sts:AssumeRole"].map(str::to_owned));
     let lacking: Vec<_> = operated.actions.difference(&allowed).collect();
     ensure!(lacking.is_empty(), "deploy/iam-policy.json lacks {lacking:?}");
+    Ok(())
+}
+
+/// Why the rights are cluster-wide unless somebody wants it otherwise, and the way out for who did.
+fn a_namespace_that_is_deleted_with_its_role_binding_waits_for_rights_in_the_whole_cluster(site: &Site) -> Result<()> {
+    let Release {
+        name, namespace, shop, ..
+    } = LEAVING;
+    site.install_beside(&LEAVING, &json!({}))?;
+    after_the_platform(site);
+    let simulator = simulator(DEFAULT_ACCOUNT)?;
+    let mut operator = Operator::start(site, &LEAVING, &simulator)?;
+    let life = || -> Result<()> {
+        site.kubectl(&["apply", "-f", SAMPLES[0], "--namespace", shop])?;
+        wait_for_reason(site, shop, "ab/staging", "Available")?;
+        site.kubectl(&["delete", "namespace", shop, "--wait=false"])?;
+        site.eventually("the operator is refused what it needs to finish", async || {
+            let refused = operator.requests()?.into_iter().find(|request| {
+                request.code == 403 && request.verb == "patch" && request.resource == "amplifybackends"
+            });
+            Ok(refused)
+        })?;
+        let left = site.kubectl(&["get", "ab/staging", "--namespace", shop, "-o", "name"])?;
+        ensure!(left.contains("staging"), "{left}");
+
+        let upgrade = ["upgrade", name, CHART, "--namespace", namespace, "--reuse-values"];
+        site.helm(&[&upgrade[..], &["--set", "rbac.namespaced=false"]].concat())?;
+        let namespaces: Api<Namespace> = Api::all(site.client.clone());
+        site.eventually("the namespace is gone", async || {
+            Ok(namespaces.get_opt(shop).await?.is_none().then_some(()))
+        })?;
+        let apps = simulator.control().apps();
+        ensure!(
+            apps.iter().all(|app| app.backends.is_empty()),
+            "AWS is not empty: {apps:?}"
+        );
+        Ok(())
+    }();
+    life.and_then(|()| operator.end())
+        .with_context(|| format!("the operator's last lines are\n{}\n", operator.tail()))
+}
+
+fn the_clusters_roles_view_edit_and_admin_take_in_the_three_kinds(site: &Site) -> Result<()> {
+    let _installed = site.installed()?;
+    let kinds = ["amplifybackends", "backendapis", "backendenvironments"];
+    let look = ["get", "list", "watch"];
+    let change = ["create", "update", "patch", "delete", "deletecollection"];
+    let may = async |user: &str, verb: &str, resource: &str, subresource: &str| -> Result<bool> {
+        let owned = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: owned(user),
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: owned(MANIFESTS),
+                    group: owned("amplify-operator.dev"),
+                    verb: owned(verb),
+                    resource: owned(resource),
+                    subresource: owned(subresource),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let reviews: Api<SubjectAccessReview> = Api::all(site.client.clone());
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    };
+    for role in ["view", "edit", "admin"] {
+        let (binding, user) = (format!("--clusterrole={role}"), format!("--user={role}er"));
+        let create = ["create", "rolebinding", role, &binding, &user, "--namespace", MANIFESTS];
+        site.kubectl(&create)?;
+        let user = format!("{role}er");
+        // The controller manager takes the rules up when it comes by.
+        site.eventually(&format!("{role} has the rules of the chart"), async || {
+            for kind in kinds {
+                for verb in look.iter().chain(change.iter().filter(|_| role != "view")) {
+                    if !may(&user, verb, kind, "").await? {
+                        return Ok(None);
+                    }
+                }
+            }
+            Ok(Some(()))
+        })?;
+        site.runtime.block_on(async {
+            for kind in kinds {
+                for verb in change {
+                    ensure!(
+                        !may(&user, verb, kind, "status").await?,
+                        "{role} may {verb} {kind}/status, the operator's own ledger"
+                    );
+                    let expected = role != "view";
+                    ensure!(may(&user, verb, kind, "").await? == expected, "{role}: {verb} {kind}");
+                }
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
 }

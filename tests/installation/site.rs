@@ -12,6 +12,7 @@ use amplify_devcluster::{Cluster, audit::AuditLog, tools};
 use amplify_operator::api;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use kube::Client;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -19,11 +20,37 @@ use crate::rights::Operated;
 
 /// The chart in the repository.
 pub(crate) const CHART: &str = "charts/amplify-operator";
-/// The release that the tests install, not named like the chart, and its namespace.
-pub(crate) const RELEASE: &str = "platform";
-pub(crate) const NAMESPACE: &str = "amplify-system";
-/// What the release's objects are called.
-pub(crate) const FULL_NAME: &str = "platform-amplify-operator";
+/// A release of the chart, not named like the chart.
+pub(crate) struct Release {
+    pub(crate) name: &'static str,
+    pub(crate) namespace: &'static str,
+    /// What its objects are called.
+    pub(crate) full_name: &'static str,
+    /// Where its operator is put to work.
+    pub(crate) shop: &'static str,
+}
+/// With hardly a value set. It brings the definitions.
+pub(crate) const PLATFORM: Release = Release {
+    name: "platform",
+    namespace: "amplify-system",
+    full_name: "platform-amplify-operator",
+    shop: "shop",
+};
+/// After it, since two operators never watch the same namespace: two replicas, Roles in the one namespace that it watches,
+/// and an account for that one.
+pub(crate) const TENANTS: Release = Release {
+    name: "tenants",
+    namespace: "amplify-tenants",
+    full_name: "tenants-amplify-operator",
+    shop: "bakery",
+};
+/// Beside that one: a namespace that is deleted with its Role.
+pub(crate) const LEAVING: Release = Release {
+    name: "leaving",
+    namespace: "amplify-leaving",
+    full_name: "leaving-amplify-operator",
+    shop: "kiosk",
+};
 /// Not the simulator's usual region, so that only the chart can have set it.
 pub(crate) const REGION: &str = "eu-central-1";
 /// The namespace of the manifests that are judged. Nothing reconciles there: what is stored is suspended.
@@ -45,7 +72,8 @@ pub(crate) struct Site {
     installed: OnceLock<Result<(), String>>,
     /// Held to read by those who need the release, to write by those who replace it.
     release: RwLock<()>,
-    pub(crate) operated: OnceLock<Result<Operated, String>>,
+    pub(crate) platform: OnceLock<Result<Operated, String>>,
+    pub(crate) tenants: OnceLock<Result<Operated, String>>,
 }
 
 impl Site {
@@ -58,10 +86,12 @@ impl Site {
             kubectl: runtime.block_on(tools::kubectl())?,
             kubeconfig: cluster.kubeconfig_path(),
             kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
-            dir: tempfile::tempdir()?,
+            // Not hidden: the policy scanner would look away.
+            dir: tempfile::Builder::new().prefix("installation-").tempdir()?,
             installed: OnceLock::new(),
             release: RwLock::new(()),
-            operated: OnceLock::new(),
+            platform: OnceLock::new(),
+            tenants: OnceLock::new(),
             runtime,
         })
     }
@@ -97,17 +127,43 @@ impl Site {
 
     fn install(&self) -> Result<()> {
         self.kubectl(&["create", "namespace", MANIFESTS])?;
-        self.kubectl(&["create", "namespace", NAMESPACE])?;
-        let label = "pod-security.kubernetes.io/enforce=restricted";
-        self.kubectl(&["label", "namespace", NAMESPACE, label])?;
+        self.create_restricted(PLATFORM.namespace)?;
         self.helm_install()
+    }
+
+    /// A namespace that admits only pods without any privilege.
+    pub(crate) fn create_restricted(&self, namespace: &str) -> Result<()> {
+        self.kubectl(&["create", "namespace", namespace])?;
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        self.kubectl(&["label", "namespace", namespace, label])?;
+        Ok(())
+    }
+
+    /// Installs another release beside the first, with these values more, for the one namespace that it then watches.
+    pub(crate) fn install_beside(&self, release: &Release, values: &Value) -> Result<()> {
+        self.install_once()?;
+        let Release {
+            name, namespace, shop, ..
+        } = release;
+        self.create_restricted(namespace)?;
+        self.kubectl(&["create", "namespace", shop])?;
+        let mut all = json!({
+            "crds": { "install": false },
+            "rbac": { "namespaced": true },
+            "settings": { "watchNamespaces": [shop] },
+            "aws": { "region": REGION },
+        });
+        json_patch::merge(&mut all, values);
+        let values = self.values(&format!("{name}.json"), &all)?;
+        self.helm(&["install", name, CHART, "--namespace", namespace, "--values", &values])?;
+        Ok(())
     }
 
     /// `helm install` of the chart in the repository, until the API server serves its kinds.
     pub(crate) fn helm_install(&self) -> Result<()> {
         let region = format!("aws.region={REGION}");
-        let install = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--set", &region];
-        self.helm(&install)?;
+        let Release { name, namespace, .. } = PLATFORM;
+        self.helm(&["install", name, CHART, "--namespace", namespace, "--set", &region])?;
         let mut wait = vec!["wait", "--for=condition=Established", "--timeout=150s"];
         let crds: Vec<_> = api::crds()
             .into_iter()
@@ -116,6 +172,13 @@ impl Site {
         wait.extend(crds.iter().map(String::as_str));
         self.kubectl(&wait)?;
         Ok(())
+    }
+
+    /// A file of values for helm.
+    pub(crate) fn values(&self, name: &str, values: &Value) -> Result<String> {
+        let path = self.dir().join(name);
+        fs::write(&path, values.to_string())?;
+        Ok(path.display().to_string())
     }
 
     /// Runs helm; the answer is what it prints.
