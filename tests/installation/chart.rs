@@ -100,7 +100,7 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
     ),
     (
         "a network policy's peer that would be everybody",
-        r#"networkPolicy.metricsFrom=[{}]"#,
+        "networkPolicy.metricsFrom=[{}]",
         "/networkPolicy/metricsFrom/0",
     ),
     (
@@ -306,12 +306,12 @@ fn a_network_policy_lets_in_who_is_named_and_nobody_else(site: &Site) -> Result<
 
 /// What the scanner finds is exactly what `.checkov.yaml` excuses: nothing more, and no excuse that nothing needs.
 fn checkov_finds_nothing_but_what_is_explained(site: &Site) -> Result<()> {
-    let excuses = format!("{CHART}/.checkov.yaml");
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&excuses))?;
+    let exceptions = format!("{CHART}/.checkov.yaml");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&exceptions))?;
     for (line, next) in text.lines().zip(text.lines().skip(1)) {
         ensure!(
             !next.contains("- CKV") || line.trim_start().starts_with("# "),
-            "{excuses}: {next} has no reason above it"
+            "{exceptions}: {next} has no reason above it"
         );
     }
     let config: Value = serde_saphyr::from_str(&text)?;
@@ -357,7 +357,7 @@ fn checkov_finds_nothing_but_what_is_explained(site: &Site) -> Result<()> {
     let needless: Vec<_> = excused.difference(&found).collect();
     ensure!(
         unexplained.is_empty() && needless.is_empty(),
-        "checkov finds {unexplained:#?}\n{excuses} needlessly excuses {needless:?}"
+        "checkov finds {unexplained:#?}\n{exceptions} needlessly excuses {needless:?}"
     );
     Ok(())
 }
