@@ -1,9 +1,10 @@
 //! The port against a loopback server that answers well, badly, or not at all.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future};
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,6 +14,7 @@ use tokio::{
 use super::*;
 use crate::amplify::{
     Sessions,
+    http::ANSWER_LIMIT,
     object::tests::full_config,
     session::tests::{sessions, tenants},
 };
@@ -31,6 +33,10 @@ enum Act {
     Answer(u16, &'static str, Value),
     /// Not JSON.
     Text(u16, &'static str),
+    /// What may not even be text.
+    Bytes(u16, Arc<[u8]>),
+    /// Sends a body without end, as long as somebody reads it, and counts its bytes.
+    Endless(Arc<AtomicU64>),
     /// Promises more than it sends, and closes.
     Truncate,
     /// Sends the head, and never the body.
@@ -81,11 +87,16 @@ impl Fake {
     }
 
     fn client(&self) -> Client {
-        self.sessions().session_for("team").unwrap().client("eu-west-1")
+        self.client_within(patient())
+    }
+
+    fn client_within(&self, limits: Limits) -> Client {
+        let sessions = sessions(&self.endpoint, limits, None);
+        sessions.session_for("team").unwrap().client("eu-west-1")
     }
 
     fn sessions(&self) -> Sessions {
-        sessions(&self.endpoint, quick(), None)
+        sessions(&self.endpoint, patient(), None)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -117,6 +128,20 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
     let text = match act {
         Act::Answer(status, code, body) => answer(status, code, &body.to_string(), 0),
         Act::Text(status, body) => answer(status, "", body, 0),
+        Act::Bytes(status, body) => {
+            let head = answer(status, "", "", body.len());
+            // The client may have read enough.
+            return stream.write_all(&[head.as_bytes(), &body].concat()).await.is_ok();
+        }
+        Act::Endless(sent) => {
+            let head = "HTTP/1.1 200 X\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"padding\":\"";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let piece = [b'x'; 64 << 10];
+            while stream.write_all(&piece).await.is_ok() {
+                sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+            return false;
+        }
         Act::Truncate => answer(200, "", r#"{"appId":"d1""#, 100),
         Act::StallBody => {
             stream.write_all(answer(200, "", "{", 100).as_bytes()).await.unwrap();
@@ -147,12 +172,22 @@ fn answer(status: u16, code: &str, body: &str, missing: usize) -> String {
     )
 }
 
-/// Limits that a test can wait for.
-fn quick() -> Limits {
+/// Limits that no answer meets, however busy the machine is.
+fn patient() -> Limits {
     Limits {
-        operation: Duration::from_millis(400),
-        attempt: Duration::from_millis(300),
-        connect: Duration::from_millis(200),
+        operation: Duration::from_secs(60),
+        attempt: Duration::from_secs(50),
+        connect: Duration::from_secs(40),
+        backoff: Duration::from_millis(1),
+    }
+}
+
+/// Limits for calls that never end by themselves.
+fn brief() -> Limits {
+    Limits {
+        operation: Duration::from_secs(3),
+        attempt: Duration::from_secs(3),
+        connect: Duration::from_secs(2),
         backoff: Duration::from_millis(1),
     }
 }
@@ -248,21 +283,23 @@ async fn each_write_is_sent_once_whatever_happens() {
         (Act::Reset, Unavailable, Unknown),
         (Act::Hang, Unavailable, Unknown),
     ];
-    let each = faults.into_iter().map(async |(act, class, sent)| {
+    let each = faults
+        .iter()
+        .flat_map(|fault| WRITES.map(|operation| (fault, operation)));
+    let each = each.map(async |((act, class, sent), operation)| {
         let fault = act.clone();
         let fake = Fake::start(move |_, _| fault.clone()).await;
-        let client = fake.client();
-        for (number, operation) in WRITES.into_iter().enumerate() {
-            let failure = write(&client, operation).await.unwrap_err();
-            assert_eq!(
-                (failure.class, failure.sent),
-                (class, sent),
-                "{operation} {act:?}: {}",
-                failure.message
-            );
-            assert!(failure.message.starts_with(operation), "{}", failure.message);
-            assert_eq!(fake.lines().len(), number + 1, "{operation} {act:?}");
-        }
+        let never_ends = matches!(act, Act::StallBody | Act::Hang);
+        let client = fake.client_within(if never_ends { brief() } else { patient() });
+        let failure = write(&client, operation).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (*class, *sent),
+            "{operation} {act:?}: {}",
+            failure.message
+        );
+        assert!(failure.message.starts_with(operation), "{}", failure.message);
+        assert_eq!(fake.lines().len(), 1, "{operation} {act:?}");
     });
     futures::future::join_all(each).await;
 }
@@ -323,7 +360,7 @@ async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
     let tls = plain.endpoint.replace("http:", "https:");
     // 192.0.2.0/24 leads nowhere: a connect timeout, or unreachable.
     for endpoint in [refused.as_str(), "http://host.invalid", "http://192.0.2.1:9", &tls] {
-        let client = sessions(endpoint, quick(), None)
+        let client = sessions(endpoint, brief(), None)
             .session_for("")
             .unwrap()
             .client("eu-west-1");
@@ -349,7 +386,7 @@ async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
                 }
             }
         });
-        let client = sessions(&endpoint, quick(), None)
+        let client = sessions(&endpoint, patient(), None)
             .session_for("")
             .unwrap()
             .client("eu-west-1");
@@ -387,7 +424,7 @@ async fn without_credentials_nothing_is_sent() {
         (Credentials(None), Class::Unavailable),
     ] {
         let fake = Fake::answering(200, json!({})).await;
-        let sessions = sessions(&fake.endpoint, quick(), Some(SharedCredentialsProvider::new(provider)));
+        let sessions = sessions(&fake.endpoint, brief(), Some(SharedCredentialsProvider::new(provider)));
         let client = sessions.session_for("").unwrap().client("eu-west-1");
         let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
         assert_eq!(
@@ -709,7 +746,7 @@ async fn a_role_that_cannot_be_assumed_is_denied_unless_sts_is_away_or_busy() {
     ];
     for (act, class) in table {
         let fake = Fake::start(move |_, _| act()).await;
-        let session = tenants(&fake.endpoint, quick(), TENANT)
+        let session = tenants(&fake.endpoint, patient(), TENANT)
             .await
             .session_for("team")
             .unwrap();
@@ -750,7 +787,7 @@ async fn credentials_of_another_account_than_the_roles_are_not_used() {
         ),
     })
     .await;
-    let session = tenants(&fake.endpoint, quick(), TENANT)
+    let session = tenants(&fake.endpoint, patient(), TENANT)
         .await
         .session_for("team")
         .unwrap();
@@ -797,4 +834,214 @@ async fn each_call_is_counted_by_service_operation_and_outcome() {
         );
         assert!(text.contains(&line), "{line} is missing in\n{text}");
     }
+}
+
+/// What a hostile or broken answer to each operation leads to: no operation believes it, and no write is repeated.
+async fn is_unreadable(act: impl Fn() -> Act + Send + Sync + Clone + 'static) {
+    let each = WRITES.map(async |operation| {
+        let act = act.clone();
+        let fake = Fake::start(move |_, _| act()).await;
+        let failure = write(&fake.client(), operation).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::Unavailable, Sent::Unknown),
+            "{operation}: {}",
+            failure.message
+        );
+        assert!(failure.message.len() <= MESSAGE_LIMIT, "{}", failure.message.len());
+        assert_eq!(fake.lines().len(), 1, "{operation}");
+    });
+    futures::future::join_all(each).await;
+    let fake = Fake::start(move |_, _| act()).await;
+    let client = fake.client();
+    for object in &objects() {
+        assert_eq!(client.look(object).await.unwrap_err().class, Class::Unavailable);
+    }
+    let jobs = client.list_jobs(&app(), &env()).await;
+    assert_eq!(jobs.unwrap_err().class, Class::Unavailable);
+    let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
+    assert_eq!(job.unwrap_err().class, Class::Unavailable);
+    let records = client.list_environments(&app()).await;
+    assert_eq!(records.unwrap_err().class, Class::Unavailable);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_after_its_bytes_and_not_after_its_time() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let act = Act::Endless(sent.clone());
+    let fake = Fake::start(move |_, _| act.clone()).await;
+    let client = fake.client();
+    let failure = write(&client, "CreateBackend").await.unwrap_err();
+    assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Unknown));
+    assert!(
+        failure
+            .message
+            .starts_with("CreateBackend: AWS's answer cannot be read"),
+        "{}",
+        failure.message
+    );
+    let failure = client.look(&objects()[1]).await.unwrap_err();
+    assert_eq!(failure.class, Class::Unavailable, "{}", failure.message);
+    // Once for the write, three times for the read; what was sent and not read is in buffers.
+    let limit = 4 * (ANSWER_LIMIT as u64 + (16 << 20));
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent > 4 * ANSWER_LIMIT as u64 && sent < limit, "{sent} bytes");
+}
+
+#[tokio::test]
+async fn an_answer_within_the_limit_is_read_however_long() {
+    let schema = "#".repeat(ANSWER_LIMIT - 4096);
+    let reply = json!({"resourceName": "blog", "resourceConfig": {"transformSchema": schema}});
+    let client = Fake::answering(200, reply).await.client();
+    let Ok(Some(Found::Api { config })) = client.look(&objects()[1]).await else {
+        panic!("no API");
+    };
+    assert_eq!(config.transform_schema.unwrap().len(), ANSWER_LIMIT - 4096);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_nested_without_end_cannot_be_read() {
+    let nested = |open: &str, close: &str| {
+        let depth = 100_000;
+        let text = format!("{{\"jobs\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+        Act::Bytes(200, text.into_bytes().into())
+    };
+    let (lists, objects) = (nested("[", "]"), nested("{\"a\":", "}"));
+    for act in [lists, objects] {
+        let fake = Fake::start(move |_, _| act.clone()).await;
+        let jobs = fake.client().list_jobs(&app(), &env()).await;
+        assert_eq!(jobs.unwrap_err().class, Class::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_utf8_cannot_be_read() {
+    let text = b"{\"appId\":\"\xc3\x28\",\"backendEnvironmentName\":\"\xff\xfe\",\"jobs\":[{\"jobId\":\"\xff\"}],\
+        \"backendEnvironment\":{\"environmentName\":\"\xff\"},\"backendEnvironments\":[{\"environmentName\":\"\xff\"}],\
+        \"resourceName\":\"\xff\",\"jobId\":\"\xff\"}";
+    is_unreadable(|| Act::Bytes(200, (*text).into())).await;
+}
+
+const SECRET: &str = "AKIASECRETOFSOMEBODY";
+
+/// A megabyte of text with a secret after the first kilobyte.
+fn long_with_secret() -> String {
+    format!("the stack failed: {}{SECRET}{}", "é".repeat(600), "x".repeat(1 << 20))
+}
+
+#[tokio::test]
+async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
+    let check = |text: &str| {
+        assert!(text.len() <= MESSAGE_LIMIT, "{} bytes", text.len());
+        assert!(!text.contains(SECRET), "{text}");
+        assert!(text.contains("the stack failed"), "{text}");
+    };
+    for status in [400, 404, 429, 500] {
+        let fake =
+            Fake::start(move |_, _| Act::Answer(status, "BadRequestException", json!({"message": long_with_secret()})))
+                .await;
+        for operation in WRITES {
+            match write(&fake.client(), operation).await {
+                Err(failure) => check(&failure.message),
+                Ok(absent) => assert_eq!((status, absent), (404, None), "{operation}"),
+            }
+        }
+    }
+    let reply = json!({"appId": "d1a2", "backendEnvironmentName": "dev", "resourceName": "blog", "jobId": "j1",
+                       "status": "FAILED", "operation": "CreateBackend", "error": long_with_secret()});
+    let client = Fake::answering(200, reply.clone()).await.client();
+    for operation in &WRITES[..6] {
+        let Ok(Some(Accepted::Job { error: Some(error), .. })) = write(&client, operation).await else {
+            panic!("{operation} has no error");
+        };
+        check(&error);
+    }
+    for object in &objects()[..2] {
+        check(&client.look(object).await.unwrap_err().message);
+    }
+    let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
+    check(&job.unwrap().unwrap().error.unwrap());
+    let jobs = Fake::answering(200, json!({"jobs": [reply]})).await.client();
+    check(
+        jobs.list_jobs(&app(), &env()).await.unwrap()[0]
+            .error
+            .as_deref()
+            .unwrap(),
+    );
+}
+
+#[tokio::test]
+async fn the_texts_of_a_record_are_cut() {
+    let mut long = record_json("dev", 1);
+    for field in ["backendEnvironmentArn", "stackName", "deploymentArtifacts"] {
+        long[field] = long_with_secret().into();
+    }
+    let client = Fake::answering(200, json!({"backendEnvironment": long})).await.client();
+    let Ok(Some(Found::Environment(record))) = client.look(&objects()[2]).await else {
+        panic!("no record");
+    };
+    for text in [Some(record.arn), record.stack_name, record.deployment_artifacts] {
+        assert!(text.is_some_and(|text| text.len() <= 4096));
+    }
+}
+
+/// Text as somebody would write it who wants to reach another path, and any other text.
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}",
+        3 => r"[a-zA-Z0-9]{1,3}[./%\\?#&;:@~+ \n\r\t\x00é][a-zA-Z0-9]{0,3}",
+        3 => r"[A-Za-z0-9_.%/\\?#&;:@~ \n\r\t\x00é-]{0,12}",
+        1 => r"\.{1,3}(/\.{0,2}){0,3}",
+        1 => r"(%2[eEfF]|%25|%0[aAdD]|[a-z]){1,6}",
+        1 => any::<String>(),
+        1 => r"[a-zA-Z0-9_-]{250,260}",
+    ]
+}
+
+#[test]
+fn no_name_reaches_another_path_than_its_own() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let fake = runtime.block_on(Fake::answering(404, json!({})));
+    let client = {
+        let _inside = runtime.enter();
+        fake.client()
+    };
+    let config = ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(app in prop_oneof![Just("d1a2".to_owned()), r"d[a-z0-9/.%]{0,20}", names()], name in names())| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let is_name = (1..=255).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['_', '-']);
+        let rest = app.strip_prefix('d').unwrap_or_default();
+        let is_app = (1..=19).contains(&rest.len())
+            && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        prop_assert_eq!(name.parse::<EnvironmentName>().is_ok(), is_name);
+        prop_assert_eq!(name.parse::<ResourceName>().is_ok(), is_name);
+        prop_assert_eq!(name.parse::<JobId>().is_ok(), is_name);
+        prop_assert_eq!(app.parse::<AppId>().is_ok(), is_app);
+        let (Ok(app), Ok(environment)) = (app.parse::<AppId>(), name.parse::<EnvironmentName>()) else {
+            return Ok(());
+        };
+        let job: JobId = name.parse().unwrap();
+        let resource: ResourceName = name.parse().unwrap();
+        fake.requests.lock().clear();
+        runtime.block_on(async {
+            let (a, e) = (app.clone(), environment.clone());
+            drop(client.delete(&Object::Backend { app: a.clone(), environment: e.clone() }).await);
+            drop(client.delete(&Object::Api { app: a.clone(), environment: e.clone(), resource }).await);
+            drop(client.delete(&Object::Environment { app: a, environment: e }).await);
+            drop(client.get_job(&app, &environment, &job).await);
+        });
+        prop_assert_eq!(fake.lines(), [
+            format!("POST /backend/{app}/environments/{name}/remove"),
+            format!("POST /backend/{app}/api/{name}/remove"),
+            format!("DELETE /apps/{app}/backendenvironments/{name}"),
+            format!("GET /backend/{app}/job/{name}/{name}"),
+        ]);
+    });
 }

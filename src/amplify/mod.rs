@@ -7,6 +7,7 @@
 pub mod accounts;
 mod client;
 mod errors;
+mod http;
 mod names;
 mod object;
 mod session;

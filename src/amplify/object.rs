@@ -8,6 +8,7 @@ use super::{AppId, EnvironmentName, ResourceName};
 use crate::api::{
     ResourceConfig,
     backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
+    conditions::truncated,
 };
 
 /// An AWS object by its natural key. The region and the account are the [`Client`](super::Client)'s.
@@ -141,16 +142,20 @@ pub enum Accepted {
     Record(Record),
 }
 
-/// The record and the environment's name; `None` when a time is out of range.
+/// Longest text of a record that is kept, in bytes: longer than anything that a spec can say.
+const TEXT_LIMIT: usize = 4096;
+
+/// The record and the environment's name; `None` when a time is out of range. Its texts are cut: they go into `status`.
 pub(super) fn record(from: BackendEnvironment) -> Option<(String, Record)> {
+    let cut = |text: String| truncated(&text, TEXT_LIMIT).to_owned();
     let record = Record {
-        arn: from.backend_environment_arn,
-        stack_name: from.stack_name,
-        deployment_artifacts: from.deployment_artifacts,
+        arn: cut(from.backend_environment_arn),
+        stack_name: from.stack_name.map(cut),
+        deployment_artifacts: from.deployment_artifacts.map(cut),
         create_time: timestamp(&from.create_time)?,
         update_time: timestamp(&from.update_time)?,
     };
-    Some((from.environment_name, record))
+    Some((cut(from.environment_name), record))
 }
 
 fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {

@@ -20,8 +20,6 @@ use aws_credential_types::provider::{
     ProvideCredentials, Result as Provided, SharedCredentialsProvider, error::CredentialsError,
     future::ProvideCredentials as Providing,
 };
-use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -29,6 +27,7 @@ use super::{
     accounts::{Accounts, Entry, Lookup},
     client::{Client, Limits, Observer, send},
     errors::{Call, NotAssumed, Service, not_assumed},
+    http::http_client,
 };
 use crate::{
     lifecycle::{
@@ -38,9 +37,6 @@ use crate::{
     telemetry::metrics::{Metrics, class_name},
 };
 
-/// How long an unused connection is kept. AWS closes unused connections after a minute or so: a write on one that is
-/// being closed has an unknown outcome, so ours go first.
-const IDLE: Duration = Duration::from_secs(20);
 /// Most regions whose clients a session keeps. There are about 40; the rest would be somebody's invention.
 const MAX_CLIENTS: usize = 64;
 /// Credentials that AWS refuses are not asked for anew more often than this.
@@ -372,21 +368,6 @@ impl Session {
         }
         client
     }
-}
-
-/// The SDK's default HTTP client, but one for all clients, and with a shorter life of unused connections.
-fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .pool_idle_timeout(IDLE)
-            .proxy_config(ProxyConfig::from_env());
-        connector.set_connector_settings(settings.cloned());
-        if let Some(components) = components {
-            connector.set_sleep_impl(components.sleep_impl());
-        }
-        connector.build()
-    })
 }
 
 #[cfg(test)]
