@@ -25,6 +25,9 @@ use crate::{
 
 /// How long a watch may fail before the program says that it is not alive.
 const WATCH_LIMIT: Duration = Duration::from_mins(10);
+/// How long the API server may be silent while something is expected of it: longer than a watch is open. kube sets no
+/// limit, and a list that is never answered would hold its kind for ever.
+const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
@@ -123,7 +126,9 @@ async fn connect(
     metrics: &Arc<Metrics>,
     turns: &Turns,
 ) -> anyhow::Result<(Client, Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
-    let config = kube::Config::infer().await?;
+    let mut config = kube::Config::infer().await?;
+    config.read_timeout = Some(SILENCE_LIMIT);
+    config.reset_reader_on_write = true;
     if !settings.leader_elect {
         let turn = tokio::spawn(turns.clone().alone(metrics.clone()));
         return Ok((Client::try_from(config)?, Arc::new(Leadership::sole()), turn));

@@ -14,9 +14,11 @@ use kube::{
 };
 use rustix::process::Signal;
 use semver::Version;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    net::TcpSocket,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, UnixStream},
     time::{self, Duration},
 };
 
@@ -175,6 +177,37 @@ impl Cluster {
         self.apiserver
             .as_ref()
             .map_or(Ok(()), |process| process.signal(Signal::CONT))
+    }
+
+    /// Has etcd forget all history up to now, as the API server has it do every five minutes. A watch from before is
+    /// answered with 410 then, unless the API server's cache still knows what has happened since.
+    pub async fn compact(&self) -> Result<()> {
+        let status = self.ask_etcd("maintenance/status", &json!({})).await?;
+        let revision = &status["header"]["revision"];
+        self.ask_etcd("kv/compaction", &json!({ "revision": revision, "physical": true }))
+            .await?;
+        Ok(())
+    }
+
+    /// One request of etcd's JSON interface.
+    async fn ask_etcd(&self, what: &str, request: &Value) -> Result<Value> {
+        let context = || Error::io(format!("cannot ask etcd for {what}"));
+        let socket = self.file(ETCD_CLIENTS.trim_start_matches("unix://"));
+        let mut stream = UnixStream::connect(socket).await.map_err(context())?;
+        let body = request.to_string();
+        // HTTP/1.0: the answer ends with the connection.
+        let head = format!(
+            "POST /v3/{what} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).await.map_err(context())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map_err(context())?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        match serde_json::from_str(body) {
+            Ok(value) if head.split(' ').nth(1) == Some("200") => Ok(value),
+            _ => Err(context()(std::io::Error::other(answer))),
+        }
     }
 
     /// The API server's address; the same over restarts.

@@ -22,9 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass, watched::Watched};
+use crate::api::conditions;
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
+/// How long a watch is open before it is asked for anew, in seconds. One that says nothing for 5 s longer is taken for
+/// dead: kube's own 290 s would leave the operator blind for as long.
+const WATCH_SECONDS: u32 = 60;
+/// How much of the reason why a resource cannot be read is logged, in bytes: it repeats what cannot be read.
+const UNREADABLE_SHOWN: usize = 256;
 
 /// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
 /// `begin` is cancelled: nothing is decided before the stores of all kinds are filled.
@@ -69,7 +75,8 @@ impl<K: Kind> Watched<K> {
             |namespace| format!("{} in {namespace}", K::NAME.name()),
         );
         let mut listed = Vec::new();
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -281,7 +288,7 @@ fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
                 kind = K::NAME.name(),
                 namespace = meta.namespace,
                 name = meta.name,
-                error = %invalid.error,
+                error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
                 "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
             );
             None

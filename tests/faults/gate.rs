@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     serve::ListenerExt as _,
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -112,6 +112,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     hits: watch::Sender<usize>,
     watches: Mutex<CancellationToken>,
+    frozen: Mutex<CancellationToken>,
     delay_millis: AtomicUsize,
 }
 
@@ -145,6 +146,7 @@ impl Gate {
             rules: Mutex::default(),
             hits: watch::Sender::new(0),
             watches: Mutex::default(),
+            frozen: Mutex::default(),
             delay_millis: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -199,10 +201,20 @@ impl Gate {
         std::mem::take(&mut *lock(&self.shared.watches)).cancel();
     }
 
+    /// All watches that are open now stay open, and say nothing any more: not even that they end.
+    pub(crate) fn freeze_watches(&self) {
+        std::mem::take(&mut *lock(&self.shared.frozen)).cancel();
+    }
+
     /// Every reply comes this much later.
     pub(crate) fn delay(&self, delay: Duration) {
         let millis = usize::try_from(delay.as_millis()).expect("a short delay");
         self.shared.delay_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// How many requests rules have hit.
+    pub(crate) fn hits(&self) -> usize {
+        *self.shared.hits.borrow()
     }
 
     /// Waits until rules have hit so many requests; what was to be carried out has been then.
@@ -296,13 +308,25 @@ async fn forward(shared: &Shared, asked: &Asked, head: Parts, body: Vec<u8>) -> 
     *request.uri_mut() = head.uri;
     *request.headers_mut() = end_to_end(head.headers);
     let cut = lock(&shared.watches).clone();
+    let frozen = lock(&shared.frozen).clone();
     match shared.client.send(request).await {
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         Ok(response) => {
             let (mut head, body) = response.into_parts();
             head.headers = end_to_end(head.headers);
             let body = if asked.verb == "watch" {
-                let events = Body::new(body).into_data_stream();
+                let events = Body::new(body).into_data_stream().map(Some);
+                let events = events.chain(stream::iter([None])).then(move |event| {
+                    let frozen = frozen.clone();
+                    async move {
+                        if frozen.is_cancelled() {
+                            std::future::pending::<()>().await;
+                        }
+                        event
+                    }
+                });
+                let events = events.take_while(|event| std::future::ready(event.is_some()));
+                let events = events.filter_map(std::future::ready);
                 Body::from_stream(events.take_until(cut.cancelled_owned()))
             } else {
                 Body::new(body)

@@ -8,12 +8,13 @@ use std::{
 use amplify_devcluster::{Cluster, Options};
 use amplify_simulator::{Action, Fault, Operation};
 use futures::future::join_all;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
     STAGES,
     gate::{Gate, Rule, Treatment, is_patch},
-    stage::{APP, Kind, Setup, Stage, World, graphql_api, ready},
+    stage::{APP, Kind, Setup, Stage, World, environment, graphql_api, object, ready},
     tally::TALLY,
 };
 
@@ -22,6 +23,10 @@ crate::tests! {
     a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end,
     a_recording_whose_reply_never_comes_is_not_made_twice,
     what_happens_while_the_watches_are_cut_is_seen_afterwards,
+    watches_that_freeze_are_taken_up_again,
+    a_list_and_a_watch_that_are_never_answered_are_asked_for_again,
+    a_watch_from_before_a_compaction_begins_anew_and_misses_nothing,
+    a_status_that_is_wiped_at_any_time_makes_nothing_twice,
     slow_replies_delay_and_spoil_nothing,
     a_refused_watch_of_apis_does_not_stop_backends,
     a_controller_that_fights_for_the_metadata_gets_one_create_and_ready,
@@ -135,6 +140,170 @@ async fn what_happens_while_the_watches_are_cut_is_seen_afterwards(world: Arc<Wo
     stage.delete(Kind::Backend, "one").await;
     stage.wait_until_gone(Kind::Backend, "one").await;
     TALLY.creates(&stage);
+}
+
+async fn watches_that_freeze_are_taken_up_again(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    stage.create_backend("gone").await;
+    stage.wait_until_ready(Kind::Backend, "gone").await;
+    stage.create_backend("early").await;
+    stage.wait_for_calls(Operation::CreateBackend, 2).await;
+    gate.freeze_watches();
+    TALLY.faults(1);
+    stage.create_backend("late").await;
+    stage.delete(Kind::Backend, "gone").await;
+    let patch = json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } });
+    stage.patch(Kind::Api, "shop", patch).await;
+    // The job goes on, though what the operator sees of its resource is old.
+    stage.wait_until_ready(Kind::Backend, "early").await;
+    stage.wait_until_ready(Kind::Backend, "late").await;
+    stage.wait_until_gone(Kind::Backend, "gone").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 3);
+    assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 1);
+    TALLY.creates(&stage);
+}
+
+async fn a_list_and_a_watch_that_are_never_answered_are_asked_for_again(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let mut stage = Stage::with(world, behind_a_gate()).await;
+    let gate = Gate::before(&mut stage).await;
+    for (verb, resource, skip) in [
+        // The first asks whether the kind is there at all.
+        ("list", "amplifybackends", 1),
+        ("watch", "backendapis", 0),
+    ] {
+        gate.rule(Rule {
+            hits: Box::new(move |asked| asked.verb == verb && asked.resource == resource),
+            skip,
+            times: 1,
+            treatment: Treatment::Hold,
+        });
+    }
+    stage.start();
+    gate.wait_for_hits(2).await;
+    TALLY.faults(2);
+    stage.create_backend("dev").await;
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    TALLY.creates(&stage);
+}
+
+/// As a cluster does every five minutes, and as the operator meets it after a break that lasted longer.
+async fn a_watch_from_before_a_compaction_begins_anew_and_misses_nothing(_: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let options = Options {
+        audit: false,
+        // Watches then read from etcd, which has forgotten what it has compacted; a cache might still know it.
+        apiserver_arguments: vec!["--watch-cache=false".to_owned()],
+        ..Options::default()
+    };
+    let cluster = Cluster::start(options).await.expect("a cluster of its own");
+    let (stage, gate) = set(World::new(&cluster).await).await;
+    stage.create_backend("gone").await;
+    stage.wait_until_ready(Kind::Backend, "gone").await;
+    stage.create_backend("early").await;
+    stage.wait_for_calls(Operation::CreateBackend, 2).await;
+    gate.rule(Rule {
+        hits: Box::new(|asked| asked.verb == "watch"),
+        skip: 0,
+        times: usize::MAX,
+        treatment: Treatment::Refuse(503),
+    });
+    gate.cut_watches();
+    gate.wait_for_hits(3).await;
+    stage.create_backend("late").await;
+    stage.delete(Kind::Backend, "gone").await;
+    cluster.compact().await.expect("history is compacted");
+    TALLY.faults(1);
+    gate.open();
+    stage
+        .wait_until_logged("The resourceVersion for the provided watch is too old")
+        .await;
+    for name in ["early", "late"] {
+        stage.wait_until_ready(Kind::Backend, name).await;
+    }
+    stage.wait_until_gone(Kind::Backend, "gone").await;
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 3);
+    TALLY.creates(&stage);
+    drop((gate, stage));
+    cluster.stop().await.expect("the cluster ends");
+}
+
+/// By somebody with the right to do so. Where AWS shows the object, or a job in its environment, nothing is created.
+async fn a_status_that_is_wiped_at_any_time_makes_nothing_twice(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let mut setup = behind_a_gate();
+    setup.settings.job_duration = Duration::from_secs(8);
+    let mut stage = Stage::with(world, setup).await;
+    stage.start();
+    // Its reply is under way when its intent is wiped.
+    let slow = Action::HangAfter {
+        duration: Some(Duration::from_secs(4)),
+    };
+    stage
+        .aws()
+        .fault(Fault::on(Operation::CreateBackend, slow).environment("sent"));
+    stage.create_backend("sent").await;
+    stage.create_backend("running").await;
+    stage.create_backend("ready").await;
+    stage.create(Kind::Environment, "record", environment("record")).await;
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_for_calls(Operation::CreateBackend, 3).await;
+    wipe(&stage, Kind::Backend, "sent").await;
+    let has_job = |object: &Value| object["status"]["job"]["id"].is_string();
+    stage.wait(Kind::Backend, "running", "under way", has_job).await;
+    wipe(&stage, Kind::Backend, "running").await;
+    for (kind, name) in [
+        (Kind::Backend, "ready"),
+        (Kind::Api, "shop"),
+        (Kind::Environment, "record"),
+    ] {
+        stage.wait_until_ready(kind, name).await;
+        wipe(&stage, kind, name).await;
+    }
+    for (kind, name) in [
+        (Kind::Backend, "running"),
+        (Kind::Backend, "ready"),
+        (Kind::Api, "shop"),
+        (Kind::Environment, "record"),
+    ] {
+        let object = stage.wait_for_reason(kind, name, "AlreadyExists").await;
+        assert!(object["status"]["origin"].is_null(), "{object:#}");
+    }
+    // Whoever still waits for the reply records it: then it is known again whose job it is.
+    let told =
+        |object: &Value| ["AlreadyExists", "Available"].contains(&ready(object)["reason"].as_str().unwrap_or(""));
+    stage.wait(Kind::Backend, "sent", "told of", told).await;
+    TALLY.faults(5);
+    TALLY.creates(&stage);
+    assert_eq!(stage.calls(Operation::CreateBackend).len(), 3);
+    assert_eq!(stage.calls(Operation::CreateBackendApi).len(), 1);
+    assert_eq!(stage.calls(Operation::CreateBackendEnvironment).len(), 1);
+}
+
+/// Takes all of the status away.
+async fn wipe(stage: &Stage, kind: Kind, name: &str) {
+    let wiped = Patch::Json::<()>(object(json!([{ "op": "remove", "path": "/status" }])));
+    let patched = stage
+        .api(kind)
+        .patch_status(name, &PatchParams::default(), &wiped)
+        .await;
+    let status = &json!(patched.expect("wiped"))["status"];
+    assert!(status["job"].is_null() && status["origin"].is_null(), "{status:#}");
 }
 
 async fn slow_replies_delay_and_spoil_nothing(world: Arc<World>) {
