@@ -32,7 +32,7 @@ pub struct Match {
     pub app: Option<String>,
     /// The environment; of a clone, either one.
     pub environment: Option<String>,
-    /// The resource name of an API.
+    /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<String>,
 }
 
@@ -122,6 +122,13 @@ macro_rules! rule_builders {
             #[must_use]
             pub fn environment(mut self, environment: &str) -> Self {
                 self.matches.environment = Some(environment.to_owned());
+                self
+            }
+
+            /// Only this resource: an API's name or, of AssumeRole, a role's ARN.
+            #[must_use]
+            pub fn resource(mut self, resource: &str) -> Self {
+                self.matches.resource = Some(resource.to_owned());
                 self
             }
 

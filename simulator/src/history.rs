@@ -35,7 +35,7 @@ pub struct Call {
     pub environment: Option<Box<str>>,
     /// Of a clone.
     pub source_environment: Option<Box<str>>,
-    /// The resource name of an API.
+    /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<Box<str>>,
     /// The key that signed.
     pub access_key_id: Option<Arc<str>>,
@@ -130,7 +130,7 @@ pub struct Filter {
     pub app: Option<String>,
     /// The environment; of a clone, the target.
     pub environment: Option<String>,
-    /// The resource name of an API.
+    /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<String>,
     /// Only those that were, or were not, accepted.
     pub accepted: Option<bool>,

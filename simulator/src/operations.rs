@@ -64,6 +64,11 @@ impl Request {
                 environment: self.input.peek("environmentName"),
                 ..plain
             },
+            // The caller's account says nothing of whose role it is.
+            Operation::AssumeRole => Names {
+                resource: self.query.get("RoleArn"),
+                ..plain
+            },
             Operation::ListBackendEnvironments => Names {
                 environment: self.query.get("environmentName"),
                 ..plain

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig,
     identity::IdentityCache,
     sts::{AssumeRoleProvider, AssumeRoleProviderBuilder},
 };
@@ -52,6 +52,8 @@ const SESSION_NAME_LIMIT: usize = 64;
 #[derive(Debug)]
 pub struct Sessions {
     base: SdkConfig,
+    /// Where the base's credentials come from, unless a test says.
+    chain: Option<Chain>,
     limits: Limits,
     metrics: Arc<Metrics>,
     own: Mutex<Arc<Session>>,
@@ -80,17 +82,22 @@ impl Sessions {
     /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. With `accounts`, it only
     /// serves to assume the roles that they name.
     pub async fn load(metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
-        let base = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
+        let chain = Chain::default();
+        let base = environment()
+            .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
             .load()
             .await;
-        Self::new(base, Limits::default(), metrics, accounts)
+        Self {
+            chain: Some(chain),
+            ..Self::new(base, Limits::default(), metrics, accounts)
+        }
     }
 
     fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
         let own = Session::new(base.clone(), limits, metrics.clone(), None);
         Self {
             base,
+            chain: None,
             limits,
             metrics,
             own: Mutex::new(Arc::new(own)),
@@ -111,6 +118,9 @@ impl Sessions {
         let Some(tenants) = &self.tenants else {
             let mut own = self.own.lock();
             if own.is_due_for_renewal() {
+                if let Some(chain) = &self.chain {
+                    chain.forget();
+                }
                 let base = with_own_cache(&self.base);
                 *own = Arc::new(Session::new(base, self.limits, self.metrics.clone(), None));
             }
@@ -193,6 +203,46 @@ impl Sessions {
         tenants.sessions.retain(|namespace, _| !changed.contains(namespace));
         tenants.accounts = accounts;
         changed
+    }
+}
+
+/// What the SDK reads of the environment, with our HTTP client.
+fn environment() -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client())
+}
+
+/// The SDK's own chain of credentials. The SDK reads a profile's files once and keeps what it found, even where that was
+/// nothing. After a failure, and when AWS has refused what it gave, the chain is made anew.
+#[derive(Clone, Debug, Default)]
+struct Chain(Arc<Mutex<Option<SharedCredentialsProvider>>>);
+
+impl Chain {
+    async fn credentials(&self) -> Provided {
+        let kept = self.0.lock().take();
+        let provider = match kept {
+            Some(provider) => provider,
+            None => environment()
+                .load()
+                .await
+                .credentials_provider()
+                .ok_or_else(|| CredentialsError::not_loaded("the SDK has no chain of credentials"))?,
+        };
+        let credentials = provider.provide_credentials().await?;
+        *self.0.lock() = Some(provider);
+        Ok(credentials)
+    }
+
+    fn forget(&self) {
+        self.0.lock().take();
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> Providing<'a>
+    where
+        Self: 'a,
+    {
+        Providing::new(self.credentials())
     }
 }
 

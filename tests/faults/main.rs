@@ -7,7 +7,9 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
 mod crash;
+mod drift;
 mod gate;
+mod identity;
 mod kubernetes;
 mod matrix;
 #[expect(
@@ -28,7 +30,7 @@ use stage::World;
 use tally::TALLY;
 
 /// How many operators run at a time: they wait rather than compute.
-static STAGES: Semaphore = Semaphore::const_new(12);
+static STAGES: Semaphore = Semaphore::const_new(18);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -65,18 +67,25 @@ type Test = (
 );
 
 fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
-    [matrix::TESTS, kubernetes::TESTS, crash::TESTS]
-        .concat()
-        .into_iter()
-        .map(|(name, test): Test| {
-            let (runtime, world) = (runtime.clone(), world.cloned());
-            Trial::test(name, move || {
-                let world = world.ok_or_else(|| Failed::from("only listed"))?;
-                runtime.block_on(test(world));
-                Ok(())
-            })
+    // The longest first.
+    [
+        crash::TESTS,
+        matrix::TESTS,
+        drift::TESTS,
+        identity::TESTS,
+        kubernetes::TESTS,
+    ]
+    .concat()
+    .into_iter()
+    .map(|(name, test): Test| {
+        let (runtime, world) = (runtime.clone(), world.cloned());
+        Trial::test(name, move || {
+            let world = world.ok_or_else(|| Failed::from("only listed"))?;
+            runtime.block_on(test(world));
+            Ok(())
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// Lists the tests of a module: each async function's name is the sentence that it proves.

@@ -26,6 +26,8 @@ use crate::{
 };
 
 crate::tests! {
+    a_hang_before_the_work_of_any_call_is_overcome,
+    a_hang_after_the_work_of_any_call_is_overcome,
     an_internal_error_once_in_any_call_is_overcome,
     an_unavailable_service_once_in_any_call_is_overcome,
     a_gateway_timeout_once_in_any_call_is_overcome,
@@ -46,7 +48,9 @@ crate::tests! {
     expired_credentials_in_any_call_are_told_and_overcome,
     a_denied_call_is_told_and_overcome,
     a_bad_request_in_any_write_is_told_and_overcome_when_asked,
-    a_call_that_hangs_past_its_limit_is_overcome,
+    a_reply_that_is_no_utf8_to_any_call_is_overcome,
+    a_reply_that_is_nested_without_end_to_any_call_is_overcome,
+    a_reply_of_many_megabytes_is_overcome,
     what_reads_show_late_is_not_made_again,
     a_page_token_that_repeats_ends_a_list,
 }
@@ -308,10 +312,65 @@ async fn row(world: Arc<World>, fault: fn() -> Action, here: Where, disturbed: D
     live(world, settings(), places.collect(), &disturbed).await;
 }
 
-async fn a_call_that_hangs_past_its_limit_is_overcome(world: Arc<World>) {
-    let cells = [(Backend, CreateBackend), (Api, GetBackendApi)];
-    let cells = cells.map(|(life, operation)| (life, operation, 0, Some(Fault::on(operation, Action::hang_after()))));
+async fn a_hang_before_the_work_of_any_call_is_overcome(world: Arc<World>) {
+    row(world, Action::hang, anywhere, UNAVAILABLE).await;
+}
+
+async fn a_hang_after_the_work_of_any_call_is_overcome(world: Arc<World>) {
+    row(world, Action::hang_after, anywhere, UNAVAILABLE).await;
+}
+
+async fn a_reply_that_is_no_utf8_to_any_call_is_overcome(world: Arc<World>) {
+    let action = || Action::Garbage {
+        kind: Garbage::InvalidUtf8,
+    };
+    row(world, action, anywhere, UNAVAILABLE).await;
+}
+
+async fn a_reply_that_is_nested_without_end_to_any_call_is_overcome(world: Arc<World>) {
+    row(world, || Action::Garbage { kind: Garbage::Deep }, anywhere, UNAVAILABLE).await;
+}
+
+/// 32 MiB; one of each sort, since all go through the same client.
+async fn a_reply_of_many_megabytes_is_overcome(world: Arc<World>) {
+    let cells = [
+        (Backend, CreateBackend),
+        (Backend, GetBackendJob),
+        (Api, GetBackendApi),
+        (Api, UpdateBackendApi),
+        (Record, CreateBackendEnvironment),
+    ];
+    let large = || Action::Garbage { kind: Garbage::Large };
+    let cells = cells.map(|(life, operation)| (life, operation, 0, Some(Fault::on(operation, large()))));
     live(world, settings(), cells.into(), &UNAVAILABLE).await;
+}
+
+/// What can go wrong with a read: what happens, how often in a row, and whether it is a refusal, which is tried again
+/// only after a minute. The SDK's own tries are used up where there are any.
+pub(crate) fn in_reads() -> Vec<(Action, u64, bool)> {
+    let unavailable = [
+        Action::server_error(500),
+        Action::server_error(503),
+        Action::server_error(504),
+        Action::ServerErrorAfter { status: 500 },
+        Action::Reset,
+        Action::ResetAfter,
+        Action::hang(),
+        Action::hang_after(),
+        Action::Truncate,
+        Action::Garbage { kind: Garbage::Html },
+        Action::Garbage { kind: Garbage::Empty },
+        Action::Garbage {
+            kind: Garbage::InvalidUtf8,
+        },
+        Action::TooManyRequests,
+        Action::LimitExceeded,
+    ];
+    let denied = [Action::ExpiredToken, Action::AccessDenied];
+    let unavailable = unavailable.into_iter().map(|action| (action, 3, false));
+    let denied = denied.into_iter().map(|action| (action, 1, true));
+    let slow_down = [(Action::RateExceeded, 1, false)];
+    unavailable.chain(denied).chain(slow_down).collect()
 }
 
 async fn what_reads_show_late_is_not_made_again(world: Arc<World>) {

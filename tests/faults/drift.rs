@@ -1,0 +1,157 @@
+//! The list of environments that the drift checks of an app share: what is not in it counts as gone, so a list that
+//! fails must never pass for a short one.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use amplify_simulator::{App, Call, Fault, Filter, Operation, Settings};
+use serde_json::{Value, json};
+
+use crate::{
+    STAGES,
+    matrix::in_reads,
+    stage::{Kind, PATIENCE, Setup, Stage, World, ready},
+    tally::TALLY,
+};
+
+crate::tests! {
+    a_fault_in_the_list_that_drift_checks_share_changes_nothing,
+}
+
+const LIST: Operation = Operation::ListBackendEnvironments;
+
+async fn a_fault_in_the_list_that_drift_checks_share_changes_nothing(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let faults = in_reads();
+    let setup = Setup {
+        flags: vec![
+            "--drift-interval=10s",
+            "--absence-grace=1s",
+            "--aws-requests-per-second=100",
+            "--aws-burst=100",
+            "--concurrency=64",
+        ],
+        settings: Settings {
+            job_duration: Duration::from_secs(1),
+            ..Settings::default()
+        },
+        ..Setup::default()
+    };
+    let stage = Stage::with(world, setup).await;
+    let app = |number: usize| format!("d{number}fault");
+    let resources = |number: usize| {
+        [
+            (Kind::Backend, format!("backend-{number}")),
+            (Kind::Environment, format!("record-{number}")),
+        ]
+    };
+    for number in 0..faults.len() {
+        stage.aws().put_app(&App {
+            account: None,
+            region: None,
+            app_id: app(number),
+            name: "storefront".to_owned(),
+        });
+        let [(backends, backend), (environments, record)] = resources(number);
+        let spec = json!({ "appId": app(number), "appName": "storefront", "backendEnvironmentName": "one" });
+        stage.create(backends, &backend, spec).await;
+        let spec = json!({
+            "appId": app(number), "environmentName": "two", "stackName": "stack", "deploymentArtifacts": "bucket",
+        });
+        stage.create(environments, &record, spec).await;
+    }
+    let mut before = BTreeMap::new();
+    for number in 0..faults.len() {
+        for (kind, name) in resources(number) {
+            before.insert(name.clone(), stage.wait_until_ready(kind, &name).await);
+        }
+    }
+    for (number, (action, times, _)) in faults.iter().enumerate() {
+        // The SDK sends a read again: all of its tries fail.
+        let fault = Fault::on(LIST, action.clone()).app(&app(number)).times(*times);
+        stage.aws().fault(fault);
+    }
+    for (number, (action, times, denied)) in faults.iter().enumerate() {
+        if *denied {
+            hit(&stage, &app(number), *times).await;
+            for (kind, name) in resources(number) {
+                stage.request(kind, &name, "once more").await;
+            }
+        }
+        listed_after(&stage, &app(number), *times).await;
+        TALLY.faults(usize::try_from(*times).expect("a few"));
+        for (kind, name) in resources(number) {
+            let object = stage.wait_until_ready(kind, &name).await;
+            let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+            if !denied {
+                assert_eq!(version(&object), version(&before[&name]), "{action:?}: {object:#}");
+            }
+            assert_eq!(
+                ready(&object)["lastTransitionTime"],
+                ready(&before[&name])["lastTransitionTime"]
+            );
+        }
+    }
+    // Each page says that another one follows, and the last leads back to the first.
+    stage.aws().change_settings(|settings| {
+        settings.page_size = Some(1);
+        settings.repeat_page_token = true;
+    });
+    let begin = stage.simulator.history().all().last().map(|call| call.seq);
+    for number in 0..faults.len() {
+        let filter = Filter {
+            after: begin,
+            ..lists_of(&app(number))
+        };
+        let reached = stage.simulator.history().reaches(&filter, 4, PATIENCE).await;
+        assert!(reached, "the list is tried again");
+        TALLY.faults(1);
+    }
+    for number in 0..faults.len() {
+        for (kind, name) in resources(number) {
+            stage.wait_until_ready(kind, &name).await;
+        }
+    }
+    for operation in [Operation::CreateBackend, Operation::CreateBackendEnvironment] {
+        assert_eq!(stage.calls(operation).len(), faults.len());
+    }
+    TALLY.creates(&stage);
+}
+
+fn lists_of(app: &str) -> Filter {
+    Filter {
+        operation: Some(LIST),
+        app: Some(app.to_owned()),
+        ..Filter::default()
+    }
+}
+
+async fn wait_for_lists(stage: &Stage, app: &str, what: &str, are: impl Fn(&[Call]) -> bool) {
+    let waiting = async {
+        while !are(&stage.simulator.history().matching(&lists_of(app))) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+    let calls = stage.simulator.history().matching(&lists_of(app));
+    assert!(
+        in_time,
+        "the list of {app} is not {what} within {PATIENCE:?}: {calls:#?}"
+    );
+}
+
+/// Waits until the fault has hit so often.
+async fn hit(stage: &Stage, app: &str, times: u64) {
+    let hits = |calls: &[Call]| calls.iter().filter(|call| call.faulted).count() as u64;
+    wait_for_lists(stage, app, "hit", |calls| hits(calls) == times).await;
+}
+
+/// Waits until the list has succeeded after the fault.
+async fn listed_after(stage: &Stage, app: &str, times: u64) {
+    hit(stage, app, times).await;
+    wait_for_lists(stage, app, "whole again", |calls| {
+        calls
+            .last()
+            .is_some_and(|call| !call.faulted && call.status == Some(200))
+    })
+    .await;
+}
