@@ -3,8 +3,11 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use amplify_simulator::{Action, Fault, JobFault, JobScript, Operation, Settings};
-use futures::{FutureExt as _, future::join_all};
+use amplify_simulator::{Action, Class, Fault, JobFault, JobScript, Operation, Settings};
+use futures::{
+    FutureExt as _,
+    future::{join, join_all},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,6 +18,8 @@ use crate::{
 };
 
 crate::tests! {
+    a_second_crash_while_an_accepted_create_is_found_again_changes_nothing_in_the_end,
+    a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end,
     a_crash_at_any_request_of_creating_a_backend_changes_nothing_in_the_end,
     a_crash_at_any_request_of_cloning_a_backend_changes_nothing_in_the_end,
     a_crash_at_any_request_of_creating_an_api_changes_nothing_in_the_end,
@@ -60,6 +65,22 @@ async fn a_crash_at_any_request_of_creating_a_record_changes_nothing_in_the_end(
 
 async fn a_crash_at_any_request_of_deleting_a_record_changes_nothing_in_the_end(world: Arc<World>) {
     sweep(world, Life::DeleteRecord).await;
+}
+
+async fn a_second_crash_while_an_accepted_create_is_found_again_changes_nothing_in_the_end(world: Arc<World>) {
+    let first = Point {
+        request: Request::Aws(Operation::CreateBackend, 0),
+        after: true,
+    };
+    sweep_recovery(world, Life::CreateBackend, first, true).await;
+}
+
+async fn a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end(world: Arc<World>) {
+    let first = Point {
+        request: Request::Aws(Operation::CreateBackend, 0),
+        after: false,
+    };
+    sweep_recovery(world, Life::CreateBackend, first, false).await;
 }
 
 /// The resource that a life is about, and its environment.
@@ -162,6 +183,22 @@ impl Life {
 enum Request {
     Kubernetes(Asked, usize),
     Aws(Operation, usize),
+}
+
+impl Request {
+    fn writes(&self) -> bool {
+        match self {
+            Self::Kubernetes(asked, _) => asked.is_write(),
+            Self::Aws(operation, _) => operation.class() == Class::Write,
+        }
+    }
+}
+
+/// Where the operator is killed: just before or after a request.
+#[derive(Clone, Debug)]
+struct Point {
+    request: Request,
+    after: bool,
 }
 
 /// What a life leaves behind.
@@ -279,43 +316,67 @@ async fn record(world: &Arc<World>, life: Life) -> (Vec<Request>, Remains) {
     let (stage, gate) = set(world, life).await;
     life.begin(&stage).await;
     let object = life.end(&stage).await;
+    TALLY.creates(&stage);
+    (asked(&stage, &gate, 0, false), Remains::of(life, &stage, &object))
+}
+
+/// The requests that the gate has seen, with the lists and watches of the start or without, and the calls to AWS after
+/// the first so many.
+fn asked(stage: &Stage, gate: &Gate, calls: usize, start: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut counted: BTreeMap<Asked, usize> = BTreeMap::new();
-    for asked in gate.seen().into_iter().map(|seen| seen.asked).filter(Asked::is_work) {
+    let is_meant = |asked: &Asked| asked.is_work() || start && asked.resource != "events";
+    for asked in gate.seen().into_iter().map(|seen| seen.asked).filter(is_meant) {
         let before = counted.entry(asked.clone()).or_default();
         requests.push(Request::Kubernetes(asked, *before));
         *before += 1;
     }
     let mut counted: BTreeMap<Operation, usize> = BTreeMap::new();
-    for operation in stage.all_calls() {
+    for operation in stage.all_calls().into_iter().skip(calls) {
         let before = counted.entry(operation).or_default();
         requests.push(Request::Aws(operation, *before));
         *before += 1;
     }
-    TALLY.creates(&stage);
-    (requests, Remains::of(life, &stage, &object))
+    requests
 }
 
-/// Lives once, with a crash just before or after this request.
-async fn crash(world: &Arc<World>, life: Life, request: &Request, after: bool) -> Remains {
-    let _turn = STAGES.acquire().await.expect("never closed");
-    let (mut stage, gate) = set(world, life).await;
-    match request {
+/// Lives on until this point, and is killed there.
+async fn crash_at(stage: &mut Stage, gate: &Gate, point: &Point, go: impl AsyncFnOnce(&mut Stage)) {
+    let hits = gate.hits();
+    let faulted = |stage: &Stage| {
+        stage
+            .simulator
+            .history()
+            .all()
+            .iter()
+            .filter(|call| call.faulted)
+            .count()
+    };
+    let before = faulted(stage);
+    match &point.request {
         Request::Kubernetes(asked, skip) => {
-            let treatment = if after { Treatment::HoldReply } else { Treatment::Hold };
+            let treatment = if point.after {
+                Treatment::HoldReply
+            } else {
+                Treatment::Hold
+            };
             gate.treat(asked, *skip, treatment);
         }
         Request::Aws(operation, skip) => {
-            let action = if after { Action::hang_after() } else { Action::hang() };
+            let action = if point.after {
+                Action::hang_after()
+            } else {
+                Action::hang()
+            };
             stage.aws().fault(Fault::on(*operation, action).skip(*skip as u64));
         }
     }
-    life.begin(&stage).await;
+    go(stage).await;
     let reached = async {
-        match request {
-            Request::Kubernetes(..) => gate.wait_for_hits(1).await,
-            Request::Aws(operation, _) => {
-                while !stage.calls(*operation).iter().any(|call| call.faulted) {
+        match &point.request {
+            Request::Kubernetes(..) => gate.wait_for_hits(hits + 1).await,
+            Request::Aws(..) => {
+                while faulted(stage) == before {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -324,32 +385,75 @@ async fn crash(world: &Arc<World>, life: Life, request: &Request, after: bool) -
     let in_time = tokio::time::timeout(PATIENCE, reached).await;
     in_time.expect("the request comes in this life too");
     stage.kill().await;
+}
+
+/// Lives once, with a crash at each of these points: the second one while the operator recovers from the first.
+/// Tells what it leaves behind, and what was asked since the last crash.
+async fn crash(world: &Arc<World>, life: Life, points: &[&Point]) -> (Remains, Vec<Request>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (mut stage, gate) = set(world, life).await;
+    let mut points = points.iter();
+    if let Some(first) = points.next() {
+        crash_at(&mut stage, &gate, first, async |stage| life.begin(stage).await).await;
+    }
+    for point in points {
+        crash_at(&mut stage, &gate, point, async |stage| stage.start()).await;
+    }
+    gate.forget();
+    let calls = stage.all_calls().len();
     stage.start();
     let object = life.end(&stage).await;
     TALLY.creates(&stage);
     TALLY.crash();
-    Remains::of(life, &stage, &object)
+    (Remains::of(life, &stage, &object), asked(&stage, &gate, calls, true))
 }
 
 async fn sweep(world: Arc<World>, life: Life) {
     let (requests, clean) = record(&world, life).await;
     assert!(requests.len() > 2, "{requests:?}");
-    let points = requests.iter().flat_map(|request| [(request, false), (request, true)]);
-    let crashes = points.map(|(request, after)| {
-        let (world, clean) = (&world, &clean);
-        async move {
-            let remains = AssertUnwindSafe(crash(world, life, request, after))
-                .catch_unwind()
-                .await;
-            let when = if after { "after" } else { "before" };
-            match remains {
-                Err(_) => Some(format!("{when} {request:?}: see above")),
-                Ok(remains) if remains != *clean => Some(format!("{when} {request:?}: {remains:?}")),
-                Ok(_) => None,
-            }
+    let points = requests.iter().flat_map(|request| {
+        [false, true].map(|after| {
+            let request = request.clone();
+            vec![Point { request, after }]
+        })
+    });
+    crashes(&world, life, points.collect(), &clean).await;
+}
+
+/// A crash at this point, and another one at each request of the recovery from it; at the lists that fill the stores as
+/// well, where that is asked for. A read that is never answered is as good as one that was never made.
+async fn sweep_recovery(world: Arc<World>, life: Life, first: Point, start: bool) {
+    let ((_, clean), (_, recovery)) = join(record(&world, life), crash(&world, life, &[&first])).await;
+    let is_meant = |request: &Request| match request {
+        // The first list of a kind asks whether it is there at all.
+        Request::Kubernetes(asked, skip) => asked.is_work() || start && asked.verb == "list" && *skip == 1,
+        // Where the machine is slow, the job is over before it is polled.
+        Request::Aws(operation, _) => *operation != Operation::GetBackendJob,
+    };
+    let mut points = Vec::new();
+    for request in recovery.into_iter().filter(is_meant) {
+        let both: &[bool] = if request.writes() { &[false, true] } else { &[false] };
+        points.extend(both.iter().map(|after| {
+            let (request, after) = (request.clone(), *after);
+            vec![first.clone(), Point { request, after }]
+        }));
+    }
+    assert!(points.len() > 8, "{points:?}");
+    crashes(&world, life, points, &clean).await;
+}
+
+/// Many lives, each with its crashes: all leave the same behind.
+async fn crashes(world: &Arc<World>, life: Life, lives: Vec<Vec<Point>>, clean: &Remains) {
+    let lives = lives.iter().map(|points| async move {
+        let points: Vec<_> = points.iter().collect();
+        let left = AssertUnwindSafe(crash(world, life, &points)).catch_unwind().await;
+        match left {
+            Err(_) => Some(format!("{points:?}: see above")),
+            Ok((remains, _)) if remains != *clean => Some(format!("{points:?}: {remains:?}")),
+            Ok(_) => None,
         }
     });
-    let wrong: Vec<_> = join_all(crashes).await.into_iter().flatten().collect();
+    let wrong: Vec<_> = join_all(lives).await.into_iter().flatten().collect();
     assert!(
         wrong.is_empty(),
         "{clean:?} is left without a crash, but\n{}",
