@@ -712,8 +712,13 @@ fn accepted(call: Call, app: &AppId, environments: &[&EnvironmentName], reply: R
             same(call, "backendEnvironmentName", named, asked.as_str())?;
         }
     }
+    let id = cut(reply.id);
+    // Nobody can ask for it. The list of jobs may show another one.
+    if id.as_deref().is_some_and(|id| id.parse::<JobId>().is_err()) {
+        return Err(unreadable(call, "the answer's jobId is no job ID"));
+    }
     Ok(Accepted::Job {
-        id: cut(reply.id),
+        id,
         environment: reply.environment,
         status: cut(reply.status),
         error: cut(reply.error),

@@ -136,7 +136,7 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
         Act::Endless(sent) => {
             let head = "HTTP/1.1 200 X\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"padding\":\"";
             stream.write_all(head.as_bytes()).await.unwrap();
-            let piece = [b'x'; 64 << 10];
+            let piece = vec![b'x'; 64 << 10];
             while stream.write_all(&piece).await.is_ok() {
                 sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
             }
@@ -175,7 +175,7 @@ fn answer(status: u16, code: &str, body: &str, missing: usize) -> String {
 /// Limits that no answer meets, however busy the machine is.
 fn patient() -> Limits {
     Limits {
-        operation: Duration::from_secs(60),
+        operation: Duration::from_mins(1),
         attempt: Duration::from_secs(50),
         connect: Duration::from_secs(40),
         backoff: Duration::from_millis(1),
@@ -573,6 +573,21 @@ async fn an_answer_that_names_something_else_is_not_believed() {
         );
     }
     assert_eq!(client.look(&objects()[2]).await.unwrap_err().class, Class::Unavailable);
+}
+
+#[tokio::test]
+async fn an_accepted_write_whose_job_nobody_can_ask_for_has_an_unknown_outcome() {
+    for id in [".", "../../x", "a/b", "j 1", "%2e", &"j".repeat(2000)] {
+        let client = Fake::answering(200, json!({"jobId": id})).await.client();
+        for operation in &WRITES[..6] {
+            let failure = write(&client, operation).await.unwrap_err();
+            assert_eq!(
+                (failure.class, failure.sent),
+                (Class::Unavailable, Sent::Unknown),
+                "{operation} {id}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ pub struct Record {
 pub enum Accepted {
     /// A job, which goes on after the answer.
     Job {
-        /// AWS's ID of the job, which [`JobId`](super::JobId) has yet to judge.
+        /// AWS's ID of the job: a [`JobId`](super::JobId) where there is one.
         id: Option<String>,
         /// The environment as the answer names it: of a clone either the source or the target.
         environment: Option<String>,

@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod abuse;
 mod accounts;
 mod counts;
 mod crash;
@@ -61,6 +62,7 @@ type Test = (
 
 fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
     [
+        abuse::TESTS,
         accounts::TESTS,
         counts::TESTS,
         crash::TESTS,

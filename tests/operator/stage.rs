@@ -345,16 +345,27 @@ impl Stage {
     }
 
     pub(crate) async fn create(&self, kind: Kind, name: &str, spec: Value) {
+        let created = self.send(kind, name, spec, PostParams::default()).await;
+        created.expect("the manifest is accepted");
+    }
+
+    /// What the API server says to a manifest. It is not stored.
+    pub(crate) async fn try_create(&self, kind: Kind, name: &str, spec: Value) -> kube::Result<DynamicObject> {
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        self.send(kind, name, spec, dry_run).await
+    }
+
+    async fn send(&self, kind: Kind, name: &str, spec: Value, params: PostParams) -> kube::Result<DynamicObject> {
         let manifest = json!({
             "apiVersion": format!("{}/v1alpha1", api::GROUP),
             "kind": kind.names().0,
             "metadata": { "name": name },
             "spec": spec,
         });
-        self.api(kind)
-            .create(&PostParams::default(), &object(manifest))
-            .await
-            .expect("the manifest is accepted");
+        self.api(kind).create(&params, &object(manifest)).await
     }
 
     /// A backend that CreateBackend makes.
