@@ -43,6 +43,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
             settings.listen
         )
     })?;
+    let address = listener.local_addr().context("no listen address")?;
     let (accounts_file, accounts) = match settings.accounts.clone() {
         Some(path) => AccountsFile::open(path).map(Some).map_err(anyhow::Error::msg)?.unzip(),
         None => (None, None),
@@ -95,6 +96,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),
+        listen = %address,
         namespaces = if namespaces.is_empty() {
             "all".to_owned()
         } else {

@@ -18,6 +18,7 @@ use aws_sdk_amplify::{operation::RequestId, types::BackendEnvironment};
 use aws_sdk_amplifybackend::types as sdk;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
 
 use super::{
     Accepted, AppId, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,
@@ -568,13 +569,13 @@ impl Client {
         }
     }
 
-    /// One job. `None`: AWS does not know it.
+    /// One job, and when AWS last changed it: of one that has ended, when it ended. `None`: AWS does not know it.
     pub async fn get_job(
         &self,
         app: &AppId,
         environment: &EnvironmentName,
         id: &JobId,
-    ) -> Result<Option<JobSeen>, Failure> {
+    ) -> Result<Option<(JobSeen, Option<Timestamp>)>, Failure> {
         const CALL: Call = backend("GetBackendJob");
         let inner = self.usable()?;
         let output = send!(
@@ -587,7 +588,11 @@ impl Client {
                 .backend_environment_name(environment.as_str())
                 .job_id(id.as_str())
         );
-        absent_is_none(output.and_then(|job| seen(CALL, app, environment, Some(id), job_seen!(job)).map(Some)))
+        absent_is_none(output.and_then(|job| {
+            let updated = millis(job.update_time.as_deref());
+            let job = seen(CALL, app, environment, Some(id), job_seen!(job))?;
+            Ok(Some((job, updated)))
+        }))
     }
 
     /// The app's environment records by name, all pages. An app that AWS does not know is `NotFound`.

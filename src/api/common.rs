@@ -127,6 +127,18 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 8] = [
+        Self::CreateBackend,
+        Self::CloneBackend,
+        Self::DeleteBackend,
+        Self::CreateBackendApi,
+        Self::UpdateBackendApi,
+        Self::DeleteBackendApi,
+        Self::CreateBackendEnvironment,
+        Self::DeleteBackendEnvironment,
+    ];
+
     /// AWS's name of the operation, as it stands in jobs, logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -51,6 +51,11 @@ impl Events {
         self.send(object, quiet, reason.name(), message, action);
     }
 
+    /// The finalizer is off: the resource goes.
+    pub(super) fn released(&self, object: ObjectReference, message: &str, action: &str) {
+        self.send(object, true, "Released", message, action);
+    }
+
     /// The AWS object of a resource is gone and is created again.
     pub(super) fn gone(&self, object: ObjectReference, action: &str) {
         let message = "the AWS object is gone, although nobody asked this operator to delete it: it is created again";

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::{index::ObjectKey, kind::Kind};
 use crate::{
     api,
-    lifecycle::{Memory, Wake},
+    lifecycle::{Memory, Wake, facts::Class},
 };
 
 /// A digest of everything of an object that can change a decision. Two equal digests: nothing to decide anew.
@@ -34,6 +34,12 @@ pub(super) struct Recollection<K> {
     pub(super) poll_due: Option<Timestamp>,
     /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
+    /// Something happened to it, and its pass has not begun.
+    pub(super) queued: bool,
+    /// The last job of it that was seen to end, and when that was.
+    pub(super) ended: Option<(String, Timestamp)>,
+    /// What the last read of AWS failed with: a failure that goes on is told once.
+    pub(super) told: Option<Class>,
 }
 
 /// What is remembered of all resources of a kind.
@@ -63,6 +69,9 @@ impl<K: Kind> Recollections<K> {
             settled: None,
             poll_due: None,
             poked: false,
+            queued: false,
+            ended: None,
+            told: None,
         };
         let recollection = all.entry(key.clone()).or_insert_with(fresh);
         if recollection.uid != uid {
@@ -75,6 +84,7 @@ impl<K: Kind> Recollections<K> {
     pub(super) fn poke(&self, key: &ObjectKey) -> bool {
         self.0.lock().get_mut(key).is_some_and(|recollection| {
             recollection.poked = true;
+            recollection.queued = true;
             true
         })
     }
@@ -83,7 +93,13 @@ impl<K: Kind> Recollections<K> {
     pub(super) fn begin(&self, now: Timestamp) {
         for recollection in self.0.lock().values_mut() {
             recollection.memory = Memory::new(now);
+            recollection.queued = true;
         }
+    }
+
+    /// How many wait for their pass.
+    pub(super) fn queued(&self) -> usize {
+        self.0.lock().values().filter(|it| it.queued).count()
     }
 
     pub(super) fn forget(&self, key: &ObjectKey) {
@@ -108,7 +124,9 @@ impl<K: Kind> Recollection<K> {
         }
         self.latest = None;
         let fingerprint = fingerprint(object);
-        std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint
+        let is_news = std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint;
+        self.queued |= is_news;
+        is_news
     }
 
     /// Takes in what this process wrote.

@@ -2,7 +2,10 @@
 //! that is refused never makes the view of another stale.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,12 +17,12 @@ use kube::{
     runtime::{
         WatchStreamExt,
         controller::{Action, Config, Error, applier},
-        reflector::{ObjectRef, store::Writer},
+        reflector::{self, ObjectRef, store::Writer},
         watcher::{self, Event, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, error_span, warn};
 
 use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass, watched::Watched};
 use crate::api::conditions;
@@ -47,6 +50,13 @@ pub fn run<K: Kind>(
         context,
         namespace,
         recollections: Recollections::default(),
+        begun: AtomicBool::new(false),
+    });
+    let counted = Arc::downgrade(&watched);
+    watched.context.metrics.ask(move |census| {
+        if let Some(watched) = counted.upgrade() {
+            watched.count(census);
+        }
     });
     let task = {
         let watched = watched.clone();
@@ -70,10 +80,7 @@ impl<K: Kind> Watched<K> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let name = self.namespace.as_ref().map_or_else(
-            || K::NAME.name().to_owned(),
-            |namespace| format!("{} in {namespace}", K::NAME.name()),
-        );
+        let name = self.name();
         let mut listed = Vec::new();
         let config = watcher::Config::default().timeout(WATCH_SECONDS);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
@@ -212,6 +219,7 @@ impl<K: Kind> Watched<K> {
             () = shutdown.cancelled() => return,
         }
         self.recollections.begin(Context::now());
+        self.begun.store(true, Ordering::Release);
         let all: Vec<_> = self
             .store
             .state()
@@ -243,7 +251,14 @@ impl<K: Kind> Watched<K> {
         // Never closed.
         let _running = self.context.running.acquire().await.ok();
         let begin = Instant::now();
-        let result = pass::reconcile(self, object).await;
+        let key = Self::key(object.as_ref());
+        if let (Some(key), Some(uid)) = (&key, object.uid()) {
+            self.recollections
+                .with(key, &uid, Context::now(), |it| it.queued = false);
+        }
+        // Every line of a pass, those about calls to AWS included, says what it is about.
+        let span = error_span!("pass", kind = K::NAME.name(), object = key.map(|key| key.path()));
+        let result = pass::reconcile(self, object).instrument(span).await;
         self.context.metrics.reconciled(K::NAME.name(), begin.elapsed());
         result
     }
@@ -265,17 +280,23 @@ impl<K: Kind> Watched<K> {
 async fn report<K: Kind>(
     results: impl Stream<Item = Result<(ObjectRef<K>, Action), Error<pass::Error, std::convert::Infallible>>>,
 ) {
+    let kind = K::NAME.name();
     let mut results = std::pin::pin!(results);
     while let Some(result) = results.next().await {
         match result {
-            Ok((object, action)) => debug!(%object, ?action, "reconciled"),
-            Err(Error::ObjectNotFound(object)) => debug!(%object, "gone before its turn"),
+            Ok((object, action)) => debug!(kind, object = path(&object), ?action, "reconciled"),
+            Err(Error::ObjectNotFound(object)) => debug!(kind, object = path(&object), "gone before its turn"),
             Err(Error::ReconcilerFailed(error, object)) => {
-                warn!(%object, %error, "reconcile failed; it is tried again");
+                warn!(kind, object = path(&object), %error, "reconcile failed; it is tried again");
             }
             Err(error) => warn!(%error, "the reconcile queue failed"),
         }
     }
+}
+
+/// Namespace and name, as they stand in logs.
+fn path<K: reflector::Lookup>(object: &ObjectRef<K>) -> String {
+    format!("{}/{}", object.namespace.as_deref().unwrap_or_default(), object.name)
 }
 
 /// The object, unless this version of the operator cannot read it: then it is reported and skipped, and stops nobody.
@@ -286,8 +307,7 @@ fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
             let meta = &invalid.metadata;
             warn!(
                 kind = K::NAME.name(),
-                namespace = meta.namespace,
-                name = meta.name,
+                object = format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()),
                 error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
                 "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
             );

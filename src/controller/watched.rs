@@ -1,6 +1,12 @@
 //! A kind in a namespace: its store, and what the index is told of its resources.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use kube::{
@@ -17,6 +23,7 @@ use super::{
 use crate::{
     api::{Job, Ledger, conditions},
     lifecycle::{self, Account},
+    telemetry::metrics::Census,
 };
 
 /// A kind in a namespace (or in all), with its store and what is remembered of its resources.
@@ -25,6 +32,8 @@ pub struct Watched<K: Kind> {
     pub(super) namespace: Option<String>,
     pub(super) recollections: Recollections<K>,
     pub(super) store: Store<K>,
+    /// Whether passes are made: not on a standby.
+    pub(super) begun: AtomicBool,
 }
 
 impl<K: Kind> Watched<K> {
@@ -41,6 +50,26 @@ impl<K: Kind> Watched<K> {
                 self.index_entry(&key, object.as_ref());
             }
         }
+    }
+
+    /// The name of its watch.
+    pub(super) fn name(&self) -> String {
+        let kind = K::NAME.name();
+        self.namespace
+            .as_ref()
+            .map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"))
+    }
+
+    /// How things stand now.
+    pub(super) fn count(&self, census: &mut Census) {
+        let kind = K::NAME.name();
+        let has_begun = self.begun.load(Ordering::Acquire);
+        census.kind(kind, if has_begun { self.recollections.queued() } else { 0 });
+        for object in self.store.state() {
+            census.object(kind, &object.state().ledger);
+        }
+        let (failing, event) = self.context.health.watch(&self.name(), Instant::now());
+        census.watch(kind, failing, event);
     }
 
     /// The name of a resource of this kind.

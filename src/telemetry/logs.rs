@@ -66,7 +66,7 @@ pub fn init(format: Format) -> Result<(), LogSetup> {
     match format {
         Format::Text => registry.with(lines).try_init()?,
         Format::Json => registry
-            .with(lines.json().flatten_event(true).with_current_span(false))
+            .with(lines.json().flatten_event(true).with_span_list(false))
             .try_init()?,
     }
     Ok(())

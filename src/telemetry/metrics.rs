@@ -1,19 +1,33 @@
 //! Every metric of the program, with the labels that it may have. Labels come from closed lists: never a name, an app
 //! or a namespace.
+//!
+//! What happens is counted when it happens. How things stand is counted when somebody asks, by a [`Census`] over what is in
+//! memory: it costs no pass anything.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::Registry,
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Metric, Registry},
 };
 
 use crate::{
-    api::{Operation, conditions::Reason},
+    api::{
+        Ledger, Operation,
+        conditions::{self, READY, Reason, STALLED},
+    },
     lifecycle::facts::Class,
 };
+
+/// What all names start with.
+const PREFIX: &str = "amplify_operator";
 
 /// From a look that AWS answers at once to the limit of a call, in seconds.
 const AWS_SECONDS: [f64; 12] = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 10.0, 20.0, 30.0];
@@ -21,6 +35,12 @@ const AWS_SECONDS: [f64; 12] = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 
 const RECONCILE_SECONDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0,
 ];
+/// From a job that is quicker than any of AWS's to one that hangs, in seconds.
+const JOB_SECONDS: [f64; 13] = [
+    5.0, 15.0, 30.0, 60.0, 120.0, 240.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0,
+];
+/// From a poll that comes at once to an operator that was away, in seconds.
+const READY_SECONDS: [f64; 11] = [0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1800.0];
 
 /// The class as a label.
 #[must_use]
@@ -68,10 +88,11 @@ struct KindClass {
     class: &'static str,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct KindReason {
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct Standing {
     kind: &'static str,
     reason: &'static str,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -79,22 +100,118 @@ struct JobOperation {
     operation: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct JobEnd {
+    operation: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Default, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Unlabelled {}
+
+/// How things stand, counted when somebody asks.
+#[derive(Debug, Default)]
+pub struct Census {
+    objects: BTreeMap<Standing, i64>,
+    jobs: BTreeMap<&'static str, Jobs>,
+    queues: BTreeMap<&'static str, usize>,
+    failing: BTreeMap<&'static str, Duration>,
+    events: BTreeMap<&'static str, Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    running: i64,
+    oldest: Option<Timestamp>,
+}
+
+impl Census {
+    /// This kind is counted: also where there is none of it, so that nothing is told apart from not knowing.
+    pub fn kind(&mut self, kind: &'static str, queued: usize) {
+        let available = Standing {
+            kind,
+            reason: Reason::Available.name(),
+            state: "ready",
+        };
+        self.objects.entry(available).or_default();
+        *self.queues.entry(kind).or_default() += queued;
+    }
+
+    /// One resource of this kind, by its status.
+    pub fn object(&mut self, kind: &'static str, ledger: &Ledger) {
+        let reason = conditions::ready_reason(&ledger.conditions);
+        let is = |condition| conditions::is_true(&ledger.conditions, condition);
+        let state = match reason {
+            None => "new",
+            Some(Reason::Suspended) => "suspended",
+            Some(_) if is(READY) => "ready",
+            Some(_) if is(STALLED) => "stalled",
+            Some(_) => "working",
+        };
+        let standing = Standing {
+            kind,
+            reason: reason.map_or("None", Reason::name),
+            state,
+        };
+        *self.objects.entry(standing).or_default() += 1;
+        if let Some(job) = ledger.job.as_ref().filter(|job| job.is_running()) {
+            let jobs = self.jobs.entry(job.operation.name()).or_default();
+            jobs.running += 1;
+            jobs.oldest = jobs.oldest.into_iter().chain([job.request_time]).min();
+        }
+    }
+
+    /// A watch of this kind: for how long it has been failing, and when it last had something to tell.
+    pub fn watch(&mut self, kind: &'static str, failing: Duration, last_event: Option<Timestamp>) {
+        let longest = self.failing.entry(kind).or_default();
+        *longest = failing.max(*longest);
+        if let Some(at) = last_event {
+            let newest = self.events.entry(kind).or_insert(at);
+            *newest = at.max(*newest);
+        }
+    }
+}
+
+/// Somebody who knows how things stand.
+type Source = Box<dyn Fn(&mut Census) + Send + Sync>;
+
+/// What is told of a family of metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Described {
+    /// Its name as it is scraped, without the suffixes of a histogram's series.
+    pub name: &'static str,
+    /// Its type.
+    pub type_: &'static str,
+    /// Its labels, in their order.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the program. One per process, shared.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    described: Vec<Described>,
+    sources: Mutex<Vec<Source>>,
     aws_requests: Family<AwsRequest, Counter>,
     aws_duration: Histograms<AwsOperation>,
     token_queue: Family<QueueClass, Gauge>,
     token_waits: Family<QueueClass, Counter>,
     reconciles: Histograms<Kind>,
     reconcile_errors: Family<KindClass, Counter>,
-    objects: Family<KindReason, Gauge>,
+    queue: Family<Kind, Gauge>,
+    objects: Family<Standing, Gauge>,
     jobs: Family<JobOperation, Gauge>,
+    oldest_job: Family<JobOperation, Gauge>,
+    job_duration: Histograms<JobEnd>,
+    job_end_to_ready: Histograms<JobOperation>,
+    watch_failing: Family<Kind, Gauge>,
+    watch_event: Family<Kind, Gauge>,
     leader: Gauge,
     alive_tasks: Gauge,
-    accounts_file_valid: Family<Vec<(String, String)>, Gauge>,
+    accounts_file_valid: Family<Unlabelled, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -103,92 +220,168 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// Registers families, and keeps what is told of each.
+struct Register {
+    registry: Registry,
+    described: Vec<Described>,
+}
+
+impl Register {
+    /// `name` is the one that is scraped: the library adds the suffixes of counters and of the information by itself.
+    fn add<M: Metric + Clone>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+        metric: M,
+    ) -> M {
+        self.put(name, labels, help, metric.clone());
+        metric
+    }
+
+    fn put(&mut self, name: &'static str, labels: &'static [&'static str], help: &'static str, metric: impl Metric) {
+        let stem = ["_total", "_info"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let type_ = match metric.metric_type() {
+            MetricType::Counter => "counter",
+            MetricType::Histogram => "histogram",
+            _ => "gauge",
+        };
+        self.described.push(Described {
+            name,
+            type_,
+            labels,
+            help,
+        });
+        self.registry.register(stem.unwrap_or(name), help, metric);
+    }
+}
+
 impl Metrics {
     /// The metrics of a program of this version, all at their start.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a list: one entry for each family")]
     pub fn new(version: &str) -> Self {
-        let mut registry = Registry::with_prefix("amplify_operator");
-        let aws_requests = Family::default();
-        registry.register(
-            "aws_requests",
-            "Calls to AWS by how they ended; retries of reads are part of their call",
-            aws_requests.clone(),
-        );
-        let aws_duration = Histograms::new_with_constructor(aws_histogram as fn() -> Histogram);
-        registry.register(
-            "aws_request_duration_seconds",
-            "How long calls to AWS took, retries included",
-            aws_duration.clone(),
-        );
-        let token_queue = Family::default();
-        registry.register(
-            "aws_token_queue",
-            "Objects that wait for a token to call AWS",
-            token_queue.clone(),
-        );
-        let token_waits = Family::default();
-        registry.register(
-            "aws_token_waits",
-            "How often an object had to wait for a token to call AWS",
-            token_waits.clone(),
-        );
-        let reconciles = Histograms::new_with_constructor(reconcile_histogram as fn() -> Histogram);
-        registry.register(
-            "reconcile_duration_seconds",
-            "How long one pass over one object took",
-            reconciles.clone(),
-        );
-        let reconcile_errors = Family::default();
-        registry.register(
-            "reconcile_errors",
-            "Passes over an object that ended in an error, by its class",
-            reconcile_errors.clone(),
-        );
-        let objects = Family::default();
-        registry.register(
-            "objects",
-            "Objects by the reason of their Ready condition",
-            objects.clone(),
-        );
-        let jobs = Family::default();
-        registry.register("jobs_running", "AWS jobs under way", jobs.clone());
-        let leader = Gauge::default();
-        registry.register(
-            "leader",
-            "1: this process is the one that acts; 0: it stands by. Without leader election always 1",
-            leader.clone(),
-        );
-        let alive_tasks = Gauge::default();
-        registry.register(
-            "tokio_alive_tasks",
-            "Tasks of the runtime that have not ended; a number that grows without end is a leak",
-            alive_tasks.clone(),
-        );
-        let accounts_file_valid = Family::default();
-        registry.register(
-            "accounts_file_valid",
-            "1: the accounts file is in force as it stands; 0: it cannot be used, and what it said before holds",
-            accounts_file_valid.clone(),
-        );
-        registry.register(
-            "build",
-            "The program that runs",
-            Info::new(vec![("version", version.to_owned())]),
-        );
+        let mut register = Register {
+            registry: Registry::with_prefix(PREFIX),
+            described: Vec::new(),
+        };
         Self {
-            registry: Mutex::new(registry),
-            aws_requests,
-            aws_duration,
-            token_queue,
-            token_waits,
-            reconciles,
-            reconcile_errors,
-            objects,
-            jobs,
-            leader,
-            alive_tasks,
-            accounts_file_valid,
+            aws_requests: register.add(
+                "aws_requests_total",
+                &["service", "operation", "outcome"],
+                "Calls to AWS by how they ended; retries of reads are part of their call",
+                Family::default(),
+            ),
+            aws_duration: register.add(
+                "aws_request_duration_seconds",
+                &["service", "operation"],
+                "How long calls to AWS took, retries included",
+                Histograms::new_with_constructor(|| Histogram::new(AWS_SECONDS)),
+            ),
+            token_queue: register.add(
+                "aws_token_queue",
+                &["class"],
+                "Objects that wait for a token to call AWS",
+                Family::default(),
+            ),
+            token_waits: register.add(
+                "aws_token_waits_total",
+                &["class"],
+                "How often an object had to wait for a token to call AWS",
+                Family::default(),
+            ),
+            reconciles: register.add(
+                "reconcile_duration_seconds",
+                &["kind"],
+                "How long one pass over one object took",
+                Histograms::new_with_constructor(|| Histogram::new(RECONCILE_SECONDS)),
+            ),
+            reconcile_errors: register.add(
+                "reconcile_errors_total",
+                &["kind", "class"],
+                "What went wrong in passes over objects, by its class: of AWS as in aws_requests_total, or kubernetes",
+                Family::default(),
+            ),
+            queue: register.add(
+                "queue_depth",
+                &["kind"],
+                "Objects to which something happened and whose pass has not begun; 0 on a standby",
+                Family::default(),
+            ),
+            objects: register.add(
+                "objects",
+                &["kind", "reason", "state"],
+                "Objects by the reason of their Ready condition, and what it amounts to",
+                Family::default(),
+            ),
+            jobs: register.add("jobs_running", &["operation"], "AWS jobs under way", Family::default()),
+            oldest_job: register.add(
+                "oldest_job_start_timestamp_seconds",
+                &["operation"],
+                "When the oldest AWS job under way was asked for; absent without one",
+                Family::default(),
+            ),
+            job_duration: register.add(
+                "job_duration_seconds",
+                &["operation", "result"],
+                "How long AWS jobs ran that this process saw end, by AWS's clock",
+                Histograms::new_with_constructor(|| Histogram::new(JOB_SECONDS)),
+            ),
+            job_end_to_ready: register.add(
+                "job_end_to_ready_seconds",
+                &["operation"],
+                "How long after the end of its job an object was Ready, from AWS's clock to this machine's",
+                Histograms::new_with_constructor(|| Histogram::new(READY_SECONDS)),
+            ),
+            watch_failing: register.add(
+                "watch_failing_seconds",
+                &["kind"],
+                "For how long the watch of this kind has been failing; 0: it works",
+                Family::default(),
+            ),
+            watch_event: register.add(
+                "watch_last_event_timestamp_seconds",
+                &["kind"],
+                "When the watch of this kind last had something to tell; one of which nothing changes is silent and well",
+                Family::default(),
+            ),
+            leader: register.add(
+                "leader",
+                &[],
+                "1: this process is the one that acts; 0: it stands by. Without leader election always 1",
+                Gauge::default(),
+            ),
+            alive_tasks: register.add(
+                "tokio_alive_tasks",
+                &[],
+                "Tasks of the runtime that have not ended; a number that grows without end is a leak",
+                Gauge::default(),
+            ),
+            accounts_file_valid: register.add(
+                "accounts_file_valid",
+                &[],
+                "1: the accounts file is in force as it stands; 0: it cannot be used, and what it said before holds; absent without one",
+                Family::default(),
+            ),
+            described: {
+                let info = Info::new(vec![("version", version.to_owned())]);
+                register.put("build_info", &["version"], "The program that runs", info);
+                register.described
+            },
+            registry: Mutex::new(register.registry),
+            sources: Mutex::default(),
         }
+    }
+
+    /// What is told of each family, in the order of the text.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
+    /// Asks this source how things stand, at each scrape from now on.
+    pub fn ask(&self, source: impl Fn(&mut Census) + Send + Sync + 'static) {
+        self.sources.lock().push(Box::new(source));
     }
 
     /// A call to AWS ended. `outcome` is `ok` or a [`class_name`].
@@ -235,29 +428,29 @@ impl Metrics {
         self.reconcile_errors.get_or_create(&KindClass { kind, class }).inc();
     }
 
-    /// How many objects of this kind have this reason now.
-    pub fn set_objects(&self, kind: &'static str, reason: Reason, count: usize) {
-        self.objects
-            .get_or_create(&KindReason {
-                kind,
-                reason: reason.name(),
+    /// An AWS job ended after this time.
+    pub fn job_ended(&self, operation: Operation, result: &'static str, duration: Duration) {
+        self.job_duration
+            .get_or_create(&JobEnd {
+                operation: operation.name(),
+                result,
             })
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+            .observe(duration.as_secs_f64());
     }
 
-    /// How many AWS jobs of this operation are under way now.
-    pub fn set_jobs_running(&self, operation: Operation, count: usize) {
-        self.jobs
+    /// An object is Ready, this time after its job ended.
+    pub fn ready_after_job(&self, operation: Operation, delay: Duration) {
+        self.job_end_to_ready
             .get_or_create(&JobOperation {
                 operation: operation.name(),
             })
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+            .observe(delay.as_secs_f64());
     }
 
     /// Whether the accounts file is in force as it stands. Only shown where there is one.
     pub fn set_accounts_file_valid(&self, valid: bool) {
         self.accounts_file_valid
-            .get_or_create(&Vec::new())
+            .get_or_create(&Unlabelled {})
             .set(i64::from(valid));
     }
 
@@ -272,26 +465,89 @@ impl Metrics {
             let tasks = runtime.metrics().num_alive_tasks();
             self.alive_tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
         }
+        // Held to the end: two scrapes at a time must not count into each other.
+        let registry = self.registry.lock();
+        let mut census = Census::default();
+        for source in self.sources.lock().iter() {
+            source(&mut census);
+        }
+        self.take(census);
         let mut text = String::new();
-        text::encode(&mut text, &self.registry.lock())?;
+        text::encode(&mut text, &registry)?;
         Ok(text)
+    }
+
+    /// What stood before and does not any more must not stay.
+    fn take(&self, census: Census) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let is_asked = !census.queues.is_empty();
+        self.objects.clear();
+        for (standing, objects) in census.objects {
+            self.objects.get_or_create(&standing).set(objects);
+        }
+        self.oldest_job.clear();
+        for operation in Operation::ALL
+            .iter()
+            .filter(|operation| is_asked && operation.has_job())
+        {
+            let label = JobOperation {
+                operation: operation.name(),
+            };
+            let jobs = census.jobs.get(operation.name());
+            self.jobs.get_or_create(&label).set(jobs.map_or(0, |jobs| jobs.running));
+            if let Some(oldest) = jobs.and_then(|jobs| jobs.oldest) {
+                self.oldest_job.get_or_create(&label).set(oldest.as_second());
+            }
+        }
+        for (kind, queued) in census.queues {
+            self.queue.get_or_create(&Kind { kind }).set(count(queued));
+        }
+        for (kind, failing) in census.failing {
+            let seconds = i64::try_from(failing.as_secs()).unwrap_or(i64::MAX);
+            self.watch_failing.get_or_create(&Kind { kind }).set(seconds);
+        }
+        for (kind, at) in census.events {
+            self.watch_event.get_or_create(&Kind { kind }).set(at.as_second());
+        }
     }
 }
 
-fn aws_histogram() -> Histogram {
-    Histogram::new(AWS_SECONDS)
-}
-
-fn reconcile_histogram() -> Histogram {
-    Histogram::new(RECONCILE_SECONDS)
+/// The same in Prometheus's own text format, for those who ask for no other: there the suffix of a counter is part of the
+/// family's name, and some words are unknown.
+#[must_use]
+pub fn classic(openmetrics: &str) -> String {
+    let types: BTreeMap<_, _> = openmetrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let mut text = String::with_capacity(openmetrics.len());
+    for line in openmetrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+                let (suffix, rest) = match (types.get(name), word, rest) {
+                    (Some(&"counter"), _, rest) => ("_total", rest),
+                    (Some(&"info"), "TYPE", _) => ("_info", "gauge"),
+                    (Some(&"info"), _, rest) => ("_info", rest),
+                    (_, _, rest) => ("", rest),
+                };
+                let _ = writeln!(text, "# {word} {name}{suffix} {rest}");
+            }
+            (Some("#"), ..) => {}
+            _ => {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::conditions::{Progress, state};
 
-    #[test]
-    fn the_text_has_every_family_under_its_documented_name() {
+    fn metrics() -> Metrics {
         let metrics = Metrics::new("1.2.3");
         metrics.aws_request(
             "amplify",
@@ -303,31 +559,151 @@ mod tests {
         metrics.token_wait("write");
         metrics.reconciled("AmplifyBackend", Duration::from_millis(2));
         metrics.reconcile_error("AmplifyBackend", "kubernetes");
-        metrics.set_objects("AmplifyBackend", Reason::Available, 7);
-        metrics.set_jobs_running(Operation::CreateBackendApi, 2);
-        let without_accounts = metrics.encode().unwrap();
-        assert!(!without_accounts.contains("accounts_file_valid "), "{without_accounts}");
-        metrics.set_accounts_file_valid(true);
+        metrics.job_ended(Operation::CreateBackend, "completed", Duration::from_secs(40));
+        metrics.ready_after_job(Operation::CreateBackend, Duration::from_secs(4));
         metrics.set_leader(true);
+        metrics
+    }
+
+    fn ledger(ready: bool, progress: Progress, reason: Reason) -> Ledger {
+        let now = Timestamp::UNIX_EPOCH;
+        Ledger {
+            conditions: state(&[], ready, progress, reason, "", 1, now),
+            ..Ledger::default()
+        }
+    }
+
+    #[test]
+    fn the_text_has_every_family_under_its_described_name() {
+        let metrics = metrics();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        metrics.ask(move |census| {
+            census.kind("AmplifyBackend", 5);
+            census.watch("AmplifyBackend", Duration::ZERO, Some(at(1_000)));
+            census.watch("AmplifyBackend", Duration::from_secs(7), Some(at(900)));
+            for second in [500, 400] {
+                let mut running = ledger(false, Progress::Reconciling, Reason::Creating);
+                running.job = Some(job(second));
+                census.object("AmplifyBackend", &running);
+            }
+        });
+        let without_accounts = metrics.encode().unwrap();
+        assert!(!without_accounts.contains("accounts_file_valid"), "{without_accounts}");
+        metrics.set_accounts_file_valid(true);
         let text = metrics.encode().unwrap();
         for line in [
-            "amplify_operator_accounts_file_valid 1",
+            "amplify_operator_accounts_file_valid{} 1",
             r#"amplify_operator_aws_requests_total{service="amplify",operation="GetBackend",outcome="throttled"} 1"#,
             r#"amplify_operator_aws_request_duration_seconds_bucket{le="0.05",service="amplify",operation="GetBackend"} 1"#,
             r#"amplify_operator_aws_token_queue{class="write"} 3"#,
             r#"amplify_operator_aws_token_waits_total{class="write"} 1"#,
             r#"amplify_operator_reconcile_duration_seconds_count{kind="AmplifyBackend"} 1"#,
             r#"amplify_operator_reconcile_errors_total{kind="AmplifyBackend",class="kubernetes"} 1"#,
-            r#"amplify_operator_objects{kind="AmplifyBackend",reason="Available"} 7"#,
-            r#"amplify_operator_jobs_running{operation="CreateBackendAPI"} 2"#,
+            r#"amplify_operator_queue_depth{kind="AmplifyBackend"} 5"#,
+            r#"amplify_operator_objects{kind="AmplifyBackend",reason="Available",state="ready"} 0"#,
+            r#"amplify_operator_objects{kind="AmplifyBackend",reason="Creating",state="working"} 2"#,
+            r#"amplify_operator_jobs_running{operation="CreateBackendAPI"} 0"#,
+            r#"amplify_operator_jobs_running{operation="CreateBackend"} 2"#,
+            r#"amplify_operator_oldest_job_start_timestamp_seconds{operation="CreateBackend"} 400"#,
+            r#"amplify_operator_job_duration_seconds_bucket{le="60.0",operation="CreateBackend",result="completed"} 1"#,
+            r#"amplify_operator_job_end_to_ready_seconds_bucket{le="5.0",operation="CreateBackend"} 1"#,
+            r#"amplify_operator_watch_failing_seconds{kind="AmplifyBackend"} 7"#,
+            r#"amplify_operator_watch_last_event_timestamp_seconds{kind="AmplifyBackend"} 1000"#,
             "amplify_operator_leader 1",
-            r#"amplify_operator_build_info{version="1.2.3"} 1"#,
             "amplify_operator_tokio_alive_tasks 0",
+            r#"amplify_operator_build_info{version="1.2.3"} 1"#,
             "# EOF",
         ] {
-            assert!(text.contains(line), "{line} is missing in\n{text}");
+            assert!(text.lines().any(|is| is == line), "{line} is missing in\n{text}");
+        }
+        let described = metrics
+            .described()
+            .iter()
+            .map(|family| format!("{PREFIX}_{}", family.name));
+        let text = classic(&text);
+        let exported = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        assert_eq!(described.collect::<Vec<_>>(), exported.collect::<Vec<_>>());
+    }
+
+    fn job(second: i64) -> crate::api::Job {
+        crate::api::Job {
+            operation: Operation::CreateBackend,
+            generation: 1,
+            attempt: 1,
+            failures: 0,
+            request_time: Timestamp::from_second(second).unwrap(),
+            after: None,
+            unconfirmed: false,
+            id: Some("j".to_owned()),
+            backend_environment_name: None,
+            status: None,
+            finish_time: None,
+            error: None,
         }
     }
+
+    #[test]
+    fn every_object_is_counted_once_and_only_while_it_stands_so() {
+        let metrics = Metrics::new("1.2.3");
+        let table = [
+            (ledger(true, Progress::Settled, Reason::Available), "Available", "ready"),
+            (
+                ledger(true, Progress::Settled, Reason::Suspended),
+                "Suspended",
+                "suspended",
+            ),
+            (
+                ledger(false, Progress::Reconciling, Reason::AccessDenied),
+                "AccessDenied",
+                "working",
+            ),
+            (
+                ledger(false, Progress::Stalled, Reason::AccessDenied),
+                "AccessDenied",
+                "stalled",
+            ),
+            (Ledger::default(), "None", "new"),
+        ];
+        let ledgers = table.clone().map(|(ledger, ..)| ledger);
+        let gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_gone = gone.clone();
+        metrics.ask(move |census| {
+            census.kind("BackendApi", 0);
+            if !is_gone.load(std::sync::atomic::Ordering::Relaxed) {
+                for ledger in &ledgers {
+                    census.object("BackendApi", ledger);
+                }
+            }
+        });
+        for _ in 0..2 {
+            let text = metrics.encode().unwrap();
+            for (_, reason, state) in &table {
+                let line =
+                    format!(r#"amplify_operator_objects{{kind="BackendApi",reason="{reason}",state="{state}"}} 1"#);
+                assert!(text.contains(&line), "{line} is missing in\n{text}");
+            }
+        }
+        gone.store(true, std::sync::atomic::Ordering::Relaxed);
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("amplify_operator_objects{").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn the_classic_text_names_counters_and_information_as_their_series_are_named() {
+        let text = classic(&metrics().encode().unwrap());
+        for line in [
+            "# TYPE amplify_operator_aws_requests_total counter",
+            "# TYPE amplify_operator_build_info gauge",
+            "# HELP amplify_operator_build_info The program that runs.",
+            "# TYPE amplify_operator_leader gauge",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+    }
+
     #[tokio::test]
     async fn the_tasks_of_the_runtime_are_counted_when_the_text_is_made() {
         let metrics = Metrics::new("1.2.3");

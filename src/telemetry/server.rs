@@ -13,18 +13,24 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Metrics;
+use super::{Metrics, metrics::classic};
 
 /// The content type that `OpenMetrics` asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of Prometheus's own text format.
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A watch that fails is tried again at least this often; without a failure for longer it works again.
 const FAILURE_LASTS: Duration = Duration::from_mins(2);
@@ -33,9 +39,24 @@ const FAILURE_LASTS: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct Health {
     ready: AtomicBool,
-    /// Of each watch that fails: its first and its last failure without an event in between.
-    failing: Mutex<BTreeMap<String, (Instant, Instant)>>,
+    watches: Mutex<BTreeMap<String, Watch>>,
     limit: Duration,
+}
+
+/// What is known of a watch.
+#[derive(Debug, Default)]
+struct Watch {
+    /// When it last had something to tell.
+    event: Option<Timestamp>,
+    /// Its first and its last failure without an event in between.
+    failures: Option<(Instant, Instant)>,
+}
+
+impl Watch {
+    fn failing(&self, now: Instant) -> Option<Duration> {
+        let (first, _) = self.failures.filter(|(_, last)| still_fails(*last, now))?;
+        Some(now.saturating_duration_since(first))
+    }
 }
 
 impl Health {
@@ -44,7 +65,7 @@ impl Health {
     pub fn new(limit: Duration) -> Self {
         Self {
             ready: AtomicBool::new(false),
-            failing: Mutex::default(),
+            watches: Mutex::default(),
             limit,
         }
     }
@@ -56,17 +77,26 @@ impl Health {
 
     /// The watch of this name gave an event. One that has nothing to tell is silent and well.
     pub fn watch_works(&self, name: &str) {
-        self.failing.lock().remove(name);
+        let mut watches = self.watches.lock();
+        let watch = watches.entry(name.to_owned()).or_default();
+        watch.event = Some(Timestamp::now());
+        watch.failures = None;
     }
 
     /// The watch of this name gave an error at this time.
     pub fn watch_fails(&self, name: &str, now: Instant) {
-        let mut failing = self.failing.lock();
-        let since = failing
-            .get(name)
-            .filter(|failures| still_fails(failures.1, now))
-            .map_or(now, |failures| failures.0);
-        failing.insert(name.to_owned(), (since, now));
+        let mut watches = self.watches.lock();
+        let watch = watches.entry(name.to_owned()).or_default();
+        let failures = watch.failures.filter(|(_, last)| still_fails(*last, now));
+        watch.failures = Some((failures.map_or(now, |(first, _)| first), now));
+    }
+
+    /// For how long the watch of this name has been failing (zero: it works), and when it last had something to tell.
+    pub fn watch(&self, name: &str, now: Instant) -> (Duration, Option<Timestamp>) {
+        let watches = self.watches.lock();
+        let watch = watches.get(name);
+        let failing = watch.and_then(|watch| watch.failing(now)).unwrap_or_default();
+        (failing, watch.and_then(|watch| watch.event))
     }
 
     /// What keeps the program from being ready, if anything.
@@ -81,11 +111,10 @@ impl Health {
     /// Which watches are dead, if any.
     pub fn liveness(&self, now: Instant) -> Result<(), String> {
         let dead: Vec<String> = self
-            .failing
+            .watches
             .lock()
             .iter()
-            .filter(|(_, failures)| still_fails(failures.1, now))
-            .map(|(name, failures)| (name, now.saturating_duration_since(failures.0)))
+            .filter_map(|(name, watch)| Some((name, watch.failing(now)?)))
             .filter(|(_, failing)| *failing > self.limit)
             .map(|(name, failing)| format!("watch {name}: failing for {} s\n", failing.as_secs()))
             .collect();
@@ -122,7 +151,7 @@ pub async fn serve(
         )
         .route(
             "/metrics",
-            get(async |State(shared): State<Shared>| scrape(&shared.metrics)),
+            get(async |State(shared): State<Shared>, headers: HeaderMap| scrape(&shared.metrics, &headers)),
         )
         .with_state(Shared { health, metrics });
     axum::serve(listener, routes)
@@ -137,9 +166,13 @@ fn answer(check: Result<(), String>) -> Response {
     }
 }
 
-fn scrape(metrics: &Metrics) -> Response {
+/// `OpenMetrics` for those who ask for it, as Prometheus does.
+fn scrape(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_asked_for = accepted.is_some_and(|accept| accept.contains("application/openmetrics-text"));
     match metrics.encode() {
-        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Ok(text) if is_asked_for => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Ok(text) => ([(CONTENT_TYPE, CLASSIC)], classic(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -176,6 +209,13 @@ mod tests {
         health.watch_fails("AmplifyBackend", silent);
         assert_eq!(health.liveness(silent), Ok(()), "counted from anew");
 
+        let (failing, event) = health.watch("AmplifyBackend", silent + Duration::from_secs(9));
+        assert_eq!((failing, event), (Duration::from_secs(9), None));
+        let (failing, event) = health.watch("BackendApi", silent);
+        assert!(failing.is_zero() && event.is_some());
+        let later = silent + Duration::from_mins(3);
+        assert!(health.watch("AmplifyBackend", later).0.is_zero(), "silent again");
+
         let other = Health::new(Duration::ZERO);
         other.watch_fails("BackendApi", start);
         other.watch_works("BackendApi");
@@ -196,7 +236,8 @@ mod tests {
         ));
         let get = async |path: &str| {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let (path, accept) = path.split_once(' ').unwrap_or((path, "*/*"));
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).await.unwrap();
@@ -208,8 +249,10 @@ mod tests {
         assert!(not_ready.contains("stores: not filled yet"));
         health.set_ready(true);
         assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
-        let metrics = get("/metrics").await;
+        let metrics = get("/metrics application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
         assert!(metrics.contains(OPENMETRICS) && metrics.contains("# EOF"), "{metrics}");
+        let metrics = get("/metrics").await;
+        assert!(metrics.contains(CLASSIC) && !metrics.contains("# EOF"), "{metrics}");
         assert!(get("/other").await.starts_with("HTTP/1.1 404"));
 
         shutdown.cancel();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -325,6 +326,14 @@ impl Stage {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
+    /// Where the operator serves its health and its metrics.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let log = self.log();
+        let said = log.rsplit_once(" listen=").expect("the operator has said where").1;
+        let address = said.split_whitespace().next().unwrap_or_default();
+        address.parse().expect("an address")
+    }
+
     // ---- Kubernetes ----
 
     /// Acts in another of the namespaces from now on.
@@ -462,6 +471,19 @@ impl Stage {
         let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
         let events = api.list(&selector).await.expect("events");
         events.items.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// Waits until the resource has Events of these reasons, and of no others. Events are written beside the passes.
+    pub(crate) async fn wait_for_events(&self, name: &str, reasons: &[&str]) {
+        let mut events = Vec::new();
+        let written = async {
+            while events != reasons {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                events = self.events(name).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), written).await.is_ok();
+        assert!(in_time, "{events:?} instead of {reasons:?}");
     }
 
     /// The operator has made exactly this many writes about this resource, or about all; Events apart.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{debug, warn};
 
@@ -22,11 +22,12 @@ use crate::{
         throttle::{BucketKey, Class as TokenClass},
         without_request_id,
     },
-    api::RECONCILE_REQUESTED_AT,
+    api::{Job, RECONCILE_REQUESTED_AT},
     lifecycle::{
         Listed, Looked, Polled, Purpose, Reply, Sending, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
+    telemetry::metrics::class_name,
 };
 
 /// Why AWS gave no answer.
@@ -38,10 +39,8 @@ pub(super) enum Refusal {
 }
 
 impl From<Failure> for Refusal {
-    /// A request id differs with every call, and in a status each difference would be a write.
     fn from(failure: Failure) -> Self {
-        let message = without_request_id(&failure.message).to_owned();
-        Self::Failure(Failure { message, ..failure })
+        Self::Failure(failure)
     }
 }
 
@@ -58,10 +57,28 @@ impl<K: Kind> Pass<'_, K> {
             Ok(()) => Ok(()),
             Err(Refusal::Pause(pause)) => Err(pause),
             Err(Refusal::Failure(failure)) => {
-                self.known.failed = Some(failure);
+                self.known.failed = Some(self.told(failure, false));
                 Ok(())
             }
         }
+    }
+
+    /// A failure as it may go into a status. It is counted, and told with the request id by which AWS finds the call:
+    /// that of a write each time, that of reads once while they go on to fail so.
+    fn told(&self, failure: Failure, always: bool) -> Failure {
+        let Failure { class, sent, message } = failure;
+        self.context
+            .metrics
+            .reconcile_error(self.key.kind.name(), class_name(class));
+        let before = self.recall(|it| it.told.replace(class));
+        if always || before != Some(class) {
+            warn!(?class, ?sent, "{message}");
+        } else {
+            debug!(?class, ?sent, "{message}");
+        }
+        // A request id differs with every call, and in a status each difference would be a write.
+        let message = without_request_id(&message).to_owned();
+        Failure { class, sent, message }
     }
 
     /// AWS has refused the credentials of a read as expired: the read is made once more, with new ones.
@@ -169,16 +186,42 @@ impl<K: Kind> Pass<'_, K> {
         };
         let client = self.aws(TokenClass::Poll, 1).await?;
         let polled = client.get_job(object.app(), &environment, &id).await;
-        let job = polled.map_err(|failure| self.failed(failure))?;
+        let polled = polled.map_err(|failure| self.failed(failure))?;
+        if let Some((job, updated)) = &polled {
+            self.ended(job, *updated);
+        }
+        let job = polled.map(|(job, _)| job);
         self.known.poll = Some(Polled { job });
         Ok(())
+    }
+
+    /// Takes note of the end of the job, the first time that it is seen.
+    pub(super) fn ended(&self, seen: &JobSeen, at: Option<Timestamp>) {
+        let job = self.object.state().ledger.job;
+        let Some(job) = job.filter(|job| seen.is_terminal() && job.is_running()) else {
+            return;
+        };
+        let end = at.unwrap_or_else(Context::now);
+        let known = self.recall(|it| it.ended.replace((seen.id.clone(), end)));
+        if known.is_some_and(|(id, _)| id == seen.id) {
+            return;
+        }
+        let begin = seen.create_time.unwrap_or(job.request_time);
+        let result = if seen.status == Job::COMPLETED {
+            "completed"
+        } else {
+            "failed"
+        };
+        self.context
+            .metrics
+            .job_ended(job.operation, result, time_between(begin, end));
     }
 
     pub(super) async fn send(&mut self, write: Write) -> Result<(), Pause> {
         let reply = match self.sent(write).await {
             Ok(reply) => reply,
             Err(Refusal::Pause(pause)) => return Err(pause),
-            Err(Refusal::Failure(failure)) => Reply::Failed(failure),
+            Err(Refusal::Failure(failure)) => Reply::Failed(self.told(failure, true)),
         };
         self.known.reply = Some(reply);
         Ok(())
@@ -229,10 +272,7 @@ impl<K: Kind> Pass<'_, K> {
                 status,
                 error,
             },
-            Err(failure) => {
-                warn!(object = %self.key, class = ?failure.class, sent = ?failure.sent, "{}", failure.message);
-                return Err(self.failed(failure));
-            }
+            Err(failure) => return Err(self.failed(failure)),
         })
     }
 
@@ -279,7 +319,6 @@ impl<K: Kind> Pass<'_, K> {
 
     /// What a refusal by AWS means beyond this resource.
     fn failed(&self, failure: Failure) -> Refusal {
-        debug!(object = %self.key, class = ?failure.class, "{}", failure.message);
         if failure.class == Class::Throttled
             && let (Some(account), Ok(location)) = (&self.known.account, self.location())
         {
@@ -314,6 +353,11 @@ impl<K: Kind> Pass<'_, K> {
             KindName::BackendEnvironment => Object::Environment { app, environment },
         })
     }
+}
+
+/// By two clocks that may differ: never less than nothing.
+pub(super) fn time_between(begin: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }
 
 const fn class(purpose: Purpose) -> TokenClass {

@@ -12,10 +12,11 @@ use tracing::{debug, info, warn};
 use super::{
     super::{context::Context, kind::Kind, kinds, kubernetes},
     Error, MAX_STALE, Pass, Pause,
+    aws::time_between,
 };
 use crate::{
     api::{
-        Job,
+        DeletionPolicy, Job,
         conditions::{self, Reason},
     },
     lifecycle::{
@@ -164,7 +165,7 @@ impl<K: Kind> Pass<'_, K> {
             match kubernetes::record(&self.api, &self.object, &old, &new).await {
                 Ok(object) => break object,
                 Err(kube::Error::Api(status)) if status.is_not_found() => {
-                    self.lost(state, "the resource is gone");
+                    Self::lost(state, "the resource is gone");
                     return Err(Pause::Queued);
                 }
                 Err(kube::Error::Api(status)) if status.code == 422 => {
@@ -172,12 +173,12 @@ impl<K: Kind> Pass<'_, K> {
                     self.refresh().await?;
                     let stored = self.object.state().ledger.job.map(|job| job.attempt);
                     if stored > state.ledger.job.as_ref().map(|job| job.attempt) {
-                        self.lost(state, "another operator has taken over");
+                        Self::lost(state, "another operator has taken over");
                         return Err(Pause::Queued);
                     }
                 }
                 Err(error) => {
-                    warn!(object = %self.key, %error, "cannot record what AWS accepted; trying until it lands");
+                    warn!(%error, "cannot record what AWS accepted; trying until it lands");
                 }
             }
             self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
@@ -200,6 +201,9 @@ impl<K: Kind> Pass<'_, K> {
             poll: ended.map(|job| Polled { job: Some(seen(job)) }),
             ..Known::default()
         };
+        if let Some(job) = ended {
+            self.ended(&seen(job), None);
+        }
         self.tell(&before, state);
         Ok(())
     }
@@ -216,10 +220,9 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    fn lost(&self, state: &State, why: &str) {
+    fn lost(state: &State, why: &str) {
         let job = state.ledger.job.as_ref();
         warn!(
-            object = %self.key,
             operation = job.map(|job| job.operation.name()),
             job = job.and_then(|job| job.id.as_deref()),
             "a job that AWS accepted cannot be recorded: {why}"
@@ -247,11 +250,14 @@ impl<K: Kind> Pass<'_, K> {
                 Wake::At(at) if state.ledger.job.as_ref().is_some_and(Job::is_running) => Some(at),
                 _ => None,
             };
+            if !retry {
+                it.told = None;
+            }
             it.memory.checked = checked.or(it.memory.checked);
             it.memory.tries = if retry { it.memory.tries.saturating_add(1) } else { 0 };
             it.memory.denied_since = denied.then(|| it.memory.denied_since.unwrap_or(now));
         });
-        debug!(object = %self.key, ?wake, retry, "settled");
+        debug!(?wake, retry, "settled");
         Ok(Some(match wake {
             Wake::Never => Action::await_change(),
             Wake::At(at) => {
@@ -266,12 +272,38 @@ impl<K: Kind> Pass<'_, K> {
         let written = kubernetes::set_finalizer(&self.api, &self.object, false).await;
         let released = self.written(written, "cannot remove the finalizer").await?;
         if released {
-            info!(object = %self.key, owned = self.object.state().ledger.origin.is_some(), "released");
+            self.tell_release();
         }
         Ok(released)
     }
 
-    /// One line and one Event for each transition.
+    /// The last line and the last Event of a resource.
+    fn tell_release(&self) {
+        let ledger = self.object.state().ledger;
+        let job = ledger.job.filter(|job| job.operation.is_delete());
+        let (message, action) = match &job {
+            Some(job) => ("released: the AWS object is deleted", job.operation.name()),
+            None if ledger.origin.is_none() => ("released: it owned no AWS object", "Release"),
+            None if self.object.policies().deletion == Some(DeletionPolicy::Retain) => {
+                ("released: the AWS object stays, as deletionPolicy says", "Release")
+            }
+            None => (
+                "released: the AWS object is gone",
+                self.object.create().counterpart().name(),
+            ),
+        };
+        info!(
+            operation = job.as_ref().map(|job| job.operation.name()),
+            job = job.as_ref().and_then(|job| job.id.as_deref()),
+            attempt = job.as_ref().map(|job| job.attempt),
+            "{message}"
+        );
+        self.context
+            .events
+            .released(self.object.object_ref(&()), message, action);
+    }
+
+    /// One line and one Event for each transition: of the reason, and of the job.
     fn tell(&self, before: &State, after: &State) {
         let (old, new) = (&before.ledger, &after.ledger);
         let job = new.job.as_ref();
@@ -286,15 +318,23 @@ impl<K: Kind> Pass<'_, K> {
         let is_transition = conditions::ready_reason(&old.conditions) != Some(reason);
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
+        let has_ended = old.job.as_ref().is_some_and(Job::is_running) && job.is_some_and(|job| !job.is_running());
         // What is about to be sent is told when it is known what came of it.
         let is_about_to_send =
             job.is_some_and(Job::is_open_intent) && matches!(reason, Reason::Creating | Reason::Cloning);
-        if !(is_transition || has_started) || is_about_to_send {
+        if !(is_transition || has_started || has_ended) || is_about_to_send {
             return;
         }
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
+        if let Some(job) = job.filter(|_| reason == Reason::Available)
+            && let Some((_, end)) = self.recall(|it| it.ended.take_if(|(id, _)| job.id.as_ref() == Some(id)))
+        {
+            let delay = time_between(end, Context::now());
+            self.context.metrics.ready_after_job(job.operation, delay);
+        }
+        // A job that ended before is not what this is about.
+        let job = job.filter(|job| job.finish_time.is_none() || old.job.as_ref() != Some(job));
         info!(
-            object = %self.key,
             reason = reason.name(),
             operation = job.map(|job| job.operation.name()),
             job = job.and_then(|job| job.id.as_deref()),
