@@ -22,7 +22,7 @@ demo: rust go ## Bring up an API server, a simulated AWS and the operator, and a
 	@exec "$(target)/debug/amplify-demo"
 
 .PHONY: test
-test: rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
+test: rust go python prometheus ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time about 5 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
 	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl, helm and two judges are there;"
@@ -74,9 +74,16 @@ crds: rust ## Write crds/, the chart's copy and deploy/ anew from the Rust types
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
 	@git --no-pager diff --stat -- crds charts deploy
 
+.PHONY: dashboard-picture
+dashboard-picture: rust go python prometheus ## Draw docs/images/dashboard.png from an operator at work (6 minutes)
+	@$(CARGO) build $(CARGO_FLAGS) --workspace --bins
+	@venv="$(target)/dashboard-venv"; \
+	  [ -x "$$venv/bin/python" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet matplotlib==3.11.2; }; \
+	  "$$venv/bin/python" docs/tools/dashboard_picture.py --binaries "$(target)/debug"
+
 # ---- what has to be installed ----
 
-.PHONY: rust go python
+.PHONY: rust go python prometheus
 rust:
 	@command -v $(CARGO) >/dev/null \
 	  || { echo "Rust 1.95 or newer is needed: https://rustup.rs" >&2; exit 1; }
@@ -93,3 +100,8 @@ python:
 	  || { echo "python3 with its venv module is needed, for the tests that drive the simulator with boto3 and scan" \
 	       "the chart with checkov" \
 	       "(Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
+
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null \
+	  || { echo "prometheus and promtool are needed, for the tests of metrics, alerts and the dashboard" \
+	       "(Debian: apt-get install prometheus)" >&2; exit 1; }

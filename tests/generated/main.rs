@@ -19,7 +19,7 @@ use amplify_operator::{
     amplify::accounts::{Accounts, Lookup},
     api,
     cli::{Cli, Run},
-    telemetry::Format,
+    telemetry::{Format, Metrics},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args as _, Parser as _};
@@ -446,4 +446,23 @@ fn the_health_check_for_argo_cd_is_the_same_for_all_kinds_in_each_of_its_forms()
         ensure!(value.as_str() == Some(&script), "{key} is not the script");
     }
     Ok(())
+}
+
+#[test]
+fn the_documentation_tells_of_exactly_the_metrics_that_there_are() -> Result<()> {
+    const BEGIN: &str = "<!-- Made from src/telemetry/metrics.rs: do not edit. -->\n";
+    const END: &str = "<!-- The end of what is made. -->\n";
+    let path = Path::new("docs/metrics.md");
+    let page = read(path)?;
+    let (before, rest) = page
+        .split_once(BEGIN)
+        .context("docs/metrics.md: no begin of the table")?;
+    let (_, after) = rest.split_once(END).context("docs/metrics.md: no end of the table")?;
+    let mut table = "| `amplify_operator_…` | type | labels | what it says |\n|---|---|---|---|\n".to_owned();
+    for family in Metrics::new("").described() {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, type_, labels, help) = (family.name, family.type_, labels.join(", "), family.help);
+        writeln!(table, "| `{name}` | {type_} | {labels} | {help} |")?;
+    }
+    is_current(path, &format!("{before}{BEGIN}{table}{END}{after}"))
 }

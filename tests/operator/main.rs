@@ -13,12 +13,15 @@ mod abuse;
 mod accounts;
 mod counts;
 mod crash;
+#[path = "../telemetry/dashboard.rs"]
+mod dashboard;
 mod gitops;
 mod image;
 mod leader;
 mod lifecycle;
 mod reasons;
 mod stage;
+mod telemetry;
 mod unreadable;
 mod walks;
 
@@ -71,6 +74,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,
+        telemetry::TESTS,
         unreadable::TESTS,
         walks::TESTS,
     ]
