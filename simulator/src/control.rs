@@ -258,6 +258,7 @@ impl Control {
                 app_name: app_name.to_owned(),
                 visible_from: now,
                 apis: BTreeMap::new(),
+                meta_config: None,
             };
             app.put_backend(&at.environment, backend, now);
         })
@@ -272,6 +273,18 @@ impl Control {
             app.backends.remove(&at.environment).is_some()
         })
         .unwrap_or(false)
+    }
+
+    /// Gives a backend this text for its `amplifyMetaConfig`, whatever it is; empty: `GetBackend` answers without one.
+    /// False if the backend does not exist.
+    pub fn put_meta_config(&self, at: impl Into<Location>, text: &str) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, _| {
+            app.backends.get_mut(&at.environment)?.meta_config = Some(text.to_owned());
+            Some(())
+        })
+        .flatten()
+        .is_some()
     }
 
     /// Puts an API with this configuration; false if the backend does not exist.

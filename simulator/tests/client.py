@@ -128,6 +128,13 @@ def apis():
     finish_jobs()
     read = amplifybackend.get_backend_api(**named)
     assert read["ResourceConfig"] == config and read["ResourceName"] == "api", read
+    meta = json.loads(amplifybackend.get_backend(**DEV)["AmplifyMetaConfig"])
+    assert meta["api"] == {"api": {"service": "AppSync", "providerPlugin": "awscloudformation"}}, meta
+    dev = {"at": {"app": APP, "environment": "dev"}}
+    control("PUT", "/backends/meta-config", {**dev, "text": "no JSON"})
+    assert amplifybackend.get_backend(**DEV)["AmplifyMetaConfig"] == "no JSON"
+    control("PUT", "/backends/meta-config", {**dev, "text": ""})
+    assert "AmplifyMetaConfig" not in amplifybackend.get_backend(**DEV)
     with refused("BadRequestException", 400, "already exists"):
         amplifybackend.create_backend_api(ResourceConfig=config, **named)
 

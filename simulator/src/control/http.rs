@@ -42,6 +42,7 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/sessions/expire", post(expire_sessions))
         .route("/apps", get(apps).put(put_app).delete(delete_app))
         .route("/backends", put(put_backend).delete(delete_backend))
+        .route("/backends/meta-config", put(put_meta_config))
         .route("/apis", put(put_api).delete(delete_api))
         .route("/environments", put(put_environment).delete(delete_environment))
         .route("/jobs", post(start_job))
@@ -171,6 +172,17 @@ async fn put_backend(State(control): State<Control>, Json(put): Json<PutBackend>
 
 async fn delete_backend(State(control): State<Control>, Json(at): Json<Location>) -> Answer {
     found(control.delete_backend(at))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PutMetaConfig {
+    at: Location,
+    text: String,
+}
+
+async fn put_meta_config(State(control): State<Control>, Json(put): Json<PutMetaConfig>) -> Answer {
+    found(control.put_meta_config(put.at, &put.text))
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Context, Done};
 use crate::{
     config::CloneJobEnvironment,
-    state::{Effect, NewJob},
+    state::{Backend, Effect, NewJob},
     wire::{operation::Operation, reply::AwsError},
 };
 
@@ -76,20 +76,32 @@ pub(super) fn get(context: &mut Context<'_>) -> Result<Done, AwsError> {
                 .environments
                 .get(environment)
                 .and_then(|record| record.stack_name.as_deref());
-            // Stringified JSON, as AWS sends it.
-            let meta = json!({
-                "providers": { "awscloudformation": { "Region": region, "StackName": stack, "AmplifyAppId": app_id } },
-            });
-            json!({
+            let mut body = json!({
                 "appId": app_id,
                 "appName": backend.app_name,
                 "backendEnvironmentName": environment,
                 "amplifyFeatureFlags": "{}",
-                "amplifyMetaConfig": meta.to_string(),
-            })
+            });
+            let meta = backend.meta_config.clone();
+            let meta = meta.unwrap_or_else(|| meta_config(app_id, region, stack, backend));
+            if !meta.is_empty() {
+                body["amplifyMetaConfig"] = json!(meta);
+            }
+            body
         }
     };
     Ok(Done::json(&body))
+}
+
+/// Stringified JSON, as AWS sends it: the project's amplify-meta.json, with a category for the GraphQL APIs.
+fn meta_config(app_id: &str, region: &str, stack: Option<&str>, backend: &Backend) -> String {
+    let mut meta = json!({
+        "providers": { "awscloudformation": { "Region": region, "StackName": stack, "AmplifyAppId": app_id } },
+    });
+    for resource in backend.apis.keys() {
+        meta["api"][resource] = json!({ "service": "AppSync", "providerPlugin": "awscloudformation" });
+    }
+    meta.to_string()
 }
 
 pub(super) fn delete(context: &mut Context<'_>) -> Result<Done, AwsError> {

@@ -12,6 +12,8 @@ pub(crate) struct Backend {
     pub(crate) app_name: String,
     pub(crate) visible_from: i64,
     pub(crate) apis: BTreeMap<String, Api>,
+    /// The `amplifyMetaConfig` that it is to have; empty: none at all.
+    pub(crate) meta_config: Option<String>,
 }
 
 /// A GraphQL API.
@@ -76,6 +78,7 @@ impl App {
                     app_name,
                     visible_from,
                     apis: BTreeMap::new(),
+                    meta_config: None,
                 };
                 self.put_backend(&environment, backend, now);
             }
