@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
-use crate::telemetry::Format;
+use crate::{amplify::AppId, telemetry::Format};
 
 /// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
+    /// Print manifests of what exists in AWS, ready to be committed. AWS is only read.
+    Import(Import),
 }
 
 /// Settings of the operator.
@@ -98,6 +100,49 @@ impl Run {
             .filter(|name| !name.is_empty())
             .cloned()
             .collect()
+    }
+}
+
+/// What `import` is to print.
+///
+/// One manifest for each backend, GraphQL API and environment record that AWS shows, with `adoptionPolicy: IfExists` and
+/// `deletionPolicy: Retain`: applying them sends AWS no write. Nothing in AWS is changed and no cluster is needed.
+/// AWS: the SDK's own chain and environment, as for `run`. Exit code 3: AWS gave no answer for a part, which is not in
+/// the output.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// App to import; repeatable.
+    #[arg(long, value_name = "APP_ID", required_unless_present = "all_apps")]
+    pub app_id: Vec<AppId>,
+    /// Import all apps of the region.
+    #[arg(long, conflicts_with = "app_id")]
+    pub all_apps: bool,
+    /// AWS region to read; the SDK's own (AWS_REGION, the profile's) without it. Every manifest names it.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Namespace to write into the manifests; none without it.
+    #[arg(long, value_parser = namespace, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Folder to write one file for each manifest into, instead of printing them. It is made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// Overwrite files in --output-dir that hold something else.
+    #[arg(long, requires = "output_dir")]
+    pub force: bool,
+}
+
+/// A DNS label, as Kubernetes wants it.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_valid = (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace is 1 to 63 lowercase letters, digits and -, neither first nor last".to_owned())
     }
 }
 

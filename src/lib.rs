@@ -6,6 +6,7 @@ pub mod amplify;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod import;
 pub mod leader;
 pub mod lifecycle;
 pub mod operator;

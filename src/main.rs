@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use amplify_operator::{
     api,
     cli::{Cli, Command},
-    operator, telemetry,
+    import, operator, telemetry,
 };
 use clap::Parser;
 
@@ -14,11 +14,16 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Crd) => print_crds(),
+        Some(Command::Import(settings)) => return report(import(settings).await),
         Some(Command::Run(settings)) => run(*settings).await,
         None => run(cli.run).await,
     };
+    report(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             let _ = writeln!(std::io::stderr(), "amplify-operator: {error:#}");
@@ -30,6 +35,11 @@ async fn main() -> ExitCode {
 async fn run(settings: amplify_operator::cli::Run) -> anyhow::Result<()> {
     telemetry::logs::init(settings.log_format)?;
     operator::run(settings).await
+}
+
+async fn import(settings: amplify_operator::cli::Import) -> anyhow::Result<ExitCode> {
+    telemetry::logs::init(telemetry::Format::Text)?;
+    import::run(settings).await
 }
 
 fn print_crds() -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use std::{
 
 use aws_config::{Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_amplify::{operation::RequestId, types::BackendEnvironment};
-use aws_sdk_amplifybackend::types as sdk;
+use aws_sdk_amplifybackend::{operation::get_backend::GetBackendOutput, types as sdk};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
@@ -289,6 +289,19 @@ impl Client {
     }
 
     async fn look_backend(&self, app: &AppId, environment: &EnvironmentName) -> Result<Option<Found>, Failure> {
+        let output = self.get_backend(app, Some(environment)).await?;
+        let there = is_described(&output, environment)?;
+        Ok(there.then_some(Found::Backend {
+            app_name: output.app_name,
+        }))
+    }
+
+    /// `GetBackend` for one environment, or without one for the list of the app's environments.
+    async fn get_backend(
+        &self,
+        app: &AppId,
+        environment: Option<&EnvironmentName>,
+    ) -> Result<GetBackendOutput, Failure> {
         const CALL: Call = backend("GetBackend");
         let inner = self.usable()?;
         let output = send!(
@@ -298,21 +311,11 @@ impl Client {
                 .backend_reads
                 .get_backend()
                 .app_id(app.as_str())
-                .backend_environment_name(environment.as_str())
+                .set_backend_environment_name(environment.map(|name| name.as_str().to_owned()))
         )?;
         same(CALL, "appId", output.app_id.as_deref(), app.as_str())?;
-        no_error(CALL, output.error)?;
-        let there = match (&output.backend_environment_name, &output.backend_environment_list) {
-            (Some(name), _) => {
-                same(CALL, "backendEnvironmentName", Some(name), environment.as_str())?;
-                true
-            }
-            (None, Some(names)) => names.iter().any(|name| name == environment.as_str()),
-            (None, None) => return Err(unreadable(CALL, "the answer names no environment")),
-        };
-        Ok(there.then_some(Found::Backend {
-            app_name: output.app_name,
-        }))
+        no_error(CALL, output.error.clone())?;
+        Ok(output)
     }
 
     async fn look_api(
@@ -674,6 +677,19 @@ fn unreadable(call: Call, why: &str) -> Failure {
     }
 }
 
+/// Whether an answer to `GetBackend` shows the environment that was asked for.
+fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Result<bool, Failure> {
+    const ASKED: Call = backend("GetBackend");
+    match (&output.backend_environment_name, &output.backend_environment_list) {
+        (Some(name), _) => {
+            same(ASKED, "backendEnvironmentName", Some(name), environment.as_str())?;
+            Ok(true)
+        }
+        (None, Some(names)) => Ok(names.iter().any(|name| name == environment.as_str())),
+        (None, None) => Err(unreadable(ASKED, "the answer names no environment")),
+    }
+}
+
 /// A call that the caller should not have made.
 fn never(message: &str) -> Failure {
     Failure {
@@ -765,6 +781,11 @@ fn seen(
         error: cut(job.error),
     })
 }
+
+// The calls of `amplify-operator import`, in a file of their own: its IAM policy differs from the operator's.
+#[path = "inventory.rs"]
+mod inventory;
+pub use inventory::Described as BackendDescription;
 
 #[cfg(test)]
 #[path = "client_tests.rs"]

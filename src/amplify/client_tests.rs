@@ -1060,3 +1060,78 @@ fn no_name_reaches_another_path_than_its_own() {
         ]);
     });
 }
+
+#[tokio::test]
+async fn the_apps_of_all_pages_are_listed_and_a_repeated_page_is_no_shorter_list() {
+    let page = |id: &str, next: Option<&str>| {
+        let app = json!({
+            "appId": id, "name": format!("app {id}"), "appArn": "", "description": "", "repository": "", "platform": "WEB",
+            "createTime": 1.0, "updateTime": 1.0, "environmentVariables": {}, "defaultDomain": "x",
+            "enableBranchAutoBuild": false, "enableBasicAuth": false,
+        });
+        Act::Answer(200, "", json!({ "apps": [app], "nextToken": next }))
+    };
+    let fake = Fake::start(move |_, number| match number {
+        0 => page("d1", Some("a")),
+        _ => page("d2", None),
+    })
+    .await;
+    let apps = fake.client().list_apps().await.unwrap();
+    assert_eq!(
+        apps.into_iter().collect::<Vec<_>>(),
+        [
+            ("d1".to_owned(), "app d1".to_owned()),
+            ("d2".to_owned(), "app d2".to_owned())
+        ]
+    );
+    assert_eq!(
+        fake.lines(),
+        ["GET /apps?maxResults=100", "GET /apps?nextToken=a&maxResults=100"]
+    );
+    let fake = Fake::start(move |_, _| page("d1", Some("a"))).await;
+    let failure = fake.client().list_apps().await.unwrap_err();
+    assert_eq!((failure.class, fake.lines().len()), (Class::Unavailable, 2));
+}
+
+#[tokio::test]
+async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for() {
+    let app: AppId = "d1".parse().unwrap();
+    let dev: EnvironmentName = "dev".parse().unwrap();
+    let absent = Fake::answering(404, json!({ "message": "no" })).await.client();
+    assert_eq!(absent.app_name(&app).await, Ok(None));
+    assert_eq!(absent.backend_names(&app).await, Ok(BTreeSet::new()));
+    assert_eq!(absent.describe_backend(&app, &dev).await, Ok(None));
+    let other = Fake::answering(200, json!({ "appId": "d2", "backendEnvironmentName": "dev" }))
+        .await
+        .client();
+    assert_eq!(other.backend_names(&app).await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(
+        other.describe_backend(&app, &dev).await.unwrap_err().class,
+        Class::Unavailable
+    );
+    let other = Fake::answering(
+        200,
+        json!({ "app": { "appId": "d2", "name": "x", "appArn": "", "description": "",
+        "repository": "", "platform": "WEB", "createTime": 1.0, "updateTime": 1.0, "environmentVariables": {},
+        "defaultDomain": "x", "enableBranchAutoBuild": false, "enableBasicAuth": false } }),
+    )
+    .await
+    .client();
+    assert_eq!(other.app_name(&app).await.unwrap_err().class, Class::Unavailable);
+    let there = json!({ "appId": "d1", "appName": "shop", "backendEnvironmentName": "dev", "amplifyMetaConfig": "{}" });
+    let there = Fake::answering(200, there)
+        .await
+        .client()
+        .describe_backend(&app, &dev)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (there.app_name.as_deref(), there.meta_config.as_deref()),
+        (Some("shop"), Some("{}"))
+    );
+    let error = Fake::answering(200, json!({ "appId": "d1", "error": "broken" }))
+        .await
+        .client();
+    assert_eq!(error.backend_names(&app).await.unwrap_err().class, Class::Unavailable);
+}

@@ -14,7 +14,7 @@ mod session;
 pub mod throttle;
 
 pub use accounts::Accounts;
-pub use client::Client;
+pub use client::{BackendDescription, Client};
 pub use errors::without_request_id;
 pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
 pub use object::{Accepted, Creation, Found, Object, Record};

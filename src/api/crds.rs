@@ -13,9 +13,9 @@ pub fn crds() -> [CustomResourceDefinition; 3] {
     [AmplifyBackend::crd(), BackendApi::crd(), BackendEnvironment::crd()].map(finish)
 }
 
-/// A definition as the YAML that `crds/` holds and `amplify-operator crd` prints.
-pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
-    serde_saphyr::to_string(crd)
+/// A definition or a resource as YAML, as `amplify-operator crd` and `amplify-operator import` print it.
+pub fn to_yaml(object: &impl serde::Serialize) -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(object)
 }
 
 /// What the derive cannot express.

@@ -29,7 +29,11 @@ pub(crate) async fn refused(pages: &[Page]) -> Result<Vec<String>> {
         for (_, text) in page.blocks.iter().filter(|(language, _)| language == "yaml") {
             for document in text
                 .split("---\n")
-                .filter(|text| text.contains("apiVersion: amplify-operator.dev/"))
+                // Not what is commented out.
+                .filter(|text| {
+                    text.lines()
+                        .any(|line| line.starts_with("apiVersion: amplify-operator.dev/"))
+                })
             {
                 match create(&client, document).await {
                     Ok(()) => taken += 1,

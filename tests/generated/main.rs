@@ -368,12 +368,16 @@ async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Resu
     Ok(())
 }
 
-/// Every AWS operation that the port calls. With --accounts the SDK itself also assumes the roles that the file names.
-fn operations_of_the_port() -> Result<BTreeSet<String>> {
+/// The calls that only `amplify-operator import` makes.
+const OF_THE_IMPORT: &str = "inventory.rs";
+
+/// Every AWS operation that the operator, or else only the import, calls. With --accounts the SDK itself also assumes the
+/// roles that the file names.
+fn operations_of_the_port(of_the_import: bool) -> Result<BTreeSet<String>> {
     let mut operations = BTreeSet::new();
     for entry in fs::read_dir(root().join("src/amplify"))? {
         let path: PathBuf = entry?.path();
-        if path.to_string_lossy().ends_with("_tests.rs") {
+        if path.to_string_lossy().ends_with("_tests.rs") || path.ends_with(OF_THE_IMPORT) != of_the_import {
             continue;
         }
         let code = fs::read_to_string(&path)?;
@@ -400,15 +404,44 @@ fn operations_of_the_port() -> Result<BTreeSet<String>> {
     Ok(operations)
 }
 
-#[test]
-fn the_iam_policy_allows_exactly_what_the_port_calls() -> Result<()> {
-    let policy: Value = serde_json::from_str(&read("deploy/iam-policy.json")?)?;
+/// The actions of a policy of one statement.
+fn actions(path: &str) -> Result<BTreeSet<String>> {
+    let policy: Value = serde_json::from_str(&read(path)?)?;
     let [statement] = &policy["Statement"].as_array().context("statements")?[..] else {
-        bail!("deploy/iam-policy.json: one statement, please: {policy}");
+        bail!("{path}: one statement, please: {policy}");
     };
     assert_eq!(statement["Effect"], "Allow");
-    let allowed: BTreeSet<String> = serde_json::from_value(statement["Action"].clone())?;
-    let mut called = operations_of_the_port()?;
+    Ok(serde_json::from_value(statement["Action"].clone())?)
+}
+
+#[test]
+fn the_imports_iam_policy_allows_reads_only() -> Result<()> {
+    // That they are exactly those that an import makes is a test of the import.
+    let allowed = actions("deploy/iam-policy-import.json")?;
+    let own = operations_of_the_port(true)?;
+    let operators = operations_of_the_port(false)?;
+    ensure!(
+        own.is_subset(&allowed),
+        "deploy/iam-policy-import.json lacks some of {own:?}"
+    );
+    for action in &allowed {
+        let (_, name) = action.split_once(':').context("an action")?;
+        ensure!(
+            name.starts_with("Get") || name.starts_with("List"),
+            "{action} is no read"
+        );
+        ensure!(
+            own.contains(action) || operators.contains(action),
+            "nobody calls {action}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_iam_policy_allows_exactly_what_the_port_calls() -> Result<()> {
+    let allowed = actions("deploy/iam-policy.json")?;
+    let mut called = operations_of_the_port(false)?;
     // Everybody may ask who he is; a policy cannot even forbid it.
     ensure!(called.remove("sts:GetCallerIdentity"), "{called:?}");
     let missing: Vec<_> = called.difference(&allowed).collect();

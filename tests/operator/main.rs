@@ -17,6 +17,7 @@ mod crash;
 mod dashboard;
 mod gitops;
 mod image;
+mod import;
 mod leader;
 mod lifecycle;
 mod reasons;
@@ -71,6 +72,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         crash::TESTS,
         gitops::TESTS,
         image::TESTS,
+        import::TESTS,
         leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,

@@ -1,0 +1,136 @@
+//! Asks AWS what there is. Reads only; a few calls at a time, and patient where AWS wants fewer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use futures::{StreamExt as _, stream};
+use indicatif::ProgressBar;
+
+use super::{
+    inventory::{Answer, App, Backend, Environment},
+    metadata,
+};
+use crate::{
+    amplify::{AppId, BackendDescription, Client, EnvironmentName, Found, Object, Record, without_request_id},
+    api::ResourceConfig,
+    lifecycle::facts::{Class, Failure},
+};
+
+/// Calls under way at a time.
+const AT_A_TIME: usize = 4;
+
+/// The app, with all its environments. The bar moves on by one for each.
+pub(super) async fn app(client: &Client, id: &str, name: String, bar: &ProgressBar) -> App {
+    let id = match id.parse::<AppId>() {
+        Ok(id) => id,
+        Err(refused) => {
+            return App {
+                name,
+                environments: Answer::Unknown(refused.to_string()),
+            };
+        }
+    };
+    let environments = match environments(client, &id, bar).await {
+        Ok(environments) => Answer::There(environments),
+        Err(failure) if failure.class == Class::NotFound => Answer::Absent,
+        Err(failure) => unknown(&failure),
+    };
+    App { name, environments }
+}
+
+async fn environments(
+    client: &Client,
+    app: &AppId,
+    bar: &ProgressBar,
+) -> Result<BTreeMap<String, Environment>, Failure> {
+    let mut records: BTreeMap<String, Option<Record>> = patiently(|| client.list_environments(app))
+        .await?
+        .into_iter()
+        .map(|(name, record)| (name, Some(record)))
+        .collect();
+    // A backend whose record somebody has deleted is in this list only.
+    for name in patiently(|| client.backend_names(app)).await? {
+        records.entry(name).or_default();
+    }
+    bar.inc_length(u64::try_from(records.len()).unwrap_or(u64::MAX));
+    Ok(stream::iter(records)
+        .map(async |(name, record)| {
+            let backend = backend(client, app, &name).await;
+            bar.inc(1);
+            (name, Environment { record, backend })
+        })
+        .buffered(AT_A_TIME)
+        .collect()
+        .await)
+}
+
+async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
+    let name: EnvironmentName = match name.parse() {
+        Ok(name) => name,
+        Err(refused) => return Answer::Unknown(refused.to_string()),
+    };
+    match patiently(|| client.describe_backend(app, &name)).await {
+        Ok(Some(described)) => Answer::There(with_apis(client, app, &name, described).await),
+        Ok(None) => Answer::Absent,
+        Err(failure) => unknown(&failure),
+    }
+}
+
+async fn with_apis(
+    client: &Client,
+    app: &AppId,
+    environment: &EnvironmentName,
+    described: BackendDescription,
+) -> Backend {
+    let apis = match metadata::graphql_apis(described.meta_config.as_deref()) {
+        Ok(names) => {
+            let mut apis = BTreeMap::new();
+            for name in names {
+                let answer = api(client, app, environment, &name).await;
+                apis.insert(name, answer);
+            }
+            Ok(apis)
+        }
+        Err(why) => Err(why),
+    };
+    Backend {
+        app_name: described.app_name,
+        apis,
+    }
+}
+
+async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: &str) -> Answer<ResourceConfig> {
+    let object = match name.parse() {
+        Ok(resource) => Object::Api {
+            app: app.clone(),
+            environment: environment.clone(),
+            resource,
+        },
+        Err(refused) => return Answer::Unknown(refused.to_string()),
+    };
+    match patiently(|| client.look(&object)).await {
+        Ok(Some(Found::Api { config })) => Answer::There(config),
+        Ok(_) => Answer::Absent,
+        Err(failure) => unknown(&failure),
+    }
+}
+
+/// A request id would make each run's output another one.
+fn unknown<T>(failure: &Failure) -> Answer<T> {
+    Answer::Unknown(without_request_id(&failure.message).to_owned())
+}
+
+/// Asks again where AWS asks for fewer requests; an import is in no hurry.
+pub(super) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let waits = ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_secs(20))
+        .with_max_times(6);
+    call.retry(waits)
+        .when(|failure: &Failure| failure.class == Class::Throttled)
+        .await
+}

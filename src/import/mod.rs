@@ -1,0 +1,244 @@
+//! `amplify-operator import`: what exists in AWS, as manifests that are ready to be committed.
+//!
+//! May do: read AWS through the port, print, write files where it is told to. May not: write to AWS, know Kubernetes.
+//! `fetch` asks, `plan` and `render` are pure, this file does the rest.
+
+mod fetch;
+mod inventory;
+mod metadata;
+mod names;
+mod plan;
+mod render;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::{
+    inventory::Inventory,
+    plan::{Kind, Part},
+};
+use crate::{
+    amplify::{Client, Session, Sessions},
+    cli::Import,
+    lifecycle::facts::{Class, Failure},
+    telemetry::Metrics,
+};
+
+/// AWS gave no answer for a part of what exists.
+const INCOMPLETE: u8 = 3;
+/// In `--output-dir`, what is no manifest. Not a name that kubectl reads from a folder.
+const NOT_IMPORTED: &str = "not-imported.txt";
+
+/// Reads AWS and prints, or writes, what it found.
+pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let sessions = Sessions::load(metrics, None).await;
+    // The namespace says which account only with an accounts file.
+    let region = settings.region.clone().or_else(|| sessions.assignment("").region);
+    let region =
+        region.context("which AWS region? Give --region, or set AWS_REGION, or a region in the AWS profile")?;
+    let session = sessions.session_for("").map_err(|failure| refused(&failure))?;
+    let inventory = read(&settings, &session, region).await?;
+    let parts = plan::plan(&inventory);
+    match &settings.output_dir {
+        Some(folder) => write(
+            folder,
+            &files(&inventory, &parts, settings.namespace.as_deref())?,
+            settings.force,
+        )?,
+        None => {
+            let whole = whole(&inventory, &parts, settings.namespace.as_deref())?;
+            io::stdout()
+                .lock()
+                .write_all(whole.as_bytes())
+                .context("cannot print")?;
+        }
+    }
+    report(&inventory, &parts)
+}
+
+async fn read(settings: &Import, session: &Session, region: String) -> anyhow::Result<Inventory> {
+    // Drawn on stderr, and only where that is a terminal.
+    let bar = ProgressBar::new(0).with_style(style()?);
+    bar.tick();
+    let account = session.account_id().await.map_err(|failure| refused(&failure))?;
+    let client = session.client(&region);
+    let names = app_names(settings, &client, &account, &region).await?;
+    let mut apps = BTreeMap::new();
+    for (id, name) in names {
+        bar.set_message(format!("app {id}"));
+        let app = fetch::app(&client, &id, name, &bar).await;
+        apps.insert(id, app);
+    }
+    bar.finish_and_clear();
+    Ok(Inventory { account, region, apps })
+}
+
+fn style() -> anyhow::Result<ProgressStyle> {
+    Ok(ProgressStyle::with_template(
+        "reading AWS {bar:30} {pos}/{len} environments {msg}",
+    )?)
+}
+
+async fn app_names(
+    settings: &Import,
+    client: &Client,
+    account: &str,
+    region: &str,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    if settings.all_apps {
+        return fetch::patiently(|| client.list_apps())
+            .await
+            .map_err(|failure| refused(&failure));
+    }
+    let mut names = BTreeMap::new();
+    for id in &settings.app_id {
+        let name = fetch::patiently(|| client.app_name(id))
+            .await
+            .map_err(|failure| refused(&failure))?;
+        let Some(name) = name else {
+            bail!(
+                "AWS account {account} has no Amplify app {id} in {region}: check the app id, --region and AWS_PROFILE; --all-apps shows which there are"
+            );
+        };
+        names.insert(id.as_str().to_owned(), name);
+    }
+    Ok(names)
+}
+
+/// A failure after which nothing can be imported, with what to do.
+fn refused(failure: &Failure) -> anyhow::Error {
+    let hint = match failure.class {
+        Class::AccessDenied => {
+            ". Credentials come from the AWS SDK's own chain (AWS_PROFILE, AWS_ACCESS_KEY_ID, SSO, a role); import needs the actions in deploy/iam-policy-import.json"
+        }
+        Class::Unavailable => ". Nothing was printed: try again",
+        _ => "",
+    };
+    anyhow::anyhow!("{}{hint}", failure.message)
+}
+
+fn header(inventory: &Inventory) -> String {
+    let place = format!(
+        "Made by `amplify-operator import`: what AWS account {} has in {}.",
+        inventory.account, inventory.region
+    );
+    let policies = "Each resource takes over what exists (adoptionPolicy: IfExists) and leaves it in AWS when it is deleted (deletionPolicy: Retain).";
+    render::comment(&place) + &render::comment(policies)
+}
+
+/// All parts in one stream of documents.
+fn whole(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<String> {
+    let mut whole = header(inventory);
+    for part in parts {
+        whole += "---\n";
+        whole += &render::part(part, namespace)?;
+    }
+    Ok(whole)
+}
+
+/// A file for each manifest, and one for the rest.
+fn files(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    let mut rest = String::new();
+    for part in parts {
+        let text = render::part(part, namespace)?;
+        if let Part::Manifest { resource, .. } = part {
+            let name = format!("{}-{}.yaml", resource.kind.name().to_lowercase(), resource.name);
+            files.insert(name, header(inventory) + &text);
+        } else {
+            rest += "\n";
+            rest += &text;
+        }
+    }
+    if !rest.is_empty() {
+        files.insert(NOT_IMPORTED.to_owned(), header(inventory) + &rest);
+    }
+    Ok(files)
+}
+
+/// Writes all files or, where one would replace something else, none.
+fn write(folder: &Path, files: &BTreeMap<String, String>, force: bool) -> anyhow::Result<()> {
+    let mut changed = Vec::new();
+    let mut others = Vec::new();
+    for (name, content) in files {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(found) if found == content.as_bytes() => continue,
+            Ok(_) => others.push(name.as_str()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+        changed.push((path, content));
+    }
+    if !others.is_empty() && !force {
+        bail!(
+            "{} holds something else in {}; nothing was written. --force overwrites them",
+            folder.display(),
+            others.join(", ")
+        );
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (path, content) in changed {
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Says on stderr what was found, and what is not in the output.
+fn report(inventory: &Inventory, parts: &[Part]) -> anyhow::Result<ExitCode> {
+    let (text, code) = summary(inventory, parts);
+    io::stderr().lock().write_all(text.as_bytes())?;
+    Ok(code)
+}
+
+fn summary(inventory: &Inventory, parts: &[Part]) -> (String, ExitCode) {
+    let count = |kind| {
+        let is_one = |part: &&Part| matches!(part, Part::Manifest { resource, .. } if resource.kind == kind);
+        parts.iter().filter(is_one).count()
+    };
+    let mut text = format!(
+        "amplify-operator: AWS account {}, {}; apps: {}, AmplifyBackend: {}, BackendApi: {}, BackendEnvironment: {}\n",
+        inventory.account,
+        inventory.region,
+        inventory.apps.len(),
+        count(Kind::AmplifyBackend),
+        count(Kind::BackendApi),
+        count(Kind::BackendEnvironment),
+    );
+    let mut code = ExitCode::SUCCESS;
+    for part in parts {
+        let line = match part {
+            Part::Manifest { notes, .. } if notes.is_empty() => continue,
+            Part::Manifest { resource, notes } => {
+                format!("{} {}: {}", resource.kind.name(), resource.name, notes.join(" "))
+            }
+            Part::Refused { resource, why } => {
+                format!("not imported: {} {}: {why}", resource.kind.name(), resource.name)
+            }
+            Part::Remark(text) => format!("not imported: {text}"),
+            Part::Unanswered(text) => {
+                code = ExitCode::from(INCOMPLETE);
+                format!("no answer: {text}")
+            }
+        };
+        text += "  ";
+        // Escaped as in the output: AWS's text must not steer a terminal.
+        text += render::comment(&line).trim_start_matches("# ");
+    }
+    if code != ExitCode::SUCCESS {
+        text += "amplify-operator: the import is incomplete; run it again, or give its role the actions in deploy/iam-policy-import.json\n";
+    }
+    (text, code)
+}

@@ -1,0 +1,373 @@
+//! From what AWS showed to resources. Pure.
+//!
+//! Each environment becomes an `AmplifyBackend` or a `BackendEnvironment`, never both: they describe one AWS object.
+//! The region is always written down, because an operator elsewhere would find nothing and create it there.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    inventory::{Answer, App, Backend, Environment, Inventory},
+    names,
+    schema::{Refusal, Schemas},
+};
+use crate::{
+    amplify::Record,
+    api::{AdoptionPolicy, DeletionPolicy, ResourceConfig, backend_api::AuthType},
+};
+
+/// Longest transformSchema that is written into a manifest. Kubernetes stores no object above 1.5 MiB.
+const MAX_SCHEMA_BYTES: usize = 1_000_000;
+/// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
+const MAX_APPLIED_BYTES: usize = 200_000;
+
+/// Kinds, in the order of their names in files.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Kind {
+    AmplifyBackend,
+    BackendApi,
+    BackendEnvironment,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::AmplifyBackend => "AmplifyBackend",
+            Self::BackendApi => "BackendApi",
+            Self::BackendEnvironment => "BackendEnvironment",
+        }
+    }
+}
+
+/// A resource to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Resource {
+    pub(super) kind: Kind,
+    /// Its name in Kubernetes.
+    pub(super) name: String,
+    pub(super) spec: Value,
+}
+
+/// One part of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    /// A resource, with what is to be known of it.
+    Manifest { resource: Resource, notes: Vec<String> },
+    /// A resource that the definitions refuse, and why.
+    Refused { resource: Resource, why: String },
+    /// What exists and AWS says too little of. It may be there the next time.
+    Unanswered(String),
+    /// What there is nothing to make of.
+    Remark(String),
+}
+
+/// What the output is made of, in its order: by app id, environment, resource name.
+pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
+    let names = Names::of(inventory);
+    let schemas = Schemas::new();
+    let mut parts = Vec::new();
+    for (app_id, app) in &inventory.apps {
+        let planner = Planner {
+            region: &inventory.region,
+            app_id,
+            app,
+            names: &names,
+            schemas: &schemas,
+        };
+        match &app.environments {
+            Answer::There(environments) => {
+                for (name, environment) in environments {
+                    planner.environment(name, environment, &mut parts);
+                }
+            }
+            Answer::Absent => parts.push(Part::Remark(format!("App {app_id:?} is gone by now."))),
+            Answer::Unknown(why) => parts.push(Part::Unanswered(format!(
+                "The environments of app {app_id:?} are not known: {why}"
+            ))),
+        }
+    }
+    parts
+}
+
+/// The Kubernetes names of all resources, by kind and identity.
+struct Names(BTreeMap<Kind, BTreeMap<String, String>>);
+
+impl Names {
+    fn of(inventory: &Inventory) -> Self {
+        let mut wanted: BTreeMap<Kind, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        let mut want = |kind, identity: &[&str], app: &App| {
+            let parts = std::iter::once(app.name.as_str()).chain(identity[1..].iter().copied());
+            let parts = parts.map(str::to_owned).collect();
+            wanted.entry(kind).or_default().insert(identity_of(identity), parts);
+        };
+        for (id, app) in &inventory.apps {
+            let Answer::There(environments) = &app.environments else {
+                continue;
+            };
+            for (name, environment) in environments {
+                match &environment.backend {
+                    Answer::There(backend) => {
+                        want(Kind::AmplifyBackend, &[id, name], app);
+                        for resource in backend.apis.iter().flat_map(|apis| apis.keys()) {
+                            want(Kind::BackendApi, &[id, name, resource], app);
+                        }
+                    }
+                    Answer::Absent | Answer::Unknown(_) => want(Kind::BackendEnvironment, &[id, name], app),
+                }
+            }
+        }
+        Self(
+            wanted
+                .into_iter()
+                .map(|(kind, wanted)| (kind, names::unique(&wanted)))
+                .collect(),
+        )
+    }
+
+    fn get(&self, kind: Kind, identity: &[&str]) -> String {
+        let name = self.0.get(&kind).and_then(|names| names.get(&identity_of(identity)));
+        name.cloned().unwrap_or_default()
+    }
+}
+
+/// No part can pass for another one's end: AWS's names may hold any character.
+fn identity_of(parts: &[&str]) -> String {
+    json!(parts).to_string()
+}
+
+/// Makes the parts of one app.
+struct Planner<'a> {
+    region: &'a str,
+    app_id: &'a str,
+    app: &'a App,
+    names: &'a Names,
+    schemas: &'a Schemas,
+}
+
+impl Planner<'_> {
+    fn environment(&self, name: &str, environment: &Environment, parts: &mut Vec<Part>) {
+        match (&environment.backend, &environment.record) {
+            (Answer::There(backend), _) => self.backend(name, backend, parts),
+            (Answer::Absent, Some(record)) => parts.push(self.record(name, record)),
+            (Answer::Absent, None) => parts.push(Part::Remark(format!(
+                "GetBackend lists environment {name:?} of app {:?}, but shows no such backend, and there is no record of it.",
+                self.app_id
+            ))),
+            (Answer::Unknown(why), record) => {
+                // A record alone does not tell whether there is a backend. A refused name can be neither.
+                let resource = self.environment_resource(name, record.as_ref());
+                parts.push(match self.judged(resource, Vec::new()) {
+                    refused @ Part::Refused { .. } => refused,
+                    _ => Part::Unanswered(format!(
+                        "Environment {name:?} of app {:?}: whether it has a backend is not known: {why}",
+                        self.app_id
+                    )),
+                });
+            }
+        }
+    }
+
+    fn backend(&self, name: &str, backend: &Backend, parts: &mut Vec<Part>) {
+        let mut notes = Vec::new();
+        if let Err(why) = &backend.apis {
+            notes.push(format!(
+                "Which GraphQL APIs this backend has is not known: {why}. For each, write a BackendApi with \
+                 adoptionPolicy: IfExists and deletionPolicy: Retain, or leave it alone."
+            ));
+        }
+        let app_name = backend.app_name.as_deref().unwrap_or(&self.app.name);
+        let resource = Resource {
+            kind: Kind::AmplifyBackend,
+            name: self.names.get(Kind::AmplifyBackend, &[self.app_id, name]),
+            spec: self.policies(json!({
+                "appId": self.app_id,
+                "backendEnvironmentName": name,
+                "appName": app_name,
+                "region": self.region,
+            })),
+        };
+        let own_name = resource.name.clone();
+        let part = self.judged(resource, notes);
+        let reference = matches!(part, Part::Manifest { .. }).then_some(own_name);
+        parts.push(part);
+        for (api, answer) in backend.apis.iter().flatten() {
+            parts.push(self.api(name, reference.as_deref(), api, answer));
+        }
+    }
+
+    fn api(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<ResourceConfig>) -> Part {
+        let mut notes = Vec::new();
+        let config = match answer {
+            Answer::There(config) => known(config, &mut notes),
+            Answer::Absent => {
+                return Part::Remark(format!(
+                    "AWS's metadata of environment {environment:?} of app {:?} names the GraphQL API {name:?}, which GetBackendAPI does not know.",
+                    self.app_id
+                ));
+            }
+            // A name that the port refuses is refused here too; else AWS gave no answer.
+            Answer::Unknown(_) => ResourceConfig::default(),
+        };
+        let place = match backend {
+            Some(backend) => json!({ "backendRef": { "name": backend } }),
+            None => json!({
+                "appId": self.app_id, "backendEnvironmentName": environment, "region": self.region,
+            }),
+        };
+        let mut spec = self.policies(place);
+        spec["resourceName"] = json!(name);
+        spec["resourceConfig"] = json!(config);
+        let resource = Resource {
+            kind: Kind::BackendApi,
+            name: self.names.get(Kind::BackendApi, &[self.app_id, environment, name]),
+            spec,
+        };
+        match (self.judged(resource, notes), answer) {
+            (Part::Manifest { .. }, Answer::Unknown(why)) => Part::Unanswered(format!(
+                "GraphQL API {name:?} of environment {environment:?} of app {:?} is not known: {why}",
+                self.app_id
+            )),
+            (part, _) => part,
+        }
+    }
+
+    fn record(&self, name: &str, record: &Record) -> Part {
+        let mut notes = Vec::new();
+        for (field, value) in [
+            ("stackName", &record.stack_name),
+            ("deploymentArtifacts", &record.deployment_artifacts),
+        ] {
+            if value.is_none() {
+                notes.push(format!("AWS's answer has no {field}."));
+            }
+        }
+        self.judged(self.environment_resource(name, Some(record)), notes)
+    }
+
+    fn environment_resource(&self, name: &str, record: Option<&Record>) -> Resource {
+        let mut spec = self.policies(json!({
+            "appId": self.app_id, "environmentName": name, "region": self.region,
+        }));
+        let stack_name = record.and_then(|record| record.stack_name.as_ref());
+        let artifacts = record.and_then(|record| record.deployment_artifacts.as_ref());
+        for (field, value) in [("stackName", stack_name), ("deploymentArtifacts", artifacts)] {
+            if let Some(value) = value {
+                spec[field] = json!(value);
+            }
+        }
+        Resource {
+            kind: Kind::BackendEnvironment,
+            name: self.names.get(Kind::BackendEnvironment, &[self.app_id, name]),
+            spec,
+        }
+    }
+
+    /// Takes over what exists, and leaves it when the resource is deleted.
+    fn policies(&self, mut spec: Value) -> Value {
+        spec["adoptionPolicy"] = json!(AdoptionPolicy::IfExists);
+        spec["deletionPolicy"] = json!(DeletionPolicy::Retain);
+        spec
+    }
+
+    /// A manifest without the optional fields that the definition refuses; refused if another one is.
+    fn judged(&self, mut resource: Resource, mut notes: Vec<String>) -> Part {
+        let refusals = self.schemas.refusals(resource.kind.name(), &resource.spec);
+        let (optional, fatal): (Vec<Refusal>, Vec<Refusal>) =
+            refusals.into_iter().partition(|refusal| is_optional(&refusal.path));
+        if !fatal.is_empty() {
+            let why: Vec<_> = fatal
+                .iter()
+                .map(|refusal| format!("spec.{} {}", refusal.path.join("."), refusal.why))
+                .collect();
+            return Part::Refused {
+                resource,
+                why: why.join("; "),
+            };
+        }
+        for refusal in optional {
+            notes.push(format!("Left out: spec.{} {}.", refusal.path.join("."), refusal.why));
+            let (holder, field) = match refusal.path.as_slice() {
+                [first, second, ..] => (resource.spec.get_mut(first), second),
+                [first] => (Some(&mut resource.spec), first),
+                [] => continue,
+            };
+            if let Some(Value::Object(fields)) = holder {
+                fields.remove(field);
+            }
+        }
+        Part::Manifest { resource, notes }
+    }
+}
+
+/// Whether what lies there can be left out. What is left out is AWS's business.
+fn is_optional(path: &[String]) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    matches!(
+        path.as_slice(),
+        ["stackName" | "deploymentArtifacts"] | ["resourceConfig", _, ..]
+    )
+}
+
+/// The part of AWS's answer that can be given back to AWS, with notes about the rest.
+fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
+    let mut known = config.clone();
+    match &config.transform_schema {
+        None => notes.push(
+            "AWS's answer has no transformSchema. Add it, or transformSchemaFrom, before you apply this for the first \
+             time: then nothing is sent. Later it is an edit, which runs UpdateBackendAPI."
+                .to_owned(),
+        ),
+        Some(schema) if schema.len() > MAX_SCHEMA_BYTES => {
+            notes.push(format!(
+                "Left out: transformSchema has {} bytes, which Kubernetes would not store.",
+                schema.len()
+            ));
+            known.transform_schema = None;
+        }
+        Some(schema) if schema.len() > MAX_APPLIED_BYTES => {
+            notes.push(
+                "Apply this with kubectl apply --server-side: it is too long for kubectl's own annotation.".to_owned(),
+            );
+        }
+        Some(_) => {}
+    }
+    let is_unknown = |auth: &AuthType| auth.mode.is_none();
+    if config.default_auth_type.as_ref().is_some_and(is_unknown) {
+        notes.push("Left out: defaultAuthType, whose mode AWS does not name or this version does not know.".to_owned());
+        known.default_auth_type = None;
+    }
+    if config.additional_auth_types.iter().flatten().any(is_unknown) {
+        notes.push(
+            "Left out: additionalAuthTypes, one of whose modes AWS does not name or this version does not know."
+                .to_owned(),
+        );
+        known.additional_auth_types = None;
+    }
+    let strategy = config
+        .conflict_resolution
+        .as_ref()
+        .map(|resolution| resolution.resolution_strategy);
+    if strategy == Some(None) {
+        notes.push(
+            "Left out: conflictResolution, whose resolutionStrategy AWS does not name or this version does not know."
+                .to_owned(),
+        );
+        known.conflict_resolution = None;
+    }
+    let runs_down = known
+        .default_auth_type
+        .iter()
+        .chain(known.additional_auth_types.iter().flatten())
+        .any(|auth| {
+            auth.settings
+                .as_ref()
+                .is_some_and(|settings| settings.expiration_time.is_some())
+        });
+    if runs_down {
+        notes.push(
+            "expirationTime is what AWS says today. It is sent with the next edit and never compared.".to_owned(),
+        );
+    }
+    known
+}

@@ -1,0 +1,78 @@
+//! From parts to YAML, with comments. Pure.
+//!
+//! What AWS gives is text that others wrote. In values the serializer quotes it; in comments every character that a
+//! YAML reader could take for the end of a line is escaped.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::plan::{Part, Resource};
+use crate::api;
+
+/// A manifest in the order in which people read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    api_version: String,
+    kind: &'a str,
+    metadata: Metadata<'a>,
+    spec: &'a Value,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+}
+
+/// A part as YAML: a document, or nothing but comments.
+pub(super) fn part(part: &Part, namespace: Option<&str>) -> Result<String, serde_saphyr::ser::Error> {
+    Ok(match part {
+        Part::Manifest { resource, notes } => {
+            let notes: String = notes.iter().map(|note| comment(note)).collect();
+            notes + &yaml(resource, namespace)?
+        }
+        Part::Refused { resource, why } => {
+            let lines = yaml(resource, namespace)?;
+            let lines: Vec<_> = lines
+                .lines()
+                .map(escaped)
+                .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
+                .collect();
+            comment(&format!("Not imported: {why}.")) + &lines.concat()
+        }
+        Part::Unanswered(text) | Part::Remark(text) => comment(text),
+    })
+}
+
+/// A comment of one line.
+pub(super) fn comment(text: &str) -> String {
+    format!("# {}\n", escaped(text))
+}
+
+fn yaml(resource: &Resource, namespace: Option<&str>) -> Result<String, serde_saphyr::ser::Error> {
+    let yaml = api::to_yaml(&Manifest {
+        api_version: format!("{}/v1alpha1", api::GROUP),
+        kind: resource.kind.name(),
+        metadata: Metadata {
+            name: &resource.name,
+            namespace,
+        },
+        spec: &resource.spec,
+    })?;
+    Ok(yaml.trim_end().to_owned() + "\n")
+}
+
+/// Without control characters and the line ends that YAML 1.1 knows beside them.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
