@@ -111,6 +111,8 @@ pub struct Entry {
     pub owns: bool,
     /// Whether it holds the slot.
     pub holds: Holds,
+    /// The id of the job that its status records.
+    pub job: Option<String>,
     /// Whether it is Ready for today's generation.
     pub ready: bool,
 }
@@ -272,6 +274,17 @@ impl Index {
         dependents
     }
 
+    /// The jobs that other resources in the same environments have recorded as theirs.
+    #[must_use]
+    pub fn jobs_of_others(&self, key: &ObjectKey) -> BTreeSet<String> {
+        let places = self.entries.get(key).into_iter().flat_map(Entry::slots);
+        places
+            .flat_map(|place| self.by_environment.get(&place).into_iter().flatten())
+            .filter(|other| *other != key)
+            .filter_map(|other| self.entries.get(other)?.job.clone())
+            .collect()
+    }
+
     /// Takes the slots of this resource's environments, all or none.
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
         let places: Vec<_> = self.entries.get(key).into_iter().flat_map(Entry::slots).collect();
@@ -347,6 +360,7 @@ mod tests {
             refers_to: None,
             owns: false,
             holds: Holds::No,
+            job: None,
             ready: false,
         }
     }
@@ -379,5 +393,21 @@ mod tests {
         assert_eq!(index.winner(&key("b")), Some(&key("a")));
         index.put(&key("b"), entry("b", None, Some("222")));
         assert_eq!(index.winner(&key("b")), None, "pinned elsewhere");
+    }
+
+    #[test]
+    fn the_jobs_of_others_are_those_that_others_in_the_same_environment_have_recorded() {
+        let mut index = Index::default();
+        let with_job = |namespace, tenant, job: &str| Entry {
+            job: Some(job.into()),
+            ..entry(namespace, tenant, None)
+        };
+        index.put(&key("a"), with_job("a", Some("111"), "j-a"));
+        index.put(&key("b"), with_job("b", Some("111"), "j-b"));
+        index.put(&key("c"), with_job("c", Some("222"), "j-c"));
+        assert_eq!(index.jobs_of_others(&key("a")), BTreeSet::from(["j-b".to_owned()]));
+        assert_eq!(index.jobs_of_others(&key("c")), BTreeSet::new());
+        index.remove(&key("b"));
+        assert_eq!(index.jobs_of_others(&key("a")), BTreeSet::new());
     }
 }

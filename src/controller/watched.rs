@@ -114,6 +114,7 @@ impl<K: Kind> Watched<K> {
             refers_to: object.refers_to().map(str::to_owned),
             owns: ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent),
             holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
+            job: ledger.job.as_ref().and_then(|job| job.id.clone()),
             ready: conditions::is_true(&ledger.conditions, conditions::READY)
                 && Some(ledger.observed_generation) == meta.generation,
             account: ledger.account_id,

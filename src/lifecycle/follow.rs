@@ -164,7 +164,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         return shown(view, job, same);
     }
     if job.operation.is_create()
-        && let Some(seen) = outcome::ours(job, &listed.jobs)
+        && let Some(seen) = outcome::ours(view, job, &listed.jobs)
     {
         return Ok(outcome::claim(view, job, seen));
     }

@@ -3,7 +3,7 @@
 use super::{
     Flow, Purpose, Step,
     facts::JobSeen,
-    needs::{configured, listed, looked, none_pending, possible},
+    needs::{configured, listed, looked, none_pending, possible, slot},
     record::{intend, newest, record_accepted},
     report::{Say, account_is_there, working_message, working_reason},
     timing,
@@ -11,10 +11,12 @@ use super::{
 };
 use crate::api::{Job, conditions::Reason};
 
-/// The job that this intent started: the newest of its operation that AWS created later than `after`.
-pub(super) fn ours<'a>(job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
+/// The job that this intent started: the newest of its operation that AWS created later than `after`, and that no other
+/// resource has recorded. Jobs do not say what they make, and an attempt that was closed has let others work meanwhile.
+pub(super) fn ours<'a>(view: &View<'_>, job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
+            && !view.surroundings.jobs_of_others.contains(&seen.id)
             && match (seen.create_time, job.after) {
                 (Some(created), Some(after)) => created > after,
                 (_, None) => true,
@@ -41,7 +43,7 @@ pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
 pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     if job.operation.has_job() {
         let listed = listed(view, Purpose::Outcome)?;
-        return Ok(ours(job, &listed.jobs).map(|seen| claim(view, job, seen)));
+        return Ok(ours(view, job, &listed.jobs).map(|seen| claim(view, job, seen)));
     }
     let looked = looked(view, Purpose::Outcome)?;
     let earliest = job
@@ -70,13 +72,17 @@ pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
     Step::RecordAccepted(Box::new(view.say(state, say)))
 }
 
-/// An attempt that was closed while nobody knew its outcome, and that shows up late.
+/// An attempt that was closed while nobody knew its outcome, and that shows up late. While another resource holds the
+/// environment, its job may be listed before it is recorded.
 pub(super) fn late(view: &View<'_>) -> Flow<Option<Step>> {
     let job = view.state.ledger.job.as_ref();
-    match job.filter(|job| job.unconfirmed && job.operation.is_create()) {
-        Some(job) => found(view, job),
-        None => Ok(None),
+    let Some(job) = job.filter(|job| job.unconfirmed && job.operation.is_create()) else {
+        return Ok(None);
+    };
+    if job.operation.has_job() {
+        slot(view)?;
     }
+    found(view, job)
 }
 
 /// The AWS object is there, and neither look nor list shows that it is this intent's.

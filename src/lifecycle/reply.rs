@@ -41,9 +41,10 @@ fn joined(view: &View<'_>, operation: Operation, reply: &Reply) -> Flow<Option<S
         return Ok(None);
     }
     let jobs = &listed(view, Purpose::Outcome)?.jobs;
+    let of_others = &view.surroundings.jobs_of_others;
     let same = jobs
         .iter()
-        .filter(|seen| seen.operation == operation.name() && !seen.is_terminal());
+        .filter(|seen| seen.operation == operation.name() && !seen.is_terminal() && !of_others.contains(&seen.id));
     Ok(newest(same).map(|seen| {
         let job = Job {
             id: Some(seen.id.clone()),

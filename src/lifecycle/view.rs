@@ -1,5 +1,7 @@
 //! Everything that a decision may look at.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::facts::{Failure, JobSeen};
@@ -132,6 +134,8 @@ pub struct Surroundings {
     pub winner: Option<String>,
     /// Resources that own something inside this one's AWS object.
     pub dependents: Dependents,
+    /// The ids of jobs that other resources of the environment have recorded as theirs.
+    pub jobs_of_others: BTreeSet<String>,
     /// Where in the drift interval this resource's checks fall.
     pub phase: SignedDuration,
     /// The account of the resource's namespace, as far as it is known without asking AWS.

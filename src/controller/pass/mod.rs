@@ -298,6 +298,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             resolved: self.located.location.is_some(),
             winner: index.winner(&self.key).map(ToString::to_string),
             dependents: index.dependents(&self.key),
+            jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
             account: self.context.sessions.assignment(&self.key.namespace).account,
         }

@@ -2,11 +2,11 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, intent, name, present, recorded, refusal, seen_job, with_status},
+    scene::{Kind, Scene, at, intent, name, present, recorded, refusal, says, seen_job, stored, with_status},
 };
 use crate::{
     api::{Operation, Origin},
-    lifecycle::{Step, facts::Class},
+    lifecycle::{Slot, Step, facts::Class},
 };
 
 #[test]
@@ -268,7 +268,9 @@ fn an_attempt_of_unknown_outcome_that_shows_up_after_a_refused_one_is_still_ours
     let mut completed = given_up();
     completed.aws.foreign_job("j-1", Operation::CreateBackend, 119);
     completed.job_ends("COMPLETED");
-    completed.wake().is("look list record look status", "ready: Available");
+    completed
+        .wake()
+        .is("look slot list record look status", "ready: Available");
     assert_eq!(completed.scene.state.ledger.origin, Some(Origin::Created));
     let mut neither = given_up();
     neither.aws.foreign_job("x-1", Operation::UpdateBackendApi, 130);
@@ -287,8 +289,53 @@ fn an_attempt_of_unknown_outcome_that_shows_up_after_a_refused_one_is_still_ours
     );
     let mut made_by_another = given_up();
     made_by_another.aws.put(at(119));
-    made_by_another.wake().is("look list status", "stalled: AlreadyExists");
+    made_by_another
+        .wake()
+        .is("look slot list status", "stalled: AlreadyExists");
     assert!(!made_by_another.job().unconfirmed, "so none of ours did");
+}
+
+#[test]
+fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_its_own() {
+    let mut play = Play::applied(Kind::Api);
+    play.answers([Answer::LoseRequest]);
+    play.pass();
+    play.scene.resource.suspend = true;
+    play.after(120)
+        .pass()
+        .is("list look store resolve status", "still: Suspended");
+    // Meanwhile another API of the environment is made.
+    play.scene.resource.suspend = false;
+    play.aws.foreign_job("j-1", Operation::CreateBackendApi, 130);
+    let mut recorded = play.clone();
+    recorded.scene.surroundings.jobs_of_others.insert("j-1".into());
+    recorded
+        .pass()
+        .is("resolve look slot list status", "working: WaitingForJob");
+    assert_eq!(recorded.job().id, None);
+    // As long as nobody has recorded it, the other one holds the environment.
+    let scene = play.scene.look(present()).config(Ok("v1"));
+    assert_eq!(name(&scene.next()), "slot");
+    let step = scene.slot(Slot::Busy("BackendApi default/other".into())).next();
+    assert_eq!(says(stored(&step).unwrap()), "working: WaitingForJob");
+}
+
+#[test]
+fn a_pending_job_that_another_resource_has_recorded_is_not_joined() {
+    let scene = Scene::new(Kind::Api)
+        .ready()
+        .generation(2)
+        .config(Ok("v2"))
+        .jobs([seen_job("j-1", Operation::UpdateBackendApi, 1)])
+        .reply(refusal(Class::Pending));
+    assert_eq!(name(&scene.next()), "record", "it may be the resource's own");
+    let mut scene = scene;
+    scene.surroundings.jobs_of_others.insert("j-1".into());
+    let step = scene.next();
+    assert_eq!(
+        (name(&step), says(stored(&step).unwrap()).as_str()),
+        ("settle", "working: WaitingForJob")
+    );
 }
 
 #[test]
