@@ -1,5 +1,5 @@
 //! Exhaustive exploration of the lifecycle: [`amplify_operator::lifecycle::next`] against a model of everything around
-//! it, in every order in which things can happen, within bounds that each test prints.
+//! it, in every order in which things can happen, as often as the table below says. See `docs/exploration.md`.
 //!
 //! | file | holds |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | `shell` | what a step does: the controller, the API server and AWS, and the invariants I1–I3, I5–I7 |
 //! | `model` | what can happen next, and how often |
 //! | `quiet` | I4: what becomes of a situation when faults stop |
+//! | `tally` | what was found, printed at the end |
 //!
 //! `EXPLORE_MORE=1` lets everything that may happen in a test happen once more; that takes hours, not seconds.
 
@@ -20,389 +21,176 @@
 mod model;
 mod quiet;
 mod shell;
+mod tally;
 mod world;
+
+use std::process::ExitCode;
 
 use amplify_operator::api::{AdoptionPolicy, DeletionPolicy, Operation};
 use jiff::SignedDuration;
+use libtest_mimic::{Arguments, Trial};
 use model::Exploration;
-use shell::Scenario;
 use world::Budget;
 
-fn backend(budget: Budget) -> Exploration {
-    Exploration::new(Scenario::of(Operation::CreateBackend), budget)
+fn main() -> ExitCode {
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials());
+    tally::print();
+    conclusion.exit_code()
 }
 
-fn api(budget: Budget) -> Exploration {
-    Exploration::new(Scenario::of(Operation::CreateBackendApi), budget)
+/// Lists the explorations: the sentence that each proves, what is explored, and how often each thing may happen in it.
+macro_rules! explorations {
+    ($($proves:ident: $exploration:expr, $($thing:ident: $times:literal),+;)*) => {
+        fn trials() -> Vec<Trial> {
+            vec![$(Trial::test(stringify!($proves), || {
+                let budget = Budget { $($thing: $times,)+ ..Budget::default() };
+                Exploration { budget, ..$exploration }.explore(stringify!($proves))
+            })),*]
+        }
+    };
 }
 
-fn environment(budget: Budget) -> Exploration {
-    Exploration::new(Scenario::of(Operation::CreateBackendEnvironment), budget)
+explorations! {
+    a_backend_is_created_once_whatever_is_lost_late_or_stale:
+        backend().with(|it| it.longest_pass = 90),
+        crashes: 1, lost: 2, late: 1, stale: 1;
+
+    a_backend_is_created_once_by_an_operator_that_dies_twice:
+        backend(),
+        crashes: 2, lost: 1, stale: 1, touches: 1;
+
+    a_backend_is_created_once_whatever_aws_refuses:
+        backend(),
+        lost: 1, refusals: 1, reads: 1, foreign: 1;
+
+    a_backend_tells_the_truth_whatever_becomes_of_its_job:
+        backend(),
+        crashes: 1, fails: 2, odd: 1, vanishes: 1;
+
+    a_backend_that_shows_early_or_late_is_neither_made_again_nor_ready_too_soon:
+        backend().with(|it| it.scenario.early = true),
+        crashes: 1, lost: 1, late: 1, fails: 1;
+
+    a_job_that_aws_shows_only_after_the_grace_is_still_claimed:
+        backend().with(|it| it.scenario.late = 120),
+        crashes: 1, lost: 1, late: 1, fails: 1;
+
+    two_operators_create_one_backend:
+        backend().with(|it| it.processes = 2),
+        lost: 1, stale: 1;
+
+    two_operators_create_one_backend_though_one_stands_still_for_the_whole_grace:
+        backend().with(|it| {
+            it.processes = 2;
+            it.attempts = 2;
+            it.longest_pass = 60;
+            it.scenario.settings.outcome_grace = SignedDuration::from_secs(60);
+        }),
+        lost: 1;
+
+    a_backend_follows_its_user_who_deletes_recreates_suspends_and_asks:
+        backend(),
+        lost: 1, deletes: 1, recreates: 1, suspends: 1, requests: 1;
+
+    what_aws_shows_is_not_made_again_though_the_status_is_wiped:
+        backend(),
+        crashes: 1, lost: 1, wipes: 1, deletes: 1;
+
+    a_backend_is_deleted_with_its_resource:
+        backend(),
+        crashes: 1, lost: 1, late: 1, fails: 1, deletes: 1;
+
+    a_retained_backend_stays_and_its_next_resource_does_not_take_it:
+        backend().with(|it| it.scenario.deletion = Some(DeletionPolicy::Retain)),
+        crashes: 1, lost: 1, stale: 1, deletes: 1, recreates: 1;
+
+    a_backend_of_somebody_else_is_neither_taken_nor_deleted:
+        backend().with(|it| it.thing = Some(shell::old_rival())),
+        crashes: 1, lost: 1, stale: 1, deletes: 1, gone: 1;
+
+    a_backend_that_somebody_else_makes_meanwhile_is_not_taken:
+        backend(),
+        crashes: 1, lost: 1, deletes: 1, rivals: 1;
+
+    an_api_of_somebody_else_is_adopted_and_brought_in_line:
+        api().with(|it| {
+            it.scenario.adoption = AdoptionPolicy::IfExists;
+            it.scenario.deletion = Some(DeletionPolicy::Delete);
+            it.thing = Some(shell::old_rival());
+        }),
+        crashes: 1, deletes: 1, rivals: 1, gone: 1;
+
+    a_clone_is_made_once_beside_jobs_of_others:
+        explored(Operation::CloneBackend),
+        crashes: 1, lost: 1, foreign: 1, deletes: 1;
+
+    an_api_is_updated_to_what_its_spec_says:
+        api(),
+        crashes: 1, lost: 1, fails: 1, edits: 1;
+
+    an_api_that_others_change_or_delete_is_put_back:
+        api(),
+        edits: 1, drifts: 1, gone: 1, reads: 1;
+
+    two_operators_update_one_api:
+        api().with(|it| {
+            it.processes = 2;
+            it.attempts = 2;
+        }),
+        edits: 1;
+
+    an_environment_is_registered_once_and_deleted_with_its_resource:
+        environment(),
+        crashes: 1, lost: 1, stale: 1, refusals: 1, deletes: 1, gone: 1;
+
+    two_operators_register_one_environment:
+        environment().with(|it| it.processes = 2),
+        crashes: 1, lost: 1, deletes: 1;
+
+    two_apis_of_one_environment_never_have_overlapping_jobs_though_replies_are_lost:
+        two_apis(),
+        lost: 1;
+
+    two_apis_of_one_environment_never_have_overlapping_jobs_though_the_operator_dies:
+        two_apis(),
+        crashes: 1;
+
+    an_api_whose_attempt_was_given_up_does_not_take_its_siblings_job_for_its_own:
+        two_apis().with(|it| {
+            it.given_up = true;
+            it.scenario.refuses = true;
+        }),
+        suspends: 1;
+
+    two_resources_of_one_backend_make_it_once:
+        backend().with(|it| {
+            it.names = 2;
+            it.scenario.same_object = true;
+        }),
+        crashes: 1, deletes: 1;
 }
 
-#[test]
-fn a_backend_is_created_once_whatever_is_lost_late_or_stale() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 2,
-        late: 1,
-        stale: 1,
-        ..Budget::default()
-    };
-    let exploration = Exploration {
-        longest_pass: 90,
-        ..backend(budget)
-    };
-    exploration.explore("create, replies lost");
+fn explored(create: Operation) -> Exploration {
+    Exploration::new(shell::Scenario::of(create))
 }
 
-#[test]
-fn a_backend_is_created_once_by_an_operator_that_dies_twice() {
-    let budget = Budget {
-        crashes: 2,
-        lost: 1,
-        stale: 1,
-        touches: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("create, crashes");
+fn backend() -> Exploration {
+    explored(Operation::CreateBackend)
 }
 
-#[test]
-fn a_backend_is_created_once_whatever_aws_refuses() {
-    let budget = Budget {
-        lost: 1,
-        refusals: 1,
-        reads: 1,
-        foreign: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("create, refusals");
+fn api() -> Exploration {
+    explored(Operation::CreateBackendApi)
 }
 
-#[test]
-fn a_backend_tells_the_truth_whatever_becomes_of_its_job() {
-    let budget = Budget {
-        crashes: 1,
-        fails: 2,
-        odd: 1,
-        vanishes: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("create, jobs");
+fn environment() -> Exploration {
+    explored(Operation::CreateBackendEnvironment)
 }
 
-#[test]
-fn a_backend_that_shows_early_or_late_is_neither_made_again_nor_ready_too_soon() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        late: 1,
-        fails: 1,
-        ..Budget::default()
-    };
-    let exploration = backend(budget);
-    let scenario = Scenario {
-        early: true,
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        scenario,
-        ..exploration
-    }
-    .explore("create, shown early or late");
-}
-
-#[test]
-fn a_job_that_aws_shows_only_after_the_grace_is_still_claimed() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        late: 1,
-        fails: 1,
-        ..Budget::default()
-    };
-    let exploration = backend(budget);
-    let scenario = Scenario {
-        late: 120,
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        scenario,
-        ..exploration
-    }
-    .explore("create, shown after the grace");
-}
-
-#[test]
-fn two_operators_create_one_backend() {
-    let budget = Budget {
-        stale: 1,
-        lost: 1,
-        ..Budget::default()
-    };
-    let exploration = Exploration {
-        processes: 2,
-        ..backend(budget)
-    };
-    exploration.explore("create, two operators");
-}
-
-#[test]
-fn two_operators_create_one_backend_though_one_stands_still_for_the_whole_grace() {
-    let exploration = backend(Budget {
-        lost: 1,
-        ..Budget::default()
-    });
-    let mut scenario = exploration.scenario.clone();
-    scenario.settings.outcome_grace = SignedDuration::from_secs(60);
-    Exploration {
-        processes: 2,
-        attempts: 3,
-        longest_pass: 60,
-        scenario,
-        ..exploration
-    }
-    .explore("create, two operators, one slow");
-}
-
-#[test]
-fn a_backend_follows_its_user_who_deletes_recreates_suspends_and_asks() {
-    let budget = Budget {
-        lost: 1,
-        deletes: 1,
-        recreates: 1,
-        suspends: 1,
-        requests: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("create, the user");
-}
-
-#[test]
-fn what_aws_shows_is_not_made_again_though_the_status_is_wiped() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        wipes: 1,
-        deletes: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("create, status wiped");
-}
-
-#[test]
-fn a_backend_is_deleted_with_its_resource() {
-    let budget = Budget {
-        crashes: 1,
-        deletes: 1,
-        fails: 2,
-        lost: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("delete");
-}
-
-#[test]
-fn a_retained_backend_stays_and_its_next_resource_does_not_take_it() {
-    let budget = Budget {
-        crashes: 1,
-        stale: 1,
-        lost: 1,
-        deletes: 1,
-        recreates: 1,
-        ..Budget::default()
-    };
-    let exploration = backend(budget);
-    let scenario = Scenario {
-        deletion: Some(DeletionPolicy::Retain),
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        scenario,
-        ..exploration
-    }
-    .explore("delete, retained");
-}
-
-#[test]
-fn a_backend_of_somebody_else_is_neither_taken_nor_deleted() {
-    let budget = Budget {
-        crashes: 1,
-        stale: 1,
-        deletes: 1,
-        gone: 1,
-        lost: 1,
-        ..Budget::default()
-    };
-    let exploration = Exploration {
-        thing: Some(shell::old_rival()),
-        ..backend(budget)
-    };
-    exploration.explore("somebody else's");
-}
-
-#[test]
-fn a_backend_that_somebody_else_makes_meanwhile_is_not_taken() {
-    let budget = Budget {
-        crashes: 1,
-        deletes: 1,
-        rivals: 1,
-        lost: 1,
-        ..Budget::default()
-    };
-    backend(budget).explore("somebody else's, made meanwhile");
-}
-
-#[test]
-fn an_api_of_somebody_else_is_adopted_and_brought_in_line() {
-    let budget = Budget {
-        crashes: 1,
-        deletes: 1,
-        rivals: 1,
-        gone: 1,
-        ..Budget::default()
-    };
-    let exploration = api(budget);
-    let scenario = Scenario {
-        adoption: AdoptionPolicy::IfExists,
-        deletion: Some(DeletionPolicy::Delete),
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        scenario,
-        thing: Some(shell::old_rival()),
-        ..exploration
-    }
-    .explore("adoption");
-}
-
-#[test]
-fn a_clone_is_made_once_beside_jobs_of_others() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        foreign: 1,
-        deletes: 1,
-        ..Budget::default()
-    };
-    Exploration::new(Scenario::of(Operation::CloneBackend), budget).explore("clone");
-}
-
-#[test]
-fn an_api_is_updated_to_what_its_spec_says() {
-    let budget = Budget {
-        crashes: 1,
-        edits: 1,
-        lost: 1,
-        fails: 1,
-        ..Budget::default()
-    };
-    api(budget).explore("update");
-}
-
-#[test]
-fn an_api_that_others_change_or_delete_is_put_back() {
-    let budget = Budget {
-        edits: 1,
-        drifts: 1,
-        gone: 1,
-        reads: 1,
-        ..Budget::default()
-    };
-    api(budget).explore("update, drift");
-}
-
-#[test]
-fn two_operators_update_one_api() {
-    let exploration = Exploration {
-        processes: 2,
-        attempts: 2,
-        ..api(Budget {
-            edits: 2,
-            ..Budget::default()
-        })
-    };
-    exploration.explore("update, two operators");
-}
-
-#[test]
-fn an_environment_is_registered_once_and_deleted_with_its_resource() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        stale: 1,
-        refusals: 1,
-        deletes: 1,
-        gone: 1,
-        ..Budget::default()
-    };
-    environment(budget).explore("environment");
-}
-
-#[test]
-fn two_operators_register_one_environment() {
-    let budget = Budget {
-        crashes: 1,
-        lost: 1,
-        deletes: 1,
-        ..Budget::default()
-    };
-    let exploration = Exploration {
-        processes: 2,
-        ..environment(budget)
-    };
-    exploration.explore("environment, two operators");
-}
-
-fn two_apis(budget: Budget) -> Exploration {
-    let exploration = api(budget);
-    let scenario = Scenario {
-        // Only the slots keep the jobs apart.
-        refuses: false,
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        names: 2,
-        attempts: 2,
-        scenario,
-        ..exploration
-    }
-}
-
-#[test]
-fn two_apis_of_one_environment_never_have_overlapping_jobs_though_replies_are_lost() {
-    let budget = Budget {
-        lost: 1,
-        ..Budget::default()
-    };
-    two_apis(budget).explore("two APIs, replies lost, and an AWS that refuses nothing");
-}
-
-#[test]
-fn two_apis_of_one_environment_never_have_overlapping_jobs_though_the_operator_dies() {
-    let budget = Budget {
-        crashes: 1,
-        ..Budget::default()
-    };
-    two_apis(budget).explore("two APIs, a crash, and an AWS that refuses nothing");
-}
-
-#[test]
-fn two_resources_of_one_backend_make_it_once() {
-    let exploration = backend(Budget {
-        crashes: 1,
-        deletes: 1,
-        ..Budget::default()
-    });
-    let scenario = Scenario {
-        same_object: true,
-        ..exploration.scenario.clone()
-    };
-    Exploration {
-        names: 2,
-        scenario,
-        ..exploration
-    }
-    .explore("two resources of one backend");
+/// Two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.
+fn two_apis() -> Exploration {
+    api().with(|it| {
+        it.names = 2;
+        it.attempts = 2;
+        it.scenario.refuses = false;
+    })
 }

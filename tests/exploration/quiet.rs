@@ -6,12 +6,12 @@ use amplify_operator::{
     api::conditions::Reason,
     lifecycle::{Settings, Wake},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     model::{self, Exploration},
     shell::{Scenario, Stage, Went, now},
-    world::{AwsJob, Budget, Object, Pass, Seconds, Word, World},
+    world::{AwsJob, Budget, Object, Seconds, Status, Word, World},
 };
 
 /// So many passes are enough for everything.
@@ -24,35 +24,31 @@ const CALM: usize = 5;
 enum Jobs {
     Complete,
     Hang,
+    Fail,
 }
 
 /// Whether everything becomes Ready, Stalled or gone, and then nothing is written any more.
 pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> {
-    for jobs in [Jobs::Complete, Jobs::Hang] {
-        let mut quiet = world.clone();
-        quiet.budget = Budget::default();
-        quiet.processes.truncate(1);
-        quiet.names.iter_mut().for_each(|name| name.before = None);
-        quiet.processes[0]
-            .passes
-            .iter_mut()
-            .for_each(|pass: &mut Option<Pass>| *pass = None);
-        quiet.processes[0].fresh.iter_mut().for_each(|fresh| *fresh = true);
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        let situation = hasher.hash_one((jobs, &quiet));
-        let known = |situation| model.settles.lock().is_ok_and(|settles| settles.contains(situation));
-        if known(&situation) {
-            continue;
-        }
-        run(&model.scenario, quiet, jobs).map_err(|why| format!("when jobs {jobs:?}: {why}"))?;
+    let mut quiet = world.clone();
+    quiet.budget = Budget::default();
+    quiet.processes.truncate(1);
+    quiet.names.iter_mut().for_each(|name| name.before = None);
+    let process = &mut quiet.processes[0];
+    process.passes.iter_mut().for_each(|pass| *pass = None);
+    process.fresh.iter_mut().for_each(|fresh| *fresh = true);
+    for jobs in [Jobs::Complete, Jobs::Hang, Jobs::Fail] {
+        let mut seen = Vec::new();
+        run(model, quiet.clone(), jobs, &mut seen).map_err(|why| format!("when jobs {jobs:?}: {why}"))?;
         if let Ok(mut settles) = model.settles.lock() {
-            settles.insert(situation);
+            settles.extend(seen);
         }
     }
     Ok(())
 }
 
-fn run(scenario: &Scenario, mut world: World, jobs: Jobs) -> Result<(), String> {
+/// `seen` takes in what it goes through, up to a situation that is known to settle.
+fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -> Result<(), String> {
+    let scenario = &model.scenario;
     let settings = Settings {
         drift_interval: SignedDuration::from_hours(1),
         ..scenario.settings.clone()
@@ -80,6 +76,11 @@ fn run(scenario: &Scenario, mut world: World, jobs: Jobs) -> Result<(), String> 
         if calm >= CALM && told.len() > names && wrong(scenario, &world).is_none() {
             break;
         }
+        let situation = situation(&world, jobs, &turns, stage.now);
+        if model.settles.lock().is_ok_and(|settles| settles.contains(&situation)) {
+            return Ok(());
+        }
+        seen.push(situation);
         stage.tries = tries[name];
         let before = stage.writes;
         if world.names[name].live.is_none() {
@@ -89,9 +90,9 @@ fn run(scenario: &Scenario, mut world: World, jobs: Jobs) -> Result<(), String> 
         let went = model::run(&mut stage, &mut world, name);
         let wrote = stage.writes > before;
         calm = if wrote { 0 } else { calm + 1 };
-        told.push(tell(&world, name, wait));
+        told.push((name, wait, world.names[name].live.map(|object| object.status)));
         if let Some(broken) = world.broken {
-            return Err(format!("{broken:?} after {told:#?}"));
+            return Err(format!("{broken:?} after {}", tell(&told)));
         }
         turns[name] = match went {
             Went::Over(Some((wake, retry))) => {
@@ -110,14 +111,22 @@ fn run(scenario: &Scenario, mut world: World, jobs: Jobs) -> Result<(), String> 
             }
         }
     }
-    let told = &told[told.len().saturating_sub(16)..];
     if turns.iter().any(Option::is_some) && calm < CALM {
-        return Err(format!("it never comes to rest: {told:#?}"));
+        return Err(format!("it never comes to rest: {}", tell(&told)));
     }
     match wrong(scenario, &world) {
-        Some(wrong) => Err(format!("{wrong}: {told:#?}")),
+        Some(wrong) => Err(format!("{wrong}: {}", tell(&told))),
         None => Ok(()),
     }
+}
+
+/// What is the same for everything that follows: the world, and in how many seconds whose turn comes.
+fn situation(world: &World, jobs: Jobs, turns: &[Option<Timestamp>], now: Timestamp) -> u64 {
+    let turns: Vec<_> = turns
+        .iter()
+        .map(|turn| turn.map(|turn| turn.duration_since(now).as_secs().max(0)))
+        .collect();
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((jobs, world, turns))
 }
 
 fn wrong(scenario: &Scenario, world: &World) -> Option<&'static str> {
@@ -140,8 +149,15 @@ fn pass_time(stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
     for job in 0..world.aws.jobs.len() {
         let it = world.aws.jobs[job];
         let runs_on = stage.scenario.is_too_late() && it.hidden > 0;
-        if it.is_alive() && !runs_on && (jobs == Jobs::Complete || it.by.is_none()) {
-            Stage::end(world, job, Word::Completed, true);
+        if !it.is_alive() || runs_on {
+            continue;
+        }
+        // What a create that failed has left cannot be told from what somebody else has made.
+        let in_doubt = it.operation.is_create() && world.aws.things[usize::from(it.target)].is_some();
+        match jobs {
+            Jobs::Fail if it.by.is_some() && !in_doubt => Stage::end(world, job, Word::Failed, false),
+            Jobs::Hang if it.by.is_some() => {}
+            _ => Stage::end(world, job, Word::Completed, true),
         }
     }
 }
@@ -186,22 +202,14 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     None
 }
 
-fn tell(world: &World, name: usize, wait: i64) -> String {
-    let status = world.names[name].live.map(|object| object.status);
-    let says = status.and_then(|status| status.says);
-    let job = status.and_then(|status| status.job);
-    format!(
-        "after {wait} s, {name}: {:?} ready {:?}, job {:?}",
-        says.map(|says| says.reason),
-        says.map(|says| says.ready),
-        job.map(|job| (
-            job.operation,
-            job.attempt,
-            job.id,
-            job.word,
-            job.finished,
-            job.error,
-            job.unconfirmed
-        ))
-    )
+/// The last passes: whose, after how many seconds, and what the status then said.
+fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
+    let told = told[told.len().saturating_sub(16)..]
+        .iter()
+        .map(|(name, wait, status)| {
+            let says = status.and_then(|status| status.says);
+            let job = status.and_then(|status| status.job);
+            format!("\n  after {wait} s, {name}: {says:?}, {job:?}")
+        });
+    told.collect()
 }

@@ -4,12 +4,14 @@
 //! what a conflict and a recording that does not land lead to. What is said of AWS is meaner than AWS: it does not mind
 //! being told twice to make the same object, and refuses only while a job is pending.
 
+use std::collections::BTreeSet;
+
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Operation, Origin, conditions::Reason},
     controller::index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey},
     lifecycle::{
-        self, Config, Echo, Equality, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending, Settings,
-        Slot, State, Step, Surroundings, View, Wake, Write,
+        self, Config, Echo, Equality, Holds, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending,
+        Settings, Slot, State, Step, Surroundings, View, Wake, Write,
         facts::{Class, Failure, Sent},
     },
 };
@@ -217,10 +219,18 @@ impl<'a> Stage<'a> {
             job_timeout: None,
             request: (object.request > 0).then(|| object.request.to_string()),
         };
+        let key = self.key(name);
+        let index = (world.names.len() > 1).then(|| self.index(world, process));
         let surroundings = Surroundings {
             region: Some("r".to_owned()),
             resolved: true,
-            winner: self.winner(world, process, name),
+            winner: index
+                .as_ref()
+                .and_then(|index| index.winner(&key))
+                .map(ToString::to_string),
+            jobs_of_others: index
+                .as_ref()
+                .map_or_else(BTreeSet::new, |index| index.jobs_of_others(&key)),
             ..Surroundings::default()
         };
         Some(lifecycle::next(&View {
@@ -638,6 +648,7 @@ impl<'a> Stage<'a> {
                 refers_to: None,
                 owns: ledger.origin.is_some() || object.status.job.is_some_and(|job| job.is_open()),
                 holds: lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout),
+                job: ledger.job.as_ref().and_then(|job| job.id.clone()),
                 ready: false,
             };
             index.put(&self.key(name), entry);
@@ -656,14 +667,6 @@ impl<'a> Stage<'a> {
                 self.index(world, process).take_slot(&self.key(name), self.now),
                 Slot::Held
             )
-    }
-
-    fn winner(&self, world: &World, process: usize, name: usize) -> Option<String> {
-        if !self.scenario.same_object {
-            return None;
-        }
-        let index = self.index(world, process);
-        index.winner(&self.key(name)).map(ToString::to_string)
     }
 
     // ---- what must hold ----
@@ -701,6 +704,9 @@ impl<'a> Stage<'a> {
     fn check_send(&self, world: &mut World, process: usize, name: usize, write: Write) {
         let view = pass(world, process, name).view;
         let live = world.names[name].live;
+        if view.suspend {
+            breaks(world, Broken::Suspended);
+        }
         match write {
             Write::Create => {
                 let stored = |object: &Object| object.finalizer && object.status.job.is_some_and(|job| job.is_open());
@@ -718,7 +724,7 @@ impl<'a> Stage<'a> {
             Write::Update | Write::Delete => {
                 let thing = world.aws.things[self.scenario.target(name)];
                 if thing.is_some_and(|thing| !thing.is_of(view.uid)) {
-                    breaks(world, Broken::DeletedOthers);
+                    breaks(world, Broken::TookOthers);
                 }
             }
         }
@@ -727,7 +733,11 @@ impl<'a> Stage<'a> {
                 other != name
                     && kept.live.is_some_and(|object| {
                         let ledger = object.status.state(self.now).ledger;
-                        lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout).at(self.now)
+                        match lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout) {
+                            Holds::Yes => true,
+                            // It may have been suspended a moment ago: then AWS's refusal is the truth.
+                            holds => holds.at(self.now) && !self.scenario.refuses,
+                        }
                     })
             });
             if held {
@@ -779,7 +789,13 @@ impl<'a> Stage<'a> {
     fn check_write(&self, world: &mut World, process: usize, name: usize, old: &Object, new: &Object) {
         let target = self.scenario.target(name);
         if let Some(id) = new.status.job.and_then(|job| job.id) {
-            world.aws.jobs[usize::from(id)].recorded = true;
+            let job = &mut world.aws.jobs[usize::from(id)];
+            job.recorded = true;
+            let by = job.by.map(|(uid, _)| uid);
+            let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
+            if others.any(|(_, kept)| kept.live.is_some_and(|other| by == Some(other.uid))) {
+                breaks(world, Broken::Untrue("a job of another resource is recorded"));
+            }
         }
         if let Some(entry) = new
             .status
@@ -796,6 +812,9 @@ impl<'a> Stage<'a> {
             && let Some(thing) = &mut world.aws.things[target]
         {
             thing.adopted = Some(new.uid);
+            if self.scenario.adoption == AdoptionPolicy::Never {
+                breaks(world, Broken::TookOthers);
+            }
         }
         if new.status.observed < old.status.observed {
             breaks(world, Broken::WentBack("observedGeneration"));
@@ -853,6 +872,13 @@ impl<'a> Stage<'a> {
         }
         if new.status.origin.is_none() {
             breaks(world, Broken::Untrue("Ready without an origin"));
+        }
+        let of_a_failed_create = new
+            .status
+            .job
+            .is_some_and(|job| job.operation.is_create() && job.word == Some(Word::Failed));
+        if of_a_failed_create && new.status.origin != Some(Origin::Adopted) {
+            breaks(world, Broken::Untrue("Ready though its create failed"));
         }
         let knows = knows(world, process, name);
         let look = knows.look;

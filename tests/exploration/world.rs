@@ -30,15 +30,17 @@ pub(crate) enum Broken {
     /// I2
     SentWithoutRecord(&'static str),
     /// I3
-    DeletedOthers,
+    TookOthers,
     /// I5
     WentBack(&'static str),
     /// I6
     LeftBehind(&'static str),
     /// I7
     Overlap(&'static str),
-    /// Ready is not true.
+    /// The status is not true.
     Untrue(&'static str),
+    /// A write to AWS for a resource that is suspended.
+    Suspended,
     /// A pass without an end.
     Endless,
 }
@@ -394,6 +396,44 @@ impl Object {
             config: 1,
             wiped: false,
             status: Status::EMPTY,
+        }
+    }
+
+    /// Suspended while the outcome of its first attempt was not known, which was then given up.
+    pub(crate) const fn given_up(uid: u8, create: Operation) -> Self {
+        Self {
+            generation: 2,
+            finalizer: true,
+            suspend: true,
+            status: Status {
+                observed: 2,
+                says: Some(Says {
+                    ready: false,
+                    stalled: false,
+                    reconciling: false,
+                    reason: Reason::Suspended,
+                    generation: 2,
+                    text: 0,
+                }),
+                pinned: true,
+                job: Some(Entry {
+                    operation: create,
+                    generation: 1,
+                    attempt: 1,
+                    failures: 0,
+                    requested: OLDEST_REQUEST,
+                    after: Some(0),
+                    unconfirmed: true,
+                    id: None,
+                    named: false,
+                    word: None,
+                    finished: Some(0),
+                    error: true,
+                }),
+                sent: Some(1),
+                ..Status::EMPTY
+            },
+            ..Self::applied(uid)
         }
     }
 }
