@@ -975,7 +975,7 @@ async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
         check(&client.look(object).await.unwrap_err().message);
     }
     let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
-    check(&job.unwrap().unwrap().error.unwrap());
+    check(&job.unwrap().unwrap().0.error.unwrap());
     let jobs = Fake::answering(200, json!({"jobs": [reply]})).await.client();
     check(
         jobs.list_jobs(&app(), &env()).await.unwrap()[0]

@@ -307,7 +307,11 @@ fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
             let meta = &invalid.metadata;
             warn!(
                 kind = K::NAME.name(),
-                object = format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()),
+                object = format!(
+                    "{}/{}",
+                    meta.namespace.as_deref().unwrap_or_default(),
+                    meta.name.as_deref().unwrap_or_default()
+                ),
                 error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
                 "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
             );

@@ -51,19 +51,15 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let session = sessions.session_for("").map_err(|failure| refused(&failure))?;
     let inventory = read(&settings, &session, region).await?;
     let parts = plan::plan(&inventory);
-    match &settings.output_dir {
-        Some(folder) => write(
-            folder,
-            &files(&inventory, &parts, settings.namespace.as_deref())?,
-            settings.force,
-        )?,
-        None => {
-            let whole = whole(&inventory, &parts, settings.namespace.as_deref())?;
-            io::stdout()
-                .lock()
-                .write_all(whole.as_bytes())
-                .context("cannot print")?;
-        }
+    let namespace = settings.namespace.as_deref();
+    if let Some(folder) = &settings.output_dir {
+        write(folder, &files(&inventory, &parts, namespace)?, settings.force)?;
+    } else {
+        let whole = whole(&inventory, &parts, namespace)?;
+        io::stdout()
+            .lock()
+            .write_all(whole.as_bytes())
+            .context("cannot print")?;
     }
     report(&inventory, &parts)
 }

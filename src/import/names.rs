@@ -40,9 +40,9 @@ pub(super) fn unique(wanted: &BTreeMap<String, Vec<String>>) -> BTreeMap<String,
         }
         let mut is_unique = true;
         for identity in owners.values().filter(|owners| owners.len() > 1).flatten() {
-            let tried = tries.entry(identity).or_default();
-            if *tried + 1 < DIGITS.len() {
-                *tried += 1;
+            let longer = tries.entry(identity).or_default();
+            if *longer + 1 < DIGITS.len() {
+                *longer += 1;
                 is_unique = false;
             }
         }

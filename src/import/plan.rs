@@ -180,7 +180,7 @@ impl Planner<'_> {
         let resource = Resource {
             kind: Kind::AmplifyBackend,
             name: self.names.get(Kind::AmplifyBackend, &[self.app_id, name]),
-            spec: self.policies(json!({
+            spec: with_policies(json!({
                 "appId": self.app_id,
                 "backendEnvironmentName": name,
                 "appName": app_name,
@@ -215,7 +215,7 @@ impl Planner<'_> {
                 "appId": self.app_id, "backendEnvironmentName": environment, "region": self.region,
             }),
         };
-        let mut spec = self.policies(place);
+        let mut spec = with_policies(place);
         spec["resourceName"] = json!(name);
         spec["resourceConfig"] = json!(config);
         let resource = Resource {
@@ -246,7 +246,7 @@ impl Planner<'_> {
     }
 
     fn environment_resource(&self, name: &str, record: Option<&Record>) -> Resource {
-        let mut spec = self.policies(json!({
+        let mut spec = with_policies(json!({
             "appId": self.app_id, "environmentName": name, "region": self.region,
         }));
         let stack_name = record.and_then(|record| record.stack_name.as_ref());
@@ -261,13 +261,6 @@ impl Planner<'_> {
             name: self.names.get(Kind::BackendEnvironment, &[self.app_id, name]),
             spec,
         }
-    }
-
-    /// Takes over what exists, and leaves it when the resource is deleted.
-    fn policies(&self, mut spec: Value) -> Value {
-        spec["adoptionPolicy"] = json!(AdoptionPolicy::IfExists);
-        spec["deletionPolicy"] = json!(DeletionPolicy::Retain);
-        spec
     }
 
     /// A manifest without the optional fields that the definition refuses; refused if another one is.
@@ -370,4 +363,11 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
         );
     }
     known
+}
+
+/// Takes over what exists, and leaves it when the resource is deleted.
+fn with_policies(mut spec: Value) -> Value {
+    spec["adoptionPolicy"] = json!(AdoptionPolicy::IfExists);
+    spec["deletionPolicy"] = json!(DeletionPolicy::Retain);
+    spec
 }

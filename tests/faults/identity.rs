@@ -74,6 +74,7 @@ async fn a_fault_of_sts_is_overcome_in_each_namespace(world: Arc<World>) {
         namespaces: places.len(),
         accounts: Some(accounts),
         running: false,
+        ..Setup::default()
     };
     let mut stage = Stage::with(world, setup).await;
     for (number, (operation, (action, times, _))) in places.iter().enumerate() {

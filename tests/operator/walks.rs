@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
             9 | 10 => self.refused(json!({ "appId": "d0000000000" })).await,
             11 => {
                 self.refused(json!({ "deletionPolicy": null, "adoptionPolicy": "IfExists" }))
-                    .await
+                    .await;
             }
             12 if is_api => {
                 let both = json!({ "transformSchema": "type A", "transformSchemaFrom": schema_from(SCHEMAS, "there") });
@@ -305,9 +305,8 @@ impl<'a> Walk<'a> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, created).await.is_err() {
-            panic!("it does not go: {:#}", self.stage.get(self.kind, name).await);
-        }
+        let in_time = tokio::time::timeout(PATIENCE, created).await.is_ok();
+        assert!(in_time, "it does not go: {:#}", self.stage.get(self.kind, name).await);
     }
 
     async fn recreate(&mut self) {

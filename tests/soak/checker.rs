@@ -97,7 +97,7 @@ pub(crate) fn check_quiet(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     let living: Vec<_> = story.living().cloned().collect();
     for last in &living {
-        let mut wrong = |law, what: String| violations.push(violation(law, last, what));
+        let mut wrong = |law, what: String| violations.push(violation(law, last, &what));
         if !is_at_rest(last, &living) {
             wrong(Law::Settles, format!("it is not settled: {:#}", last.status()));
         } else if last.is_ready() && !holds(history, last.spec(), last.kind(), &last.held) {
@@ -122,7 +122,7 @@ pub(crate) fn is_at_rest(last: &Version, others: &[Version]) -> bool {
     match last.reason() {
         "Available" => last.is_ready() && last.deleting_since().is_none(),
         "DependencyNotReady" => {
-            let name = last.spec()["backendRef"]["name"].as_str().or(last.source());
+            let name = last.spec()["backendRef"]["name"].as_str().or_else(|| last.source());
             let depends = |other: &Version| other.kind() == "AmplifyBackend" && Some(other.name()) == name;
             !others.any(|other| depends(other) && other.is_ready())
         }
@@ -198,7 +198,7 @@ struct Story<'a> {
     deleting: BTreeMap<String, Vec<&'a Version>>,
 }
 
-fn violation(law: Law, version: &Version, what: String) -> Violation {
+fn violation(law: Law, version: &Version, what: &str) -> Violation {
     Violation {
         law,
         name: version.name().to_owned(),
@@ -224,7 +224,7 @@ impl<'a> Story<'a> {
                 continue;
             };
             let requested = time(&job["requestTime"]).unwrap_or_default();
-            let intent = intended.entry(at).or_insert(Intent {
+            let intent = intended.entry(at).or_insert_with(|| Intent {
                 version,
                 first: requested,
                 last: requested,
@@ -286,7 +286,7 @@ impl<'a> Story<'a> {
                     let what = format!("it records the job {:?} of {}", call.job, call.key);
                     findings
                         .violations
-                        .push(violation(Law::NoLostJob, intent.version, what));
+                        .push(violation(Law::NoLostJob, intent.version, &what));
                 }
             }
             let at = told.or_else(|| self.intent_of(call, &accepted));
@@ -310,7 +310,7 @@ impl<'a> Story<'a> {
                 );
                 findings
                     .violations
-                    .push(violation(Law::IntentFirst, intent.version, what));
+                    .push(violation(Law::IntentFirst, intent.version, &what));
             }
             let is_lost = call
                 .job
@@ -320,7 +320,7 @@ impl<'a> Story<'a> {
                 let what = format!("the job {:?} of {} is recorded nowhere", call.job, call.operation);
                 findings
                     .violations
-                    .push(violation(Law::NoLostJob, intent.version, what));
+                    .push(violation(Law::NoLostJob, intent.version, &what));
             }
         }
         for (at, count) in &accepted {
@@ -329,7 +329,7 @@ impl<'a> Story<'a> {
                 let what = format!("attempt {} was accepted {count} times", at.1);
                 findings
                     .violations
-                    .push(violation(Law::CreatedOnce, self.intended[at].version, what));
+                    .push(violation(Law::CreatedOnce, self.intended[at].version, &what));
             }
         }
     }
@@ -375,7 +375,7 @@ impl<'a> Story<'a> {
                     time(&job["requestTime"]).unwrap_or_default() - time(&open["requestTime"]).unwrap_or_default();
                 if job["unconfirmed"] != true || waited < self.history.outcome_grace - SECOND {
                     let what = format!("{job} follows {open}, whose outcome was unknown");
-                    violations.push(violation(Law::OneOutcomeAtATime, after, what));
+                    violations.push(violation(Law::OneOutcomeAtATime, after, &what));
                 }
             }
         }
@@ -403,7 +403,7 @@ impl<'a> Story<'a> {
                 .find(|(other, standing)| **other != uid && !places(standing).is_disjoint(&places(version)));
             if let Some((_, other)) = other.filter(|_| is_new) {
                 let what = format!("it intends while the outcome of {} is unknown", other.title());
-                violations.push(violation(Law::OneOutcomeAtATime, version, what));
+                violations.push(violation(Law::OneOutcomeAtATime, version, &what));
             }
         }
     }
@@ -426,7 +426,7 @@ impl<'a> Story<'a> {
                 .into_iter()
                 .flatten()
                 .filter(|version| owns(version));
-            if !deleting.any(|version| is_alive(&version)) {
+            if !deleting.any(is_alive) {
                 violations.push(Violation {
                     law: Law::DeletesOwnOnly,
                     name: call.key.clone(),
@@ -445,7 +445,7 @@ impl<'a> Story<'a> {
                 let observed = |version: &Version| version.status()["observedGeneration"].as_i64().unwrap_or(-1);
                 if observed(after) < observed(before) || after.attempt() < before.attempt() {
                     let what = format!("{} follows {}", after.status(), before.status());
-                    violations.push(violation(Law::NeverBack, after, what));
+                    violations.push(violation(Law::NeverBack, after, &what));
                 }
             }
         }
@@ -473,7 +473,7 @@ impl<'a> Story<'a> {
                 violations.push(violation(
                     Law::NothingLeftBehind,
                     last,
-                    format!("AWS still holds {}", last.held),
+                    &format!("AWS still holds {}", last.held),
                 ));
             }
         }
@@ -531,7 +531,7 @@ impl<'a> Story<'a> {
                         "Ready for generation {generation}, {spec}, and AWS holds {}",
                         version.held
                     );
-                    violations.push(violation(Law::TrueReady, version, what));
+                    violations.push(violation(Law::TrueReady, version, &what));
                 }
             }
         }

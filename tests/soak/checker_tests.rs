@@ -469,7 +469,7 @@ fn a_job_that_nobody_records_is_found() {
 
 fn a_job_that_another_resource_records_is_found() {
     let mut history = good();
-    history.calls[0].key = "qa".to_owned();
+    "qa".clone_into(&mut history.calls[0].key);
     finds(&history, &[Law::NoLostJob]);
 }
 
@@ -492,13 +492,10 @@ fn a_resource_that_never_settles_is_found() {
     history.versions[READY].object["metadata"]["generation"] = 2.into();
     assert!(!settles(&history), "an edit is not observed");
     history = until(good(), READY + 1);
-    let conditions = |reason: &str| {
-        json!([
-            { "type": "Ready", "status": "False", "reason": reason },
-            { "type": "Stalled", "status": "True", "reason": reason },
-        ])
-    };
-    history.versions[READY].object["status"]["conditions"] = conditions("JobFailed");
+    history.versions[READY].object["status"]["conditions"] = json!([
+        { "type": "Ready", "status": "False", "reason": "JobFailed" },
+        { "type": "Stalled", "status": "True", "reason": "JobFailed" },
+    ]);
     assert!(settles(&history));
     history.versions[READY].object["status"]["conditions"] = ready(false, "Creating", 1);
     assert!(!settles(&history), "it says that it works");

@@ -258,9 +258,9 @@ async fn settle(operators: &mut Operators, stage: &Stage, recorder: &Recorder) -
         pause.cancel();
         operators.keep(&pause).await;
         let mut living = recorder.living();
-        living
-            .iter_mut()
-            .for_each(|last| last.held = recorder::held(stage, last));
+        for last in &mut living {
+            last.held = recorder::held(stage, last);
+        }
         if living.iter().all(|last| checker::is_at_rest(last, &living)) {
             return true;
         }

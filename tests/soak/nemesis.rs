@@ -77,7 +77,6 @@ fn answer(rng: &mut Rng, operation: Operation) -> (&'static str, Action) {
     // Shorter than what the operator waits for before it believes that nothing came of a request.
     let duration = Some(Duration::from_millis(rng.u64(100..2500)));
     match rng.u8(..32) {
-        0..4 => ("5xx", Action::ServerError { status }),
         4..7 => ("5xx after the work", Action::ServerErrorAfter { status }),
         7..9 => ("reset", Action::Reset),
         9..12 => ("lost reply", Action::ResetAfter),
