@@ -16,7 +16,7 @@ help: ## List the targets
 	  || sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: rust go ## Bring up an API server, a simulated AWS and the operator, and apply deploy/samples
+demo: rust control-plane ## Bring up an API server, a simulated AWS and the operator, and apply deploy/samples
 	@echo "demo: building the operator and the demo; the first time about 4 minutes on 2 cores"
 	@$(CARGO) build $(CARGO_FLAGS) -p amplify-operator -p amplify-demo
 	@exec "$(target)/debug/amplify-demo"
@@ -83,16 +83,21 @@ dashboard-picture: rust go python prometheus ## Draw docs/images/dashboard.png f
 
 # ---- what has to be installed ----
 
-.PHONY: rust go python prometheus
+.PHONY: rust control-plane go python prometheus
 rust:
 	@command -v $(CARGO) >/dev/null \
 	  || { echo "Rust 1.95 or newer is needed: https://rustup.rs" >&2; exit 1; }
 
-go:
+control-plane:
 	@command -v kube-apiserver >/dev/null || [ -n "$${KUBEBUILDER_ASSETS:-}" ] || command -v setup-envtest >/dev/null \
 	  || command -v go >/dev/null || ls "$${XDG_CACHE_HOME:-$$HOME/.cache}"/amplify-operator/kube-apiserver-* >/dev/null 2>&1 \
 	  || { echo "No kube-apiserver is found and none can be built: install Go 1.26 or newer (https://go.dev/dl)," \
 	       "or set KUBEBUILDER_ASSETS" >&2; exit 1; }
+
+go:
+	@command -v go >/dev/null \
+	  || { echo "Go 1.26 or newer is needed, to build what is not found of the control plane and to fetch what tests compare" \
+	       "with (https://go.dev/dl)" >&2; exit 1; }
 
 python:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \
