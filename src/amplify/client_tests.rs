@@ -299,7 +299,9 @@ async fn each_write_is_sent_once_whatever_happens() {
             failure.message
         );
         assert!(failure.message.starts_with(operation), "{}", failure.message);
-        assert_eq!(fake.lines().len(), 1, "{operation} {act:?}");
+        // A machine that is busy enough runs out of the brief time before anything is sent.
+        let least = usize::from(!never_ends);
+        assert!((least..=1).contains(&fake.lines().len()), "{operation} {act:?}");
     });
     futures::future::join_all(each).await;
 }

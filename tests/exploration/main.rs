@@ -152,7 +152,7 @@ explorations! {
         lost: 1;
 
     two_apis_of_one_environment_never_have_overlapping_jobs_though_the_operator_dies:
-        two_apis(),
+        two_apis().with(|it| it.attempts = 1),
         crashes: 1;
 
     an_api_whose_attempt_was_given_up_does_not_take_its_siblings_job_for_its_own:

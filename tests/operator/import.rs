@@ -36,9 +36,9 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
     );
     let path = stage.dir.path().join("manifests.yaml");
     // As the comment says: a schema that AWS does not return may be added before the first apply.
-    let given = "  resourceConfig: {}\n";
+    let given = "\n  resourceConfig: {}\n";
     assert_eq!(manifests.matches(given).count(), 1, "{manifests}");
-    let applied = manifests.replace(given, "  resourceConfig:\n    transformSchema: type A\n");
+    let applied = manifests.replace(given, "\n  resourceConfig:\n    transformSchema: type A\n");
     std::fs::write(&path, applied).expect("a file");
     let path = path.display().to_string();
 
