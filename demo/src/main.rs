@@ -6,7 +6,6 @@
 
 mod kubectl;
 mod measure;
-mod operator;
 mod table;
 
 use std::{
@@ -25,7 +24,9 @@ use tokio::{
     time,
 };
 
-use crate::{kubectl::Kubectl, measure::Measures, operator::Operator, table::LiveTable};
+use amplify_demo::operator::{self, Operator, Start};
+
+use crate::{kubectl::Kubectl, measure::Measures, table::LiveTable};
 
 /// The app of the samples. Neither the operator nor the simulated APIs ever make one.
 const APP: (&str, &str) = ("d1a2b3c4d5e6f7", "storefront");
@@ -80,8 +81,13 @@ async fn demo() -> Result<()> {
     )?;
     say("   KUBECONFIG and AWS_ENDPOINT_URL set to these two.")?;
     install_definitions(&kubectl).await?;
-    let mut operator = Operator::start(&cluster, &simulator)?;
-    let log = cluster.dir().join(operator::LOG);
+    let log = cluster.dir().join("amplify-operator.log");
+    let mut operator = Operator::start(&Start {
+        kubeconfig: &cluster.kubeconfig_path(),
+        simulator: &simulator,
+        log: &log,
+        flags: &[],
+    })?;
     let (audit, address) = (cluster.audit(), operator.address());
     let outcome = tokio::select! {
         shown = show(&kubectl, &simulator, &audit, address, stays) => shown,

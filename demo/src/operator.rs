@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use amplify_devcluster::Cluster;
 use amplify_simulator::Simulator;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,32 +18,46 @@ use tokio::{
     time,
 };
 
-/// The name of its log in the cluster's folder.
-pub(crate) const LOG: &str = "amplify-operator.log";
 const LOG_TAIL_LINES: usize = 30;
 /// It finishes what is in flight first; no AWS call takes longer than 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(200);
 
+/// What an operator is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Whose rights it has.
+    pub kubeconfig: &'a Path,
+    /// Its AWS.
+    pub simulator: &'a Simulator,
+    /// Where its log goes.
+    pub log: &'a Path,
+    /// Its flags, but for the address that it listens on.
+    pub flags: &'a [String],
+}
+
 /// A running operator; killed when dropped.
-pub(crate) struct Operator {
+#[derive(Debug)]
+pub struct Operator {
     child: Child,
     address: SocketAddr,
 }
 
 impl Operator {
-    pub(crate) fn start(cluster: &Cluster, simulator: &Simulator) -> Result<Self> {
-        let log = cluster.dir().join(LOG);
-        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    /// Starts one.
+    pub fn start(with: &Start<'_>) -> Result<Self> {
+        let log = with.log;
+        let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let errors = out.try_clone()?;
         let address = free_address()?;
         let child = tied(&program()?)
             .arg("run")
             .arg(format!("--listen={address}"))
+            .args(with.flags)
             // A person's AWS profile must never meet what happens here.
             .env_clear()
-            .env("KUBECONFIG", cluster.kubeconfig_path())
-            .envs(simulator.client_env().iter().map(|(name, value)| (name, value)))
+            .env("KUBECONFIG", with.kubeconfig)
+            .envs(with.simulator.client_env().iter().map(|(name, value)| (name, value)))
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -59,12 +72,19 @@ impl Operator {
     }
 
     /// Where it answers `/readyz` and `/metrics`.
-    pub(crate) const fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Returns when it has ended by itself.
-    pub(crate) async fn failure(&mut self) -> anyhow::Error {
+    pub async fn failure(&mut self) -> anyhow::Error {
         match self.child.wait().await {
             Ok(status) => anyhow!("the operator ended with {status}"),
             Err(error) => anyhow::Error::new(error).context("cannot wait for the operator"),
@@ -72,7 +92,7 @@ impl Operator {
     }
 
     /// Ends it as Kubernetes would.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         let id = self
             .child
             .id()
@@ -88,7 +108,7 @@ impl Operator {
 }
 
 /// What `amplify-operator crd` prints.
-pub(crate) async fn definitions() -> Result<String> {
+pub async fn definitions() -> Result<String> {
     let output = Command::new(program()?).arg("crd").output().await?;
     ensure!(
         output.status.success(),
@@ -99,7 +119,7 @@ pub(crate) async fn definitions() -> Result<String> {
 }
 
 /// Returns when `/readyz` says yes.
-pub(crate) async fn ready(address: SocketAddr) {
+pub async fn ready(address: SocketAddr) {
     while !is_ready(address).await.unwrap_or(false) {
         time::sleep(POLL).await;
     }
@@ -115,7 +135,8 @@ async fn is_ready(address: SocketAddr) -> std::io::Result<bool> {
 }
 
 /// The last lines of its log.
-pub(crate) fn log_tail(log: &Path) -> String {
+#[must_use]
+pub fn log_tail(log: &Path) -> String {
     match fs::read(log) {
         Ok(text) => {
             let text = String::from_utf8_lossy(&text);
@@ -130,7 +151,7 @@ fn program() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("amplify-operator");
     ensure!(
         program.is_file(),
-        "{} is not there: start the demo with `make demo`, or build it with `cargo build -p amplify-operator`",
+        "{} is not there: use `make demo` or `make bench`, or build it with `cargo build -p amplify-operator`",
         program.display()
     );
     Ok(program)

@@ -1,0 +1,3 @@
+//! What the demo shares with the benchmark: the operator as a process.
+
+pub mod operator;
