@@ -1,6 +1,6 @@
 //! Kubernetes Events, on transitions only. A lost Event costs nobody anything, so they never hold a pass up.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -14,6 +14,9 @@ use crate::api::{FIELD_MANAGER, conditions::Reason};
 
 /// Events waiting to be written at the most; further ones are dropped.
 const QUEUE: usize = 1024;
+/// The recorder remembers each Event for minutes, to count repetitions, and goes through all that it remembers for each
+/// further one: after so many it is replaced. A repetition beyond that is an Event of its own.
+const REMEMBERED: usize = 256;
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -30,9 +33,15 @@ impl Events {
     /// The hand-in, and the task that writes them until every hand-in is dropped.
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
-        let recorder = Arc::new(Recorder::new(client, Reporter::from(FIELD_MANAGER)));
+        let recorder = move || Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER));
         let write = async move {
+            let mut remembering = (recorder(), 0);
             while let Some(Occurrence { object, event }) = receiver.recv().await {
+                if remembering.1 == REMEMBERED {
+                    remembering = (recorder(), 0);
+                }
+                remembering.1 += 1;
+                let recorder = &remembering.0;
                 match tokio::time::timeout(LIMIT, recorder.publish(&event, &object)).await {
                     Ok(Ok(())) => {}
                     // Refused in a namespace that is being deleted, among others.
