@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client};
+use kube::{Api, Client, api::ApiResource};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -236,30 +235,22 @@ async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &Cance
 /// that the operator does without.
 async fn missing_kinds(client: &Client, namespace: Option<&String>) -> kube::Result<Vec<&'static str>> {
     let mut missing = Vec::new();
-    for crd in crate::api::crds() {
-        if !is_served(client, &crd, namespace).await? {
-            missing.push(match crd.spec.names.kind.as_str() {
-                "AmplifyBackend" => "AmplifyBackend",
-                "BackendApi" => "BackendApi",
-                _ => "BackendEnvironment",
-            });
+    for (kind, resource) in [
+        ("AmplifyBackend", ApiResource::erase::<AmplifyBackend>(&())),
+        ("BackendApi", ApiResource::erase::<BackendApi>(&())),
+        ("BackendEnvironment", ApiResource::erase::<BackendEnvironment>(&())),
+    ] {
+        if !is_served(client, &resource, namespace).await? {
+            missing.push(kind);
         }
     }
     Ok(missing)
 }
 
-async fn is_served(client: &Client, crd: &CustomResourceDefinition, namespace: Option<&String>) -> kube::Result<bool> {
-    let names = &crd.spec.names;
-    let resource = kube::api::ApiResource {
-        group: crd.spec.group.clone(),
-        version: "v1alpha1".to_owned(),
-        api_version: format!("{}/v1alpha1", crd.spec.group),
-        kind: names.kind.clone(),
-        plural: names.plural.clone(),
-    };
+async fn is_served(client: &Client, resource: &ApiResource, namespace: Option<&String>) -> kube::Result<bool> {
     let api: Api<kube::api::DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
     };
     match api.list_metadata(&kube::api::ListParams::default().limit(1)).await {
         Ok(_) => Ok(true),

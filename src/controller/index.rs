@@ -3,7 +3,10 @@
 //! Pure data, no I/O. It answers without scanning: which resource owns an AWS object (conflicts), which one holds an
 //! environment's slot, what refers to a backend, what still lives inside one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -134,9 +137,9 @@ impl Entry {
 /// The index.
 #[derive(Debug, Default)]
 pub struct Index {
-    entries: HashMap<ObjectKey, Entry>,
-    by_environment: HashMap<Place, BTreeSet<ObjectKey>>,
-    by_reference: HashMap<(String, String), BTreeSet<ObjectKey>>,
+    entries: HashMap<Arc<ObjectKey>, Entry>,
+    by_environment: HashMap<Place, BTreeSet<Arc<ObjectKey>>>,
+    by_reference: HashMap<(String, String), BTreeSet<Arc<ObjectKey>>>,
     reserved: HashMap<Place, ObjectKey>,
 }
 
@@ -163,14 +166,21 @@ impl Index {
             return BTreeSet::new();
         }
         let mut touched = self.unlink(key);
+        // One copy of the key serves the whole index.
+        let known = self.entries.get_key_value(key);
+        let shared = known.map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone());
         for place in entry.slots() {
-            self.by_environment.entry(place).or_default().insert(key.clone());
+            self.by_environment.entry(place).or_default().insert(shared.clone());
         }
         if let Some(name) = &entry.refers_to {
             let reference = (key.namespace.clone(), name.clone());
-            self.by_reference.entry(reference).or_default().insert(key.clone());
+            self.by_reference.entry(reference).or_default().insert(shared.clone());
         }
-        self.entries.insert(key.clone(), entry);
+        if entry.holds != Holds::No {
+            // From here on the status says who holds the slot. When it says that the slot is free, it is.
+            self.reserved.retain(|_, holder| holder != key);
+        }
+        self.entries.insert(shared, entry);
         touched.extend(self.neighbours(key));
         touched.remove(key);
         touched
@@ -213,11 +223,13 @@ impl Index {
     fn neighbours(&self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let mut near = BTreeSet::new();
         for place in self.entries.get(key).into_iter().flat_map(Entry::slots) {
-            near.extend(self.by_environment.get(&place).into_iter().flatten().cloned());
+            let there = self.by_environment.get(&place).into_iter().flatten();
+            near.extend(there.map(|key| ObjectKey::clone(key)));
         }
         if key.kind == KindName::AmplifyBackend {
             let reference = (key.namespace.clone(), key.name.clone());
-            near.extend(self.by_reference.get(&reference).into_iter().flatten().cloned());
+            let referring = self.by_reference.get(&reference).into_iter().flatten();
+            near.extend(referring.map(|key| ObjectKey::clone(key)));
         }
         near.remove(key);
         near
@@ -237,7 +249,7 @@ impl Index {
         self.by_environment
             .get(&me.place(&location.environment))?
             .iter()
-            .filter_map(|key| Some((key, self.entries.get(key)?)))
+            .filter_map(|key| Some((key.as_ref(), self.entries.get(key)?)))
             .filter(|(_, entry)| same(entry))
             .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
@@ -308,6 +320,7 @@ impl Index {
             self.by_environment
                 .get(place)?
                 .iter()
+                .map(Arc::as_ref)
                 .find(|other| *other != me && self.entries.get(*other).is_some_and(|entry| entry.holds.at(now)))
         })
     }
@@ -324,7 +337,7 @@ impl Index {
 
     /// All resources.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.entries.keys()
+        self.entries.keys().map(Arc::as_ref)
     }
 }
 
@@ -383,6 +396,25 @@ mod tests {
         // Until it is mapped to another.
         index.put(&key("c"), entry("c", Some("222"), None));
         assert_eq!(index.winner(&key("c")), Some(&key("b")));
+    }
+
+    #[test]
+    fn a_slot_is_free_as_soon_as_the_status_of_its_holder_says_so() {
+        let mut index = Index::default();
+        let now = Timestamp::UNIX_EPOCH;
+        index.put(&key("a"), entry("a", None, None));
+        index.put(&key("b"), entry("b", None, None));
+        assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "reserved");
+        let holding = |holds| Entry {
+            holds,
+            ..entry("a", None, None)
+        };
+        index.put(&key("a"), holding(Holds::Yes));
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "held");
+        // Its pass has not ended yet, and those that this wakes must not find the slot taken.
+        assert_eq!(index.put(&key("a"), holding(Holds::No)), BTreeSet::from([key("b")]));
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Held));
     }
 
     #[test]

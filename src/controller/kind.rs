@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::index::{Index, KindName, Location};
 use crate::{
     amplify::{Creation, Found},
-    api::{AdoptionPolicy, DeletionPolicy, Operation, ResourceConfig},
+    api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, ResourceConfig},
     lifecycle::{Seen, State},
 };
 
@@ -40,6 +40,9 @@ pub trait Kind:
     /// What decisions read of its status.
     fn state(&self) -> State;
 
+    /// The part of its status that all kinds share.
+    fn ledger_mut(&mut self) -> Option<&mut Ledger>;
+
     /// The status as it is stored.
     fn stored(&self) -> serde_json::Value;
 
@@ -50,6 +53,9 @@ pub trait Kind:
     fn config(&self) -> Option<&ResourceConfig> {
         None
     }
+
+    /// Leaves out what is long and not needed again soon. Whoever resolves the configuration reads it anew.
+    fn leave_out(&mut self) {}
 
     /// What the create operation takes besides the object's name. `config` is the resolved one.
     fn creation(&self, location: &Location, config: Option<&ResourceConfig>) -> Result<Creation, String>;

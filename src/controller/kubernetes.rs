@@ -25,17 +25,30 @@ async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Res
 
 /// The resource as it is stored now.
 pub(super) async fn get<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<Option<K>> {
-    Ok(in_time(api.get_opt(name)).await?.map(slim))
+    Ok(get_whole(api, name).await?.map(slim))
 }
 
-/// Drops what no decision reads, so that caches stay small.
+/// The resource as it is stored now, with what is not kept.
+pub(super) async fn get_whole<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<Option<K>> {
+    in_time(api.get_opt(name)).await
+}
+
+/// Drops what no decision reads, and the room that lists were given to grow, so that caches stay small.
 pub(super) fn slim<K: Kind>(mut object: K) -> K {
+    object.leave_out();
+    if let Some(ledger) = object.ledger_mut() {
+        ledger.conditions.shrink_to_fit();
+    }
     let meta = object.meta_mut();
     meta.managed_fields = None;
     meta.labels = None;
     meta.owner_references = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|name, _| name == crate::api::RECONCILE_REQUESTED_AT);
+    }
+    meta.annotations.take_if(|annotations| annotations.is_empty());
+    if let Some(finalizers) = &mut meta.finalizers {
+        finalizers.shrink_to_fit();
     }
     object
 }

@@ -32,6 +32,8 @@ pub(super) struct Recollection<K> {
     pub(super) settled: Option<(Fingerprint, Wake)>,
     /// When the job under way is polled next: not before, however often somebody touches the resource.
     pub(super) poll_due: Option<Timestamp>,
+    /// Our finalizer is gone: nothing is left to do, however old the object is that the cache still shows.
+    pub(super) released: bool,
     /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
     /// Something happened to it, and its pass has not begun.
@@ -68,6 +70,7 @@ impl<K: Kind> Recollections<K> {
             fingerprint: 0,
             settled: None,
             poll_due: None,
+            released: false,
             poked: false,
             queued: false,
             ended: None,

@@ -35,6 +35,10 @@ const WATCH_SECONDS: u32 = 60;
 /// How much of the reason why a resource cannot be read is logged, in bytes: it repeats what cannot be read.
 const UNREADABLE_SHOWN: usize = 256;
 
+/// Objects in a page of a list. A page is held as text, as JSON and as objects at the same time, and what that takes at the
+/// beginning stays with the process.
+const PAGE: u32 = 100;
+
 /// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
 /// `begin` is cancelled: nothing is decided before the stores of all kinds are filled.
 pub fn run<K: Kind>(
@@ -82,7 +86,7 @@ impl<K: Kind> Watched<K> {
         };
         let name = self.name();
         let mut listed = Vec::new();
-        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
             match event {
@@ -175,11 +179,7 @@ impl<K: Kind> Watched<K> {
 
     /// After a new list: what it does not hold was deleted while the watch was away.
     fn forget_the_unseen(&self) {
-        let is_there = |key: &ObjectKey| {
-            self.store
-                .get(&ObjectRef::new(&key.name).within(&key.namespace))
-                .is_some()
-        };
+        let is_there = |key: &ObjectKey| self.is_there(key);
         self.recollections.retain(is_there);
         let mine = |key: &&ObjectKey| {
             key.kind == K::NAME
@@ -252,20 +252,23 @@ impl<K: Kind> Watched<K> {
         let _running = self.context.running.acquire().await.ok();
         let begin = Instant::now();
         let key = Self::key(object.as_ref());
-        if let (Some(key), Some(uid)) = (&key, object.uid()) {
+        if let (Some(key), Some(uid)) = (&key, object.uid())
+            && self.is_there(key)
+        {
             self.recollections
                 .with(key, &uid, Context::now(), |it| it.queued = false);
         }
         // Every line of a pass, those about calls to AWS included, says what it is about.
         let span = error_span!("pass", kind = K::NAME.name(), object = key.map(|key| key.path()));
-        let result = pass::reconcile(self, object).instrument(span).await;
+        let result = pass::reconcile(self, object.as_ref()).instrument(span).await;
         self.context.metrics.reconciled(K::NAME.name(), begin.elapsed());
         result
     }
 
     fn failed(&self, object: &K, error: &pass::Error) -> Action {
         self.context.metrics.reconcile_error(K::NAME.name(), error.class());
-        let tries = Self::key(object).zip(object.uid()).map_or(0, |(key, uid)| {
+        let there = Self::key(object).filter(|key| self.is_there(key));
+        let tries = there.zip(object.uid()).map_or(0, |(key, uid)| {
             self.recollections.with(&key, &uid, Context::now(), |it| {
                 it.settled = None;
                 it.memory.tries = it.memory.tries.saturating_add(1);

@@ -83,6 +83,12 @@ impl<K: Kind> Watched<K> {
         })
     }
 
+    /// Whether the cache holds a resource of this name.
+    pub(super) fn is_there(&self, key: &ObjectKey) -> bool {
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        self.store.get(&reference).is_some()
+    }
+
     /// The resource as the cache holds it now.
     pub(super) fn cached(&self, key: &ObjectKey, uid: &str) -> Option<Arc<K>> {
         let reference = ObjectRef::new(&key.name).within(&key.namespace);

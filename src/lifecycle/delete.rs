@@ -5,6 +5,7 @@ use super::{
     needs::{absence_in_doubt, backed_off, free, looked},
     record::{accepted, closed_unintended, no_job_id, record_accepted, unintended},
     report::{Say, account_is_there, suspended},
+    timing,
     view::View,
 };
 use crate::api::{DeletionPolicy, Origin, conditions::Reason};
@@ -29,6 +30,16 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     account_is_there(view)?;
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
+        // Who deletes a backend and its APIs does so one after the other.
+        if let Some(end) = view
+            .resource
+            .deleted_at
+            .map(|at| timing::after(at, timing::DELETED_TOGETHER))
+            && view.now < end
+            && end <= timing::after(view.now, timing::DELETED_TOGETHER)
+        {
+            return Ok(Step::settle(view.state.clone(), Wake::At(end)));
+        }
         let message = format!("still in use by {}: delete it first", dependents.staying.join(", "));
         return Ok(Step::settle(
             view.stored(Say::stalled(Reason::InUse, message)),

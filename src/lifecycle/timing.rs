@@ -6,6 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// How far AWS's clock may be from ours: AWS refuses requests that are signed by a clock further off.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// What is deleted this shortly after a backend is deleted together with it: nobody is told that it was in use.
+pub const DELETED_TOGETHER: SignedDuration = SignedDuration::from_secs(5);
 /// Denied access counts as IAM being slow for this long.
 pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 

@@ -62,6 +62,8 @@ pub struct Resource {
     pub generation: i64,
     /// Whether it has a deletionTimestamp.
     pub deleting: bool,
+    /// `metadata.deletionTimestamp`, by the API server's clock.
+    pub deleted_at: Option<Timestamp>,
     /// Whether it has our finalizer.
     pub finalizer: bool,
     /// The operation that creates its AWS object.

@@ -211,6 +211,7 @@ impl<'a> Stage<'a> {
         let resource = Resource {
             generation: object.generation.into(),
             deleting: object.deleting,
+            deleted_at: None,
             finalizer: object.finalizer,
             create: self.scenario.create,
             deletion_policy: self.scenario.deletion,

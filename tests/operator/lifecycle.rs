@@ -129,6 +129,8 @@ async fn an_api_that_drifts_is_updated_once(world: Arc<World>) {
     assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 1);
     let there = stage.aws().app((APP, "dev")).expect("the app").backends["dev"].apis["shop"].clone();
     assert_eq!(there["apiName"], "shop");
+    // It is not kept in memory, and must be there when it is sent.
+    assert_eq!(there["transformSchema"], "type A @model { id: ID! }");
 }
 
 async fn an_edit_during_a_job_is_carried_out_next(world: Arc<World>) {

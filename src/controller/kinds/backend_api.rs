@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     amplify::{Creation, Found},
-    api::{BackendApi, BackendApiStatus, Operation, ResourceConfig},
+    api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig, conditions},
     controller::{
         index::{Environment, Index, KindName, Location},
         kind::{Kind, Located, NO_REGION, Policies},
@@ -92,6 +92,10 @@ impl Kind for BackendApi {
         }
     }
 
+    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
+        self.status.as_mut().map(|status| &mut status.ledger)
+    }
+
     fn stored(&self) -> Value {
         self.status
             .as_ref()
@@ -110,6 +114,18 @@ impl Kind for BackendApi {
 
     fn config(&self) -> Option<&ResourceConfig> {
         Some(&self.spec.resource_config)
+    }
+
+    fn leave_out(&mut self) {
+        let is_carried_out = self.status.as_ref().is_some_and(|status| {
+            status.sent_config_hash.is_some()
+                && Some(status.ledger.observed_generation) == self.metadata.generation
+                && conditions::is_true(&status.ledger.conditions, conditions::READY)
+        });
+        let config = &mut self.spec.resource_config;
+        if is_carried_out && config.transform_schema.take().is_some() {
+            config.schema_left_out = true;
+        }
     }
 
     fn creation(&self, _: &Location, config: Option<&ResourceConfig>) -> Result<Creation, String> {
@@ -140,7 +156,7 @@ impl Kind for BackendApi {
 
 fn with_placeholder(config: &ResourceConfig) -> Value {
     let mut config = config.clone();
-    if config.transform_schema_from.take().is_some() {
+    if config.transform_schema_from.take().is_some() || std::mem::take(&mut config.schema_left_out) {
         config.transform_schema = Some(String::new());
     }
     serde_json::json!(config)

@@ -2,7 +2,7 @@
 
 use crate::{
     amplify::{Creation, Found},
-    api::{BackendEnvironment, BackendEnvironmentStatus, Operation, ResourceConfig},
+    api::{BackendEnvironment, BackendEnvironmentStatus, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
         kind::{Kind, Located, NO_REGION, Policies},
@@ -55,6 +55,10 @@ impl Kind for BackendEnvironment {
             ledger: self.status.clone().unwrap_or_default().ledger,
             hashes: Hashes::default(),
         }
+    }
+
+    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
+        self.status.as_mut().map(|status| &mut status.ledger)
     }
 
     fn stored(&self) -> serde_json::Value {

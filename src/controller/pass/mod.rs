@@ -105,8 +105,8 @@ pub(super) struct Pass<'a, K: Kind> {
 }
 
 /// Reconciles a resource once.
-pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> Result<Action, Error> {
-    let Some(mut pass) = Pass::begin(watched, cached) else {
+pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, queued: &K) -> Result<Action, Error> {
+    let Some(mut pass) = Pass::begin(watched, queued) else {
         return Ok(Action::await_change());
     };
     if let Some(action) = pass.is_settled() {
@@ -119,6 +119,10 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> 
     if result.is_err() {
         pass.recall(|it| it.settled = None);
     }
+    if !watched.is_there(&pass.key) {
+        // The watch has forgotten it before this pass remembered something of it.
+        watched.recollections.forget(&pass.key);
+    }
     match result {
         Ok(action) => Ok(action),
         Err(Pause::Queued) => Ok(Action::await_change()),
@@ -128,18 +132,19 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, cached: Arc<K>) -> 
 }
 
 impl<'a, K: Kind> Pass<'a, K> {
-    fn begin(watched: &'a Watched<K>, cached: Arc<K>) -> Option<Self> {
+    fn begin(watched: &'a Watched<K>, queued: &K) -> Option<Self> {
         let context = &watched.context;
-        let key = Watched::key(cached.as_ref())?;
-        let uid = cached.uid()?;
-        let (object, memory) = watched.recollections.with(&key, &uid, Context::now(), |it| {
-            // The cache is read again here: while this pass waited its turn, it may have caught up with what this
-            // process wrote, and what was written is remembered only until then.
-            (
-                it.newest(watched.cached(&key, &uid).unwrap_or(cached)),
-                it.memory.clone(),
-            )
+        let key = Watched::key(queued)?;
+        let uid = queued.uid()?;
+        // The cache is read again here: while this pass waited its turn, the resource may have gone, and what this process
+        // remembered of it too. Or the cache has caught up with what this process wrote, which is remembered only until then.
+        let cached = watched.cached(&key, &uid)?;
+        let (object, memory, released) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+            (it.newest(cached), it.memory.clone(), it.released)
         });
+        if released {
+            return None;
+        }
         let mut pass = Self {
             watched,
             context,
@@ -181,18 +186,20 @@ impl<'a, K: Kind> Pass<'a, K> {
         self.recall(|it| {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
-            let waits = conditions::ready_reason(&self.object.state().ledger.conditions).is_some_and(|reason| {
-                matches!(
-                    reason,
-                    Reason::WaitingForJob
-                        | Reason::Conflict
-                        | Reason::DependencyNotReady
-                        | Reason::InUse
-                        | Reason::Deleting
-                        | Reason::InvalidSpec
-                        | Reason::AccountChanged
-                )
-            });
+            let deleting = self.object.meta().deletion_timestamp.is_some();
+            let waits = deleting
+                || conditions::ready_reason(&self.object.state().ledger.conditions).is_some_and(|reason| {
+                    matches!(
+                        reason,
+                        Reason::WaitingForJob
+                            | Reason::Conflict
+                            | Reason::DependencyNotReady
+                            | Reason::InUse
+                            | Reason::Deleting
+                            | Reason::InvalidSpec
+                            | Reason::AccountChanged
+                    )
+                });
             if settled != fingerprint || poked && waits {
                 return None;
             }
@@ -279,6 +286,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         Wanted {
             generation: meta.generation.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
+            deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
             finalizer: self.object.finalizers().iter().any(|name| name == FINALIZER),
             create: self.object.create(),
             deletion_policy: policies.deletion,

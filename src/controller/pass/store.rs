@@ -35,6 +35,16 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(());
         };
         let mut config = spec.clone();
+        if config.schema_left_out {
+            let live = kubernetes::get_whole(&self.api, &self.key.name)
+                .await
+                .map_err(Error::kubernetes("cannot read the resource"))?;
+            let same = live.filter(|live| live.meta().generation == self.object.meta().generation);
+            let Some(live) = same.filter(|live| live.uid().as_ref() == Some(&self.uid)) else {
+                return self.refresh().await;
+            };
+            config = live.config().cloned().unwrap_or_default();
+        }
         if let Some(from) = config.transform_schema_from.take() {
             let reference = from.config_map_key_ref;
             let value = kubernetes::config_map_key(
@@ -273,6 +283,8 @@ impl<K: Kind> Pass<'_, K> {
         let released = self.written(written, "cannot remove the finalizer").await?;
         if released {
             self.tell_release();
+            // The answer may bear the version of the write before it, as if the cache were up to date.
+            self.recall(|it| it.released = true);
         }
         Ok(released)
     }

@@ -1,5 +1,7 @@
 //! Rule 8: deletion.
 
+use jiff::SignedDuration;
+
 use super::{
     play::{Answer, Play},
     scene::{Kind, Scene, at, message, name},
@@ -186,6 +188,30 @@ fn a_backend_waits_for_the_apis_in_it() {
     play.pass().is("", "working: Deleting");
     play.scene.surroundings.dependents.leaving.clear();
     play.pass().is("look slot delete record", "working: Deleting");
+}
+
+#[test]
+fn a_backend_whose_apis_are_deleted_a_moment_later_is_not_said_to_be_in_use() {
+    let mut play = deleting(Kind::Backend);
+    let now = play.scene.now;
+    play.scene.resource.deleted_at = Some(now);
+    play.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
+    play.pass().is("", "ready: Available").wakes(5);
+    play.scene.surroundings.dependents.leaving = std::mem::take(&mut play.scene.surroundings.dependents.staying);
+    play.pass().is("status", "working: Deleting").wakes(None);
+    play.scene.surroundings.dependents.leaving.clear();
+    play.pass().is("look slot delete record", "working: Deleting");
+    // Not so if they stay, or if the API server's clock is far off.
+    for (deleted, asleep) in [(0, Some(5)), (3600, None), (-3600, None)] {
+        let mut play = deleting(Kind::Backend);
+        play.scene.resource.deleted_at = Some(now + SignedDuration::from_secs(deleted));
+        play.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
+        if asleep.is_some() {
+            play.pass().is("", "ready: Available").wakes(asleep);
+            play.after(5);
+        }
+        play.pass().is("status", "stalled: InUse").wakes(None);
+    }
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Scene {
             resource: Resource {
                 generation: 1,
                 deleting: false,
+                deleted_at: None,
                 finalizer: false,
                 create: kind.create(),
                 deletion_policy: None,
