@@ -21,6 +21,7 @@ mod import;
 mod leader;
 mod lifecycle;
 mod reasons;
+mod scope;
 mod stage;
 mod telemetry;
 mod unreadable;
@@ -76,6 +77,7 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         leader::TESTS,
         lifecycle::TESTS,
         reasons::TESTS,
+        scope::TESTS,
         telemetry::TESTS,
         unreadable::TESTS,
         walks::TESTS,

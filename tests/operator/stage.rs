@@ -276,6 +276,13 @@ impl Stage {
         spawn(&self.launcher, &flags, &environment, &log)
     }
 
+    /// Has the operators that are started from now on watch this namespace only.
+    pub(crate) fn watch_only(&mut self, number: usize) {
+        self.flags.retain(|flag| !flag.starts_with("--watch-namespace="));
+        self.flags
+            .push(format!("--watch-namespace={}", self.namespaces[number]));
+    }
+
     /// Sets an environment variable of the next start.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
