@@ -1,0 +1,129 @@
+//! What the counts and the memory must keep to. Times are not judged: they are shown as ratios.
+
+use amplify_simulator::Operation;
+
+use crate::{counts::Counts, mix::Kind, scale::Figures};
+
+/// KiB with nothing to do.
+const IDLE: u64 = 16 * 1024;
+/// KiB with ten thousand objects Ready.
+const READY: u64 = 64 * 1024;
+
+/// What is not as it should be.
+pub(crate) fn violations(figures: &Figures) -> Vec<String> {
+    let mix = figures.mix;
+    let mut wrong = Vec::new();
+    let mut check = |is_kept: bool, what: String| {
+        if !is_kept {
+            wrong.push(format!("{} objects: {what}", mix.objects));
+        }
+    };
+    let count = |kind| mix.count(kind) as u64;
+    // The one that comes late is a record.
+    let (backends, apis, records) = (count(Kind::Backend), count(Kind::Api), count(Kind::Environment) + 1);
+
+    let create = &figures.create.counts;
+    for (kind, least, most) in [
+        (Kind::Backend, 4 * backends, 4 * backends),
+        // One more where the backend is not Ready yet, and one where not even the backend has been seen yet.
+        (Kind::Api, 4 * apis, 6 * apis),
+        (Kind::Environment, 3 * records, 3 * records),
+    ] {
+        let writes = create.writes_of(kind);
+        check(
+            (least..=most).contains(&writes),
+            format!(
+                "{writes} writes about {} until Ready, not {least} to {most}",
+                kind.name()
+            ),
+        );
+    }
+    for (operation, calls) in [
+        (Operation::GetBackend, 2 * backends),
+        (Operation::CreateBackend, backends),
+        (Operation::GetBackendApi, 2 * apis),
+        (Operation::CreateBackendApi, apis),
+        (Operation::ListBackendJobs, backends + apis),
+        (Operation::GetBackendEnvironment, records),
+        (Operation::CreateBackendEnvironment, records),
+    ] {
+        let made = create.calls_of(operation);
+        check(
+            made == calls,
+            format!("{made} calls of {operation} until Ready, not {calls}"),
+        );
+    }
+    let calls = 4 * backends + 4 * apis + 2 * records;
+    check(
+        create.calls() == calls,
+        format!("{} calls until Ready, not {calls}", create.calls()),
+    );
+
+    for (when, counts) in [
+        ("a restart", &figures.restart.counts),
+        ("steady state", &figures.steady.counts),
+    ] {
+        check(counts.writes() == 0, format!("{} writes in {when}", counts.writes()));
+        check(counts.calls() == 0, format!("{} calls in {when}", counts.calls()));
+    }
+
+    let drift = &figures.drift.counts;
+    check(
+        drift.writes() == 0,
+        format!("{} writes by drift checks", drift.writes()),
+    );
+    check_drift(&mut check, drift, mix.apps() as u64, apis);
+
+    let delete = &figures.delete.counts;
+    for (kind, most) in [
+        // One more says that it waits for its API to go.
+        (Kind::Backend, 2 * backends + apis),
+        (Kind::Api, 2 * apis),
+        (Kind::Environment, count(Kind::Environment)),
+    ] {
+        let writes = delete.writes_of(kind);
+        check(
+            writes <= most,
+            format!("{writes} writes about {} deleted, not {most}", kind.name()),
+        );
+    }
+    let most = 2 * mix.objects as u64;
+    check(
+        delete.calls() <= most,
+        format!("{} calls to delete, not {most}", delete.calls()),
+    );
+
+    // A debug build is several times as large.
+    if cfg!(debug_assertions) {
+        return wrong;
+    }
+    let idle = figures.idle.resident;
+    check(idle < IDLE, format!("{idle} KiB idle"));
+    for memory in [figures.ready, figures.restarted, figures.drifted] {
+        let used = memory.resident;
+        check(used < READY, format!("{used} KiB with all Ready"));
+    }
+    wrong
+}
+
+/// One call per app for its environments, one per API, as far as they fell due; a second may begin within the time.
+fn check_drift(check: &mut impl FnMut(bool, String), drift: &Counts, listed: u64, looked_at: u64) {
+    let lists = drift.calls_of(Operation::ListBackendEnvironments);
+    check(
+        lists <= listed + listed / 10 + 1,
+        format!("{lists} lists of environments for {listed} apps"),
+    );
+    let looks = drift.calls_of(Operation::GetBackendApi);
+    check(
+        looks <= looked_at + looked_at / 10 + 1,
+        format!("{looks} looks at {looked_at} APIs"),
+    );
+    check(
+        lists + looks >= (listed + looked_at) * 8 / 10,
+        format!("only {lists} lists and {looks} looks for {listed} apps and {looked_at} APIs"),
+    );
+    check(
+        drift.calls() == lists + looks,
+        format!("{} other calls by drift checks", drift.calls() - lists - looks),
+    );
+}

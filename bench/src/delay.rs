@@ -1,0 +1,114 @@
+//! How long after the end of its job an object becomes Ready: measured with short jobs, and computed for AWS's.
+
+use std::time::{Duration, Instant};
+
+use amplify_operator::lifecycle::timing;
+use amplify_simulator::{Control, JobState};
+use anyhow::{Context as _, Result};
+use jiff::SignedDuration;
+use tokio::time;
+
+use crate::{
+    eyes::Eyes,
+    mix::{Item, Kind},
+};
+
+/// Measured jobs run between these times.
+const SHORTEST: f64 = 30.0;
+const LONGEST: f64 = 60.0;
+/// AWS's jobs, by assumption: lognormal with this median and 95th percentile, in seconds.
+const MEDIAN: f64 = 300.0;
+const P95: f64 = 895.0;
+const JOBS: usize = 20_000;
+
+/// Delays in seconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Delays {
+    pub(crate) jobs: usize,
+    pub(crate) p50: f64,
+    pub(crate) p95: f64,
+    /// Polls per job.
+    pub(crate) polls: f64,
+}
+
+/// Gives each job that begins a length of its own, for ever.
+pub(crate) async fn vary_jobs(control: Control) {
+    let mut chance = Chance(1);
+    loop {
+        let seconds = SHORTEST + (LONGEST - SHORTEST) * chance.next();
+        control.change_settings(|settings| settings.job_duration = Duration::from_secs_f64(seconds));
+        time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// From the ends of the jobs, as the simulator knows them, to when each object was seen Ready.
+pub(crate) fn measured(items: &[Item], eyes: &Eyes, control: &Control, polls: u64) -> Result<Delays> {
+    let (now, now_there) = (Instant::now(), control.now());
+    let apps = control.apps();
+    let ended = |item: &Item| -> Option<&JobState> {
+        let operation = match item.kind {
+            Kind::Backend => "CreateBackend",
+            Kind::Api => "CreateBackendAPI",
+            Kind::Environment => return None,
+        };
+        // The nth API is the nth backend's.
+        let number = item.name.rsplit('-').next()?;
+        let jobs = apps.iter().filter_map(|app| app.jobs.get(&format!("env{number}")));
+        jobs.flatten().find(|job| job.operation == operation)
+    };
+    let mut delays = Vec::new();
+    for item in items.iter().filter(|item| item.kind != Kind::Environment) {
+        let job = ended(item).with_context(|| format!("{} has no job", item.name))?;
+        let ready = eyes.ready_since(item.kind, &item.name);
+        let since_ready = now.duration_since(ready.with_context(|| format!("{} is not Ready", item.name))?);
+        let since_end = Duration::from_millis(u64::try_from(now_there - job.updated)?);
+        delays.push(since_end.saturating_sub(since_ready).as_secs_f64());
+    }
+    Ok(Delays::of(delays, usize::try_from(polls)?))
+}
+
+/// The poll schedule alone, played over jobs as long as AWS's.
+pub(crate) fn computed() -> Delays {
+    let mut chance = Chance(1);
+    let spread = (P95 / MEDIAN).ln() / 1.645;
+    let mut polls = 0;
+    let delays = (0..JOBS).map(|_| {
+        let (length, angle) = (chance.next().max(1e-12), chance.next());
+        let normal = (-2.0 * length.ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
+        let length = MEDIAN * (spread * normal).exp();
+        let mut now = 0.0;
+        while now < length {
+            let elapsed = SignedDuration::from_secs_f64(now);
+            now += timing::poll_delay(elapsed, now >= 7200.0, chance.next()).as_secs_f64();
+            polls += 1;
+        }
+        now - length
+    });
+    Delays::of(delays.collect(), polls)
+}
+
+impl Delays {
+    fn of(mut delays: Vec<f64>, polls: usize) -> Self {
+        delays.sort_by(f64::total_cmp);
+        let at = |percent: usize| delays.get(delays.len() * percent / 100).copied().unwrap_or_default();
+        Self {
+            jobs: delays.len(),
+            p50: at(50),
+            p95: at(95),
+            polls: crate::report::ratio(polls, delays.len()),
+        }
+    }
+}
+
+/// Numbers in 0..1, the same in each run.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        f64::from(u32::try_from(self.0 >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+    }
+}

@@ -1,0 +1,148 @@
+//! `make bench`: what the operator costs at several scales, against a real API server and the simulator of AWS.
+//!
+//! Counts and memory are held to their budgets: a run that exceeds one fails. Times depend on the machine and are shown
+//! next to those of a bare load generator in the same run.
+
+mod bare;
+mod budget;
+mod counts;
+mod delay;
+mod eyes;
+mod mix;
+mod report;
+mod scale;
+mod site;
+mod usage;
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+
+use crate::{
+    mix::Mix,
+    report::{Ground, Report},
+    scale::Lengths,
+    site::Site,
+};
+
+/// Objects of the runs that are about one thing: large schemas, delays.
+const LARGE: usize = 1000;
+const DELAYS: usize = 100;
+
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Args {
+    /// How many objects; repeatable.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
+    scales: Vec<usize>,
+    /// Length of each API's schema, in bytes.
+    #[arg(long, default_value_t = 4 * 1024)]
+    schema: usize,
+    /// Only the scales: no large schemas and no measured delays.
+    #[arg(long)]
+    scales_only: bool,
+    /// How long steady state is watched, in seconds.
+    #[arg(long, default_value_t = 60)]
+    steady: u64,
+    /// The interval of drift checks where these are measured, in seconds.
+    #[arg(long, default_value_t = 60)]
+    drift: u64,
+    /// File for the report.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match bench(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(args: Args) -> Result<()> {
+    let site = Site::start().await?;
+    // Few objects show what they do sooner.
+    let lengths = |objects: usize| {
+        let part = if objects < LARGE { 4 } else { 1 };
+        Lengths {
+            steady: Duration::from_secs(args.steady.div_ceil(part)),
+            drift: Duration::from_secs(args.drift.div_ceil(part)),
+        }
+    };
+    let mut scales = Vec::new();
+    for objects in args.scales {
+        let mix = Mix {
+            objects,
+            schema: args.schema,
+        };
+        scales.push(scale::run(&site, mix, lengths(objects)).await?);
+    }
+    let (mut large, mut measured) = (None, None);
+    if !args.scales_only {
+        let mix = Mix {
+            objects: LARGE,
+            schema: 64 * 1024,
+        };
+        let lengths = Lengths {
+            steady: Duration::from_secs(5),
+            ..lengths(LARGE)
+        };
+        large = Some(scale::run(&site, mix, lengths).await?);
+        let mix = Mix {
+            objects: DELAYS,
+            schema: args.schema,
+        };
+        measured = Some(scale::delays(&site, mix).await?);
+    }
+    let report = Report {
+        ground: ground(&site),
+        scales,
+        large,
+        measured,
+        computed: delay::computed(),
+    };
+    site.stop().await?;
+    let text = report.markdown();
+    println!("{text}");
+    if let Some(path) = args.output {
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let all = report.scales.iter().chain(&report.large);
+    let wrong: Vec<_> = all.flat_map(budget::violations).collect();
+    if !wrong.is_empty() {
+        bail!("budgets are exceeded:\n  {}", wrong.join("\n  "));
+    }
+    eprintln!("bench: all counts and all memory are within their budgets");
+    Ok(())
+}
+
+fn ground(site: &Site) -> Ground {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_once(':'));
+        value.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = field(&read("/proc/cpuinfo"), "model name");
+    let memory = field(&read("/proc/meminfo"), "MemTotal");
+    Ground {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        machine: format!("{cores} cores ({model}), memory {memory}"),
+        versions: format!(
+            "amplify-operator {} ({}), kube-apiserver {}",
+            env!("CARGO_PKG_VERSION"),
+            if cfg!(debug_assertions) {
+                "debug build"
+            } else {
+                "release build"
+            },
+            site.server
+        ),
+    }
+}

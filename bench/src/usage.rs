@@ -1,0 +1,71 @@
+//! What a process uses, as the kernel counts it (Linux's `/proc`).
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::time;
+
+/// A process that uses less CPU than this in a second is quiet.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Memory of a process, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// What is in RAM: its own memory and pages of its program.
+    pub(crate) resident: u64,
+    /// Of that: pages of files, which is the program itself.
+    pub(crate) file: u64,
+    /// The most that ever was in RAM.
+    pub(crate) peak: u64,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage(u32);
+
+impl Usage {
+    pub(crate) const fn of(process: u32) -> Self {
+        Self(process)
+    }
+
+    pub(crate) fn memory(self) -> Result<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).context("the operator has ended")?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        let field = |name| field(name).with_context(|| format!("/proc/…/status has no {name}"));
+        Ok(Memory {
+            resident: field("VmRSS:")?,
+            file: field("RssFile:")?,
+            peak: field("VmHWM:")?,
+        })
+    }
+
+    /// CPU time used so far, in user and in kernel mode.
+    pub(crate) fn cpu(self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).context("the operator has ended")?;
+        // The name, in brackets, may hold blanks.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks
+            .sum::<Result<u64, _>>()
+            .context("/proc/…/stat is not as expected")?;
+        Ok(Duration::from_millis(
+            ticks * 1000 / rustix::param::clock_ticks_per_second(),
+        ))
+    }
+
+    /// Waits until it does next to nothing for a second, and says how much CPU it has used by then.
+    pub(crate) async fn quiet(self) -> Result<Duration> {
+        let mut before = self.cpu()?;
+        loop {
+            time::sleep(Duration::from_secs(1)).await;
+            let now = self.cpu()?;
+            if now.saturating_sub(before) <= QUIET {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+}
