@@ -292,7 +292,7 @@ impl Index {
         let places = self.entries.get(key).into_iter().flat_map(Entry::slots);
         places
             .flat_map(|place| self.by_environment.get(&place).into_iter().flatten())
-            .filter(|other| *other != key)
+            .filter(|other| other.as_ref() != key)
             .filter_map(|other| self.entries.get(other)?.job.clone())
             .collect()
     }

@@ -63,13 +63,10 @@ impl Kind for AmplifyBackend {
         } else if located.region.is_none() {
             located.invalid = Some(NO_REGION.to_owned());
         }
-        let ledger = self.status.as_ref();
-        let job = ledger.and_then(|ledger| ledger.job.as_ref());
+        let job = self.status.as_ref().and_then(|status| status.job.as_ref());
         let is_under_way = job.is_some_and(|job| job.finish_time.is_none());
-        let is_made = ledger.is_some_and(|ledger| ledger.origin.is_some());
-        if (is_made || self.metadata.deletion_timestamp.is_some()) && !is_under_way {
-            // What is made needs no source any longer: its deletion must not wait for it, and a hundred clones of one
-            // source are not each other's neighbours.
+        if self.metadata.deletion_timestamp.is_some() && !is_under_way {
+            // Deletion needs the environment that was made, and must not wait for the one that was copied.
             source = None;
         }
         let pinned = self.status.as_ref().and_then(|status| status.region.clone());
@@ -129,53 +126,5 @@ impl Kind for AmplifyBackend {
             seen.differs.push("appName");
         }
         seen
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clone_stands_in_the_environment_that_it_copies_only_while_it_is_made() {
-        let sources = |deleting: bool, status: serde_json::Value| {
-            let clone: AmplifyBackend = serde_json::from_value(serde_json::json!({
-                "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "AmplifyBackend",
-                "metadata": {
-                    "name": "copy", "namespace": "a", "deletionTimestamp": deleting.then_some("2026-11-22T10:00:00Z"),
-                },
-                "spec": {
-                    "appId": "d1", "backendEnvironmentName": "copy", "region": "eu-west-1",
-                    "cloneFrom": { "backendEnvironmentName": "dev" },
-                },
-                "status": status,
-            }))
-            .expect("an AmplifyBackend");
-            let located = clone.locate("a", &Index::default(), None);
-            located.location.and_then(|location| location.source)
-        };
-        let job = |finish: Option<&str>| {
-            serde_json::json!({
-                "operation": "CloneBackend", "generation": 1, "attempt": 1, "requestTime": "2026-11-22T10:00:00Z",
-                "id": "j", "finishTime": finish,
-            })
-        };
-        let ended = job(Some("2026-11-22T10:05:00Z"));
-        for (deleting, status, is_there) in [
-            (false, serde_json::json!({}), true),
-            (false, serde_json::json!({ "job": job(None), "origin": "Cloned" }), true),
-            (true, serde_json::json!({ "job": job(None), "origin": "Cloned" }), true),
-            (false, serde_json::json!({ "job": ended, "origin": "Cloned" }), false),
-            (true, serde_json::json!({ "job": ended, "origin": "Cloned" }), false),
-            // Failed, or gone: it is to be made again.
-            (false, serde_json::json!({ "job": ended }), true),
-            (true, serde_json::json!({ "job": ended }), false),
-        ] {
-            assert_eq!(
-                sources(deleting, status.clone()).is_some(),
-                is_there,
-                "{deleting} {status}"
-            );
-        }
     }
 }
