@@ -52,7 +52,7 @@ impl Tally {
     pub(crate) fn print(&self) {
         let (objects, most) = (self.objects.load(Relaxed), self.most_creates.load(Relaxed));
         println!(
-            "crash points swept: {}; faults injected: {}; accepted creates per object: {} ({objects} objects); lost jobs: {}; false Ready: {}",
+            "evidence: crash points swept: {}; faults injected: {}; accepted creates per object: {} ({objects} objects); lost jobs: {}; false Ready: {}",
             self.crash_points.load(Relaxed),
             self.faults.load(Relaxed),
             if objects == 0 {
