@@ -458,7 +458,7 @@ async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
 
 #[tokio::test]
 async fn each_operation_asks_for_its_path_with_the_names_in_place() {
-    let fake = Fake::answering(404, json!({})).await;
+    let fake = Fake::answering(404, json!({ "message": "no" })).await;
     let client = fake.client();
     for operation in WRITES {
         drop(write(&client, operation).await);

@@ -219,7 +219,10 @@ pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
 pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     let code = truncated(reply.code, ID_LIMIT);
     let text = truncated(reply.text.trim(), TEXT_LIMIT);
+    // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word that nothing is there.
+    let of_aws = !code.is_empty() || !text.is_empty() || reply.request_id.is_some();
     let (class, sent) = match reply.end {
+        End::Status(404) if !of_aws => (Class::Unavailable, Sent::Unknown),
         End::Status(status) => (
             answered(call.service, status, reply.code, reply.text),
             // A 408 comes from what stands before AWS, which may have passed the request on.
@@ -418,6 +421,23 @@ mod tests {
             let got = failure(call, End::Status(status), code, text);
             assert_eq!((got.class, got.sent), (class, sent), "{status} {code} {text}");
         }
+    }
+
+    #[test]
+    fn a_404_that_is_not_of_aws_does_not_say_that_something_is_absent() {
+        let reply = Reply {
+            end: End::Status(404),
+            code: "",
+            text: "",
+            request_id: None,
+        };
+        let got = classify(CREATE, reply);
+        assert_eq!((got.class, got.sent), (Class::Unavailable, Sent::Unknown));
+        let named = Reply {
+            request_id: Some("11aa"),
+            ..reply
+        };
+        assert_eq!(classify(CREATE, named).class, Class::NotFound);
     }
 
     #[test]
