@@ -316,9 +316,10 @@ async fn size(operators: &mut Operators) -> Result<(u32, Size), Failed> {
     Err("nobody leads".into())
 }
 
-/// What this process took at the most. Nothing, if another one led then.
+/// What this process took at the most, or those that led instead of it: they are the same program, with the same resources.
 fn peak(sizes: &[(u32, Size)], process: u32) -> Size {
-    let sizes = sizes.iter().filter(|(other, _)| *other == process);
+    let led = sizes.iter().any(|(other, _)| *other == process);
+    let sizes = sizes.iter().filter(|(other, _)| !led || *other == process);
     sizes.fold(Size::default(), |peak, (_, size)| Size {
         kibibytes: peak.kibibytes.max(size.kibibytes),
         tasks: peak.tasks.max(size.tasks),

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Breaks each rule of the lifecycle once, and shows that the exploration finds it.
+
+Works on a copy of the last commit; the working tree is not touched. Prints a row of docs/exploration.md for each
+mutation. Ends with 1 when one is not found, or when a rule no longer reads as it is written here.
+
+    tests/exploration/mutations.py            # all; about half a minute each on 2 cores
+    tests/exploration/mutations.py slot after # those whose name contains one of these words
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+# What is broken; where; what stands there; what is put there; the exploration that finds it.
+MUTATIONS = [
+    ("1, open intent first: an open intent is no reason to wait", "lifecycle/mod.rs",
+     "Some(job) if job.is_open_intent() => outcome::resolve(view, job),",
+     "Some(job) if job.is_open_intent() && view.resource.deleting => outcome::resolve(view, job),",
+     "a_backend_is_created_once_by_an_operator_that_dies_twice"),
+    ("1, adoption: what is there is taken in spite of adoptionPolicy Never", "lifecycle/keep.rs",
+     "if view.resource.adoption_policy == AdoptionPolicy::Never {",
+     "if view.resource.adoption_policy == AdoptionPolicy::Never && view.resource.deleting {",
+     "a_backend_of_somebody_else_is_neither_taken_nor_deleted"),
+    ("2, finalizer: none is stored before the intent", "lifecycle/create.rs",
+     "if !view.resource.finalizer {",
+     "if !view.resource.finalizer && view.resource.deleting {",
+     "lifecycle/mod.rs",
+     "if !view.resource.finalizer && (",
+     "if !view.resource.finalizer && view.resource.deleting && (",
+     "a_backend_is_created_once_by_an_operator_that_dies_twice"),
+    ("2, send in time: an intent is sent however old", "lifecycle/create.rs",
+     "if timing::is_past(job.request_time, timing::SEND_WITHIN, view.now) {",
+     "if timing::is_past(job.request_time, timing::CLOCK_SKEW, view.now) {",
+     "two_operators_create_one_backend_though_one_stands_still_for_the_whole_grace"),
+    ("2, after: the environment's newest job is not remembered", "lifecycle/create.rs",
+     "newest = listed.jobs.iter().filter_map(|job| job.create_time).max();",
+     "newest = listed.jobs.iter().filter_map(|job| job.create_time).max().filter(|_| false);",
+     "a_backend_is_created_once_whatever_is_lost_late_or_stale"),
+    ("2, attempt: it is not counted on", "lifecycle/view.rs",
+     "self.state.ledger.job.as_ref().map_or(0, |job| job.attempt) + 1",
+     "self.state.ledger.job.as_ref().map_or(0, |_| 0) + 1",
+     "a_backend_is_created_once_whatever_is_lost_late_or_stale"),
+    ("3, origin: it is not recorded with the accepted job", "lifecycle/create.rs",
+     "Ok(record_accepted(view, accepted, Some(view.resource.origin())))",
+     "Ok(record_accepted(view, accepted, None))",
+     "a_backend_is_created_once_by_an_operator_that_dies_twice"),
+    ("4, grace: a look and a list are believed at once", "lifecycle/outcome.rs",
+     "let believed = timing::after(job.request_time, view.settings.outcome_grace);",
+     "let believed = job.request_time;",
+     "a_backend_is_created_once_by_an_operator_that_dies_twice"),
+    ("4, claim: a listed job is not taken for the intent's", "lifecycle/outcome.rs",
+     "return Ok(ours(view, job, &listed.jobs).map(|seen| claim(view, job, seen)));",
+     "return Ok(ours(view, job, &listed.jobs[..0]).map(|seen| claim(view, job, seen)));",
+     "a_backend_is_created_once_by_an_operator_that_dies_twice"),
+    ("4, unconfirmed: a new attempt forgets that the last one's outcome is unknown", "lifecycle/outcome.rs",
+     "            unconfirmed: true,\n            ..job.clone()",
+     "            unconfirmed: false,\n            ..job.clone()",
+     "a_job_that_aws_shows_only_after_the_grace_is_still_claimed"),
+    ("4, given up: the job of a sibling is claimed", "lifecycle/outcome.rs",
+     "&& !view.surroundings.jobs_of_others.contains(&seen.id)",
+     "",
+     "an_api_whose_attempt_was_given_up_does_not_take_its_siblings_job_for_its_own"),
+    ("5, words: any word but RUNNING is an end", "lifecycle/facts.rs",
+     'matches!(status, "COMPLETED" | "FAILED")',
+     'status != "RUNNING"',
+     "a_backend_tells_the_truth_whatever_becomes_of_its_job"),
+    ("5, forgotten job: a 404 is believed at once", "lifecycle/follow.rs",
+     "if looked.at < believed || listed.at < believed {",
+     "if looked.at < believed && listed.at < job.request_time {",
+     "a_backend_is_created_once_whatever_is_lost_late_or_stale"),
+    ("5, absence grace: a 404 is believed right after the job's end", "lifecycle/needs.rs",
+     "let believed = timing::after(finished, view.settings.absence_grace);",
+     "let believed = finished;",
+     "a_backend_that_shows_early_or_late_is_neither_made_again_nor_ready_too_soon"),
+    ("6, failed create: what it left behind passes for the backend", "lifecycle/keep.rs",
+     "job.filter(|job| job.operation.is_create() && job.has_failed())",
+     "job.filter(|job| job.operation.is_delete() && job.has_failed())",
+     "a_backend_tells_the_truth_whatever_becomes_of_its_job"),
+    ("6, limit: failures are not counted", "lifecycle/follow.rs",
+     "failures: if completed { 0 } else { job.failures + 1 },",
+     "failures: 0,",
+     "a_backend_tells_the_truth_whatever_becomes_of_its_job"),
+    ("8, not owned: the AWS object is deleted all the same", "lifecycle/delete.rs",
+     "None => false,",
+     "None => true,",
+     "a_backend_that_somebody_else_makes_meanwhile_is_not_taken"),
+    ("8, open intent: deletion does not wait for its outcome", "lifecycle/mod.rs",
+     "Some(job) if job.is_open_intent() => outcome::resolve(view, job),",
+     "Some(job) if job.is_open_intent() && !view.resource.deleting => outcome::resolve(view, job),",
+     "a_backend_is_deleted_with_its_resource"),
+    ("8, running job: deletion does not wait for its end", "lifecycle/mod.rs",
+     "Some(job) if job.is_running() && (!view.resource.deleting || delete::is_wanted(view)) => {",
+     "Some(job) if job.is_running() && !view.resource.deleting => {",
+     "a_backend_is_deleted_with_its_resource"),
+    ("8, absence grace: the finalizer goes while AWS may show the object late", "lifecycle/delete.rs",
+     "absence_in_doubt(view).unwrap_or(Step::Release)",
+     "absence_in_doubt(view).map_or(Step::Release, |_| Step::Release)",
+     "a_backend_is_deleted_with_its_resource"),
+    ("suspend: deletion goes on", "lifecycle/delete.rs",
+     "if view.resource.suspend {",
+     "if view.resource.suspend && !view.resource.deleting {",
+     "a_backend_follows_its_user_who_deletes_recreates_suspends_and_asks"),
+    ("slots: an open intent does not hold the environment", "lifecycle/mod.rs",
+     "Some(job) if job.is_open_intent() => Holds::Yes,",
+     "Some(job) if job.is_open_intent() => Holds::No,",
+     "two_apis_of_one_environment_never_have_overlapping_jobs_though_replies_are_lost"),
+    ("conflicts: two resources of one AWS object both work", "lifecycle/keep.rs",
+     "if let Some(winner) = &around.winner {",
+     "if let Some(winner) = around.winner.as_ref().filter(|_| view.resource.deleting) {",
+     "two_resources_of_one_backend_make_it_once"),
+    ("I5: observedGeneration follows the job, not the spec", "lifecycle/report.rs",
+     "ledger.observed_generation = ledger.observed_generation.max(generation);",
+     "ledger.observed_generation = generation;",
+     "an_api_is_updated_to_what_its_spec_says"),
+]
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    chosen = [it for it in MUTATIONS if not words or any(word in it[0] for word in words)]
+    root = pathlib.Path(__file__).resolve().parents[2]
+    missed = 0
+    with tempfile.TemporaryDirectory() as copy:
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, check=True, capture_output=True)
+        subprocess.run(["tar", "-x", "-C", copy], input=archive.stdout, check=True)
+        print("| rule, and how it is broken | found by | after states | what does not hold |")
+        print("|---|---|---|---|", flush=True)
+        for what, *edits, exploration in chosen:
+            good = {}
+            for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
+                path = pathlib.Path(copy, "src", file)
+                good[path] = path.read_text()
+                if good[path].count(old) != 1:
+                    sys.exit(f"{what}: src/{file} no longer reads {old!r}")
+                path.write_text(good[path].replace(old, new))
+            states, broken = explore(root, copy, exploration)
+            for path, text in good.items():
+                path.write_text(text)
+            missed += states is None
+            print(f"| {what} | `{exploration}` | {states or 'not found'} | {broken} |", flush=True)
+    return 1 if missed else 0
+
+
+def explore(root, copy, exploration):
+    """How many states the exploration needs to find that something is wrong, and what it then says."""
+    target = os.environ.get("CARGO_TARGET_DIR", root / "target")
+    command = ["cargo", "test", "--quiet", "--test", "exploration", "--", "--exact", exploration]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    run = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
+    found = re.search(r"^(.+): it does not hold, as (\d+) states show", run.stdout, re.MULTILINE)
+    if found:
+        return int(found[2]), found[1]
+    if run.returncode != 0:
+        print(run.stdout[-2000:], run.stderr[-2000:], file=sys.stderr)
+    return None, ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
