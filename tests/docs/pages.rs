@@ -25,7 +25,16 @@ pub(crate) fn root() -> &'static Path {
 /// All pages that are in the repository, or are about to be.
 pub(crate) fn pages() -> Vec<Page> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"])
+        // Whoever owns the clone.
+        .args([
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.md",
+        ])
         .current_dir(root())
         .output()
         .expect("git, which says what belongs to the repository");
