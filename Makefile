@@ -76,9 +76,9 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write crds/, the chart's copy and deploy/ anew from the Rust types and deploy/argocd/health.lua
+crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
-	@git --no-pager diff --stat -- crds charts deploy
+	@git --no-pager diff --stat -- crds charts deploy docs
 
 .PHONY: dashboard-picture
 dashboard-picture: rust go python prometheus ## Draw docs/images/dashboard.png from an operator at work (6 minutes)

@@ -235,7 +235,6 @@ pub(super) fn config_from_sdk(config: sdk::BackendApiResourceConfig) -> Resource
         api_name: config.api_name,
         service: config.service,
         transform_schema: config.transform_schema,
-        schema_left_out: false,
         transform_schema_from: None,
         default_auth_type: config.default_auth_type.map(auth_from_sdk),
         additional_auth_types: config

@@ -106,10 +106,6 @@ pub struct ResourceConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub transform_schema: Option<String>,
-    /// In the operator's cache only: `transformSchema` is set, and left out because it is long and seldom needed.
-    #[serde(skip_deserializing, skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(skip)]
-    pub schema_left_out: bool,
     /// Takes `transformSchema` from elsewhere. Not together with `transformSchema`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform_schema_from: Option<TransformSchemaFrom>,

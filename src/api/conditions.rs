@@ -107,6 +107,21 @@ impl Reason {
                 | Self::AccountChanged
         )
     }
+
+    /// Whether a change of another resource, or of the accounts, may end what a resource with this reason waits for.
+    #[must_use]
+    pub const fn may_end_by_others(self) -> bool {
+        matches!(
+            self,
+            Self::WaitingForJob
+                | Self::Conflict
+                | Self::DependencyNotReady
+                | Self::InUse
+                | Self::Deleting
+                | Self::InvalidSpec
+                | Self::AccountChanged
+        )
+    }
 }
 
 /// Which of kstatus's three states the conditions say.

@@ -13,6 +13,9 @@ use crate::{
     lifecycle::{Echo, Equality, Hashes, Seen, State},
 };
 
+/// Stands for a schema that is not at hand. The definition asks for at least one character.
+const LEFT_OUT: &str = "";
+
 /// AWS counts it down, so it is sent and never compared.
 const NOT_COMPARED: &str = "expirationTime";
 
@@ -122,9 +125,9 @@ impl Kind for BackendApi {
                 && Some(status.ledger.observed_generation) == self.metadata.generation
                 && conditions::is_true(&status.ledger.conditions, conditions::READY)
         });
-        let config = &mut self.spec.resource_config;
-        if is_carried_out && config.transform_schema.take().is_some() {
-            config.schema_left_out = true;
+        let schema = &mut self.spec.resource_config.transform_schema;
+        if is_carried_out && schema.is_some() {
+            *schema = Some(LEFT_OUT.to_owned());
         }
     }
 
@@ -154,10 +157,15 @@ impl Kind for BackendApi {
     }
 }
 
+/// Whether the cache holds this configuration without its schema.
+pub(in crate::controller) fn is_schema_left_out(config: &ResourceConfig) -> bool {
+    config.transform_schema.as_deref() == Some(LEFT_OUT)
+}
+
 fn with_placeholder(config: &ResourceConfig) -> Value {
     let mut config = config.clone();
-    if config.transform_schema_from.take().is_some() || std::mem::take(&mut config.schema_left_out) {
-        config.transform_schema = Some(String::new());
+    if config.transform_schema_from.take().is_some() {
+        config.transform_schema = Some(LEFT_OUT.to_owned());
     }
     serde_json::json!(config)
 }

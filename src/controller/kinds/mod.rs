@@ -4,4 +4,4 @@ mod amplify_backend;
 mod backend_api;
 mod backend_environment;
 
-pub(super) use backend_api::config_hash;
+pub(super) use backend_api::{config_hash, is_schema_left_out};

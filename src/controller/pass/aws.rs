@@ -14,7 +14,7 @@ use super::{
         kind::Kind,
         listings::{Listing, Records},
     },
-    Pass, Pause,
+    Pass, Pause, time_between,
 };
 use crate::{
     amplify::{
@@ -353,11 +353,6 @@ impl<K: Kind> Pass<'_, K> {
             KindName::BackendEnvironment => Object::Environment { app, environment },
         })
     }
-}
-
-/// By two clocks that may differ: never less than nothing.
-pub(super) fn time_between(begin: Timestamp, end: Timestamp) -> Duration {
-    Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }
 
 const fn class(purpose: Purpose) -> TokenClass {

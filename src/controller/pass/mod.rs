@@ -187,19 +187,8 @@ impl<'a, K: Kind> Pass<'a, K> {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
             let deleting = self.object.meta().deletion_timestamp.is_some();
-            let waits = deleting
-                || conditions::ready_reason(&self.object.state().ledger.conditions).is_some_and(|reason| {
-                    matches!(
-                        reason,
-                        Reason::WaitingForJob
-                            | Reason::Conflict
-                            | Reason::DependencyNotReady
-                            | Reason::InUse
-                            | Reason::Deleting
-                            | Reason::InvalidSpec
-                            | Reason::AccountChanged
-                    )
-                });
+            let reason = conditions::ready_reason(&self.object.state().ledger.conditions);
+            let waits = deleting || reason.is_some_and(Reason::may_end_by_others);
             if settled != fingerprint || poked && waits {
                 return None;
             }
@@ -346,4 +335,9 @@ impl<'a, K: Kind> Pass<'a, K> {
 fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     f64::from(u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// By two clocks that may differ: never less than nothing.
+fn time_between(begin: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }

@@ -11,8 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     super::{context::Context, kind::Kind, kinds, kubernetes},
-    Error, MAX_STALE, Pass, Pause,
-    aws::time_between,
+    Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
     api::{
@@ -35,7 +34,7 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(());
         };
         let mut config = spec.clone();
-        if config.schema_left_out {
+        if kinds::is_schema_left_out(&config) {
             let live = kubernetes::get_whole(&self.api, &self.key.name)
                 .await
                 .map_err(Error::kubernetes("cannot read the resource"))?;
