@@ -18,80 +18,39 @@ mod matrix;
 )]
 #[path = "../operator/stage.rs"]
 mod stage;
+#[path = "../operator/suite.rs"]
+mod suite;
 mod tally;
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
-use amplify_devcluster::{Cluster, Options};
-use libtest_mimic::{Arguments, Failed, Trial};
-use tokio::{runtime::Runtime, sync::Semaphore};
+use amplify_devcluster::Options;
+use tokio::sync::Semaphore;
 
-use stage::World;
+use suite::tests;
 use tally::TALLY;
 
 /// How many operators run at a time: they wait rather than compute.
 static STAGES: Semaphore = Semaphore::const_new(18);
+/// All at once: what they share is the number of stages.
+const TESTS_AT_A_TIME: usize = 64;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // All at once: what they share is the number of stages.
-    arguments.test_threads.get_or_insert(64);
-    let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(&runtime, None)).exit_code();
-    }
-    // Nobody reads the audit log of so many operators.
-    let options = Options {
-        audit: false,
-        ..Options::default()
-    };
-    let cluster = match runtime.block_on(Cluster::start(options)) {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            eprintln!("no dev cluster: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let world = runtime.block_on(World::new(&cluster));
-    let conclusion = libtest_mimic::run(&arguments, trials(&runtime, Some(&world)));
-    drop(world);
-    runtime.block_on(cluster.stop()).expect("the dev cluster ends");
-    TALLY.print();
-    conclusion.exit_code()
-}
-
-/// A test: what it proves, and how.
-type Test = (
-    &'static str,
-    fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()>,
-);
-
-fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
     // The longest first.
-    [
+    let tests = [
         crash::TESTS,
         matrix::TESTS,
         drift::TESTS,
         identity::TESTS,
         kubernetes::TESTS,
     ]
-    .concat()
-    .into_iter()
-    .map(|(name, test): Test| {
-        let (runtime, world) = (runtime.clone(), world.cloned());
-        Trial::test(name, move || {
-            let world = world.ok_or_else(|| Failed::from("only listed"))?;
-            runtime.block_on(test(world));
-            Ok(())
-        })
-    })
-    .collect()
-}
-
-/// Lists the tests of a module: each async function's name is the sentence that it proves.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[crate::Test] = &[$((stringify!($test), |world| Box::pin($test(world)))),*];
+    .concat();
+    // Nobody reads the audit log of so many operators.
+    let options = Options {
+        audit: false,
+        ..Options::default()
     };
+    let conclusion = suite::run(&tests, TESTS_AT_A_TIME, options);
+    TALLY.print();
+    conclusion
 }
-pub(crate) use tests;

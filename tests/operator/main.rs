@@ -23,50 +23,21 @@ mod lifecycle;
 mod reasons;
 mod scope;
 mod stage;
+mod suite;
 mod telemetry;
 mod unreadable;
 mod walks;
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
-use amplify_devcluster::{Cluster, Options};
-use libtest_mimic::{Arguments, Failed, Trial};
-use tokio::runtime::Runtime;
-
-use stage::World;
+use amplify_devcluster::Options;
+use suite::tests;
 
 /// Tests wait for jobs rather than compute: many can run on few cores.
 const TESTS_AT_A_TIME: usize = 12;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(TESTS_AT_A_TIME);
-    let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(&runtime, None)).exit_code();
-    }
-    let cluster = match runtime.block_on(Cluster::start(Options::default())) {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            eprintln!("no dev cluster: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let world = runtime.block_on(World::new(&cluster));
-    let conclusion = libtest_mimic::run(&arguments, trials(&runtime, Some(&world)));
-    drop(world);
-    runtime.block_on(cluster.stop()).expect("the dev cluster ends");
-    conclusion.exit_code()
-}
-
-/// A test: what it proves, and how.
-type Test = (
-    &'static str,
-    fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()>,
-);
-
-fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
-    [
+    let tests = [
         abuse::TESTS,
         accounts::TESTS,
         counts::TESTS,
@@ -82,23 +53,6 @@ fn trials(runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
         unreadable::TESTS,
         walks::TESTS,
     ]
-    .concat()
-    .into_iter()
-    .map(|(name, test): Test| {
-        let (runtime, world) = (runtime.clone(), world.cloned());
-        Trial::test(name, move || {
-            let world = world.ok_or_else(|| Failed::from("only listed"))?;
-            runtime.block_on(test(world));
-            Ok(())
-        })
-    })
-    .collect()
+    .concat();
+    suite::run(&tests, TESTS_AT_A_TIME, Options::default())
 }
-
-/// Lists the tests of a module: each async function's name is the sentence that it proves.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[crate::Test] = &[$((stringify!($test), |world| Box::pin($test(world)))),*];
-    };
-}
-pub(crate) use tests;

@@ -1,0 +1,55 @@
+//! A suite of tests on one dev cluster, some of them at a time. A test's name is the sentence that it proves.
+
+use std::{process::ExitCode, sync::Arc};
+
+use amplify_devcluster::{Cluster, Options};
+use futures::future::LocalBoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::Runtime;
+
+use crate::stage::World;
+
+/// A test: what it proves, and how.
+pub(crate) type Test = (&'static str, fn(Arc<World>) -> LocalBoxFuture<'static, ()>);
+
+/// Lists the tests of a module: each async function's name is the sentence that it proves.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[crate::suite::Test] = &[$((stringify!($test), |world| Box::pin($test(world)))),*];
+    };
+}
+pub(crate) use tests;
+
+/// Runs those of the tests that the command line asks for, this many at a time unless it says otherwise.
+pub(crate) fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(at_a_time);
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(tests, &runtime, None)).exit_code();
+    }
+    let cluster = match runtime.block_on(Cluster::start(options)) {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            eprintln!("no dev cluster: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let world = runtime.block_on(World::new(&cluster));
+    let conclusion = libtest_mimic::run(&arguments, trials(tests, &runtime, Some(&world)));
+    drop(world);
+    runtime.block_on(cluster.stop()).expect("the dev cluster ends");
+    conclusion.exit_code()
+}
+
+fn trials(tests: &[Test], runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
+    let trial = |(name, test): &Test| {
+        let (runtime, world, test) = (runtime.clone(), world.cloned(), *test);
+        Trial::test(*name, move || {
+            let world = world.ok_or_else(|| Failed::from("only listed"))?;
+            runtime.block_on(test(world));
+            Ok(())
+        })
+    };
+    tests.iter().map(trial).collect()
+}
