@@ -600,8 +600,7 @@ async fn a_schema_that_was_edited_in_git_is_sent_at_once(world: Arc<World>) {
     fs::write(folder.join("schema.graphql"), schema).expect("a file");
     let applied = run(&stage, Tool::Kubectl, &apply).await;
     assert!(applied.status.success(), "{}", text(&applied.stderr));
-    stage.wait_for_calls(Operation::UpdateBackendApi, 1).await;
-    stage.wait_until_ready(Kind::Api, "storefront").await;
+    stage.wait_until_updated("storefront").await;
     let there = stage.aws().app((APP, "staging")).expect("the app");
     assert_eq!(there.backends["staging"].apis["storefront"]["transformSchema"], schema);
 }

@@ -461,6 +461,14 @@ impl Stage {
         object
     }
 
+    /// Waits until an UpdateBackendAPI is recorded and over: what was Ready before it looks the same until then.
+    pub(crate) async fn wait_until_updated(&self, name: &str) {
+        let is_updated = |object: &Value| {
+            object["status"]["job"]["operation"] == "UpdateBackendAPI" && ready(object)["status"] == "True"
+        };
+        self.wait(Kind::Api, name, "updated", is_updated).await;
+    }
+
     pub(crate) async fn wait_until_gone(&self, kind: Kind, name: &str) {
         let gone = await_condition(self.api(kind), name, |object: Option<&DynamicObject>| object.is_none());
         let is_gone = tokio::time::timeout(PATIENCE, gone).await.is_ok();
