@@ -11,6 +11,8 @@ use crate::{mix::Kind, site};
 
 /// The API server writes its audit log after its answer: the last lines may come this late.
 const LATE: Duration = Duration::from_millis(300);
+/// How often that is waited for at most: drift checks ask on and on.
+const WAITS: usize = 5;
 
 /// Counts from a moment on.
 pub(crate) struct Meter {
@@ -46,7 +48,7 @@ impl Meter {
         // First, since reading a long log takes its time.
         let calls = self.calls.counts().into_iter();
         let mut length = self.audit.mark()?;
-        loop {
+        for _ in 0..WAITS {
             time::sleep(LATE).await;
             let now = self.audit.mark()?;
             if now == length {

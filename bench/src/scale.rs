@@ -199,6 +199,7 @@ pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figur
         .create(&running, mix, (&mut eyes, &name), (&mut late_eyes, &late_name))
         .await?;
     let ready = running.usage.memory()?;
+    say(mix, &format!("{} KiB with all Ready", ready.resident));
     bare::delete(client, &late_name, std::iter::once(mix::newcomer("late"))).await?;
     late_eyes.wait_gone().await?;
 
@@ -212,6 +213,7 @@ pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figur
     let mut restart = running.phase(&meter, Duration::ZERO, until_quiet).await?;
     restart.cpu = used;
     let restarted = running.usage.memory()?;
+    say(mix, &format!("{} KiB with all Ready", restarted.resident));
 
     say(mix, "steady");
     let (meter, cpu) = (stage.meter()?, running.usage.cpu()?);
@@ -225,6 +227,7 @@ pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figur
     time::sleep(lengths.drift).await;
     let drift = running.phase(&meter, cpu, lengths.drift).await?;
     let drifted = running.usage.memory()?;
+    say(mix, &format!("{} KiB with all Ready", drifted.resident));
 
     let (running, behind_drift) = if mix.objects >= BACKLOG_FROM {
         say(mix, "backlog of drift checks");

@@ -75,15 +75,15 @@ pub struct Environment {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Location {
     /// The environment that it is, or is in.
-    pub environment: Environment,
+    pub environment: Arc<Environment>,
     /// Of an API: its name in the environment.
     pub resource: Option<String>,
     /// Of a clone that is not made yet: the environment that is copied.
-    pub source: Option<Environment>,
+    pub source: Option<Arc<Environment>>,
 }
 
 impl Location {
-    fn slots(&self) -> impl Iterator<Item = &Environment> {
+    fn slots(&self) -> impl Iterator<Item = &Arc<Environment>> {
         // Sorted, so that two clones never wait for each other.
         self.source
             .iter()
@@ -121,10 +121,10 @@ pub struct Entry {
 }
 
 /// An environment of a tenant.
-type Place = (Option<String>, Environment);
+type Place = (Option<String>, Arc<Environment>);
 
 impl Entry {
-    fn place(&self, environment: &Environment) -> Place {
+    fn place(&self, environment: &Arc<Environment>) -> Place {
         (self.tenant.clone(), environment.clone())
     }
 
@@ -134,12 +134,32 @@ impl Entry {
     }
 }
 
-/// The index.
+/// A few resources, sorted: most places have one or two.
+#[derive(Debug, Default)]
+struct Keys(Vec<Arc<ObjectKey>>);
+
+impl Keys {
+    fn insert(&mut self, key: Arc<ObjectKey>) {
+        if let Err(place) = self.0.binary_search(&key) {
+            self.0.insert(place, key);
+        }
+    }
+
+    /// True: none is left.
+    fn remove(&mut self, key: &ObjectKey) -> bool {
+        self.0.retain(|other| other.as_ref() != key);
+        self.0.is_empty()
+    }
+}
+
+/// The index. There are as many entries as resources, so what several maps name is one copy, and what is long is boxed:
+/// a hash map keeps room for more than it holds.
 #[derive(Debug, Default)]
 pub struct Index {
-    entries: HashMap<Arc<ObjectKey>, Entry>,
-    by_environment: HashMap<Place, BTreeSet<Arc<ObjectKey>>>,
-    by_reference: HashMap<(String, String), BTreeSet<Arc<ObjectKey>>>,
+    entries: HashMap<Arc<ObjectKey>, Box<Entry>>,
+    by_environment: HashMap<Place, Keys>,
+    /// By the AmplifyBackend that they refer to.
+    by_reference: HashMap<Arc<ObjectKey>, Keys>,
     reserved: HashMap<Place, ObjectKey>,
 }
 
@@ -147,43 +167,60 @@ impl Index {
     /// What is known of this resource.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(key).map(Box::as_ref)
     }
 
     /// The AmplifyBackend of this name.
     #[must_use]
     pub fn backend(&self, namespace: &str, name: &str) -> Option<&Entry> {
-        self.get(&ObjectKey {
-            kind: KindName::AmplifyBackend,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
+        self.get(&backend(namespace, name))
     }
 
     /// Takes in what is known now, and names the resources for which that may change something.
-    pub fn put(&mut self, key: &ObjectKey, entry: Entry) -> BTreeSet<ObjectKey> {
-        if self.entries.get(key) == Some(&entry) {
+    pub fn put(&mut self, key: &ObjectKey, mut entry: Entry) -> BTreeSet<ObjectKey> {
+        if self.get(key) == Some(&entry) {
             return BTreeSet::new();
         }
         let mut touched = self.unlink(key);
-        // One copy of the key serves the whole index.
-        let known = self.entries.get_key_value(key);
-        let shared = known.map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone());
+        let shared = self.shared(key);
+        self.share(&mut entry);
         for place in entry.slots() {
             self.by_environment.entry(place).or_default().insert(shared.clone());
         }
         if let Some(name) = &entry.refers_to {
-            let reference = (key.namespace.clone(), name.clone());
-            self.by_reference.entry(reference).or_default().insert(shared.clone());
+            let referred = self.shared(&backend(&key.namespace, name));
+            self.by_reference.entry(referred).or_default().insert(shared.clone());
         }
         if entry.holds != Holds::No {
             // From here on the status says who holds the slot. When it says that the slot is free, it is.
             self.reserved.retain(|_, holder| holder != key);
         }
-        self.entries.insert(shared, entry);
+        self.entries.insert(shared, Box::new(entry));
         touched.extend(self.neighbours(key));
         touched.remove(key);
         touched
+    }
+
+    /// The copy of this key that the index has, if it has one.
+    fn shared(&self, key: &ObjectKey) -> Arc<ObjectKey> {
+        let known = self.entries.get_key_value(key);
+        known.map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
+    }
+
+    /// Has the entry name its environments by the copies that the index has.
+    fn share(&self, entry: &mut Entry) {
+        let tenant = &entry.tenant;
+        let Some(location) = &mut entry.location else {
+            return;
+        };
+        for environment in [&mut location.environment].into_iter().chain(&mut location.source) {
+            if let Some((known, _)) = self
+                .by_environment
+                .get_key_value(&(tenant.clone(), environment.clone()))
+            {
+                *environment = known.1.clone();
+            }
+        }
     }
 
     /// Forgets a resource that is gone, and names the resources for which that may change something.
@@ -200,20 +237,18 @@ impl Index {
             return touched;
         };
         for place in entry.slots() {
-            if let Some(keys) = self.by_environment.get_mut(&place) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.by_environment.remove(&place);
-                }
+            if self.by_environment.get_mut(&place).is_some_and(|keys| keys.remove(key)) {
+                self.by_environment.remove(&place);
             }
         }
         if let Some(name) = &entry.refers_to {
-            let reference = (key.namespace.clone(), name.clone());
-            if let Some(keys) = self.by_reference.get_mut(&reference) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.by_reference.remove(&reference);
-                }
+            let referred = backend(&key.namespace, name);
+            if self
+                .by_reference
+                .get_mut(&referred)
+                .is_some_and(|keys| keys.remove(key))
+            {
+                self.by_reference.remove(&referred);
             }
         }
         touched
@@ -222,17 +257,18 @@ impl Index {
     /// The other resources in the same environments, and those that refer to this one.
     fn neighbours(&self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let mut near = BTreeSet::new();
-        for place in self.entries.get(key).into_iter().flat_map(Entry::slots) {
-            let there = self.by_environment.get(&place).into_iter().flatten();
-            near.extend(there.map(|key| ObjectKey::clone(key)));
+        for place in self.get(key).into_iter().flat_map(Entry::slots) {
+            near.extend(self.there(&place).map(|key| ObjectKey::clone(key)));
         }
-        if key.kind == KindName::AmplifyBackend {
-            let reference = (key.namespace.clone(), key.name.clone());
-            let referring = self.by_reference.get(&reference).into_iter().flatten();
-            near.extend(referring.map(|key| ObjectKey::clone(key)));
-        }
+        let referring = self.by_reference.get(key).into_iter().flat_map(|keys| &keys.0);
+        near.extend(referring.map(|key| ObjectKey::clone(key)));
         near.remove(key);
         near
+    }
+
+    /// The resources in this environment.
+    fn there(&self, place: &Place) -> impl Iterator<Item = &Arc<ObjectKey>> {
+        self.by_environment.get(place).into_iter().flat_map(|keys| &keys.0)
     }
 
     /// The other resource that owns this one's AWS object: one with `origin` or an open intent, else the oldest.
@@ -246,10 +282,8 @@ impl Index {
                     other.environment == location.environment && other.resource == location.resource
                 }) && (me.account.is_none() || other.account.is_none() || me.account == other.account)
             };
-        self.by_environment
-            .get(&me.place(&location.environment))?
-            .iter()
-            .filter_map(|key| Some((key.as_ref(), self.entries.get(key)?)))
+        self.there(&me.place(&location.environment))
+            .filter_map(|key| Some((key.as_ref(), self.get(key)?)))
             .filter(|(_, entry)| same(entry))
             .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
@@ -270,8 +304,8 @@ impl Index {
         let Some(place) = place else {
             return dependents;
         };
-        for other in self.by_environment.get(&place).into_iter().flatten() {
-            let Some(entry) = self.entries.get(other).filter(|entry| entry.owns) else {
+        for other in self.there(&place) {
+            let Some(entry) = self.get(other).filter(|entry| entry.owns) else {
                 continue;
             };
             if other.kind != KindName::BackendApi {
@@ -289,9 +323,10 @@ impl Index {
     /// The jobs that other resources in the same environments have recorded as theirs.
     #[must_use]
     pub fn jobs_of_others(&self, key: &ObjectKey) -> BTreeSet<String> {
-        let places = self.entries.get(key).into_iter().flat_map(Entry::slots);
+        let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
         places
-            .flat_map(|place| self.by_environment.get(&place).into_iter().flatten())
+            .iter()
+            .flat_map(|place| self.there(place))
             .filter(|other| other.as_ref() != key)
             .filter_map(|other| self.entries.get(other)?.job.clone())
             .collect()
@@ -299,7 +334,7 @@ impl Index {
 
     /// Takes the slots of this resource's environments, all or none.
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
-        let places: Vec<_> = self.entries.get(key).into_iter().flat_map(Entry::slots).collect();
+        let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
         if places.is_empty() {
             return Slot::Busy("an unknown environment".to_owned());
         }
@@ -317,9 +352,7 @@ impl Index {
     fn holder(&self, me: &ObjectKey, place: &Place, now: Timestamp) -> Option<&ObjectKey> {
         let reserved = self.reserved.get(place).filter(|holder| *holder != me);
         reserved.or_else(|| {
-            self.by_environment
-                .get(place)?
-                .iter()
+            self.there(place)
                 .map(Arc::as_ref)
                 .find(|other| *other != me && self.entries.get(*other).is_some_and(|entry| entry.holds.at(now)))
         })
@@ -338,6 +371,14 @@ impl Index {
     /// All resources.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.keys().map(Arc::as_ref)
+    }
+}
+
+fn backend(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey {
+        kind: KindName::AmplifyBackend,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
     }
 }
 
@@ -362,11 +403,11 @@ mod tests {
             account: account.map(str::to_owned),
             tenant: tenant.map(str::to_owned),
             location: Some(Location {
-                environment: Environment {
+                environment: Arc::new(Environment {
                     region: "eu-west-1".into(),
                     app: "d1".into(),
                     name: "dev".into(),
-                },
+                }),
                 resource: None,
                 source: None,
             }),

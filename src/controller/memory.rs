@@ -44,8 +44,8 @@ pub(super) struct Recollection<K> {
     pub(super) told: Option<Class>,
 }
 
-/// What is remembered of all resources of a kind.
-pub(super) struct Recollections<K>(Mutex<HashMap<ObjectKey, Recollection<K>>>);
+/// What is remembered of all resources of a kind. Boxed: a hash map keeps room for more than it holds.
+pub(super) struct Recollections<K>(Mutex<HashMap<ObjectKey, Box<Recollection<K>>>>);
 
 impl<K> Default for Recollections<K> {
     fn default() -> Self {
@@ -63,18 +63,20 @@ impl<K: Kind> Recollections<K> {
         work: impl FnOnce(&mut Recollection<K>) -> R,
     ) -> R {
         let mut all = self.0.lock();
-        let fresh = || Recollection {
-            uid: uid.to_owned(),
-            memory: Memory::new(now),
-            latest: None,
-            fingerprint: 0,
-            settled: None,
-            poll_due: None,
-            released: false,
-            poked: false,
-            queued: false,
-            ended: None,
-            told: None,
+        let fresh = || {
+            Box::new(Recollection {
+                uid: uid.to_owned(),
+                memory: Memory::new(now),
+                latest: None,
+                fingerprint: 0,
+                settled: None,
+                poll_due: None,
+                released: false,
+                poked: false,
+                queued: false,
+                ended: None,
+                told: None,
+            })
         };
         let recollection = all.entry(key.clone()).or_insert_with(fresh);
         if recollection.uid != uid {
@@ -132,10 +134,11 @@ impl<K: Kind> Recollection<K> {
         is_news
     }
 
-    /// Takes in what this process wrote.
-    pub(super) fn wrote(&mut self, object: Arc<K>) {
+    /// Takes in what this process wrote. The watch may have been faster than the answer: then the cache holds it already.
+    pub(super) fn wrote(&mut self, object: Arc<K>, cached: Option<Arc<K>>) {
         self.fingerprint = fingerprint(object.as_ref());
-        self.latest = Some(object);
+        let is_ahead = cached.is_none_or(|cached| is_older(cached.as_ref(), object.as_ref()));
+        self.latest = is_ahead.then_some(object);
     }
 
     /// The newer of what the cache holds and what this process wrote.

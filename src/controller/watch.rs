@@ -137,7 +137,7 @@ impl<K: Kind> Watched<K> {
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
                 if self.is_news(object) {
-                    listed.push(ObjectRef::from_obj(object));
+                    listed.push(reference(object));
                 }
             }
             Event::InitDone => {
@@ -164,7 +164,7 @@ impl<K: Kind> Watched<K> {
             self.index_entry(&key, object);
         }
         // A closed queue: the operator is ending.
-        let _ = changed.unbounded_send(ObjectRef::from_obj(object));
+        let _ = changed.unbounded_send(reference(object));
     }
 
     fn gone(&self, object: &K) {
@@ -224,7 +224,7 @@ impl<K: Kind> Watched<K> {
             .store
             .state()
             .iter()
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
+            .map(|object| reference(object.as_ref()))
             .collect();
         let poked = self.clone();
         let woken = woken.map(move |key| {
@@ -295,6 +295,11 @@ async fn report<K: Kind>(
             Err(error) => warn!(%error, "the reconcile queue failed"),
         }
     }
+}
+
+/// The name alone. With uid and version, as `ObjectRef::from_obj` takes them along, each would be kept three times over.
+fn reference<K: Kind>(object: &K) -> ObjectRef<K> {
+    ObjectRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default())
 }
 
 /// Namespace and name, as they stand in logs.

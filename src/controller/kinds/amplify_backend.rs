@@ -1,5 +1,7 @@
 //! `AmplifyBackend`: CreateBackend or CloneBackend, GetBackend, DeleteBackend.
 
+use std::sync::Arc;
+
 use crate::{
     amplify::{Creation, Found},
     api::{AmplifyBackend, Ledger, Operation, ResourceConfig},
@@ -70,10 +72,12 @@ impl Kind for AmplifyBackend {
             source = None;
         }
         let pinned = self.status.as_ref().and_then(|status| status.region.clone());
-        let at = |region: String, name: String| Environment {
-            region,
-            app: spec.app_id.clone(),
-            name,
+        let at = |region: String, name: String| {
+            Arc::new(Environment {
+                region,
+                app: spec.app_id.clone(),
+                name,
+            })
         };
         located.location = pinned.or_else(|| located.region.clone()).map(|region| Location {
             environment: at(region.clone(), spec.backend_environment_name.clone()),

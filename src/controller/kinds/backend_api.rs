@@ -1,5 +1,7 @@
 //! `BackendApi`: CreateBackendAPI, GetBackendAPI, UpdateBackendAPI, DeleteBackendAPI.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -59,22 +61,22 @@ impl Kind for BackendApi {
             if let (Some(region), Some(app), Some(environment)) =
                 (&located.region, &spec.app_id, &spec.backend_environment_name)
             {
-                place = Some(Environment {
+                place = Some(Arc::new(Environment {
                     region: region.clone(),
                     app: app.clone(),
                     name: environment.clone(),
-                });
+                }));
             } else {
                 located.invalid = Some(NO_REGION.to_owned());
             }
         }
         // Once pinned, status says where it lives: the reference serves only create and update.
         let pinned = self.status.as_ref().and_then(|status| {
-            Some(Environment {
+            Some(Arc::new(Environment {
                 region: status.ledger.region.clone()?,
                 app: status.app_id.clone()?,
                 name: status.backend_environment_name.clone()?,
-            })
+            }))
         });
         located.location = pinned.or(place).map(|environment| Location {
             environment,

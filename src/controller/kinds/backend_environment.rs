@@ -1,5 +1,7 @@
 //! `BackendEnvironment`: CreateBackendEnvironment, GetBackendEnvironment, DeleteBackendEnvironment. No jobs.
 
+use std::sync::Arc;
+
 use crate::{
     amplify::{Creation, Found},
     api::{BackendEnvironment, BackendEnvironmentStatus, Ledger, Operation, ResourceConfig},
@@ -36,11 +38,11 @@ impl Kind for BackendEnvironment {
         let pinned = self.status.as_ref().and_then(|status| status.ledger.region.clone());
         Located {
             location: pinned.or_else(|| region.clone()).map(|region| Location {
-                environment: Environment {
+                environment: Arc::new(Environment {
                     region,
                     app: spec.app_id.clone(),
                     name: spec.environment_name.clone(),
-                },
+                }),
                 resource: None,
                 source: None,
             }),

@@ -124,7 +124,7 @@ impl<K: Kind> Pass<'_, K> {
         // Shared by those who would see the same: not by another role of the account.
         let account = self.object.state().ledger.account_id.unwrap_or_default();
         let account = format!("{account}/{:x}", self.mapping);
-        let app = (account, environment.region, environment.app);
+        let app = (account, environment.region.clone(), environment.app.clone());
         let records = match self.context.listings.get(&app, self.due(), Context::now()) {
             Listing::Fresh(records) => records,
             Listing::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),

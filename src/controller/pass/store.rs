@@ -135,7 +135,7 @@ impl<K: Kind> Pass<'_, K> {
     fn take(&mut self, object: K) {
         self.object = Arc::new(object);
         let object = self.object.clone();
-        self.recall(|it| it.wrote(object));
+        self.recall(|it| it.wrote(object, self.watched.cached(&self.key, &self.uid)));
         self.index();
     }
 
