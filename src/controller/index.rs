@@ -177,27 +177,26 @@ impl Index {
     }
 
     /// Takes in what is known now, and names the resources for which that may change something.
-    pub fn put(&mut self, key: &ObjectKey, mut entry: Entry) -> BTreeSet<ObjectKey> {
+    pub fn put(&mut self, key: &Arc<ObjectKey>, mut entry: Entry) -> BTreeSet<ObjectKey> {
         if self.get(key) == Some(&entry) {
             return BTreeSet::new();
         }
         let mut touched = self.unlink(key);
-        let shared = self.shared(key);
         self.share(&mut entry);
         for place in entry.slots() {
-            self.by_environment.entry(place).or_default().insert(shared.clone());
+            self.by_environment.entry(place).or_default().insert(key.clone());
         }
         if let Some(name) = &entry.refers_to {
             let referred = self.shared(&backend(&key.namespace, name));
-            self.by_reference.entry(referred).or_default().insert(shared.clone());
+            self.by_reference.entry(referred).or_default().insert(key.clone());
         }
         if entry.holds != Holds::No {
             // From here on the status says who holds the slot. When it says that the slot is free, it is.
-            self.reserved.retain(|_, holder| holder != key);
+            self.reserved.retain(|_, holder| *holder != **key);
         }
-        self.entries.insert(shared, Box::new(entry));
+        self.entries.insert(key.clone(), Box::new(entry));
         touched.extend(self.neighbours(key));
-        touched.remove(key);
+        touched.remove(key.as_ref());
         touched
     }
 
@@ -423,19 +422,19 @@ mod tests {
     fn equal_names_in_two_accounts_are_neither_in_conflict_nor_in_one_slot_nor_neighbours() {
         let mut index = Index::default();
         let now = Timestamp::UNIX_EPOCH;
-        index.put(&key("a"), entry("a", Some("111"), None));
-        let touched = index.put(&key("b"), entry("b", Some("222"), Some("222")));
+        index.put(&Arc::new(key("a")), entry("a", Some("111"), None));
+        let touched = index.put(&Arc::new(key("b")), entry("b", Some("222"), Some("222")));
         assert!(touched.is_empty(), "{touched:?}");
         assert_eq!((index.winner(&key("a")), index.winner(&key("b"))), (None, None));
         assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Held));
         // A third namespace of the first account is.
-        let touched = index.put(&key("c"), entry("c", Some("111"), None));
+        let touched = index.put(&Arc::new(key("c")), entry("c", Some("111"), None));
         assert_eq!(touched, BTreeSet::from([key("a")]));
         assert_eq!(index.winner(&key("c")), Some(&key("a")));
         assert!(matches!(index.take_slot(&key("c"), now), Slot::Busy(_)));
         // Until it is mapped to another.
-        index.put(&key("c"), entry("c", Some("222"), None));
+        index.put(&Arc::new(key("c")), entry("c", Some("222"), None));
         assert_eq!(index.winner(&key("c")), Some(&key("b")));
     }
 
@@ -443,28 +442,31 @@ mod tests {
     fn a_slot_is_free_as_soon_as_the_status_of_its_holder_says_so() {
         let mut index = Index::default();
         let now = Timestamp::UNIX_EPOCH;
-        index.put(&key("a"), entry("a", None, None));
-        index.put(&key("b"), entry("b", None, None));
+        index.put(&Arc::new(key("a")), entry("a", None, None));
+        index.put(&Arc::new(key("b")), entry("b", None, None));
         assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "reserved");
         let holding = |holds| Entry {
             holds,
             ..entry("a", None, None)
         };
-        index.put(&key("a"), holding(Holds::Yes));
+        index.put(&Arc::new(key("a")), holding(Holds::Yes));
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "held");
         // Its pass has not ended yet, and those that this wakes must not find the slot taken.
-        assert_eq!(index.put(&key("a"), holding(Holds::No)), BTreeSet::from([key("b")]));
+        assert_eq!(
+            index.put(&Arc::new(key("a")), holding(Holds::No)),
+            BTreeSet::from([key("b")])
+        );
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Held));
     }
 
     #[test]
     fn where_all_share_one_account_one_that_is_not_pinned_yet_is_in_conflict() {
         let mut index = Index::default();
-        index.put(&key("a"), entry("a", None, Some("111")));
-        index.put(&key("b"), entry("b", None, None));
+        index.put(&Arc::new(key("a")), entry("a", None, Some("111")));
+        index.put(&Arc::new(key("b")), entry("b", None, None));
         assert_eq!(index.winner(&key("b")), Some(&key("a")));
-        index.put(&key("b"), entry("b", None, Some("222")));
+        index.put(&Arc::new(key("b")), entry("b", None, Some("222")));
         assert_eq!(index.winner(&key("b")), None, "pinned elsewhere");
     }
 
@@ -475,9 +477,9 @@ mod tests {
             job: Some(job.into()),
             ..entry(namespace, tenant, None)
         };
-        index.put(&key("a"), with_job("a", Some("111"), "j-a"));
-        index.put(&key("b"), with_job("b", Some("111"), "j-b"));
-        index.put(&key("c"), with_job("c", Some("222"), "j-c"));
+        index.put(&Arc::new(key("a")), with_job("a", Some("111"), "j-a"));
+        index.put(&Arc::new(key("b")), with_job("b", Some("111"), "j-b"));
+        index.put(&Arc::new(key("c")), with_job("c", Some("222"), "j-c"));
         assert_eq!(index.jobs_of_others(&key("a")), BTreeSet::from(["j-b".to_owned()]));
         assert_eq!(index.jobs_of_others(&key("c")), BTreeSet::new());
         index.remove(&key("b"));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
-use super::{index::ObjectKey, kind::Kind};
+use super::{cache::Version, index::ObjectKey, kind::Kind};
 use crate::{
     api,
     lifecycle::{Memory, Wake, facts::Class},
@@ -45,7 +45,7 @@ pub(super) struct Recollection<K> {
 }
 
 /// What is remembered of all resources of a kind. Boxed: a hash map keeps room for more than it holds.
-pub(super) struct Recollections<K>(Mutex<HashMap<ObjectKey, Box<Recollection<K>>>>);
+pub(super) struct Recollections<K>(Mutex<HashMap<Arc<ObjectKey>, Box<Recollection<K>>>>);
 
 impl<K> Default for Recollections<K> {
     fn default() -> Self {
@@ -57,7 +57,7 @@ impl<K: Kind> Recollections<K> {
     /// Works on what is remembered of this resource. A resource of the same name with another uid starts anew.
     pub(super) fn with<R>(
         &self,
-        key: &ObjectKey,
+        key: &Arc<ObjectKey>,
         uid: &str,
         now: Timestamp,
         work: impl FnOnce(&mut Recollection<K>) -> R,
@@ -85,13 +85,17 @@ impl<K: Kind> Recollections<K> {
         work(recollection)
     }
 
-    /// Takes note that something happened to another resource. False: this one is not known yet.
-    pub(super) fn poke(&self, key: &ObjectKey) -> bool {
-        self.0.lock().get_mut(key).is_some_and(|recollection| {
-            recollection.poked = true;
-            recollection.queued = true;
-            true
-        })
+    /// Works on what is remembered of this resource, if it is known.
+    pub(super) fn known<R>(&self, key: &ObjectKey, work: impl FnOnce(&mut Recollection<K>) -> R) -> Option<R> {
+        self.0.lock().get_mut(key).map(|recollection| work(recollection))
+    }
+
+    /// Takes note that something happened to another resource.
+    pub(super) fn poke(&self, key: &ObjectKey) {
+        self.known(key, |it| {
+            it.poked = true;
+            it.queued = true;
+        });
     }
 
     /// Starts anew with all resources, as far as decisions go: until now somebody else may have made them.
@@ -123,7 +127,7 @@ impl<K: Kind> Recollection<K> {
         if self
             .latest
             .as_ref()
-            .is_some_and(|latest| is_older(object, latest.as_ref()))
+            .is_some_and(|latest| Version::of(object).is_before(Version::of(latest.as_ref())))
         {
             return false;
         }
@@ -135,29 +139,19 @@ impl<K: Kind> Recollection<K> {
     }
 
     /// Takes in what this process wrote. The watch may have been faster than the answer: then the cache holds it already.
-    pub(super) fn wrote(&mut self, object: Arc<K>, cached: Option<Arc<K>>) {
+    pub(super) fn wrote(&mut self, object: Arc<K>, cached: Option<Version>) {
         self.fingerprint = fingerprint(object.as_ref());
-        let is_ahead = cached.is_none_or(|cached| is_older(cached.as_ref(), object.as_ref()));
+        let is_ahead = cached.is_none_or(|cached| cached.is_before(Version::of(object.as_ref())));
         self.latest = is_ahead.then_some(object);
     }
 
     /// The newer of what the cache holds and what this process wrote.
-    pub(super) fn newest(&self, cached: Arc<K>) -> Arc<K> {
+    pub(super) fn newest(&self, cached: K) -> Arc<K> {
         match &self.latest {
-            Some(latest) if is_older(cached.as_ref(), latest) => latest.clone(),
-            _ => cached,
+            Some(latest) if Version::of(&cached).is_before(Version::of(latest.as_ref())) => latest.clone(),
+            _ => Arc::new(cached),
         }
     }
-}
-
-/// Resource versions of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions before that).
-fn is_older<K: Kind>(object: &K, than: &K) -> bool {
-    let version = |object: &K| {
-        object
-            .resource_version()
-            .and_then(|version| version.parse::<u64>().ok())
-    };
-    matches!((version(object), version(than)), (Some(object), Some(than)) if object < than)
 }
 
 /// Generation, finalizers, deletion, the request, and the status: labels and other annotations decide nothing.

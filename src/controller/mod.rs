@@ -3,7 +3,9 @@
 //! | file | may touch |
 //! |---|---|
 //! | `watch` | the API server's watches; feeds index and queue |
-//! | `watched` | nothing: a kind's store, and what the index is told of it |
+//! | `watched` | nothing: what is known of a kind, and what the index is told of it |
+//! | `cache` | nothing: a kind's objects as the watch shows them |
+//! | `queue` | nothing: who has a pass next, and when |
 //! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` asks AWS, `pass/store` writes to Kubernetes |
 //! | `kubernetes` | the writes to the API server |
 //! | `accounts` | the accounts file |
@@ -14,6 +16,7 @@
 //! | `kind`, `kinds` | nothing: the adapters of the three kinds |
 
 pub mod accounts;
+mod cache;
 mod context;
 mod events;
 pub mod index;
@@ -23,6 +26,7 @@ mod kubernetes;
 mod listings;
 mod memory;
 mod pass;
+mod queue;
 mod watch;
 mod watched;
 

@@ -1,7 +1,8 @@
-//! The watches: feed the store, the index and the queue. Each kind's watch fails and recovers on its own, so that one
+//! The watches: feed the cache, the index and the queue. Each kind's watch fails and recovers on its own, so that one
 //! that is refused never makes the view of another stale.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,22 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::channel::mpsc;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, channel::mpsc, stream};
 use kube::{
     Api, ResourceExt,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
-        controller::{Action, Config, Error, applier},
-        reflector::{self, ObjectRef, store::Writer},
         watcher::{self, Event, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error_span, warn};
 
-use super::{context::Context, index::ObjectKey, kind::Kind, memory::Recollections, pass, watched::Watched};
+use super::{
+    cache::Cache,
+    context::Context,
+    index::ObjectKey,
+    kind::Kind,
+    memory::Recollections,
+    pass,
+    queue::{self, Again},
+    watched::Watched,
+};
 use crate::api::conditions;
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
@@ -40,17 +47,16 @@ const UNREADABLE_SHOWN: usize = 256;
 const PAGE: u32 = 100;
 
 /// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
-/// `begin` is cancelled: nothing is decided before the stores of all kinds are filled.
+/// `begin` is cancelled: nothing is decided before the caches of all kinds are filled.
 pub fn run<K: Kind>(
     context: Arc<Context>,
     namespace: Option<String>,
     begin: CancellationToken,
 ) -> (Arc<Watched<K>>, impl Future<Output = ()> + Send) {
-    let writer = Writer::<K>::new(());
     let woken = context.queue(K::NAME, namespace.clone());
     let (changed, queue) = mpsc::unbounded();
     let watched = Arc::new(Watched {
-        store: writer.as_reader(),
+        cache: Cache::default(),
         context,
         namespace,
         recollections: Recollections::default(),
@@ -65,7 +71,7 @@ pub fn run<K: Kind>(
     let task = {
         let watched = watched.clone();
         async move {
-            let watch = watched.clone().watch(writer, changed);
+            let watch = watched.clone().watch(changed);
             let reconcile = watched.reconcile(woken, queue, begin);
             tokio::select! {
                 () = watch => {}
@@ -78,21 +84,21 @@ pub fn run<K: Kind>(
 }
 
 impl<K: Kind> Watched<K> {
-    async fn watch(self: Arc<Self>, mut writer: Writer<K>, changed: mpsc::UnboundedSender<ObjectRef<K>>) {
+    async fn watch(self: Arc<Self>, changed: mpsc::UnboundedSender<Arc<ObjectKey>>) {
         let client = self.context.client.clone();
         let api: Api<DeserializeGuard<K>> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
         let name = self.name();
-        let mut listed = Vec::new();
+        let mut listed = Listed::default();
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     self.context.health.watch_works(&name);
-                    self.take(event, &mut writer, &mut listed, &changed);
+                    self.take(event, &mut listed, &changed);
                 }
                 Err(error) => {
                     self.context.health.watch_fails(&name, Instant::now());
@@ -105,81 +111,74 @@ impl<K: Kind> Watched<K> {
     fn take(
         &self,
         event: Event<DeserializeGuard<K>>,
-        writer: &mut Writer<K>,
-        listed: &mut Vec<ObjectRef<K>>,
-        changed: &mpsc::UnboundedSender<ObjectRef<K>>,
+        listed: &mut Listed,
+        changed: &mpsc::UnboundedSender<Arc<ObjectKey>>,
     ) {
-        let event = match event {
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-            Event::Apply(object) => match readable(object) {
-                Some(object) => Event::Apply(object),
-                None => return,
-            },
-            Event::InitApply(object) => match readable(object) {
-                Some(object) => Event::InitApply(object),
-                None => return,
-            },
-            Event::Delete(object) => match readable(object) {
-                Some(object) => Event::Delete(object),
-                None => return,
-            },
-        };
-        writer.apply_watcher_event(&event);
-        match &event {
+        match event {
             Event::Apply(object) => {
-                if self.is_news(object) {
-                    self.tell(object, changed);
+                if let Some(object) = readable(object)
+                    && let Some((key, true)) = self.see(&object)
+                {
+                    self.tell(key, &object, changed);
                 }
             }
-            Event::Delete(object) => self.gone(object),
-            // The store takes a new list in at its end. Whoever was told before would look at what was there before it.
-            Event::Init => listed.clear(),
+            Event::Delete(object) => {
+                if let Some(key) = readable(object).and_then(|object| Self::key(&object)) {
+                    self.gone(&key);
+                }
+            }
+            Event::Init => *listed = Listed::default(),
             Event::InitApply(object) => {
-                if self.is_news(object) {
-                    listed.push(reference(object));
+                if let Some(object) = readable(object)
+                    && let Some((key, is_news)) = self.see(&object)
+                {
+                    if is_news {
+                        listed.news.push(key.clone());
+                    }
+                    listed.all.insert(key);
                 }
             }
             Event::InitDone => {
+                let Listed { all, news } = std::mem::take(listed);
+                self.cache.retain(&all);
+                drop(all);
                 self.forget_the_unseen();
-                for object in std::mem::take(listed) {
-                    if let Some(object) = self.store.get(&object) {
-                        self.tell(object.as_ref(), changed);
+                for key in news {
+                    if let Some(object) = self.cache.get(&key) {
+                        self.tell(key, &object, changed);
                     }
                 }
             }
         }
     }
 
-    fn is_news(&self, object: &K) -> bool {
-        let (Some(key), Some(uid)) = (Self::key(object), object.uid()) else {
-            return false;
-        };
-        self.recollections
-            .with(&key, &uid, Context::now(), |it| it.observe(object))
+    /// Takes an object into the cache. True: something changed that this process did not write itself.
+    fn see(&self, object: &K) -> Option<(Arc<ObjectKey>, bool)> {
+        let uid = object.uid()?;
+        let key = self.cache.put(Self::key(object)?, object)?;
+        let is_news = self
+            .recollections
+            .with(&key, &uid, Context::now(), |it| it.observe(object));
+        Some((key, is_news))
     }
 
-    fn tell(&self, object: &K, changed: &mpsc::UnboundedSender<ObjectRef<K>>) {
-        if let Some(key) = Self::key(object) {
-            self.index_entry(&key, object);
-        }
+    fn tell(&self, key: Arc<ObjectKey>, object: &K, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
+        self.index_entry(&key, object);
         // A closed queue: the operator is ending.
-        let _ = changed.unbounded_send(reference(object));
+        let _ = changed.unbounded_send(key);
     }
 
-    fn gone(&self, object: &K) {
-        let Some(key) = Self::key(object) else {
-            return;
-        };
-        self.recollections.forget(&key);
-        self.context.throttle.forget(&key);
-        let touched = self.context.index.lock().remove(&key);
+    fn gone(&self, key: &ObjectKey) {
+        self.cache.remove(key);
+        self.recollections.forget(key);
+        self.context.throttle.forget(key);
+        let touched = self.context.index.lock().remove(key);
         self.context.wake(touched);
     }
 
     /// After a new list: what it does not hold was deleted while the watch was away.
     fn forget_the_unseen(&self) {
-        let is_there = |key: &ObjectKey| self.is_there(key);
+        let is_there = |key: &ObjectKey| self.cache.contains(key);
         self.recollections.retain(is_there);
         let mine = |key: &&ObjectKey| {
             key.kind == K::NAME
@@ -206,7 +205,7 @@ impl<K: Kind> Watched<K> {
     async fn reconcile(
         self: Arc<Self>,
         mut woken: mpsc::UnboundedReceiver<ObjectKey>,
-        mut changes: mpsc::UnboundedReceiver<ObjectRef<K>>,
+        mut changes: mpsc::UnboundedReceiver<Arc<ObjectKey>>,
         begin: CancellationToken,
     ) {
         let shutdown = self.context.shutdown.clone();
@@ -220,91 +219,55 @@ impl<K: Kind> Watched<K> {
         }
         self.recollections.begin(Context::now());
         self.begun.store(true, Ordering::Release);
-        let all: Vec<_> = self
-            .store
-            .state()
-            .iter()
-            .map(|object| reference(object.as_ref()))
-            .collect();
-        let poked = self.clone();
-        let woken = woken.map(move |key| {
-            poked.recollections.poke(&key);
-            ObjectRef::new(&key.name).within(&key.namespace)
+        let all = self.cache.keys();
+        // One that is not there: gone before its turn.
+        let woken = woken.filter_map(|key| {
+            self.recollections.poke(&key);
+            std::future::ready(self.cache.key(&key))
         });
-        let queue = stream::iter(all)
-            .chain(stream::select(woken, changes))
-            .map(Ok::<_, std::convert::Infallible>)
-            .take_until(shutdown.cancelled_owned());
-        let config = Config::default().concurrency(u16::try_from(self.context.concurrency).unwrap_or(u16::MAX));
-        report::<K>(applier(
-            |object, watched: Arc<Self>| Box::pin(async move { watched.pass(object).await }),
-            |object, error, watched: Arc<Self>| watched.failed(object.as_ref(), error),
-            self.clone(),
-            self.store.clone(),
-            queue,
-            config,
-        ))
-        .await;
+        let requests = stream::iter(all).chain(stream::select(woken, changes));
+        queue::run(requests, self.context.concurrency, shutdown, |key| self.pass(key)).await;
     }
 
-    async fn pass(&self, object: Arc<K>) -> Result<Action, pass::Error> {
+    /// One pass over this resource. Answers when it wants another one, whatever happens.
+    async fn pass(&self, key: Arc<ObjectKey>) -> Again {
         // Never closed.
         let _running = self.context.running.acquire().await.ok();
         let begin = Instant::now();
-        let key = Self::key(object.as_ref());
-        if let (Some(key), Some(uid)) = (&key, object.uid())
-            && self.is_there(key)
-        {
-            self.recollections
-                .with(key, &uid, Context::now(), |it| it.queued = false);
-        }
+        let (kind, path) = (K::NAME.name(), key.path());
         // Every line of a pass, those about calls to AWS included, says what it is about.
-        let span = error_span!("pass", kind = K::NAME.name(), object = key.map(|key| key.path()));
-        let result = pass::reconcile(self, object.as_ref()).instrument(span).await;
-        self.context.metrics.reconciled(K::NAME.name(), begin.elapsed());
-        result
-    }
-
-    fn failed(&self, object: &K, error: &pass::Error) -> Action {
-        self.context.metrics.reconcile_error(K::NAME.name(), error.class());
-        let there = Self::key(object).filter(|key| self.is_there(key));
-        let tries = there.zip(object.uid()).map_or(0, |(key, uid)| {
-            self.recollections.with(&key, &uid, Context::now(), |it| {
-                it.settled = None;
-                it.memory.tries = it.memory.tries.saturating_add(1);
-                it.memory.tries
-            })
-        });
-        Action::requeue(FAILED * 2_u32.saturating_pow(tries.saturating_sub(1).min(6)))
-    }
-}
-
-/// What the loop says of itself: a failed pass is one line; an object that went away meanwhile is none.
-async fn report<K: Kind>(
-    results: impl Stream<Item = Result<(ObjectRef<K>, Action), Error<pass::Error, std::convert::Infallible>>>,
-) {
-    let kind = K::NAME.name();
-    let mut results = std::pin::pin!(results);
-    while let Some(result) = results.next().await {
+        let span = error_span!("pass", kind, object = path);
+        let result = pass::reconcile(self, &key).instrument(span).await;
+        self.context.metrics.reconciled(kind, begin.elapsed());
         match result {
-            Ok((object, action)) => debug!(kind, object = path(&object), ?action, "reconciled"),
-            Err(Error::ObjectNotFound(object)) => debug!(kind, object = path(&object), "gone before its turn"),
-            Err(Error::ReconcilerFailed(error, object)) => {
-                warn!(kind, object = path(&object), %error, "reconcile failed; it is tried again");
+            Ok(again) => {
+                debug!(kind, object = path, ?again, "reconciled");
+                again
             }
-            Err(error) => warn!(%error, "the reconcile queue failed"),
+            Err(error) => {
+                warn!(kind, object = path, %error, "reconcile failed; it is tried again");
+                self.failed(&key, &error)
+            }
         }
     }
+
+    fn failed(&self, key: &ObjectKey, error: &pass::Error) -> Again {
+        self.context.metrics.reconcile_error(K::NAME.name(), error.class());
+        let tries = self.recollections.known(key, |it| {
+            it.settled = None;
+            it.memory.tries = it.memory.tries.saturating_add(1);
+            it.memory.tries
+        });
+        Again::After(FAILED * 2_u32.saturating_pow(tries.unwrap_or_default().saturating_sub(1).min(6)))
+    }
 }
 
-/// The name alone. With uid and version, as `ObjectRef::from_obj` takes them along, each would be kept three times over.
-fn reference<K: Kind>(object: &K) -> ObjectRef<K> {
-    ObjectRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default())
-}
-
-/// Namespace and name, as they stand in logs.
-fn path<K: reflector::Lookup>(object: &ObjectRef<K>) -> String {
-    format!("{}/{}", object.namespace.as_deref().unwrap_or_default(), object.name)
+/// What a list has shown so far.
+#[derive(Default)]
+struct Listed {
+    all: HashSet<Arc<ObjectKey>>,
+    /// Those that changed. They are told when the list is whole.
+    news: Vec<Arc<ObjectKey>>,
 }
 
 /// The object, unless this version of the operator cannot read it: then it is reported and skipped, and stops nobody.

@@ -1,4 +1,4 @@
-//! A kind in a namespace: its store, and what the index is told of its resources.
+//! A kind in a namespace: its cache, and what the index is told of its resources.
 
 use std::{
     sync::{
@@ -9,12 +9,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{
-    ResourceExt,
-    runtime::reflector::{ObjectRef, store::Store},
-};
 
 use super::{
+    cache::Cache,
     context::Context,
     index::{self, Entry, ObjectKey},
     kind::{Kind, Located},
@@ -26,28 +23,27 @@ use crate::{
     telemetry::metrics::Census,
 };
 
-/// A kind in a namespace (or in all), with its store and what is remembered of its resources.
+/// A kind in a namespace (or in all), with its cache and what is remembered of its resources.
 pub struct Watched<K: Kind> {
     pub(super) context: Arc<Context>,
     pub(super) namespace: Option<String>,
     pub(super) recollections: Recollections<K>,
-    pub(super) store: Store<K>,
+    pub(super) cache: Cache<K>,
     /// Whether passes are made: not on a standby.
     pub(super) begun: AtomicBool,
 }
 
 impl<K: Kind> Watched<K> {
-    /// Waits until the store holds all resources.
+    /// Waits until the cache holds all resources.
     pub async fn filled(&self) {
-        // The writer lives as long as the watch.
-        let _ = self.store.wait_until_ready().await;
+        self.cache.filled().await;
     }
 
-    /// Takes all resources of the store into the index.
+    /// Takes all resources of the cache into the index.
     pub fn index(&self) {
-        for object in self.store.state() {
-            if let Some(key) = Self::key(object.as_ref()) {
-                self.index_entry(&key, object.as_ref());
+        for key in self.cache.keys() {
+            if let Some(object) = self.cache.get(&key) {
+                self.index_entry(&key, &object);
             }
         }
     }
@@ -65,9 +61,7 @@ impl<K: Kind> Watched<K> {
         let kind = K::NAME.name();
         let has_begun = self.begun.load(Ordering::Acquire);
         census.kind(kind, if has_begun { self.recollections.queued() } else { 0 });
-        for object in self.store.state() {
-            census.object(kind, &object.state().ledger);
-        }
+        self.cache.count(|counted| census.object(kind, counted));
         let (failing, event) = self.context.health.watch(&self.name(), Instant::now());
         census.watch(kind, failing, event);
     }
@@ -83,22 +77,8 @@ impl<K: Kind> Watched<K> {
         })
     }
 
-    /// Whether the cache holds a resource of this name.
-    pub(super) fn is_there(&self, key: &ObjectKey) -> bool {
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        self.store.get(&reference).is_some()
-    }
-
-    /// The resource as the cache holds it now.
-    pub(super) fn cached(&self, key: &ObjectKey, uid: &str) -> Option<Arc<K>> {
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        self.store
-            .get(&reference)
-            .filter(|object| object.uid().as_deref() == Some(uid))
-    }
-
     /// Takes in what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
-    pub(super) fn index_entry(&self, key: &ObjectKey, object: &K) -> Located {
+    pub(super) fn index_entry(&self, key: &Arc<ObjectKey>, object: &K) -> Located {
         let context = &self.context;
         let meta = object.meta();
         let uid = meta.uid.clone().unwrap_or_default();
@@ -128,7 +108,7 @@ impl<K: Kind> Watched<K> {
         };
         // A pass may outlive its resource. The watch takes a deleted one from the cache first and from the index then,
         // so what is no longer in the cache must not come back.
-        let touched = if self.cached(key, &entry.uid).is_some() {
+        let touched = if self.cache.version(key, &entry.uid).is_some() {
             index.put(key, entry)
         } else {
             index.remove(key)

@@ -119,6 +119,36 @@ pub struct Census {
     events: BTreeMap<&'static str, Timestamp>,
 }
 
+/// How a resource counts, by its status.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    reason: Option<Reason>,
+    state: &'static str,
+    /// The job that runs, and since when.
+    job: Option<(Operation, Timestamp)>,
+}
+
+impl Counted {
+    /// How a resource with this status counts.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
+        let reason = conditions::ready_reason(&ledger.conditions);
+        let is = |condition| conditions::is_true(&ledger.conditions, condition);
+        let job = ledger.job.as_ref().filter(|job| job.is_running());
+        Self {
+            reason,
+            state: match reason {
+                None => "new",
+                Some(Reason::Suspended) => "suspended",
+                Some(_) if is(READY) => "ready",
+                Some(_) if is(STALLED) => "stalled",
+                Some(_) => "working",
+            },
+            job: job.map(|job| (job.operation, job.request_time)),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Jobs {
     running: i64,
@@ -137,27 +167,18 @@ impl Census {
         *self.queues.entry(kind).or_default() += queued;
     }
 
-    /// One resource of this kind, by its status.
-    pub fn object(&mut self, kind: &'static str, ledger: &Ledger) {
-        let reason = conditions::ready_reason(&ledger.conditions);
-        let is = |condition| conditions::is_true(&ledger.conditions, condition);
-        let state = match reason {
-            None => "new",
-            Some(Reason::Suspended) => "suspended",
-            Some(_) if is(READY) => "ready",
-            Some(_) if is(STALLED) => "stalled",
-            Some(_) => "working",
-        };
+    /// One resource of this kind.
+    pub fn object(&mut self, kind: &'static str, counted: &Counted) {
         let standing = Standing {
             kind,
-            reason: reason.map_or("None", Reason::name),
-            state,
+            reason: counted.reason.map_or("None", Reason::name),
+            state: counted.state,
         };
         *self.objects.entry(standing).or_default() += 1;
-        if let Some(job) = ledger.job.as_ref().filter(|job| job.is_running()) {
-            let jobs = self.jobs.entry(job.operation.name()).or_default();
+        if let Some((operation, since)) = counted.job {
+            let jobs = self.jobs.entry(operation.name()).or_default();
             jobs.running += 1;
-            jobs.oldest = jobs.oldest.into_iter().chain([job.request_time]).min();
+            jobs.oldest = jobs.oldest.into_iter().chain([since]).min();
         }
     }
 
@@ -584,7 +605,7 @@ mod tests {
             for second in [500, 400] {
                 let mut running = ledger(false, Progress::Reconciling, Reason::Creating);
                 running.job = Some(job(second));
-                census.object("AmplifyBackend", &running);
+                census.object("AmplifyBackend", &Counted::of(&running));
             }
         });
         let without_accounts = metrics.encode().unwrap();
@@ -673,7 +694,7 @@ mod tests {
             census.kind("BackendApi", 0);
             if !is_gone.load(std::sync::atomic::Ordering::Relaxed) {
                 for ledger in &ledgers {
-                    census.object("BackendApi", ledger);
+                    census.object("BackendApi", &Counted::of(ledger));
                 }
             }
         });

@@ -4,7 +4,7 @@
 //! what a conflict and a recording that does not land lead to. What is said of AWS is meaner than AWS: it does not mind
 //! being told twice to make the same object, and refuses only while a job is pending.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Operation, Origin, conditions::Reason},
@@ -635,11 +635,11 @@ impl<'a> Stage<'a> {
                 account: ledger.account_id.clone(),
                 tenant: None,
                 location: Some(Location {
-                    environment: Environment {
+                    environment: Arc::new(Environment {
                         region: "r".to_owned(),
                         app: "d1".to_owned(),
                         name: "dev".to_owned(),
-                    },
+                    }),
                     resource: self
                         .scenario
                         .is_updatable()
@@ -652,7 +652,7 @@ impl<'a> Stage<'a> {
                 job: ledger.job.as_ref().and_then(|job| job.id.clone()),
                 ready: false,
             };
-            index.put(&self.key(name), entry);
+            index.put(&Arc::new(self.key(name)), entry);
         }
         for (name, pass) in passes.iter().enumerate() {
             if pass.as_ref().is_some_and(|pass| pass.knows.slot == Some(true)) {

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::{
     super::{
         context::Context,
-        index::{KindName, Location},
+        index::{KindName, Location, ObjectKey},
         kind::Kind,
         listings::{Listing, Records},
     },
@@ -307,7 +307,10 @@ impl<K: Kind> Pass<'_, K> {
                 account: account.clone(),
                 region: region.clone(),
             };
-            let permit = self.context.throttle.acquire(&bucket, self.key.clone(), class, calls);
+            let permit = self
+                .context
+                .throttle
+                .acquire(&bucket, ObjectKey::clone(&self.key), class, calls);
             self.permit = Some(permit.ok_or(Pause::Queued)?);
         }
         if let Some(permit) = &self.permit {

@@ -9,13 +9,14 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use kube::{Api, ResourceExt};
 
 use super::{
     context::Context,
     index::ObjectKey,
     kind::{Kind, Located},
     memory::{self, Recollection},
+    queue::Again,
     watched::Watched,
 };
 use crate::{
@@ -84,7 +85,7 @@ pub(super) struct Pass<'a, K: Kind> {
     watched: &'a Watched<K>,
     context: &'a Context,
     api: Api<K>,
-    key: ObjectKey,
+    key: Arc<ObjectKey>,
     uid: String,
     object: Arc<K>,
     located: Located,
@@ -104,13 +105,13 @@ pub(super) struct Pass<'a, K: Kind> {
     stale: usize,
 }
 
-/// Reconciles a resource once.
-pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, queued: &K) -> Result<Action, Error> {
-    let Some(mut pass) = Pass::begin(watched, queued) else {
-        return Ok(Action::await_change());
+/// Reconciles a resource once. The answer: when again.
+pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, key: &Arc<ObjectKey>) -> Result<Again, Error> {
+    let Some(mut pass) = Pass::begin(watched, key) else {
+        return Ok(Again::Never);
     };
-    if let Some(action) = pass.is_settled() {
-        return Ok(action);
+    if let Some(again) = pass.is_settled() {
+        return Ok(again);
     }
     let result = pass.run().await;
     drop(pass.permit.take());
@@ -119,27 +120,26 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, queued: &K) -> Resu
     if result.is_err() {
         pass.recall(|it| it.settled = None);
     }
-    if !watched.is_there(&pass.key) {
+    if !watched.cache.contains(&pass.key) {
         // The watch has forgotten it before this pass remembered something of it.
         watched.recollections.forget(&pass.key);
     }
     match result {
-        Ok(action) => Ok(action),
-        Err(Pause::Queued) => Ok(Action::await_change()),
-        Err(Pause::Later(delay)) => Ok(Action::requeue(delay)),
+        Ok(again) => Ok(again),
+        Err(Pause::Queued) => Ok(Again::Never),
+        Err(Pause::Later(delay)) => Ok(Again::After(delay)),
         Err(Pause::Failed(error)) => Err(error),
     }
 }
 
 impl<'a, K: Kind> Pass<'a, K> {
-    fn begin(watched: &'a Watched<K>, queued: &K) -> Option<Self> {
+    fn begin(watched: &'a Watched<K>, key: &Arc<ObjectKey>) -> Option<Self> {
         let context = &watched.context;
-        let key = Watched::key(queued)?;
-        let uid = queued.uid()?;
-        // The cache is read again here: while this pass waited its turn, the resource may have gone, and what this process
-        // remembered of it too. Or the cache has caught up with what this process wrote, which is remembered only until then.
-        let cached = watched.cached(&key, &uid)?;
+        let key = key.clone();
+        let cached = watched.cache.get(&key)?;
+        let uid = cached.uid()?;
         let (object, memory, released) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+            it.queued = false;
             (it.newest(cached), it.memory.clone(), it.released)
         });
         if released {
@@ -181,7 +181,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
-    fn is_settled(&self) -> Option<Action> {
+    fn is_settled(&self) -> Option<Again> {
         let fingerprint = self.fingerprint();
         self.recall(|it| {
             let poked = std::mem::take(&mut it.poked);
@@ -193,16 +193,16 @@ impl<'a, K: Kind> Pass<'a, K> {
                 return None;
             }
             match wake {
-                Wake::Never => Some(Action::await_change()),
+                Wake::Never => Some(Again::Never),
                 Wake::At(at) => {
                     let left = at.duration_since(Context::now());
-                    left.is_positive().then(|| Action::requeue(left.unsigned_abs()))
+                    left.is_positive().then(|| Again::After(left.unsigned_abs()))
                 }
             }
         })
     }
 
-    async fn run(&mut self) -> Result<Action, Pause> {
+    async fn run(&mut self) -> Result<Again, Pause> {
         for _ in 0..MAX_STEPS {
             self.try_new_credentials();
             let wanted = self.wanted();
@@ -220,13 +220,13 @@ impl<'a, K: Kind> Pass<'a, K> {
             });
             match step {
                 Step::Settle { state, wake, retry } => {
-                    if let Some(action) = self.settle(&state, wake, retry).await? {
-                        return Ok(action);
+                    if let Some(again) = self.settle(&state, wake, retry).await? {
+                        return Ok(again);
                     }
                 }
                 Step::Release => {
                     if self.release().await? {
-                        return Ok(Action::await_change());
+                        return Ok(Again::Never);
                     }
                 }
                 step => self.perform(step).await?,

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::SignedDuration;
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::ResourceExt;
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{context::Context, kind::Kind, kinds, kubernetes},
+    super::{context::Context, kind::Kind, kinds, kubernetes, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
@@ -135,7 +135,7 @@ impl<K: Kind> Pass<'_, K> {
     fn take(&mut self, object: K) {
         self.object = Arc::new(object);
         let object = self.object.clone();
-        self.recall(|it| it.wrote(object, self.watched.cached(&self.key, &self.uid)));
+        self.recall(|it| it.wrote(object, self.watched.cache.version(&self.key, &self.uid)));
         self.index();
     }
 
@@ -239,7 +239,7 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// Stores this status where it differs and ends the pass. None: the view was stale; go on with the new one.
-    pub(super) async fn settle(&mut self, state: &State, wake: Wake, retry: bool) -> Result<Option<Action>, Pause> {
+    pub(super) async fn settle(&mut self, state: &State, wake: Wake, retry: bool) -> Result<Option<Again>, Pause> {
         let (old, new) = self.status(state);
         if old != new && !self.write(state, "cannot write the status").await? {
             return Ok(None);
@@ -268,10 +268,10 @@ impl<K: Kind> Pass<'_, K> {
         });
         debug!(?wake, retry, "settled");
         Ok(Some(match wake {
-            Wake::Never => Action::await_change(),
+            Wake::Never => Again::Never,
             Wake::At(at) => {
                 let left = at.duration_since(Context::now()).max(SignedDuration::from_millis(10));
-                Action::requeue(left.unsigned_abs())
+                Again::After(left.unsigned_abs())
             }
         }))
     }
