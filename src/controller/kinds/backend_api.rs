@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     amplify::{Creation, Found},
-    api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig, conditions},
+    api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
         kind::{Kind, Located, NO_REGION, Policies},
@@ -122,14 +122,9 @@ impl Kind for BackendApi {
     }
 
     fn leave_out(&mut self) {
-        let is_carried_out = self.status.as_ref().is_some_and(|status| {
-            status.sent_config_hash.is_some()
-                && Some(status.ledger.observed_generation) == self.metadata.generation
-                && conditions::is_true(&status.ledger.conditions, conditions::READY)
-        });
-        let schema = &mut self.spec.resource_config.transform_schema;
-        if is_carried_out && schema.is_some() {
-            *schema = Some(LEFT_OUT.to_owned());
+        if let Some(schema) = &mut self.spec.resource_config.transform_schema {
+            LEFT_OUT.clone_into(schema);
+            schema.shrink_to_fit();
         }
     }
 
