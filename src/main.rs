@@ -1,6 +1,6 @@
 //! The program `amplify-operator`: reads its arguments and hands over.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, thread};
 
 use amplify_operator::{
     api,
@@ -9,9 +9,23 @@ use amplify_operator::{
 };
 use clap::Parser;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Threads at the most. They wait for AWS and for the API server nearly all the time, and each has memory of its own.
+const THREADS: usize = 4;
+
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(carry_out(cli)),
+        Err(error) => report(Err(anyhow::Error::new(error).context("cannot start threads"))),
+    }
+}
+
+async fn carry_out(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Some(Command::Crd) => print_crds(),
         Some(Command::Import(settings)) => return report(import(settings).await),
