@@ -140,3 +140,77 @@ impl<K: Kind> Cache<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{api::BackendApi, controller::index::KindName};
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: KindName::BackendApi,
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn api(name: &str, uid: &str, version: &str) -> BackendApi {
+        let object = json!({
+            "metadata": { "namespace": "default", "name": name, "uid": uid, "resourceVersion": version, "generation": 2,
+                "finalizers": ["other.example/finalizer"], "creationTimestamp": "2026-01-02T03:04:05Z" },
+            "spec": { "backendRef": { "name": "dev" }, "resourceName": "shop", "jobTimeout": "90m",
+                "resourceConfig": { "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 30.5 } } } },
+            "status": { "observedGeneration": 1, "origin": "Created", "sentConfigHash": "aa", "conditions": [{
+                "type": "Ready", "status": "False", "reason": "Creating", "message": "…",
+                "lastTransitionTime": "2026-01-02T03:04:05Z" }],
+                "job": { "operation": "CreateBackendAPI", "generation": 1, "attempt": 1, "status": "RUNNING", "id": "j",
+                    "requestTime": "2026-01-02T03:04:05.678Z" } },
+        });
+        serde_json::from_value(object).expect("an object")
+    }
+
+    #[test]
+    fn an_object_is_read_as_it_was_put() {
+        let cache = Cache::default();
+        let object = api("shop", "1", "7");
+        let shared = cache.put(key("shop"), &object).expect("a key");
+        let again = cache.get(&key("shop")).expect("the object");
+        assert_eq!(json!(again), json!(object));
+        assert!(cache.get(&key("other")).is_none());
+        // Another version of it goes by the same copy of its name.
+        let newer = cache.put(key("shop"), &api("shop", "1", "8")).expect("a key");
+        assert!(Arc::ptr_eq(&shared, &newer));
+        assert_eq!(cache.key(&key("shop")), Some(shared));
+        assert_eq!(cache.version(&key("shop"), "1"), Some(Version(Some(8))));
+        assert_eq!(
+            cache.version(&key("shop"), "2"),
+            None,
+            "another object of the same name"
+        );
+        cache.remove(&key("shop"));
+        assert!(!cache.contains(&key("shop")));
+    }
+
+    #[tokio::test]
+    async fn it_is_filled_when_a_list_is_whole_and_forgets_what_that_does_not_hold() {
+        let cache = Cache::default();
+        let gone = cache.put(key("gone"), &api("gone", "1", "1"));
+        let kept = cache.put(key("kept"), &api("kept", "2", "2")).expect("a key");
+        assert!(gone.is_some() && !cache.filled.is_cancelled());
+        cache.retain(&HashSet::from([kept.clone()]));
+        cache.filled().await;
+        assert_eq!(cache.keys(), [kept]);
+    }
+
+    #[test]
+    fn versions_that_are_no_numbers_have_no_order() {
+        let version = |text| Version::of(&api("shop", "1", text));
+        assert!(version("9").is_before(version("10")));
+        assert!(!version("10").is_before(version("10")));
+        for (one, other) in [("x", "10"), ("10", "x"), ("x", "y")] {
+            assert!(!version(one).is_before(version(other)), "{one} {other}");
+        }
+    }
+}

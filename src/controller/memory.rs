@@ -166,3 +166,50 @@ pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     object.stored().to_string().hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::BackendEnvironment;
+
+    fn object(version: u32) -> BackendEnvironment {
+        let object = json!({
+            "metadata": { "namespace": "default", "name": "dev", "uid": "1", "resourceVersion": version.to_string() },
+            "spec": { "appId": "d1", "environmentName": "dev" },
+            "status": { "observedGeneration": version },
+        });
+        serde_json::from_value(object).expect("an object")
+    }
+
+    fn seen(recollection: &Recollection<BackendEnvironment>, cached: u32) -> String {
+        let newest = recollection.newest(object(cached));
+        newest.resource_version().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_written_is_kept_until_the_watch_shows_it() {
+        let recollections = Recollections::default();
+        let key = Arc::new(ObjectKey {
+            kind: BackendEnvironment::NAME,
+            namespace: "default".to_owned(),
+            name: "dev".to_owned(),
+        });
+        recollections.with(&key, "1", Timestamp::UNIX_EPOCH, |it| {
+            let cached = Some(Version::of(&object(7)));
+            it.wrote(Arc::new(object(8)), cached);
+            assert_eq!(seen(it, 7), "8");
+            assert!(!it.observe(&object(7)), "older than what was written");
+            assert_eq!(seen(it, 7), "8");
+            assert!(!it.observe(&object(8)), "this process wrote it");
+            assert!(it.latest.is_none());
+            // The watch may show it before the answer comes.
+            it.wrote(Arc::new(object(9)), Some(Version::of(&object(9))));
+            assert!(it.latest.is_none());
+            it.wrote(Arc::new(object(10)), Some(Version::of(&object(11))));
+            assert_eq!(seen(it, 11), "11");
+            assert!(it.observe(&object(12)), "somebody else wrote it");
+        });
+    }
+}
