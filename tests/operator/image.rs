@@ -118,7 +118,11 @@ async fn the_dockerfile_says_what_the_tests_of_the_image_try_and_is_given_what_c
             assert!(source.is_file(), "{} is not let through", source.display());
         }
     }
-    assert_eq!(made, ["lib", "bin"], "what cargo would make of what is let through");
+    assert_eq!(
+        made,
+        ["lib", "bin", "custom-build"],
+        "what cargo would make of what is let through"
+    );
 }
 
 /// The image's file system, with the program in it.
