@@ -127,15 +127,12 @@ impl<K: Kind> Watched<K> {
                     self.gone(&key);
                 }
             }
-            Event::Init => *listed = Listed::default(),
+            Event::Init => listed.begin(),
             Event::InitApply(object) => {
                 if let Some(object) = readable(object)
                     && let Some((key, is_news)) = self.see(&object)
                 {
-                    if is_news {
-                        listed.news.push(key.clone());
-                    }
-                    listed.all.insert(key);
+                    listed.show(key, is_news);
                 }
             }
             Event::InitDone => {
@@ -267,7 +264,22 @@ impl<K: Kind> Watched<K> {
 struct Listed {
     all: HashSet<Arc<ObjectKey>>,
     /// Those that changed. They are told when the list is whole.
-    news: Vec<Arc<ObjectKey>>,
+    news: HashSet<Arc<ObjectKey>>,
+}
+
+impl Listed {
+    /// A list begins. The one before it may have broken off: whose news it showed have not been told yet, and are none to
+    /// this one.
+    fn begin(&mut self) {
+        self.all.clear();
+    }
+
+    fn show(&mut self, key: Arc<ObjectKey>, is_news: bool) {
+        if is_news {
+            self.news.insert(key.clone());
+        }
+        self.all.insert(key);
+    }
 }
 
 /// The object, unless this version of the operator cannot read it: then it is reported and skipped, and stops nobody.
@@ -288,5 +300,32 @@ fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
             );
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::index::KindName;
+
+    #[test]
+    fn a_list_that_breaks_off_forgets_what_was_there_and_not_what_was_new() {
+        let key = |name: &str| {
+            Arc::new(ObjectKey {
+                kind: KindName::AmplifyBackend,
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+            })
+        };
+        let mut listed = Listed::default();
+        listed.begin();
+        listed.show(key("edited"), true);
+        listed.show(key("deleted"), false);
+        listed.begin();
+        // Seen before, so no news any more.
+        listed.show(key("edited"), false);
+        listed.show(key("other"), false);
+        assert_eq!(listed.all, HashSet::from([key("edited"), key("other")]));
+        assert_eq!(listed.news, HashSet::from([key("edited")]));
     }
 }
