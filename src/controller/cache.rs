@@ -1,7 +1,7 @@
 //! The cache of a kind: all its objects as the watch shows them, each in one piece.
 //!
-//! As fields, an object is twice the size and twenty allocations, between which memory falls to pieces. A pass reads one
-//! object, once; nothing else reads them. No I/O.
+//! As fields, an object is twice the size and twenty allocations, between which memory falls to pieces. Each is read
+//! where a pass begins, and when it is told to the index after a list. No I/O.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -110,6 +110,11 @@ impl<K: Kind> Cache<K> {
         }
     }
 
+    /// The uid of the object of this name.
+    pub(super) fn uid(&self, key: &ObjectKey) -> Option<String> {
+        Some(self.objects.read().get(key)?.uid.to_string())
+    }
+
     /// The shared copy of this key, if there is an object of this name.
     pub(super) fn key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {
         let objects = self.objects.read();
@@ -149,11 +154,7 @@ mod tests {
     use crate::{api::BackendApi, controller::index::KindName};
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: KindName::BackendApi,
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new(KindName::BackendApi, "default", name)
     }
 
     fn api(name: &str, uid: &str, version: &str) -> BackendApi {
@@ -183,6 +184,7 @@ mod tests {
         let newer = cache.put(key("shop"), &api("shop", "1", "8")).expect("a key");
         assert!(Arc::ptr_eq(&shared, &newer));
         assert_eq!(cache.key(&key("shop")), Some(shared));
+        assert_eq!(cache.uid(&key("shop")).as_deref(), Some("1"));
         assert_eq!(cache.version(&key("shop"), "1"), Some(Version(Some(8))));
         assert_eq!(
             cache.version(&key("shop"), "2"),

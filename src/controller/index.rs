@@ -47,6 +47,16 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// The resource of this kind, namespace and name.
+    #[must_use]
+    pub fn new(kind: KindName, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Namespace and name, as they stand in logs.
     #[must_use]
     pub fn path(&self) -> String {
@@ -374,11 +384,7 @@ impl Index {
 }
 
 fn backend(namespace: &str, name: &str) -> ObjectKey {
-    ObjectKey {
-        kind: KindName::AmplifyBackend,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectKey::new(KindName::AmplifyBackend, namespace, name)
 }
 
 #[cfg(test)]
@@ -386,11 +392,7 @@ mod tests {
     use super::*;
 
     fn key(namespace: &str) -> ObjectKey {
-        ObjectKey {
-            kind: KindName::AmplifyBackend,
-            namespace: namespace.into(),
-            name: "dev".into(),
-        }
+        ObjectKey::new(KindName::AmplifyBackend, namespace, "dev")
     }
 
     /// All describe one environment by name.

@@ -191,11 +191,7 @@ mod tests {
     #[test]
     fn what_was_written_is_kept_until_the_watch_shows_it() {
         let recollections = Recollections::default();
-        let key = Arc::new(ObjectKey {
-            kind: BackendEnvironment::NAME,
-            namespace: "default".to_owned(),
-            name: "dev".to_owned(),
-        });
+        let key = Arc::new(ObjectKey::new(BackendEnvironment::NAME, "default", "dev"));
         recollections.with(&key, "1", Timestamp::UNIX_EPOCH, |it| {
             let cached = Some(Version::of(&object(7)));
             it.wrote(Arc::new(object(8)), cached);

@@ -55,10 +55,9 @@ pub(super) async fn run<P: Future<Output = Again>>(
                     let _ = later.unbounded_send(ScheduleRequest { message: key, run_at });
                 }
             }
-            next = async { due.as_mut().hold_unless(|key| !busy.contains(key)).next().await },
+            Some(key) = async { due.as_mut().hold_unless(|key| !busy.contains(key)).next().await },
                 if passes.len() < concurrency =>
             {
-                let Some(key) = next else { break };
                 busy.insert(key.clone());
                 let pass = pass(key.clone());
                 passes.push(async move { (key, pass.await) });
@@ -80,11 +79,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn key(name: &str) -> Arc<ObjectKey> {
-        Arc::new(ObjectKey {
-            kind: KindName::BackendApi,
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        })
+        Arc::new(ObjectKey::new(KindName::BackendApi, "default", name))
     }
 
     /// What happened, with the seconds at which it did.

@@ -310,13 +310,7 @@ mod tests {
 
     #[test]
     fn a_list_that_breaks_off_forgets_what_was_there_and_not_what_was_new() {
-        let key = |name: &str| {
-            Arc::new(ObjectKey {
-                kind: KindName::AmplifyBackend,
-                namespace: "default".to_owned(),
-                name: name.to_owned(),
-            })
-        };
+        let key = |name: &str| Arc::new(ObjectKey::new(KindName::AmplifyBackend, "default", name));
         let mut listed = Listed::default();
         listed.begin();
         listed.show(key("edited"), true);

@@ -77,6 +77,13 @@ impl<K: Kind> Watched<K> {
         })
     }
 
+    /// Forgets what a pass remembered of a resource after the watch had forgotten it.
+    pub(super) fn forget_if_gone(&self, key: &ObjectKey) {
+        if !self.cache.contains(key) {
+            self.recollections.forget(key);
+        }
+    }
+
     /// Takes in what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
     pub(super) fn index_entry(&self, key: &Arc<ObjectKey>, object: &K) -> Located {
         let context = &self.context;

@@ -108,6 +108,7 @@ pub(super) struct Pass<'a, K: Kind> {
 /// Reconciles a resource once. The answer: when again.
 pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, key: &Arc<ObjectKey>) -> Result<Again, Error> {
     let Some(mut pass) = Pass::begin(watched, key) else {
+        watched.forget_if_gone(key);
         return Ok(Again::Never);
     };
     if let Some(again) = pass.is_settled() {
@@ -120,10 +121,7 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, key: &Arc<ObjectKey
     if result.is_err() {
         pass.recall(|it| it.settled = None);
     }
-    if !watched.cache.contains(&pass.key) {
-        // The watch has forgotten it before this pass remembered something of it.
-        watched.recollections.forget(&pass.key);
-    }
+    watched.forget_if_gone(key);
     match result {
         Ok(again) => Ok(again),
         Err(Pause::Queued) => Ok(Again::Never),
@@ -136,12 +134,17 @@ impl<'a, K: Kind> Pass<'a, K> {
     fn begin(watched: &'a Watched<K>, key: &Arc<ObjectKey>) -> Option<Self> {
         let context = &watched.context;
         let key = key.clone();
-        let cached = watched.cache.get(&key)?;
-        let uid = cached.uid()?;
+        let uid = watched.cache.uid(&key)?;
         let (object, memory, released) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+            // In here: between the two, the watch could show what this process wrote last, which is then forgotten, and this
+            // pass would know neither.
+            let cached = watched
+                .cache
+                .get(&key)
+                .filter(|cached| cached.uid().as_ref() == Some(&uid))?;
             it.queued = false;
-            (it.newest(cached), it.memory.clone(), it.released)
-        });
+            Some((it.newest(cached), it.memory.clone(), it.released))
+        })?;
         if released {
             return None;
         }
