@@ -15,6 +15,7 @@ pub mod backend_environment;
 pub mod common;
 pub mod conditions;
 mod crds;
+pub mod text;
 
 pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
 pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
