@@ -163,6 +163,12 @@ impl Operation {
         )
     }
 
+    /// Whether the operation changes an AWS object.
+    #[must_use]
+    pub const fn is_update(self) -> bool {
+        matches!(self, Self::UpdateBackendApi)
+    }
+
     /// Whether the operation removes an AWS object.
     #[must_use]
     pub const fn is_delete(self) -> bool {
@@ -195,7 +201,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The last write to AWS that this resource intended, started or joined.
+/// The last write to AWS that this resource intended or started.
 ///
 /// Neither `id` nor `finishTime`: the outcome of the call is not known yet, and the operator is finding out.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
@@ -210,14 +216,21 @@ pub struct Job {
     /// FAILED jobs in a row for this generation. Only these count against `--max-job-attempts`.
     #[serde(default)]
     pub failures: i64,
-    /// Of a create: when the intent was written, before the call. Of an update or delete: when the job was recorded.
+    /// Of kinds with a configuration: the hash of what this attempt carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
+    /// Of a clone: the environment that is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_environment_name: Option<String>,
+    /// By AWS's clock. Of a create: when the intent was written, before the call. Of an update or delete: when the answer,
+    /// or that there was none, was recorded.
     #[schemars(schema_with = "date_time")]
     pub request_time: Timestamp,
     /// `createTime` (AWS's clock) of the environment's newest job, listed just before the intent. Absent: it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub after: Option<Timestamp>,
-    /// True: an earlier attempt since `after` ended with its outcome unknown.
+    /// True: an earlier attempt since `after` (of an update or delete: this one) ended with its outcome unknown.
     #[serde(default)]
     pub unconfirmed: bool,
     /// AWS's JobId.
@@ -233,7 +246,8 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub finish_time: Option<Timestamp>,
-    /// AWS's text when it failed, cut at 1 KiB.
+    /// Why it failed or came to nothing, in AWS's words: the first line and the end of them, 1,003 bytes at the most. Of a
+    /// create that completed: that AWS has not shown the object since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -292,7 +306,7 @@ pub struct Ledger {
     /// AWS region that the object lives in, pinned with the first intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The last write to AWS that this resource intended, started or joined.
+    /// The last write to AWS that this resource intended or started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
     /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled.

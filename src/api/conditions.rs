@@ -13,8 +13,8 @@ pub const RECONCILING: &str = "Reconciling";
 /// Condition type: nothing moves until a person acts.
 pub const STALLED: &str = "Stalled";
 
-/// Longest message of a condition, in bytes.
-const MESSAGE_LIMIT: usize = 1024;
+/// Longest message of a condition, in bytes. An Event takes no longer one either.
+pub const MESSAGE_LIMIT: usize = 1024;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -80,6 +80,8 @@ reasons! {
     AccountChanged,
     /// `spec.suspend` is true.
     Suspended,
+    /// Deleted: this operator's finalizer is off, and the finalizer of somebody else holds the resource.
+    Released,
 }
 
 impl Reason {

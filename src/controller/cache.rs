@@ -14,22 +14,15 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{index::ObjectKey, kind::Kind};
+use super::{
+    index::{ObjectKey, Version},
+    kind::Kind,
+};
 use crate::telemetry::metrics::Counted;
 
-/// The resource version of an object. Those of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions
-/// before that). One that is no number is neither before nor after any other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Version(Option<u64>);
-
-impl Version {
-    pub(super) fn of<K: Kind>(object: &K) -> Self {
-        Self(object.resource_version().and_then(|version| version.parse().ok()))
-    }
-
-    pub(super) fn is_before(self, other: Self) -> bool {
-        matches!((self.0, other.0), (Some(this), Some(other)) if this < other)
-    }
+/// The version of this object.
+pub(super) fn version<K: Kind>(object: &K) -> Version {
+    Version::parse(object.resource_version().as_deref())
 }
 
 /// An object as the cache holds it.
@@ -59,7 +52,8 @@ impl<K> Default for Cache<K> {
 }
 
 impl<K: Kind> Cache<K> {
-    /// Takes an object in as it is now. Answers with the copy of the key that everybody shares.
+    /// Stores an object as it is now, unless a newer version of it is stored already: a list of several pages shows objects
+    /// as they were when it began. Returns the copy of the key that everybody shares.
     pub(super) fn put(&self, key: ObjectKey, object: &K) -> Option<Arc<ObjectKey>> {
         let json = match serde_json::to_vec(object) {
             Ok(json) => json.into_boxed_slice(),
@@ -70,7 +64,7 @@ impl<K: Kind> Cache<K> {
         };
         let cached = Cached {
             uid: object.uid()?.into(),
-            version: Version::of(object),
+            version: version(object),
             counted: Counted::of(&object.state().ledger),
             object: json,
         };
@@ -78,6 +72,12 @@ impl<K: Kind> Cache<K> {
         let key = objects
             .get_key_value(&key)
             .map_or_else(|| Arc::new(key), |(key, _)| key.clone());
+        if objects
+            .get(&key)
+            .is_some_and(|known| cached.version.is_before(known.version))
+        {
+            return Some(key);
+        }
         objects.insert(key.clone(), cached);
         Some(key)
     }
@@ -183,9 +183,16 @@ mod tests {
         // Another version of it goes by the same copy of its name.
         let newer = cache.put(key("shop"), &api("shop", "1", "8")).expect("a key");
         assert!(Arc::ptr_eq(&shared, &newer));
-        assert_eq!(cache.key(&key("shop")), Some(shared));
+        assert_eq!(cache.key(&key("shop")), Some(shared.clone()));
         assert_eq!(cache.uid(&key("shop")).as_deref(), Some("1"));
-        assert_eq!(cache.version(&key("shop"), "1"), Some(Version(Some(8))));
+        assert_eq!(cache.version(&key("shop"), "1"), Some(Version::parse(Some("8"))));
+        let older = cache.put(key("shop"), &api("shop", "1", "6")).expect("a key");
+        assert!(Arc::ptr_eq(&shared, &older));
+        assert_eq!(
+            cache.version(&key("shop"), "1"),
+            Some(Version::parse(Some("8"))),
+            "an older one changes nothing"
+        );
         assert_eq!(
             cache.version(&key("shop"), "2"),
             None,
@@ -208,7 +215,7 @@ mod tests {
 
     #[test]
     fn versions_that_are_no_numbers_have_no_order() {
-        let version = |text| Version::of(&api("shop", "1", text));
+        let version = |text| version(&api("shop", "1", text));
         assert!(version("9").is_before(version("10")));
         assert!(!version("10").is_before(version("10")));
         for (one, other) in [("x", "10"), ("10", "x"), ("x", "y")] {

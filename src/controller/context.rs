@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
+    clock::Clock,
     leader::Leadership,
     lifecycle::Settings,
     telemetry::{Health, Metrics},
@@ -52,6 +53,7 @@ pub struct Context {
     pub(super) client: kube::Client,
     pub(super) settings: Settings,
     pub(super) sessions: Sessions,
+    pub(super) clock: Arc<Clock>,
     pub(super) throttle: Arc<Throttle<ObjectKey>>,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
@@ -104,6 +106,7 @@ impl Context {
         Arc::new(Self {
             client: parts.client,
             settings: parts.settings,
+            clock: Arc::new(Clock::of_machine()),
             sessions: parts.sessions,
             throttle,
             events: parts.events,
@@ -147,7 +150,8 @@ impl Context {
         changed.len()
     }
 
-    pub(super) fn now() -> Timestamp {
-        Timestamp::now()
+    /// The time, by AWS's clock as far as it is known.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }

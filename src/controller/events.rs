@@ -60,6 +60,16 @@ impl Events {
         self.send(object, quiet, reason.name(), message, action);
     }
 
+    /// A job failed.
+    pub(super) fn job_failed(&self, object: ObjectReference, message: &str, action: &str) {
+        self.send(object, false, "JobFailed", message, action);
+    }
+
+    /// The API server refused a write.
+    pub(super) fn write_refused(&self, object: ObjectReference, message: &str) {
+        self.send(object, false, "WriteRefused", message, "Record");
+    }
+
     /// The finalizer is off: the resource goes.
     pub(super) fn released(&self, object: ObjectReference, message: &str, action: &str) {
         self.send(object, true, "Released", message, action);

@@ -10,7 +10,26 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::lifecycle::{Dependents, Holds, Slot};
+use crate::lifecycle::{Dependents, Holds, Slot, Winner};
+
+/// The resource version of an object. Those of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions
+/// before that). One that is no number is neither before nor after any other.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Version(Option<u64>);
+
+impl Version {
+    /// The version of this text.
+    #[must_use]
+    pub fn parse(text: Option<&str>) -> Self {
+        Self(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Whether it is older than the other, for certain.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        matches!((self.0, other.0), (Some(this), Some(other)) if this < other)
+    }
+}
 
 /// The kinds, in the order of their creation.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,6 +50,15 @@ impl KindName {
             Self::AmplifyBackend => "AmplifyBackend",
             Self::BackendApi => "BackendApi",
             Self::BackendEnvironment => "BackendEnvironment",
+        }
+    }
+
+    /// One of this kind, in a sentence.
+    const fn article(self) -> &'static str {
+        match self {
+            Self::AmplifyBackend => "an AmplifyBackend",
+            Self::BackendApi => "a BackendApi",
+            Self::BackendEnvironment => "a BackendEnvironment",
         }
     }
 }
@@ -108,6 +136,8 @@ impl Location {
 pub struct Entry {
     /// `metadata.uid`
     pub uid: String,
+    /// `metadata.resourceVersion`
+    pub version: Version,
     /// `metadata.creationTimestamp`
     pub created: Timestamp,
     /// Whether it is being deleted.
@@ -186,10 +216,18 @@ impl Index {
         self.get(&backend(namespace, name))
     }
 
-    /// Takes in what is known now, and names the resources for which that may change something.
+    /// Stores what is known now, and names the resources for which that may change something. What is older than what is
+    /// stored changes nothing: a list of several pages shows objects as they were when it began, and this process may have
+    /// written them since.
     pub fn put(&mut self, key: &Arc<ObjectKey>, mut entry: Entry) -> BTreeSet<ObjectKey> {
-        if self.get(key) == Some(&entry) {
-            return BTreeSet::new();
+        if let Some(known) = self.entries.get_mut(key) {
+            if entry.version.is_before(known.version) {
+                return BTreeSet::new();
+            }
+            known.version = entry.version;
+            if **known == entry {
+                return BTreeSet::new();
+            }
         }
         let mut touched = self.unlink(key);
         self.share(&mut entry);
@@ -299,6 +337,16 @@ impl Index {
             .filter(|winner| *winner != key)
     }
 
+    /// The same, as the resource that it wins over may know it.
+    #[must_use]
+    pub fn rival(&self, key: &ObjectKey) -> Option<Winner> {
+        let winner = self.winner(key)?;
+        Some(Winner {
+            name: name_for(key, winner),
+            leaving: self.get(winner).is_some_and(|entry| entry.deleting),
+        })
+    }
+
     /// The BackendApis that own something in this backend.
     #[must_use]
     pub fn dependents(&self, key: &ObjectKey) -> Dependents {
@@ -320,11 +368,12 @@ impl Index {
             if other.kind != KindName::BackendApi {
                 continue;
             }
-            if entry.deleting {
-                dependents.leaving.push(other.to_string());
+            let names = if entry.deleting {
+                &mut dependents.leaving
             } else {
-                dependents.staying.push(other.to_string());
-            }
+                &mut dependents.staying
+            };
+            names.push(name_for(key, other));
         }
         dependents
     }
@@ -345,11 +394,11 @@ impl Index {
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
         let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
         if places.is_empty() {
-            return Slot::Busy("an unknown environment".to_owned());
+            return Slot::Busy;
         }
         for place in &places {
-            if let Some(holder) = self.holder(key, place, now) {
-                return Slot::Busy(holder.to_string());
+            if self.holder(key, place, now).is_some() {
+                return Slot::Busy;
             }
         }
         for place in places {
@@ -383,6 +432,15 @@ impl Index {
     }
 }
 
+/// Another resource, as the status of this one may name it: what is in another namespace is not its readers' business.
+fn name_for(me: &ObjectKey, other: &ObjectKey) -> String {
+    if me.namespace == other.namespace {
+        other.to_string()
+    } else {
+        format!("{} of another namespace", other.kind.article())
+    }
+}
+
 fn backend(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(KindName::AmplifyBackend, namespace, name)
 }
@@ -399,6 +457,7 @@ mod tests {
     fn entry(namespace: &str, tenant: Option<&str>, account: Option<&str>) -> Entry {
         Entry {
             uid: namespace.into(),
+            version: Version::default(),
             created: Timestamp::UNIX_EPOCH,
             deleting: false,
             account: account.map(str::to_owned),
@@ -434,7 +493,7 @@ mod tests {
         let touched = index.put(&Arc::new(key("c")), entry("c", Some("111"), None));
         assert_eq!(touched, BTreeSet::from([key("a")]));
         assert_eq!(index.winner(&key("c")), Some(&key("a")));
-        assert!(matches!(index.take_slot(&key("c"), now), Slot::Busy(_)));
+        assert!(matches!(index.take_slot(&key("c"), now), Slot::Busy));
         // Until it is mapped to another.
         index.put(&Arc::new(key("c")), entry("c", Some("222"), None));
         assert_eq!(index.winner(&key("c")), Some(&key("b")));
@@ -447,13 +506,13 @@ mod tests {
         index.put(&Arc::new(key("a")), entry("a", None, None));
         index.put(&Arc::new(key("b")), entry("b", None, None));
         assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
-        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "reserved");
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy), "reserved");
         let holding = |holds| Entry {
             holds,
             ..entry("a", None, None)
         };
         index.put(&Arc::new(key("a")), holding(Holds::Yes));
-        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy(_)), "held");
+        assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy), "held");
         // Its pass has not ended yet, and those that this wakes must not find the slot taken.
         assert_eq!(
             index.put(&Arc::new(key("a")), holding(Holds::No)),

@@ -8,7 +8,7 @@ use super::index::{Index, KindName, Location};
 use crate::{
     amplify::{Creation, Found},
     api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, ResourceConfig},
-    lifecycle::{Seen, State},
+    lifecycle::{Missing, Seen, State},
 };
 
 /// A kind of custom resource.
@@ -85,9 +85,33 @@ pub struct Located {
     /// The region that the spec names today.
     pub region: Option<String>,
     /// What must be there first.
-    pub dependency: Option<String>,
+    pub dependency: Option<Missing>,
     /// Why it cannot be carried out as it stands.
     pub invalid: Option<String>,
+}
+
+/// What a reference to an AmplifyBackend of this namespace lacks: one that is there and Ready.
+pub(super) fn not_ready(index: &Index, namespace: &str, name: &str, field: &str) -> Option<Missing> {
+    match index.backend(namespace, name) {
+        None => Some(Missing {
+            message: format!(
+                "AmplifyBackend {name:?} ({field}) does not exist in this namespace: apply it, or correct the name. It is looked for again"
+            ),
+            absent: true,
+        }),
+        Some(entry) if entry.ready && !entry.deleting => None,
+        Some(entry) => Some(Missing {
+            message: format!(
+                "AmplifyBackend {name:?} ({field}) {}: this resource goes on when it is Ready",
+                if entry.deleting {
+                    "is being deleted"
+                } else {
+                    "is not Ready"
+                }
+            ),
+            absent: false,
+        }),
+    }
 }
 
 /// Neither the spec nor the account entry names a region, and the operator has none.

@@ -22,8 +22,8 @@ pub(super) type Records = Arc<BTreeMap<String, Record>>;
 
 /// What is to be done about the list of an app.
 pub(super) enum Listing {
-    /// It was made since the check fell due.
-    Fresh(Records),
+    /// It was made at this time, since the check fell due.
+    Fresh(Timestamp, Records),
     /// Another pass is making it.
     UnderWay,
     /// This pass is to make it, and to say so with [`Listings::put`].
@@ -48,7 +48,7 @@ impl Listings {
             Slot::Made(at, _) => now.duration_since(*at) < KEPT,
         });
         match lists.get(app) {
-            Some(Slot::Made(at, records)) if *at >= due => Listing::Fresh(records.clone()),
+            Some(Slot::Made(at, records)) if *at >= due => Listing::Fresh(*at, records.clone()),
             Some(Slot::UnderWay(_)) => Listing::UnderWay,
             Some(Slot::Made(..)) | None => {
                 lists.insert(app.clone(), Slot::UnderWay(now));

@@ -10,10 +10,16 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
-use super::{cache::Version, index::ObjectKey, kind::Kind};
+use tokio::time::Instant;
+
+use super::{
+    cache::version,
+    index::{ObjectKey, Version},
+    kind::Kind,
+};
 use crate::{
     api,
-    lifecycle::{Memory, Wake, facts::Class},
+    lifecycle::{Memory, facts::Class},
 };
 
 /// A digest of everything of an object that can change a decision. Two equal digests: nothing to decide anew.
@@ -28,12 +34,16 @@ pub(super) struct Recollection<K> {
     latest: Option<Arc<K>>,
     /// The object as it was last seen or written.
     pub(super) fingerprint: Fingerprint,
-    /// How the last pass settled: for which fingerprint, until when.
-    pub(super) settled: Option<(Fingerprint, Wake)>,
+    /// How the last pass settled: for which fingerprint, and until when (None: until something happens). By the monotonic
+    /// clock: nobody who sets the machine's clock moves what is due.
+    pub(super) settled: Option<(Fingerprint, Option<Instant>)>,
     /// When the job under way is polled next: not before, however often somebody touches the resource.
-    pub(super) poll_due: Option<Timestamp>,
-    /// Our finalizer is gone: nothing is left to do, however old the object is that the cache still shows.
+    pub(super) poll_due: Option<Instant>,
+    /// Our finalizer is gone, and no other holds it: nothing is left to do, however old the object is that the cache still
+    /// shows.
     pub(super) released: bool,
+    /// The API server holds a version of it that this operator cannot read. It keeps what it held and gets no pass.
+    pub(super) unreadable: bool,
     /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
     /// Something happened to it, and its pass has not begun.
@@ -42,6 +52,8 @@ pub(super) struct Recollection<K> {
     pub(super) ended: Option<(String, Timestamp)>,
     /// What the last read of AWS failed with: a failure that goes on is told once.
     pub(super) told: Option<Class>,
+    /// What the API server said when it refused the last write: told once.
+    pub(super) refused: Option<String>,
 }
 
 /// What is remembered of all resources of a kind. Boxed: a hash map keeps room for more than it holds.
@@ -72,10 +84,12 @@ impl<K: Kind> Recollections<K> {
                 settled: None,
                 poll_due: None,
                 released: false,
+                unreadable: false,
                 poked: false,
                 queued: false,
                 ended: None,
                 told: None,
+                refused: None,
             })
         };
         let recollection = all.entry(key.clone()).or_insert_with(fresh);
@@ -127,13 +141,14 @@ impl<K: Kind> Recollection<K> {
         if self
             .latest
             .as_ref()
-            .is_some_and(|latest| Version::of(object).is_before(Version::of(latest.as_ref())))
+            .is_some_and(|latest| version(object).is_before(version(latest.as_ref())))
         {
             return false;
         }
         self.latest = None;
+        let was_unreadable = std::mem::take(&mut self.unreadable);
         let fingerprint = fingerprint(object);
-        let is_news = std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint;
+        let is_news = std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint || was_unreadable;
         self.queued |= is_news;
         is_news
     }
@@ -141,14 +156,14 @@ impl<K: Kind> Recollection<K> {
     /// Takes in what this process wrote. The watch may have been faster than the answer: then the cache holds it already.
     pub(super) fn wrote(&mut self, object: Arc<K>, cached: Option<Version>) {
         self.fingerprint = fingerprint(object.as_ref());
-        let is_ahead = cached.is_none_or(|cached| cached.is_before(Version::of(object.as_ref())));
+        let is_ahead = cached.is_none_or(|cached| cached.is_before(version(object.as_ref())));
         self.latest = is_ahead.then_some(object);
     }
 
     /// The newer of what the cache holds and what this process wrote.
     pub(super) fn newest(&self, cached: K) -> Arc<K> {
         match &self.latest {
-            Some(latest) if Version::of(&cached).is_before(Version::of(latest.as_ref())) => latest.clone(),
+            Some(latest) if version(&cached).is_before(version(latest.as_ref())) => latest.clone(),
             _ => Arc::new(cached),
         }
     }
@@ -193,7 +208,7 @@ mod tests {
         let recollections = Recollections::default();
         let key = Arc::new(ObjectKey::new(BackendEnvironment::NAME, "default", "dev"));
         recollections.with(&key, "1", Timestamp::UNIX_EPOCH, |it| {
-            let cached = Some(Version::of(&object(7)));
+            let cached = Some(version(&object(7)));
             it.wrote(Arc::new(object(8)), cached);
             assert_eq!(seen(it, 7), "8");
             assert!(!it.observe(&object(7)), "older than what was written");
@@ -201,9 +216,9 @@ mod tests {
             assert!(!it.observe(&object(8)), "this process wrote it");
             assert!(it.latest.is_none());
             // The watch may show it before the answer comes.
-            it.wrote(Arc::new(object(9)), Some(Version::of(&object(9))));
+            it.wrote(Arc::new(object(9)), Some(version(&object(9))));
             assert!(it.latest.is_none());
-            it.wrote(Arc::new(object(10)), Some(Version::of(&object(11))));
+            it.wrote(Arc::new(object(10)), Some(version(&object(11))));
             assert_eq!(seen(it, 11), "11");
             assert!(it.observe(&object(12)), "somebody else wrote it");
         });

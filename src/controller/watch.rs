@@ -11,8 +11,9 @@ use std::{
 };
 
 use futures::{StreamExt, channel::mpsc, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
@@ -116,25 +117,32 @@ impl<K: Kind> Watched<K> {
     ) {
         match event {
             Event::Apply(object) => {
-                if let Some(object) = readable(object)
+                if let Ok(object) = self.readable(object)
                     && let Some((key, true)) = self.see(&object)
                 {
                     self.tell(key, &object, changed);
                 }
             }
             Event::Delete(object) => {
-                if let Some(key) = readable(object).and_then(|object| Self::key(&object)) {
+                // By its metadata alone: one that cannot be read goes like any other.
+                if let Some(key) = key_of::<K>(object.meta()) {
                     self.gone(&key);
                 }
             }
             Event::Init => listed.begin(),
-            Event::InitApply(object) => {
-                if let Some(object) = readable(object)
-                    && let Some((key, is_news)) = self.see(&object)
-                {
-                    listed.show(key, is_news);
+            Event::InitApply(object) => match self.readable(object) {
+                Ok(object) => {
+                    if let Some((key, is_news)) = self.see(&object) {
+                        listed.show(key, is_news);
+                    }
                 }
-            }
+                // It is there, and keeps what it held.
+                Err(key) => {
+                    if let Some(key) = key {
+                        listed.show(key, false);
+                    }
+                }
+            },
             Event::InitDone => {
                 let Listed { all, news } = std::mem::take(listed);
                 self.cache.retain(&all);
@@ -149,13 +157,38 @@ impl<K: Kind> Watched<K> {
         }
     }
 
-    /// Takes an object into the cache. True: something changed that this process did not write itself.
+    /// The object, unless this version of the operator cannot read it: then it is reported, gets no pass, and stops nobody.
+    /// `Err` is its name, where a version of it was read before.
+    fn readable(&self, object: DeserializeGuard<K>) -> Result<K, Option<Arc<ObjectKey>>> {
+        let invalid = match object.0 {
+            Ok(object) => return Ok(super::kubernetes::slim(object)),
+            Err(invalid) => invalid,
+        };
+        let meta = &invalid.metadata;
+        warn!(
+            kind = K::NAME.name(),
+            object = format!(
+                "{}/{}",
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default()
+            ),
+            error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
+            "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
+        );
+        let key = key_of::<K>(meta).and_then(|key| self.cache.key(&key));
+        if let Some(key) = &key {
+            self.recollections.known(key, |it| it.unreadable = true);
+        }
+        Err(key)
+    }
+
+    /// Puts an object into the cache. True: something changed that this process did not write itself.
     fn see(&self, object: &K) -> Option<(Arc<ObjectKey>, bool)> {
         let uid = object.uid()?;
         let key = self.cache.put(Self::key(object)?, object)?;
         let is_news = self
             .recollections
-            .with(&key, &uid, Context::now(), |it| it.observe(object));
+            .with(&key, &uid, self.context.now(), |it| it.observe(object));
         Some((key, is_news))
     }
 
@@ -214,7 +247,7 @@ impl<K: Kind> Watched<K> {
             () = dropped => {}
             () = shutdown.cancelled() => return,
         }
-        self.recollections.begin(Context::now());
+        self.recollections.begin(self.context.now());
         self.begun.store(true, Ordering::Release);
         let all = self.cache.keys();
         // One that is not there: gone before its turn.
@@ -282,25 +315,13 @@ impl Listed {
     }
 }
 
-/// The object, unless this version of the operator cannot read it: then it is reported and skipped, and stops nobody.
-fn readable<K: Kind>(object: DeserializeGuard<K>) -> Option<K> {
-    match object.0 {
-        Ok(object) => Some(super::kubernetes::slim(object)),
-        Err(invalid) => {
-            let meta = &invalid.metadata;
-            warn!(
-                kind = K::NAME.name(),
-                object = format!(
-                    "{}/{}",
-                    meta.namespace.as_deref().unwrap_or_default(),
-                    meta.name.as_deref().unwrap_or_default()
-                ),
-                error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
-                "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
-            );
-            None
-        }
-    }
+/// The name of a resource by its metadata.
+fn key_of<K: Kind>(meta: &ObjectMeta) -> Option<ObjectKey> {
+    Some(ObjectKey::new(
+        K::NAME,
+        meta.namespace.as_deref()?,
+        meta.name.as_deref()?,
+    ))
 }
 
 #[cfg(test)]

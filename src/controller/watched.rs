@@ -11,15 +11,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    cache::Cache,
+    cache::{self, Cache},
     context::Context,
     index::{self, Entry, ObjectKey},
     kind::{Kind, Located},
     memory::Recollections,
 };
 use crate::{
-    api::{Job, Ledger, conditions},
-    lifecycle::{self, Account},
+    api::{FINALIZER, Job, Ledger, conditions},
+    lifecycle::{self, Account, Holds},
     telemetry::metrics::Census,
 };
 
@@ -39,7 +39,7 @@ impl<K: Kind> Watched<K> {
         self.cache.filled().await;
     }
 
-    /// Takes all resources of the cache into the index.
+    /// Puts all resources of the cache into the index.
     pub fn index(&self) {
         for key in self.cache.keys() {
             if let Some(object) = self.cache.get(&key) {
@@ -84,7 +84,7 @@ impl<K: Kind> Watched<K> {
         }
     }
 
-    /// Takes in what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
+    /// Puts into the index what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
     pub(super) fn index_entry(&self, key: &Arc<ObjectKey>, object: &K) -> Located {
         let context = &self.context;
         let meta = object.meta();
@@ -93,21 +93,32 @@ impl<K: Kind> Watched<K> {
         let ledger = object.state().ledger;
         let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
         let assignment = context.sessions.assignment(&key.namespace);
+        let deleting = meta.deletion_timestamp.is_some();
+        let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+        // Deleted and without our finalizer: it owns nothing and stands in nobody's way, whoever holds it still.
+        let released = deleting && !finalizers.iter().any(|name| name == FINALIZER);
+        let job = ledger.job.as_ref().filter(|_| !released);
         let mut index = context.index.lock();
         let located = object.locate(&key.namespace, &index, assignment.region.as_deref());
-        let (tenant, location) = tenant(assignment.account, &ledger, located.location.clone());
+        let location = located.location.clone().filter(|_| !released);
+        let (tenant, location) = tenant(assignment.account, &ledger, location);
         let entry = Entry {
             created: meta
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            deleting: meta.deletion_timestamp.is_some(),
+            version: cache::version(object),
+            deleting,
             location,
             tenant,
             refers_to: object.refers_to().map(str::to_owned),
-            owns: ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent),
-            holds: lifecycle::holds_slot(&ledger, policies.suspend, timeout),
-            job: ledger.job.as_ref().and_then(|job| job.id.clone()),
+            owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
+            holds: if released {
+                Holds::No
+            } else {
+                lifecycle::holds_slot(&ledger, policies.suspend, timeout)
+            },
+            job: job.and_then(|job| job.id.clone()),
             ready: conditions::is_true(&ledger.conditions, conditions::READY)
                 && Some(ledger.observed_generation) == meta.generation,
             account: ledger.account_id,

@@ -1,23 +1,25 @@
 //! Create once: slot, list, finalizer, intent, send; and what the reply leads to.
 
 use super::{
-    Flow, Purpose, Reply, Step, Wake, Write,
+    Flow, Reply, Step, Wake, Write,
     facts::{Class, Failure, Sent},
-    needs::{backed_off, configured, listed, looked, none_pending, possible, slot},
+    needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
-    report::{Say, failed},
+    report::{failed, outcome_unknown},
+    step::Purpose,
     timing,
     view::View,
 };
-use crate::api::{Job, conditions::Reason};
+use crate::api::Job;
 
 /// The AWS object is absent and is to be created.
 pub(super) fn create(view: &View<'_>) -> Flow {
     let operation = view.resource.create;
-    backed_off(view, operation)?;
     possible(view)?;
     let hash = configured(view)?;
+    given_up(view, operation, hash.as_deref())?;
+    backed_off(view, operation, hash.as_deref())?;
     slot(view)?;
     let mut newest = None;
     if operation.has_job() {
@@ -36,9 +38,11 @@ pub(super) fn create(view: &View<'_>) -> Flow {
         operation,
         generation: view.resource.generation,
         attempt: view.next_attempt(),
-        failures: view.failures(operation),
+        failures: view.failures(operation, hash.as_deref()),
+        config_hash: hash,
+        source_environment_name: view.surroundings.source.clone(),
         request_time: view.now_seconds(),
-        after: unconfirmed.map_or(newest, |job| job.after),
+        after: unconfirmed.map_or(newest, |job| Some(outcome::earliest(job))),
         unconfirmed: unconfirmed.is_some(),
         id: None,
         backend_environment_name: None,
@@ -46,7 +50,7 @@ pub(super) fn create(view: &View<'_>) -> Flow {
         finish_time: None,
         error: None,
     };
-    Ok(intend(view, job, hash))
+    Ok(intend(view, job))
 }
 
 /// The intent of this pass is stored: send it, unless it has grown old.
@@ -56,14 +60,14 @@ pub(super) fn send(view: &View<'_>, job: &Job) -> Step {
             request_time: view.now_seconds(),
             ..job.clone()
         };
-        return intend(view, job, view.state.hashes.sent.clone());
+        return intend(view, job);
     }
     Step::Send(Write::Create)
 }
 
 pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
     if let Some(accepted) = accepted(view, job.clone(), reply) {
-        return Ok(record_accepted(view, accepted, Some(view.resource.origin())));
+        return Ok(record_accepted(view, accepted));
     }
     match reply {
         Reply::Done => Ok(outcome::done(view, job)),
@@ -96,13 +100,10 @@ fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
 
 /// Nobody knows whether AWS carried it out: keep the intent open and find out by reads.
 fn unknown(view: &View<'_>, failure: &Failure) -> Step {
-    let message = format!(
-        "the outcome of a request to AWS is not known yet and is being found out: {}",
-        failure.message
-    );
     Step::Settle {
-        state: Box::new(view.stored(Say::working(Reason::AwsUnavailable, message))),
+        state: Box::new(view.stored(outcome_unknown(failure))),
         wake: Wake::At(timing::after(view.now, timing::backoff(5.0, 5.0, 0, view.jitter))),
         retry: true,
+        waiting: None,
     }
 }

@@ -1,14 +1,18 @@
 //! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
 
 use super::{
-    Flow, Purpose, Reply, Step, Wake, Write,
-    needs::{absence_in_doubt, backed_off, free, looked},
-    record::{accepted, closed_unintended, no_job_id, record_accepted, unintended},
+    Flow, Reply, Step, Wake, Write,
+    needs::{absence_in_doubt, backed_off, free, given_up, looked, rests},
+    record::{accepted, record_accepted, unintended, without_job},
     report::{Say, account_is_there, suspended},
+    step::Purpose,
     timing,
     view::View,
 };
-use crate::api::{DeletionPolicy, Origin, conditions::Reason};
+use crate::api::{
+    DeletionPolicy, Origin,
+    conditions::{Progress, Reason},
+};
 
 /// Being deleted, with our finalizer, and no job under way.
 pub(super) fn delete(view: &View<'_>) -> Flow {
@@ -28,6 +32,19 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
         return Ok(Step::Release);
     }
     account_is_there(view)?;
+    dependents_are_gone(view)?;
+    rests(view)?;
+    if looked(view, Purpose::Write)?.seen.is_none() {
+        return Ok(absent(view));
+    }
+    given_up(view, operation, None)?;
+    backed_off(view, operation, None)?;
+    free(view, operation)?;
+    Ok(Step::Send(Write::Delete))
+}
+
+/// Nothing of ours lives inside it any more, or the resource waits for that.
+fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
         // Who deletes a backend and its APIs does so one after the other.
@@ -38,34 +55,22 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
             && view.now < end
             && end <= timing::after(view.now, timing::DELETED_TOGETHER)
         {
-            return Ok(Step::settle(view.state.clone(), Wake::At(end)));
+            return Err(Step::settle(view.state.clone(), Wake::At(end)));
         }
         let message = format!("still in use by {}: delete it first", dependents.staying.join(", "));
-        return Ok(Step::settle(
+        return Err(Step::settle(
             view.stored(Say::stalled(Reason::InUse, message)),
             Wake::Never,
         ));
     }
     if !dependents.leaving.is_empty() {
         let message = format!("waits for the deletion of {}", dependents.leaving.join(", "));
-        return Ok(Step::settle(
+        return Err(Step::settle(
             view.stored(Say::working(Reason::Deleting, message)),
             Wake::Never,
         ));
     }
-    // What AWS refused as wrong stays wrong until somebody asks again.
-    let refused = ledger.job.as_ref().is_some_and(|job| {
-        job.operation == operation && view.tells_why(job) && job.generation == view.resource.generation
-    });
-    if refused && view.reason() == Some(Reason::InvalidSpec) && !view.is_requested() {
-        return Ok(Step::settle(view.state.clone(), Wake::Never));
-    }
-    if looked(view, Purpose::Write)?.seen.is_none() {
-        return Ok(absent(view));
-    }
-    backed_off(view, operation)?;
-    free(view, operation)?;
-    Ok(Step::Send(Write::Delete))
+    Ok(())
 }
 
 /// AWS does not show the object.
@@ -86,17 +91,46 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
 
 /// What the reply to a delete leads to.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
-    let job = unintended(view, view.resource.create.counterpart());
+    let job = unintended(view, view.resource.create.counterpart(), None);
     if let Some(job) = accepted(view, job.clone(), reply) {
-        return record_accepted(view, job, None);
+        return record_accepted(view, job);
     }
     match reply {
         Reply::Done => Step::Release,
         Reply::Absent => absent(view),
-        Reply::Job { .. } => {
-            let failure = no_job_id(job.operation);
-            closed_unintended(view, job, &failure)
-        }
-        Reply::Failed(failure) => closed_unintended(view, job, failure),
+        reply => without_job(view, job, reply),
+    }
+}
+
+/// Being deleted without our finalizer: says what became of the AWS object, where somebody else's finalizer still holds
+/// the resource. What is released owns nothing.
+pub(super) fn released(view: &View<'_>) -> Step {
+    if !view.resource.held || view.reason() == Some(Reason::Released) {
+        return Step::settle(view.state.clone(), Wake::Never);
+    }
+    let what = what_became(view);
+    let message = format!("{what}; the resource goes when the other finalizers in metadata.finalizers are removed");
+    let mut state = view.stored(Say::new(false, Progress::Settled, Reason::Released, message));
+    state.ledger.origin = None;
+    Step::settle(state, Wake::Never)
+}
+
+/// What became of the AWS object of a resource that is released.
+#[must_use]
+pub fn what_became(view: &View<'_>) -> &'static str {
+    let ledger = &view.state.ledger;
+    let deleted = |job: &crate::api::Job| job.operation.is_delete() && job.has_completed();
+    if ledger.origin.is_none() {
+        "released: it owned no AWS object"
+    } else if view.surroundings.winner.is_some() {
+        "released: another resource owns the AWS object"
+    } else if ledger.job.as_ref().is_some_and(deleted) {
+        "released: the AWS object is deleted"
+    } else if !is_wanted(view) {
+        "released: the AWS object stays, as deletionPolicy says"
+    } else if view.known.released {
+        "released: the AWS object is gone"
+    } else {
+        "released: somebody else removed this operator's finalizer, so the AWS object may still be there"
     }
 }

@@ -17,10 +17,8 @@ pub enum Class {
     QuotaExceeded,
     /// 401, 403, expired or missing credentials.
     AccessDenied,
-    /// 5xx, timeout, connection, unreadable body, or an answer that names another object.
+    /// 5xx, timeout, connection, unreadable body, an answer that names another object, or one that is not AWS's own.
     Unavailable,
-    /// 200 with `error` set: AWS took the request and failed.
-    Failed,
     /// No account entry, or more than one, names the namespace.
     AccountNotFound,
     /// The account or region is no longer the one pinned in status.
@@ -45,7 +43,7 @@ pub struct Failure {
     pub class: Class,
     /// Whether a write may have been carried out.
     pub sent: Sent,
-    /// For people: operation, what AWS said and its request id, cut at 1 KiB. No payloads, no secrets.
+    /// For people: operation, what AWS said and its request id, 1 KiB at the most. No payloads, no secrets.
     pub message: String,
 }
 
@@ -62,7 +60,7 @@ pub struct JobSeen {
     pub status: String,
     /// AWS's clock.
     pub create_time: Option<Timestamp>,
-    /// AWS's text when it failed, cut at 1 KiB.
+    /// AWS's text when it failed, as [`crate::api::text::summary`] has it.
     pub error: Option<String>,
 }
 

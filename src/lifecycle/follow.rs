@@ -1,16 +1,20 @@
 //! A job that AWS runs: poll it to its end, and carry out what the end means.
 
 use super::{
-    Flow, Purpose, Sending, Step, Wake, delete,
+    Flow, Sending, Step, Wake, delete,
     facts::JobSeen,
     keep,
     needs::{listed, looked, read},
     outcome,
-    report::{Say, account_is_there, suspended, working_message, working_reason},
+    report::{self, Say, account_is_there, suspended, working_message, working_reason},
+    step::Purpose,
     timing,
-    view::{State, View},
+    view::{Hashes, State, View},
 };
 use crate::api::{Job, conditions::Reason};
+
+/// What stands in `job.error` while no look has shown what a completed create has made.
+const NOT_SHOWN: &str = "AWS has not shown the object since the job completed";
 
 /// A job with an id that has not been seen to end.
 pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
@@ -55,7 +59,7 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let id = job.id.as_deref().unwrap_or_default();
     let say = if timed_out {
         let message = format!(
-            "{} (job {id}) has not ended within {timeout:#}: AWS cannot cancel a job; its end will still be honoured",
+            "{} (job {id}) has not ended within {timeout:#}, and AWS cannot cancel a job: ask AWS Support with this job id. Its end will still be honoured",
             job.operation
         );
         Say::stalled(Reason::JobTimedOut, message)
@@ -90,20 +94,35 @@ impl View<'_> {
 /// AWS says that the job has ended.
 fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     let completed = seen.status == Job::COMPLETED;
+    let creates = job.operation.is_create();
+    let shown = view.known.look.as_ref().is_some_and(|looked| looked.seen.is_some());
     let job = Job {
         status: Some(seen.status.clone()),
         finish_time: Some(view.now_seconds()),
         failures: if completed { 0 } else { job.failures + 1 },
         unconfirmed: false,
-        error: seen.error.clone().filter(|_| !completed),
+        error: if completed {
+            (creates && !shown).then(|| NOT_SHOWN.to_owned())
+        } else {
+            seen.error.clone()
+        },
         ..job.clone()
     };
     let mut state = view.state.clone();
-    if !completed && job.operation.is_create() && looked(view, Purpose::Write)?.seen.is_none() {
-        state.ledger.origin = None;
+    if !completed && creates {
+        let absent = looked(view, Purpose::Write)?.seen.is_none();
+        // What was there before is not proved to be this resource's, and must not be deleted with it.
+        if absent || job.error.as_deref().is_some_and(report::says_exists) {
+            state.ledger.origin = None;
+        }
     }
     state.ledger.job = Some(job);
     go_on(view, &state)
+}
+
+/// Whether this create completed, and no look has shown the object since.
+pub(super) fn is_never_shown(job: &Job) -> bool {
+    job.operation.is_create() && job.has_completed() && job.error.is_some()
 }
 
 /// What idleness or deletion would do after this end. Where that is a write to AWS, the end is stored first.
@@ -143,12 +162,14 @@ fn end_of(view: &View<'_>) -> State {
     };
     let mut state = view.state.clone();
     let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
+    // Of a job that was found in a list nobody knows what it carried, before configuration is compared with configuration.
+    let certain = job.config_hash.is_none() || job.config_hash == state.hashes.sent;
     let say = if view.resource.deleting {
         Say::working(
             Reason::Deleting,
             format!("{} has ended; deletion goes on", job.operation),
         )
-    } else if job.has_completed() && seen.is_some_and(|seen| seen.differs.is_empty()) {
+    } else if job.has_completed() && certain && seen.is_some_and(|seen| seen.differs.is_empty()) {
         state.hashes.echoed = seen.and_then(|seen| seen.echo.as_ref()).map(|echo| echo.hash.clone());
         view.available(&state)
     } else {
@@ -176,6 +197,10 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
     let mut state = view.state.clone();
     if job.operation.is_create() && looked.seen.is_none() {
         state.ledger.origin = None;
+    }
+    if job.config_hash.is_some() {
+        // What AWS has of it is not known.
+        state.hashes = Hashes::default();
     }
     let id = job.id.as_deref().unwrap_or_default();
     state.ledger.job = Some(Job {

@@ -1,16 +1,17 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Purpose, Step, Wake, create,
-    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible, slot},
+    Flow, Step, Wake, create, follow,
+    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible, rests, slot},
     outcome,
-    report::{NO_REASON, Say, account_is_there, suspended, working_reason},
+    report::{self, NO_REASON, Say, account_is_there, suspended, working_reason},
+    step::Purpose,
     update,
-    view::{Equality, Seen, State, View},
+    view::{Equality, Hashes, Missing, Seen, State, View},
 };
 use crate::api::{
-    AdoptionPolicy, Job, Operation, Origin,
-    conditions::{self, Reason, STALLED},
+    AdoptionPolicy, Job, Origin,
+    conditions::{Progress, Reason},
 };
 
 /// What an idle resource needs.
@@ -20,27 +21,15 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
-    if is_latched(view) {
-        return Ok(Step::settle(view.state.clone(), Wake::Never));
-    }
+    rests(view)?;
     account_is_there(view)?;
     if let Some(winner) = &around.winner {
-        let message = format!("{winner} describes the same AWS object and owns it: delete one of the two");
-        return Ok(Step::settle(
-            view.stored(Say::stalled(Reason::Conflict, message)),
-            Wake::Never,
-        ));
+        return Ok(conflict(view, &winner.name, winner.leaving));
     }
     if let (Some(pinned), Some(wanted)) = (&ledger.region, &around.region)
         && pinned != wanted
     {
-        let message = format!(
-            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back, or delete this resource and create another"
-        );
-        return Ok(Step::settle(
-            view.stored(Say::stalled(Reason::AccountChanged, message)),
-            Wake::Never,
-        ));
+        return Ok(moved(view, pinned, wanted));
     }
     let owned = ledger.origin.is_some();
     // References serve only create and update: what is owned is looked at without them.
@@ -71,22 +60,29 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     }
 }
 
-/// Refused or failed for good, until the spec changes or somebody asks.
-fn is_latched(view: &View<'_>) -> bool {
-    let ledger = &view.state.ledger;
-    let generation = view.resource.generation;
-    let given_up = |job: &Job| match view.reason() {
-        Some(Reason::JobFailed) => job.has_failed(),
-        Some(Reason::InvalidSpec) => view.tells_why(job),
-        _ => false,
+/// Another resource owns the AWS object.
+fn conflict(view: &View<'_>, winner: &str, leaving: bool) -> Step {
+    let (progress, message) = if leaving {
+        let message = format!(
+            "{winner} describes the same AWS object and owns it, and is being deleted: this resource goes on when it is gone"
+        );
+        (Progress::Reconciling, message)
+    } else {
+        let message = format!(
+            "{winner} describes the same AWS object and owns it: delete one of the two. Deleting this one deletes nothing in AWS"
+        );
+        (Progress::Stalled, message)
     };
-    ledger
-        .job
-        .as_ref()
-        .is_some_and(|job| job.generation == generation && given_up(job))
-        && conditions::is_true(&ledger.conditions, STALLED)
-        && ledger.observed_generation == generation
-        && !view.is_requested()
+    let say = Say::new(false, progress, Reason::Conflict, message);
+    Step::settle(view.stored(say), Wake::Never)
+}
+
+/// The region that spec, account entry or operator name today is not the one that the object lives in.
+fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
+    let message = format!(
+        "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
+    );
+    Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
 }
 
 /// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of.
@@ -113,17 +109,21 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
 
 /// It is there and ours.
 fn keep(view: &View<'_>, seen: &Seen) -> Flow {
-    let job = view.state.ledger.job.as_ref();
-    if let Some(job) = job.filter(|job| job.operation.is_create() && job.has_failed()) {
+    let mut state = view.state.clone();
+    if let Some(job) = state.ledger.job.as_mut().filter(|job| follow::is_never_shown(job)) {
+        job.error = None;
+    }
+    let view = &view.with_state(&state);
+    let job = state.ledger.job.as_ref();
+    let is_made = state.ledger.origin != Some(Origin::Adopted);
+    if let Some(job) = job.filter(|job| is_made && job.operation.is_create() && job.has_failed()) {
         let error = job.error.as_deref().unwrap_or(NO_REASON);
-        let message = format!(
-            "{} failed and left something behind: {error}; delete this resource and apply it again",
-            job.operation
+        let message = report::with_advice(
+            &format!("{} failed and left something behind: {error}", job.operation),
+            "delete this resource and apply it again, or remove the AWS object by hand",
         );
-        return Ok(Step::settle(
-            view.stored(Say::stalled(Reason::JobFailed, message)),
-            Wake::Never,
-        ));
+        let say = Say::stalled(Reason::JobFailed, message);
+        return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
     if !seen.differs.is_empty() {
         let message = format!(
@@ -133,7 +133,7 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
         let say = Say::stalled(Reason::Drifted, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
-    let mut state = view.state.clone();
+    let mut kept = state.clone();
     if let Some(echo) = &seen.echo {
         match decide_update(view, echo.equality, &echo.hash) {
             Decision::Update => return update::update(view),
@@ -141,18 +141,18 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
             Decision::Leave => {}
         }
         if let Some(Ok(config)) = &view.known.config {
-            state.hashes.sent = Some(config.hash.clone());
+            kept.hashes.sent = Some(config.hash.clone());
         }
-        state.hashes.echoed = Some(echo.hash.clone());
+        kept.hashes.echoed = Some(echo.hash.clone());
     }
-    let say = view.available(&state);
-    Ok(Step::settle(view.say(state, say), view.check_after_now()))
+    let say = view.available(&kept);
+    Ok(Step::settle(view.say(kept, say), view.check_after_now()))
 }
 
 enum Decision<'a> {
     Leave,
     Update,
-    Unresolved(&'a str),
+    Unresolved(&'a Missing),
 }
 
 /// Whether AWS must be told of the configuration: it changed, AWS's echo changed, or the last update was not completed.
@@ -160,7 +160,7 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     let State { ledger, hashes } = view.state;
     let drifted = hashes.echoed.as_ref().is_some_and(|before| before != echoed);
     let last = ledger.job.as_ref();
-    let undone = last.is_some_and(|job| job.operation == Operation::UpdateBackendApi && !job.has_completed());
+    let undone = last.is_some_and(|job| job.operation.is_update() && !job.has_completed());
     match &view.known.config {
         Some(Err(missing)) if drifted || undone || !is_carried_out(view) => Decision::Unresolved(missing),
         None | Some(Err(_)) => Decision::Leave,
@@ -195,13 +195,13 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
         return Ok(step);
     }
     let mut state = view.state.clone();
-    // Somebody else made it, so no attempt of ours did.
+    // Somebody else made it, so no attempt of ours did, and what AWS has of its configuration is not known.
     if let Some(job) = &mut state.ledger.job {
         job.unconfirmed = false;
     }
+    state.hashes = Hashes::default();
     if view.resource.adoption_policy == AdoptionPolicy::Never {
-        let message = "the AWS object already exists and this resource did not create it: set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS";
-        let say = Say::stalled(Reason::AlreadyExists, message);
+        let say = Say::stalled(Reason::AlreadyExists, exists(state.ledger.job.as_ref()));
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
     }
     if !view.resource.finalizer {
@@ -221,10 +221,33 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     }
 }
 
+/// The message of an object that is there and that nothing proves to be this resource's.
+fn exists(job: Option<&Job>) -> String {
+    let advice = "set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS. Deleting this resource deletes nothing in AWS";
+    let text = match job.filter(|job| job.operation.is_create() && job.has_failed()) {
+        Some(job) => format!(
+            "{} failed, and nothing proves that the AWS object that is there is this resource's: {}",
+            job.operation,
+            job.error.as_deref().unwrap_or(NO_REASON)
+        ),
+        None => "the AWS object already exists and this resource did not create it".to_owned(),
+    };
+    report::with_advice(&text, advice)
+}
+
 /// It is ours and not there.
 fn gone(view: &View<'_>) -> Flow {
     if let Some(step) = absence_in_doubt(view) {
         return Ok(step);
+    }
+    if let Some(job) = view.state.ledger.job.as_ref().filter(|job| follow::is_never_shown(job)) {
+        let message = format!(
+            "{} (job {}) completed, and AWS has not shown the object since: it is not created a second time. Ask AWS Support with this job id, or delete this resource and apply it again",
+            job.operation,
+            job.id.as_deref().unwrap_or_default()
+        );
+        let say = Say::stalled(Reason::JobFailed, message);
+        return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
     // Whatever is there next is ours only through an intent of ours.
     let mut state = view.state.clone();

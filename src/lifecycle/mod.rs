@@ -1,18 +1,19 @@
 //! The lifecycle of every kind: one pure state machine.
 //!
 //! [`next`] looks at a [`View`] (spec, status, what this pass has learnt, the time) and names the next [`Step`]. The
-//! controller performs that one step, adds what it learnt to the view and asks again, until the step is
+//! controller performs that one step, has [`learn`] add to the view what came of it, and asks again, until the step is
 //! [`Step::Settle`] or [`Step::Release`]. No client, no AWS, no clock, no randomness, no async in this folder: what
-//! it decides can be explored exhaustively.
+//! it decides and learns can be explored exhaustively.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `view` | everything that a decision may look at |
 //! | `step` | everything that a decision may ask for |
+//! | `learn` | what a performed step teaches |
 //! | `facts` | AWS's answers and refusals, reduced |
 //! | `needs` | what must be looked at, or be there, before a decision |
 //! | `create` | slot, list, finalizer, intent, send (create once) |
-//! | `outcome` | an intent whose outcome is unknown |
+//! | `outcome` | a write whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |
 //! | `keep` | idle: look, adopt, drift |
 //! | `update` | UpdateBackendAPI |
@@ -31,6 +32,7 @@ mod delete;
 pub mod facts;
 mod follow;
 mod keep;
+mod learn;
 mod needs;
 mod outcome;
 mod record;
@@ -43,10 +45,12 @@ pub mod timing;
 mod update;
 mod view;
 
-pub use step::{Purpose, Step, Wake, Write};
+pub use delete::what_became;
+pub use learn::{Observed, ended, learn, remember};
+pub use step::{Patience, Purpose, Step, Wake, Write};
 pub use view::{
-    Account, Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen,
-    Sending, Settings, Slot, State, Surroundings, View,
+    Account, Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Missing, Polled, Reply,
+    Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Winner,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.
@@ -62,7 +66,7 @@ pub fn next(view: &View<'_>) -> Step {
 
 fn decide(view: &View<'_>) -> Flow {
     if view.resource.deleting && !view.resource.finalizer {
-        return Ok(Step::settle(view.state.clone(), Wake::Never));
+        return Ok(delete::released(view));
     }
     if let Some(reply) = &view.known.reply {
         return reply::after_send(view, reply);
@@ -115,7 +119,7 @@ impl Holds {
     }
 }
 
-/// The slot is held from intent to the end of the job. A job with an id that is suspended or past its timeout gives it
+/// The slot is held from intent to the end of the job, and while nobody knows what became of a write. A job with an id that is suspended or past its timeout gives it
 /// up, and then AWS's refusal is the truth; an open intent keeps it.
 #[must_use]
 pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Holds {

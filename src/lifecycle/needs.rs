@@ -1,13 +1,15 @@
-//! What a decision needs before it can be made: a look, a list, the slot, a reference. `Err` names the step that gets it, or
-//! how the resource waits where that is not to be had now.
+//! What a decision needs before it can be made: a look, a list, the slot, a reference. `Err` is the step that obtains it, or
+//! the status to wait with if it cannot be obtained now.
 
 use super::{
-    Flow, Purpose, Step, Wake,
-    report::{self, Say, read_failed, working_message, working_reason},
+    Flow, Step, Wake,
+    facts::JobSeen,
+    report::{self, Say, advice, read_failed, working_message, working_reason},
+    step::{Patience, Purpose},
     timing,
-    view::{Listed, Looked, Slot, View},
+    view::{Listed, Looked, Missing, Slot, View},
 };
-use crate::api::{Operation, conditions::Reason};
+use crate::api::{Job, Operation, conditions::Reason};
 
 /// The AWS object, looked at in this pass.
 pub(super) fn looked<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Looked> {
@@ -30,7 +32,7 @@ pub(super) fn read(view: &View<'_>, step: Step) -> Step {
     }
 }
 
-/// The configuration to send, of kinds that have one.
+/// The hash of the configuration to send, of kinds that have one.
 pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
     if !view.resource.is_updatable() {
         return Ok(None);
@@ -43,10 +45,16 @@ pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
 }
 
 /// Something that a create or update needs is not there. A ConfigMap is not watched, so it is looked for again.
-pub(super) fn dependency_not_ready(view: &View<'_>, missing: &str) -> Step {
-    Step::retry(
-        view.stored(Say::working(Reason::DependencyNotReady, missing)),
-        timing::after(view.now, timing::backoff(5.0, 60.0, view.memory.tries, view.jitter)),
+pub(super) fn dependency_not_ready(view: &View<'_>, missing: &Missing) -> Step {
+    let waiting = missing.absent.then_some(Patience::Reference);
+    let due = timing::after(view.now, timing::backoff(5.0, 60.0, view.memory.tries, view.jitter));
+    report::wait(
+        view,
+        view.state.clone(),
+        Reason::DependencyNotReady,
+        &missing.message,
+        waiting,
+        due,
     )
 }
 
@@ -68,12 +76,13 @@ pub(super) fn slot(view: &View<'_>) -> Flow<()> {
     match &view.known.slot {
         None => Err(Step::TakeSlot),
         Some(Slot::Held) => Ok(()),
-        Some(Slot::Busy(holder)) => Err(waiting_for_job(view, &format!("{holder} holds the environment"))),
+        Some(Slot::Busy) => Err(waiting_for_job(view)),
     }
 }
 
-fn waiting_for_job(view: &View<'_>, who: &str) -> Step {
-    let message = format!("{who}: AWS runs one job per environment at a time");
+/// The message names neither the holder nor its job: each change of it would be a write by everybody who waits.
+fn waiting_for_job(view: &View<'_>) -> Step {
+    let message = "another job holds this backend environment: AWS runs one at a time, and this resource goes on when it has ended";
     let wait = timing::backoff(15.0, 60.0, view.memory.tries, view.jitter);
     Step::retry(
         view.stored(Say::working(Reason::WaitingForJob, message)),
@@ -81,48 +90,86 @@ fn waiting_for_job(view: &View<'_>, who: &str) -> Step {
     )
 }
 
+/// A job that is still running.
+pub(super) fn pending(listed: &Listed) -> Option<&JobSeen> {
+    listed.jobs.iter().find(|job| !job.is_terminal())
+}
+
 /// None of these jobs is still running, or the resource waits for the end of the one that is.
 pub(super) fn none_pending(view: &View<'_>, listed: &Listed) -> Flow<()> {
-    match listed.jobs.iter().find(|job| !job.is_terminal()) {
+    match pending(listed) {
         None => Ok(()),
-        Some(job) => {
-            let who = format!("{} (job {}) is {}", job.operation, job.id, job.status);
-            Err(waiting_for_job(view, &who))
-        }
+        Some(_) => Err(waiting_for_job(view)),
     }
 }
 
 /// The environment is free for an update or delete. What AWS has refused because of a pending job is not sent again
-/// before a list shows that no job is pending.
+/// before a list shows that no job is pending; nor is anything sent before a list by a process that knows nothing yet of
+/// what an earlier one may have sent.
 pub(super) fn free(view: &View<'_>, operation: Operation) -> Flow<()> {
     slot(view)?;
-    if operation.has_job() && view.reason() == Some(Reason::WaitingForJob) {
+    let unsure = view.reason() == Some(Reason::WaitingForJob) || !view.memory.listed;
+    if operation.has_job() && unsure {
         none_pending(view, listed(view, Purpose::Write)?)?;
     }
     Ok(())
 }
 
+/// The write that was given up, by what the status says: AWS refused it as wrong, or its jobs failed too often.
+fn latched<'a>(view: &View<'a>) -> Option<&'a Job> {
+    let ledger = &view.state.ledger;
+    let generation = view.resource.generation;
+    let job = ledger.job.as_ref().filter(|job| job.generation == generation)?;
+    let is_given_up = match view.reason() {
+        Some(Reason::JobFailed) => job.has_failed(),
+        Some(Reason::InvalidSpec) => view.tells_why(job),
+        _ => false,
+    };
+    let holds = is_given_up && view.is_stalled() && ledger.observed_generation == generation && !view.is_requested();
+    holds.then_some(job)
+}
+
+/// What was given up is looked at once per drift interval: a person may have mended it in AWS or in a ConfigMap.
+pub(super) fn rests(view: &View<'_>) -> Flow<()> {
+    let has_begun = view.known.look.is_some() || view.known.config.is_some() || view.known.failed.is_some();
+    let due = view.next_check();
+    if latched(view).is_some() && !has_begun && view.now < due {
+        return Err(Step::settle(view.state.clone(), Wake::At(due)));
+    }
+    Ok(())
+}
+
+/// What AWS refused as wrong is not sent again before the spec or the configuration is another one, or somebody asks.
+pub(super) fn given_up(view: &View<'_>, operation: Operation, hash: Option<&str>) -> Flow<()> {
+    let same = |job: &&Job| {
+        job.operation == operation
+            && !job.has_failed()
+            && (job.config_hash.is_none() || job.config_hash.as_deref() == hash)
+    };
+    match latched(view).filter(same) {
+        None => Ok(()),
+        Some(_) => Err(Step::settle(view.state.clone(), view.check_after_now())),
+    }
+}
+
 /// Jobs of this operation that failed in a row hold the next one back, or end the trying. What AWS refused meanwhile
 /// waits by the class of the refusal.
-pub(super) fn backed_off(view: &View<'_>, operation: Operation) -> Flow<()> {
-    let failures = view.failures(operation);
+pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&str>) -> Flow<()> {
+    let failures = view.failures(operation, hash);
     let job = view.state.ledger.job.as_ref();
     let Some(job) = job.filter(|job| failures > 0 && job.has_failed()) else {
         return Ok(());
     };
     if failures >= view.settings.max_job_attempts {
         let error = job.error.as_deref().unwrap_or(report::NO_REASON);
-        let message = format!(
-            "{operation} failed, after {failures} of {failures} tries: {error}; edit the spec, or set the annotation {} to a new value to try again",
-            crate::api::RECONCILE_REQUESTED_AT
-        );
-        return Err(Step::settle(
-            view.stored(Say::stalled(Reason::JobFailed, message)),
-            Wake::Never,
-        ));
+        let text = format!("{operation} failed {failures} times in a row: {error}");
+        let say = Say::stalled(Reason::JobFailed, report::with_advice(&text, advice(operation)));
+        return Err(Step::settle(view.stored(say), view.check_after_now()));
     }
     let due = timing::after(job.finish_time.unwrap_or(view.now), timing::job_backoff(failures));
-    if view.now < due {
+    // A clock that was set back must not hold it back.
+    let has_run_back = job.finish_time.is_some_and(|finish| view.now < finish);
+    if view.now < due && !has_run_back {
         let say = Say::working(working_reason(operation), working_message(job));
         return Err(Step::settle(view.stored(say), Wake::At(due)));
     }
@@ -139,11 +186,18 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     if view.known.look.as_ref().map_or(view.now, |looked| looked.at) >= believed {
         return None;
     }
-    let state = if view.resource.deleting || view.is_ready() && !view.is_edited() {
+    let operation = job.operation;
+    let state = if view.resource.deleting {
+        let message = format!(
+            "AWS does not show the object, and may show it late: {operation} ended less than {:#} ago; deletion goes on then",
+            view.settings.absence_grace
+        );
+        view.stored(Say::working(Reason::Deleting, message))
+    } else if view.is_ready() && !view.is_edited() {
         view.state.clone()
     } else {
         let message = format!("{}; AWS does not show the object yet", working_message(job));
-        view.stored(Say::working(working_reason(job.operation), message))
+        view.stored(Say::working(working_reason(operation), message))
     };
     let delay = timing::backoff(5.0, 30.0, view.memory.tries, view.jitter);
     Some(Step::retry(

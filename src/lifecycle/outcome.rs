@@ -1,31 +1,47 @@
-//! An intent whose outcome is unknown: the call timed out, or the process died. Found out by reads, never by sending.
+//! A write whose outcome is unknown: the call timed out, or the process died. Found out by reads, never by sending.
+//!
+//! A request that nobody knows the outcome of may still be on its way. So whatever it is for (create, update or delete),
+//! nothing else is sent, and the finalizer stays, before a look and a list that were made `outcome_grace` after it.
+
+use jiff::Timestamp;
 
 use super::{
-    Flow, Purpose, Step,
+    Flow, Sending, Step, Wake,
     facts::JobSeen,
-    needs::{configured, listed, looked, none_pending, possible, slot},
-    record::{intend, newest, record_accepted},
+    needs::{configured, listed, looked, none_pending, pending, possible, slot},
+    record::{intend, newest, record_claimed},
     report::{Say, account_is_there, working_message, working_reason},
+    step::Purpose,
     timing,
     view::View,
 };
 use crate::api::{Job, conditions::Reason};
 
-/// The job that this intent started: the newest of its operation that AWS created later than `after`, and that no other
-/// resource has recorded. Jobs do not say what they make, and an attempt that was closed has let others work meanwhile.
+/// The earliest time, by AWS's clock, at which this intent or one before it since `after` can have made anything.
+pub(super) fn earliest(job: &Job) -> Timestamp {
+    job.after.unwrap_or_else(|| {
+        job.request_time
+            .saturating_sub(timing::CLOCK_SKEW)
+            .unwrap_or(job.request_time)
+    })
+}
+
+/// The job that this intent started: the newest of its operation that AWS created later than `after` (without one: no
+/// earlier than shortly before the request), and that no other resource has recorded. Jobs do not say what they make, and
+/// an attempt that was closed has let others work meanwhile. A job without a time proves nothing.
 pub(super) fn ours<'a>(view: &View<'_>, job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
+            && !seen.id.is_empty()
             && !view.surroundings.jobs_of_others.contains(&seen.id)
-            && match (seen.create_time, job.after) {
-                (Some(created), Some(after)) => created > after,
-                (_, None) => true,
-                (None, Some(_)) => false,
-            }
+            && seen.create_time.is_some_and(|created| match job.after {
+                Some(after) => created > after,
+                None => created >= earliest(job),
+            })
     }))
 }
 
-/// Record this job as the intent's.
+/// Records this job as the intent's.
 pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
     let job = Job {
         id: Some(seen.id.clone()),
@@ -36,7 +52,7 @@ pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
         error: None,
         ..job.clone()
     };
-    record_accepted(view, job, Some(view.resource.origin()))
+    record_claimed(view, job)
 }
 
 /// What look and list show of this intent, if anything.
@@ -46,14 +62,9 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
         return Ok(ours(view, job, &listed.jobs).map(|seen| claim(view, job, seen)));
     }
     let looked = looked(view, Purpose::Outcome)?;
-    let earliest = job
-        .request_time
-        .saturating_sub(timing::CLOCK_SKEW)
-        .unwrap_or(job.request_time);
-    let is_ours = looked
-        .seen
-        .as_ref()
-        .is_some_and(|seen| seen.differs.is_empty() && seen.create_time.is_some_and(|created| created >= earliest));
+    let is_ours = looked.seen.as_ref().is_some_and(|seen| {
+        seen.differs.is_empty() && seen.create_time.is_some_and(|created| created >= earliest(job))
+    });
     Ok(is_ours.then(|| done(view, job)))
 }
 
@@ -95,30 +106,29 @@ pub(super) fn made_by_another(view: &View<'_>, job: &Job) -> Step {
     )
 }
 
-/// An open intent of another pass or another process.
+/// A write of another pass or another process, of which nobody knows what became.
 pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
     account_is_there(view)?;
+    if view.known.sending == Sending::Recorded {
+        // This pass has just sent it: AWS has had no time yet.
+        return Ok(come_again(view, job));
+    }
+    if job.operation.is_create() {
+        resolve_create(view, job)
+    } else {
+        resolve_change(view, job)
+    }
+}
+
+fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
     if let Some(step) = found(view, job)? {
         return Ok(step);
     }
     let looked = looked(view, Purpose::Outcome)?;
-    let believed = timing::after(job.request_time, view.settings.outcome_grace);
+    let believed = believed_from(view, job);
     let listed_late = !job.operation.has_job() || listed(view, Purpose::Outcome)?.at >= believed;
     if looked.at < believed || !listed_late {
-        let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
-        let wake = timing::after(view.now, delay).min(believed.max(view.now));
-        let state = match view.reason() {
-            // The account is back, and that is all that this said.
-            Some(Reason::AccountNotFound | Reason::AccountChanged) => {
-                view.stored(Say::working(working_reason(job.operation), working_message(job)))
-            }
-            _ => view.state.clone(),
-        };
-        return Ok(Step::Settle {
-            state: Box::new(state),
-            wake: super::Wake::At(wake),
-            retry: true,
-        });
+        return Ok(come_again(view, job));
     }
     if looked.seen.is_some() {
         return Ok(made_by_another(view, job));
@@ -135,18 +145,73 @@ pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
         Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),
         configured => configured?,
     };
+    let failures = view.failures(job.operation, hash.as_deref());
     Ok(intend(
         view,
         Job {
             attempt: view.next_attempt(),
             generation: view.resource.generation,
-            failures: view.failures(job.operation),
+            failures,
+            config_hash: hash,
             request_time: view.now_seconds(),
+            // Any attempt since the first may still show up.
+            after: Some(earliest(job)),
             unconfirmed: true,
             ..job.clone()
         },
-        hash,
     ))
+}
+
+/// An update or a delete. A job of the environment that is pending may be this write's, or may be hiding it.
+fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
+    let mut listed_late = true;
+    let believed = believed_from(view, job);
+    if job.operation.has_job() {
+        let listed = listed(view, Purpose::Outcome)?;
+        if pending(listed).is_some() {
+            return Ok(come_again(view, job));
+        }
+        listed_late = listed.at >= believed;
+    }
+    let looked = looked(view, Purpose::Outcome)?;
+    if looked.at < believed || !listed_late {
+        return Ok(come_again(view, job));
+    }
+    if job.operation.is_delete() && looked.seen.is_none() {
+        return Ok(Step::Release);
+    }
+    Ok(close(
+        view,
+        job,
+        "nobody knows what became of this attempt, and AWS shows nothing of it any more",
+        false,
+    ))
+}
+
+/// From when on a look and a list that show nothing of this attempt are believed.
+fn believed_from(view: &View<'_>, job: &Job) -> Timestamp {
+    timing::after(job.request_time, view.settings.outcome_grace)
+}
+
+/// Nothing is known yet: ask again later.
+fn come_again(view: &View<'_>, job: &Job) -> Step {
+    let believed = believed_from(view, job);
+    let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
+    let due = timing::after(view.now, delay);
+    let wake = if view.now < believed { due.min(believed) } else { due };
+    let state = match view.reason() {
+        // The account is back, and that is all that this said.
+        Some(Reason::AccountNotFound | Reason::AccountChanged) => {
+            view.stored(Say::working(working_reason(job.operation), working_message(job)))
+        }
+        _ => view.state.clone(),
+    };
+    Step::Settle {
+        state: Box::new(state),
+        wake: Wake::At(wake),
+        retry: true,
+        waiting: None,
+    }
 }
 
 /// AWS shows nothing of this intent, and a new attempt cannot be made now: it must not keep the environment from those
@@ -155,13 +220,14 @@ fn made_nothing(view: &View<'_>, job: &Job) -> Step {
     close(view, job, "AWS shows nothing of this attempt", true)
 }
 
-/// Close an intent that made nothing.
+/// Closes an intent that made nothing.
 fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
     let mut state = view.state.clone();
     let job = Job {
         finish_time: Some(view.now_seconds()),
         error: Some(why.to_owned()),
         unconfirmed,
+        after: if unconfirmed { Some(earliest(job)) } else { job.after },
         ..job.clone()
     };
     let say = Say::working(working_reason(job.operation), working_message(&job));

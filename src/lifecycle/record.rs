@@ -4,12 +4,13 @@ use super::{
     Reply, Step,
     facts::{Class, Failure, JobSeen, Sent},
     report::{self, Say, working_message, working_reason},
-    view::View,
+    view::{Hashes, State, View},
 };
-use crate::api::{Job, Operation, Origin};
+use crate::api::{Job, Operation, text};
 
-/// Store this intent. What was owned is gone: whatever is there next is ours only through this intent.
-pub(super) fn intend(view: &View<'_>, job: Job, hash: Option<String>) -> Step {
+/// Stores this intent. What was owned is gone: whatever is there next is ours only through this intent, and nothing is
+/// known of its configuration.
+pub(super) fn intend(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
     let ledger = &mut state.ledger;
     ledger.origin = None;
@@ -19,10 +20,7 @@ pub(super) fn intend(view: &View<'_>, job: Job, hash: Option<String>) -> Step {
     if ledger.region.is_none() {
         ledger.region.clone_from(&view.surroundings.region);
     }
-    if hash.is_some() {
-        state.hashes.sent = hash;
-        state.hashes.echoed = None;
-    }
+    state.hashes = Hashes::default();
     // What AWS has refused stays said until AWS says something else: no flapping with every slow retry.
     if !view.tells_of_refusal() {
         let say = Say::working(working_reason(job.operation), working_message(&job));
@@ -35,7 +33,7 @@ pub(super) fn intend(view: &View<'_>, job: Job, hash: Option<String>) -> Step {
 /// The job as the reply describes it, where AWS took the write: it runs, or has failed at once.
 pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> {
     let Reply::Job {
-        id,
+        id: Some(id),
         environment,
         status,
         error,
@@ -44,32 +42,68 @@ pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> 
         return None;
     };
     let job = Job {
-        id: id.clone(),
+        id: Some(id.clone()),
         backend_environment_name: environment.clone(),
         status: status.clone(),
         // AWS would not have taken this attempt if it had taken an earlier one.
         unconfirmed: false,
         ..job
     };
-    match error {
-        None => job.id.is_some().then_some(job),
-        Some(error) => Some(Job {
+    Some(match error {
+        None => job,
+        Some(error) => Job {
             status: Some(Job::FAILED.to_owned()),
             finish_time: Some(view.now_seconds()),
             failures: job.failures + 1,
-            error: Some(crate::api::conditions::truncated(error, 1024).to_owned()),
+            error: Some(text::summary(error)),
             ..job
-        }),
-    }
+        },
+    })
 }
 
-/// Store a job that AWS took, and with a create that the object is ours.
-pub(super) fn record_accepted(view: &View<'_>, job: Job, origin: Option<Origin>) -> Step {
+/// Stores a job that AWS accepted from this attempt. A create that was accepted without an error makes the object ours.
+pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
+    if job.finish_time.is_none() {
+        if job.operation.is_create() {
+            state.ledger.origin = Some(view.resource.origin());
+        }
+        if job.config_hash.is_some() {
+            state.hashes.sent.clone_from(&job.config_hash);
+            // What AWS shows after its own job is the new normal; only a later change is drift.
+            state.hashes.echoed = None;
+        }
+    }
+    record(view, state, job)
+}
+
+/// Stores a job that a list shows and that only this resource can have started. What it carries is not certain, so what
+/// AWS has afterwards is compared with the spec.
+pub(super) fn record_claimed(view: &View<'_>, job: Job) -> Step {
+    let mut state = view.state.clone();
+    state.ledger.origin = Some(view.resource.origin());
+    state.hashes = Hashes::default();
+    record(view, state, job)
+}
+
+fn record(view: &View<'_>, state: State, job: Job) -> Step {
     let say = Say::working(working_reason(job.operation), working_message(&job));
-    state.ledger.origin = origin.or(state.ledger.origin);
-    state = view.say(state, say);
+    let mut state = view.say(state, say);
     state.ledger.job = Some(job);
+    Step::RecordAccepted(Box::new(state))
+}
+
+/// Stores that nobody knows what became of an update or a delete. It keeps the environment until that is found out.
+pub(super) fn record_unknown(view: &View<'_>, job: Job, failure: &Failure) -> Step {
+    let mut state = view.state.clone();
+    if job.config_hash.is_some() {
+        state.hashes = Hashes::default();
+    }
+    state = view.say(state, report::outcome_unknown(failure));
+    state.ledger.job = Some(Job {
+        unconfirmed: true,
+        ..job
+    });
     Step::RecordAccepted(Box::new(state))
 }
 
@@ -82,13 +116,15 @@ pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     }
 }
 
-/// A new record of a write that needed no intent.
-pub(super) fn unintended(view: &View<'_>, operation: Operation) -> Job {
+/// A new record of a write that needed no intent. `hash`: the configuration that it carries.
+pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<String>) -> Job {
     Job {
         operation,
         generation: view.resource.generation,
         attempt: view.next_attempt(),
-        failures: view.failures(operation),
+        failures: view.failures(operation, hash.as_deref()),
+        config_hash: hash,
+        source_environment_name: None,
         request_time: view.now_seconds(),
         after: None,
         unconfirmed: false,
@@ -100,11 +136,21 @@ pub(super) fn unintended(view: &View<'_>, operation: Operation) -> Job {
     }
 }
 
-/// An update or delete that gave no job: it is tried again after a look.
-pub(super) fn closed_unintended(view: &View<'_>, job: Job, failure: &Failure) -> Step {
-    let mut state = view.state.clone();
-    state.ledger.job = Some(closed(view, job, failure));
-    report::failed(view, state, failure)
+/// What an update or delete that gave no job leads to: a definite refusal is tried again after a look, all else is an
+/// unknown outcome.
+pub(super) fn without_job(view: &View<'_>, job: Job, reply: &Reply) -> Step {
+    match reply {
+        Reply::Failed(failure) if failure.sent != Sent::Unknown => {
+            let mut state = view.state.clone();
+            state.ledger.job = Some(closed(view, job, failure));
+            report::failed(view, state, failure)
+        }
+        Reply::Failed(failure) => record_unknown(view, job, failure),
+        Reply::Job { .. } | Reply::Done | Reply::Absent => {
+            let failure = no_job_id(job.operation);
+            record_unknown(view, job, &failure)
+        }
+    }
 }
 
 pub(super) fn no_job_id(operation: Operation) -> Failure {

@@ -5,12 +5,14 @@ use jiff::Timestamp;
 use super::{
     Flow, Step, Wake,
     facts::{Class, Failure},
+    step::Patience,
     timing,
-    view::{Account, Sending, State, View},
+    view::{Account, State, View},
 };
 use crate::api::{
     Job, Operation, Origin,
-    conditions::{self, Progress, READY, Reason, STALLED},
+    conditions::{self, MESSAGE_LIMIT, Progress, READY, Reason, STALLED},
+    text,
 };
 
 /// What `Ready` says.
@@ -22,24 +24,24 @@ pub(super) struct Say {
 }
 
 impl Say {
-    /// Work goes on.
-    pub(super) fn working(reason: Reason, message: impl Into<String>) -> Self {
+    /// What the arguments say.
+    pub(super) fn new(ready: bool, progress: Progress, reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            ready: false,
-            progress: Progress::Reconciling,
+            ready,
+            progress,
             reason,
             message: message.into(),
         }
     }
 
+    /// Work goes on.
+    pub(super) fn working(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(false, Progress::Reconciling, reason, message)
+    }
+
     /// A person is needed.
     pub(super) fn stalled(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            ready: false,
-            progress: Progress::Stalled,
-            reason,
-            message: message.into(),
-        }
+        Self::new(false, Progress::Stalled, reason, message)
     }
 }
 
@@ -88,10 +90,19 @@ impl View<'_> {
         conditions::is_true(&self.state.ledger.conditions, READY)
     }
 
-    /// Whether the stored conditions repeat how this job ended.
+    /// Whether `Stalled` is True as stored.
+    pub(super) fn is_stalled(&self) -> bool {
+        conditions::is_true(&self.state.ledger.conditions, STALLED)
+    }
+
+    /// Whether the stored conditions repeat why AWS refused this attempt.
     pub(super) fn tells_why(&self, job: &Job) -> bool {
         let ready = conditions::get(&self.state.ledger.conditions, READY);
-        job.finish_time.is_some() && job.error.as_ref() == ready.map(|ready| &ready.message)
+        job.finish_time.is_some()
+            && !job.has_failed()
+            && job.error.as_deref().zip(ready).is_some_and(|(error, ready)| {
+                ready.message == error || ready.message == with_advice(error, advice(job.operation))
+            })
     }
 
     /// Whether the stored conditions tell why AWS refused the last attempt, and nobody has asked for another since.
@@ -132,21 +143,14 @@ impl View<'_> {
         } else {
             how
         };
-        Say {
-            ready: true,
-            progress: Progress::Settled,
-            reason: Reason::Available,
-            message,
-        }
+        Say::new(true, Progress::Settled, Reason::Available, message)
     }
 
     /// When the next drift check falls.
     pub(super) fn next_check(&self) -> Timestamp {
-        let last = match self.known.sending {
-            // What this pass has made needs no look before the next check.
-            Sending::Recorded => self.now,
-            _ => self.memory.since.max(self.memory.checked.unwrap_or(self.memory.since)),
-        };
+        let last = self.memory.since.max(self.memory.checked.unwrap_or(self.memory.since));
+        // A clock that was set back must not put the check off.
+        let last = last.min(self.now);
         timing::next_check(last, self.settings.drift_interval, self.surroundings.phase)
     }
 
@@ -164,7 +168,7 @@ impl View<'_> {
 pub(super) const fn working_reason(operation: Operation) -> Reason {
     match operation {
         Operation::CloneBackend => Reason::Cloning,
-        Operation::UpdateBackendApi => Reason::Updating,
+        operation if operation.is_update() => Reason::Updating,
         operation if operation.is_delete() => Reason::Deleting,
         _ => Reason::Creating,
     }
@@ -178,7 +182,7 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
         (Account::Mapped(account), Some(pinned)) if account != pinned => Say::stalled(
             Reason::AccountChanged,
             format!(
-                "the AWS object is in account {pinned}, and the operator's accounts file now maps this namespace to {account}: map it back, or delete this resource with deletionPolicy: Retain"
+                "the AWS object is in account {pinned}, and the operator's accounts file now maps this namespace to {account}: map it back, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
             ),
         ),
         (Account::Own | Account::Mapped(_), _) => return Ok(()),
@@ -190,12 +194,8 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
 /// nobody knows whether AWS has been told before: it is not Ready.
 pub(super) fn suspended(view: &View<'_>) -> Step {
     let ready = view.is_ready() && !view.resource.deleting;
-    let say = Say {
-        ready,
-        progress: Progress::Settled,
-        reason: Reason::Suspended,
-        message: "spec.suspend is true: no AWS call is made for this resource until it is false".to_owned(),
-    };
+    let message = "spec.suspend is true: no AWS call is made for this resource until it is false";
+    let say = Say::new(ready, Progress::Settled, Reason::Suspended, message);
     // Observed, unless an edit that AWS has not been told of waits: then the resource must not pass for current.
     let carried_out = !view.resource.is_updatable()
         || match &view.known.config {
@@ -220,85 +220,155 @@ struct Verdict {
     /// Throttling and short outages change nothing for a resource that is Ready, Stalled or has a job running.
     passing: bool,
     wake: Wake,
+    waiting: Option<Patience>,
 }
 
 fn verdict(view: &View<'_>, class: Class) -> Verdict {
     let tries = view.memory.tries;
     let at = |span| Wake::At(timing::after(view.now, span));
     let jitter = view.jitter;
-    let (reason, stalled, passing, wake) = match class {
-        Class::NotFound => (
-            Reason::AppNotFound,
-            false,
-            false,
-            at(timing::backoff(30.0, 600.0, tries, jitter)),
-        ),
-        Class::BadRequest => (Reason::InvalidSpec, true, false, Wake::Never),
-        Class::Pending => (
+    let plain = |reason, stalled, passing, wake| Verdict {
+        reason,
+        stalled,
+        passing,
+        wake,
+        waiting: None,
+    };
+    match class {
+        Class::NotFound => {
+            let due = timing::after(view.now, timing::backoff(30.0, 3600.0, tries, jitter));
+            let stalled = is_out_of_patience(view, Reason::AppNotFound, Patience::App);
+            Verdict {
+                waiting: Some(Patience::App),
+                ..plain(
+                    Reason::AppNotFound,
+                    stalled,
+                    false,
+                    Wake::At(patient(view, Patience::App, due)),
+                )
+            }
+        }
+        Class::BadRequest => plain(Reason::InvalidSpec, true, false, Wake::Never),
+        Class::Pending => plain(
             Reason::WaitingForJob,
             false,
             false,
             at(timing::backoff(15.0, 60.0, tries, jitter)),
         ),
-        Class::Throttled => (
+        Class::Throttled => plain(
             Reason::Throttled,
             false,
             true,
             at(timing::full_jitter(5.0, 300.0, tries, jitter)),
         ),
-        Class::QuotaExceeded => (
+        Class::QuotaExceeded => plain(
             Reason::QuotaExceeded,
             true,
             false,
             at(timing::backoff(600.0, 3600.0, tries, jitter)),
         ),
         Class::AccessDenied => {
-            let known_stalled = view.reason() == Some(Reason::AccessDenied)
-                && conditions::is_true(&view.state.ledger.conditions, STALLED);
-            let slow_iam = view
-                .memory
-                .denied_since
-                .is_none_or(|since| !timing::is_past(since, timing::DENIED_GRACE, view.now));
-            (
-                Reason::AccessDenied,
-                known_stalled || !slow_iam,
-                slow_iam && !known_stalled,
-                at(timing::backoff(60.0, 600.0, tries, jitter)),
-            )
+            let stalled = is_out_of_patience(view, Reason::AccessDenied, Patience::Access);
+            Verdict {
+                waiting: Some(Patience::Access),
+                ..plain(
+                    Reason::AccessDenied,
+                    stalled,
+                    !stalled,
+                    at(timing::backoff(60.0, 600.0, tries, jitter)),
+                )
+            }
         }
-        Class::Unavailable | Class::Failed => (
+        Class::Unavailable => plain(
             Reason::AwsUnavailable,
             false,
             true,
             at(timing::backoff(5.0, 300.0, tries, jitter)),
         ),
-        Class::AccountNotFound => (Reason::AccountNotFound, true, false, Wake::Never),
-        Class::AccountChanged => (Reason::AccountChanged, true, false, Wake::Never),
-    };
-    Verdict {
-        reason,
-        stalled,
-        passing,
-        wake,
+        Class::AccountNotFound => plain(Reason::AccountNotFound, true, false, Wake::Never),
+        Class::AccountChanged => plain(Reason::AccountChanged, true, false, Wake::Never),
     }
 }
 
-/// What a failure leads to: `state` with the conditions that it deserves, tried again by its class.
-pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
-    told(view, state, failure, &verdict(view, failure.class))
+/// Whether what may come by itself has been waited for long enough, or was given up before.
+fn is_out_of_patience(view: &View<'_>, reason: Reason, patience: Patience) -> bool {
+    let was = view.reason() == Some(reason) && view.is_stalled();
+    let since = view.memory.waiting.filter(|(what, _)| *what == patience);
+    was || since.is_some_and(|(_, since)| timing::is_past(since, patience.span(), view.now))
 }
 
-fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict) -> Step {
-    let say = if verdict.stalled {
-        Say::stalled(verdict.reason, &failure.message)
+/// `due`, or when the patience ends, whichever is first.
+fn patient(view: &View<'_>, patience: Patience, due: Timestamp) -> Timestamp {
+    let since = view.memory.waiting.filter(|(what, _)| *what == patience);
+    let end = timing::after(since.map_or(view.now, |(_, since)| since), patience.span());
+    if end > view.now { due.min(end) } else { due }
+}
+
+/// Waits for something until `due`, and says so: Stalled once `waiting` has lasted too long.
+pub(super) fn wait(
+    view: &View<'_>,
+    state: State,
+    reason: Reason,
+    message: &str,
+    waiting: Option<Patience>,
+    due: Timestamp,
+) -> Step {
+    let stalled = waiting.is_some_and(|patience| is_out_of_patience(view, reason, patience));
+    let say = if stalled {
+        Say::stalled(reason, message)
     } else {
-        Say::working(verdict.reason, &failure.message)
+        Say::working(reason, message)
+    };
+    Step::Settle {
+        state: Box::new(view.say(state, say)),
+        wake: Wake::At(due),
+        retry: true,
+        waiting,
+    }
+}
+
+/// What a failure of a write leads to: `state` with the conditions that it deserves, tried again by its class.
+pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
+    let operation = state.ledger.job.as_ref().map(|job| job.operation);
+    told(view, state, failure, verdict(view, failure.class), operation)
+}
+
+/// `operation`: of a write that failed.
+fn told(view: &View<'_>, state: State, failure: &Failure, verdict: Verdict, operation: Option<Operation>) -> Step {
+    let message = match (failure.class, operation) {
+        (Class::BadRequest, Some(operation)) => with_advice(&failure.message, advice(operation)),
+        (Class::NotFound, _) => with_advice(&failure.message, &looked_where(view)),
+        _ => failure.message.clone(),
+    };
+    let say = if verdict.stalled {
+        Say::stalled(verdict.reason, message)
+    } else {
+        Say::working(verdict.reason, message)
     };
     Step::Settle {
         state: Box::new(view.say(state, say)),
         wake: verdict.wake,
         retry: true,
+        waiting: verdict.waiting,
     }
+}
+
+/// Where AWS was asked for an app that it does not know.
+fn looked_where(view: &View<'_>) -> String {
+    let ledger = &view.state.ledger;
+    let unknown = || "unknown".to_owned();
+    let account = view.known.account.clone().or_else(|| ledger.account_id.clone());
+    let region = ledger.region.clone().or_else(|| view.surroundings.region.clone());
+    let what = if view.resource.create == Operation::CloneBackend {
+        "spec.appId, spec.cloneFrom and the region"
+    } else {
+        "the app ID and the region"
+    };
+    format!(
+        "looked in account {}, region {}: check {what}. It is tried again",
+        account.unwrap_or_else(unknown),
+        region.unwrap_or_else(unknown)
+    )
 }
 
 /// What a failed read leads to. Nothing is written where the stored conditions still tell the truth.
@@ -307,18 +377,19 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     let ledger = &view.state.ledger;
     let running = ledger.job.as_ref().is_some_and(|job| job.finish_time.is_none());
     // A read carries no spec that could be mended: what AWS has is asked for again.
-    if failure.class == Class::BadRequest && running {
-        let slow = timing::backoff(60.0, 600.0, view.memory.tries, view.jitter);
+    if failure.class == Class::BadRequest {
+        let slow = timing::backoff(60.0, 3600.0, view.memory.tries, view.jitter);
         verdict.wake = Wake::At(timing::after(view.now, slow));
-    } else if failure.class == Class::BadRequest && ledger.origin.is_some() {
-        verdict.wake = view.check_after_now();
     }
-    let is_stalled = conditions::is_true(&ledger.conditions, STALLED);
     let reason = verdict.reason;
-    let stays = verdict.passing && (view.is_ready() || is_stalled || (running && reason != Reason::AccessDenied))
+    let is_current = ledger.observed_generation == view.resource.generation && !view.resource.deleting;
+    let stays = verdict.passing
+        && (is_current && view.is_ready()
+            || view.is_stalled() && may_still_hold(view)
+            || running && reason != Reason::AccessDenied && (!view.resource.deleting || !view.is_edited()))
         // The same again, in other words (a request id): no news.
         || view.reason() == Some(reason)
-            && is_stalled == verdict.stalled
+            && view.is_stalled() == verdict.stalled
             && ledger.observed_generation == view.resource.generation
             && !view.is_requested();
     if stays {
@@ -326,9 +397,85 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
             state: Box::new(view.state.clone()),
             wake: verdict.wake,
             retry: true,
+            waiting: verdict.waiting,
         };
     }
-    told(view, view.state.clone(), failure, &verdict)
+    told(view, view.state.clone(), failure, verdict, None)
+}
+
+/// Whether the stored reason of `Stalled` may still be true although a read has begun, which some reasons forbid.
+fn may_still_hold(view: &View<'_>) -> bool {
+    let ledger = &view.state.ledger;
+    let is_current = ledger.observed_generation == view.resource.generation;
+    match view.reason() {
+        // Only where AWS refused it: what the spec lacks is found before anything is read.
+        Some(Reason::InvalidSpec) => is_current && ledger.job.as_ref().is_some_and(|job| view.tells_why(job)),
+        Some(
+            Reason::AlreadyExists
+            | Reason::JobFailed
+            | Reason::JobTimedOut
+            | Reason::AccessDenied
+            | Reason::QuotaExceeded
+            | Reason::Drifted
+            | Reason::AppNotFound
+            | Reason::DependencyNotReady,
+        ) => is_current,
+        Some(
+            Reason::Conflict
+            | Reason::InUse
+            | Reason::AccountNotFound
+            | Reason::AccountChanged
+            | Reason::Available
+            | Reason::Creating
+            | Reason::Cloning
+            | Reason::Updating
+            | Reason::Deleting
+            | Reason::WaitingForJob
+            | Reason::Throttled
+            | Reason::AwsUnavailable
+            | Reason::Suspended
+            | Reason::Released,
+        )
+        | None => false,
+    }
+}
+
+/// What is said while nobody knows what became of a request.
+pub(super) fn outcome_unknown(failure: &Failure) -> Say {
+    let message = with_advice(
+        &format!("a request to AWS had no clear answer: {}", failure.message),
+        "what became of it is being found out",
+    );
+    Say::working(Reason::AwsUnavailable, message)
+}
+
+/// What a person can do about an operation that AWS refuses, or that fails again and again.
+pub(super) const fn advice(operation: Operation) -> &'static str {
+    if operation.is_delete() {
+        "remove the AWS object by hand, or set deletionPolicy: Retain to leave it there, or set the annotation amplify-operator.dev/reconcile-requested-at to a new value to try again"
+    } else {
+        "correct what AWS names, or set the annotation amplify-operator.dev/reconcile-requested-at to a new value to try again"
+    }
+}
+
+/// The text, and what to do next. Of a text that is too long its middle is left out, and never the advice.
+pub(super) fn with_advice(text: &str, advice: &str) -> String {
+    let room = MESSAGE_LIMIT.saturating_sub(advice.len() + 2);
+    format!("{}; {advice}", text::shortened(text, room))
+}
+
+/// Whether AWS's text says that something of the name was there before.
+pub(super) fn says_exists(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    [
+        "already exist",
+        "already been added",
+        "already added",
+        "already in use",
+        "was already",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 /// What stands for AWS's text where AWS gave none.

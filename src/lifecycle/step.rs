@@ -1,6 +1,6 @@
 //! Everything that a decision may ask for. Each step makes at most one request that writes.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::view::State;
 use crate::api::Operation;
@@ -22,14 +22,17 @@ pub enum Step {
     AddFinalizer,
     /// Store the intent, conditional on resourceVersion: `known.sending = Intended`.
     Intend(Box<State>),
-    /// Send the write to AWS, once: `known.reply`. Forgets what was looked at and listed before.
+    /// Send the write to AWS, once: `known.reply`. Forgets what was looked at and listed before. An update or a delete has no
+    /// intent, so right before it the resource is read from the API server: where it is not the version that was decided
+    /// from, the view is stale and nothing is sent.
     Send(Write),
-    /// Store what AWS accepted, with a patch that tests uid and attempt and is retried until it lands:
-    /// `known.sending = Recorded`, `known.reply = None`, and where the reply said that the job has ended, `known.poll`.
+    /// Store what AWS accepted, or may have accepted, with a patch that tests uid, attempt and observedGeneration and is
+    /// retried until it lands: `known.sending = Recorded`, `known.reply = None`, and where the reply said that the job has
+    /// ended, `known.poll`.
     RecordAccepted(Box<State>),
     /// Store this status, conditional on resourceVersion, and go on.
     Record(Box<State>),
-    /// Remove the finalizer. The end of the pass, and of the resource.
+    /// Remove the finalizer: `known.released`. The end of the resource, unless somebody else's finalizer holds it.
     Release,
     /// Store this status where it differs from the stored one, and come again at `wake`. The end of the pass.
     Settle {
@@ -39,6 +42,8 @@ pub enum Step {
         wake: Wake,
         /// Whether this waits for something to get better, so that the next wait is longer.
         retry: bool,
+        /// What it waits for that a person may have to mend.
+        waiting: Option<Patience>,
     },
 }
 
@@ -49,6 +54,7 @@ impl Step {
             state: Box::new(state),
             wake,
             retry: false,
+            waiting: None,
         }
     }
 
@@ -58,6 +64,7 @@ impl Step {
             state: Box::new(state),
             wake: Wake::At(at),
             retry: true,
+            waiting: None,
         }
     }
 }
@@ -71,6 +78,28 @@ pub enum Write {
     Update,
     /// The delete operation of the kind.
     Delete,
+}
+
+/// What may come by itself for a while. When it lasts, a person is needed: Stalled, and still tried again.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Patience {
+    /// Access that AWS denies: IAM is slow.
+    Access,
+    /// An app that AWS does not know.
+    App,
+    /// Something that a reference names and that is not there.
+    Reference,
+}
+
+impl Patience {
+    /// How long it is waited for before the resource is Stalled.
+    #[must_use]
+    pub const fn span(self) -> SignedDuration {
+        SignedDuration::from_mins(match self {
+            Self::Access | Self::Reference => 5,
+            Self::App => 10,
+        })
+    }
 }
 
 /// When a settled resource is looked at again, if nothing happens before.

@@ -3,31 +3,33 @@
 use super::{
     Flow, Reply, Step, Write,
     facts::{Class, Failure},
-    needs::{backed_off, configured, free, possible},
-    record::{accepted, closed_unintended, no_job_id, record_accepted, unintended},
+    needs::{backed_off, configured, free, given_up, possible},
+    record::{accepted, record_accepted, unintended, without_job},
     view::View,
 };
 use crate::api::Operation;
 
-/// Tell AWS of the configuration.
+/// Tells AWS of the configuration.
 pub(super) fn update(view: &View<'_>) -> Flow {
-    backed_off(view, Operation::UpdateBackendApi)?;
+    let operation = Operation::UpdateBackendApi;
     possible(view)?;
-    configured(view)?;
-    free(view, Operation::UpdateBackendApi)?;
+    let hash = configured(view)?;
+    given_up(view, operation, hash.as_deref())?;
+    backed_off(view, operation, hash.as_deref())?;
+    free(view, operation)?;
     Ok(Step::Send(Write::Update))
 }
 
 /// What the reply to an update leads to.
 pub(super) fn after_update(view: &View<'_>, reply: &Reply) -> Step {
-    let job = unintended(view, Operation::UpdateBackendApi);
+    let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
+    let job = unintended(
+        view,
+        Operation::UpdateBackendApi,
+        config.map(|config| config.hash.clone()),
+    );
     if let Some(job) = accepted(view, job.clone(), reply) {
-        let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
-        let mut state = view.state.clone();
-        state.hashes.sent = config.map(|config| config.hash.clone());
-        // What AWS shows after its own job is the new normal; only a later change is drift.
-        state.hashes.echoed = None;
-        return record_accepted(&view.with_state(&state), job, None);
+        return record_accepted(view, job);
     }
     match reply {
         Reply::Failed(failure) if failure.class == Class::NotFound => {
@@ -36,12 +38,8 @@ pub(super) fn after_update(view: &View<'_>, reply: &Reply) -> Step {
                 class: Class::Unavailable,
                 ..failure.clone()
             };
-            closed_unintended(view, job, &failure)
+            without_job(view, job, &Reply::Failed(failure))
         }
-        Reply::Failed(failure) => closed_unintended(view, job, failure),
-        Reply::Job { .. } | Reply::Done | Reply::Absent => {
-            let failure = no_job_id(job.operation);
-            closed_unintended(view, job, &failure)
-        }
+        reply => without_job(view, job, reply),
     }
 }

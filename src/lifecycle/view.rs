@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::facts::{Failure, JobSeen};
+use super::{
+    facts::{Failure, JobSeen},
+    step::Patience,
+};
 use crate::api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, Origin};
 
 /// What one decision is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The time on this machine.
+    /// The time, by AWS's clock as far as it is known.
     pub now: Timestamp,
     /// A number in 0..1 that spreads retries.
     pub jitter: f64,
@@ -66,6 +69,8 @@ pub struct Resource {
     pub deleted_at: Option<Timestamp>,
     /// Whether it has our finalizer.
     pub finalizer: bool,
+    /// Whether it has the finalizer of somebody else.
+    pub held: bool,
     /// The operation that creates its AWS object.
     pub create: Operation,
     /// `spec.deletionPolicy`
@@ -112,10 +117,11 @@ pub struct State {
     pub hashes: Hashes,
 }
 
-/// What was sent to AWS and what AWS echoed; empty for kinds without an update.
+/// What AWS has of a configuration, and what it echoed; empty for kinds without an update.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Hashes {
-    /// Hash of the resolved configuration that was sent last.
+    /// Hash of the resolved configuration that AWS last accepted from this resource, or showed to have. None: what AWS has
+    /// is not known, so configuration is compared with configuration.
     pub sent: Option<String>,
     /// Hash of AWS's echo of the fields that the spec sets, after the last completed job.
     pub echoed: Option<String>,
@@ -128,12 +134,14 @@ pub struct Surroundings {
     pub region: Option<String>,
     /// Why the spec cannot be carried out as it stands, although the API server took it.
     pub invalid: Option<String>,
+    /// Of a clone: the environment that is copied.
+    pub source: Option<String>,
     /// What is not there yet and must be before the AWS object can be created or updated.
-    pub dependency: Option<String>,
+    pub dependency: Option<Missing>,
     /// Whether the AWS object can be named at all (a reference may be missing).
     pub resolved: bool,
     /// The resource that owns the same AWS object.
-    pub winner: Option<String>,
+    pub winner: Option<Winner>,
     /// Resources that own something inside this one's AWS object.
     pub dependents: Dependents,
     /// The ids of jobs that other resources of the environment have recorded as theirs.
@@ -142,6 +150,24 @@ pub struct Surroundings {
     pub phase: SignedDuration,
     /// The account of the resource's namespace, as far as it is known without asking AWS.
     pub account: Account,
+}
+
+/// What a create or an update refers to, and is not to be had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Missing {
+    /// What it waits for, for people.
+    pub message: String,
+    /// Whether the reference names nothing: then somebody may have mistyped it. Else it is there and not Ready.
+    pub absent: bool,
+}
+
+/// The other resource that owns a resource's AWS object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Winner {
+    /// Kind and name, or that it is in another namespace.
+    pub name: String,
+    /// Whether it is being deleted, so that the conflict ends by itself.
+    pub leaving: bool,
 }
 
 /// The account of a namespace, as far as it is known without asking AWS.
@@ -176,8 +202,8 @@ pub struct Known {
     pub jobs: Option<Listed>,
     /// The job under way.
     pub poll: Option<Polled>,
-    /// The configuration to send, or why it cannot be resolved.
-    pub config: Option<Result<Config, String>>,
+    /// The configuration to send, or what is missing of it.
+    pub config: Option<Result<Config, Missing>>,
     /// The environment's slot.
     pub slot: Option<Slot>,
     /// How far the write of this pass has come.
@@ -186,6 +212,8 @@ pub struct Known {
     pub reply: Option<Reply>,
     /// The read that failed.
     pub failed: Option<Failure>,
+    /// Whether this pass has removed the finalizer.
+    pub released: bool,
 }
 
 /// How far the write of this pass has come.
@@ -196,7 +224,7 @@ pub enum Sending {
     Nothing,
     /// The intent of this pass is stored, and the request has not been sent.
     Intended,
-    /// This pass has recorded the job that AWS started.
+    /// This pass has recorded what AWS accepted, or may have accepted.
     Recorded,
 }
 
@@ -268,8 +296,8 @@ pub struct Config {
 pub enum Slot {
     /// This resource holds it.
     Held,
-    /// That resource holds it.
-    Busy(String),
+    /// Another resource holds it.
+    Busy,
 }
 
 /// What came of a write.
@@ -299,12 +327,15 @@ pub enum Reply {
 pub struct Memory {
     /// When this process began to look after the resource.
     pub since: Timestamp,
-    /// When the AWS object was last seen to be as it should.
+    /// When the last check was made, or the last write recorded.
     pub checked: Option<Timestamp>,
     /// Passes in a row that ended in waiting for something to get better.
     pub tries: u32,
-    /// When AWS first denied access, of an unbroken row of denials.
-    pub denied_since: Option<Timestamp>,
+    /// What it waits for that a person may have to mend, and since when without a break.
+    pub waiting: Option<(Patience, Timestamp)>,
+    /// Whether this process has listed the environment's jobs or recorded a write of its own: until then, a write of an
+    /// earlier process may be under way that nobody could record.
+    pub listed: bool,
 }
 
 impl Memory {
@@ -315,7 +346,8 @@ impl Memory {
             since,
             checked: None,
             tries: 0,
-            denied_since: None,
+            waiting: None,
+            listed: false,
         }
     }
 }
@@ -336,11 +368,15 @@ impl<'a> View<'a> {
         self.state.ledger.observed_generation != self.resource.generation || self.is_requested()
     }
 
-    /// FAILED jobs in a row of this operation that count: a new generation or a request starts again.
-    pub(super) fn failures(&self, operation: Operation) -> i64 {
+    /// FAILED jobs in a row of this operation that count: a new generation, another configuration (`hash`) or a request
+    /// starts again.
+    pub(super) fn failures(&self, operation: Operation, hash: Option<&str>) -> i64 {
         match &self.state.ledger.job {
             Some(job)
-                if job.operation == operation && job.generation == self.resource.generation && !self.is_requested() =>
+                if job.operation == operation
+                    && job.generation == self.resource.generation
+                    && (job.config_hash.is_none() || job.config_hash.as_deref() == hash)
+                    && !self.is_requested() =>
             {
                 job.failures
             }

@@ -53,7 +53,6 @@ pub const fn class_name(class: Class) -> &'static str {
         Class::QuotaExceeded => "quota_exceeded",
         Class::AccessDenied => "access_denied",
         Class::Unavailable => "unavailable",
-        Class::Failed => "failed",
         Class::AccountNotFound => "account_not_found",
         Class::AccountChanged => "account_changed",
     }
@@ -654,6 +653,8 @@ mod tests {
             generation: 1,
             attempt: 1,
             failures: 0,
+            config_hash: None,
+            source_environment_name: None,
             request_time: Timestamp::from_second(second).unwrap(),
             after: None,
             unconfirmed: false,

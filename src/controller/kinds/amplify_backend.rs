@@ -7,7 +7,7 @@ use crate::{
     api::{AmplifyBackend, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
-        kind::{Kind, Located, NO_REGION, Policies},
+        kind::{Kind, Located, NO_REGION, Policies, not_ready},
     },
     lifecycle::{Hashes, Seen, State},
 };
@@ -57,17 +57,18 @@ impl Kind for AmplifyBackend {
                 located.invalid = Some(format!(
                     "cloneFrom.backendRef names AmplifyBackend {name} of another app: CloneBackend copies within one app"
                 ));
-            } else if !referred.is_some_and(|entry| entry.ready && !entry.deleting) {
-                located.dependency = Some(format!(
-                    "waits for AmplifyBackend {name}, which cloneFrom.backendRef names, to be Ready"
-                ));
+            } else {
+                located.dependency = not_ready(index, namespace, name, "spec.cloneFrom.backendRef");
             }
         } else if located.region.is_none() {
             located.invalid = Some(NO_REGION.to_owned());
         }
         let job = self.status.as_ref().and_then(|status| status.job.as_ref());
-        let is_under_way = job.is_some_and(|job| job.finish_time.is_none());
-        if self.metadata.deletion_timestamp.is_some() && !is_under_way {
+        let under_way = job.filter(|job| job.finish_time.is_none() || job.unconfirmed);
+        if let Some(pinned) = under_way.and_then(|job| job.source_environment_name.clone()) {
+            // Its job may be listed there, whatever has become of the resource that was copied.
+            source = Some(pinned);
+        } else if self.metadata.deletion_timestamp.is_some() && under_way.is_none() {
             // Deletion needs the environment that was made, and must not wait for the one that was copied.
             source = None;
         }

@@ -10,7 +10,7 @@ use crate::{
     api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
-        kind::{Kind, Located, NO_REGION, Policies},
+        kind::{Kind, Located, NO_REGION, Policies, not_ready},
     },
     lifecycle::{Echo, Equality, Hashes, Seen, State},
 };
@@ -51,11 +51,7 @@ impl Kind for BackendApi {
                 .and_then(|entry| entry.location.as_ref())
                 .map(|there| there.environment.clone());
             located.region = place.as_ref().map(|place| place.region.clone());
-            if !referred.is_some_and(|entry| entry.ready && !entry.deleting) {
-                located.dependency = Some(format!(
-                    "waits for AmplifyBackend {name}, which backendRef names, to be Ready"
-                ));
-            }
+            located.dependency = not_ready(index, namespace, name, "spec.backendRef");
         } else {
             located.region = spec.region.clone().or_else(|| default_region.map(str::to_owned));
             if let (Some(region), Some(app), Some(environment)) =

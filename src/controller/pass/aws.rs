@@ -3,13 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
     super::{
-        context::Context,
         index::{KindName, Location, ObjectKey},
         kind::Kind,
         listings::{Listing, Records},
@@ -24,7 +24,7 @@ use crate::{
     },
     api::{Job, RECONCILE_REQUESTED_AT},
     lifecycle::{
-        Listed, Looked, Polled, Purpose, Reply, Sending, Write,
+        self, Listed, Looked, Observed, Polled, Purpose, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
     telemetry::metrics::class_name,
@@ -51,15 +51,36 @@ impl From<Pause> for Refusal {
 }
 
 impl<K: Kind> Pass<'_, K> {
-    /// Takes in how a read ended.
-    pub(super) fn learnt(&mut self, read: Result<(), Refusal>) -> Result<(), Pause> {
+    /// Performs a step that reads AWS. One that AWS refuses because the credentials are worn out is made once more, with
+    /// new ones.
+    pub(super) async fn read(&mut self, step: &Step) -> Result<Observed, Pause> {
+        let mut read = self.asked(step).await;
+        let is_worn_out = |pass: &Self| pass.session.as_ref().is_some_and(|session| session.is_worn_out());
+        if matches!(read, Err(Refusal::Failure(_))) && is_worn_out(self) && !self.renewed {
+            self.renewed = true;
+            read = self.asked(step).await;
+        }
         match read {
-            Ok(()) => Ok(()),
+            Ok(observed) => Ok(observed),
             Err(Refusal::Pause(pause)) => Err(pause),
-            Err(Refusal::Failure(failure)) => {
-                self.known.failed = Some(self.told(failure, false));
-                Ok(())
-            }
+            Err(Refusal::Failure(failure)) => Ok(Observed::Failed(self.told(failure, false))),
+        }
+    }
+
+    async fn asked(&mut self, step: &Step) -> Result<Observed, Refusal> {
+        match step {
+            Step::Look(purpose) => self.look(step, *purpose).await.map(Observed::Look),
+            Step::ListJobs(purpose) => self.list_jobs(step, *purpose).await.map(Observed::Jobs),
+            Step::Poll => self.poll(step).await.map(Observed::Poll),
+            Step::Resolve
+            | Step::TakeSlot
+            | Step::AddFinalizer
+            | Step::Intend(_)
+            | Step::Send(_)
+            | Step::RecordAccepted(_)
+            | Step::Record(_)
+            | Step::Release
+            | Step::Settle { .. } => Err(invalid("this step reads nothing of AWS").into()),
         }
     }
 
@@ -81,118 +102,110 @@ impl<K: Kind> Pass<'_, K> {
         Failure { class, sent, message }
     }
 
-    /// AWS has refused the credentials of a read as expired: the read is made once more, with new ones.
-    pub(super) fn try_new_credentials(&mut self) {
-        let worn_out = self.session.as_ref().is_some_and(|session| session.is_worn_out());
-        if self.known.failed.is_some() && worn_out && !self.renewed {
-            self.renewed = true;
-            self.known.failed = None;
-        }
-    }
-
-    pub(super) async fn look(&mut self, purpose: Purpose) -> Result<(), Refusal> {
+    async fn look(&mut self, step: &Step, purpose: Purpose) -> Result<Looked, Refusal> {
         let object = self.object_name()?;
+        // Before the call: what AWS shows may be as old as that.
+        let begun = self.context.clock.mark();
         if purpose == Purpose::Drift
             && !matches!(object, Object::Api { .. })
-            && let Some(found) = self.listed_environment(&object).await?
+            && let Some((at, found)) = self.listed_environment(step, &object).await?
         {
-            self.looked(Some(found));
-            return Ok(());
+            return Ok(self.looked(at, Some(found)));
         }
         // Not in a list: only a look of its own can tell that it is gone.
         let calls = purpose.calls(self.object.create());
-        let client = self.aws(class(purpose), calls).await?;
+        let client = self.aws(step, class(purpose), calls).await?;
         let found = client.look(&object).await.map_err(|failure| self.failed(failure))?;
-        self.looked(found);
-        Ok(())
+        Ok(self.looked(self.context.clock.at(begun), found))
     }
 
-    fn looked(&mut self, found: Option<Found>) {
+    fn looked(&mut self, at: Timestamp, found: Option<Found>) -> Looked {
         let seen = found
             .as_ref()
             .map(|found| self.object.compare(found, self.config.as_ref()));
         self.found = found;
-        self.known.look = Some(Looked {
-            at: Context::now(),
-            seen,
-        });
+        Looked { at, seen }
     }
 
-    /// The object in the list that all drift checks of its app share.
-    async fn listed_environment(&mut self, object: &Object) -> Result<Option<Found>, Refusal> {
+    /// The object in the list that all drift checks of its app share, and when that list was made.
+    async fn listed_environment(
+        &mut self,
+        step: &Step,
+        object: &Object,
+    ) -> Result<Option<(Timestamp, Found)>, Refusal> {
         let environment = self.location()?.environment.clone();
         // Shared by those who would see the same: not by another role of the account.
         let account = self.object.state().ledger.account_id.unwrap_or_default();
         let account = format!("{account}/{:x}", self.mapping);
         let app = (account, environment.region.clone(), environment.app.clone());
-        let records = match self.context.listings.get(&app, self.due(), Context::now()) {
-            Listing::Fresh(records) => records,
+        let (at, records) = match self.context.listings.get(&app, self.due(), self.context.now()) {
+            Listing::Fresh(at, records) => (at, records),
             Listing::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),
             Listing::Begin => {
-                let listed = self.list_environments(object.app()).await;
+                let begun = self.context.clock.mark();
+                let listed = self.list_environments(step, object.app()).await;
                 let made = listed.as_ref().ok().cloned();
-                self.context.listings.put(app, Context::now(), made);
-                listed?
+                let at = self.context.clock.at(begun);
+                self.context.listings.put(app, at, made);
+                (at, listed?)
             }
         };
-        Ok(records.get(object.environment().as_str()).map(|record| match object {
+        let found = records.get(object.environment().as_str()).map(|record| match object {
             Object::Environment { .. } => Found::Environment(record.clone()),
             _ => Found::Backend { app_name: None },
-        }))
+        });
+        Ok(found.map(|found| (at, found)))
     }
 
-    async fn list_environments(&mut self, app: &AppId) -> Result<Records, Refusal> {
-        let client = self.aws(TokenClass::Drift, 1).await?;
+    async fn list_environments(&mut self, step: &Step, app: &AppId) -> Result<Records, Refusal> {
+        let client = self.aws(step, TokenClass::Drift, 1).await?;
         let listed = client.list_environments(app).await;
         Ok(Arc::new(listed.map_err(|failure| self.failed(failure))?))
     }
 
-    pub(super) async fn list_jobs(&mut self, purpose: Purpose) -> Result<(), Refusal> {
+    async fn list_jobs(&mut self, step: &Step, purpose: Purpose) -> Result<Listed, Refusal> {
         let calls = purpose.calls(self.object.create());
         let object = self.object_name()?;
-        let source = match &self.location()?.source {
+        let source = match self.source() {
             None => None,
             Some(source) => Some(source.name.parse().map_err(|error| misnamed("cloneFrom", &error))?),
         };
         let mut jobs: Vec<JobSeen> = Vec::new();
-        let at = Context::now();
+        let begun = self.context.clock.mark();
         for environment in [Some(object.environment()), source.as_ref()].into_iter().flatten() {
-            let client = self.aws(class(purpose), calls).await?;
+            let client = self.aws(step, class(purpose), calls).await?;
             let listed = client.list_jobs(object.app(), environment).await;
             jobs.extend(listed.map_err(|failure| self.failed(failure))?);
         }
-        self.known.jobs = Some(Listed { at, jobs });
-        Ok(())
+        let at = self.context.clock.at(begun);
+        Ok(Listed { at, jobs })
     }
 
-    pub(super) async fn poll(&mut self) -> Result<(), Refusal> {
+    async fn poll(&mut self, step: &Step) -> Result<Polled, Refusal> {
         let ledger = self.object.state().ledger;
         let request = self.object.annotations().get(RECONCILE_REQUESTED_AT);
         let is_requested = request.is_some() && request != ledger.last_handled_reconcile_at.as_ref();
         let due = self.recall(|it| it.poll_due).filter(|_| !is_requested);
-        if let Some(early) = due
-            .map(|due| due.duration_since(Context::now()))
-            .filter(SignedDuration::is_positive)
-        {
-            return Err(Pause::Later(early.unsigned_abs()).into());
+        let early = due.map(|due| due.saturating_duration_since(Instant::now()));
+        if let Some(early) = early.filter(|early| !early.is_zero()) {
+            return Err(Pause::Later(early).into());
         }
         let object = self.object_name()?;
         let job = ledger.job.ok_or_else(|| invalid("there is no job"))?;
         let id = job.id.unwrap_or_default();
-        let id = id.parse().map_err(|error| misnamed("job id", &error))?;
         let environment = match job.backend_environment_name {
             Some(name) => name.parse().map_err(|error| misnamed("job", &error))?,
             None => object.environment().clone(),
         };
-        let client = self.aws(TokenClass::Poll, 1).await?;
+        let client = self.aws(step, TokenClass::Poll, 1).await?;
+        let id = id.parse().map_err(|error| misnamed("job id", &error))?;
         let polled = client.get_job(object.app(), &environment, &id).await;
         let polled = polled.map_err(|failure| self.failed(failure))?;
         if let Some((job, updated)) = &polled {
             self.ended(job, *updated);
         }
         let job = polled.map(|(job, _)| job);
-        self.known.poll = Some(Polled { job });
-        Ok(())
+        Ok(Polled { job })
     }
 
     /// Takes note of the end of the job, the first time that it is seen.
@@ -201,7 +214,7 @@ impl<K: Kind> Pass<'_, K> {
         let Some(job) = job.filter(|job| seen.is_terminal() && job.is_running()) else {
             return;
         };
-        let end = at.unwrap_or_else(Context::now);
+        let end = at.unwrap_or_else(|| self.context.now());
         let known = self.recall(|it| it.ended.replace((seen.id.clone(), end)));
         if known.is_some_and(|(id, _)| id == seen.id) {
             return;
@@ -217,43 +230,50 @@ impl<K: Kind> Pass<'_, K> {
             .job_ended(job.operation, result, time_between(begin, end));
     }
 
-    pub(super) async fn send(&mut self, write: Write) -> Result<(), Pause> {
-        let reply = match self.sent(write).await {
-            Ok(reply) => reply,
-            Err(Refusal::Pause(pause)) => return Err(pause),
-            Err(Refusal::Failure(failure)) => Reply::Failed(self.told(failure, true)),
-        };
-        self.known.reply = Some(reply);
-        Ok(())
+    /// Sends a write, once.
+    pub(super) async fn send(&mut self, step: &Step, write: Write) -> Result<Observed, Pause> {
+        match self.sent(step, write).await {
+            Ok(observed) => Ok(observed),
+            Err(Refusal::Pause(pause)) => Err(pause),
+            Err(Refusal::Failure(failure)) => Ok(Observed::Reply(Reply::Failed(self.told(failure, true)))),
+        }
     }
 
-    async fn sent(&mut self, write: Write) -> Result<Reply, Refusal> {
+    async fn sent(&mut self, step: &Step, write: Write) -> Result<Observed, Refusal> {
         let object = self.object_name()?;
-        let creation = match write {
-            Write::Create | Write::Update => Some(self.creation()?),
-            Write::Delete => None,
-        };
-        let client = self.aws(TokenClass::Write, 1).await.map_err(|refusal| match refusal {
-            Refusal::Failure(failure) => Refusal::Failure(Failure {
-                sent: Sent::Never,
-                ..failure
-            }),
-            pause @ Refusal::Pause(_) => pause,
-        })?;
+        let client = self
+            .aws(step, TokenClass::Write, 1)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Failure(failure) => Refusal::Failure(Failure {
+                    sent: Sent::Never,
+                    ..failure
+                }),
+                pause @ Refusal::Pause(_) => pause,
+            })?;
+        // An update or a delete has no intent that a second operator would see: the resource itself is looked at.
+        if let (Write::Update | Write::Delete, Some(stale)) = (write, self.stale_view().await?) {
+            return Ok(stale);
+        }
         // Nothing may come between this and the request: see `leader`.
         if !self.context.leadership.holds() {
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
-        let reply = match (write, &creation) {
-            (Write::Create, Some(creation)) => client.create(&object, creation).await.map(Some),
-            (Write::Update, Some(Creation::Api { config })) => client.update(&object, config).await.map(Some),
-            _ => client.delete(&object).await,
+        let reply = match write {
+            Write::Create => {
+                let creation = self.creation()?;
+                client.create(&object, &creation).await.map(Some)
+            }
+            Write::Update => {
+                let config = self
+                    .config
+                    .as_ref()
+                    .ok_or_else(|| invalid("resourceConfig is not resolved"))?;
+                client.update(&object, config).await.map(Some)
+            }
+            Write::Delete => client.delete(&object).await,
         };
-        // What was seen before the write says nothing of what came of it.
-        self.known.look = None;
-        self.known.jobs = None;
-        self.known.sending = Sending::Nothing;
-        Ok(match reply {
+        Ok(Observed::Reply(match reply {
             Ok(None) => Reply::Absent,
             Ok(Some(Accepted::Record(record))) => {
                 if write == Write::Create {
@@ -273,7 +293,7 @@ impl<K: Kind> Pass<'_, K> {
                 error,
             },
             Err(failure) => return Err(self.failed(failure)),
-        })
+        }))
     }
 
     fn creation(&self) -> Result<Creation, Failure> {
@@ -283,7 +303,7 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// A client for the object's account and region, with a token for one call.
-    async fn aws(&mut self, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
+    async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
         let session = self.context.sessions.session_for(&self.key.namespace)?;
         self.session = Some(session.clone());
         let account = session.account_id().await?;
@@ -293,7 +313,7 @@ impl<K: Kind> Pass<'_, K> {
                 class: Class::AccountChanged,
                 sent: Sent::Never,
                 message: format!(
-                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {account}: give back the former ones, or delete this resource with deletionPolicy: Retain"
+                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {account}: give back the former ones, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
                 ),
             }));
         }
@@ -316,7 +336,7 @@ impl<K: Kind> Pass<'_, K> {
         if let Some(permit) = &self.permit {
             permit.spend();
         }
-        self.known.account = Some(account);
+        lifecycle::learn(&mut self.known, step, Observed::Account(account));
         Ok(session.client(&region))
     }
 

@@ -10,10 +10,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
+use tokio::time::Instant;
 
 use super::{
     context::Context,
-    index::ObjectKey,
+    index::{Environment, ObjectKey},
     kind::{Kind, Located},
     memory::{self, Recollection},
     queue::Again,
@@ -25,7 +26,7 @@ use crate::{
         FINALIZER, RECONCILE_REQUESTED_AT, ResourceConfig,
         conditions::{self, Reason},
     },
-    lifecycle::{self, Known, Memory, Resource as Wanted, Sending, Step, Surroundings, View, Wake, timing},
+    lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
 };
 
 /// Steps of one pass at the most; more are a bug that must not become a hot loop.
@@ -135,7 +136,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         let context = &watched.context;
         let key = key.clone();
         let uid = watched.cache.uid(&key)?;
-        let (object, memory, released) = watched.recollections.with(&key, &uid, Context::now(), |it| {
+        let (object, memory, is_left_alone) = watched.recollections.with(&key, &uid, context.now(), |it| {
             // In here: between the two, the watch could show what this process wrote last, which is then forgotten, and this
             // pass would know neither.
             let cached = watched
@@ -143,9 +144,9 @@ impl<'a, K: Kind> Pass<'a, K> {
                 .get(&key)
                 .filter(|cached| cached.uid().as_ref() == Some(&uid))?;
             it.queued = false;
-            Some((it.newest(cached), it.memory.clone(), it.released))
+            Some((it.newest(cached), it.memory.clone(), it.released || it.unreadable))
         })?;
-        if released {
+        if is_left_alone {
             return None;
         }
         let mut pass = Self {
@@ -175,7 +176,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     fn recall<R>(&self, work: impl FnOnce(&mut Recollection<K>) -> R) -> R {
         self.watched
             .recollections
-            .with(&self.key, &self.uid, Context::now(), work)
+            .with(&self.key, &self.uid, self.context.now(), work)
     }
 
     /// A digest of what decisions are made from: the object and its account.
@@ -195,81 +196,65 @@ impl<'a, K: Kind> Pass<'a, K> {
             if settled != fingerprint || poked && waits {
                 return None;
             }
-            match wake {
-                Wake::Never => Some(Again::Never),
-                Wake::At(at) => {
-                    let left = at.duration_since(Context::now());
-                    left.is_positive().then(|| Again::After(left.unsigned_abs()))
-                }
-            }
+            let Some(due) = wake else {
+                return Some(Again::Never);
+            };
+            let left = due.saturating_duration_since(Instant::now());
+            (!left.is_zero()).then_some(Again::After(left))
         })
     }
 
     async fn run(&mut self) -> Result<Again, Pause> {
         for _ in 0..MAX_STEPS {
-            self.try_new_credentials();
-            let wanted = self.wanted();
-            let state = self.object.state();
-            let surroundings = self.surroundings();
-            let step = lifecycle::next(&View {
-                now: Context::now(),
-                jitter: jitter(),
-                settings: &self.context.settings,
-                resource: &wanted,
-                state: &state,
-                surroundings: &surroundings,
-                known: &self.known,
-                memory: &self.memory,
-            });
+            let step = self.decide(lifecycle::next);
+            let observed = self.perform(&step).await?;
+            let is_stored = matches!(observed, Observed::Stored { .. });
+            lifecycle::remember(&mut self.memory, self.context.now(), &self.known, &step, &observed);
+            lifecycle::learn(&mut self.known, &step, observed);
             match step {
-                Step::Settle { state, wake, retry } => {
-                    if let Some(again) = self.settle(&state, wake, retry).await? {
-                        return Ok(again);
-                    }
-                }
-                Step::Release => {
-                    if self.release().await? {
-                        return Ok(Again::Never);
-                    }
-                }
-                step => self.perform(step).await?,
+                Step::Settle { wake, retry, .. } if is_stored => return Ok(self.settled(wake, retry)),
+                Step::Release if is_stored && self.is_gone() => return Ok(Again::Never),
+                _ => {}
             }
         }
         Err(Error::Endless.into())
     }
 
-    async fn perform(&mut self, step: Step) -> Result<(), Pause> {
+    /// What a function of the lifecycle says of how things stand.
+    fn decide<R>(&self, decide: impl FnOnce(&View<'_>) -> R) -> R {
+        decide(&View {
+            now: self.context.now(),
+            jitter: jitter(),
+            settings: &self.context.settings,
+            resource: &self.wanted(),
+            state: &self.object.state(),
+            surroundings: &self.surroundings(),
+            known: &self.known,
+            memory: &self.memory,
+        })
+    }
+
+    async fn perform(&mut self, step: &Step) -> Result<Observed, Pause> {
         // What was begun is finished; nothing new is begun once the operator is to end.
         let is_under_way = self.known.sending == Sending::Intended || self.known.reply.is_some();
-        if self.context.shutdown.is_cancelled() && !is_under_way && !matches!(step, Step::Record(_)) {
+        let ends = matches!(step, Step::Record(_) | Step::Settle { .. } | Step::Release);
+        if self.context.shutdown.is_cancelled() && !is_under_way && !ends {
             return Err(Pause::Later(Duration::from_secs(1)));
         }
         match step {
-            Step::Resolve => self.resolve().await?,
-            Step::Look(purpose) => {
-                let read = self.look(purpose).await;
-                self.learnt(read)?;
-            }
-            Step::ListJobs(purpose) => {
-                let read = self.list_jobs(purpose).await;
-                self.learnt(read)?;
-            }
-            Step::Poll => {
-                let read = self.poll().await;
-                self.learnt(read)?;
-            }
+            Step::Resolve => self.resolve().await,
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll => self.read(step).await,
             Step::TakeSlot => {
-                let slot = self.context.index.lock().take_slot(&self.key, Context::now());
-                self.known.slot = Some(slot);
+                let slot = self.context.index.lock().take_slot(&self.key, self.context.now());
+                Ok(Observed::Slot(slot))
             }
-            Step::AddFinalizer => self.add_finalizer().await?,
-            Step::Intend(state) => self.intend(&state).await?,
-            Step::Send(write) => self.send(write).await?,
-            Step::RecordAccepted(state) => self.record_accepted(&state).await?,
-            Step::Record(state) => self.record(&state).await?,
-            Step::Release | Step::Settle { .. } => {}
+            Step::AddFinalizer => self.set_finalizer(true, "cannot add the finalizer").await,
+            Step::Intend(state) => self.write(state, "cannot store the intent").await,
+            Step::Send(write) => self.send(step, *write).await,
+            Step::RecordAccepted(state) => self.record_accepted(state).await,
+            Step::Record(state) | Step::Settle { state, .. } => self.write(state, "cannot write the status").await,
+            Step::Release => self.release().await,
         }
-        Ok(())
     }
 
     fn wanted(&self) -> Wanted {
@@ -280,6 +265,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             deleting: meta.deletion_timestamp.is_some(),
             deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
             finalizer: self.object.finalizers().iter().any(|name| name == FINALIZER),
+            held: self.object.finalizers().iter().any(|name| name != FINALIZER),
             create: self.object.create(),
             deletion_policy: policies.deletion,
             adoption_policy: policies.adoption,
@@ -294,9 +280,10 @@ impl<'a, K: Kind> Pass<'a, K> {
         Surroundings {
             region: self.located.region.clone(),
             invalid: self.located.invalid.clone(),
+            source: self.source().map(|source| source.name.clone()),
             dependency: self.located.dependency.clone(),
             resolved: self.located.location.is_some(),
-            winner: index.winner(&self.key).map(ToString::to_string),
+            winner: index.rival(&self.key),
             dependents: index.dependents(&self.key),
             jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
@@ -324,8 +311,18 @@ impl<'a, K: Kind> Pass<'a, K> {
     /// When the check that is being made fell due.
     fn due(&self) -> Timestamp {
         let interval = self.context.settings.drift_interval;
-        let next = timing::next_check(Context::now(), interval, self.phase());
+        let next = timing::next_check(self.context.now(), interval, self.phase());
         next.saturating_sub(interval).unwrap_or(next)
+    }
+
+    /// Of a clone: the environment that is copied.
+    fn source(&self) -> Option<&Environment> {
+        self.located.location.as_ref()?.source.as_deref()
+    }
+
+    /// Whether nothing holds the object any more once our finalizer is off.
+    fn is_gone(&self) -> bool {
+        self.object.finalizers().is_empty()
     }
 
     /// Locates the AWS object and tells the index, and so the other resources, what this one is now.

@@ -7,21 +7,19 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{context::Context, kind::Kind, kinds, kubernetes, queue::Again},
+    super::{kind::Kind, kinds, kubernetes, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
     api::{
-        DeletionPolicy, Job,
+        Job,
         conditions::{self, Reason},
     },
-    lifecycle::{
-        Config, Known, Polled, Sending, State, Wake,
-        facts::{Class, JobSeen},
-    },
+    lifecycle::{self, Config, Missing, Observed, State, Wake},
 };
 
 /// How long a recording is still tried once the operator is to end.
@@ -29,11 +27,8 @@ const RECORD_AFTER_SHUTDOWN: Duration = Duration::from_secs(20);
 
 impl<K: Kind> Pass<'_, K> {
     /// The configuration with its references resolved.
-    pub(super) async fn resolve(&mut self) -> Result<(), Pause> {
-        let Some(spec) = self.object.config() else {
-            return Ok(());
-        };
-        let mut config = spec.clone();
+    pub(super) async fn resolve(&mut self) -> Result<Observed, Pause> {
+        let mut config = self.object.config().cloned().unwrap_or_default();
         if kinds::is_schema_left_out(&config) {
             let live = kubernetes::get_whole(&self.api, &self.key.name)
                 .await
@@ -58,42 +53,17 @@ impl<K: Kind> Pass<'_, K> {
             ))?;
             match value {
                 Ok(schema) => config.transform_schema = Some(schema),
-                Err(missing) => {
-                    self.known.config = Some(Err(missing));
-                    return Ok(());
-                }
+                Err(message) => return Ok(Observed::Config(Err(Missing { message, absent: true }))),
             }
         }
-        self.known.config = Some(Ok(Config {
-            hash: kinds::config_hash(&config),
-        }));
+        let hash = kinds::config_hash(&config);
         self.config = Some(config);
-        Ok(())
+        Ok(Observed::Config(Ok(Config { hash })))
     }
 
-    pub(super) async fn add_finalizer(&mut self) -> Result<(), Pause> {
-        let written = kubernetes::set_finalizer(&self.api, &self.object, true).await;
-        self.written(written, "cannot add the finalizer").await.map(drop)
-    }
-
-    pub(super) async fn intend(&mut self, state: &State) -> Result<(), Pause> {
-        if self.write(state, "cannot store the intent").await? {
-            self.known.sending = Sending::Intended;
-        }
-        Ok(())
-    }
-
-    /// Stores what this pass found out; what the status says now is not known any longer.
-    pub(super) async fn record(&mut self, state: &State) -> Result<(), Pause> {
-        if self.write(state, "cannot write the status").await? {
-            self.known = Known {
-                account: self.known.account.take(),
-                look: self.known.look.take(),
-                config: self.known.config.take(),
-                ..Known::default()
-            };
-        }
-        Ok(())
+    pub(super) async fn set_finalizer(&mut self, wanted: bool, what: &'static str) -> Result<Observed, Pause> {
+        let written = kubernetes::set_finalizer(&self.api, &self.object, wanted).await;
+        self.written(written, what).await
     }
 
     fn status(&self, state: &State) -> (Value, Value) {
@@ -104,117 +74,138 @@ impl<K: Kind> Pass<'_, K> {
         (old, new)
     }
 
-    /// Writes this status on condition that nothing else has changed. False: the view was stale and is renewed.
-    async fn write(&mut self, state: &State, what: &'static str) -> Result<bool, Pause> {
+    /// Writes this status where it differs, on condition that nothing else has changed.
+    pub(super) async fn write(&mut self, state: &State, what: &'static str) -> Result<Observed, Pause> {
         let (old, new) = self.status(state);
+        if old == new {
+            return Ok(Observed::STORED);
+        }
         let before = self.object.state();
         let written = kubernetes::set_status(&self.api, &self.object, &old, &new).await;
-        let done = self.written(written, what).await?;
-        if done {
+        let observed = self.written(written, what).await?;
+        if matches!(observed, Observed::Stored { .. }) {
             self.tell(&before, state);
         }
-        Ok(done)
+        Ok(observed)
     }
 
-    /// Takes in what a conditional write returned. False: the view was stale and is renewed.
-    async fn written(&mut self, written: kube::Result<K>, what: &'static str) -> Result<bool, Pause> {
+    /// What a conditional write came to. Where the view was stale, it is renewed.
+    async fn written(&mut self, written: kube::Result<K>, what: &'static str) -> Result<Observed, Pause> {
         match written {
             Ok(object) => {
                 self.take(object);
-                Ok(true)
+                Ok(Observed::STORED)
             }
-            Err(kube::Error::Api(status)) if status.is_conflict() => {
-                self.refresh().await?;
-                Ok(false)
-            }
+            Err(kube::Error::Api(status)) if status.is_conflict() => self.refresh().await,
             Err(kube::Error::Api(status)) if status.is_not_found() => Err(Pause::Queued),
-            Err(error) => Err(Error::kubernetes(what)(error).into()),
+            Err(error) => {
+                self.tell_refusal(&error);
+                Err(Error::kubernetes(what)(error).into())
+            }
         }
     }
 
     fn take(&mut self, object: K) {
         self.object = Arc::new(object);
         let object = self.object.clone();
-        self.recall(|it| it.wrote(object, self.watched.cache.version(&self.key, &self.uid)));
+        self.recall(|it| {
+            it.refused = None;
+            it.wrote(object, self.watched.cache.version(&self.key, &self.uid));
+        });
         self.index();
     }
 
-    /// The view was stale: look at the object itself. What was learnt stays only if nothing that decides has changed.
-    async fn refresh(&mut self) -> Result<(), Pause> {
+    /// The resource as it is stored now. A pass whose resource is gone ends.
+    async fn live(&self) -> Result<K, Pause> {
+        let live = kubernetes::get(&self.api, &self.key.name)
+            .await
+            .map_err(Error::kubernetes("cannot read the resource"))?;
+        live.filter(|live| live.uid().as_ref() == Some(&self.uid))
+            .ok_or(Pause::Queued)
+    }
+
+    /// The view was stale: looks at the resource itself.
+    async fn refresh(&mut self) -> Result<Observed, Pause> {
+        let live = self.live().await?;
+        self.renew(live)
+    }
+
+    /// Goes on with this version. What was learnt stays only if nothing that decides has changed.
+    fn renew(&mut self, live: K) -> Result<Observed, Pause> {
         self.stale += 1;
         if self.stale > MAX_STALE {
             return Err(Pause::Later(Duration::from_secs(1)));
         }
-        let live = kubernetes::get(&self.api, &self.key.name)
-            .await
-            .map_err(Error::kubernetes("cannot read the resource"))?;
-        let Some(live) = live.filter(|live| live.uid().as_ref() == Some(&self.uid)) else {
-            return Err(Pause::Queued);
-        };
-        // What AWS showed stays true while others fight over the metadata.
-        if live.meta().generation != self.object.meta().generation || live.stored() != self.object.stored() {
-            self.known = Known::default();
+        let same = live.meta().generation == self.object.meta().generation && live.stored() == self.object.stored();
+        if !same {
             self.found = None;
             self.config = None;
         }
         self.take(live);
-        Ok(())
+        Ok(Observed::Stale { same })
     }
 
-    /// Stores what AWS accepted. Tried until it lands: a job must not be lost.
-    pub(super) async fn record_accepted(&mut self, state: &State) -> Result<(), Pause> {
+    /// Reads the resource right before a write that has no intent. None: it is the version that was decided from.
+    pub(super) async fn stale_view(&mut self) -> Result<Option<Observed>, Pause> {
+        let live = self.live().await?;
+        if live.resource_version() == self.object.resource_version() {
+            return Ok(None);
+        }
+        self.renew(live).map(Some)
+    }
+
+    /// Stores what AWS accepted, or may have accepted. Tried until it lands: a job must not be lost.
+    pub(super) async fn record_accepted(&mut self, state: &State) -> Result<Observed, Pause> {
         let before = self.object.state();
+        let generation = self.object.meta().generation;
+        let mut state = state.clone();
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(5))
             .without_max_times()
             .build();
         let object = loop {
-            let (old, new) = self.status(state);
+            let (old, new) = self.status(&state);
             match kubernetes::record(&self.api, &self.object, &old, &new).await {
                 Ok(object) => break object,
                 Err(kube::Error::Api(status)) if status.is_not_found() => {
-                    Self::lost(state, "the resource is gone");
+                    Self::lost(&state, "the resource is gone");
                     return Err(Pause::Queued);
                 }
                 Err(kube::Error::Api(status)) if status.code == 422 => {
-                    // Another object of this name, or another attempt: see which.
-                    self.refresh().await?;
-                    let stored = self.object.state().ledger.job.map(|job| job.attempt);
-                    if stored > state.ledger.job.as_ref().map(|job| job.attempt) {
-                        Self::lost(state, "another operator has taken over");
+                    // Another object of this name, another attempt, or a newer generation: see which.
+                    let Ok(live) = self.live().await else {
+                        Self::lost(&state, "the resource is gone");
+                        return Err(Pause::Queued);
+                    };
+                    let stored = live.state().ledger;
+                    if stored.job.as_ref().map(|job| job.attempt) > state.ledger.job.as_ref().map(|job| job.attempt) {
+                        Self::lost(&state, "another operator has taken over");
                         return Err(Pause::Queued);
                     }
+                    let ledger = &mut state.ledger;
+                    ledger.observed_generation = ledger.observed_generation.max(stored.observed_generation);
+                    self.take(live);
+                    self.tell_refusal(&kube::Error::Api(status));
                 }
                 Err(error) => {
+                    self.tell_refusal(&error);
                     warn!(%error, "cannot record what AWS accepted; trying until it lands");
                 }
             }
             self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
         };
-        // Somebody may have edited the spec while AWS was asked: what was resolved is then that of the former one.
-        let is_edited = object.meta().generation != self.object.meta().generation;
-        if is_edited {
+        // Somebody may have edited the spec while AWS was asked.
+        let edited = object.meta().generation != generation;
+        if edited {
             self.config = None;
         }
         self.take(object);
-        let ended = state
-            .ledger
-            .job
-            .as_ref()
-            .filter(|job| job.is_running() && job.status.as_deref() == Some(Job::COMPLETED));
-        self.known = Known {
-            account: self.known.account.take(),
-            config: self.known.config.take().filter(|_| !is_edited),
-            sending: Sending::Recorded,
-            poll: ended.map(|job| Polled { job: Some(seen(job)) }),
-            ..Known::default()
-        };
-        if let Some(job) = ended {
-            self.ended(&seen(job), None);
+        if let Some(job) = lifecycle::ended(&state) {
+            self.ended(&job, None);
         }
-        self.tell(&before, state);
-        Ok(())
+        self.tell(&before, &state);
+        Ok(Observed::Stored { edited })
     }
 
     async fn pause(&self, delay: Duration) -> Result<(), Pause> {
@@ -238,71 +229,63 @@ impl<K: Kind> Pass<'_, K> {
         );
     }
 
-    /// Stores this status where it differs and ends the pass. None: the view was stale; go on with the new one.
-    pub(super) async fn settle(&mut self, state: &State, wake: Wake, retry: bool) -> Result<Option<Again>, Pause> {
-        let (old, new) = self.status(state);
-        if old != new && !self.write(state, "cannot write the status").await? {
-            return Ok(None);
-        }
-        let now = Context::now();
+    /// Remembers how the pass ended. Answers when the next one is due.
+    pub(super) fn settled(&mut self, wake: Wake, retry: bool) -> Again {
         let fingerprint = self.fingerprint();
-        let checked = self.found.is_some().then_some(now);
-        let denied = conditions::ready_reason(&state.ledger.conditions) == Some(Reason::AccessDenied)
-            || self
-                .known
-                .failed
-                .as_ref()
-                .is_some_and(|failure| failure.class == Class::AccessDenied);
+        let after = match wake {
+            Wake::Never => None,
+            Wake::At(at) => {
+                let left = at
+                    .duration_since(self.context.now())
+                    .max(SignedDuration::from_millis(10));
+                Some(left.unsigned_abs())
+            }
+        };
+        let due = after.map(|after| Instant::now() + after);
+        let is_running = self.object.state().ledger.job.as_ref().is_some_and(Job::is_running);
         self.recall(|it| {
-            it.settled = Some((fingerprint, wake));
-            it.poll_due = match wake {
-                Wake::At(at) if state.ledger.job.as_ref().is_some_and(Job::is_running) => Some(at),
-                _ => None,
-            };
+            it.settled = Some((fingerprint, due));
+            it.poll_due = due.filter(|_| is_running);
             if !retry {
                 it.told = None;
             }
-            it.memory.checked = checked.or(it.memory.checked);
-            it.memory.tries = if retry { it.memory.tries.saturating_add(1) } else { 0 };
-            it.memory.denied_since = denied.then(|| it.memory.denied_since.unwrap_or(now));
+            it.memory = self.memory.clone();
         });
         debug!(?wake, retry, "settled");
-        Ok(Some(match wake {
-            Wake::Never => Again::Never,
-            Wake::At(at) => {
-                let left = at.duration_since(Context::now()).max(SignedDuration::from_millis(10));
-                Again::After(left.unsigned_abs())
-            }
-        }))
+        after.map_or(Again::Never, Again::After)
     }
 
-    /// Removes the finalizer. False: the view was stale; go on with the new one.
-    pub(super) async fn release(&mut self) -> Result<bool, Pause> {
-        let written = kubernetes::set_finalizer(&self.api, &self.object, false).await;
-        let released = self.written(written, "cannot remove the finalizer").await?;
-        if released {
-            self.tell_release();
+    /// Removes the finalizer.
+    pub(super) async fn release(&mut self) -> Result<Observed, Pause> {
+        let what = self.decide(lifecycle::what_became);
+        let observed = self.set_finalizer(false, "cannot remove the finalizer").await?;
+        if matches!(observed, Observed::Stored { .. }) {
+            self.tell_release(what);
             // The answer may bear the version of the write before it, as if the cache were up to date.
-            self.recall(|it| it.released = true);
+            let is_gone = self.is_gone();
+            self.recall(|it| it.released = is_gone);
         }
-        Ok(released)
+        Ok(observed)
+    }
+
+    /// An API server that refuses what the operator writes (a policy, a quota) can be told of by an Event alone.
+    fn tell_refusal(&self, error: &kube::Error) {
+        let kube::Error::Api(status) = error else { return };
+        if !matches!(status.code, 400 | 403 | 405 | 413 | 422) {
+            return;
+        }
+        let message = format!("the API server refuses this operator's write: {}", status.message);
+        let before = self.recall(|it| it.refused.replace(message.clone()));
+        if before.as_ref() != Some(&message) {
+            self.context.events.write_refused(self.object.object_ref(&()), &message);
+        }
     }
 
     /// The last line and the last Event of a resource.
-    fn tell_release(&self) {
+    fn tell_release(&self, message: &str) {
         let ledger = self.object.state().ledger;
         let job = ledger.job.filter(|job| job.operation.is_delete());
-        let (message, action) = match &job {
-            Some(job) => ("released: the AWS object is deleted", job.operation.name()),
-            None if ledger.origin.is_none() => ("released: it owned no AWS object", "Release"),
-            None if self.object.policies().deletion == Some(DeletionPolicy::Retain) => {
-                ("released: the AWS object stays, as deletionPolicy says", "Release")
-            }
-            None => (
-                "released: the AWS object is gone",
-                self.object.create().counterpart().name(),
-            ),
-        };
+        let action = job.as_ref().map_or("Release", |job| job.operation.name());
         info!(
             operation = job.as_ref().map(|job| job.operation.name()),
             job = job.as_ref().and_then(|job| job.id.as_deref()),
@@ -320,12 +303,19 @@ impl<K: Kind> Pass<'_, K> {
         let job = new.job.as_ref();
         let action = job.map_or("Reconcile", |job| job.operation.name());
         let reference = || self.object.object_ref(&());
-        if old.origin.is_some() && new.origin.is_none() && job.is_some_and(|job| !job.has_failed()) {
-            self.context.events.gone(reference(), action);
-        }
         let Some(reason) = conditions::ready_reason(&new.conditions) else {
             return;
         };
+        if reason == Reason::Released {
+            // Told when the finalizer went.
+            return;
+        }
+        let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
+        let had_failed = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
+        let has_failed = job.is_some_and(|job| job.has_failed() && !had_failed(&job.id));
+        if !has_failed && old.origin.is_some() && new.origin.is_none() {
+            self.context.events.gone(reference(), action);
+        }
         let is_transition = conditions::ready_reason(&old.conditions) != Some(reason);
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
@@ -336,11 +326,10 @@ impl<K: Kind> Pass<'_, K> {
         if !(is_transition || has_started || has_ended) || is_about_to_send {
             return;
         }
-        let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
         if let Some(job) = job.filter(|_| reason == Reason::Available)
             && let Some((_, end)) = self.recall(|it| it.ended.take_if(|(id, _)| job.id.as_ref() == Some(id)))
         {
-            let delay = time_between(end, Context::now());
+            let delay = time_between(end, self.context.now());
             self.context.metrics.ready_after_job(job.operation, delay);
         }
         // A job that ended before is not what this is about.
@@ -352,17 +341,15 @@ impl<K: Kind> Pass<'_, K> {
             attempt = job.map(|job| job.attempt),
             "{message}"
         );
-        self.context.events.transition(reference(), reason, message, action);
-    }
-}
-
-fn seen(job: &Job) -> JobSeen {
-    JobSeen {
-        id: job.id.clone().unwrap_or_default(),
-        environment: job.backend_environment_name.clone().unwrap_or_default(),
-        operation: job.operation.name().to_owned(),
-        status: job.status.clone().unwrap_or_default(),
-        create_time: None,
-        error: None,
+        if has_failed && !(is_transition && reason == Reason::JobFailed) {
+            // Whether it is tried again or not, and whatever else the status says now.
+            let text = job.and_then(|job| job.error.as_deref()).unwrap_or("AWS gave no reason");
+            self.context
+                .events
+                .job_failed(reference(), &format!("{action} failed: {text}"), action);
+        }
+        if is_transition || !has_failed {
+            self.context.events.transition(reference(), reason, message, action);
+        }
     }
 }

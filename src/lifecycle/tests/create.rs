@@ -2,7 +2,9 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, accepted, at, ended, intent, name, present, refused, running, seen_job, with_status},
+    scene::{
+        Kind, Scene, accepted, at, ended, intent, missing, name, present, refused, running, seen_job, with_status,
+    },
 };
 use crate::{
     api::{Job, Operation, Origin},
@@ -142,7 +144,7 @@ fn a_stale_view_means_starting_over() {
         .jobs([]);
     let step = scene.next();
     assert_eq!(name(&step), "intend");
-    scene.apply(&step, super::scene::Observed::Stale);
+    scene.apply(&step, crate::lifecycle::Observed::Stale { same: false });
     assert_eq!(name(&scene.next()), "look");
 }
 
@@ -256,7 +258,7 @@ fn a_status_that_was_wiped_in_the_middle_of_the_job_never_starts_a_second_one() 
 fn the_loser_of_a_conflict_asks_aws_nothing_and_becomes_first_when_the_winner_goes() {
     for kind in Kind::ALL {
         let mut play = Play::applied(kind);
-        play.scene.surroundings.winner = Some("AmplifyBackend default/older".into());
+        play.scene = play.scene.winner("AmplifyBackend default/older");
         play.pass().is("status", "stalled: Conflict").wakes(None);
         assert!(super::scene::message(&play.scene.state).contains("AmplifyBackend default/older"));
         play.pass().is("", "stalled: Conflict");
@@ -269,7 +271,7 @@ fn the_loser_of_a_conflict_asks_aws_nothing_and_becomes_first_when_the_winner_go
 fn a_loser_with_an_open_intent_resolves_it_and_sends_no_new_attempt() {
     let mut play = Play::applied(Kind::Backend);
     play.crash_after("intend");
-    play.scene.surroundings.winner = Some("AmplifyBackend default/older".into());
+    play.scene = play.scene.winner("AmplifyBackend default/older");
     play.after(180).pass().is("list look store status", "stalled: Conflict");
     assert!(play.aws.carried_out.is_empty());
 }
@@ -278,7 +280,7 @@ fn a_loser_with_an_open_intent_resolves_it_and_sends_no_new_attempt() {
 fn a_dependency_is_waited_for_without_an_aws_call() {
     for kind in [Kind::Clone, Kind::Api] {
         let mut play = Play::applied(kind);
-        play.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+        play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
         play.scene.surroundings.resolved = false;
         play.pass().is("status", "working: DependencyNotReady");
         play.wake().is("", "working: DependencyNotReady");
@@ -292,7 +294,7 @@ fn a_dependency_is_waited_for_without_an_aws_call() {
 fn references_serve_only_create_and_update() {
     for kind in [Kind::Clone, Kind::Api] {
         let mut play = Play::ready(kind);
-        play.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+        play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
         play.scene.surroundings.invalid = Some("cloneFrom.backendRef names a backend of another app".into());
         play.after(3600);
         assert_eq!(play.pass().says, "ready: Available");

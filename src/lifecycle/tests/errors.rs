@@ -2,7 +2,7 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, failure, message, name},
+    scene::{Kind, Scene, at, failure, message, missing, name},
 };
 use crate::{
     api::conditions::Reason,
@@ -65,7 +65,7 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
         play.restart().pass().is("", "stalled: InvalidSpec");
         // What else happens to its surroundings changes nothing either.
         let mut other = play.clone();
-        other.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+        other.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
         other.pass().is("", "stalled: InvalidSpec");
         other.scene.surroundings.dependency = None;
         other.pass().is("", "stalled: InvalidSpec");
@@ -197,7 +197,7 @@ fn denied_access_is_reconciling_for_five_minutes_and_then_stalled() {
         // It recovers by itself, and the next denial begins anew.
         play.aws.reads = None;
         play.wake();
-        assert_eq!(play.scene.memory.denied_since, None);
+        assert_eq!(play.scene.memory.waiting, None);
     }
 }
 
@@ -270,7 +270,7 @@ fn a_request_during_an_outage_is_answered_when_the_outage_is_over() {
 fn the_same_failure_in_other_words_is_no_news() {
     let mut scene = Scene::new(Kind::Backend).failed(Class::NotFound);
     let first = scene.next();
-    scene.apply(&first, super::scene::Observed::Done);
+    scene.apply(&first, crate::lifecycle::Observed::STORED);
     let mut other = failure(Class::NotFound, Sent::Refused);
     other.message = "AWS says it differently".into();
     scene.known.failed = Some(other);

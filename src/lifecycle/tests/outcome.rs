@@ -2,7 +2,7 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, intent, name, present, recorded, refusal, says, seen_job, stored, with_status},
+    scene::{Kind, Scene, at, intent, missing, name, present, recorded, refusal, says, seen_job, stored, with_status},
 };
 use crate::{
     api::{Operation, Origin},
@@ -316,7 +316,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
     // As long as nobody has recorded it, the other one holds the environment.
     let scene = play.scene.look(present()).config(Ok("v1"));
     assert_eq!(name(&scene.next()), "slot");
-    let step = scene.slot(Slot::Busy("BackendApi default/other".into())).next();
+    let step = scene.slot(Slot::Busy).next();
     assert_eq!(says(stored(&step).unwrap()), "working: WaitingForJob");
 }
 
@@ -373,7 +373,7 @@ fn an_attempt_that_cannot_be_made_again_gives_up_the_slot() {
         play
     };
     let mut play = open(Kind::Api);
-    play.scene.surroundings.dependency = Some("waits for AmplifyBackend dev".into());
+    play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
     play.pass().is("list look store status", "working: DependencyNotReady");
     assert!(play.job().finish_time.is_some() && play.job().unconfirmed);
     let mut play = open(Kind::Api);

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::scene::{Kind, Observed, Scene, at, name, seen_job, stored, with_status};
+use super::scene::{Kind, Scene, at, missing, name, seen_job, stored, with_status};
 use crate::{
     api::{Job, Operation},
     lifecycle::{
-        Echo, Equality, Reply, Seen, Sending, Slot, Step, Wake, Write,
+        Config, Echo, Equality, Memory, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
 };
@@ -104,24 +104,29 @@ impl Aws {
             return Observed::Failed(failure(class, Sent::Refused));
         }
         match step {
-            Step::Look(_) => Observed::Look(self.seen(scene.resource.create)),
-            Step::ListJobs(_) => Observed::Jobs(self.jobs.clone()),
+            Step::Look(_) => scene.looked(self.seen(scene.resource.create)),
+            Step::ListJobs(_) => scene.listed(self.jobs.clone()),
             Step::Poll => {
                 let job = scene.state.ledger.job.as_ref();
                 let known = self
                     .jobs
                     .iter()
                     .find(|seen| job.is_some_and(|job| job.id.as_ref() == Some(&seen.id)));
-                Observed::Poll(known.filter(|_| !self.forgets_jobs).cloned())
+                Observed::Poll(Polled {
+                    job: known.filter(|_| !self.forgets_jobs).cloned(),
+                })
             }
-            Step::Resolve => Observed::Config(self.config.clone()),
-            Step::TakeSlot if self.busy => Observed::Slot(Slot::Busy("BackendApi default/other".into())),
+            Step::Resolve => Observed::Config(match &self.config {
+                Ok(hash) => Ok(Config { hash: hash.clone() }),
+                Err(message) => Err(missing(message)),
+            }),
+            Step::TakeSlot if self.busy => Observed::Slot(Slot::Busy),
             Step::TakeSlot => Observed::Slot(Slot::Held),
             Step::Send(write) => {
                 let answer = self.answers.pop_front().unwrap_or(Answer::Accept);
                 Observed::Reply(self.reply(scene, *write, &answer))
             }
-            _ => Observed::Done,
+            _ => Observed::STORED,
         }
     }
 
@@ -291,7 +296,7 @@ impl Play {
     /// The process ends and another begins: what was only remembered is gone.
     pub(super) fn restart(&mut self) -> &mut Self {
         self.scene.known = crate::lifecycle::Known::default();
-        self.scene.memory = crate::lifecycle::Memory::new(self.scene.now);
+        self.scene.memory = Memory::new(self.scene.now);
         self
     }
 

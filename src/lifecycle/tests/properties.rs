@@ -7,7 +7,7 @@ use proptest::{option, prelude::*, sample::select};
 
 use super::{
     play::check,
-    scene::{Kind, Scene, accepted, at, failure, intent, lost, name, seen_job},
+    scene::{Kind, Scene, accepted, at, failure, intent, lost, missing, name, seen_job},
 };
 use crate::{
     api::{
@@ -15,7 +15,8 @@ use crate::{
         conditions::{self, Progress, Reason},
     },
     lifecycle::{
-        Config, Dependents, Echo, Equality, Listed, Looked, Polled, Reply, Seen, Sending, Slot, State, Step, Write,
+        Config, Dependents, Echo, Equality, Listed, Looked, Observed, Polled, Reply, Seen, Sending, Slot, State, Step,
+        Winner, Write,
         facts::{Class, JobSeen, Sent},
     },
 };
@@ -38,7 +39,7 @@ fn operations(create: Operation) -> impl Strategy<Value = Operation> {
 prop_compose! {
     fn class()(class in select(vec![
         Class::NotFound, Class::BadRequest, Class::Pending, Class::Throttled, Class::QuotaExceeded,
-        Class::AccessDenied, Class::Unavailable, Class::Failed, Class::AccountNotFound, Class::AccountChanged,
+        Class::AccessDenied, Class::Unavailable, Class::AccountNotFound, Class::AccountChanged,
     ])) -> Class { class }
 }
 
@@ -171,8 +172,11 @@ prop_compose! {
         let (invalid, dependency, winner, resolved) = around;
         let surroundings = &mut scene.surroundings;
         surroundings.invalid = invalid.then(|| "invalid".into());
-        surroundings.dependency = dependency.then(|| "missing".into());
-        surroundings.winner = winner.then(|| "AmplifyBackend default/older".into());
+        surroundings.dependency = dependency.then(|| missing("missing"));
+        surroundings.winner = winner.then(|| Winner {
+            name: "AmplifyBackend default/older".into(),
+            leaving: false,
+        });
         surroundings.resolved = resolved;
         surroundings.dependents = Dependents {
             staying: dependents.0.then(|| "BackendApi default/a".to_owned()).into_iter().collect(),
@@ -194,7 +198,7 @@ fn scene() -> impl Strategy<Value = Scene> {
             option::of((0_i64..300, prop::collection::vec(job_seen(create), 0..3))),
             option::of(option::of(job_seen(create))),
             option::of(prop_oneof![Just(Ok("a")), Just(Ok("b")), Just(Err("missing"))]),
-            option::of(prop_oneof![Just(Slot::Held), Just(Slot::Busy("other".into()))]),
+            option::of(prop_oneof![Just(Slot::Held), Just(Slot::Busy)]),
             select(vec![
                 Sending::Nothing,
                 Sending::Nothing,
@@ -210,7 +214,7 @@ fn scene() -> impl Strategy<Value = Scene> {
                 scene.known.jobs = jobs.map(|(before, jobs)| Listed { at: ago(before), jobs });
                 scene.known.poll = poll.map(|job| Polled { job });
                 scene.known.config =
-                    config.map(|config| config.map(|hash| Config { hash: hash.into() }).map_err(str::to_owned));
+                    config.map(|config| config.map(|hash| Config { hash: hash.into() }).map_err(missing));
                 scene.known.slot = slot;
                 scene.known.sending = sending;
                 scene.known.reply = reply;
@@ -235,7 +239,7 @@ fn world(create: Operation) -> impl Strategy<Value = World> {
         option::of(seen()),
         prop::collection::vec(job_seen(create), 0..3),
         prop_oneof![Just(Ok("a".to_owned())), Just(Err("missing".to_owned()))],
-        prop_oneof![3 => Just(Slot::Held), 1 => Just(Slot::Busy("other".into()))],
+        prop_oneof![3 => Just(Slot::Held), 1 => Just(Slot::Busy)],
         prop::option::weighted(0.2, class()),
     )
         .prop_map(|(look, jobs, config, slot, failed)| World {
@@ -248,22 +252,26 @@ fn world(create: Operation) -> impl Strategy<Value = World> {
 }
 
 impl World {
-    fn observe(&self, scene: &Scene, step: &Step) -> super::scene::Observed {
-        use super::scene::Observed;
+    fn observe(&self, scene: &Scene, step: &Step) -> Observed {
         let read = matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll);
         if let Some(class) = self.failed.filter(|_| read) {
             return Observed::Failed(failure(class, Sent::Refused));
         }
         match step {
-            Step::Look(_) => Observed::Look(self.look.clone()),
-            Step::ListJobs(_) => Observed::Jobs(self.jobs.clone()),
+            Step::Look(_) => scene.looked(self.look.clone()),
+            Step::ListJobs(_) => scene.listed(self.jobs.clone()),
             Step::Poll => {
                 let id = scene.state.ledger.job.as_ref().and_then(|job| job.id.as_ref());
-                Observed::Poll(self.jobs.iter().find(|job| Some(&job.id) == id).cloned())
+                Observed::Poll(Polled {
+                    job: self.jobs.iter().find(|job| Some(&job.id) == id).cloned(),
+                })
             }
-            Step::Resolve => Observed::Config(self.config.clone()),
+            Step::Resolve => Observed::Config(match &self.config {
+                Ok(hash) => Ok(Config { hash: hash.clone() }),
+                Err(message) => Err(missing(message)),
+            }),
             Step::TakeSlot => Observed::Slot(self.slot.clone()),
-            _ => Observed::Done,
+            _ => Observed::STORED,
         }
     }
 }
@@ -280,7 +288,7 @@ proptest! {
         if let Step::Send(Write::Delete) = step {
             prop_assert!(scene.state.ledger.job.as_ref().is_none_or(|job| !job.is_open_intent() && !job.is_running()));
         }
-        scene.apply(&step, super::scene::Observed::Done);
+        scene.apply(&step, Observed::STORED);
     }
 
     /// Passes come to their end and keep the invariants at every step; with nothing new to observe, what they settle

@@ -1,6 +1,5 @@
-//! The fixture: a [`Scene`] is everything that one decision is made from, and [`Scene::apply`] is what the controller
-//! makes of a step and of what it observed when it performed the step. Both are pure, so that a test can play one
-//! sequence and a model checker can explore all of them.
+//! The fixture: a [`Scene`] is everything that one decision is made from. [`Scene::apply`] goes on with what came of a step,
+//! as the controller does.
 
 #![expect(clippy::unnecessary_wraps, reason = "a look shows an object or none")]
 
@@ -12,9 +11,10 @@ use crate::{
         conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
     },
     lifecycle::{
-        self, Config, Echo, Equality, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending, Settings,
-        Slot, State, Step, Surroundings, View, Write,
+        self, Config, Echo, Equality, Known, Listed, Looked, Memory, Missing, Observed, Polled, Reply, Resource, Seen,
+        Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Write,
         facts::{Class, Failure, JobSeen, Sent},
+        learn, remember,
     },
 };
 
@@ -70,23 +70,6 @@ pub(super) struct Scene {
     pub(super) memory: Memory,
 }
 
-/// What the controller observes when it performs a step.
-#[derive(Clone, Debug)]
-pub(super) enum Observed {
-    /// It is done.
-    Done,
-    /// The view was stale: nothing was written.
-    Stale,
-    Look(Option<Seen>),
-    Jobs(Vec<JobSeen>),
-    Poll(Option<JobSeen>),
-    Config(Result<String, String>),
-    Slot(Slot),
-    Reply(Reply),
-    /// The read failed.
-    Failed(Failure),
-}
-
 impl Scene {
     /// A resource that was just applied, with nothing known and nothing stored.
     pub(super) fn new(kind: Kind) -> Self {
@@ -98,6 +81,7 @@ impl Scene {
                 deleting: false,
                 deleted_at: None,
                 finalizer: false,
+                held: false,
                 create: kind.create(),
                 deletion_policy: None,
                 adoption_policy: AdoptionPolicy::Never,
@@ -112,7 +96,11 @@ impl Scene {
                 ..Surroundings::default()
             },
             known: Known::default(),
-            memory: Memory::new(start()),
+            // By a process that has been at work for a while.
+            memory: Memory {
+                listed: true,
+                ..Memory::new(start())
+            },
         }
     }
 
@@ -205,7 +193,10 @@ impl Scene {
     }
 
     pub(super) fn winner(mut self, winner: &str) -> Self {
-        self.surroundings.winner = Some(winner.into());
+        self.surroundings.winner = Some(Winner {
+            name: winner.into(),
+            leaving: false,
+        });
         self
     }
 
@@ -231,7 +222,7 @@ impl Scene {
     }
 
     pub(super) fn config(mut self, config: Result<&str, &str>) -> Self {
-        self.known.config = Some(config.map(|hash| Config { hash: hash.into() }).map_err(str::to_owned));
+        self.known.config = Some(config.map(|hash| Config { hash: hash.into() }).map_err(missing));
         self
     }
 
@@ -273,88 +264,32 @@ impl Scene {
         })
     }
 
-    /// What the controller makes of a step and of what it observed. Settling and releasing end the pass: what was
-    /// learnt in it is forgotten.
+    /// The pass goes on with what came of a step: the stored objects change, and the rest is what `learn` and `remember`
+    /// make of it.
     pub(super) fn apply(&mut self, step: &Step, observed: Observed) {
-        match observed {
-            Observed::Stale => {
-                self.known = Known::default();
-                return;
-            }
-            Observed::Failed(failure) => {
-                self.known.failed = Some(failure);
-                return;
-            }
-            Observed::Look(seen) => self.known.look = Some(Looked { at: self.now, seen }),
-            Observed::Jobs(jobs) => self.known.jobs = Some(Listed { at: self.now, jobs }),
-            Observed::Poll(job) => self.known.poll = Some(Polled { job }),
-            Observed::Config(config) => self.known.config = Some(config.map(|hash| Config { hash })),
-            Observed::Slot(slot) => self.known.slot = Some(slot),
-            Observed::Reply(reply) => {
-                self.known.look = None;
-                self.known.jobs = None;
-                self.known.sending = Sending::Nothing;
-                self.known.reply = Some(reply);
-            }
-            Observed::Done => {}
-        }
         if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
-            self.known.account = Some("111122223333".into());
+            learn(&mut self.known, step, Observed::Account("111122223333".into()));
         }
-        match step {
-            Step::AddFinalizer => self.resource.finalizer = true,
-            Step::Intend(state) => {
-                self.state = State::clone(state);
-                self.known.sending = Sending::Intended;
+        if matches!(observed, Observed::Stored { .. }) {
+            if let Some(state) = stored(step) {
+                self.state = state.clone();
             }
-            Step::RecordAccepted(state) => {
-                self.state = State::clone(state);
-                let job = self.state.ledger.job.as_ref();
-                let ended = job.filter(|job| job.is_running() && job.status.as_deref() == Some(Job::COMPLETED));
-                self.known = Known {
-                    account: self.known.account.take(),
-                    config: self.known.config.take(),
-                    sending: Sending::Recorded,
-                    poll: ended.map(|job| Polled {
-                        job: Some(JobSeen {
-                            status: Job::COMPLETED.into(),
-                            ..seen_job(job.id.as_deref().unwrap_or_default(), job.operation, 0)
-                        }),
-                    }),
-                    ..Known::default()
-                };
+            match step {
+                Step::AddFinalizer => self.resource.finalizer = true,
+                Step::Release => self.resource.finalizer = false,
+                _ => {}
             }
-            Step::Record(state) => {
-                self.state = State::clone(state);
-                self.known = Known {
-                    account: self.known.account.take(),
-                    look: self.known.look.take(),
-                    config: self.known.config.take(),
-                    ..Known::default()
-                };
-            }
-            Step::Settle { state, retry, .. } => {
-                let denied = conditions::ready_reason(&state.ledger.conditions) == Some(Reason::AccessDenied)
-                    || self
-                        .known
-                        .failed
-                        .as_ref()
-                        .is_some_and(|failure| failure.class == Class::AccessDenied);
-                let memory = &mut self.memory;
-                memory.tries = if *retry { memory.tries + 1 } else { 0 };
-                memory.denied_since = denied.then(|| memory.denied_since.unwrap_or(self.now));
-                if self.known.look.as_ref().is_some_and(|looked| looked.seen.is_some()) {
-                    memory.checked = Some(self.now);
-                }
-                self.state = State::clone(state);
-                self.known = Known::default();
-            }
-            Step::Release => {
-                self.resource.finalizer = false;
-                self.known = Known::default();
-            }
-            Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::TakeSlot | Step::Send(_) => {}
         }
+        remember(&mut self.memory, self.now, &self.known, step, &observed);
+        learn(&mut self.known, step, observed);
+    }
+
+    pub(super) fn looked(&self, seen: Option<Seen>) -> Observed {
+        Observed::Look(Looked { at: self.now, seen })
+    }
+
+    pub(super) fn listed(&self, jobs: Vec<JobSeen>) -> Observed {
+        Observed::Jobs(Listed { at: self.now, jobs })
     }
 
     /// What the conditions of this state say, in three words.
@@ -422,6 +357,8 @@ pub(super) fn intent(operation: Operation) -> Job {
         generation: 1,
         attempt: 1,
         failures: 0,
+        config_hash: (operation == Operation::CreateBackendApi || operation.is_update()).then(|| "v1".into()),
+        source_environment_name: None,
         request_time: start(),
         after: None,
         unconfirmed: false,
@@ -506,6 +443,14 @@ pub(super) fn recorded(created: i64) -> Option<Seen> {
         create_time: Some(at(created)),
         ..Seen::default()
     })
+}
+
+/// What a reference names is not there.
+pub(super) fn missing(message: &str) -> Missing {
+    Missing {
+        message: message.into(),
+        absent: true,
+    }
 }
 
 pub(super) fn failure(class: Class, sent: Sent) -> Failure {
