@@ -16,9 +16,9 @@ use crate::api::Job;
 /// The AWS object is absent and is to be created.
 pub(super) fn create(view: &View<'_>) -> Flow {
     let operation = view.resource.create;
+    given_up(view, operation)?;
     possible(view)?;
     let hash = configured(view)?;
-    given_up(view, operation, hash.as_deref())?;
     backed_off(view, operation, hash.as_deref())?;
     slot(view)?;
     let mut newest = None;

@@ -37,7 +37,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     if looked(view, Purpose::Write)?.seen.is_none() {
         return Ok(absent(view));
     }
-    given_up(view, operation, None)?;
+    given_up(view, operation)?;
     backed_off(view, operation, None)?;
     free(view, operation)?;
     Ok(Step::Send(Write::Delete))
@@ -112,6 +112,9 @@ pub(super) fn released(view: &View<'_>) -> Step {
     let message = format!("{what}; the resource goes when the other finalizers in metadata.finalizers are removed");
     let mut state = view.stored(Say::new(false, Progress::Settled, Reason::Released, message));
     state.ledger.origin = None;
+    if let Some(job) = state.ledger.job.as_mut().filter(|job| job.finish_time.is_none()) {
+        job.finish_time = Some(view.now_seconds());
+    }
     Step::settle(state, Wake::Never)
 }
 

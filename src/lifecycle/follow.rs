@@ -143,6 +143,8 @@ fn go_on(view: &View<'_>, state: &State) -> Flow {
         keep::idle(&after)
     };
     match step {
+        // Who goes on holding the resource sees how it ended.
+        Ok(Step::Release) if view.resource.held => Ok(Step::Record(Box::new(end_of(&after)))),
         Ok(step) | Err(step) if writes_to_aws(&step) => Ok(Step::Record(Box::new(end_of(&after)))),
         step => step,
     }

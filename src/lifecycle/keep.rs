@@ -2,7 +2,7 @@
 
 use super::{
     Flow, Step, Wake, create, follow,
-    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible, rests, slot},
+    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible_or_given_up, rests, slot},
     outcome,
     report::{self, NO_REASON, Say, account_is_there, suspended, working_reason},
     step::Purpose,
@@ -34,7 +34,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     let owned = ledger.origin.is_some();
     // References serve only create and update: what is owned is looked at without them.
     if !owned || !around.resolved {
-        possible(view)?;
+        possible_or_given_up(view)?;
     }
     if let Some(step) = nothing_due(view)? {
         return Ok(step);

@@ -141,8 +141,8 @@ pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step,
         }
         (Step::Settle { retry, waiting, .. }, Observed::Stored { .. }) => {
             memory.tries = if *retry { memory.tries.saturating_add(1) } else { 0 };
-            // Of what was given up, the configuration alone may be looked at.
-            if known.failed.is_none() && (known.look.is_some() || known.config.is_some()) {
+            // Of what was given up, the configuration alone may be looked at. An absence in doubt is not seen yet.
+            if !retry && known.failed.is_none() && (known.look.is_some() || known.config.is_some()) {
                 memory.checked = Some(now);
             }
             memory.waiting = waiting.map(|what| match memory.waiting {

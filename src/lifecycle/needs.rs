@@ -108,7 +108,7 @@ pub(super) fn none_pending(view: &View<'_>, listed: &Listed) -> Flow<()> {
 /// what an earlier one may have sent.
 pub(super) fn free(view: &View<'_>, operation: Operation) -> Flow<()> {
     slot(view)?;
-    let unsure = view.reason() == Some(Reason::WaitingForJob) || !view.memory.listed;
+    let unsure = view.reason() == Some(Reason::WaitingForJob) || !view.memory.listed || view.known.jobs.is_some();
     if operation.has_job() && unsure {
         none_pending(view, listed(view, Purpose::Write)?)?;
     }
@@ -140,16 +140,26 @@ pub(super) fn rests(view: &View<'_>) -> Flow<()> {
 }
 
 /// What AWS refused as wrong is not sent again before the spec or the configuration is another one, or somebody asks.
-pub(super) fn given_up(view: &View<'_>, operation: Operation, hash: Option<&str>) -> Flow<()> {
-    let same = |job: &&Job| {
-        job.operation == operation
-            && !job.has_failed()
-            && (job.config_hash.is_none() || job.config_hash.as_deref() == hash)
+pub(super) fn given_up(view: &View<'_>, operation: Operation) -> Flow<()> {
+    let Some(job) = latched(view).filter(|job| job.operation == operation && !job.has_failed()) else {
+        return Ok(());
     };
-    match latched(view).filter(same) {
-        None => Ok(()),
-        Some(_) => Err(Step::settle(view.state.clone(), view.check_after_now())),
+    if let (false, true, Some(refused)) = (operation.is_delete(), view.resource.is_updatable(), &job.config_hash) {
+        match &view.known.config {
+            None => return Err(Step::Resolve),
+            Some(Ok(config)) if config.hash != *refused => return Ok(()),
+            Some(_) => {}
+        }
     }
+    Err(Step::settle(view.state.clone(), view.check_after_now()))
+}
+
+/// What a create or update needs of other resources is there. What was given up says why until that can change.
+pub(super) fn possible_or_given_up(view: &View<'_>) -> Flow<()> {
+    possible(view).map_err(|step| match latched(view) {
+        None => step,
+        Some(_) => Step::settle(view.state.clone(), view.check_after_now()),
+    })
 }
 
 /// Jobs of this operation that failed in a row hold the next one back, or end the trying. What AWS refused meanwhile

@@ -321,7 +321,7 @@ pub(super) fn wait(
     };
     Step::Settle {
         state: Box::new(view.say(state, say)),
-        wake: Wake::At(due),
+        wake: Wake::At(waiting.map_or(due, |patience| patient(view, patience, due))),
         retry: true,
         waiting,
     }

@@ -12,9 +12,9 @@ use crate::api::Operation;
 /// Tells AWS of the configuration.
 pub(super) fn update(view: &View<'_>) -> Flow {
     let operation = Operation::UpdateBackendApi;
+    given_up(view, operation)?;
     possible(view)?;
     let hash = configured(view)?;
-    given_up(view, operation, hash.as_deref())?;
     backed_off(view, operation, hash.as_deref())?;
     free(view, operation)?;
     Ok(Step::Send(Write::Update))

@@ -213,7 +213,12 @@ impl<'a, K: Kind> Pass<'a, K> {
             lifecycle::learn(&mut self.known, &step, observed);
             match step {
                 Step::Settle { wake, retry, .. } if is_stored => return Ok(self.settled(wake, retry)),
-                Step::Release if is_stored && self.is_gone() => return Ok(Again::Never),
+                Step::Release if is_stored => {
+                    self.tell_release();
+                    if self.is_gone() {
+                        return Ok(Again::Never);
+                    }
+                }
                 _ => {}
             }
         }

@@ -257,10 +257,8 @@ impl<K: Kind> Pass<'_, K> {
 
     /// Removes the finalizer.
     pub(super) async fn release(&mut self) -> Result<Observed, Pause> {
-        let what = self.decide(lifecycle::what_became);
         let observed = self.set_finalizer(false, "cannot remove the finalizer").await?;
         if matches!(observed, Observed::Stored { .. }) {
-            self.tell_release(what);
             // The answer may bear the version of the write before it, as if the cache were up to date.
             let is_gone = self.is_gone();
             self.recall(|it| it.released = is_gone);
@@ -282,7 +280,8 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// The last line and the last Event of a resource.
-    fn tell_release(&self, message: &str) {
+    pub(super) fn tell_release(&self) {
+        let message = self.decide(lifecycle::what_became);
         let ledger = self.object.state().ledger;
         let job = ledger.job.filter(|job| job.operation.is_delete());
         let action = job.as_ref().map_or("Release", |job| job.operation.name());

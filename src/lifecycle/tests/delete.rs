@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{DeletionPolicy, Operation, Origin},
-    lifecycle::{Write, facts::Class},
+    lifecycle::{Holds, Write, facts::Class, holds_slot},
 };
 
 fn deleting(kind: Kind) -> Play {
@@ -156,7 +156,7 @@ fn a_404_soon_after_a_create_is_not_believed() {
     play.scene.resource.deleting = true;
     play.job_ends("COMPLETED");
     let object = play.aws.object.take();
-    play.wake().is("poll look status", "working: Creating");
+    play.wake().is("poll look status", "working: Deleting");
     let mut appears = play.clone();
     appears.aws.object = object;
     appears.wake().is("look slot delete record", "working: Deleting");
@@ -231,7 +231,7 @@ fn a_delete_waits_for_the_slot_and_for_a_pending_job() {
         play.wake().is("look slot", "working: WaitingForJob");
         play.aws.busy = false;
         play.aws.foreign_job("x-1", Operation::UpdateBackendApi, 0);
-        play.wake().is("look slot list status", "working: WaitingForJob");
+        play.wake().is("look slot list", "working: WaitingForJob");
         play.aws.jobs[0].status = "FAILED".into();
         play.wake().is("look slot list delete record", "working: Deleting");
     }
@@ -244,6 +244,7 @@ fn a_refused_delete_is_not_sent_again_while_the_other_job_is_pending() {
         play.answers([Answer::Refuse(Class::Pending)]);
         play.aws.foreign_job("x-1", Operation::UpdateBackendApi, 0);
         assert_eq!(play.pass().says, "working: WaitingForJob");
+        // One message, whoever holds the environment: nothing is written while it waits.
         play.wake().is("look slot list status", "working: WaitingForJob");
         for _ in 0..3 {
             play.wake().is("look slot list", "working: WaitingForJob");
@@ -255,29 +256,140 @@ fn a_refused_delete_is_not_sent_again_while_the_other_job_is_pending() {
 }
 
 #[test]
-fn a_delete_whose_reply_was_lost_is_found_again() {
-    let lost = |kind| {
+fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_under_way() {
+    for kind in Kind::ALL {
+        let has_job = kind.create().has_job();
+        let (list, reads) = if has_job {
+            ("list", "list look")
+        } else {
+            ("look", "look")
+        };
+        let lost = |answer| {
+            let mut play = deleting(kind);
+            play.answers([answer]);
+            play.pass()
+                .is("look slot delete record", "working: AwsUnavailable")
+                .wakes(5);
+            let job = play.job();
+            assert!(job.is_open_intent() && job.unconfirmed, "{job:?}");
+            assert_eq!(
+                holds_slot(&play.scene.state.ledger, false, SignedDuration::from_hours(2)),
+                Holds::Yes
+            );
+            play
+        };
+        // It was carried out. Nothing is sent again, and the finalizer stays although AWS shows nothing any more: the
+        // request may still be on its way, and would hit whatever is made under this name next.
+        let mut gone = lost(Answer::LoseReply);
+        gone.wake().is(list, "working: AwsUnavailable");
+        gone.job_ends("COMPLETED");
+        while gone.now() < at(719) {
+            assert_eq!(gone.clone().pass().steps, reads);
+            gone.after(7);
+        }
+        let mut retained = gone.clone();
+        retained.scene.now = at(719);
+        retained.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+        assert_eq!(retained.pass().steps, reads, "whatever the policy says by now");
+        gone.scene.now = at(720);
+        assert_eq!(gone.pass().steps, format!("{reads} release"));
+        assert_eq!(gone.aws.carried_out, [Write::Delete]);
+        // It was not: it is sent again, after the same time.
+        let mut stays = lost(Answer::LoseRequest);
+        stays.scene.now = at(719);
+        assert_eq!(stays.pass().steps, reads);
+        stays.wake();
+        assert_eq!(stays.aws.carried_out, [Write::Delete]);
+        if has_job {
+            assert_eq!(stays.job().attempt, 3);
+        }
+        // A restart changes nothing of it.
+        let mut restarted = lost(Answer::LoseReply);
+        restarted.job_ends("COMPLETED");
+        restarted.scene.now = at(660);
+        assert_eq!(restarted.restart().pass().steps, reads);
+    }
+}
+
+#[test]
+fn a_delete_that_is_refused_for_a_pending_job_waits_and_joins_nobody() {
+    for kind in Kind::WITH_JOBS {
         let mut play = deleting(kind);
-        play.answers([Answer::LoseReply, Answer::Refuse(Class::Pending)]);
-        play.pass().is("look slot delete status", "working: AwsUnavailable");
+        play.answers([Answer::Refuse(Class::Pending)]);
+        play.aws.foreign_job("x-1", kind.create().counterpart(), 0);
+        play.pass().is("look slot delete status", "working: WaitingForJob");
+        assert_eq!(play.job().id, None);
+        play.job_ends("COMPLETED");
+        assert_eq!(play.wake().steps, "look release", "a look after its end decides");
+    }
+}
+
+#[test]
+fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = deleting(kind);
+        play.crash_after("delete");
+        assert_eq!(play.aws.jobs.len(), 1);
+        play.pass().is("look slot list status", "working: WaitingForJob");
+        play.job_ends("COMPLETED");
+        assert_eq!(play.wake().steps, "look release");
+        assert_eq!(play.aws.carried_out, [Write::Delete]);
+    }
+}
+
+#[test]
+fn what_is_released_and_held_by_somebody_else_says_what_became_of_its_object() {
+    let held = |mut play: Play| {
+        play.scene.resource.held = true;
         play
     };
-    let mut joined = lost(Kind::Backend);
-    joined.wake().is("look slot delete list record", "working: Deleting");
-    assert_eq!(joined.job().id.as_deref(), Some("j-1"));
-    joined.job_ends("COMPLETED");
-    assert_eq!(joined.wake().steps, "poll release");
-    // The pending job may be another API's, or one of the environment that was cloned: its end proves nothing.
-    for kind in [Kind::Api, Kind::Clone] {
-        let mut waiting = lost(kind);
-        waiting.wake().is("look slot delete status", "working: WaitingForJob");
-        waiting.job_ends("COMPLETED");
-        assert_eq!(waiting.wake().steps, "look release");
+    let table: [(Play, &str, &str); 4] = [
+        (held(deleting(Kind::Environment)), "look slot delete release", "is gone"),
+        (
+            held({
+                let mut play = deleting(Kind::Backend);
+                play.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+                play
+            }),
+            "release",
+            "stays, as deletionPolicy says",
+        ),
+        (
+            held({
+                let mut play = Play::new(Scene::new(Kind::Backend).finalized());
+                play.scene.resource.deleting = true;
+                play
+            }),
+            "release",
+            "it owned no AWS object",
+        ),
+        (
+            held({
+                let mut play = deleting(Kind::Backend);
+                play.pass();
+                play.job_ends("COMPLETED");
+                play.after(60);
+                play
+            }),
+            "poll store release",
+            "the AWS object is deleted",
+        ),
+    ];
+    for (mut play, steps, says) in table {
+        assert_eq!(play.pass().steps, steps);
+        // The pass goes on: somebody else's finalizer is still there.
+        play.scene.known.released = true;
+        play.pass().is("status", "still: Released").wakes(None);
+        let text = message(&play.scene.state);
+        assert!(text.contains(says), "{text}");
+        assert_eq!(play.scene.state.ledger.origin, None, "it owns nothing");
+        play.restart().pass().is("", "still: Released").wakes(None);
     }
-    let mut record = deleting(Kind::Environment);
-    record.answers([Answer::LoseReply]);
-    record.pass().is("look slot delete status", "working: AwsUnavailable");
-    assert_eq!(record.wake().steps, "look release");
+    // Somebody else took the finalizer off: what it owned may still be there.
+    let mut stripped = held(deleting(Kind::Backend));
+    stripped.scene.resource.finalizer = false;
+    stripped.pass().is("status", "still: Released");
+    assert!(message(&stripped.scene.state).contains("may still be there"));
 }
 
 #[test]
@@ -292,11 +404,19 @@ fn a_failed_delete_has_the_same_backoff_and_limit() {
         play.wake().is("look slot delete record", "working: Deleting");
     }
     play.after(10).job_ends("FAILED");
-    play.pass().is("poll look status", "stalled: JobFailed").wakes(None);
-    play.pass().is("look", "stalled: JobFailed");
+    play.pass().is("poll look status", "stalled: JobFailed").wakes(2610);
+    assert!(message(&play.scene.state).contains("deletionPolicy: Retain"));
+    play.pass().is("", "stalled: JobFailed");
     let mut gone = play.clone();
     gone.aws.object = None;
-    assert_eq!(gone.pass().steps, "look release", "absent is done");
+    gone.after(60).pass().is("", "stalled: JobFailed");
+    assert_eq!(
+        gone.wake().steps,
+        "look release",
+        "removed by hand, seen at the next check"
+    );
+    let mut stays = play.clone();
+    stays.wake().is("look", "stalled: JobFailed").wakes(3600);
     play.scene.resource.request = Some("again".into());
     play.pass().is("look slot delete record", "working: Deleting");
     assert_eq!(play.job().failures, 0);
@@ -309,7 +429,20 @@ fn a_delete_that_aws_refuses_as_wrong_is_stalled_until_somebody_asks() {
     play.pass()
         .is("look slot delete status", "stalled: InvalidSpec")
         .wakes(None);
-    play.after(9000).pass().is("", "stalled: InvalidSpec");
+    play.pass().is("", "stalled: InvalidSpec").wakes(3000);
+    assert!(message(&play.scene.state).contains("deletionPolicy: Retain"));
+    play.after(60).pass().is("", "stalled: InvalidSpec");
+    for _ in 0..3 {
+        play.wake().is("look", "stalled: InvalidSpec").wakes(3600);
+    }
+    assert_eq!(play.aws.carried_out, []);
+    let mut gone = play.clone();
+    gone.aws.object = None;
+    assert_eq!(
+        gone.wake().steps,
+        "look release",
+        "removed by hand, seen at the next check"
+    );
     play.scene.resource.request = Some("again".into());
     play.pass().is("look slot delete record", "working: Deleting");
 }

@@ -16,7 +16,7 @@ use crate::{
 fn each_class_of_refusal_has_its_reason_and_its_waits() {
     // (class, conditions, first wait, longest wait), with the jitter in the middle.
     let table = [
-        (Class::NotFound, "working: AppNotFound", Some((30, 600))),
+        (Class::NotFound, "working: AppNotFound", Some((30, 3600))),
         (Class::BadRequest, "stalled: InvalidSpec", None),
         (Class::Pending, "working: WaitingForJob", Some((15, 60))),
         (Class::Throttled, "working: Throttled", Some((2, 150))),
@@ -28,6 +28,12 @@ fn each_class_of_refusal_has_its_reason_and_its_waits() {
     ];
     for (class, says, waits) in table {
         for read in [true, false] {
+            // A read carries no spec that could be mended.
+            let waits = if read && class == Class::BadRequest {
+                Some((60, 3600))
+            } else {
+                waits
+            };
             let mut play = Play::applied(Kind::Backend);
             play.aws.reads = read.then_some(class);
             play.answers(std::iter::repeat_n(Answer::Refuse(class), 20));
@@ -44,10 +50,8 @@ fn each_class_of_refusal_has_its_reason_and_its_waits() {
             let mut last = 0;
             for _ in 0..12 {
                 let did = play.wake();
-                assert!(
-                    !read || !did.steps.contains("status") || class == Class::AccessDenied,
-                    "{class:?} {did:?}"
-                );
+                let lasts = matches!(class, Class::AccessDenied | Class::NotFound);
+                assert!(!read || !did.steps.contains("status") || lasts, "{class:?} {did:?}");
                 last = did.wake.unwrap();
             }
             assert_eq!(last, longest, "{class:?}");
@@ -61,14 +65,28 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
         let mut play = Play::applied(kind);
         play.answers([Answer::Refuse(Class::BadRequest)]);
         assert_eq!(play.pass().wakes(None).says, "stalled: InvalidSpec");
-        play.after(9000).pass().is("", "stalled: InvalidSpec");
-        play.restart().pass().is("", "stalled: InvalidSpec");
+        assert!(message(&play.scene.state).contains("correct what AWS names"));
+        // It is looked at once per drift interval, in case somebody has mended it in AWS, and not sent again.
+        let look = if kind == Kind::Api { "resolve look" } else { "look" };
+        play.pass().is("", "stalled: InvalidSpec").wakes(3600);
+        for _ in 0..3 {
+            play.wake().is(look, "stalled: InvalidSpec").wakes(3600);
+        }
+        play.restart()
+            .after(60)
+            .pass()
+            .is("", "stalled: InvalidSpec")
+            .wakes(3540);
         // What else happens to its surroundings changes nothing either.
         let mut other = play.clone();
         other.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
         other.pass().is("", "stalled: InvalidSpec");
+        other.wake().is("", "stalled: InvalidSpec");
         other.scene.surroundings.dependency = None;
-        other.pass().is("", "stalled: InvalidSpec");
+        other.pass().is(look, "stalled: InvalidSpec");
+        let mut made = play.clone();
+        made.aws.put(at(-7200));
+        assert_eq!(made.wake().says, "stalled: AlreadyExists");
         let mut edited = play.clone();
         edited.scene.resource.generation = 2;
         assert!(edited.pass().steps.ends_with("intend create record"));
@@ -101,7 +119,11 @@ fn a_refused_update_stays_stalled_until_a_new_generation_or_a_request() {
     play.answers([Answer::Refuse(Class::BadRequest)]);
     play.pass()
         .is("resolve look slot update status", "stalled: InvalidSpec");
-    play.after(9000).pass().is("", "stalled: InvalidSpec");
+    play.pass().is("", "stalled: InvalidSpec").wakes(3600);
+    play.wake().is("resolve look", "stalled: InvalidSpec").wakes(3600);
+    let mut mended = play.clone();
+    mended.aws.holds = "v2".into();
+    mended.wake().is("resolve look status", "ready: Available");
     play.scene.resource.generation = 3;
     play.pass().is("resolve look slot update record", "working: Updating");
 }
@@ -112,7 +134,11 @@ fn a_read_that_aws_refuses_as_wrong_is_made_again_where_aws_has_something() {
         let mut play = Play::ready(kind);
         play.pass();
         play.aws.reads = Some(Class::BadRequest);
-        assert_eq!(play.wake().wakes(3600).says, "stalled: InvalidSpec");
+        assert_eq!(play.wake().wakes(60).says, "stalled: InvalidSpec");
+        for _ in 0..9 {
+            play.wake();
+        }
+        play.wake().wakes(3600);
         play.aws.reads = None;
         assert_eq!(play.wake().says, "ready: Available");
     }
@@ -321,4 +347,149 @@ fn refused_reads_of_an_open_intent_keep_it_open() {
         assert!(state.ledger.job.as_ref().unwrap().is_open_intent());
         assert_eq!(state.ledger.job.as_ref().unwrap().request_time, at(0));
     }
+}
+
+#[test]
+fn what_is_edited_or_deleted_while_aws_is_away_does_not_stay_ready() {
+    for class in [Class::Unavailable, Class::Throttled, Class::AccessDenied] {
+        for kind in Kind::ALL {
+            let ready = || {
+                let mut play = Play::ready(kind);
+                play.pass();
+                play.after(60);
+                play.aws.reads = Some(class);
+                play
+            };
+            let mut deleted = ready();
+            deleted.scene.resource.deleting = true;
+            deleted.scene.resource.generation = 2;
+            let did = deleted.pass();
+            assert!(did.steps.ends_with("look status"), "{class:?} {did:?}");
+            assert!(did.says.starts_with("working: "), "{class:?} {did:?}");
+            assert_eq!(deleted.scene.state.ledger.observed_generation, 2);
+            // Said once.
+            assert!(!deleted.wake().steps.contains("status") || class == Class::AccessDenied);
+            let mut edited = ready();
+            edited.scene.resource.generation = 2;
+            edited.aws.config = Ok("v2".into());
+            if kind == Kind::Api {
+                let did = edited.pass();
+                assert_eq!(did.steps, "resolve look status");
+                assert!(did.says.starts_with("working: "), "{class:?} {did:?}");
+            } else {
+                // Of this edit AWS knows nothing.
+                edited.pass().is("status", "ready: Available");
+            }
+            // What nobody has touched stays Ready.
+            let mut untouched = ready();
+            let did = untouched.wake();
+            assert_eq!(did.says, "ready: Available", "{class:?}");
+            assert!(!did.steps.contains("status"), "{did:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stalled_reason_goes_when_it_no_longer_holds_whatever_else_is_wrong() {
+    for (class, says) in [
+        (Class::AccessDenied, "working: AccessDenied"),
+        (Class::Unavailable, "working: AwsUnavailable"),
+        (Class::Throttled, "working: Throttled"),
+    ] {
+        let mut region = Play::applied(Kind::Backend);
+        region.scene.surroundings.invalid = Some("no AWS region".into());
+        region.pass().is("status", "stalled: InvalidSpec");
+        region.scene.surroundings.invalid = None;
+        region.aws.reads = Some(class);
+        region.pass().is("look status", says);
+        let mut conflict = Play::applied(Kind::Backend);
+        conflict.scene = conflict.scene.winner("AmplifyBackend default/older");
+        conflict.pass().is("status", "stalled: Conflict");
+        conflict.scene.surroundings.winner = None;
+        conflict.aws.reads = Some(class);
+        conflict.pass().is("look status", says);
+        let mut in_use = Play::ready(Kind::Backend);
+        in_use.scene.resource.deleting = true;
+        in_use.scene.resource.generation = 2;
+        in_use.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
+        in_use.pass().is("status", "stalled: InUse");
+        in_use.scene.surroundings.dependents.staying.clear();
+        in_use.aws.reads = Some(class);
+        in_use.pass().is("look status", says);
+        // What AWS said of it before still holds.
+        let mut exists = Play::applied(Kind::Backend);
+        exists.aws.put(at(-7200));
+        exists.pass().is("look status", "stalled: AlreadyExists");
+        exists.aws.reads = Some(class);
+        if class != Class::AccessDenied {
+            exists.wake().is("look", "stalled: AlreadyExists");
+        }
+    }
+}
+
+#[test]
+fn what_may_come_by_itself_is_stalled_when_it_lasts_and_is_still_tried() {
+    // An app that AWS does not know: 10 minutes.
+    let mut app = Play::applied(Kind::Backend);
+    app.answers(std::iter::repeat_n(Answer::Refuse(Class::NotFound), 20));
+    app.pass();
+    assert!(message(&app.scene.state).contains("looked in account 111122223333, region eu-west-1"));
+    while app.now() < at(599) {
+        assert_eq!(app.scene.says(), "working: AppNotFound");
+        app.wake();
+    }
+    assert_eq!(
+        (app.scene.says().as_str(), app.now()),
+        ("stalled: AppNotFound", at(600))
+    );
+    let did = app.wake();
+    assert!(did.steps.ends_with("intend create status"), "{did:?}");
+    app.restart();
+    assert_eq!(app.wake().says, "stalled: AppNotFound", "no flapping after a restart");
+    app.aws.answers.clear();
+    assert!(app.wake().steps.ends_with("create record"));
+    // A reference to nothing: 5 minutes. To something that is not Ready: never.
+    for absent in [true, false] {
+        let mut reference = Play::applied(Kind::Api);
+        reference.scene.surroundings.dependency = Some(crate::lifecycle::Missing {
+            absent,
+            ..missing("AmplifyBackend stagin")
+        });
+        reference.pass().is("status", "working: DependencyNotReady");
+        while reference.now() < at(300) {
+            assert_eq!(reference.scene.says(), "working: DependencyNotReady");
+            reference.wake();
+        }
+        let says = if absent {
+            "stalled: DependencyNotReady"
+        } else {
+            "working: DependencyNotReady"
+        };
+        assert_eq!(reference.scene.says(), says);
+        reference.scene.surroundings.dependency = None;
+        assert!(reference.wake().steps.ends_with("create record"), "still tried");
+    }
+}
+
+#[test]
+fn advice_is_never_what_is_cut() {
+    let mut play = Play::applied(Kind::Backend);
+    play.scene.settings.max_job_attempts = 1;
+    play.pass();
+    let job = play.aws.jobs.last_mut().unwrap();
+    *job = crate::lifecycle::facts::JobSeen {
+        status: "FAILED".into(),
+        error: Some(crate::api::text::summary(&format!(
+            "amplify push\n{}the cause",
+            "x".repeat(5000)
+        ))),
+        ..job.clone()
+    };
+    play.wake().is("poll look status", "stalled: JobFailed");
+    let text = message(&play.scene.state);
+    assert!(
+        text.len() <= 1024 && text.contains("the cause; correct what AWS names"),
+        "{text}"
+    );
+    assert!(text.ends_with("to try again"), "{text}");
 }

@@ -100,7 +100,23 @@ fn a_404_after_completed_is_believed_only_after_the_absence_grace() {
                 "{did:?}"
             );
         }
-        assert_eq!(play.aws.carried_out.len(), 2, "believed by now: created again");
+        // Believed by now, and never created a second time: AWS has said that it made it.
+        assert_eq!(play.scene.says(), "stalled: JobFailed");
+        assert!(message(&play.scene.state).contains("(job j-1)"));
+        assert_eq!(play.scene.state.ledger.origin, Some(kind.origin()));
+        for _ in 0..3 {
+            let did = play.wake().wakes(3600);
+            assert!(did.steps.ends_with("look"), "{did:?}");
+        }
+        assert_eq!(play.aws.carried_out.len(), 1);
+        let mut shown = play.clone();
+        shown.aws.put(at(0));
+        assert_eq!(shown.wake().says, "ready: Available");
+        assert_eq!(shown.job().error, None);
+        // What was Ready once and is gone is made again.
+        shown.aws.object = None;
+        shown.wake();
+        assert_eq!(shown.aws.carried_out.len(), 2);
         late.after(200).aws.put(at(0));
         let did = late.pass();
         assert!(did.steps.ends_with("look status"), "{did:?}");
@@ -133,8 +149,12 @@ fn a_failed_create_that_left_nothing_is_tried_again_after_1_and_5_minutes_and_th
             assert_eq!(play.job().failures, failures);
         }
         play.after(10).job_ends("FAILED");
-        assert_eq!(play.pass().wakes(None).says, "stalled: JobFailed");
-        play.after(9000).pass().is("", "stalled: JobFailed").wakes(None);
+        assert_eq!(play.pass().wakes(3210).says, "stalled: JobFailed");
+        let look = if kind == Kind::Api { "resolve look" } else { "look" };
+        play.pass().is("", "stalled: JobFailed");
+        for _ in 0..3 {
+            play.wake().is(look, "stalled: JobFailed").wakes(3600);
+        }
         assert_eq!(play.aws.carried_out.len(), 3);
         assert!(
             play.aws
@@ -163,7 +183,7 @@ fn a_failed_create_that_left_something_is_stalled_and_never_available() {
         let mut play = Play::creating(kind);
         play.aws.put(at(1));
         play.job_ends("FAILED");
-        let did = play.wake().wakes(None);
+        let did = play.wake().wakes(3595);
         assert_eq!(did.says, "stalled: JobFailed");
         assert!(message(&play.scene.state).contains("apply it again"));
         assert_eq!(
@@ -171,7 +191,13 @@ fn a_failed_create_that_left_something_is_stalled_and_never_available() {
             Some(kind.origin()),
             "deleting the resource clears it away"
         );
-        play.after(7200).pass().is("", "stalled: JobFailed");
+        play.pass().is("", "stalled: JobFailed");
+        let mut cleared = play.clone();
+        cleared.aws.object = None;
+        assert!(
+            cleared.wake().steps.ends_with("intend create record"),
+            "seen at the next check"
+        );
         // Neither a request nor an edit makes it Available.
         play.scene.resource.request = Some("again".into());
         assert_eq!(play.pass().says, "stalled: JobFailed");
@@ -191,7 +217,7 @@ fn a_create_that_fails_at_once_is_a_failed_job() {
     play.answers([Answer::Fail]);
     play.pass()
         .is(
-            "look slot list finalizer intend create record look status",
+            "look slot list finalizer intend create record look",
             "working: Creating",
         )
         .wakes(60);
@@ -203,7 +229,12 @@ fn a_create_that_fails_at_once_is_a_failed_job() {
     play.answers([Answer::Fail]);
     play.crash_after("record");
     play.aws.put(at(1));
-    play.pass().is("look status", "stalled: JobFailed");
+    play.pass().is("look status", "stalled: AlreadyExists");
+    assert!(message(&play.scene.state).contains("no capacity"), "and why");
+    assert_eq!(
+        play.scene.state.ledger.origin, None,
+        "nothing proves that it is its own"
+    );
 }
 
 #[test]
@@ -223,8 +254,15 @@ fn a_failed_update_is_tried_again_with_the_same_backoff_and_limit() {
     play.after(10).job_ends("FAILED");
     play.pass()
         .is("poll resolve look status", "stalled: JobFailed")
-        .wakes(None);
-    play.after(9000).pass().is("", "stalled: JobFailed");
+        .wakes(3210);
+    play.pass().is("", "stalled: JobFailed");
+    play.wake().is("resolve look", "stalled: JobFailed").wakes(3600);
+    let mut another = play.clone();
+    another.aws.config = Ok("v3".into());
+    another
+        .wake()
+        .is("resolve look slot update record", "working: Updating");
+    assert_eq!(another.job().failures, 0, "another text in the ConfigMap starts again");
     play.scene.resource.generation = 3;
     play.pass().is("resolve look slot update record", "working: Updating");
     assert_eq!(play.job().failures, 0, "a new generation starts again");
@@ -320,7 +358,7 @@ fn an_edit_made_while_the_job_runs_is_carried_out_next() {
 
 #[test]
 fn ready_for_the_generation_of_the_job_is_said_before_the_edit_is_carried_out() {
-    let scene = Scene::new(Kind::Api)
+    let mut scene = Scene::new(Kind::Api)
         .owned(Origin::Created)
         .said(Reason::Creating)
         .generation(2)
@@ -330,6 +368,12 @@ fn ready_for_the_generation_of_the_job_is_said_before_the_edit_is_carried_out() 
             seen_job("j-1", Operation::CreateBackendApi, 1),
             "COMPLETED",
         )));
+    // Found in a list, so that nobody knows what it carried.
+    let step = scene.next();
+    let Step::Record(state) = &step else { panic!("{step:?}") };
+    assert_eq!(super::scene::says(state), "working: Creating");
+    // Accepted from us.
+    scene.state.hashes.sent = Some("v1".into());
     let step = scene.next();
     let Step::Record(state) = &step else { panic!("{step:?}") };
     assert_eq!(super::scene::says(state), "ready: Available");
@@ -461,4 +505,58 @@ fn an_ended_job_is_not_polled_again() {
             .job(ended(running(Operation::CreateBackend), status));
         assert_eq!(name(&scene.next()), "look");
     }
+}
+
+#[test]
+fn a_create_that_fails_because_something_is_there_does_not_own_it() {
+    for error in [
+        "Command failed: GraphQL API shop already exists in the project",
+        "Amazon S3 storage was already added to your project.",
+    ] {
+        let mut play = Play::creating(Kind::Backend);
+        play.aws.put(at(-7200));
+        play.job_ends("FAILED");
+        play.aws.jobs.last_mut().unwrap().error = Some(error.into());
+        play.wake().is("poll look status", "stalled: AlreadyExists");
+        assert_eq!(play.scene.state.ledger.origin, None);
+        let text = message(&play.scene.state);
+        assert!(
+            text.contains(error) && text.contains("adoptionPolicy: IfExists"),
+            "{text}"
+        );
+        play.scene.resource.deleting = true;
+        assert_eq!(
+            play.pass().steps,
+            "release",
+            "and deleting the resource deletes nothing"
+        );
+    }
+}
+
+#[test]
+fn a_clone_remembers_what_it_copies() {
+    let mut play = Play::applied(Kind::Clone);
+    play.scene.surroundings.source = Some("staging".into());
+    play.answers([Answer::LoseRequest]);
+    play.pass();
+    assert_eq!(play.job().source_environment_name.as_deref(), Some("staging"));
+    // The resource that was copied is gone.
+    play.scene.surroundings.source = None;
+    play.after(120);
+    play.pass();
+    assert_eq!(
+        (play.job().attempt, play.job().source_environment_name.as_deref()),
+        (2, Some("staging"))
+    );
+}
+
+#[test]
+fn a_vanished_create_says_nothing_of_the_configuration_that_aws_has() {
+    let mut play = Play::creating(Kind::Api);
+    play.aws.jobs.clear();
+    play.aws.put(at(1));
+    play.aws.holds = "by hand".into();
+    play.after(200);
+    play.pass()
+        .is("poll list look resolve store slot update record", "working: Updating");
 }

@@ -192,63 +192,148 @@ fn an_echo_that_shows_what_the_spec_wants_needs_no_update() {
 }
 
 #[test]
-fn a_lost_update_is_repeated_only_after_a_look_that_shows_it_missing() {
-    let edited = || {
+fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be_under_way() {
+    let lost = |answer| {
         let mut play = Play::ready(Kind::Api);
         play.scene.resource.generation = 2;
         play.aws.config = Ok("v2".into());
+        play.answers([answer]);
+        play.pass()
+            .is("resolve look slot update record", "working: AwsUnavailable")
+            .wakes(5);
+        assert!(play.job().is_open_intent() && play.job().unconfirmed);
+        assert_eq!(play.job().config_hash.as_deref(), Some("v2"));
+        assert_eq!(play.scene.state.hashes.sent, None, "nobody knows what AWS has");
         play
     };
-    let mut arrived = edited();
-    arrived.answers([Answer::LoseReply]);
-    arrived
-        .pass()
-        .is("resolve look slot update status", "working: AwsUnavailable");
+    let mut arrived = lost(Answer::LoseReply);
+    arrived.wake().is("list", "working: AwsUnavailable");
     arrived.job_ends("COMPLETED");
-    arrived.wake().is("resolve look status", "ready: Available");
-    assert_eq!(arrived.aws.carried_out.len(), 1);
-    let mut lost = edited();
-    lost.answers([Answer::LoseRequest]);
-    lost.pass()
-        .is("resolve look slot update status", "working: AwsUnavailable");
-    lost.aws.holds = "v1".into();
-    lost.wake().is("resolve look slot update record", "working: Updating");
-    assert_eq!(lost.job().attempt, 3);
+    arrived.scene.now = at(119);
+    arrived.pass().is("list look", "working: AwsUnavailable");
+    arrived.wake().is("list look store resolve status", "ready: Available");
+    assert_eq!(arrived.aws.carried_out, [Write::Update]);
+    assert_eq!(arrived.scene.state.hashes.sent.as_deref(), Some("v2"), "AWS shows it");
+    let mut missing = lost(Answer::LoseRequest);
+    missing.scene.now = at(120);
+    missing
+        .pass()
+        .is("list look store resolve slot update record", "working: Updating");
+    assert_eq!(missing.job().attempt, 3);
+    // What AWS has is not known even where it echoes too little to tell: it is sent again.
+    let mut unknown = lost(Answer::LoseReply);
+    unknown.aws.echoes = Equality::Unknown;
+    unknown.job_ends("COMPLETED");
+    unknown.scene.now = at(120);
+    unknown
+        .pass()
+        .is("list look store resolve slot update record", "working: Updating");
+    // Back to what was Ready before: the lost one may have come through all the same.
+    let mut back = lost(Answer::LoseReply);
+    back.aws.echoes = Equality::Unknown;
+    back.job_ends("COMPLETED");
+    back.scene.resource.generation = 3;
+    back.aws.config = Ok("v1".into());
+    back.scene.now = at(120);
+    back.pass()
+        .is("list look store resolve slot update record", "working: Updating");
 }
 
 #[test]
-fn a_refused_update_is_joined_or_waited_for() {
-    let refused = |operation| {
-        let mut play = Play::ready(Kind::Api);
+fn a_pending_job_is_waited_for_and_never_recorded_as_ours() {
+    // Whoever started it, and whatever it is: what it carries is not known.
+    for operation in [
+        crate::api::Operation::UpdateBackendApi,
+        crate::api::Operation::CreateBackendApi,
+    ] {
+        let mut waiting = Play::ready(Kind::Api);
+        waiting.scene.resource.generation = 2;
+        waiting.aws.config = Ok("v2".into());
+        waiting.answers([Answer::Refuse(Class::Pending)]);
+        waiting.aws.foreign_job("x-1", operation, -5);
+        waiting
+            .pass()
+            .is("resolve look slot update status", "working: WaitingForJob");
+        assert_eq!(waiting.job().id, None);
+        waiting
+            .wake()
+            .is("resolve slot look list status", "working: WaitingForJob");
+        for _ in 0..3 {
+            waiting.wake().is("resolve slot look list", "working: WaitingForJob");
+        }
+        waiting.aws.jobs[0].status = "COMPLETED".into();
+        waiting
+            .wake()
+            .is("resolve slot look list update record", "working: Updating");
+    }
+}
+
+#[test]
+fn what_aws_accepted_is_all_that_counts_as_sent() {
+    // Whatever became of the attempt, and whatever somebody else has made since: it is adopted as it is only where it is as
+    // the spec wants it.
+    for answer in [
+        Answer::Refuse(Class::NotFound),
+        Answer::Refuse(Class::AccessDenied),
+        Answer::Refuse(Class::Throttled),
+        Answer::Refuse(Class::BadRequest),
+        Answer::Never(Class::Unavailable),
+        Answer::LoseRequest,
+    ] {
+        for at_once in [true, false] {
+            let mut play = Play::applied(Kind::Api);
+            if at_once {
+                play.scene = play.scene.adopting();
+            }
+            play.answers([answer.clone()]);
+            play.pass();
+            assert_eq!(play.scene.state.hashes.sent, None, "{answer:?}");
+            assert_eq!(play.job().config_hash.as_deref(), Some("v1"));
+            play.after(200);
+            play.aws.put(play.now());
+            play.aws.holds = "by hand".into();
+            if !at_once {
+                for _ in 0..3 {
+                    play.after(3600).pass();
+                }
+                assert_eq!(play.scene.says(), "stalled: AlreadyExists");
+                play.scene = play.scene.adopting();
+            }
+            play.scene.resource.generation = 2;
+            let did = play.pass();
+            assert!(did.steps.ends_with("store slot update record"), "{answer:?} {did:?}");
+            play.job_ends("COMPLETED");
+            assert_eq!(play.wake().says, "ready: Available");
+            assert_eq!(play.aws.holds, "v1");
+            assert_eq!(play.scene.state.hashes.sent.as_deref(), Some("v1"));
+        }
+    }
+}
+
+#[test]
+fn a_job_that_was_found_in_a_list_may_carry_another_configuration() {
+    // The first attempt, late; or somebody else's job within the grace.
+    for holds in ["v1", "by hand"] {
+        let mut play = Play::applied(Kind::Api);
+        play.answers([Answer::LoseRequest]);
+        play.pass();
         play.scene.resource.generation = 2;
         play.aws.config = Ok("v2".into());
-        play.answers([Answer::Refuse(Class::Pending)]);
-        play.aws.foreign_job("x-1", operation, -5);
-        play
-    };
-    let mut joined = refused(crate::api::Operation::UpdateBackendApi);
-    joined
-        .pass()
-        .is("resolve look slot update list record", "working: Updating");
-    assert_eq!(joined.job().id.as_deref(), Some("x-1"));
-    joined.job_ends("COMPLETED");
-    joined
-        .wake()
-        .is("poll resolve look store slot update record", "working: Updating");
-    let mut waiting = refused(crate::api::Operation::CreateBackendApi);
-    waiting
-        .pass()
-        .is("resolve look slot update list status", "working: WaitingForJob");
-    waiting
-        .wake()
-        .is("resolve slot look list status", "working: WaitingForJob");
-    for _ in 0..3 {
-        waiting.wake().is("resolve slot look list", "working: WaitingForJob");
+        play.aws.holds = holds.into();
+        play.after(119);
+        play.aws
+            .foreign_job("j-1", crate::api::Operation::CreateBackendApi, 119);
+        play.pass().is("list record status", "working: Creating");
+        play.aws.put(at(150));
+        play.aws.jobs[0].status = "COMPLETED".into();
+        play.aws.holds = holds.into();
+        play.after(60);
+        play.pass()
+            .is("poll look store resolve slot update record", "working: Updating");
+        play.job_ends("COMPLETED");
+        play.wake().is("poll resolve look status", "ready: Available");
+        assert_eq!(play.aws.holds, "v2");
     }
-    waiting.aws.jobs[0].status = "COMPLETED".into();
-    waiting
-        .wake()
-        .is("resolve slot look list update record", "working: Updating");
 }
 
 #[test]

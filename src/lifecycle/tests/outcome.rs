@@ -53,12 +53,13 @@ fn a_request_that_never_arrived_is_a_new_attempt_after_two_minutes_and_not_befor
         play.after((at(119).duration_since(play.now())).as_secs());
         let did = play.pass().wakes(1);
         assert!(did.steps.ends_with("look"), "{did:?}");
-        let after = play.job().after;
+        assert_eq!(play.job().after, None);
         let mut sending = play.clone();
         sending.scene.now = at(120);
         sending.crash_after("intend");
         assert!(sending.job().unconfirmed);
-        assert_eq!((sending.job().attempt, sending.job().after), (2, after));
+        // Whatever the first attempt may have made still counts.
+        assert_eq!((sending.job().attempt, sending.job().after), (2, Some(at(-300))));
         let did = play.wake();
         assert!(did.steps.ends_with("intend create record"), "{did:?}");
         assert_eq!((play.job().attempt, play.job().unconfirmed), (2, false));
@@ -110,8 +111,11 @@ fn only_a_job_of_the_same_operation_created_later_than_after_is_ours() {
         (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, -31), "settle"),
         (Some(at(-30)), seen_job("j-1", Operation::CloneBackend, 1), "settle"),
         (Some(at(-30)), untimed(), "settle"),
-        (None, seen_job("j-1", Operation::CreateBackend, -500), "record"),
-        (None, untimed(), "record"),
+        // Without one, only what is about as new as the request.
+        (None, seen_job("j-1", Operation::CreateBackend, -300), "record"),
+        (None, seen_job("j-1", Operation::CreateBackend, -301), "settle"),
+        (None, untimed(), "settle"),
+        (Some(at(-30)), seen_job("", Operation::CreateBackend, 1), "settle"),
     ] {
         let scene = open(after).jobs([job.clone()]);
         assert_eq!(name(&scene.next()), step, "{after:?} {job:?}");
@@ -280,7 +284,7 @@ fn an_attempt_of_unknown_outcome_that_shows_up_after_a_refused_one_is_still_ours
         .is("look slot list intend create record", "working: Creating");
     assert_eq!(
         (neither.job().attempt, neither.job().after),
-        (3, None),
+        (3, Some(at(-300))),
         "`after` is kept"
     );
     assert!(
@@ -318,24 +322,6 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
     assert_eq!(name(&scene.next()), "slot");
     let step = scene.slot(Slot::Busy).next();
     assert_eq!(says(stored(&step).unwrap()), "working: WaitingForJob");
-}
-
-#[test]
-fn a_pending_job_that_another_resource_has_recorded_is_not_joined() {
-    let scene = Scene::new(Kind::Api)
-        .ready()
-        .generation(2)
-        .config(Ok("v2"))
-        .jobs([seen_job("j-1", Operation::UpdateBackendApi, 1)])
-        .reply(refusal(Class::Pending));
-    assert_eq!(name(&scene.next()), "record", "it may be the resource's own");
-    let mut scene = scene;
-    scene.surroundings.jobs_of_others.insert("j-1".into());
-    let step = scene.next();
-    assert_eq!(
-        (name(&step), says(stored(&step).unwrap()).as_str()),
-        ("settle", "working: WaitingForJob")
-    );
 }
 
 #[test]
