@@ -10,7 +10,7 @@ use super::{
     view::View,
 };
 use crate::api::{
-    DeletionPolicy, Origin,
+    DeletionPolicy, Job, Origin,
     conditions::{Progress, Reason},
 };
 
@@ -122,7 +122,8 @@ pub(super) fn released(view: &View<'_>) -> Step {
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;
-    let deleted = |job: &crate::api::Job| job.operation.is_delete() && job.has_completed();
+    let deleted =
+        |job: &Job| job.operation.is_delete() && job.id.is_some() && (job.has_completed() || view.known.released);
     if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.surroundings.winner.is_some() {
