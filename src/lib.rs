@@ -5,6 +5,7 @@
 pub mod amplify;
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod controller;
 pub mod import;
 pub mod leader;

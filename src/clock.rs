@@ -1,0 +1,202 @@
+//! The time of day, as AWS tells it. The only place of the program that asks the machine what time it is.
+//!
+//! AWS's jobs carry AWS's times, and the SDK corrects its own clock by AWS's when it signs: with a node's clock that is
+//! hours off AWS still answers, and what is compared with AWS's times must be told by the same clock. Between two
+//! answers time runs by the monotonic clock, so that nobody who sets the machine's clock moves what is due.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+/// How far AWS's time may be from ours before ours is corrected: time must not wobble by what answers take on their way.
+const DEAD_BAND: SignedDuration = SignedDuration::from_secs(5);
+/// An HTTP date is told in whole seconds, cut off (RFC 9110, section 5.6.7).
+const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
+/// 2020-08-11, the version of Amplify's backend API: no answer of it was made before.
+const FIRST: i64 = 1_597_104_000;
+
+/// One for the process, shared.
+#[derive(Debug)]
+pub struct Clock {
+    /// What the machine's clock said at `since`.
+    start: Timestamp,
+    since: Instant,
+    /// What is to be added to come to AWS's time, in milliseconds.
+    correction: AtomicI64,
+}
+
+impl Clock {
+    /// Begins with what the machine's clock says now.
+    #[must_use]
+    pub fn of_machine() -> Self {
+        Self::starting_at(Timestamp::now())
+    }
+
+    /// Begins with this time.
+    #[must_use]
+    pub fn starting_at(start: Timestamp) -> Self {
+        Self {
+            start,
+            since: Instant::now(),
+            correction: AtomicI64::new(0),
+        }
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// What time it was at a moment of the monotonic clock, as far as is known by now: the begin of a call is told right
+    /// even where only its answer has told how late it is.
+    #[must_use]
+    pub fn at(&self, moment: Instant) -> Timestamp {
+        let correction = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
+        after(self.uncorrected(moment), correction)
+    }
+
+    /// This moment, to be told later by [`at`](Self::at).
+    #[must_use]
+    pub fn mark(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Takes in that an answer of AWS that has just come, to what was asked at this moment, was made at this date.
+    pub fn told(&self, date: Timestamp, asked: Instant) {
+        if date.as_second() < FIRST {
+            return;
+        }
+        // AWS's clock showed the date at some moment between the two.
+        let least = date.duration_since(self.uncorrected(Instant::now()));
+        let most = after(date, RESOLUTION).duration_since(self.uncorrected(asked));
+        let present = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
+        if (least - DEAD_BAND..=most + DEAD_BAND).contains(&present) {
+            return;
+        }
+        let middle = (least + most) / 2;
+        let millis = i64::try_from(middle.as_millis()).unwrap_or_default();
+        self.correction.store(millis, Ordering::Release);
+        tracing::warn!(
+            seconds = middle.as_secs(),
+            "AWS's clock and this machine's differ: from now on times are AWS's"
+        );
+    }
+
+    fn uncorrected(&self, moment: Instant) -> Timestamp {
+        let elapsed: Duration = moment.saturating_duration_since(self.since);
+        after(
+            self.start,
+            SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX),
+        )
+    }
+}
+
+/// Never beyond the last time, or before the first, that there is.
+fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.saturating_add(duration).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// AWS's time, to the second, at the begin of each test.
+    const TRUE: &str = "2026-11-22T10:00:00Z";
+
+    fn true_time() -> Timestamp {
+        TRUE.parse().unwrap()
+    }
+
+    fn off_by(seconds: i64) -> Clock {
+        Clock::starting_at(after(true_time(), SignedDuration::from_secs(seconds)))
+    }
+
+    /// How far the clock is from AWS's, in milliseconds.
+    fn error(clock: &Clock, since: Instant) -> i128 {
+        let aws = after(true_time(), SignedDuration::try_from(since.elapsed()).unwrap());
+        clock.now().duration_since(aws).as_millis()
+    }
+
+    /// An answer that was made `made` ms after it was asked for, and came `took` ms after.
+    async fn answer(clock: &Clock, since: Instant, made: u64, took: u64) {
+        let asked = clock.mark();
+        tokio::time::advance(Duration::from_millis(made)).await;
+        let aws = after(true_time(), SignedDuration::try_from(since.elapsed()).unwrap());
+        let date = Timestamp::from_second(aws.as_second()).unwrap();
+        tokio::time::advance(Duration::from_millis(took - made)).await;
+        clock.told(date, asked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_off_tells_awss_time_after_the_first_answer() {
+        for off in [3600, -3600, 60, -7, 7, 86_400 * 365 * 30, -86_400 * 365 * 5] {
+            let clock = off_by(off);
+            let since = clock.since;
+            tokio::time::advance(Duration::from_millis(1234)).await;
+            answer(&clock, since, 100, 200).await;
+            let error = error(&clock, since);
+            assert!(error.abs() <= 700, "{off}: {error} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_synchronised_clock_does_not_move_at_all() {
+        for off in [-4, -1, 0, 1, 4] {
+            let clock = off_by(off);
+            let since = clock.since;
+            for (made, took) in [(0, 0), (100, 200), (0, 999), (0, 25_000), (25_000, 25_000), (999, 1000)] {
+                answer(&clock, since, made, took).await;
+                assert_eq!(error(&clock, since), i128::from(off) * 1000, "{off} {made} {took}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn awss_time_may_step_back_and_what_a_slow_answer_left_open_a_quick_one_settles() {
+        let clock = off_by(0);
+        let since = clock.since;
+        let hour = SignedDuration::from_hours(1);
+        clock.told(after(clock.now(), hour), clock.mark());
+        assert!((error(&clock, since) - 3_600_000).abs() <= 1000);
+        answer(&clock, since, 100, 200).await;
+        assert!(error(&clock, since).abs() <= 1000);
+        let clock = off_by(3600);
+        answer(&clock, clock.since, 0, 29_000).await;
+        assert!(error(&clock, clock.since).abs() <= 15_500);
+        answer(&clock, clock.since, 20, 40).await;
+        assert!(error(&clock, clock.since).abs() <= 6000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_date_that_cannot_be_is_not_believed() {
+        let clock = off_by(0);
+        for date in [
+            Timestamp::MIN,
+            Timestamp::UNIX_EPOCH,
+            "2020-08-10T23:59:59Z".parse().unwrap(),
+        ] {
+            clock.told(date, clock.mark());
+            assert_eq!(clock.now(), true_time(), "{date}");
+        }
+        clock.told(Timestamp::MAX, clock.mark());
+        assert!(clock.now() > true_time(), "and nothing overflows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_begin_of_a_call_is_told_right_by_what_its_own_answer_said() {
+        let clock = off_by(-3600);
+        let begun = clock.mark();
+        answer(&clock, clock.since, 500, 1000).await;
+        let off = clock.at(begun).duration_since(true_time());
+        assert!(off.abs() <= SignedDuration::from_secs(1), "{off}");
+        assert_eq!(
+            clock.now().duration_since(clock.at(begun)),
+            SignedDuration::from_secs(1)
+        );
+    }
+}
