@@ -10,6 +10,7 @@ mod errors;
 mod http;
 mod names;
 mod object;
+pub mod regions;
 mod session;
 pub mod throttle;
 
