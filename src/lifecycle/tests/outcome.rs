@@ -504,3 +504,34 @@ fn a_failure_at_once_after_an_unconfirmed_attempt_is_counted_once() {
         .is("look slot list intend create record", "working: Creating");
     assert_eq!((play.job().attempt, play.job().failures), (3, 1));
 }
+
+#[test]
+fn a_pending_job_that_hides_an_update_or_a_delete_is_waited_for_by_name() {
+    for deleting in [true, false] {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.resource.generation = 2;
+        play.scene.resource.deleting = deleting;
+        play.aws.config = Ok("v2".into());
+        play.answers([Answer::LoseReply]);
+        play.pass();
+        while play.now() < at(120) {
+            assert_eq!(play.scene.says(), "working: AwsUnavailable");
+            assert_eq!(play.wake().steps.split(' ').next(), Some("list"));
+        }
+        assert_eq!(
+            play.scene.says(),
+            "working: WaitingForJob",
+            "AWS is there, and its job hangs"
+        );
+        for _ in 0..3 {
+            assert_eq!(play.wake().steps, "list");
+        }
+        play.job_ends("COMPLETED");
+        let did = play.wake();
+        if deleting {
+            assert_eq!(did.steps, "list look release");
+        } else {
+            assert_eq!(did.says, "ready: Available");
+        }
+    }
+}
