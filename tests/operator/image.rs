@@ -78,7 +78,11 @@ fn dockerfile_is_as_tested() {
 
 /// Returns the platform that cargo builds for, such as `x86_64-unknown-linux-gnu`.
 async fn host() -> String {
-    let output = Command::new(env!("CARGO")).arg("-vV").output().await.expect("cargo runs");
+    let output = Command::new(env!("CARGO"))
+        .arg("-vV")
+        .output()
+        .await
+        .expect("cargo runs");
     let version = String::from_utf8(output.stdout).expect("text");
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     host.expect("a platform").to_owned()
