@@ -387,7 +387,7 @@ mod tests {
         let server = Server::default();
         let long = format!("CreateBackend failed: {} Delete this resource.", "ü".repeat(2000));
         written(&server, |events| {
-            events.job_failed(object("dev"), &long, "CreateBackend")
+            events.job_failed(object("dev"), &long, "CreateBackend");
         })
         .await;
         let asked = server.asked.lock();

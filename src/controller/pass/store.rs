@@ -59,7 +59,7 @@ impl<K: Kind> Pass<'_, K> {
             match value {
                 Ok(schema) => config.transform_schema = Some(schema),
                 Err(missing) => {
-                    self.known.config = Some(Err(missing));
+                    self.known.config = Some(Err(missing.into_message()));
                     return Ok(());
                 }
             }
