@@ -19,7 +19,7 @@ use crate::{
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
-    telemetry::{self, Health, Metrics},
+    telemetry::{self, Health, Metrics, error::in_words},
 };
 
 /// How long a watch may fail before the program says that it is not alive.
@@ -36,11 +36,9 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     stop_on_signal(shutdown.clone())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let health = Arc::new(Health::new(WATCH_LIMIT));
-    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}: choose another address with --listen",
-            settings.listen
-        )
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        let address = settings.listen;
+        anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
     let address = listener.local_addr().context("no listen address")?;
     let (accounts_file, accounts) = match settings.accounts.clone() {
@@ -58,9 +56,12 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     ));
 
     let turns = Turns::default();
-    let (client, leadership, mut turn) = connect(&settings, &metrics, &turns)
-        .await
-        .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
+    let (client, leadership, mut turn) = connect(&settings, &metrics, &turns).await.map_err(|error| {
+        let why = in_words(error.as_ref());
+        anyhow::anyhow!(
+            "no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
+        )
+    })?;
     let namespaces = settings.namespaces();
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
@@ -216,7 +217,7 @@ async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &Cance
         let missing = match missing_kinds(client, namespaces.first()).await {
             Ok(missing) if missing.is_empty() => return true,
             Ok(missing) => format!("not served: {}", missing.join(", ")),
-            Err(error) => error.to_string(),
+            Err(error) => in_words(&error),
         };
         if !said {
             warn!(
