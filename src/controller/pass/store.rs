@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::{
         Job,
+        backend_api::schema_problem,
         conditions::{self, Reason},
     },
     lifecycle::{self, Config, Missing, Observed, State, Wake},
@@ -53,8 +54,12 @@ impl<K: Kind> Pass<'_, K> {
             ))?;
             match value {
                 Ok(schema) => config.transform_schema = Some(schema),
-                Err(message) => return Ok(Observed::Config(Err(Missing { message, absent: true }))),
+                Err(missing) => return Ok(Observed::Config(Err(missing))),
             }
+        } else if let Some(problem) = config.transform_schema.as_deref().and_then(schema_problem) {
+            // The definition refuses it, but the resource may be older than that rule.
+            let message = format!("spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there");
+            return Ok(Observed::Config(Err(Missing { message, absent: true })));
         }
         let hash = kinds::config_hash(&config);
         self.config = Some(config);
