@@ -16,6 +16,7 @@ use crate::{
     amplify::Sessions,
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
     cli::Run,
+    clock::Clock,
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
@@ -65,7 +66,8 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
-    let sessions = Sessions::load(metrics.clone(), accounts).await;
+    let clock = Arc::new(Clock::of_machine());
+    let sessions = Sessions::load(metrics.clone(), clock, accounts, settings.allowed_regions()).await;
     let (events, write_events) = Events::new(client.clone());
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);

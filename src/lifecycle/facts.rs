@@ -5,7 +5,7 @@ use jiff::Timestamp;
 /// Why a call to AWS (or the way to it) did not give an answer. One list, made in one place: the AWS port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Class {
-    /// 404 on a create: the app (of a clone also: the source) is not there.
+    /// AWS's own NotFoundException. Of a create: the app (of a clone also: the source) is not there.
     NotFound,
     /// A 4xx that says that the request is wrong.
     BadRequest,
@@ -13,14 +13,12 @@ pub enum Class {
     Pending,
     /// 429, or any code with "Rate exceeded" or "slow down".
     Throttled,
-    /// `LimitExceededException` that names a quota.
+    /// A refusal that names a quota.
     QuotaExceeded,
     /// 401, 403, expired or missing credentials.
     AccessDenied,
-    /// 5xx, timeout, connection, unreadable body, or an answer that names another object.
+    /// 5xx, timeout, connection, unreadable body, an answer that names another object, or one that is not AWS's own.
     Unavailable,
-    /// 200 with `error` set: AWS took the request and failed.
-    Failed,
     /// No account entry, or more than one, names the namespace.
     AccountNotFound,
     /// The account or region is no longer the one pinned in status.
@@ -32,9 +30,9 @@ pub enum Class {
 pub enum Sent {
     /// The request never left: no connection, no credentials, a name that the port refuses.
     Never,
-    /// AWS answered with a refusal (any 4xx): it did not do the work.
+    /// AWS itself answered with a refusal: it did not do the work.
     Refused,
-    /// The request may have been carried out: timeout, reset, 5xx, unreadable body.
+    /// The request may have been carried out: timeout, reset, 5xx, unreadable body, an answer that is not AWS's own.
     Unknown,
 }
 
@@ -52,7 +50,7 @@ pub struct Failure {
 /// A job as AWS describes it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct JobSeen {
-    /// AWS's JobId.
+    /// AWS's JobId, cut at 1 KiB; empty where AWS gives none.
     pub id: String,
     /// The environment that it is listed under.
     pub environment: String,
@@ -62,7 +60,7 @@ pub struct JobSeen {
     pub status: String,
     /// AWS's clock.
     pub create_time: Option<Timestamp>,
-    /// AWS's text when it failed, cut at 1 KiB.
+    /// The summary of AWS's text when it failed.
     pub error: Option<String>,
 }
 

@@ -266,7 +266,7 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
                 at(timing::backoff(60.0, 600.0, tries, jitter)),
             )
         }
-        Class::Unavailable | Class::Failed => (
+        Class::Unavailable => (
             Reason::AwsUnavailable,
             false,
             true,

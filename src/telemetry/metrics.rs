@@ -53,7 +53,6 @@ pub const fn class_name(class: Class) -> &'static str {
         Class::QuotaExceeded => "quota_exceeded",
         Class::AccessDenied => "access_denied",
         Class::Unavailable => "unavailable",
-        Class::Failed => "failed",
         Class::AccountNotFound => "account_not_found",
         Class::AccountChanged => "account_changed",
     }

@@ -179,7 +179,6 @@ impl<K: Kind> Pass<'_, K> {
         let object = self.object_name()?;
         let job = ledger.job.ok_or_else(|| invalid("there is no job"))?;
         let id = job.id.unwrap_or_default();
-        let id = id.parse().map_err(|error| misnamed("job id", &error))?;
         let environment = match job.backend_environment_name {
             Some(name) => name.parse().map_err(|error| misnamed("job", &error))?,
             None => object.environment().clone(),

@@ -38,7 +38,7 @@ fn operations(create: Operation) -> impl Strategy<Value = Operation> {
 prop_compose! {
     fn class()(class in select(vec![
         Class::NotFound, Class::BadRequest, Class::Pending, Class::Throttled, Class::QuotaExceeded,
-        Class::AccessDenied, Class::Unavailable, Class::Failed, Class::AccountNotFound, Class::AccountChanged,
+        Class::AccessDenied, Class::Unavailable, Class::AccountNotFound, Class::AccountChanged,
     ])) -> Class { class }
 }
 
