@@ -25,7 +25,7 @@ crate::tests! {
     a_job_id_that_would_change_a_path_is_never_asked_for,
     backends_and_apis_with_names_of_255_characters_work,
     a_schema_as_large_as_can_be_stored_goes_through_and_is_told_nowhere,
-    the_end_of_a_long_error_of_aws_is_told_nowhere,
+    the_middle_of_a_long_error_of_aws_is_told_nowhere,
 }
 
 /// Names with which the path of one operation becomes that of another.
@@ -387,7 +387,7 @@ async fn a_schema_as_large_as_can_be_stored_goes_through_and_is_told_nowhere(wor
     }
 }
 
-async fn the_end_of_a_long_error_of_aws_is_told_nowhere(world: Arc<World>) {
+async fn the_middle_of_a_long_error_of_aws_is_told_nowhere(world: Arc<World>) {
     let setup = Setup {
         flags: vec!["--outcome-grace=8s", "--absence-grace=6s", "--max-job-attempts=1"],
         running: false,
