@@ -99,8 +99,8 @@ pub struct Run {
     /// Elect a leader: of several processes one works, and the others wait to replace it.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
     pub leader_elect: bool,
-    /// Namespace of the Lease for --leader-elect. Without it: POD_NAMESPACE, else the namespace of the kubeconfig.
-    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace, value_name = "NAMESPACE")]
+    /// Namespace of the Lease for --leader-elect. Without it, or empty: POD_NAMESPACE, else the namespace of the kubeconfig.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// Address on which to serve /livez, /readyz and /metrics.
     #[arg(
@@ -215,6 +215,14 @@ fn region_or_nothing(text: &str) -> Result<String, String> {
     }
 }
 
+/// The same, or the empty value of a variable that is set to nothing.
+fn namespace_or_nothing(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    namespace(text)
+}
+
 /// An empty value is that of a variable that is set to nothing. A list of nothing but commas and blanks is a mistake, and
 /// must not silently mean all namespaces.
 fn namespaces(text: &str) -> Result<Namespaces, String> {
@@ -303,6 +311,7 @@ mod tests {
         for text in ["", "0s", "-1h", "5", "soon", "999ms"] {
             assert!(duration(text).unwrap_err().contains("at least 1s"), "{text:?}");
         }
+        assert_eq!(namespace_or_nothing(""), Ok(String::new()));
         assert_eq!(outcome_grace("30s"), Ok(LEAST_OUTCOME_GRACE));
         assert!(
             outcome_grace("29s")

@@ -94,7 +94,7 @@ fn bounds(field: &JSONSchemaProps) -> String {
         said.push(format!("Default: `{}`.", default.0.to_string().trim_matches('"')));
     }
     let rules = field.x_kubernetes_validations.iter().flatten();
-    said.extend(rules.filter_map(|rule| Some(format!("Refused if {}.", rule.message.as_ref()?))));
+    said.extend(rules.filter_map(|rule| Some(format!("Other values are refused: {}.", rule.message.as_ref()?))));
     match (field.min_length, field.max_length) {
         (Some(least), Some(most)) => said.push(format!("{least} to {most} characters.")),
         (None, Some(most)) => said.push(format!("At most {most} characters.")),
