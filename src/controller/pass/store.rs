@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{kind::Kind, kinds, kubernetes, queue::Again},
+    super::{kind::Kind, kinds, kubernetes, memory::LeftAlone, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
@@ -269,8 +269,8 @@ impl<K: Kind> Pass<'_, K> {
         let observed = self.set_finalizer(false, "cannot remove the finalizer").await?;
         if matches!(observed, Observed::Stored { .. }) {
             // The answer may bear the version of the write before it, as if the cache were up to date.
-            let is_gone = self.is_gone();
-            self.recall(|it| it.released = is_gone);
+            let left_alone = self.is_gone().then_some(LeftAlone::Released);
+            self.recall(|it| it.left_alone = left_alone);
         }
         Ok(observed)
     }
@@ -319,8 +319,8 @@ impl<K: Kind> Pass<'_, K> {
             return;
         }
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
-        let had_failed = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
-        let has_failed = job.is_some_and(|job| job.has_failed() && !had_failed(&job.id));
+        let known = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
+        let has_failed = job.is_some_and(|job| job.has_failed() && !known(&job.id));
         if !has_failed && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
         }
