@@ -4,7 +4,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `world` | the state: API server, AWS, processes, passes in flight; relative times, no texts |
-//! | `shell` | what a step does: the controller, the API server and AWS, and the invariants I1–I3, I5–I7 |
+//! | `times` | what becomes of it when time passes |
+//! | `shell` | what a step does: the controller and the API server |
+//! | `aws` | AWS, and others who use it |
+//! | `check` | what must hold at each step: I1–I3, I5–I7, and that the status is true |
 //! | `model` | what can happen next, and how often |
 //! | `quiet` | I4: what becomes of a situation when faults stop |
 //! | `tally` | what was found, printed at the end |
@@ -18,10 +21,13 @@
     reason = "a model that cannot go on is a failed test, and the bounds and counts are to be seen"
 )]
 
+mod aws;
+mod check;
 mod model;
 mod quiet;
 mod shell;
 mod tally;
+mod times;
 mod world;
 
 use std::process::ExitCode;
@@ -29,7 +35,7 @@ use std::process::ExitCode;
 use amplify_operator::api::{AdoptionPolicy, DeletionPolicy, Operation};
 use jiff::SignedDuration;
 use libtest_mimic::{Arguments, Trial};
-use model::Exploration;
+use model::{Exploration, Start};
 use world::Budget;
 
 fn main() -> ExitCode {
@@ -105,7 +111,7 @@ explorations! {
         crashes: 1, lost: 1, stale: 1, deletes: 1, recreates: 1;
 
     a_backend_of_somebody_else_is_neither_taken_nor_deleted:
-        backend().with(|it| it.thing = Some(shell::old_rival())),
+        backend().with(|it| it.thing = Some(aws::old_rival())),
         crashes: 1, lost: 1, stale: 1, deletes: 1, gone: 1;
 
     a_backend_that_somebody_else_makes_meanwhile_is_not_taken:
@@ -116,7 +122,7 @@ explorations! {
         api().with(|it| {
             it.scenario.adoption = AdoptionPolicy::IfExists;
             it.scenario.deletion = Some(DeletionPolicy::Delete);
-            it.thing = Some(shell::old_rival());
+            it.thing = Some(aws::old_rival());
         }),
         crashes: 1, deletes: 1, rivals: 1, gone: 1;
 
@@ -157,7 +163,7 @@ explorations! {
 
     an_api_whose_attempt_was_given_up_does_not_take_its_siblings_job_for_its_own:
         two_apis().with(|it| {
-            it.given_up = true;
+            it.start = Start::GivenUp;
             it.scenario.refuses = true;
         }),
         suspends: 1;
