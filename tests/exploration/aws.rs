@@ -183,7 +183,7 @@ impl Stage<'_> {
         }
         if how == How::FailsAtOnce {
             job.word = Word::Failed;
-            job.existed = write == Write::Create && thing.is_some();
+            job.existed = write == Write::Create && thing.is_some_and(|thing| thing.by != Some(flight.uid));
         }
         let is_lost = matches!(how, How::ReplyLost | How::ReplyLostLate | How::Nameless);
         job.untold |= is_lost && job.created.is_none();
@@ -226,12 +226,13 @@ impl Stage<'_> {
         self.writes += 1;
         check::accept(self.scenario, world, flight, operation);
         let id = world.aws.jobs.len();
+        let created = self.scenario.created(world);
         world.aws.jobs.push(AwsJob {
             target: flight.target,
             by: Some((flight.uid, flight.attempt)),
             untold: flight.wiped,
             config: flight.config,
-            ..AwsJob::foreign(operation, Word::Running, self.scenario.created())
+            ..AwsJob::foreign(operation, Word::Running, created)
         });
         if !operation.has_job() {
             self.end(world, id, Word::Completed, true);
@@ -261,7 +262,7 @@ impl Stage<'_> {
         let thing = &mut world.aws.things[usize::from(it.target)];
         let uid = it.by.map(|(uid, _)| uid);
         if says == Word::Failed && !does && it.operation.is_create() {
-            it.existed = thing.is_some();
+            it.existed = thing.is_some_and(|thing| uid.is_none() || thing.by != uid);
         }
         if !does {
             return;

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use amplify_operator::api::{AdoptionPolicy, DeletionPolicy, Operation};
 use jiff::SignedDuration;
 use libtest_mimic::{Arguments, Trial};
-use model::{Exploration, Start};
+use model::{Earlier, Exploration, Start};
 use world::Budget;
 
 fn main() -> ExitCode {
@@ -174,6 +174,121 @@ explorations! {
             it.scenario.same_object = true;
         }),
         crashes: 1, deletes: 1;
+
+    an_api_that_is_taken_over_after_a_create_that_came_to_nothing_gets_its_configuration:
+        api().with(|it| {
+            it.scenario.adoption = AdoptionPolicy::IfExists;
+            it.scenario.deletion = Some(DeletionPolicy::Delete);
+            it.attempts = 3;
+        }),
+        lost: 1, refusals: 1, rivals: 1;
+
+    an_attempt_that_shows_late_does_not_pass_for_the_edit_after_it:
+        api().with(|it| {
+            it.scenario.late = 120;
+            it.attempts = 3;
+        }),
+        lost: 1, late: 1, edits: 2;
+
+    an_api_that_somebody_else_makes_while_an_attempt_is_in_doubt_gets_its_configuration:
+        api().with(|it| {
+            it.scenario.foreign = &[Operation::CreateBackendApi];
+            it.attempts = 3;
+        }),
+        crashes: 1, lost: 1, foreign: 1;
+
+    a_backend_tells_its_attempt_from_jobs_of_others_though_clocks_differ:
+        backend().with(|it| {
+            it.scenario.foreign = &[Operation::CreateBackend, Operation::DeleteBackend];
+            it.scenario.skew = -240;
+        }),
+        lost: 1, foreign: 1;
+
+    an_update_of_somebody_else_does_not_pass_for_an_edit:
+        ready(api()).with(|it| {
+            it.scenario.foreign = &[Operation::UpdateBackendApi];
+            it.attempts = 3;
+        }),
+        crashes: 1, lost: 1, foreign: 1, edits: 1;
+
+    an_update_of_somebody_else_after_its_own_is_taken_for_what_the_job_brought_about:
+        ready(api()).with(|it| {
+            it.scenario.foreign = &[Operation::UpdateBackendApi];
+            it.scenario.swaps = true;
+            it.attempts = 3;
+        }),
+        foreign: 1, drifts: 1, edits: 1;
+
+    an_edit_beside_a_siblings_edit_is_carried_out:
+        ready(two_apis()).with(|it| {
+            it.scenario.refuses = true;
+            it.attempts = 3;
+        }),
+        crashes: 1, edits: 2;
+
+    two_edits_with_lost_replies_end_with_the_last:
+        ready(api()).with(|it| it.attempts = 4),
+        crashes: 1, lost: 1, late: 1, edits: 2;
+
+    an_api_never_overlaps_with_itself_though_aws_refuses_nothing:
+        ready(api()).with(|it| {
+            it.scenario.refuses = false;
+            it.attempts = 4;
+        }),
+        crashes: 1, lost: 1, late: 1, edits: 2, deletes: 1;
+
+    a_create_that_fails_in_its_answer_does_not_take_what_is_there:
+        backend(),
+        refusals: 1, rivals: 1, deletes: 1, requests: 1;
+
+    a_late_delete_does_not_reach_the_next_backend_of_the_name:
+        ready(backend()),
+        crashes: 1, lost: 1, late: 1, fails: 1, deletes: 1, recreates: 1;
+
+    a_late_delete_does_not_reach_the_next_record_of_the_name:
+        ready(environment()),
+        crashes: 1, lost: 2, deletes: 1, recreates: 1;
+
+    two_operators_delete_and_create_anew:
+        ready(backend()).with(|it| {
+            it.processes = 2;
+            it.attempts = 3;
+        }),
+        lost: 1, deletes: 1, recreates: 1;
+
+    two_operators_carry_out_two_edits:
+        ready(api()).with(|it| {
+            it.processes = 2;
+            it.attempts = 3;
+        }),
+        lost: 1, edits: 2;
+
+    two_apis_never_overlap_though_a_list_shows_an_old_one_late:
+        two_apis().with(|it| it.attempts = 2),
+        relists: 1;
+
+    a_backend_does_not_take_an_old_job_without_a_time_for_its_own:
+        backend().with(|it| it.earlier = Earlier::Untimed),
+        crashes: 1, lost: 1, late: 1;
+
+    a_backend_that_is_the_first_of_its_environment_finds_its_job:
+        backend().with(|it| {
+            it.earlier = Earlier::Nothing;
+            it.scenario.skew = -240;
+        }),
+        crashes: 1, lost: 1, late: 1;
+
+    a_backend_whose_jobs_bear_no_times_is_not_made_twice:
+        backend().with(|it| it.scenario.timed = false),
+        crashes: 1, lost: 1, fails: 1;
+
+    what_is_released_and_held_by_others_stands_in_nobodys_way:
+        ready(backend()).with(|it| {
+            it.names = 2;
+            it.scenario.same_object = true;
+            it.held = true;
+        }),
+        crashes: 1, deletes: 1;
 }
 
 fn explored(create: Operation) -> Exploration {
@@ -190,6 +305,11 @@ fn api() -> Exploration {
 
 fn environment() -> Exploration {
     explored(Operation::CreateBackendEnvironment)
+}
+
+/// The same, begun when everything is Ready.
+fn ready(exploration: Exploration) -> Exploration {
+    exploration.with(|it| it.start = Start::Ready)
 }
 
 /// Two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.

@@ -178,16 +178,31 @@ impl Exploration {
         let last = path.last_state().clone();
         let quiet = quiet::settles(checker.model(), &last).err().unwrap_or_default();
         let events: Vec<_> = path
-            .into_actions()
+            .into_vec()
             .into_iter()
-            .map(|event| format!("  {event:?}"))
+            .filter_map(|(world, event)| Some(format!("  {}", checker.model().tell(&world, event?))))
             .collect();
-        Err(Failed::from(format!(
+        let told = format!(
             "{property}: it does not hold, as {} states show; after\n{}\n{:?}\n{quiet}\n{last:?}",
             checker.unique_state_count(),
             events.join("\n"),
             last.broken
-        )))
+        );
+        println!("---- {proves} ----\n{told}\n");
+        Err(Failed::from(told))
+    }
+
+    /// The event, with the step that is made.
+    fn tell(&self, world: &World, event: Event) -> String {
+        let Event::Step { process, name, how } = event else {
+            return format!("{event:?}");
+        };
+        let step = self.stage().decide(world, process, name);
+        let step = step.map_or_else(String::new, |step| format!("{step:?}"));
+        let what = step.split(['(', ' ']).next().unwrap_or_default();
+        let write = step.strip_prefix("Send").unwrap_or_default();
+        let says = world.names[name].live.and_then(|live| live.status.says).map(|says| says.reason);
+        format!("process {process}, name {name}: {what}{write} {how:?}; it said {says:?}")
     }
 
     /// How far it is explored.
@@ -388,7 +403,7 @@ impl Exploration {
             Event::Foreign(which) => {
                 world.budget.foreign -= 1;
                 let operation = self.scenario.foreign[which];
-                let job = AwsJob::foreign(operation, Word::Running, self.scenario.created());
+                let job = AwsJob::foreign(operation, Word::Running, self.scenario.created(world));
                 world.aws.jobs.push(job);
             }
             Event::Rival(target) => {
@@ -576,7 +591,7 @@ impl Model for Exploration {
                         by: Some((uid, 1)),
                         recorded: true,
                         config: 1,
-                        ..AwsJob::foreign(create, Word::Completed, self.scenario.created().map(|_| times::LONG_AGO))
+                        ..AwsJob::foreign(create, Word::Completed, self.scenario.timed.then_some(times::LONG_AGO))
                     });
                     things[self.scenario.target(name)] = Some(Thing {
                         by: Some(uid),

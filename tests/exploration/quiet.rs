@@ -182,6 +182,11 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
         return None;
     }
+    // F1
+    let is_open = object.status.job.is_some_and(|job| job.is_open() && !job.operation.is_create());
+    if is_open && world.aws.jobs.iter().any(AwsJob::is_alive) {
+        return None;
+    }
     if says.reconciling {
         return Some("work goes on for ever");
     }
@@ -227,14 +232,17 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     None
 }
 
-/// The last passes: whose, after how many seconds, and what the status then said.
+/// The passes: whose, after how many seconds, and what the status then said. What was said before is left out.
 fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
-    let told = told[told.len().saturating_sub(16)..]
-        .iter()
-        .map(|(name, wait, status)| {
-            let says = status.and_then(|status| status.says);
-            let job = status.and_then(|status| status.job);
-            format!("\n  after {wait} s, {name}: {says:?}, {job:?}")
-        });
-    told.collect()
+    let mut lines = Vec::new();
+    for (name, wait, status) in told {
+        let says = status.and_then(|status| status.says);
+        let job = status.and_then(|status| status.job);
+        let line = format!("{name}: {says:?}, {job:?}");
+        if lines.last().is_none_or(|(_, last)| *last != line) {
+            lines.push((*wait, line));
+        }
+    }
+    let lines = lines.into_iter().map(|(wait, line)| format!("\n  after {wait} s, {line}"));
+    lines.collect()
 }

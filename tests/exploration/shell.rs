@@ -86,9 +86,10 @@ impl Scenario {
         matches!(self.create, Operation::CreateBackendApi)
     }
 
-    /// What AWS says of when it makes a job now.
-    pub(crate) fn created(&self) -> Option<Seconds> {
-        self.timed.then_some(0)
+    /// What AWS says of when it makes a job now: later than all others.
+    pub(crate) fn created(&self, world: &World) -> Option<Seconds> {
+        let now = world.aws.jobs.iter().filter(|job| job.created >= Some(0)).count();
+        self.timed.then(|| Seconds::try_from(now).expect("few jobs"))
     }
 
     /// Which AWS object the resource of this name describes.
@@ -408,8 +409,8 @@ impl<'a> Stage<'a> {
 
     /// What a resource without an attempt of unknown outcome sees in a list cannot be what comes of its next one.
     fn mark_listed(&self, world: &mut World, process: usize, name: usize) {
-        let view = pass(world, process, name).view;
-        if view.status.job.is_some_and(|job| job.is_open() || job.unconfirmed) {
+        let Pass { view, lag, .. } = *pass(world, process, name);
+        if lag > 0 || view.status.job.is_some_and(|job| job.is_open() || job.unconfirmed) {
             return;
         }
         for job in &mut world.aws.jobs {

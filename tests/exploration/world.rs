@@ -1,7 +1,7 @@
 //! The world in small: everything that a run can be in, with few texts and only relative times, so that two situations
 //! that no decision can tell apart are one state.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use amplify_operator::{
     api::{
@@ -440,8 +440,14 @@ impl Object {
 // ---- texts ----
 
 /// A text, by its number in a list of all that were ever seen.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct Text(u16);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.text(), f)
+    }
+}
 
 #[derive(Default)]
 struct Texts {
