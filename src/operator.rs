@@ -16,6 +16,7 @@ use crate::{
     amplify::Sessions,
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
     cli::Run,
+    clock::Clock,
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
@@ -58,14 +59,15 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     ));
 
     let turns = Turns::default();
-    let (client, leadership, mut turn) = connect(&settings, &metrics, &turns)
+    let clock = Arc::new(Clock::of_machine());
+    let (client, leadership, mut turn) = connect(&settings, &metrics, &clock, &turns)
         .await
         .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
     let namespaces = settings.namespaces();
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
-    let sessions = Sessions::load(metrics.clone(), accounts).await;
+    let sessions = Sessions::load(metrics.clone(), clock, accounts, settings.allowed_regions()).await;
     let (events, write_events) = Events::new(client.clone());
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);
@@ -125,6 +127,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
 async fn connect(
     settings: &Run,
     metrics: &Arc<Metrics>,
+    clock: &Arc<Clock>,
     turns: &Turns,
 ) -> anyhow::Result<(Client, Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
     let mut config = kube::Config::infer().await?;
@@ -136,7 +139,7 @@ async fn connect(
     }
     let pod = std::env::var("POD_NAMESPACE").ok();
     let namespace = leader::namespace(settings.lease_namespace.clone(), pod, &config.default_namespace);
-    let (election, leadership, client) = Election::new(config, namespace, metrics.clone())?;
+    let (election, leadership, client) = Election::new(config, namespace, metrics.clone(), clock.clone())?;
     Ok((client, leadership, tokio::spawn(election.run(turns.clone()))))
 }
 

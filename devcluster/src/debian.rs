@@ -10,6 +10,9 @@ use tokio::process::Command;
 
 use crate::{Error, Result, tools};
 
+/// The keys that Debian's releases are signed with, where the package `debian-archive-keyring` has them.
+const KEYS: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// A tar archive of what these packages of this Debian release (such as `trixie`) put into a file system. Their
 /// maintainer scripts have not run.
 pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
@@ -18,15 +21,16 @@ pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
     let path = cache.join(folder).join("files.tar");
     tools::install(&path, &cache, async |output: &Path| {
         let work = output.parent().unwrap_or(output);
-        download(work, release, packages).await?;
-        let root = work.join("root");
-        fs::create_dir(&root).map_err(Error::path("create", &root))?;
-        for entry in fs::read_dir(work).map_err(Error::path("read", work))? {
-            let package = entry.map_err(Error::path("read", work))?.path();
-            if package.extension().is_some_and(|extension| extension == "deb") {
-                run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root)).await?;
-            }
-        }
+        let keys = keys(work).await?;
+        tools::report(&format!(
+            "downloading {} of Debian {release}, once",
+            packages.join(", ")
+        ));
+        let source = format!(
+            "deb [signed-by={}] http://deb.debian.org/debian {release} main\n",
+            keys.display()
+        );
+        let root = unpacked(&work.join("packages"), Some(&source), packages).await?;
         let mut tar = Command::new("tar");
         tar.args(["--owner=0", "--group=0", "-C"])
             .arg(&root)
@@ -38,22 +42,32 @@ pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
     Ok(path)
 }
 
-async fn download(work: &Path, release: &str, packages: &[&str]) -> Result<()> {
-    for folder in ["lists/partial", "archives/partial"] {
-        let path = work.join(folder);
-        fs::create_dir_all(&path).map_err(Error::path("create", &path))?;
+/// Returns the file of Debian's keys. Ubuntu does not install them: there they are taken from Ubuntu's own archive, whose
+/// keys the machine has.
+async fn keys(work: &Path) -> Result<PathBuf> {
+    let installed = Path::new("/").join(KEYS);
+    if installed.is_file() {
+        return Ok(installed);
     }
-    let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let mirror = "http://deb.debian.org/debian";
-    let sources = format!("deb [signed-by={keys}] {mirror} {release} main\n");
-    for (name, content) in [("sources.list", &*sources), ("status", "")] {
-        let path = work.join(name);
-        fs::write(&path, content).map_err(Error::path("write", &path))?;
+    tools::report("downloading the keys of Debian from this machine's package archive, once");
+    let root = unpacked(&work.join("keys"), None, &["debian-archive-keyring"]).await?;
+    Ok(root.join(KEYS))
+}
+
+/// Downloads packages into the folder and returns a folder with their files. They come from `source`, a line of a
+/// sources.list, or from the archives that the machine itself uses.
+async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Result<PathBuf> {
+    let root = folder.join("root");
+    for path in [&folder.join("lists/partial"), &folder.join("archives/partial"), &root] {
+        fs::create_dir_all(path).map_err(Error::path("create", path))?;
     }
-    let here = |setting: &str, name: &str| format!("{setting}={}", work.join(name).display());
-    let settings = [
-        here("Dir::Etc::sourcelist", "sources.list"),
-        "Dir::Etc::sourceparts=-".to_owned(),
+    let write = |name: &str, content: &str| {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(Error::path("write", &path))
+    };
+    let here = |setting: &str, name: &str| format!("{setting}={}", folder.join(name).display());
+    write("status", "")?;
+    let mut settings = vec![
         here("Dir::State::lists", "lists"),
         here("Dir::State::status", "status"),
         here("Dir::Cache", "."),
@@ -61,19 +75,26 @@ async fn download(work: &Path, release: &str, packages: &[&str]) -> Result<()> {
         // The cache folder may be one that only this user can enter.
         "APT::Sandbox::User=root".to_owned(),
     ];
-    tools::report(&format!(
-        "downloading {} of Debian {release}, once",
-        packages.join(", ")
-    ));
+    if let Some(source) = source {
+        write("sources.list", source)?;
+        settings.push(here("Dir::Etc::sourcelist", "sources.list"));
+        settings.push("Dir::Etc::sourceparts=-".to_owned());
+    }
     for arguments in [&["update"][..], &[&["download"], packages].concat()] {
         let mut apt = Command::new("apt-get");
-        apt.current_dir(work);
+        apt.current_dir(folder);
         for setting in &settings {
             apt.args(["-o", setting]);
         }
         run(apt.arg("-q").args(arguments)).await?;
     }
-    Ok(())
+    for entry in fs::read_dir(folder).map_err(Error::path("read", folder))? {
+        let package = entry.map_err(Error::path("read", folder))?.path();
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root)).await?;
+        }
+    }
+    Ok(root)
 }
 
 async fn run(command: &mut Command) -> Result<()> {

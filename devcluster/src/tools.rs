@@ -48,6 +48,10 @@ pub enum Tool {
     GitopsJudge,
     /// The checker of GitHub workflows.
     Actionlint,
+    /// Scrapes metrics and answers queries about them; without the pages for a browser.
+    Prometheus,
+    /// The checker of metrics and alerts.
+    Promtool,
 }
 
 /// Where a tool is.
@@ -101,9 +105,9 @@ static KUBERNETES: Module = Module {
     go_sum: include_str!("../go/kubernetes/go.sum"),
     main: None,
 };
-static HELM: Module = Module {
-    go_mod: include_str!("../go/helm/go.mod"),
-    go_sum: include_str!("../go/helm/go.sum"),
+static HELM_AND_PROMETHEUS: Module = Module {
+    go_mod: include_str!("../go/helm-and-prometheus/go.mod"),
+    go_sum: include_str!("../go/helm-and-prometheus/go.sum"),
     main: None,
 };
 static GITOPS_JUDGE: Module = Module {
@@ -117,12 +121,17 @@ static ACTIONLINT: Module = Module {
     main: None,
 };
 
+/// The module of Prometheus.
+const PROMETHEUS: &str = "github.com/prometheus/prometheus";
+
 /// How a tool is built.
 struct Recipe {
     module: &'static Module,
     /// The required module that has the tool.
     requirement: &'static str,
     package: &'static str,
+    /// The build tags that leave out what no test needs.
+    tags: Option<&'static str>,
     /// The variable that the linker sets to the version.
     version_variable: Option<&'static str>,
     /// A cold build on 2 cores takes this long.
@@ -131,7 +140,7 @@ struct Recipe {
 
 impl Tool {
     /// All of them, in the order in which a cluster needs them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -139,6 +148,8 @@ impl Tool {
         Self::Helm,
         Self::GitopsJudge,
         Self::Actionlint,
+        Self::Prometheus,
+        Self::Promtool,
     ];
 
     /// The binary's name.
@@ -152,6 +163,8 @@ impl Tool {
             Self::Helm => "helm",
             Self::GitopsJudge => "gitops-judge",
             Self::Actionlint => "actionlint",
+            Self::Prometheus => "prometheus",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -164,14 +177,20 @@ impl Tool {
             Self::Helm => Version::new(4, 0, 0),
             Self::GitopsJudge => Version::new(1, 0, 0),
             Self::Actionlint => Version::new(1, 7, 0),
+            // Debian 12's, which the tests have been run with.
+            Self::Prometheus | Self::Promtool => Version::new(2, 42, 0),
         }
     }
 
     fn version_arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::GitopsJudge | Self::Actionlint => {
-                &["--version"]
-            }
+            Self::Etcd
+            | Self::KubeApiserver
+            | Self::KubeControllerManager
+            | Self::GitopsJudge
+            | Self::Actionlint
+            | Self::Prometheus
+            | Self::Promtool => &["--version"],
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
         }
@@ -186,7 +205,17 @@ impl Tool {
             module: &KUBERNETES,
             requirement: "k8s.io/kubernetes",
             package,
+            tags: None,
             version_variable: Some("k8s.io/component-base/version.gitVersion"),
+            minutes,
+        };
+        let prometheus = |package, minutes| Recipe {
+            module: &HELM_AND_PROMETHEUS,
+            requirement: PROMETHEUS,
+            package,
+            // Finds no targets by asking clouds for them.
+            tags: Some("remove_all_sd"),
+            version_variable: Some("github.com/prometheus/common/version.Version"),
             minutes,
         };
         match self {
@@ -194,6 +223,7 @@ impl Tool {
                 module: &ETCD,
                 requirement: "go.etcd.io/etcd/server/v3",
                 package: "go.etcd.io/etcd/server/v3",
+                tags: None,
                 version_variable: None,
                 minutes: 2,
             },
@@ -201,9 +231,10 @@ impl Tool {
             Self::KubeControllerManager => kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager", 3),
             Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl", 3),
             Self::Helm => Recipe {
-                module: &HELM,
+                module: &HELM_AND_PROMETHEUS,
                 requirement: "helm.sh/helm/v4",
                 package: "helm.sh/helm/v4/cmd/helm",
+                tags: None,
                 version_variable: Some("helm.sh/helm/v4/internal/version.version"),
                 minutes: 4,
             },
@@ -212,6 +243,7 @@ impl Tool {
                 module: &GITOPS_JUDGE,
                 requirement: "github.com/fluxcd/cli-utils",
                 package: ".",
+                tags: None,
                 version_variable: Some("main.version"),
                 minutes: 2,
             },
@@ -219,9 +251,12 @@ impl Tool {
                 module: &ACTIONLINT,
                 requirement: "github.com/rhysd/actionlint",
                 package: "github.com/rhysd/actionlint/cmd/actionlint",
+                tags: None,
                 version_variable: Some("github.com/rhysd/actionlint.version"),
                 minutes: 1,
             },
+            Self::Prometheus => prometheus("github.com/prometheus/prometheus/cmd/prometheus", 2),
+            Self::Promtool => prometheus("github.com/prometheus/prometheus/cmd/promtool", 1),
         }
     }
 }
@@ -229,10 +264,16 @@ impl Tool {
 impl Recipe {
     /// The version in the go.mod: a line `[require] <module> v<version>`.
     fn version(&self) -> Option<Version> {
-        self.module.go_mod.lines().find_map(|line| {
+        let version = self.module.go_mod.lines().find_map(|line| {
             let line = line.trim_start().trim_start_matches("require ");
             let rest = line.strip_prefix(self.requirement)?;
             rest.starts_with(' ').then(|| parse_version(rest))?
+        })?;
+        // As a Go module Prometheus 3.15.1 is v0.315.1.
+        Some(if self.requirement == PROMETHEUS {
+            Version::new(version.minor / 100, version.minor % 100, version.patch)
+        } else {
+            version
         })
     }
 
@@ -248,6 +289,7 @@ impl Recipe {
         let flags = self.linker_flags(version);
         let mut parts = vec![self.module.go_mod, self.module.go_sum, self.package, &flags];
         parts.extend(self.module.main);
+        parts.extend(self.tags);
         let hash = Sha256::digest(parts.join("\n"));
         hash.iter().take(6).fold(String::new(), |mut key, byte| {
             let _ = write!(key, "{byte:02x}");
@@ -504,13 +546,14 @@ async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, outp
         .env("GOTMPDIR", work)
         .env_remove("GOOS")
         .env_remove("GOARCH")
-        .args(["build", "-ldflags", &recipe.linker_flags(version), "-o"])
+        .args(["build", "-tags", recipe.tags.unwrap_or_default()])
+        .args(["-ldflags", &recipe.linker_flags(version), "-o"])
         .arg(output)
         .arg(recipe.package);
 
     let name = tool.name();
     report(&format!(
-        "building {name} {version} from Go modules; about {} minutes on 2 cores, once",
+        "building {name} {version} from Go modules; about {} min on 2 cores, once",
         recipe.minutes
     ));
     let start = Instant::now();

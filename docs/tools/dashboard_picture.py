@@ -84,8 +84,7 @@ class Work:
         until("the simulator", lambda: "export AWS_SECRET_ACCESS_KEY" in log.read_text())
         self.env = {"PATH": os.environ["PATH"], "HOME": str(self.dir), "KUBECONFIG": str(kubeconfig)}
         self.env |= dict(re.findall(r"^export (AWS_\w+)=(\S+)$", log.read_text(), re.MULTILINE))
-        found = subprocess.run([binaries / "devcluster", "path", "kubectl"], capture_output=True, text=True, check=True)
-        self.kubectl = found.stdout.strip()
+        self.kubectl = self.tool("kubectl")
         crds = subprocess.run([binaries / "amplify-operator", "crd"], capture_output=True, text=True, check=True)
         self.apply(crds.stdout)
         self.run(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])
@@ -101,9 +100,13 @@ class Work:
         (self.dir / "prometheus.yaml").write_text(json.dumps(config))
         data = self.dir / "data"
         self.prometheus = f"http://127.0.0.1:{prometheus}"
-        self.start("prometheus", ["prometheus", f"--config.file={self.dir / 'prometheus.yaml'}",
+        self.start("prometheus", [self.tool("prometheus"), f"--config.file={self.dir / 'prometheus.yaml'}",
                                   f"--storage.tsdb.path={data}", f"--web.listen-address=127.0.0.1:{prometheus}"])
         until("Prometheus", lambda: answers(f"{self.prometheus}/-/ready"))
+
+    def tool(self, name):
+        found = subprocess.run([self.binaries / "devcluster", "path", name], stdout=subprocess.PIPE, text=True, check=True)
+        return found.stdout.strip()
 
     def start(self, name, command, env=None):
         log = self.dir / f"{name}.log"

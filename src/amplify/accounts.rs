@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 
-use super::client::is_region;
+use super::regions;
 use crate::api::conditions::truncated;
 
 /// Longest name of an entry, in bytes.
@@ -252,7 +252,7 @@ fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
             "externalId: give 2 to 1224 letters, digits and characters of _+=,.@:/-".to_owned(),
         ));
     }
-    if let Some(region) = raw.region.as_ref().filter(|region| !is_region(region)) {
+    if let Some(region) = raw.region.as_ref().filter(|region| !regions::is_name(region)) {
         return Err(wrong(format!(
             "region: {:?} is not an AWS region",
             truncated(region, SHOWN)
@@ -281,6 +281,11 @@ fn is_external_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
 }
 
+/// Whether this can be an AWS account's id.
+pub(super) fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The account of `arn:<partition>:iam::<account>:role/<path and name>`.
 fn account_of_role(arn: &str) -> Option<&str> {
     let parts: Vec<_> = arn.splitn(6, ':').collect();
@@ -293,14 +298,13 @@ fn account_of_role(arn: &str) -> Option<&str> {
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && partition.len() <= 32;
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
     let role = resource.strip_prefix("role/")?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     let is_role = role.len() <= ROLE_LIMIT
         && role
             .split('/')
             .all(|part| !part.is_empty() && part.bytes().all(allowed));
-    (is_partition && is_account && is_role).then_some(account)
+    (is_partition && is_account(account) && is_role).then_some(account)
 }
 
 #[cfg(test)]

@@ -21,12 +21,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
 
 use super::{
-    Accepted, AppId, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,
-    errors::{Call, MESSAGE_LIMIT, Probe, Service, is_worn_out, reduce},
+    Accepted, AppId, Backends, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,
+    errors::{self, Call, End, MESSAGE_LIMIT, Service, is_worn_out, reduce},
     object::{config_from_sdk, config_to_sdk, millis, record},
+    probe::Probe,
 };
 use crate::{
-    api::{ResourceConfig, conditions::truncated},
+    api::{ResourceConfig, conditions::truncated, text},
+    clock::Clock,
     lifecycle::facts::{Class, Failure, JobSeen, Sent},
     telemetry::metrics::{Metrics, class_name},
 };
@@ -35,6 +37,10 @@ use crate::{
 const MAX_PAGES: usize = 40;
 /// How much of a name that AWS gives a message repeats, in bytes.
 const SHOWN: usize = 64;
+/// Longest word of AWS that is kept, in bytes: an operation's name or a status.
+const WORD_LIMIT: usize = 256;
+/// How much of a job's id is kept, in bytes. Wherever ids are compared, both are cut to it.
+const JOB_ID_LIMIT: usize = 1024;
 
 /// The times of a call.
 #[derive(Clone, Copy, Debug)]
@@ -91,17 +97,23 @@ impl Limits {
 /// Who is told of every call of a session.
 #[derive(Clone, Debug)]
 pub(super) struct Observer {
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
     /// AWS has refused the session's credentials as expired or unknown.
-    pub(super) worn_out: Arc<AtomicBool>,
+    worn_out: Arc<AtomicBool>,
 }
 
 impl Observer {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
         Self {
             metrics,
+            clock,
             worn_out: Arc::default(),
         }
+    }
+
+    pub(super) fn probe(&self) -> Probe {
+        Probe::new(self.clock.clone())
     }
 
     pub(super) fn is_worn_out(&self) -> bool {
@@ -129,7 +141,7 @@ where
             "",
             error
                 .raw_response()
-                .and_then(|raw| raw.headers().get("x-amzn-requestid"))
+                .and_then(|raw| raw.headers().request_id())
                 .map(str::to_owned),
         ),
     };
@@ -158,7 +170,7 @@ where
 /// Sends one operation of the SDK through [`measured`].
 macro_rules! send {
     ($observer:expr, $call:expr, $operation:expr) => {{
-        let probe = $crate::amplify::errors::Probe::default();
+        let probe = $observer.probe();
         let future = $operation.customize().interceptor(probe.clone()).send();
         // Boxed: the SDK's futures are tens of kilobytes, and each await would carry them.
         $crate::amplify::client::measured($observer, $call, &probe, Box::pin(future)).await
@@ -171,6 +183,7 @@ macro_rules! job_reply {
     ($output:expr) => {{
         let output = $output;
         Reply {
+            request_id: output.request_id().map(str::to_owned),
             app: output.app_id,
             environment: output.backend_environment_name,
             id: output.job_id,
@@ -191,12 +204,14 @@ macro_rules! job_seen {
             operation: job.operation,
             status: job.status,
             create_time: job.create_time,
+            update_time: job.update_time,
             error: job.error,
         }
     }};
 }
 
 struct Reply {
+    request_id: Option<String>,
     app: Option<String>,
     environment: Option<String>,
     id: Option<String>,
@@ -211,6 +226,7 @@ struct Described {
     operation: Option<String>,
     status: Option<String>,
     create_time: Option<String>,
+    update_time: Option<String>,
     error: Option<String>,
 }
 
@@ -230,12 +246,10 @@ const fn amplify(operation: &'static str) -> Call {
 
 /// Talks to AWS Amplify in one region with one session's credentials. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Result<Arc<Inner>, Arc<Failure>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Why no call may be made.
-    refused: Option<Failure>,
     /// With retries; for reads only.
     backend_reads: aws_sdk_amplifybackend::Client,
     /// Without retries.
@@ -248,52 +262,66 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with the session's configuration, credentials and HTTP client.
+    /// A client with the session's configuration, credentials and HTTP client. The region becomes part of the host that
+    /// signed requests go to: it must be a known one.
     pub(super) fn new(base: &SdkConfig, region: &str, limits: Limits, observer: Observer) -> Self {
         let base = base.to_builder().region(Region::new(region.to_owned())).build();
         let (reads, writes) = (limits.reads(&base), limits.writes(&base));
-        Self(Arc::new(Inner {
-            // The region becomes part of the host that signed requests go to.
-            refused: (!is_region(region)).then(|| Failure {
-                class: Class::BadRequest,
-                sent: Sent::Never,
-                message: format!("{:?} is not an AWS region", truncated(region, SHOWN)),
-            }),
+        Self(Ok(Arc::new(Inner {
             backend_reads: aws_sdk_amplifybackend::Client::new(&reads),
             backend_writes: aws_sdk_amplifybackend::Client::new(&writes),
             amplify_reads: aws_sdk_amplify::Client::new(&reads),
             amplify_writes: aws_sdk_amplify::Client::new(&writes),
             observer,
-        }))
+        })))
+    }
+
+    /// A client that makes no call, because of this.
+    pub(super) fn refusing(why: &str) -> Self {
+        Self(Err(Arc::new(never(why))))
     }
 
     fn usable(&self) -> Result<&Inner, Failure> {
-        self.0
-            .refused
-            .as_ref()
-            .map_or(Ok(&*self.0), |refused| Err(refused.clone()))
+        match &self.0 {
+            Ok(inner) => Ok(inner),
+            Err(refused) => Err(Failure::clone(refused)),
+        }
     }
 
     /// Whether the object is there, and as what. `None`: AWS says that it is not.
     pub async fn look(&self, object: &Object) -> Result<Option<Found>, Failure> {
-        let looked = match object {
+        match object {
             Object::Backend { app, environment } => self.look_backend(app, environment).await,
             Object::Api {
                 app,
                 environment,
                 resource,
-            } => self.look_api(app, environment, resource).await.map(Some),
-            Object::Environment { app, environment } => self.look_environment(app, environment).await.map(Some),
-        };
-        absent_is_none(looked)
+            } => self.look_api(app, environment, resource).await,
+            Object::Environment { app, environment } => self.look_environment(app, environment).await,
+        }
     }
 
     async fn look_backend(&self, app: &AppId, environment: &EnvironmentName) -> Result<Option<Found>, Failure> {
-        let output = self.get_backend(app, Some(environment)).await?;
+        let Some(output) = absent_is_none(self.get_backend(app, Some(environment)).await)? else {
+            return Ok(None);
+        };
         let there = is_described(&output, environment)?;
         Ok(there.then_some(Found::Backend {
             app_name: output.app_name,
         }))
+    }
+
+    /// The backends of an app, as one answer lists them. An app that AWS does not know is `NotFound`; an answer without
+    /// a list is `Unavailable`, never an empty list.
+    pub async fn list_backends(&self, app: &AppId) -> Result<Backends, Failure> {
+        let output = self.get_backend(app, None).await?;
+        let environments = output
+            .backend_environment_list
+            .ok_or_else(|| unreadable(backend("GetBackend"), "the answer lists no environments"))?;
+        Ok(Backends {
+            app_name: output.app_name,
+            environments: environments.into_iter().collect(),
+        })
     }
 
     /// `GetBackend` for one environment, or without one for the list of the app's environments.
@@ -323,10 +351,10 @@ impl Client {
         app: &AppId,
         environment: &EnvironmentName,
         resource: &ResourceName,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Option<Found>, Failure> {
         const CALL: Call = backend("GetBackendAPI");
         let inner = self.usable()?;
-        let output = send!(
+        let answer = send!(
             &inner.observer,
             CALL,
             inner
@@ -335,7 +363,10 @@ impl Client {
                 .app_id(app.as_str())
                 .backend_environment_name(environment.as_str())
                 .resource_name(resource.as_str())
-        )?;
+        );
+        let Some(output) = absent_is_none(answer)? else {
+            return Ok(None);
+        };
         same(CALL, "appId", output.app_id.as_deref(), app.as_str())?;
         same(
             CALL,
@@ -345,15 +376,18 @@ impl Client {
         )?;
         same(CALL, "resourceName", output.resource_name.as_deref(), resource.as_str())?;
         no_error(CALL, output.error)?;
-        Ok(Found::Api {
+        if output.resource_name.is_none() && output.resource_config.is_none() {
+            return Err(unreadable(CALL, "the answer describes no API"));
+        }
+        Ok(Some(Found::Api {
             config: output.resource_config.map(config_from_sdk).unwrap_or_default(),
-        })
+        }))
     }
 
-    async fn look_environment(&self, app: &AppId, environment: &EnvironmentName) -> Result<Found, Failure> {
+    async fn look_environment(&self, app: &AppId, environment: &EnvironmentName) -> Result<Option<Found>, Failure> {
         const CALL: Call = amplify("GetBackendEnvironment");
         let inner = self.usable()?;
-        let output = send!(
+        let answer = send!(
             &inner.observer,
             CALL,
             inner
@@ -361,8 +395,11 @@ impl Client {
                 .get_backend_environment()
                 .app_id(app.as_str())
                 .environment_name(environment.as_str())
-        )?;
-        recorded(CALL, output.backend_environment, environment).map(Found::Environment)
+        );
+        let Some(output) = absent_is_none(answer)? else {
+            return Ok(None);
+        };
+        recorded(CALL, output.backend_environment, environment).map(|record| Some(Found::Environment(record)))
     }
 
     /// Sends the create, once.
@@ -370,16 +407,16 @@ impl Client {
         let inner = self.usable()?;
         let app = object.app();
         let environment = object.environment();
-        match (object, creation) {
-            (
-                Object::Backend { .. },
-                Creation::Backend {
-                    app_name,
-                    resource_name,
-                    resource_config,
-                },
-            ) => {
+        match creation {
+            Creation::Backend {
+                app_name,
+                resource_name,
+                resource_config,
+            } => {
                 const CALL: Call = backend("CreateBackend");
+                let Object::Backend { .. } = object else {
+                    return Err(mismatched(CALL));
+                };
                 let config = resource_config.then(|| sdk::ResourceConfig::builder().build());
                 let output = send!(
                     &inner.observer,
@@ -395,8 +432,11 @@ impl Client {
                 )?;
                 accepted(CALL, app, &[environment], job_reply!(output))
             }
-            (Object::Backend { .. }, Creation::Clone { source }) => {
+            Creation::Clone { source } => {
                 const CALL: Call = backend("CloneBackend");
+                let Object::Backend { .. } = object else {
+                    return Err(mismatched(CALL));
+                };
                 let output = send!(
                     &inner.observer,
                     CALL,
@@ -410,8 +450,11 @@ impl Client {
                 // AWS does not say which of the two its answer names.
                 accepted(CALL, app, &[source, environment], job_reply!(output))
             }
-            (Object::Api { resource, .. }, Creation::Api { config }) => {
+            Creation::Api { config } => {
                 const CALL: Call = backend("CreateBackendAPI");
+                let Object::Api { resource, .. } = object else {
+                    return Err(mismatched(CALL));
+                };
                 let output = send!(
                     &inner.observer,
                     CALL,
@@ -425,14 +468,14 @@ impl Client {
                 )?;
                 accepted(CALL, app, &[environment], job_reply!(output))
             }
-            (
-                Object::Environment { .. },
-                Creation::Environment {
-                    stack_name,
-                    deployment_artifacts,
-                },
-            ) => {
+            Creation::Environment {
+                stack_name,
+                deployment_artifacts,
+            } => {
                 const CALL: Call = amplify("CreateBackendEnvironment");
+                let Object::Environment { .. } = object else {
+                    return Err(mismatched(CALL));
+                };
                 let output = send!(
                     &inner.observer,
                     CALL,
@@ -446,7 +489,6 @@ impl Client {
                 )?;
                 recorded(CALL, output.backend_environment, environment).map(Accepted::Record)
             }
-            _ => Err(never("create: this creation belongs to another kind of object")),
         }
     }
 
@@ -460,7 +502,7 @@ impl Client {
             resource,
         } = object
         else {
-            return Err(never("update: AWS can change a GraphQL API only"));
+            return Err(mismatched(CALL));
         };
         let output = send!(
             &inner.observer,
@@ -478,15 +520,11 @@ impl Client {
 
     /// Sends the delete, once. `None`: AWS says that there is nothing.
     pub async fn delete(&self, object: &Object) -> Result<Option<Accepted>, Failure> {
-        absent_is_none(self.send_delete(object).await.map(Some))
-    }
-
-    async fn send_delete(&self, object: &Object) -> Result<Accepted, Failure> {
         let inner = self.usable()?;
         match object {
             Object::Backend { app, environment } => {
                 const CALL: Call = backend("DeleteBackend");
-                let output = send!(
+                let answer = send!(
                     &inner.observer,
                     CALL,
                     inner
@@ -494,8 +532,11 @@ impl Client {
                         .delete_backend()
                         .app_id(app.as_str())
                         .backend_environment_name(environment.as_str())
-                )?;
-                accepted(CALL, app, &[environment], job_reply!(output))
+                );
+                let Some(output) = absent_is_none(answer)? else {
+                    return Ok(None);
+                };
+                accepted(CALL, app, &[environment], job_reply!(output)).map(Some)
             }
             Object::Api {
                 app,
@@ -503,7 +544,7 @@ impl Client {
                 resource,
             } => {
                 const CALL: Call = backend("DeleteBackendAPI");
-                let output = send!(
+                let answer = send!(
                     &inner.observer,
                     CALL,
                     inner
@@ -512,12 +553,15 @@ impl Client {
                         .app_id(app.as_str())
                         .backend_environment_name(environment.as_str())
                         .resource_name(resource.as_str())
-                )?;
-                accepted(CALL, app, &[environment], job_reply!(output))
+                );
+                let Some(output) = absent_is_none(answer)? else {
+                    return Ok(None);
+                };
+                accepted(CALL, app, &[environment], job_reply!(output)).map(Some)
             }
             Object::Environment { app, environment } => {
                 const CALL: Call = amplify("DeleteBackendEnvironment");
-                let output = send!(
+                let answer = send!(
                     &inner.observer,
                     CALL,
                     inner
@@ -525,22 +569,34 @@ impl Client {
                         .delete_backend_environment()
                         .app_id(app.as_str())
                         .environment_name(environment.as_str())
-                )?;
-                recorded(CALL, output.backend_environment, environment).map(Accepted::Record)
+                );
+                let Some(output) = absent_is_none(answer)? else {
+                    return Ok(None);
+                };
+                recorded(CALL, output.backend_environment, environment).map(|record| Some(Accepted::Record(record)))
             }
         }
     }
 
-    /// The environment's jobs, all pages. An environment that AWS does not know has none.
+    /// The environment's jobs, all pages. An environment that AWS does not know has none. A job to which AWS gives no id
+    /// has an empty one; a job of another environment or app, should one be listed, is left out.
     ///
     /// After `MAX_PAGES` pages the rest is left out when the list runs from new to old, else it is `Unavailable`:
     /// nobody may take a list for complete that lacks the newest jobs.
     pub async fn list_jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Vec<JobSeen>, Failure> {
+        let jobs = self.jobs(app, environment).await?;
+        Ok(jobs.items.into_iter().map(|(job, _)| job).collect())
+    }
+
+    /// The jobs, each with when AWS last changed it; whole, or cut after the newest ones.
+    async fn jobs(
+        &self,
+        app: &AppId,
+        environment: &EnvironmentName,
+    ) -> Result<Listed<(JobSeen, Option<Timestamp>)>, Failure> {
         const CALL: Call = backend("ListBackendJobs");
         let inner = self.usable()?;
-        let mut jobs: Vec<JobSeen> = Vec::new();
-        let mut tokens = Tokens::default();
-        for _ in 0..MAX_PAGES {
+        let pages = paged(CALL, |token| async move {
             let page = send!(
                 &inner.observer,
                 CALL,
@@ -550,30 +606,69 @@ impl Client {
                     .app_id(app.as_str())
                     .backend_environment_name(environment.as_str())
                     .max_results(25)
-                    .set_next_token(tokens.current())
-            );
-            let page = match page {
-                Err(failure) if failure.class == Class::NotFound => return Ok(jobs),
-                page => page?,
-            };
-            for job in page.jobs.unwrap_or_default() {
-                jobs.push(seen(CALL, app, environment, None, job_seen!(job))?);
+                    .set_next_token(token)
+            )?;
+            if page.jobs.is_none() && page.request_id().is_none() {
+                return Err(unreadable(CALL, "the answer has no list of jobs"));
             }
-            if !tokens.advance(page.next_token) {
-                return Ok(jobs);
-            }
+            let jobs = page.jobs.unwrap_or_default().into_iter();
+            Ok((jobs.map(|job| job_seen!(job)).collect(), page.next_token))
+        });
+        let Some(described) = absent_is_none(pages.await)? else {
+            return Ok(Listed {
+                items: Vec::new(),
+                whole: true,
+            });
+        };
+        let whole = described.whole;
+        let times: Vec<_> = described
+            .items
+            .iter()
+            .map(|job| millis(job.create_time.as_deref()))
+            .collect();
+        let newest_first = !times.is_empty() && times.is_sorted_by(|a, b| a.is_some() && b.is_some() && a >= b);
+        if !whole && !newest_first {
+            return Err(too_long(CALL));
         }
-        let newest_first = jobs
-            .is_sorted_by(|a, b| a.create_time.is_some() && b.create_time.is_some() && a.create_time >= b.create_time);
-        if newest_first {
-            Ok(jobs)
-        } else {
-            Err(unreadable(CALL, "the list has too many pages"))
-        }
+        // The SDK makes an empty name of one that is missing.
+        let is = |named: Option<&str>, asked: &str| named.is_none_or(|named| named.is_empty() || named == asked);
+        let is_here = |job: &Described| {
+            is(job.app.as_deref(), app.as_str()) && is(job.environment.as_deref(), environment.as_str())
+        };
+        let here = described.items.into_iter().filter(is_here);
+        let items = here.map(|job| {
+            let updated = millis(job.update_time.as_deref());
+            (seen(environment, job), updated)
+        });
+        Ok(Listed {
+            items: items.collect(),
+            whole,
+        })
     }
 
-    /// One job, and when AWS last changed it: of one that has ended, when it ended. `None`: AWS does not know it.
+    /// The job that has this id, and when AWS last changed it: of one that has ended, when it ended. `None`: AWS does not
+    /// know it. An id that cannot stand in the path of a request is looked for in the list of jobs.
     pub async fn get_job(
+        &self,
+        app: &AppId,
+        environment: &EnvironmentName,
+        id: &str,
+    ) -> Result<Option<(JobSeen, Option<Timestamp>)>, Failure> {
+        if let Ok(id) = id.parse() {
+            return self.get_job_by_path(app, environment, &id).await;
+        }
+        let Some(id) = job_id(Some(id.to_owned())) else {
+            return Err(never("there is no job id to ask AWS for"));
+        };
+        let jobs = self.jobs(app, environment).await?;
+        let there = jobs.items.into_iter().find(|(job, _)| job.id == id);
+        if there.is_none() && !jobs.whole {
+            return Err(too_long(backend("ListBackendJobs")));
+        }
+        Ok(there)
+    }
+
+    async fn get_job_by_path(
         &self,
         app: &AppId,
         environment: &EnvironmentName,
@@ -581,7 +676,7 @@ impl Client {
     ) -> Result<Option<(JobSeen, Option<Timestamp>)>, Failure> {
         const CALL: Call = backend("GetBackendJob");
         let inner = self.usable()?;
-        let output = send!(
+        let answer = send!(
             &inner.observer,
             CALL,
             inner
@@ -591,11 +686,20 @@ impl Client {
                 .backend_environment_name(environment.as_str())
                 .job_id(id.as_str())
         );
-        absent_is_none(output.and_then(|job| {
-            let updated = millis(job.update_time.as_deref());
-            let job = seen(CALL, app, environment, Some(id), job_seen!(job))?;
-            Ok(Some((job, updated)))
-        }))
+        let Some(output) = absent_is_none(answer)? else {
+            return Ok(None);
+        };
+        let job = job_seen!(output);
+        same(CALL, "appId", job.app.as_deref(), app.as_str())?;
+        let named = job.environment.as_deref();
+        same(CALL, "backendEnvironmentName", named, environment.as_str())?;
+        same(CALL, "jobId", job_id(job.id.clone()).as_deref(), id.as_str())?;
+        let updated = millis(job.update_time.as_deref());
+        let job = JobSeen {
+            id: id.as_str().to_owned(),
+            ..seen(environment, job)
+        };
+        Ok(Some((job, updated)))
     }
 
     /// The app's environment records by name, all pages. An app that AWS does not know is `NotFound`.
@@ -604,9 +708,7 @@ impl Client {
     pub async fn list_environments(&self, app: &AppId) -> Result<BTreeMap<String, Record>, Failure> {
         const CALL: Call = amplify("ListBackendEnvironments");
         let inner = self.usable()?;
-        let mut records = BTreeMap::new();
-        let mut tokens = Tokens::default();
-        for _ in 0..MAX_PAGES {
+        let pages = paged(CALL, |token| async move {
             let page = send!(
                 &inner.observer,
                 CALL,
@@ -615,55 +717,75 @@ impl Client {
                     .list_backend_environments()
                     .app_id(app.as_str())
                     .max_results(50)
-                    .set_next_token(tokens.current())
+                    .set_next_token(token)
             )?;
-            for environment in page.backend_environments {
-                let entry = record(environment).ok_or_else(|| unreadable(CALL, "a time is out of range"))?;
-                records.insert(entry.0, entry.1);
-            }
-            if page.next_token.is_none() {
-                return Ok(records);
-            }
-            if !tokens.advance(page.next_token) {
-                return Err(unreadable(CALL, "the list repeats a page"));
-            }
+            Ok((page.backend_environments, page.next_token))
+        });
+        let environments = pages.await?.whole(CALL)?;
+        let records = environments
+            .into_iter()
+            .map(|environment| record(environment).ok_or_else(|| unreadable(CALL, "a time is out of range")));
+        records.collect()
+    }
+}
+
+/// The items of a list, page by page.
+struct Listed<T> {
+    items: Vec<T>,
+    /// Whether these are all. If not, AWS has more than `MAX_PAGES` pages.
+    whole: bool,
+}
+
+impl<T> Listed<T> {
+    fn whole(self, call: Call) -> Result<Vec<T>, Failure> {
+        if self.whole {
+            Ok(self.items)
+        } else {
+            Err(too_long(call))
         }
-        Err(unreadable(CALL, "the list has too many pages"))
     }
 }
 
-/// The page tokens of a list. A token that comes again ends it.
-#[derive(Default)]
-struct Tokens {
-    current: Option<String>,
-    used: BTreeSet<String>,
-}
-
-impl Tokens {
-    fn current(&self) -> Option<String> {
-        self.current.clone()
+/// Reads a list to its end, or `MAX_PAGES` pages of it: `page` gives the items of one and the token of the next.
+///
+/// What cannot be read to its end is `Unavailable`, never a shorter list that looks complete. `NotFound` is an answer to
+/// the first page only: AWS has just shown a part of what it does not find later.
+async fn paged<T, F>(call: Call, mut page: impl FnMut(Option<String>) -> F) -> Result<Listed<T>, Failure>
+where
+    F: Future<Output = Result<(Vec<T>, Option<String>), Failure>>,
+{
+    let mut items = Vec::new();
+    let mut used = BTreeSet::new();
+    let mut token = None;
+    for number in 0..MAX_PAGES {
+        let (part, next) = match page(token).await {
+            Err(failure) if number > 0 && failure.class == Class::NotFound => {
+                return Err(unreadable(call, "a later page of the list is not found"));
+            }
+            answer => answer?,
+        };
+        items.extend(part);
+        let Some(next) = next.filter(|next| !next.is_empty()) else {
+            return Ok(Listed { items, whole: true });
+        };
+        if !used.insert(next.clone()) {
+            return Err(unreadable(call, "the list repeats a page"));
+        }
+        token = Some(next);
     }
-
-    /// Whether there is another page.
-    fn advance(&mut self, next: Option<String>) -> bool {
-        self.current = next.filter(|token| self.used.insert(token.clone()));
-        self.current.is_some()
-    }
+    Ok(Listed { items, whole: false })
 }
 
-/// Letters, digits and dashes: one label of a host name.
-pub(super) fn is_region(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+fn too_long(call: Call) -> Failure {
+    unreadable(call, "the list has too many pages")
 }
 
-fn absent_is_none<T>(result: Result<Option<T>, Failure>) -> Result<Option<T>, Failure> {
-    match result {
+/// Of what AWS answered to a call itself: nothing else says that something is absent.
+fn absent_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(there) => Ok(Some(there)),
         Err(failure) if failure.class == Class::NotFound => Ok(None),
-        result => result,
+        Err(failure) => Err(failure),
     }
 }
 
@@ -673,7 +795,7 @@ fn unreadable(call: Call, why: &str) -> Failure {
     Failure {
         class: Class::Unavailable,
         sent: Sent::Unknown,
-        message: truncated(&message, MESSAGE_LIMIT).to_owned(),
+        message: text::shortened(&message, MESSAGE_LIMIT).into_owned(),
     }
 }
 
@@ -688,6 +810,11 @@ fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Res
         (None, Some(names)) => Ok(names.iter().any(|name| name == environment.as_str())),
         (None, None) => Err(unreadable(ASKED, "the answer names no environment")),
     }
+}
+
+/// A write that the object is not the target of.
+fn mismatched(call: Call) -> Failure {
+    never(&format!("{}: this belongs to another kind of object", call.operation))
 }
 
 /// A call that the caller should not have made.
@@ -706,7 +833,7 @@ fn same(call: Call, field: &str, got: Option<&str>, asked: &str) -> Result<(), F
             call,
             &format!(
                 "the answer names {field} {:?} instead of {:?}",
-                truncated(got, SHOWN),
+                text::shortened(&text::clean(got), SHOWN),
                 truncated(asked, SHOWN)
             ),
         )),
@@ -716,13 +843,26 @@ fn same(call: Call, field: &str, got: Option<&str>, asked: &str) -> Result<(), F
 
 /// A read whose 200 carries an error text has said nothing of the object.
 fn no_error(call: Call, error: Option<String>) -> Result<(), Failure> {
-    cut(error).map_or(Ok(()), |error| Err(unreadable(call, &error)))
+    job_error(error).map_or(Ok(()), |error| Err(unreadable(call, &error)))
 }
 
-/// AWS's text, cut; empty is none.
-fn cut(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-        .map(|text| truncated(&text, MESSAGE_LIMIT).to_owned())
+/// The summary of AWS's text about a job; one that says nothing is none.
+fn job_error(error: Option<String>) -> Option<String> {
+    error
+        .map(|error| text::summary(&error))
+        .filter(|error| !error.is_empty())
+}
+
+/// A word of AWS, as it may go into a status and a log line; one that says nothing is none.
+fn word(word: Option<String>) -> Option<String> {
+    let word = word.map(|word| truncated(&text::clean(&word), WORD_LIMIT).to_owned());
+    word.filter(|word| !word.is_empty())
+}
+
+/// A job's id, as it is recorded and compared; one that says nothing is none.
+fn job_id(id: Option<String>) -> Option<String> {
+    let id = id.map(|id| truncated(&text::clean(&id), JOB_ID_LIMIT).to_owned());
+    id.filter(|id| !id.is_empty())
 }
 
 fn accepted(call: Call, app: &AppId, environments: &[&EnvironmentName], reply: Reply) -> Result<Accepted, Failure> {
@@ -733,16 +873,25 @@ fn accepted(call: Call, app: &AppId, environments: &[&EnvironmentName], reply: R
             same(call, "backendEnvironmentName", named, asked.as_str())?;
         }
     }
-    let id = cut(reply.id);
-    // Nobody can ask for it. The list of jobs may show another one.
-    if id.as_deref().is_some_and(|id| id.parse::<JobId>().is_err()) {
-        return Err(unreadable(call, "the answer's jobId is no job ID"));
+    let id = job_id(reply.id);
+    let error = job_error(reply.error.clone());
+    if id.is_none() && error.is_some() {
+        // Nothing was started, and nothing of what is there is ours by this.
+        return Err(errors::classify(
+            call,
+            errors::Reply {
+                end: End::ErrorInReply,
+                code: "",
+                text: reply.error.as_deref().unwrap_or_default(),
+                request_id: reply.request_id.as_deref(),
+            },
+        ));
     }
     Ok(Accepted::Job {
         id,
         environment: reply.environment,
-        status: cut(reply.status),
-        error: cut(reply.error),
+        status: word(reply.status),
+        error,
     })
 }
 
@@ -753,33 +902,15 @@ fn recorded(call: Call, environment: Option<BackendEnvironment>, asked: &Environ
     Ok(record)
 }
 
-fn seen(
-    call: Call,
-    app: &AppId,
-    environment: &EnvironmentName,
-    id: Option<&JobId>,
-    job: Described,
-) -> Result<JobSeen, Failure> {
-    same(call, "appId", job.app.as_deref(), app.as_str())?;
-    same(
-        call,
-        "backendEnvironmentName",
-        job.environment.as_deref(),
-        environment.as_str(),
-    )?;
-    if let Some(id) = id {
-        same(call, "jobId", job.id.as_deref(), id.as_str())?;
-    }
-    Ok(JobSeen {
-        id: cut(job.id)
-            .or_else(|| id.map(|id| id.as_str().to_owned()))
-            .ok_or_else(|| unreadable(call, "a job has no jobId"))?,
+fn seen(environment: &EnvironmentName, job: Described) -> JobSeen {
+    JobSeen {
+        id: job_id(job.id).unwrap_or_default(),
         environment: environment.as_str().to_owned(),
-        operation: cut(job.operation).unwrap_or_default(),
-        status: cut(job.status).unwrap_or_default(),
+        operation: word(job.operation).unwrap_or_default(),
+        status: word(job.status).unwrap_or_default(),
         create_time: millis(job.create_time.as_deref()),
-        error: cut(job.error),
-    })
+        error: job_error(job.error),
+    }
 }
 
 // The calls of `amplify-operator import`, in a file of their own: its IAM policy differs from the operator's.

@@ -33,6 +33,8 @@ enum Act {
     Answer(u16, &'static str, Value),
     /// Not JSON.
     Text(u16, &'static str),
+    /// These headers alone, each with its line's end: whoever answers so is not AWS, unless they say so.
+    Plain(u16, String, &'static str),
     /// What may not even be text.
     Bytes(u16, Arc<[u8]>),
     /// Sends a body without end, as long as somebody reads it, and counts its bytes.
@@ -128,6 +130,10 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
     let text = match act {
         Act::Answer(status, code, body) => answer(status, code, &body.to_string(), 0),
         Act::Text(status, body) => answer(status, "", body, 0),
+        Act::Plain(status, headers, body) => format!(
+            "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
         Act::Bytes(status, body) => {
             let head = answer(status, "", "", body.len());
             // The client may have read enough.
@@ -442,23 +448,131 @@ async fn without_credentials_nothing_is_sent() {
 #[tokio::test]
 async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
     let fake = Fake::answering(200, json!({})).await;
-    for region in ["", "evil.example/", "eu-west-1.evil", "EU", "eu west"] {
-        let client = fake.sessions().session_for("").unwrap().client(region);
-        let failure = client.delete(&objects()[0]).await.unwrap_err();
+    let sessions = fake.sessions();
+    let session = sessions.session_for("").unwrap();
+    for region in [
+        "",
+        "evil.example/",
+        "eu-west-1.evil",
+        "EU",
+        "eu west",
+        "eu-wst-1",
+        "eu-new-2",
+    ] {
+        let failure = session.client(region).delete(&objects()[0]).await.unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (Class::BadRequest, Sent::Never),
             "{region}"
         );
+        assert_eq!(sessions.refuses_region(region), Some(failure.message));
     }
     assert!(fake.lines().is_empty());
+    // One that AWS has, and one that is allowed.
+    for region in ["eu-west-1", "eu-new-1"] {
+        assert_eq!(sessions.refuses_region(region), None);
+        drop(session.client(region).look(&objects()[0]).await);
+    }
+    assert_eq!(fake.lines().len(), 2);
     // No client takes a name that is not parsed.
     assert!("..".parse::<EnvironmentName>().is_err() && "../x".parse::<JobId>().is_err());
 }
 
 #[tokio::test]
+async fn an_answer_of_a_proxy_is_no_refusal_and_no_absence() {
+    for status in [400, 401, 403, 404, 407, 413, 451] {
+        for body in ["<html>no</html>", "{}", r#"{"message": "NotFoundException"}"#] {
+            let act = move || Act::Plain(status, "content-type: application/json\r\n".to_owned(), body);
+            is_unreadable(act).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_not_found_than_the_services_own_says_nothing_of_what_is_there() {
+    for code in ["UnknownOperationException", "ResourceNotFoundException", ""] {
+        let fake = Fake::start(move |_, _| Act::Answer(404, code, json!({}))).await;
+        let client = fake.client();
+        let sent = if code.is_empty() { Sent::Unknown } else { Sent::Refused };
+        for operation in WRITES {
+            let failure = write(&client, operation).await.unwrap_err();
+            assert_eq!(
+                (failure.class, failure.sent),
+                (Class::Unavailable, sent),
+                "{operation} {code}"
+            );
+        }
+        reads_are_unavailable(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_creation_or_update_of_another_kind_of_object_is_not_sent() {
+    let fake = Fake::answering(200, json!({"jobId": "j1"})).await;
+    let client = fake.client();
+    let config: ResourceConfig = serde_json::from_value(full_config()).unwrap();
+    let creations = [
+        creation(),
+        Creation::Clone {
+            source: "main".parse().unwrap(),
+        },
+        Creation::Api { config: config.clone() },
+        Creation::Environment {
+            stack_name: None,
+            deployment_artifacts: None,
+        },
+    ];
+    // By place in `objects`.
+    for (creation, own) in creations.iter().zip([0, 0, 1, 2]) {
+        for (place, object) in objects().iter().enumerate().filter(|(place, _)| *place != own) {
+            let failure = client.create(object, creation).await.unwrap_err();
+            assert_eq!(
+                (failure.class, failure.sent),
+                (Class::BadRequest, Sent::Never),
+                "{creation:?} {place}"
+            );
+        }
+    }
+    for object in [&objects()[0], &objects()[2]] {
+        let failure = client.update(object, &config).await.unwrap_err();
+        assert_eq!((failure.class, failure.sent), (Class::BadRequest, Sent::Never));
+    }
+    assert!(fake.lines().is_empty());
+}
+
+#[tokio::test]
+async fn the_clock_is_told_by_answers_of_aws_alone() {
+    const DATE: &str = "date: Sun, 22 Nov 2026 10:00:00 GMT\r\n";
+    let of_aws = format!("{DATE}x-amzn-requestid: req-1\r\n");
+    for (status, headers, told) in [
+        (200, of_aws.clone(), true),
+        (404, of_aws.clone(), true),
+        (503, of_aws, true),
+        (200, DATE.to_owned(), false),
+        (407, DATE.to_owned(), false),
+        (200, "date: yesterday\r\nx-amzn-requestid: req-1\r\n".to_owned(), false),
+        (200, "x-amzn-requestid: req-1\r\n".to_owned(), false),
+    ] {
+        let said = headers.clone();
+        let fake = Fake::start(move |_, _| Act::Plain(status, said.clone(), "{}")).await;
+        let sessions = fake.sessions();
+        let client = sessions.session_for("").unwrap().client("eu-west-1");
+        let before = sessions.clock().now();
+        let begun = sessions.clock().mark();
+        drop(client.look(&objects()[0]).await);
+        let date: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let off = |time: Timestamp, from: Timestamp| time.duration_since(from).abs();
+        let near = jiff::SignedDuration::from_mins(1);
+        let expected = if told { date } else { before };
+        let now = sessions.clock().now();
+        assert!(off(now, expected) < near, "{status} {headers}: {now}");
+        assert!(off(sessions.clock().at(begun), expected) < near, "{status} {headers}");
+    }
+}
+
+#[tokio::test]
 async fn each_operation_asks_for_its_path_with_the_names_in_place() {
-    let fake = Fake::answering(404, json!({ "message": "no" })).await;
+    let fake = Fake::start(|_, _| Act::Answer(404, "NotFoundException", json!({ "message": "no" }))).await;
     let client = fake.client();
     for operation in WRITES {
         drop(write(&client, operation).await);
@@ -467,7 +581,7 @@ async fn each_operation_asks_for_its_path_with_the_names_in_place() {
         assert_eq!(client.look(object).await, Ok(None));
     }
     assert_eq!(client.list_jobs(&app(), &env()).await, Ok(Vec::new()));
-    assert_eq!(client.get_job(&app(), &env(), &"j-1".parse().unwrap()).await, Ok(None));
+    assert_eq!(client.get_job(&app(), &env(), "j-1").await, Ok(None));
     assert_eq!(
         client.list_environments(&app()).await.unwrap_err().class,
         Class::NotFound
@@ -526,11 +640,20 @@ async fn an_accepted_write_is_a_job_as_the_answer_describes_it() {
             "{operation}"
         );
     }
-    let client = Fake::answering(200, json!({"error": "it broke", "status": "FAILED"}))
+    let client = Fake::answering(200, json!({"jobId": "j1", "error": "it broke", "status": "FAILED"}))
         .await
         .client();
-    let accepted = write(&client, "CreateBackend").await.unwrap();
-    assert_eq!(accepted, Some(job(None, None, Some("FAILED"), Some("it broke"))));
+    for operation in &WRITES[..6] {
+        let accepted = write(&client, operation).await.unwrap();
+        assert_eq!(accepted, Some(job(Some("j1"), None, Some("FAILED"), Some("it broke"))));
+    }
+    for silent in ["", " ", "\u{1b}[0m\n"] {
+        let client = Fake::answering(200, json!({"jobId": silent, "error": silent, "status": silent}))
+            .await
+            .client();
+        let accepted = write(&client, "CreateBackend").await.unwrap();
+        assert_eq!(accepted, Some(job(None, None, None, None)), "{silent:?}");
+    }
     let client = Fake::answering(
         200,
         json!({"appId": "d1a2", "backendEnvironmentName": "main", "jobId": "j1"}),
@@ -561,7 +684,7 @@ async fn an_answer_that_names_something_else_is_not_believed() {
         }
         assert_eq!(client.look(&objects()[0]).await.unwrap_err().class, Class::Unavailable);
         assert_eq!(client.look(&objects()[1]).await.unwrap_err().class, Class::Unavailable);
-        let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
+        let job = client.get_job(&app(), &env(), "j1").await;
         assert_eq!(job.unwrap_err().class, Class::Unavailable);
     }
     let other = json!({"backendEnvironment": record_json("prod", 0)});
@@ -578,18 +701,101 @@ async fn an_answer_that_names_something_else_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_accepted_write_whose_job_nobody_can_ask_for_has_an_unknown_outcome() {
-    for id in [".", "../../x", "a/b", "j 1", "%2e", &"j".repeat(2000)] {
-        let client = Fake::answering(200, json!({"jobId": id})).await.client();
+async fn a_write_that_is_refused_inside_a_success_is_not_accepted() {
+    for (error, class) in [
+        ("There is already a pending job for the requested appId", Class::Pending),
+        ("Rate exceeded", Class::Throttled),
+        (
+            "You have exceeded your maximum number of backends",
+            Class::QuotaExceeded,
+        ),
+        ("App d1a2 not found.", Class::NotFound),
+        ("Backend dev already exists", Class::BadRequest),
+    ] {
+        let reply = json!({"appId": "d1a2", "backendEnvironmentName": "dev", "error": error, "status": "FAILED"});
+        let client = Fake::answering(200, reply).await.client();
         for operation in &WRITES[..6] {
             let failure = write(&client, operation).await.unwrap_err();
             assert_eq!(
                 (failure.class, failure.sent),
-                (Class::Unavailable, Sent::Unknown),
-                "{operation} {id}"
+                (class, Sent::Refused),
+                "{operation} {error}"
             );
+            let start = format!("{operation}: refused by AWS: {error}");
+            assert!(failure.message.starts_with(&start), "{}", failure.message);
+            assert!(failure.message.ends_with(" [request id req-1]"), "{}", failure.message);
         }
     }
+}
+
+#[tokio::test]
+async fn whatever_aws_gives_as_a_jobs_id_is_recorded_and_found_again() {
+    let long = "j".repeat(2000);
+    for (given, recorded) in [
+        ("a.b", "a.b"),
+        ("arn:aws:x:eu-west-1::job/1+2", "arn:aws:x:eu-west-1::job/1+2"),
+        ("..", ".."),
+        ("../../x", "../../x"),
+        ("j 1", "j 1"),
+        ("%2e", "%2e"),
+        ("j\u{1b}[31m1\n", "j1"),
+        (long.as_str(), &long[..1024]),
+    ] {
+        let (id, listed) = (given.to_owned(), given.to_owned());
+        let fake = Fake::start(move |request, _| {
+            let mut job = job_json(1, "1617375907613");
+            job["jobId"] = listed.as_str().into();
+            job["updateTime"] = "1617375907999".into();
+            if request.line.starts_with("POST /backend/d1a2/job/dev") {
+                Act::Answer(200, "", json!({"jobs": [job_json(0, "1617375907700"), job]}))
+            } else {
+                Act::Answer(200, "", job)
+            }
+        })
+        .await;
+        let client = fake.client();
+        let Ok(Some(Accepted::Job { id: Some(accepted), .. })) = write(&client, "CreateBackend").await else {
+            panic!("{id} is not accepted");
+        };
+        assert_eq!(accepted, recorded);
+        let (job, updated) = client.get_job(&app(), &env(), &accepted).await.unwrap().unwrap();
+        assert_eq!((job.id.as_str(), job.status.as_str()), (recorded, "RUNNING"));
+        assert_eq!(updated.unwrap().as_millisecond(), 1_617_375_907_999);
+        // By the list where the id cannot stand in a path, and of one that AWS does not know.
+        let expected = if recorded.parse::<JobId>().is_ok() {
+            format!("GET /backend/d1a2/job/dev/{recorded}")
+        } else {
+            assert_eq!(client.get_job(&app(), &env(), "un/known").await, Ok(None));
+            "POST /backend/d1a2/job/dev".to_owned()
+        };
+        assert!(
+            fake.lines()[1..].iter().all(|line| *line == expected),
+            "{:?}",
+            fake.lines()
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_job_is_found_by_an_id_that_says_nothing_or_in_a_part_of_a_list() {
+    let fake = Fake::start(|_, number| {
+        let mut job = job_json(number, &(10_000 - number).to_string());
+        job["jobId"] = "".into();
+        Act::Answer(200, "", json!({"jobs": [job], "nextToken": number.to_string()}))
+    })
+    .await;
+    let client = fake.client();
+    for id in ["", " ", "\n"] {
+        let failure = client.get_job(&app(), &env(), id).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.sent),
+            (Class::BadRequest, Sent::Never),
+            "{id:?}"
+        );
+    }
+    assert!(fake.lines().is_empty());
+    let failure = client.get_job(&app(), &env(), "a/b").await.unwrap_err();
+    assert_eq!(failure.class, Class::Unavailable, "{}", failure.message);
 }
 
 #[tokio::test]
@@ -606,6 +812,7 @@ async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
         ),
         (json!({"appId": "d1a2", "backendEnvironmentList": ["main"]}), Ok(None)),
         (json!({"appId": "d1a2"}), Err(Class::Unavailable)),
+        (json!({}), Err(Class::Unavailable)),
         (
             json!({"backendEnvironmentName": "dev", "error": "odd"}),
             Err(Class::Unavailable),
@@ -615,6 +822,38 @@ async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
         let found = client.look(&objects()[0]).await.map_err(|failure| failure.class);
         assert_eq!(found, expected, "{reply}");
     }
+}
+
+#[tokio::test]
+async fn the_backends_of_an_app_are_those_that_the_answer_lists() {
+    for (reply, expected) in [
+        (
+            json!({"appId": "d1a2", "appName": "shop", "backendEnvironmentList": ["qa", "dev", "qa"]}),
+            Ok((Some("shop"), vec!["dev", "qa"])),
+        ),
+        (json!({"backendEnvironmentList": []}), Ok((None, vec![]))),
+        (json!({"appId": "d1a2", "appName": "shop"}), Err(Class::Unavailable)),
+        (
+            json!({"appId": "d9", "backendEnvironmentList": ["dev"]}),
+            Err(Class::Unavailable),
+        ),
+        (
+            json!({"backendEnvironmentList": ["dev"], "error": "odd"}),
+            Err(Class::Unavailable),
+        ),
+    ] {
+        let fake = Fake::answering(200, reply.clone()).await;
+        let listed = fake.client().list_backends(&app()).await;
+        let expected = expected.map(|(name, environments)| Backends {
+            app_name: name.map(str::to_owned),
+            environments: environments.into_iter().map(str::to_owned).collect(),
+        });
+        assert_eq!(listed.map_err(|failure| failure.class), expected, "{reply}");
+        assert_eq!(fake.requests.lock()[0].body, json!({}), "without an environment's name");
+    }
+    let absent = Fake::start(|_, _| Act::Answer(404, "NotFoundException", json!({}))).await;
+    let failure = absent.client().list_backends(&app()).await.unwrap_err();
+    assert_eq!(failure.class, Class::NotFound);
 }
 
 fn record_json(name: &str, seconds: i64) -> Value {
@@ -629,6 +868,12 @@ async fn an_api_and_a_record_come_back_as_aws_echoes_them() {
         .client();
     let config = serde_json::from_value(full_config()).unwrap();
     assert_eq!(client.look(&objects()[1]).await, Ok(Some(Found::Api { config })));
+
+    // Neither says that there is an API.
+    for nothing in [json!({}), json!({"appId": "d1a2", "backendEnvironmentName": "dev"})] {
+        let client = Fake::answering(200, nothing).await.client();
+        assert_eq!(client.look(&objects()[1]).await.unwrap_err().class, Class::Unavailable);
+    }
 
     let client = Fake::answering(200, json!({"backendEnvironment": record_json("dev", 1_600_000_000)}))
         .await
@@ -649,50 +894,125 @@ fn job_json(id: usize, create_time: &str) -> Value {
            "operation": "CreateBackend", "status": "RUNNING", "createTime": create_time})
 }
 
+/// The lists that have pages, each of one page with this token of the next.
+async fn list(client: &Client, list: &str) -> Result<usize, Failure> {
+    match list {
+        "jobs" => client.list_jobs(&app(), &env()).await.map(|jobs| jobs.len()),
+        "job" => client
+            .get_job(&app(), &env(), "j/1")
+            .await
+            .map(|job| usize::from(job.is_some())),
+        "environments" => client.list_environments(&app()).await.map(|records| records.len()),
+        "apps" => client.list_apps().await.map(|apps| apps.len()),
+        _ => panic!("{list}"),
+    }
+}
+
+const LISTS: [&str; 4] = ["jobs", "job", "environments", "apps"];
+
+/// A page of any of the lists, with one item that is named after its number.
+fn page(number: usize, next: Option<&str>) -> Act {
+    let app = json!({
+        "appId": format!("d{number}"), "name": "app", "appArn": "", "description": "", "repository": "",
+        "platform": "WEB", "createTime": 1.0, "updateTime": 1.0, "environmentVariables": {}, "defaultDomain": "x",
+        "enableBranchAutoBuild": false, "enableBasicAuth": false,
+    });
+    let mut job = job_json(number, "1617375907613");
+    job["jobId"] = format!("j/{number}").into();
+    let body = json!({
+        "jobs": [job],
+        "backendEnvironments": [record_json(&format!("e{number}"), 1)],
+        "apps": [app],
+        "nextToken": next,
+    });
+    Act::Answer(200, "", body)
+}
+
 #[tokio::test]
-async fn lists_are_read_to_their_end_and_a_repeated_page_ends_them() {
-    let fake = Fake::start(|request, number| {
-        let next = match request.body["nextToken"].as_str() {
-            Some("a") => "b",
-            _ => "a",
-        };
-        Act::Answer(
-            200,
-            "",
-            json!({"jobs": [job_json(number, "1617375907613")], "nextToken": next}),
-        )
-    })
-    .await;
-    let jobs = fake.client().list_jobs(&app(), &env()).await.unwrap();
-    assert_eq!(
-        jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),
-        ["j0", "j1", "j2"]
-    );
+async fn lists_are_read_to_their_end() {
+    for (name, items) in LISTS.into_iter().zip([2, 1, 2, 2]) {
+        for end in [None, Some("")] {
+            let fake = Fake::start(move |_, number| page(number, if number == 0 { Some("t") } else { end })).await;
+            assert_eq!(list(&fake.client(), name).await, Ok(items), "{name}");
+            assert_eq!(fake.lines().len(), 2, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_to_its_end_is_no_shorter_list() {
+    for name in LISTS {
+        let circle = ["a", "b", "a"];
+        let fake = Fake::start(move |_, number| page(number, circle.get(number).copied())).await;
+        assert_eq!(
+            list(&fake.client(), name).await.unwrap_err().class,
+            Class::Unavailable,
+            "{name}"
+        );
+        assert_eq!(fake.lines().len(), 3, "{name}");
+        let fake = Fake::start(|_, number| match number {
+            0 => page(0, Some("a")),
+            _ => Act::Answer(404, "NotFoundException", json!({})),
+        })
+        .await;
+        assert_eq!(
+            list(&fake.client(), name).await.unwrap_err().class,
+            Class::Unavailable,
+            "{name}"
+        );
+        let empty = json!({"jobs": [], "backendEnvironments": [], "apps": []});
+        let fake = Fake::start(move |_, number| {
+            let mut body = empty.clone();
+            body["nextToken"] = number.to_string().into();
+            Act::Answer(200, "", body)
+        })
+        .await;
+        assert_eq!(
+            list(&fake.client(), name).await.unwrap_err().class,
+            Class::Unavailable,
+            "{name}"
+        );
+        assert_eq!(fake.lines().len(), MAX_PAGES, "{name}");
+    }
+    // Whoever answers so is perhaps not AWS.
+    let fake = Fake::start(|_, _| Act::Plain(200, String::new(), "{}")).await;
+    for name in ["jobs", "job"] {
+        assert_eq!(
+            list(&fake.client(), name).await.unwrap_err().class,
+            Class::Unavailable,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_list_of_jobs_those_of_the_environment_are_taken_each_as_far_as_it_is_told() {
+    let mut elsewhere = job_json(1, "1");
+    elsewhere["backendEnvironmentName"] = "prod".into();
+    let mut of_another = job_json(2, "1");
+    of_another["appId"] = "d9".into();
+    let unnamed = json!({"jobId": "a:b", "operation": "Create\u{1b}[1mBackend", "status": "FAILED\n",
+                         "error": format!("the stack failed\n{}\u{1b}[31m│ the cause\n", "x".repeat(4000))});
+    let idless = json!({"status": "x".repeat(4000), "createTime": "1617375907613"});
+    let reply = json!({"jobs": [elsewhere, job_json(3, "1617375907613"), of_another, unnamed, idless]});
+    let client = Fake::answering(200, reply).await.client();
+    let jobs = client.list_jobs(&app(), &env()).await.unwrap();
+    let ids: Vec<_> = jobs.iter().map(|job| job.id.as_str()).collect();
+    assert_eq!(ids, ["j3", "a:b", ""]);
+    assert!(jobs.iter().all(|job| job.environment == "dev"));
     assert_eq!(jobs[0].create_time.unwrap().as_millisecond(), 1_617_375_907_613);
     assert!(!jobs[0].is_terminal());
-
-    let fake = Fake::start(|request, _| {
-        let (name, next) = if request.line.contains("nextToken=t") {
-            ("dev", None)
-        } else {
-            ("main", Some("t"))
-        };
-        Act::Answer(
-            200,
-            "",
-            json!({"backendEnvironments": [record_json(name, 1)], "nextToken": next}),
-        )
-    })
-    .await;
-    let records = fake.client().list_environments(&app()).await.unwrap();
-    assert_eq!(records.into_keys().collect::<Vec<_>>(), ["dev", "main"]);
-
-    let fake = Fake::answering(200, json!({"backendEnvironments": [], "nextToken": "t"})).await;
     assert_eq!(
-        fake.client().list_environments(&app()).await.unwrap_err().class,
-        Class::Unavailable
+        (jobs[1].operation.as_str(), jobs[1].status.as_str()),
+        ("CreateBackend", "FAILED")
     );
-    assert_eq!(fake.lines().len(), 2);
+    let error = jobs[1].error.as_deref().unwrap();
+    assert!(
+        error.starts_with("the stack failed … x") && error.ends_with("x the cause"),
+        "{error}"
+    );
+    assert!(error.len() <= 1024);
+    assert_eq!((jobs[2].operation.as_str(), jobs[2].status.len()), ("", WORD_LIMIT));
 }
 
 #[tokio::test]
@@ -844,13 +1164,33 @@ async fn each_call_is_counted_by_service_operation_and_outcome() {
     for _ in 0..2 {
         drop(write(&client, "DeleteBackend").await);
     }
-    let text = client.0.observer.metrics.encode().unwrap();
+    let text = client.usable().unwrap().observer.metrics.encode().unwrap();
     for outcome in ["throttled", "ok"] {
         let line = format!(
             "amplify_operator_aws_requests_total{{service=\"amplifybackend\",operation=\"DeleteBackend\",outcome=\"{outcome}\"}} 1"
         );
         assert!(text.contains(&line), "{line} is missing in\n{text}");
     }
+}
+
+async fn reads_are_unavailable(client: &Client) {
+    for object in &objects() {
+        assert_eq!(client.look(object).await.unwrap_err().class, Class::Unavailable);
+    }
+    let jobs = client.list_jobs(&app(), &env()).await;
+    assert_eq!(jobs.unwrap_err().class, Class::Unavailable);
+    for id in ["j1", "j/1"] {
+        let job = client.get_job(&app(), &env(), id).await;
+        assert_eq!(job.unwrap_err().class, Class::Unavailable);
+    }
+    let backends = client.list_backends(&app()).await;
+    assert_eq!(backends.unwrap_err().class, Class::Unavailable);
+    let names = client.backend_names(&app()).await;
+    assert_eq!(names.unwrap_err().class, Class::Unavailable);
+    let records = client.list_environments(&app()).await;
+    assert_eq!(records.unwrap_err().class, Class::Unavailable);
+    assert_eq!(client.list_apps().await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(client.app_name(&app()).await.unwrap_err().class, Class::Unavailable);
 }
 
 /// What a hostile or broken answer to each operation leads to: no operation believes it, and no write is repeated.
@@ -871,15 +1211,7 @@ async fn is_unreadable(act: impl Fn() -> Act + Send + Sync + Clone + 'static) {
     futures::future::join_all(each).await;
     let fake = Fake::start(move |_, _| act()).await;
     let client = fake.client();
-    for object in &objects() {
-        assert_eq!(client.look(object).await.unwrap_err().class, Class::Unavailable);
-    }
-    let jobs = client.list_jobs(&app(), &env()).await;
-    assert_eq!(jobs.unwrap_err().class, Class::Unavailable);
-    let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
-    assert_eq!(job.unwrap_err().class, Class::Unavailable);
-    let records = client.list_environments(&app()).await;
-    assert_eq!(records.unwrap_err().class, Class::Unavailable);
+    reads_are_unavailable(&client).await;
 }
 
 #[tokio::test]
@@ -941,9 +1273,13 @@ async fn an_answer_that_is_no_utf8_cannot_be_read() {
 
 const SECRET: &str = "AKIASECRETOFSOMEBODY";
 
-/// A megabyte of text with a secret after the first kilobyte.
+/// A megabyte of text with a secret after the first kilobyte, and colours in its end.
 fn long_with_secret() -> String {
-    format!("the stack failed: {}{SECRET}{}", "é".repeat(600), "x".repeat(1 << 20))
+    format!(
+        "the stack failed:\n{}{SECRET}{}\n\u{1b}[31m│ the cause\n",
+        "é".repeat(600),
+        "x".repeat(1 << 20)
+    )
 }
 
 #[tokio::test]
@@ -951,19 +1287,25 @@ async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
     let check = |text: &str| {
         assert!(text.len() <= MESSAGE_LIMIT, "{} bytes", text.len());
         assert!(!text.contains(SECRET), "{text}");
-        assert!(text.contains("the stack failed"), "{text}");
+        assert!(text.contains("the stack failed: é"), "{text}");
+        assert!(text.contains("x the cause"), "{text}");
+        assert!(!text.contains(char::is_control), "{text:?}");
     };
     for status in [400, 404, 429, 500] {
         let fake =
             Fake::start(move |_, _| Act::Answer(status, "BadRequestException", json!({"message": long_with_secret()})))
                 .await;
         for operation in WRITES {
-            match write(&fake.client(), operation).await {
-                Err(failure) => check(&failure.message),
-                Ok(absent) => assert_eq!((status, absent), (404, None), "{operation}"),
-            }
+            check(&write(&fake.client(), operation).await.unwrap_err().message);
         }
     }
+    let client = Fake::answering(200, json!({"error": long_with_secret()}))
+        .await
+        .client();
+    for operation in &WRITES[..6] {
+        check(&write(&client, operation).await.unwrap_err().message);
+    }
+    let check = |text: &str| check(&text.replace("failed: … ", "failed: é"));
     let reply = json!({"appId": "d1a2", "backendEnvironmentName": "dev", "resourceName": "blog", "jobId": "j1",
                        "status": "FAILED", "operation": "CreateBackend", "error": long_with_secret()});
     let client = Fake::answering(200, reply.clone()).await.client();
@@ -976,7 +1318,7 @@ async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
     for object in &objects()[..2] {
         check(&client.look(object).await.unwrap_err().message);
     }
-    let job = client.get_job(&app(), &env(), &"j1".parse().unwrap()).await;
+    let job = client.get_job(&app(), &env(), "j1").await;
     check(&job.unwrap().unwrap().0.error.unwrap());
     let jobs = Fake::answering(200, json!({"jobs": [reply]})).await.client();
     check(
@@ -1052,7 +1394,7 @@ fn no_name_reaches_another_path_than_its_own() {
             drop(client.delete(&Object::Backend { app: a.clone(), environment: e.clone() }).await);
             drop(client.delete(&Object::Api { app: a.clone(), environment: e.clone(), resource }).await);
             drop(client.delete(&Object::Environment { app: a, environment: e }).await);
-            drop(client.get_job(&app, &environment, &job).await);
+            drop(client.get_job(&app, &environment, job.as_str()).await);
         });
         prop_assert_eq!(fake.lines(), [
             format!("POST /backend/{app}/environments/{name}/remove"),
@@ -1064,42 +1406,23 @@ fn no_name_reaches_another_path_than_its_own() {
 }
 
 #[tokio::test]
-async fn the_apps_of_all_pages_are_listed_and_a_repeated_page_is_no_shorter_list() {
-    let page = |id: &str, next: Option<&str>| {
-        let app = json!({
-            "appId": id, "name": format!("app {id}"), "appArn": "", "description": "", "repository": "", "platform": "WEB",
-            "createTime": 1.0, "updateTime": 1.0, "environmentVariables": {}, "defaultDomain": "x",
-            "enableBranchAutoBuild": false, "enableBasicAuth": false,
-        });
-        Act::Answer(200, "", json!({ "apps": [app], "nextToken": next }))
-    };
-    let fake = Fake::start(move |_, number| match number {
-        0 => page("d1", Some("a")),
-        _ => page("d2", None),
-    })
-    .await;
+async fn the_apps_of_all_pages_are_listed() {
+    let fake = Fake::start(|_, number| page(number + 1, (number == 0).then_some("a"))).await;
     let apps = fake.client().list_apps().await.unwrap();
-    assert_eq!(
-        apps.into_iter().collect::<Vec<_>>(),
-        [
-            ("d1".to_owned(), "app d1".to_owned()),
-            ("d2".to_owned(), "app d2".to_owned())
-        ]
-    );
+    assert_eq!(apps.into_keys().collect::<Vec<_>>(), ["d1", "d2"]);
     assert_eq!(
         fake.lines(),
         ["GET /apps?maxResults=100", "GET /apps?nextToken=a&maxResults=100"]
     );
-    let fake = Fake::start(move |_, _| page("d1", Some("a"))).await;
-    let failure = fake.client().list_apps().await.unwrap_err();
-    assert_eq!((failure.class, fake.lines().len()), (Class::Unavailable, 2));
 }
 
 #[tokio::test]
 async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for() {
     let app: AppId = "d1".parse().unwrap();
     let dev: EnvironmentName = "dev".parse().unwrap();
-    let absent = Fake::answering(404, json!({ "message": "no" })).await.client();
+    let absent = Fake::start(|_, _| Act::Answer(404, "NotFoundException", json!({ "message": "no" })))
+        .await
+        .client();
     assert_eq!(absent.app_name(&app).await, Ok(None));
     assert_eq!(absent.backend_names(&app).await, Ok(BTreeSet::new()));
     assert_eq!(absent.describe_backend(&app, &dev).await, Ok(None));

@@ -1,42 +1,39 @@
 //! One reading of everything that can go wrong with a call: [`reduce`] takes the SDK's error apart, [`classify`] is a
 //! pure function of what is left. Nothing else in the port makes a class out of an AWS answer.
+//!
+//! Believed is only what AWS itself says: an answer without an error code and a request id comes from something before it.
 
-use std::{
-    error::Error,
-    fmt,
-    fmt::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{error::Error, fmt, fmt::Write as _};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
-use aws_smithy_runtime_api::{
-    box_error::BoxError,
-    client::{
-        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef, dyn_dispatch_hint},
-        orchestrator::HttpResponse,
-        result::SdkError,
-        runtime_components::RuntimeComponents,
-    },
+use aws_sdk_amplify::operation::RequestId as _;
+use aws_sdk_sts::operation::{
+    assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
-use aws_smithy_types::{config_bag::ConfigBag, error::metadata::ProvideErrorMetadata};
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use hyper_util::client::legacy::Error as HttpError;
 
+use super::probe::Probe;
 use crate::{
-    api::conditions::truncated,
+    api::text,
     lifecycle::facts::{Class, Failure, Sent},
 };
 
 /// Longest message of a failure, in bytes.
 pub(super) const MESSAGE_LIMIT: usize = 1024;
-/// How much of AWS's text a message repeats, in bytes: hint and request id must still fit.
+/// How much of AWS's text a message repeats, in bytes.
 const TEXT_LIMIT: usize = 640;
 /// Longest request id or error code, in bytes. AWS's have 36.
 const ID_LIMIT: usize = 64;
+/// How much of a role and of its entry's name a message repeats, in bytes.
+const ROLE_LIMIT: usize = 256;
 const REQUEST_ID: &str = " [request id ";
+
+const ASSUME_ROLE: Call = Call {
+    service: Service::Sts,
+    operation: "AssumeRole",
+};
 
 /// An AWS service, by the name that its IAM actions start with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,36 +66,6 @@ impl fmt::Display for Call {
     }
 }
 
-/// Sees whether a call came as far as handing its request to the HTTP client.
-///
-/// The SDK's errors do not say so: a failure to find credentials and a reset connection are both dispatch failures,
-/// and its timeouts cover both sides.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Probe(Arc<AtomicBool>);
-
-impl Probe {
-    fn transmitted(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-#[dyn_dispatch_hint]
-impl Intercept for Probe {
-    fn name(&self) -> &'static str {
-        "Probe"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.store(true, Ordering::Release);
-        Ok(())
-    }
-}
-
 /// How a call ended, other than well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
@@ -112,8 +79,12 @@ pub(super) enum End {
     Broken,
     /// No connection was ever made: refused, unreachable, unknown host, connect timeout, TLS.
     Unconnected,
+    /// A success whose `error` says that AWS refuses the write.
+    ErrorInReply,
     /// No credentials could be loaded.
     Credentials,
+    /// No credentials could be loaded, because what gives them is away or busy.
+    CredentialsAway(Class),
     /// The request could not be made ready, for another reason.
     Unsent,
 }
@@ -137,14 +108,22 @@ where
     if let Some(NotAssumed(failure)) = find(error) {
         return failure.clone();
     }
+    reduced(call, probe.transmitted(), error)
+}
+
+fn reduced<E>(call: Call, transmitted: bool, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
     let raw = error.raw_response();
     let status = raw.map(|raw| raw.status().as_u16());
+    let credentials = find::<CredentialsError>(error);
     let end = match (error, status) {
         // An error status counts even when its body cannot be read: gateways answer in HTML.
         (_, Some(status)) if status >= 400 => End::Status(status),
         (_, Some(_)) => End::Unreadable,
-        _ if find::<CredentialsError>(error).is_some() => End::Credentials,
-        _ if !probe.transmitted() => End::Unsent,
+        _ if credentials.is_some() => credentials.map_or(End::Credentials, without_credentials),
+        _ if !transmitted => End::Unsent,
         // Also a connect timeout and a failed TLS handshake are errors of the connector, before any request.
         _ if find::<HttpError>(error).is_some_and(HttpError::is_connect) => End::Unconnected,
         (SdkError::TimeoutError(_), _) => End::TimedOut,
@@ -167,9 +146,35 @@ where
             end,
             code: error.code().unwrap_or_default(),
             text,
-            request_id: raw.and_then(|raw| raw.headers().get("x-amzn-requestid")),
+            request_id: raw.and_then(|raw| raw.headers().request_id()),
         },
     )
+}
+
+/// Whether it is worth waiting for the credentials that could not be loaded: a role that STS did not refuse, but could
+/// not be asked for, or that takes too long.
+fn without_credentials(error: &CredentialsError) -> End {
+    if matches!(error, CredentialsError::ProviderTimedOut(_)) {
+        return End::CredentialsAway(Class::Unavailable);
+    }
+    match of_sts(error).map(|failure| failure.class) {
+        Some(class @ (Class::Throttled | Class::Unavailable)) => End::CredentialsAway(class),
+        _ => End::Credentials,
+    }
+}
+
+/// What STS answered when it was asked for a role, if an error comes from that. The probe of the call that needs the role
+/// has seen nothing of it: whether it was sent makes no difference.
+fn of_sts(error: &CredentialsError) -> Option<Failure> {
+    if let Some(error) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
+        return Some(reduced(ASSUME_ROLE, false, error));
+    }
+    let error = find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error)?;
+    let call = Call {
+        operation: "AssumeRoleWithWebIdentity",
+        ..ASSUME_ROLE
+    };
+    Some(reduced(call, false, error))
 }
 
 /// A role that cannot be assumed, as the credentials that a call would have been signed with.
@@ -186,109 +191,189 @@ impl Error for NotAssumed {}
 
 /// The failure to assume this role. No call that needs it was sent.
 pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
-    const ASSUME_ROLE: Call = Call {
-        service: Service::Sts,
-        operation: "AssumeRole",
-    };
-    let failure = match find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
-        // The probe saw nothing: whether it was sent makes no difference.
-        Some(error) => reduce(ASSUME_ROLE, &Probe::default(), error),
-        None => classify(
-            ASSUME_ROLE,
-            Reply {
-                end: End::Credentials,
-                code: "",
-                text: &causes(error),
-                request_id: None,
-            },
-        ),
-    };
+    let failure = of_sts(error).unwrap_or_else(|| {
+        let reply = Reply {
+            end: without_credentials(error),
+            code: "",
+            text: &causes(error),
+            request_id: None,
+        };
+        classify(ASSUME_ROLE, reply)
+    });
     let class = match failure.class {
         class @ (Class::Throttled | Class::Unavailable) => class,
         // A role that AWS takes for wrong is no fault of the spec.
         _ => Class::AccessDenied,
     };
+    let start = format!("cannot assume {}: ", text::shortened(role, ROLE_LIMIT));
+    let rest = crate::api::conditions::truncated(&failure.message, MESSAGE_LIMIT - start.len());
     Failure {
         class,
         sent: Sent::Never,
-        message: truncated(&format!("cannot assume {role}: {}", failure.message), MESSAGE_LIMIT).to_owned(),
+        message: format!("{start}{rest}"),
     }
 }
 
 /// The class of a reply, whether its request may have been carried out, and the words for people.
 pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
-    let code = truncated(reply.code, ID_LIMIT);
-    let text = truncated(reply.text.trim(), TEXT_LIMIT);
-    // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word that nothing is there.
-    let of_aws = !code.is_empty() || !text.is_empty() || reply.request_id.is_some();
+    let code = short(reply.code);
+    let said = text::clean(reply.text);
+    let request_id = reply.request_id.map(short).filter(|id| !id.is_empty());
+    // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word.
+    let of_aws = !code.is_empty() || request_id.is_some();
     let (class, sent) = match reply.end {
-        End::Status(404) if !of_aws => (Class::Unavailable, Sent::Unknown),
-        End::Status(status) => (
-            answered(call.service, status, reply.code, reply.text),
-            // A 408 comes from what stands before AWS, which may have passed the request on.
-            if (400..500).contains(&status) && status != 408 {
-                Sent::Refused
+        End::Status(status) => {
+            let class = if of_aws {
+                verdict(call.service, status, &code, &said)
             } else {
-                Sent::Unknown
-            },
-        ),
+                of_no_one(status)
+            };
+            (class, answered(status, of_aws, !code.is_empty()))
+        }
+        End::ErrorInReply => (refusal(call.service, &said), Sent::Refused),
         End::Unreadable | End::TimedOut | End::Broken => (Class::Unavailable, Sent::Unknown),
         End::Unconnected | End::Unsent => (Class::Unavailable, Sent::Never),
         End::Credentials => (Class::AccessDenied, Sent::Never),
+        End::CredentialsAway(class) => (class, Sent::Never),
     };
     let operation = call.operation;
-    let mut message = match reply.end {
+    let start = match reply.end {
         End::Status(status) if code.is_empty() => format!("{operation}: HTTP {status}"),
         End::Status(status) => format!("{operation}: {code} (HTTP {status})"),
+        End::ErrorInReply => format!("{operation}: refused by AWS"),
         End::Unreadable => format!("{operation}: AWS's answer cannot be read"),
         End::TimedOut => format!("{operation}: no answer from AWS in time"),
         End::Broken => format!("{operation}: the connection to AWS broke"),
         End::Unconnected => format!("{operation}: no connection to AWS"),
-        End::Credentials => format!("{operation}: no AWS credentials"),
+        End::Credentials | End::CredentialsAway(_) => format!("{operation}: no AWS credentials"),
         End::Unsent => format!("{operation}: the request could not be sent"),
     };
-    // Writing to a String cannot fail.
-    if !text.is_empty() {
-        let _ = write!(message, ": {text}");
+    let mut advice = match reply.end {
+        End::Status(400..500) if !of_aws => "; answered by something between the operator and AWS (no error code, no request id): check proxies and the endpoint".to_owned(),
+        End::Status(404) if class == Class::Unavailable => {
+            "; AWS does not know this operation there: check the endpoint".to_owned()
+        }
+        _ => hint(call, class, &code).map_or_else(String::new, |hint| format!("; {hint}")),
+    };
+    if let Some(id) = request_id {
+        // Writing to a String cannot fail.
+        let _ = write!(advice, "{REQUEST_ID}{id}]");
     }
-    if let Some(hint) = hint(call, class, reply.code) {
-        let _ = write!(message, "; {hint}");
-    }
-    if let Some(id) = reply.request_id {
-        let _ = write!(message, "{REQUEST_ID}{}]", truncated(id, ID_LIMIT));
-    }
+    // What AWS says is what gives way, and its end is kept: there it names the cause.
+    let room = MESSAGE_LIMIT.saturating_sub(start.len() + ": ".len() + advice.len());
+    let said = text::shortened(&said, room.min(TEXT_LIMIT));
+    let colon = if said.is_empty() { "" } else { ": " };
     Failure {
         class,
         sent,
-        message: truncated(&message, MESSAGE_LIMIT).to_owned(),
+        message: format!("{start}{colon}{said}{advice}"),
     }
 }
 
-/// The class of an HTTP answer that is an error.
-fn answered(service: Service, status: u16, code: &str, text: &str) -> Class {
-    let text = text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let coded = |words: &[&str]| words.iter().any(|word| code.contains(word));
-    // Amplify says "slow down" also with a 400, and services say it with a 503.
-    let slow_down = says(&["rate exceeded", "slow down"]) || coded(&["Throttl", "TooManyRequests"]);
+/// An id or a code as a message may repeat it.
+fn short(text: &str) -> String {
+    text::shortened(&text::clean(text), ID_LIMIT).into_owned()
+}
+
+/// Whether a request that was answered with this status may have been carried out.
+fn answered(status: u16, of_aws: bool, coded: bool) -> Sent {
     match status {
-        // The exception that carries it is not in AWS's model (ValidationException was seen): the text decides.
-        400..500 if says(&["already a pending job"]) => Class::Pending,
-        400.. if slow_down => Class::Throttled,
-        // Of Amplify's own API this exception means a quota, though the SDK takes it for throttling.
-        400..500
-            if service == Service::Amplify && coded(&["LimitExceeded"]) && says(&["quota", "limit", "maximum"]) =>
-        {
-            Class::QuotaExceeded
-        }
+        // A 408 comes from what stands before AWS, which may have passed the request on.
+        408 => Sent::Unknown,
+        404 if !coded => Sent::Unknown,
+        400..500 if of_aws => Sent::Refused,
+        _ => Sent::Unknown,
+    }
+}
+
+/// The class of an answer that is not AWS's own. It says nothing of what AWS would say.
+const fn of_no_one(status: u16) -> Class {
+    match status {
+        429 => Class::Throttled,
+        _ => Class::Unavailable,
+    }
+}
+
+/// The class of an error status of AWS's own.
+fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
+    let coded = |words: &[&str]| words.iter().any(|word| code.contains(word));
+    let is_refusal = (400..500).contains(&status);
+    if is_refusal && says_pending(text) {
+        return Class::Pending;
+    }
+    // Amplify says "slow down" also with a 400, and services say it with a 503.
+    if says_rate(text) || coded(&["Throttl"]) {
+        return if status >= 400 {
+            Class::Throttled
+        } else {
+            Class::Unavailable
+        };
+    }
+    if is_refusal && !matches!(status, 401 | 403) && says_quota(service, status, code, text) {
+        return Class::QuotaExceeded;
+    }
+    match status {
+        400.. if coded(&["TooManyRequests", "SlowDown"]) => Class::Throttled,
         429 => Class::Throttled,
         401 | 403 => Class::AccessDenied,
         400..500 if coded(&["AccessDenied", "Unauthorized"]) || coded(BAD_CREDENTIALS) => Class::AccessDenied,
-        404 => Class::NotFound,
-        408 => Class::Unavailable,
+        // Absence is what the operation's own service calls so. Another 404 is an endpoint that does not know the operation.
+        404 if code == "NotFoundException" && service != Service::Sts => Class::NotFound,
+        404 | 408 => Class::Unavailable,
+        400..500 if coded(&["UnknownOperation", "RequestTimeout"]) => Class::Unavailable,
+        // STS is asked who we are: what it refuses is no fault of a spec.
+        400..500 if service == Service::Sts => Class::AccessDenied,
         400..500 => Class::BadRequest,
         _ => Class::Unavailable,
     }
+}
+
+/// The class of a refusal of which AWS gives the text only.
+fn refusal(service: Service, text: &str) -> Class {
+    match verdict(service, 400, "", text) {
+        Class::BadRequest if says(text, &["not found", "does not exist"]) => Class::NotFound,
+        class => class,
+    }
+}
+
+fn says(text: &str, words: &[&str]) -> bool {
+    let text = text.to_ascii_lowercase();
+    words.iter().any(|word| text.contains(word))
+}
+
+/// The exception that carries it is not in AWS's model (ValidationException was seen): the text decides.
+fn says_pending(text: &str) -> bool {
+    says(text, &["already a pending job"])
+}
+
+fn says_rate(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "rate exceeded",
+        "rate limit",
+        "request limit",
+        "requests per",
+        "slow down",
+        "too many requests",
+    ];
+    says(text, WORDS)
+}
+
+/// Whether a refusal is for good until something is removed or AWS gives more. The SDK takes `LimitExceededException` for
+/// throttling; of Amplify it means a quota ("You have reached the maximum number of apps in this account"), of Amplify's
+/// backend API it can be either.
+fn says_quota(service: Service, status: u16, code: &str, text: &str) -> bool {
+    const PLAIN: &[&str] = &[
+        "quota",
+        "exceeded your maximum",
+        "reached the maximum",
+        "maximum number of",
+    ];
+    if code.contains("QuotaExceeded") || says(text, PLAIN) {
+        return true;
+    }
+    let is_limit = code.contains("LimitExceeded");
+    (is_limit && service == Service::Amplify && says(text, &["limit"]))
+        || ((is_limit || status == 429) && says(text, &["maximum"]))
 }
 
 /// What the codes of refused credentials contain, whatever the status.
@@ -330,7 +415,10 @@ fn hint(call: Call, class: Class, code: &str) -> Option<String> {
 /// A message that goes into `status` must not change while nothing happens: each change is a write.
 #[must_use]
 pub fn without_request_id(message: &str) -> &str {
-    message.rfind(REQUEST_ID).map_or(message, |at| &message[..at])
+    match message.rfind(REQUEST_ID) {
+        Some(at) if message.ends_with(']') => &message[..at],
+        _ => message,
+    }
 }
 
 /// The error of this type in the chain.
@@ -359,6 +447,8 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+
     use super::*;
 
     const CREATE: Call = Call {
@@ -368,6 +458,10 @@ mod tests {
     const REGISTER: Call = Call {
         service: Service::Amplify,
         operation: "CreateBackendEnvironment",
+    };
+    const WHO: Call = Call {
+        service: Service::Sts,
+        operation: "GetCallerIdentity",
     };
 
     fn failure(call: Call, end: End, code: &str, text: &str) -> Failure {
@@ -383,61 +477,152 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_of_the_design_table_has_its_class() {
+    fn each_answer_of_aws_has_its_class() {
         use Class::{AccessDenied, BadRequest, NotFound, Pending, QuotaExceeded, Throttled, Unavailable};
         use Sent::{Refused, Unknown};
         let pending = "There is already a pending job for the requested appId: d1, wait for it";
         let rate = "Rate exceeded while calling CreateApp, please slow down or try again later.";
         let quota = "A resource could not be created because service quotas were exceeded.";
+        let apps = "You have reached the maximum number of apps in this account.";
+        let maximum = "You have exceeded your maximum number of backend environments";
+        let limit = "You have reached the Amplify App limit for this account and region";
         #[rustfmt::skip]
         let table = [
             (CREATE, 404, "NotFoundException", "no app", NotFound, Refused),
+            (REGISTER, 404, "NotFoundException", "no app", NotFound, Refused),
             (CREATE, 400, "BadRequestException", "bad", BadRequest, Refused),
             (CREATE, 409, "", "", BadRequest, Refused),
             (CREATE, 400, "ValidationException", pending, Pending, Refused),
             (CREATE, 429, "TooManyRequestsException", pending, Pending, Refused),
             (CREATE, 409, "", pending, Pending, Refused),
             (CREATE, 429, "TooManyRequestsException", "", Throttled, Refused),
-            (CREATE, 429, "LimitExceededException", quota, Throttled, Refused),
+            (CREATE, 429, "TooManyRequestsException", "limit exceeded", Throttled, Refused),
             (CREATE, 429, "", "", Throttled, Refused),
+            (CREATE, 429, "LimitExceededException", rate, Throttled, Refused),
+            (CREATE, 429, "LimitExceededException", "API rate limit", Throttled, Refused),
+            (CREATE, 429, "LimitExceededException", "limit exceeded", Throttled, Refused),
+            (CREATE, 429, "LimitExceededException", quota, QuotaExceeded, Refused),
+            (CREATE, 429, "LimitExceededException", maximum, QuotaExceeded, Refused),
+            (CREATE, 429, "TooManyRequestsException", maximum, QuotaExceeded, Refused),
+            (CREATE, 429, "", maximum, QuotaExceeded, Refused),
+            (CREATE, 400, "BadRequestException", maximum, QuotaExceeded, Refused),
+            (CREATE, 402, "ServiceQuotaExceededException", "", QuotaExceeded, Refused),
+            (CREATE, 400, "BadRequestException", "apiName: the maximum length is 80", BadRequest, Refused),
             (REGISTER, 400, "BadRequestException", rate, Throttled, Refused),
             (REGISTER, 400, "ThrottlingException", "", Throttled, Refused),
+            (REGISTER, 400, "ThrottlingException", quota, Throttled, Refused),
             (REGISTER, 503, "SlowDown", "Please slow down", Throttled, Unknown),
             (REGISTER, 429, "LimitExceededException", quota, QuotaExceeded, Refused),
+            (REGISTER, 429, "LimitExceededException", apps, QuotaExceeded, Refused),
+            (REGISTER, 429, "LimitExceededException", limit, QuotaExceeded, Refused),
             (REGISTER, 429, "LimitExceededException", rate, Throttled, Refused),
             (REGISTER, 429, "LimitExceededException", "", Throttled, Refused),
             (REGISTER, 401, "UnauthorizedException", "", AccessDenied, Refused),
             (CREATE, 403, "AccessDeniedException", "", AccessDenied, Refused),
-            (CREATE, 403, "", "<html>proxy</html>", AccessDenied, Refused),
+            (CREATE, 403, "AccessDeniedException", quota, AccessDenied, Refused),
+            (CREATE, 403, "", "", AccessDenied, Refused),
             (CREATE, 400, "ExpiredTokenException", "", AccessDenied, Refused),
             (CREATE, 400, "UnrecognizedClientException", "", AccessDenied, Refused),
             (CREATE, 400, "InvalidSignatureException", "", AccessDenied, Refused),
+            (CREATE, 400, "RequestTimeoutException", "", Unavailable, Refused),
             (CREATE, 504, "GatewayTimeoutException", "", Unavailable, Unknown),
             (CREATE, 500, "", pending, Unavailable, Unknown),
+            (CREATE, 500, "", quota, Unavailable, Unknown),
             (CREATE, 408, "", "", Unavailable, Unknown),
             (CREATE, 302, "", "", Unavailable, Unknown),
+            (WHO, 400, "Throttling", "Rate exceeded", Throttled, Refused),
+            (WHO, 400, "ValidationError", "no", AccessDenied, Refused),
+            (WHO, 403, "ExpiredToken", "", AccessDenied, Refused),
+            (WHO, 404, "NotFoundException", "", Unavailable, Refused),
+            (WHO, 503, "", "", Unavailable, Unknown),
         ];
         for (call, status, code, text, class, sent) in table {
             let got = failure(call, End::Status(status), code, text);
-            assert_eq!((got.class, got.sent), (class, sent), "{status} {code} {text}");
+            assert_eq!((got.class, got.sent), (class, sent), "{call} {status} {code} {text}");
         }
     }
 
     #[test]
-    fn a_404_that_is_not_of_aws_does_not_say_that_something_is_absent() {
-        let reply = Reply {
-            end: End::Status(404),
+    fn only_the_not_found_exception_says_that_something_is_absent() {
+        for (code, sent) in [
+            ("UnknownOperationException", Sent::Refused),
+            ("ResourceNotFoundException", Sent::Refused),
+            ("NotFound", Sent::Refused),
+            ("notFoundException", Sent::Refused),
+            ("", Sent::Unknown),
+        ] {
+            let got = failure(CREATE, End::Status(404), code, "no app");
+            assert_eq!((got.class, got.sent), (Class::Unavailable, sent), "{code}");
+            assert!(got.message.contains("check the endpoint"), "{}", got.message);
+        }
+        let got = failure(CREATE, End::Status(400), "UnknownOperationException", "");
+        assert_eq!((got.class, got.sent), (Class::Unavailable, Sent::Refused));
+    }
+
+    #[test]
+    fn an_answer_without_code_and_request_id_is_no_word_of_aws() {
+        let pending = "There is already a pending job";
+        for status in [400, 401, 403, 404, 405, 407, 408, 409, 413, 429, 451, 499] {
+            for text in [
+                "",
+                "no",
+                pending,
+                "Rate exceeded",
+                "service quotas were exceeded",
+                "does not exist",
+            ] {
+                for call in [CREATE, REGISTER, WHO] {
+                    let reply = Reply {
+                        end: End::Status(status),
+                        code: "",
+                        text,
+                        request_id: None,
+                    };
+                    let got = classify(call, reply);
+                    let class = if status == 429 {
+                        Class::Throttled
+                    } else {
+                        Class::Unavailable
+                    };
+                    assert_eq!((got.class, got.sent), (class, Sent::Unknown), "{call} {status} {text}");
+                    let said = "answered by something between the operator and AWS (no error code, no request id): check proxies and the endpoint";
+                    assert!(got.message.ends_with(said), "{}", got.message);
+                    // A blank one is none.
+                    let blank = Reply {
+                        request_id: Some(" \u{1b}[0m "),
+                        code: "\n",
+                        ..reply
+                    };
+                    assert_eq!(classify(call, blank), got);
+                }
+            }
+        }
+        let gateway = Reply {
+            end: End::Status(502),
             code: "",
             text: "",
             request_id: None,
         };
-        let got = classify(CREATE, reply);
+        let got = classify(CREATE, gateway);
         assert_eq!((got.class, got.sent), (Class::Unavailable, Sent::Unknown));
-        let named = Reply {
-            request_id: Some("11aa"),
-            ..reply
-        };
-        assert_eq!(classify(CREATE, named).class, Class::NotFound);
+    }
+
+    #[test]
+    fn a_refusal_in_a_reply_has_the_class_of_its_text() {
+        for (text, class) in [
+            ("There is already a pending job for the requested appId", Class::Pending),
+            ("Rate exceeded", Class::Throttled),
+            ("service quotas were exceeded", Class::QuotaExceeded),
+            ("App d1 not found.", Class::NotFound),
+            ("BackendEnvironment dev does not exist.", Class::NotFound),
+            ("Backend environment dev already exists", Class::BadRequest),
+            ("no", Class::BadRequest),
+        ] {
+            let got = failure(CREATE, End::ErrorInReply, "", text);
+            assert_eq!((got.class, got.sent), (class, Sent::Refused), "{text}");
+            let start = format!("CreateBackend: refused by AWS: {text}");
+            assert!(got.message.starts_with(&start), "{}", got.message);
+        }
     }
 
     #[test]
@@ -449,9 +634,51 @@ mod tests {
             (End::Unconnected, Class::Unavailable, Sent::Never),
             (End::Unsent, Class::Unavailable, Sent::Never),
             (End::Credentials, Class::AccessDenied, Sent::Never),
+            (End::CredentialsAway(Class::Throttled), Class::Throttled, Sent::Never),
         ] {
             let got = failure(CREATE, end, "", "reset");
             assert_eq!((got.class, got.sent), (class, sent), "{end:?}");
+        }
+    }
+
+    /// An error status of STS, as the credentials that could not be loaded because of it.
+    fn refused_by_sts(status: u16, code: &str) -> CredentialsError {
+        let error = AssumeRoleWithWebIdentityError::generic(ErrorMetadata::builder().code(code).build());
+        let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        CredentialsError::provider_error(SdkError::service_error(error, raw))
+    }
+
+    #[test]
+    fn credentials_that_sts_did_not_refuse_are_waited_for() {
+        let away = SdkError::<AssumeRoleWithWebIdentityError, HttpResponse>::timeout_error("no answer");
+        let of_base = SdkError::<AssumeRoleError, HttpResponse>::construction_failure(
+            CredentialsError::provider_error(SdkError::<AssumeRoleError, HttpResponse>::timeout_error("no answer")),
+        );
+        for (error, end) in [
+            (refused_by_sts(403, "AccessDenied"), End::Credentials),
+            (refused_by_sts(400, "InvalidIdentityToken"), End::Credentials),
+            (
+                refused_by_sts(400, "Throttling"),
+                End::CredentialsAway(Class::Throttled),
+            ),
+            (refused_by_sts(503, ""), End::CredentialsAway(Class::Unavailable)),
+            (refused_by_sts(407, ""), End::CredentialsAway(Class::Unavailable)),
+            (
+                CredentialsError::provider_error(away),
+                End::CredentialsAway(Class::Unavailable),
+            ),
+            (
+                CredentialsError::provider_error(of_base),
+                End::CredentialsAway(Class::Unavailable),
+            ),
+            (
+                CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)),
+                End::CredentialsAway(Class::Unavailable),
+            ),
+            (CredentialsError::not_loaded("nothing in the chain"), End::Credentials),
+            (CredentialsError::invalid_configuration("bad profile"), End::Credentials),
+        ] {
+            assert_eq!(without_credentials(&error), end, "{error:?}");
         }
     }
 
@@ -465,15 +692,59 @@ mod tests {
         );
         assert!(without_request_id(&denied.message).ends_with("operator's role"));
         assert_eq!(without_request_id("no id"), "no id");
+        let of_aws = "CreateBackend: no [request id 1]; check the credentials";
+        assert_eq!(without_request_id(of_aws), of_aws, "that is AWS's text, not ours");
         let expired = failure(CREATE, End::Status(403), "ExpiredTokenException", "");
         assert!(expired.message.contains("renew"), "{}", expired.message);
     }
 
     #[test]
-    fn a_long_text_is_cut_on_a_character_and_keeps_hint_and_request_id() {
-        let text = "ä".repeat(4000);
-        let got = failure(CREATE, End::Status(403), &text, &text);
+    fn a_long_text_is_cut_in_its_middle_and_hint_and_request_id_never() {
+        let text = format!("begin {}\u{1b}[31m the cause", "ä".repeat(4000));
+        let code = "ä".repeat(4000);
+        let got = failure(CREATE, End::Status(403), &code, &text);
         assert!(got.message.len() <= MESSAGE_LIMIT);
-        assert!(got.message.ends_with("[request id 11aa]"), "{}", got.message);
+        assert!(got.message.contains(": begin ä"), "{}", got.message);
+        assert!(
+            got.message
+                .ends_with("ä the cause; allow the IAM action amplifybackend:CreateBackend for the operator's role [request id 11aa]"),
+            "{}",
+            got.message
+        );
+        let role = format!(
+            "arn:aws:iam::111111111111:role/{} (account entry \"t\")",
+            "r".repeat(600)
+        );
+        let error = AssumeRoleError::generic(ErrorMetadata::builder().code("AccessDenied").message(&text).build());
+        let mut raw = HttpResponse::new(403.try_into().unwrap(), SdkBody::empty());
+        raw.headers_mut().insert("x-amzn-requestid", "22bb");
+        let error = CredentialsError::provider_error(SdkError::service_error(error, raw));
+        let got = not_assumed(&role, &error);
+        assert!(got.message.len() <= MESSAGE_LIMIT, "{}", got.message.len());
+        assert!(
+            got.message
+                .ends_with("trust policy allow the operator's role and the external id [request id 22bb]"),
+            "{}",
+            got.message
+        );
+        assert!(
+            got.message.contains("(account entry \"t\"): AssumeRole: "),
+            "{}",
+            got.message
+        );
+    }
+
+    #[test]
+    fn no_text_of_aws_draws_on_a_terminal_or_begins_a_line() {
+        let reply = Reply {
+            end: End::Status(400),
+            code: "Bad\u{1b}[1mRequest\nX",
+            text: "one\ntwo\r\u{1b}[31m│three\u{202e}",
+            request_id: Some("a\nb"),
+        };
+        assert_eq!(
+            classify(CREATE, reply).message,
+            "CreateBackend: BadRequest X (HTTP 400): one two three [request id a b]"
+        );
     }
 }

@@ -10,6 +10,8 @@ mod errors;
 mod http;
 mod names;
 mod object;
+mod probe;
+pub mod regions;
 mod session;
 pub mod throttle;
 
@@ -17,6 +19,6 @@ pub use accounts::Accounts;
 pub use client::{BackendDescription, Client};
 pub use errors::without_request_id;
 pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
-pub use object::{Accepted, Creation, Found, Object, Record};
+pub use object::{Accepted, Backends, Creation, Found, Object, Record};
 pub use session::{Assignment, Session, Sessions};
 pub use throttle::{BucketKey, Permit, Throttle};

@@ -1,5 +1,7 @@
 //! What the port works on and what it answers, in the project's own types. Pure: no SDK type leaves the port.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_amplify::types::BackendEnvironment;
 use aws_sdk_amplifybackend::types as sdk;
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +11,7 @@ use crate::api::{
     ResourceConfig,
     backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
     conditions::truncated,
+    text,
 };
 
 /// An AWS object by its natural key. The region and the account are the [`Client`](super::Client)'s.
@@ -109,6 +112,15 @@ pub enum Found {
     Environment(Record),
 }
 
+/// The backends of an app, as `GetBackend` lists them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Backends {
+    /// The app's name, where AWS says it.
+    pub app_name: Option<String>,
+    /// The names of the backend environments.
+    pub environments: BTreeSet<String>,
+}
+
 /// An environment's record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record {
@@ -127,15 +139,15 @@ pub struct Record {
 /// AWS's answer to a write that it took.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Accepted {
-    /// A job, which goes on after the answer.
+    /// A job, which goes on after the answer. Without an id nothing is known of what came of the write.
     Job {
-        /// AWS's ID of the job: a [`JobId`](super::JobId) where there is one.
+        /// AWS's ID of the job, as [`Client::list_jobs`](super::Client::list_jobs) would show it.
         id: Option<String>,
         /// The environment as the answer names it: of a clone either the source or the target.
         environment: Option<String>,
         /// AWS's own word.
         status: Option<String>,
-        /// AWS's text when it took the request and failed at once.
+        /// The summary of AWS's text when it took the request and failed at once; never without an id.
         error: Option<String>,
     },
     /// The record that was written or removed: done.
@@ -149,7 +161,7 @@ const TEXT_LIMIT: usize = 4096;
 pub(super) fn record(from: BackendEnvironment) -> Option<(String, Record)> {
     let cut = |text: String| truncated(&text, TEXT_LIMIT).to_owned();
     let record = Record {
-        arn: cut(from.backend_environment_arn),
+        arn: cut(text::clean(&from.backend_environment_arn)),
         stack_name: from.stack_name.map(cut),
         deployment_artifacts: from.deployment_artifacts.map(cut),
         create_time: timestamp(&from.create_time)?,

@@ -24,12 +24,14 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::{
-    accounts::{Accounts, Entry, Lookup},
+    accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
     errors::{Call, NotAssumed, Service, not_assumed},
     http::http_client,
+    regions,
 };
 use crate::{
+    clock::Clock,
     lifecycle::{
         Account,
         facts::{Class, Failure, Sent},
@@ -37,8 +39,6 @@ use crate::{
     telemetry::metrics::{Metrics, class_name},
 };
 
-/// Most regions whose clients a session keeps. There are about 40; the rest would be somebody's invention.
-const MAX_CLIENTS: usize = 64;
 /// Credentials that AWS refuses are not asked for anew more often than this.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// How long it may take to assume a role; the call that waits for it ends within 30 s.
@@ -54,10 +54,19 @@ pub struct Sessions {
     base: SdkConfig,
     /// Where the base's credentials come from, unless a test says.
     chain: Option<Chain>,
-    limits: Limits,
-    metrics: Arc<Metrics>,
+    common: Common,
     own: Mutex<Arc<Session>>,
     tenants: Option<Mutex<Tenants>>,
+}
+
+/// What all sessions share.
+#[derive(Clone, Debug)]
+struct Common {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    /// Regions that are asked though no AWS partition is known to have them.
+    allowed_regions: Arc<[String]>,
 }
 
 /// The accounts file, and the sessions of the namespaces that it names.
@@ -80,26 +89,36 @@ pub struct Assignment {
 
 impl Sessions {
     /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. With `accounts`, it only
-    /// serves to assume the roles that they name.
-    pub async fn load(metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
+    /// serves to assume the roles that they name. The clock is told AWS's time by each answer.
+    pub async fn load(
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+        accounts: Option<Accounts>,
+        allowed_regions: Vec<String>,
+    ) -> Self {
         let chain = Chain::default();
         let base = environment()
             .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
             .load()
             .await;
+        let common = Common {
+            limits: Limits::default(),
+            metrics,
+            clock,
+            allowed_regions: allowed_regions.into(),
+        };
         Self {
             chain: Some(chain),
-            ..Self::new(base, Limits::default(), metrics, accounts)
+            ..Self::new(base, common, accounts)
         }
     }
 
-    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>, accounts: Option<Accounts>) -> Self {
-        let own = Session::new(base.clone(), limits, metrics.clone(), None);
+    fn new(base: SdkConfig, common: Common, accounts: Option<Accounts>) -> Self {
+        let own = Session::new(base.clone(), common.clone(), None);
         Self {
             base,
             chain: None,
-            limits,
-            metrics,
+            common,
             own: Mutex::new(Arc::new(own)),
             tenants: accounts.map(|accounts| {
                 Mutex::new(Tenants {
@@ -108,6 +127,19 @@ impl Sessions {
                 })
             }),
         }
+    }
+
+    /// The clock that all answers of AWS are told to.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.common.clock
+    }
+
+    /// Why no call is made to this region, for people: no AWS partition has it, and it is not allowed besides.
+    /// `None`: it is one that can be asked.
+    #[must_use]
+    pub fn refuses_region(&self, region: &str) -> Option<String> {
+        regions::refusal(region, &self.common.allowed_regions)
     }
 
     /// The session for the resources of a namespace. One whose credentials AWS has refused is replaced.
@@ -122,7 +154,7 @@ impl Sessions {
                     chain.forget();
                 }
                 let base = with_own_cache(&self.base);
-                *own = Arc::new(Session::new(base, self.limits, self.metrics.clone(), None));
+                *own = Arc::new(Session::new(base, self.common.clone(), None));
             }
             return Ok(own.clone());
         };
@@ -153,15 +185,15 @@ impl Sessions {
             entry: entry.clone(),
             session_name: session_name(namespace),
             // The SDK's STS endpoint is the region's own. Ours is open for certain, the entry's may not be for us.
-            base: with_region(self.limits.reads(&self.base), entry.region.as_deref()),
+            base: with_region(self.common.limits.reads(&self.base), entry.region.as_deref()),
             provider: OnceCell::new(),
-            metrics: self.metrics.clone(),
+            metrics: self.common.metrics.clone(),
         };
         let base = with_own_cache(&self.base)
             .to_builder()
             .credentials_provider(SharedCredentialsProvider::new(provider))
             .build();
-        Session::new(base, self.limits, self.metrics.clone(), Some(entry.clone()))
+        Session::new(base, self.common.clone(), Some(entry.clone()))
     }
 
     /// What is known of a namespace's account and region without asking AWS.
@@ -338,14 +370,22 @@ pub struct Session {
     /// Of a tenant's session: whose account it must be in.
     entry: Option<Arc<Entry>>,
     account: OnceCell<String>,
+    /// By region: no more than there are known ones.
     clients: Mutex<BTreeMap<String, Client>>,
     limits: Limits,
+    allowed_regions: Arc<[String]>,
     observer: Observer,
     since: Instant,
 }
 
 impl Session {
-    fn new(base: SdkConfig, limits: Limits, metrics: Arc<Metrics>, entry: Option<Arc<Entry>>) -> Self {
+    fn new(base: SdkConfig, common: Common, entry: Option<Arc<Entry>>) -> Self {
+        let Common {
+            limits,
+            metrics,
+            clock,
+            allowed_regions,
+        } = common;
         // Every resource may name its region; then only the calls to STS lack one.
         let region = entry.as_ref().and_then(|entry| entry.region.as_deref());
         let reads = with_region(limits.reads(&base), region);
@@ -356,7 +396,8 @@ impl Session {
             account: OnceCell::new(),
             clients: Mutex::default(),
             limits,
-            observer: Observer::new(metrics),
+            allowed_regions,
+            observer: Observer::new(metrics, clock),
             since: Instant::now(),
         }
     }
@@ -373,7 +414,7 @@ impl Session {
             .get_or_try_init(|| async {
                 let account = send!(&self.observer, CALL, self.sts.get_caller_identity())?
                     .account
-                    .filter(|account| !account.is_empty())
+                    .filter(|account| is_account(account))
                     .ok_or_else(|| Failure {
                         class: Class::Unavailable,
                         sent: Sent::Unknown,
@@ -405,17 +446,18 @@ impl Session {
         self.is_worn_out() && self.since.elapsed() >= RENEWAL
     }
 
-    /// The client for a region. One that is no region's name gets a client that refuses every call.
+    /// The client for a region. One that AWS does not have gets a client that refuses every call.
     #[must_use]
     pub fn client(&self, region: &str) -> Client {
+        if let Some(why) = regions::refusal(region, &self.allowed_regions) {
+            return Client::refusing(&why);
+        }
         let mut clients = self.clients.lock();
         if let Some(client) = clients.get(region) {
             return client.clone();
         }
         let client = Client::new(&self.base, region, self.limits, self.observer.clone());
-        if clients.len() < MAX_CLIENTS {
-            clients.insert(region.to_owned(), client.clone());
-        }
+        clients.insert(region.to_owned(), client.clone());
         client
     }
 }
@@ -440,7 +482,16 @@ pub(super) mod tests {
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(credentials)
             .build();
-        Sessions::new(base, limits, Arc::new(Metrics::new("test")), None)
+        Sessions::new(base, common(limits), None)
+    }
+
+    fn common(limits: Limits) -> Common {
+        Common {
+            limits,
+            metrics: Arc::new(Metrics::new("test")),
+            clock: Arc::new(Clock::of_machine()),
+            allowed_regions: Arc::new(["eu-new-1".to_owned()]),
+        }
     }
 
     /// The same, with an accounts file.
@@ -454,7 +505,7 @@ pub(super) mod tests {
             .load()
             .await;
         let accounts = Accounts::parse(accounts).unwrap();
-        Sessions::new(base, limits, Arc::new(Metrics::new("test")), Some(accounts))
+        Sessions::new(base, common(limits), Some(accounts))
     }
 
     #[test]
@@ -477,7 +528,7 @@ pub(super) mod tests {
                 .region(Region::from_static("eu-west-1"))
                 .build()
         };
-        let with = |accounts| Sessions::new(base(), Limits::default(), Arc::new(Metrics::new("test")), accounts);
+        let with = |accounts| Sessions::new(base(), common(Limits::default()), accounts);
         let own = with(None).assignment("a");
         assert_eq!((own.account, own.digest), (Account::Own, 0));
         assert_eq!(own.region.as_deref(), Some("eu-west-1"));

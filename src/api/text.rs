@@ -73,10 +73,9 @@ fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
         Some(']') => {
             while let Some(character) = characters.next() {
                 let ends = match character {
-                    '\u{7}' | '\u{9c}' => true,
+                    // A line's end too: an unfinished one must not swallow the lines behind it.
+                    '\u{7}' | '\u{9c}' | '\n' => true,
                     '\u{1b}' => characters.next_if_eq(&'\\').is_some(),
-                    // An unfinished one must not swallow the lines behind it.
-                    '\n' => true,
                     _ => false,
                 };
                 if ends {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::Events,
     index::{Index, KindName, ObjectKey},
-    listings::Listings,
+    listings::{BackendListings, RecordListings},
 };
 use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
@@ -61,7 +61,8 @@ pub struct Context {
     pub(super) leadership: Arc<Leadership>,
     pub(super) shutdown: CancellationToken,
     pub(super) index: Mutex<Index>,
-    pub(super) listings: Listings,
+    pub(super) backends: BackendListings,
+    pub(super) records: RecordListings,
     pub(super) concurrency: usize,
     pub(super) running: Semaphore,
     queues: Arc<Queues>,
@@ -106,7 +107,7 @@ impl Context {
         Arc::new(Self {
             client: parts.client,
             settings: parts.settings,
-            clock: Arc::new(Clock::of_machine()),
+            clock: parts.sessions.clock().clone(),
             sessions: parts.sessions,
             throttle,
             events: parts.events,
@@ -115,7 +116,8 @@ impl Context {
             leadership: parts.leadership,
             shutdown: parts.shutdown,
             index: Mutex::new(Index::default()),
-            listings: Listings::default(),
+            backends: BackendListings::default(),
+            records: RecordListings::default(),
             concurrency: parts.concurrency,
             running: Semaphore::new(parts.concurrency),
             queues,

@@ -7,9 +7,12 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::kind::Kind;
+use super::{
+    kind::Kind,
+    patches::{merge_difference, recording},
+};
 use crate::api::{FIELD_MANAGER, FINALIZER};
 
 /// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
@@ -85,21 +88,10 @@ pub(super) async fn set_status<K: Kind>(api: &Api<K>, object: &K, old: &Value, n
         .map(slim)
 }
 
-/// The status, whatever else has changed, on condition that it is the same object and the same attempt.
+/// The status, whatever else has changed: see [`recording`].
 pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: &Value) -> kube::Result<K> {
-    let mut patch = vec![json!({ "op": "test", "path": "/metadata/uid", "value": object.uid() })];
-    if let Some(attempt) = old.pointer("/job/attempt") {
-        patch.push(json!({ "op": "test", "path": "/status/job/attempt", "value": attempt }));
-    }
-    let empty = Map::new();
-    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
-    for (field, value) in new.iter().filter(|(field, value)| old.get(*field) != Some(*value)) {
-        patch.push(json!({ "op": "add", "path": format!("/status/{field}"), "value": value }));
-    }
-    for field in old.keys().filter(|field| !new.contains_key(*field)) {
-        patch.push(json!({ "op": "remove", "path": format!("/status/{field}") }));
-    }
-    let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch)).map_err(kube::Error::SerdeError)?;
+    let patch = recording(object.uid().as_deref(), old, new);
+    let patch: json_patch::Patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
     in_time(api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch)))
         .await
         .map(slim)
@@ -134,51 +126,5 @@ fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
-    }
-}
-
-/// The JSON merge patch (RFC 7386) that makes `new` of `old`.
-fn merge_difference(old: &Value, new: &Value) -> Value {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        return new.clone();
-    };
-    let mut patch = Map::new();
-    for (field, value) in new {
-        match old.get(field) {
-            Some(before) if before == value => {}
-            Some(before) => {
-                patch.insert(field.clone(), merge_difference(before, value));
-            }
-            None => {
-                patch.insert(field.clone(), value.clone());
-            }
-        }
-    }
-    for field in old.keys().filter(|field| !new.contains_key(*field)) {
-        patch.insert(field.clone(), Value::Null);
-    }
-    Value::Object(patch)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_merge_difference_names_what_changed_came_and_went() {
-        let table = [
-            (json!({}), json!({"a": 1}), json!({"a": 1})),
-            (json!({"a": 1}), json!({"a": 1}), json!({})),
-            (json!({"a": 1, "b": 2}), json!({"a": 1}), json!({"b": null})),
-            (
-                json!({"a": {"x": 1, "y": 2}}),
-                json!({"a": {"x": 1, "y": 3}}),
-                json!({"a": {"y": 3}}),
-            ),
-            (json!({"a": [1]}), json!({"a": [1, 2]}), json!({"a": [1, 2]})),
-        ];
-        for (old, new, expected) in table {
-            assert_eq!(merge_difference(&old, &new), expected, "from {old} to {new}");
-        }
     }
 }

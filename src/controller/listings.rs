@@ -1,4 +1,5 @@
-//! The list of an app's environments that the drift checks of all its resources share: one call per app and check.
+//! The lists that the drift checks of all resources of an app share: one call per app and check for its backends, one for
+//! its environment records.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use crate::amplify::Record;
+use crate::amplify::{Backends, Record};
 
 /// All resources of an app fall due at the same moment; a list is kept this long for those that come late.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
@@ -21,34 +22,44 @@ pub(super) type App = (String, String, String);
 pub(super) type Records = Arc<BTreeMap<String, Record>>;
 
 /// What is to be done about the list of an app.
-pub(super) enum Listing {
+pub(super) enum Listing<T> {
     /// It was made at this time, since the check fell due.
-    Fresh(Timestamp, Records),
+    Fresh(Timestamp, T),
     /// Another pass is making it.
     UnderWay,
     /// This pass is to make it, and to say so with [`Listings::put`].
     Begin,
 }
 
-enum Slot {
+enum Slot<T> {
     UnderWay(Timestamp),
-    Made(Timestamp, Records),
+    Made(Timestamp, T),
 }
 
-/// The lists made or under way.
-#[derive(Default)]
-pub(super) struct Listings(Mutex<HashMap<App, Slot>>);
+/// The lists of one kind, made or under way.
+pub(super) struct Listings<T>(Mutex<HashMap<App, Slot<T>>>);
 
-impl Listings {
+/// The lists of backends.
+pub(super) type BackendListings = Listings<Arc<Backends>>;
+/// The lists of records.
+pub(super) type RecordListings = Listings<Records>;
+
+impl<T> Default for Listings<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Listings<T> {
     /// The list for a check that fell due at `due`: an older list does not show what the check is to see.
-    pub(super) fn get(&self, app: &App, due: Timestamp, now: Timestamp) -> Listing {
+    pub(super) fn get(&self, app: &App, due: Timestamp, now: Timestamp) -> Listing<T> {
         let mut lists = self.0.lock();
         lists.retain(|_, slot| match slot {
             Slot::UnderWay(at) => now.duration_since(*at) < GIVEN_UP,
             Slot::Made(at, _) => now.duration_since(*at) < KEPT,
         });
         match lists.get(app) {
-            Some(Slot::Made(at, records)) if *at >= due => Listing::Fresh(*at, records.clone()),
+            Some(Slot::Made(at, list)) if *at >= due => Listing::Fresh(*at, list.clone()),
             Some(Slot::UnderWay(_)) => Listing::UnderWay,
             Some(Slot::Made(..)) | None => {
                 lists.insert(app.clone(), Slot::UnderWay(now));
@@ -57,11 +68,11 @@ impl Listings {
         }
     }
 
-    /// Ends what [`Listing::Begin`] began; without records it failed.
-    pub(super) fn put(&self, app: App, now: Timestamp, records: Option<Records>) {
+    /// Ends what [`Listing::Begin`] began at this time; without a list it failed.
+    pub(super) fn put(&self, app: App, at: Timestamp, list: Option<T>) {
         let mut lists = self.0.lock();
-        match records {
-            Some(records) => lists.insert(app, Slot::Made(now, records)),
+        match list {
+            Some(list) => lists.insert(app, Slot::Made(at, list)),
             None => lists.remove(&app),
         };
     }

@@ -8,6 +8,7 @@
 //! | `queue` | nothing: who has a pass next, and when |
 //! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` asks AWS, `pass/store` writes to Kubernetes |
 //! | `kubernetes` | the writes to the API server |
+//! | `patches` | nothing: what those writes test and change |
 //! | `accounts` | the accounts file |
 //! | `listings` | the list of an app's environments that its drift checks share |
 //! | `events` | Kubernetes Events, on transitions only |
@@ -26,6 +27,7 @@ mod kubernetes;
 mod listings;
 mod memory;
 mod pass;
+pub mod patches;
 mod queue;
 mod watch;
 mod watched;

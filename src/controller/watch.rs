@@ -98,7 +98,7 @@ impl<K: Kind> Watched<K> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.context.health.watch_works(&name);
+                    self.context.health.watch_works(&name, self.context.now());
                     self.take(event, &mut listed, &changed);
                 }
                 Err(error) => {

@@ -99,7 +99,11 @@ impl<K: Kind> Watched<K> {
         let released = deleting && !finalizers.iter().any(|name| name == FINALIZER);
         let job = ledger.job.as_ref().filter(|_| !released);
         let mut index = context.index.lock();
-        let located = object.locate(&key.namespace, &index, assignment.region.as_deref());
+        let mut located = object.locate(&key.namespace, &index, assignment.region.as_deref());
+        if located.invalid.is_none() {
+            let region = located.region.as_deref();
+            located.invalid = region.and_then(|region| context.sessions.refuses_region(region));
+        }
         let location = located.location.clone().filter(|_| !released);
         let (tenant, location) = tenant(assignment.account, &ledger, location);
         let entry = Entry {

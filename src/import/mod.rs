@@ -31,6 +31,7 @@ use self::{
 use crate::{
     amplify::{Client, Session, Sessions},
     cli::Import,
+    clock::Clock,
     lifecycle::facts::{Class, Failure},
     telemetry::Metrics,
 };
@@ -43,7 +44,8 @@ const NOT_IMPORTED: &str = "not-imported.txt";
 /// Reads AWS and prints, or writes, what it found.
 pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let sessions = Sessions::load(metrics, None).await;
+    let clock = Arc::new(Clock::of_machine());
+    let sessions = Sessions::load(metrics, clock, None, settings.allowed_region.clone()).await;
     // The namespace says which account only with an accounts file.
     let region = settings.region.clone().or_else(|| sessions.assignment("").region);
     let region =

@@ -23,7 +23,6 @@ use std::{
 };
 
 use http::{Method, Request};
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Config,
@@ -37,7 +36,7 @@ use tracing::{debug, info, warn};
 pub use rules::Loss;
 use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
-use crate::{api::FIELD_MANAGER, telemetry::Metrics};
+use crate::{api::FIELD_MANAGER, clock::Clock, telemetry::Metrics};
 
 /// The name of the Lease.
 pub const LEASE: &str = "amplify-operator";
@@ -162,6 +161,7 @@ pub struct Election {
     candidate: Candidate,
     leadership: Arc<Leadership>,
     metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
     /// What was last said to be wrong: each is said once.
     trouble: String,
 }
@@ -172,6 +172,7 @@ impl Election {
         mut config: Config,
         namespace: String,
         metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
     ) -> kube::Result<(Self, Arc<Leadership>, Client)> {
         let leadership = Arc::new(Leadership::none());
         let client = leadership.client(config.clone())?;
@@ -184,6 +185,7 @@ impl Election {
             candidate: Candidate::new(identity()),
             leadership: leadership.clone(),
             metrics,
+            clock,
             trouble: String::new(),
         };
         Ok((election, leadership, client))
@@ -202,7 +204,7 @@ impl Election {
         );
         loop {
             let ending = turns.finished.is_cancelled();
-            match self.candidate.next(uptime(), Timestamp::now(), ending) {
+            match self.candidate.next(uptime(), self.clock.now(), ending) {
                 Action::Look => {
                     if !self.look().await {
                         if ending {

@@ -10,7 +10,7 @@ use super::{
     view::View,
 };
 use crate::api::{
-    DeletionPolicy, Origin,
+    DeletionPolicy, Job, Origin,
     conditions::{Progress, Reason},
 };
 
@@ -57,20 +57,33 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
         {
             return Err(Step::settle(view.state.clone(), Wake::At(end)));
         }
-        let message = format!("still in use by {}: delete it first", dependents.staying.join(", "));
+        let message = format!("still in use by {}: delete it first", first_of(&dependents.staying));
         return Err(Step::settle(
             view.stored(Say::stalled(Reason::InUse, message)),
             Wake::Never,
         ));
     }
     if !dependents.leaving.is_empty() {
-        let message = format!("waits for the deletion of {}", dependents.leaving.join(", "));
+        let message = format!(
+            "waits for the deletion of {}: deletion goes on by itself then",
+            first_of(&dependents.leaving)
+        );
         return Err(Step::settle(
             view.stored(Say::working(Reason::Deleting, message)),
             Wake::Never,
         ));
     }
     Ok(())
+}
+
+/// The first of these by name: a list of all would change, and be written, with each of them, and could push out what to do.
+fn first_of(names: &[String]) -> String {
+    let first = names.iter().min().map(String::as_str).unwrap_or_default();
+    if names.len() > 1 {
+        format!("{first} and others")
+    } else {
+        first.to_owned()
+    }
 }
 
 /// AWS does not show the object.
@@ -122,7 +135,8 @@ pub(super) fn released(view: &View<'_>) -> Step {
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;
-    let deleted = |job: &crate::api::Job| job.operation.is_delete() && job.has_completed();
+    let deleted =
+        |job: &Job| job.operation.is_delete() && job.id.is_some() && (job.has_completed() || view.known.released);
     if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.surroundings.winner.is_some() {

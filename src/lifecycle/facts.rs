@@ -5,7 +5,7 @@ use jiff::Timestamp;
 /// Why a call to AWS (or the way to it) did not give an answer. One list, made in one place: the AWS port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Class {
-    /// 404 on a create: the app (of a clone also: the source) is not there.
+    /// AWS's own NotFoundException. Of a create: the app (of a clone also: the source) is not there.
     NotFound,
     /// A 4xx that says that the request is wrong.
     BadRequest,
@@ -13,7 +13,7 @@ pub enum Class {
     Pending,
     /// 429, or any code with "Rate exceeded" or "slow down".
     Throttled,
-    /// `LimitExceededException` that names a quota.
+    /// A refusal that names a quota.
     QuotaExceeded,
     /// 401, 403, expired or missing credentials.
     AccessDenied,
@@ -30,9 +30,9 @@ pub enum Class {
 pub enum Sent {
     /// The request never left: no connection, no credentials, a name that the port refuses.
     Never,
-    /// AWS answered with a refusal (any 4xx): it did not do the work.
+    /// AWS itself answered with a refusal: it did not do the work.
     Refused,
-    /// The request may have been carried out: timeout, reset, 5xx, unreadable body.
+    /// The request may have been carried out: timeout, reset, 5xx, unreadable body, an answer that is not AWS's own.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ pub struct Failure {
 /// A job as AWS describes it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct JobSeen {
-    /// AWS's JobId.
+    /// AWS's JobId, cut at 1 KiB; empty where AWS gives none.
     pub id: String,
     /// The environment that it is listed under.
     pub environment: String,

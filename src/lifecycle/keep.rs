@@ -39,10 +39,6 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if let Some(step) = nothing_due(view)? {
         return Ok(step);
     }
-    // The echo can only be compared with a resolved configuration; a look without one still tells presence.
-    if view.resource.is_updatable() && view.known.config.is_none() {
-        return Ok(Step::Resolve);
-    }
     if view.reason() == Some(Reason::WaitingForJob) && !view.is_edited() {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
         slot(view)?;

@@ -11,8 +11,12 @@ use super::{
 };
 use crate::api::{Job, Operation, conditions::Reason};
 
-/// The AWS object, looked at in this pass.
+/// The AWS object, looked at in this pass. Its echo can only be compared with a resolved configuration; a look without one
+/// still tells presence, which is all that a deletion asks.
 pub(super) fn looked<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Looked> {
+    if view.resource.is_updatable() && !view.resource.deleting && view.known.config.is_none() {
+        return Err(Step::Resolve);
+    }
     view.known.look.as_ref().ok_or_else(|| read(view, Step::Look(purpose)))
 }
 

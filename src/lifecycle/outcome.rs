@@ -168,9 +168,11 @@ fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
     let believed = believed_from(view, job);
     if job.operation.has_job() {
         let listed = listed(view, Purpose::Outcome)?;
-        if pending(listed).is_some() {
+        if pending(listed).is_some() && view.now < believed {
             return Ok(come_again(view, job));
         }
+        // It may be this attempt's, and it may hang: AWS is there, so that is what is waited for.
+        none_pending(view, listed)?;
         listed_late = listed.at >= believed;
     }
     let looked = looked(view, Purpose::Outcome)?;

@@ -248,7 +248,8 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
                 )
             }
         }
-        Class::BadRequest => plain(Reason::InvalidSpec, true, false, Wake::Never),
+        // Not sent again; but somebody may mend it in AWS or in a ConfigMap.
+        Class::BadRequest => plain(Reason::InvalidSpec, true, false, view.check_after_now()),
         Class::Pending => plain(
             Reason::WaitingForJob,
             false,
@@ -286,7 +287,12 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
             at(timing::backoff(5.0, 300.0, tries, jitter)),
         ),
         Class::AccountNotFound => plain(Reason::AccountNotFound, true, false, Wake::Never),
-        Class::AccountChanged => plain(Reason::AccountChanged, true, false, Wake::Never),
+        Class::AccountChanged => plain(
+            Reason::AccountChanged,
+            true,
+            false,
+            at(timing::backoff(60.0, 3600.0, tries, jitter)),
+        ),
     }
 }
 

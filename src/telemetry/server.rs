@@ -75,11 +75,11 @@ impl Health {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// The watch of this name gave an event. One that has nothing to tell is silent and well.
-    pub fn watch_works(&self, name: &str) {
+    /// The watch of this name gave an event at this time. One that has nothing to tell is silent and well.
+    pub fn watch_works(&self, name: &str, now: Timestamp) {
         let mut watches = self.watches.lock();
         let watch = watches.entry(name.to_owned()).or_default();
-        watch.event = Some(Timestamp::now());
+        watch.event = Some(now);
         watch.failures = None;
     }
 
@@ -194,7 +194,7 @@ mod tests {
         health.set_ready(true);
         assert_eq!(health.readiness(), Ok(()));
 
-        health.watch_works("BackendApi");
+        health.watch_works("BackendApi", Timestamp::UNIX_EPOCH);
         for minute in 0..=10 {
             let now = start + Duration::from_mins(minute);
             health.watch_fails("AmplifyBackend", now);
@@ -218,7 +218,7 @@ mod tests {
 
         let other = Health::new(Duration::ZERO);
         other.watch_fails("BackendApi", start);
-        other.watch_works("BackendApi");
+        other.watch_works("BackendApi", Timestamp::UNIX_EPOCH);
         assert_eq!(other.liveness(start + Duration::from_secs(1)), Ok(()));
     }
 

@@ -226,6 +226,7 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
         "absenceGrace": "6m",
         "awsRequestsPerSecond": 2.5,
         "awsBurst": 1_000_000,
+        "allowedRegions": ["eu-new-1", "us-new-2"],
         "logFormat": "json",
     });
     let set: BTreeSet<_> = settings
@@ -254,7 +255,7 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
             continue;
         }
         let mut setting = camel_case(flag);
-        if flag == "watch-namespace" {
+        if matches!(argument.get_action(), clap::ArgAction::Append) {
             setting.push('s');
         }
         for default in argument.get_default_values() {
@@ -283,6 +284,7 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
     assert_eq!(run.absence_grace, SignedDuration::from_mins(6));
     assert!((run.aws_requests_per_second - 2.5).abs() < f64::EPSILON);
     assert_eq!(run.aws_burst, 1_000_000);
+    assert_eq!(run.allowed_regions(), ["eu-new-1", "us-new-2"]);
     assert_eq!(run.log_format, Format::Json);
     Ok(())
 }

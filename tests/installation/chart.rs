@@ -69,6 +69,11 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
         "/settings/watchNamespaces/0",
     ),
     ("a region that is an address", "aws.region=evil.example", "/aws/region"),
+    (
+        "an allowed region that cannot be",
+        "settings.allowedRegions={EU-WEST-1}",
+        "/settings/allowedRegions/0",
+    ),
     ("an image tag that is a number", "image.tag=1", "/image/tag"),
     ("a digest that is none", "image.digest=sha256:1", "/image/digest"),
     (

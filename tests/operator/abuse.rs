@@ -390,7 +390,7 @@ async fn the_end_of_a_long_error_of_aws_is_told_nowhere(world: Arc<World>) {
         .fault(Fault::on(Operation::GetBackend, reads).environment("read"));
     for (name, reason) in [
         ("job", "JobFailed"),
-        ("reply", "JobFailed"),
+        ("reply", "InvalidSpec"),
         ("refused", "InvalidSpec"),
         ("denied", "AccessDenied"),
         ("away", "AwsUnavailable"),

@@ -392,7 +392,7 @@ async fn a_tenant_cannot_reach_another_ones_account_backend_or_config_map(world:
         Kind::Api,
         "referring",
         "DependencyNotReady",
-        "AmplifyBackend dev",
+        "AmplifyBackend \"dev\" (spec.backendRef)",
     )
     .await;
     wait_for(&stage, Kind::Api, "reading", "DependencyNotReady", "ConfigMap schema").await;

@@ -1,6 +1,4 @@
 //! What an operator at work tells of itself: log lines and Events of one life, and metrics as a real Prometheus reads them.
-//!
-//! Needs prometheus and promtool, of Debian's package prometheus.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use amplify_devcluster::tools::{self, Tool};
 use amplify_operator::telemetry::Metrics;
 use amplify_simulator::{Action, DEFAULT_ACCOUNT, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::{Value, json};
@@ -192,10 +191,9 @@ struct Prometheus {
     _data: tempfile::TempDir,
 }
 
-const HOW_TO_GET_IT: &str = "is needed (Debian: apt-get install prometheus)";
-
 impl Prometheus {
-    fn start(target: SocketAddr) -> Self {
+    async fn start(target: SocketAddr) -> Self {
+        let program = tools::find(Tool::Prometheus).await.expect("prometheus");
         let data = tempfile::tempdir().expect("a folder");
         let config = json!({
             "global": { "scrape_interval": "1s", "scrape_timeout": "1s" },
@@ -206,7 +204,7 @@ impl Prometheus {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let process = Command::new("prometheus")
+        let process = Command::new(program)
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", data.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -214,7 +212,7 @@ impl Prometheus {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("prometheus {HOW_TO_GET_IT}: {error}"));
+            .expect("prometheus runs");
         Self {
             address,
             _process: process,
@@ -308,7 +306,7 @@ async fn every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work
     let setup = at_work(world);
     let stage = setup.await;
     let operator = stage.address();
-    let prometheus = Prometheus::start(operator);
+    let prometheus = Prometheus::start(operator).await;
     assert_families(&stage, operator).await;
 
     // What counts once more while Prometheus looks.
@@ -384,13 +382,13 @@ async fn assert_families(stage: &Stage, operator: SocketAddr) {
     };
     let in_time = tokio::time::timeout(Duration::from_secs(20), told).await.is_ok();
     assert!(in_time, "{missing:#?} are missing in\n{text}");
-    let mut promtool = Command::new("promtool")
+    let mut promtool = Command::new(tools::find(Tool::Promtool).await.expect("promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("promtool {HOW_TO_GET_IT}: {error}"));
+        .expect("promtool runs");
     let mut input = promtool.stdin.take().expect("a pipe");
     input.write_all(text.as_bytes()).await.expect("written");
     drop(input);

@@ -1,6 +1,4 @@
 //! Alerts and dashboard: what each says is held here without an operator; `tests/operator` holds them against one at work.
-//!
-//! Needs promtool, of Debian's package prometheus.
 
 #![allow(
     clippy::expect_used,
@@ -16,6 +14,7 @@ use std::{
     process::Command,
 };
 
+use amplify_devcluster::tools::{self, Tool};
 use amplify_operator::telemetry::Metrics;
 use serde_json::Value;
 
@@ -31,12 +30,12 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&read(path)).expect("YAML")
 }
 
-fn promtool(arguments: &[&str]) {
-    let output = Command::new("promtool")
+async fn promtool(arguments: &[&str]) {
+    let output = Command::new(tools::find(Tool::Promtool).await.expect("promtool"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
         .output()
-        .unwrap_or_else(|error| panic!("promtool is needed (Debian: apt-get install prometheus): {error}"));
+        .expect("promtool runs");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool {}: {said}", arguments.join(" "));
 }
@@ -53,10 +52,10 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}"))
 }
 
-#[test]
-fn each_alert_tells_what_it_should_and_nothing_else() {
-    promtool(&["check", "rules", RULES]);
-    promtool(&["test", "rules", RULE_TESTS]);
+#[tokio::test]
+async fn each_alert_tells_what_it_should_and_nothing_else() {
+    promtool(&["check", "rules", RULES]).await;
+    promtool(&["test", "rules", RULE_TESTS]).await;
     let tests = yaml(RULE_TESTS);
     for rule in rules() {
         let alert = text(&rule, "alert");

@@ -84,9 +84,9 @@ true
   value: {{ . | quote }}
 {{- end }}
 {{- range $setting, $value := .Values.settings }}
-{{- if eq $setting "watchNamespaces" }}
+{{- if kindIs "slice" $value }}
 {{- with $value }}
-- name: AMPLIFY_OPERATOR_WATCH_NAMESPACE
+- name: AMPLIFY_OPERATOR_{{ $setting | trimSuffix "s" | snakecase | upper }}
   value: {{ join "," . | quote }}
 {{- end }}
 {{- else }}

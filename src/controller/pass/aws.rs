@@ -12,13 +12,13 @@ use super::{
     super::{
         index::{KindName, Location, ObjectKey},
         kind::Kind,
-        listings::{Listing, Records},
+        listings::{Listing, Listings},
     },
     Pass, Pause, time_between,
 };
 use crate::{
     amplify::{
-        Accepted, AppId, Client, Creation, Found, InvalidName, Object,
+        Accepted, Client, Creation, Found, InvalidName, Object,
         throttle::{BucketKey, Class as TokenClass},
         without_request_id,
     },
@@ -104,17 +104,16 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn look(&mut self, step: &Step, purpose: Purpose) -> Result<Looked, Refusal> {
         let object = self.object_name()?;
-        // Before the call: what AWS shows may be as old as that.
-        let begun = self.context.clock.mark();
         if purpose == Purpose::Drift
-            && !matches!(object, Object::Api { .. })
-            && let Some((at, found)) = self.listed_environment(step, &object).await?
+            && let Some((at, found)) = self.listed(step, &object).await?
         {
             return Ok(self.looked(at, Some(found)));
         }
         // Not in a list: only a look of its own can tell that it is gone.
         let calls = purpose.calls(self.object.create());
         let client = self.aws(step, class(purpose), calls).await?;
+        // Before the call: what AWS shows may be as old as that.
+        let begun = self.context.clock.mark();
         let found = client.look(&object).await.map_err(|failure| self.failed(failure))?;
         Ok(self.looked(self.context.clock.at(begun), found))
     }
@@ -128,39 +127,56 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// The object in the list that all drift checks of its app share, and when that list was made.
-    async fn listed_environment(
+    async fn listed(&mut self, step: &Step, object: &Object) -> Result<Option<(Timestamp, Found)>, Refusal> {
+        let context = self.context;
+        match object {
+            Object::Backend { app, environment } => {
+                let list = async |client: &Client| client.list_backends(app).await.map(Arc::new);
+                let (at, backends) = self.shared_list(step, &context.backends, list).await?;
+                let is_there = backends.environments.contains(environment.as_str());
+                let app_name = backends.app_name.clone();
+                Ok(is_there.then_some((at, Found::Backend { app_name })))
+            }
+            Object::Environment { app, environment } => {
+                let list = async |client: &Client| client.list_environments(app).await.map(Arc::new);
+                let (at, records) = self.shared_list(step, &context.records, list).await?;
+                let record = records.get(environment.as_str()).cloned();
+                Ok(record.map(|record| (at, Found::Environment(record))))
+            }
+            Object::Api { .. } => Ok(None),
+        }
+    }
+
+    /// The list of the object's app as of the check that fell due: made by this pass, or by the one of another resource.
+    async fn shared_list<T: Clone>(
         &mut self,
         step: &Step,
-        object: &Object,
-    ) -> Result<Option<(Timestamp, Found)>, Refusal> {
+        lists: &Listings<T>,
+        list: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+    ) -> Result<(Timestamp, T), Refusal> {
         let environment = self.location()?.environment.clone();
         // Shared by those who would see the same: not by another role of the account.
         let account = self.object.state().ledger.account_id.unwrap_or_default();
         let account = format!("{account}/{:x}", self.mapping);
         let app = (account, environment.region.clone(), environment.app.clone());
-        let (at, records) = match self.context.listings.get(&app, self.due(), self.context.now()) {
-            Listing::Fresh(at, records) => (at, records),
-            Listing::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),
+        match lists.get(&app, self.due(), self.context.now()) {
+            Listing::Fresh(at, list) => Ok((at, list)),
+            Listing::UnderWay => Err(Pause::Later(Duration::from_secs(1)).into()),
             Listing::Begin => {
-                let begun = self.context.clock.mark();
-                let listed = self.list_environments(step, object.app()).await;
+                let listed = match self.aws(step, TokenClass::Drift, 1).await {
+                    Ok(client) => {
+                        let begun = self.context.clock.mark();
+                        let listed = list(&client).await.map_err(|failure| self.failed(failure));
+                        listed.map(|list| (self.context.clock.at(begun), list))
+                    }
+                    Err(refusal) => Err(refusal),
+                };
                 let made = listed.as_ref().ok().cloned();
-                let at = self.context.clock.at(begun);
-                self.context.listings.put(app, at, made);
-                (at, listed?)
+                let at = made.as_ref().map_or_else(|| self.context.now(), |(at, _)| *at);
+                lists.put(app, at, made.map(|(_, list)| list));
+                listed
             }
-        };
-        let found = records.get(object.environment().as_str()).map(|record| match object {
-            Object::Environment { .. } => Found::Environment(record.clone()),
-            _ => Found::Backend { app_name: None },
-        });
-        Ok(found.map(|found| (at, found)))
-    }
-
-    async fn list_environments(&mut self, step: &Step, app: &AppId) -> Result<Records, Refusal> {
-        let client = self.aws(step, TokenClass::Drift, 1).await?;
-        let listed = client.list_environments(app).await;
-        Ok(Arc::new(listed.map_err(|failure| self.failed(failure))?))
+        }
     }
 
     async fn list_jobs(&mut self, step: &Step, purpose: Purpose) -> Result<Listed, Refusal> {
@@ -198,7 +214,6 @@ impl<K: Kind> Pass<'_, K> {
             None => object.environment().clone(),
         };
         let client = self.aws(step, TokenClass::Poll, 1).await?;
-        let id = id.parse().map_err(|error| misnamed("job id", &error))?;
         let polled = client.get_job(object.app(), &environment, &id).await;
         let polled = polled.map_err(|failure| self.failed(failure))?;
         if let Some((job, updated)) = &polled {

@@ -183,10 +183,14 @@ impl<K: Kind> Pass<'_, K> {
                         Self::lost(&state, "another operator has taken over");
                         return Err(Pause::Queued);
                     }
-                    let ledger = &mut state.ledger;
-                    ledger.observed_generation = ledger.observed_generation.max(stored.observed_generation);
-                    self.take(live);
-                    self.tell_refusal(&kube::Error::Api(status));
+                    if live.stored() == old {
+                        // Nothing has changed: it is the write itself that the API server refuses.
+                        self.tell_refusal(&kube::Error::Api(status));
+                    } else {
+                        let ledger = &mut state.ledger;
+                        ledger.observed_generation = ledger.observed_generation.max(stored.observed_generation);
+                        self.take(live);
+                    }
                 }
                 Err(error) => {
                     self.tell_refusal(&error);

@@ -70,7 +70,7 @@ fn a_pending_job_of_anybody_is_waited_for_without_an_intent() {
         assert_eq!(did.says, "working: WaitingForJob");
         assert_eq!(play.scene.state.ledger.job, None);
         let did = play.wake();
-        assert!(did.steps.ends_with("slot look list"), "waiting costs no write: {did:?}");
+        assert!(did.steps.ends_with("look list"), "waiting costs no write: {did:?}");
         play.job_ends("COMPLETED");
         play.aws.object = None;
         assert_eq!(play.wake().says, Scene::new(kind).working());
@@ -111,7 +111,7 @@ fn an_edit_that_leaves_nothing_to_wait_for_ends_the_waiting() {
     play.aws.config = Ok("v2".into());
     play.aws.busy = true;
     play.pass().is("resolve look slot status", "working: WaitingForJob");
-    play.wake().is("resolve slot", "working: WaitingForJob");
+    play.wake().is("slot", "working: WaitingForJob");
     play.scene.resource.generation = 3;
     play.aws.config = Ok("v1".into());
     play.pass().is("resolve look status", "ready: Available");

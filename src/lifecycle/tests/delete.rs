@@ -428,8 +428,7 @@ fn a_delete_that_aws_refuses_as_wrong_is_stalled_until_somebody_asks() {
     play.answers([Answer::Refuse(Class::BadRequest)]);
     play.pass()
         .is("look slot delete status", "stalled: InvalidSpec")
-        .wakes(None);
-    play.pass().is("", "stalled: InvalidSpec").wakes(3000);
+        .wakes(3000);
     assert!(message(&play.scene.state).contains("deletionPolicy: Retain"));
     play.after(60).pass().is("", "stalled: InvalidSpec");
     for _ in 0..3 {

@@ -17,14 +17,15 @@ fn each_class_of_refusal_has_its_reason_and_its_waits() {
     // (class, conditions, first wait, longest wait), with the jitter in the middle.
     let table = [
         (Class::NotFound, "working: AppNotFound", Some((30, 3600))),
-        (Class::BadRequest, "stalled: InvalidSpec", None),
+        // Not sent again: looked at at each check.
+        (Class::BadRequest, "stalled: InvalidSpec", Some((3600, 3600))),
         (Class::Pending, "working: WaitingForJob", Some((15, 60))),
         (Class::Throttled, "working: Throttled", Some((2, 150))),
         (Class::QuotaExceeded, "stalled: QuotaExceeded", Some((600, 3600))),
         (Class::AccessDenied, "working: AccessDenied", Some((60, 600))),
         (Class::Unavailable, "working: AwsUnavailable", Some((5, 300))),
         (Class::AccountNotFound, "stalled: AccountNotFound", None),
-        (Class::AccountChanged, "stalled: AccountChanged", None),
+        (Class::AccountChanged, "stalled: AccountChanged", Some((60, 3600))),
     ];
     for (class, says, waits) in table {
         for read in [true, false] {
@@ -64,7 +65,7 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
     for kind in Kind::ALL {
         let mut play = Play::applied(kind);
         play.answers([Answer::Refuse(Class::BadRequest)]);
-        assert_eq!(play.pass().wakes(None).says, "stalled: InvalidSpec");
+        assert_eq!(play.pass().wakes(3600).says, "stalled: InvalidSpec");
         assert!(message(&play.scene.state).contains("correct what AWS names"));
         // It is looked at once per drift interval, in case somebody has mended it in AWS, and not sent again.
         let look = if kind == Kind::Api { "resolve look" } else { "look" };

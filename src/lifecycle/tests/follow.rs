@@ -134,7 +134,7 @@ fn a_failed_create_that_left_nothing_is_tried_again_after_1_and_5_minutes_and_th
             play.after(10).job_ends("FAILED");
             let did = play.pass().wakes(minutes * 60);
             assert!(
-                did.steps.starts_with("poll look") && did.steps.ends_with("status"),
+                did.steps.starts_with("poll") && did.steps.ends_with("look status"),
                 "{did:?}"
             );
             assert_eq!(did.says, working);
@@ -349,7 +349,7 @@ fn an_edit_made_while_the_job_runs_is_carried_out_next() {
     play.job_ends("COMPLETED");
     play.aws.holds = "v1".into();
     play.wake()
-        .is("poll look store resolve slot update record", "working: Updating");
+        .is("poll resolve look store slot update record", "working: Updating");
     assert_eq!(play.job().generation, 2);
     play.job_ends("COMPLETED");
     play.wake().is("poll resolve look status", "ready: Available");
@@ -368,6 +368,7 @@ fn ready_for_the_generation_of_the_job_is_said_before_the_edit_is_carried_out() 
             seen_job("j-1", Operation::CreateBackendApi, 1),
             "COMPLETED",
         )));
+    scene = scene.config(Ok("v2"));
     // Found in a list, so that nobody knows what it carried.
     let step = scene.next();
     let Step::Record(state) = &step else { panic!("{step:?}") };
@@ -432,9 +433,9 @@ fn a_vanished_job_that_shows_up_again_is_still_ours() {
 fn a_vanished_update_is_repeated_only_where_a_look_shows_it_missing() {
     use crate::lifecycle::Equality;
     for (echoes, steps) in [
-        (Equality::Equal, "poll list look resolve status"),
-        (Equality::Unknown, "poll list look resolve store slot update record"),
-        (Equality::Different, "poll list look resolve store slot update record"),
+        (Equality::Equal, "poll list resolve look status"),
+        (Equality::Unknown, "poll list resolve look store slot update record"),
+        (Equality::Different, "poll list resolve look store slot update record"),
     ] {
         for origin in [Origin::Created, Origin::Adopted] {
             let mut play = Play::ready(Kind::Api);
@@ -558,5 +559,5 @@ fn a_vanished_create_says_nothing_of_the_configuration_that_aws_has() {
     play.aws.holds = "by hand".into();
     play.after(200);
     play.pass()
-        .is("poll list look resolve store slot update record", "working: Updating");
+        .is("poll list resolve look store slot update record", "working: Updating");
 }

@@ -210,15 +210,15 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
     arrived.wake().is("list", "working: AwsUnavailable");
     arrived.job_ends("COMPLETED");
     arrived.scene.now = at(119);
-    arrived.pass().is("list look", "working: AwsUnavailable");
-    arrived.wake().is("list look store resolve status", "ready: Available");
+    arrived.pass().is("list resolve look", "working: AwsUnavailable");
+    arrived.wake().is("list resolve look store status", "ready: Available");
     assert_eq!(arrived.aws.carried_out, [Write::Update]);
     assert_eq!(arrived.scene.state.hashes.sent.as_deref(), Some("v2"), "AWS shows it");
     let mut missing = lost(Answer::LoseRequest);
     missing.scene.now = at(120);
     missing
         .pass()
-        .is("list look store resolve slot update record", "working: Updating");
+        .is("list resolve look store slot update record", "working: Updating");
     assert_eq!(missing.job().attempt, 3);
     // What AWS has is not known even where it echoes too little to tell: it is sent again.
     let mut unknown = lost(Answer::LoseReply);
@@ -227,7 +227,7 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
     unknown.scene.now = at(120);
     unknown
         .pass()
-        .is("list look store resolve slot update record", "working: Updating");
+        .is("list resolve look store slot update record", "working: Updating");
     // Back to what was Ready before: the lost one may have come through all the same.
     let mut back = lost(Answer::LoseReply);
     back.aws.echoes = Equality::Unknown;
@@ -236,7 +236,7 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
     back.aws.config = Ok("v1".into());
     back.scene.now = at(120);
     back.pass()
-        .is("list look store resolve slot update record", "working: Updating");
+        .is("list resolve look store slot update record", "working: Updating");
 }
 
 #[test]
@@ -257,14 +257,14 @@ fn a_pending_job_is_waited_for_and_never_recorded_as_ours() {
         assert_eq!(waiting.job().id, None);
         waiting
             .wake()
-            .is("resolve slot look list status", "working: WaitingForJob");
+            .is("slot resolve look list status", "working: WaitingForJob");
         for _ in 0..3 {
-            waiting.wake().is("resolve slot look list", "working: WaitingForJob");
+            waiting.wake().is("slot resolve look list", "working: WaitingForJob");
         }
         waiting.aws.jobs[0].status = "COMPLETED".into();
         waiting
             .wake()
-            .is("resolve slot look list update record", "working: Updating");
+            .is("slot resolve look list update record", "working: Updating");
     }
 }
 
@@ -329,7 +329,7 @@ fn a_job_that_was_found_in_a_list_may_carry_another_configuration() {
         play.aws.holds = holds.into();
         play.after(60);
         play.pass()
-            .is("poll look store resolve slot update record", "working: Updating");
+            .is("poll resolve look store slot update record", "working: Updating");
         play.job_ends("COMPLETED");
         play.wake().is("poll resolve look status", "ready: Available");
         assert_eq!(play.aws.holds, "v2");

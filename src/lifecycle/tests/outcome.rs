@@ -46,7 +46,7 @@ fn a_request_that_never_arrived_is_a_new_attempt_after_two_minutes_and_not_befor
         while play.now() < at(85) {
             let did = play.wake();
             assert!(
-                ["list look", "look"].contains(&did.steps.as_str()),
+                ["list look", "list resolve look", "look"].contains(&did.steps.as_str()),
                 "no write while waiting: {did:?}"
             );
         }
@@ -73,7 +73,10 @@ fn a_process_that_died_with_an_open_intent_never_sends_it() {
         let mut play = Play::applied(kind);
         play.crash_after("intend");
         let did = play.pass();
-        assert!(["list look", "look"].contains(&did.steps.as_str()), "{did:?}");
+        assert!(
+            ["list look", "list resolve look", "look"].contains(&did.steps.as_str()),
+            "{did:?}"
+        );
         assert!(play.aws.carried_out.is_empty());
         play.after(120);
         assert!(play.pass().steps.ends_with("intend create record"));
@@ -307,7 +310,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
     play.scene.resource.suspend = true;
     play.after(120)
         .pass()
-        .is("list look store resolve status", "still: Suspended");
+        .is("list resolve look store status", "still: Suspended");
     // Meanwhile another API of the environment is made.
     play.scene.resource.suspend = false;
     play.aws.foreign_job("j-1", Operation::CreateBackendApi, 130);
@@ -360,12 +363,13 @@ fn an_attempt_that_cannot_be_made_again_gives_up_the_slot() {
     };
     let mut play = open(Kind::Api);
     play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
-    play.pass().is("list look store status", "working: DependencyNotReady");
+    play.pass()
+        .is("list resolve look store status", "working: DependencyNotReady");
     assert!(play.job().finish_time.is_some() && play.job().unconfirmed);
     let mut play = open(Kind::Api);
     play.aws.config = Err("waits for ConfigMap schema".into());
     play.pass()
-        .is("list look resolve store status", "working: DependencyNotReady");
+        .is("list resolve look store status", "working: DependencyNotReady");
     assert!(play.job().finish_time.is_some());
     play.aws.config = Ok("v1".into());
     play.wake()
@@ -499,4 +503,35 @@ fn a_failure_at_once_after_an_unconfirmed_attempt_is_counted_once() {
     play.wake()
         .is("look slot list intend create record", "working: Creating");
     assert_eq!((play.job().attempt, play.job().failures), (3, 1));
+}
+
+#[test]
+fn a_pending_job_that_hides_an_update_or_a_delete_is_waited_for_by_name() {
+    for deleting in [true, false] {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.resource.generation = 2;
+        play.scene.resource.deleting = deleting;
+        play.aws.config = Ok("v2".into());
+        play.answers([Answer::LoseReply]);
+        play.pass();
+        while play.now() < at(120) {
+            assert_eq!(play.scene.says(), "working: AwsUnavailable");
+            assert_eq!(play.wake().steps.split(' ').next(), Some("list"));
+        }
+        assert_eq!(
+            play.scene.says(),
+            "working: WaitingForJob",
+            "AWS is there, and its job hangs"
+        );
+        for _ in 0..3 {
+            assert_eq!(play.wake().steps, "list");
+        }
+        play.job_ends("COMPLETED");
+        let did = play.wake();
+        if deleting {
+            assert_eq!(did.steps, "list look release");
+        } else {
+            assert_eq!(did.says, "ready: Available");
+        }
+    }
 }

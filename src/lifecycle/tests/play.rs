@@ -83,10 +83,12 @@ impl Aws {
         self.jobs.push(seen_job(id, operation, created));
     }
 
-    fn seen(&self, kind: Operation) -> Option<Seen> {
+    fn seen(&self, scene: &Scene) -> Option<Seen> {
         let mut seen = self.object.clone()?;
-        if kind == Operation::CreateBackendApi {
-            let equality = self.config.as_ref().ok().map(|config| match self.echoes {
+        if scene.resource.create == Operation::CreateBackendApi {
+            // Compared with what the pass has resolved, if it has.
+            let config = scene.known.config.as_ref().and_then(|config| config.as_ref().ok());
+            let equality = config.map(|Config { hash: config }| match self.echoes {
                 Equality::Equal if *config != self.holds => Equality::Different,
                 echoes => echoes,
             });
@@ -104,7 +106,7 @@ impl Aws {
             return Observed::Failed(failure(class, Sent::Refused));
         }
         match step {
-            Step::Look(_) => scene.looked(self.seen(scene.resource.create)),
+            Step::Look(_) => scene.looked(self.seen(scene)),
             Step::ListJobs(_) => scene.listed(self.jobs.clone()),
             Step::Poll => {
                 let job = scene.state.ledger.job.as_ref();
