@@ -206,7 +206,7 @@ pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
         _ => Class::AccessDenied,
     };
     let start = format!("cannot assume {}: ", text::shortened(role, ROLE_LIMIT));
-    let rest = crate::api::conditions::truncated(&failure.message, MESSAGE_LIMIT - start.len());
+    let rest = text::shortened(&failure.message, MESSAGE_LIMIT - start.len());
     Failure {
         class,
         sent: Sent::Never,

@@ -336,11 +336,11 @@ pub(super) fn wait(
 /// What a failure of a write leads to: `state` with the conditions that it deserves, tried again by its class.
 pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
     let operation = state.ledger.job.as_ref().map(|job| job.operation);
-    told(view, state, failure, verdict(view, failure.class), operation)
+    told(view, state, failure, &verdict(view, failure.class), operation)
 }
 
 /// `operation`: of a write that failed.
-fn told(view: &View<'_>, state: State, failure: &Failure, verdict: Verdict, operation: Option<Operation>) -> Step {
+fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, operation: Option<Operation>) -> Step {
     let message = match (failure.class, operation) {
         (Class::BadRequest, Some(operation)) => with_advice(&failure.message, advice(operation)),
         (Class::NotFound, _) => with_advice(&failure.message, &looked_where(view)),
@@ -406,7 +406,7 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
             waiting: verdict.waiting,
         };
     }
-    told(view, view.state.clone(), failure, verdict, None)
+    told(view, view.state.clone(), failure, &verdict, None)
 }
 
 /// Whether the stored reason of `Stalled` may still be true although a read has begun, which some reasons forbid.

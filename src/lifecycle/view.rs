@@ -59,6 +59,10 @@ impl Default for Settings {
 }
 
 /// What the user wants, as far as it is the same for all kinds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent fields of Kubernetes objects"
+)]
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// The generation of the spec.

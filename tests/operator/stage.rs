@@ -601,6 +601,8 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .args(flags)
         .env_clear()
         .env("RUST_LOG", "info,amplify_operator=debug")
+        // The simulator answers at once: nothing has to be waited for as long as for AWS.
+        .env("AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE", "1")
         .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a log"))
