@@ -186,7 +186,9 @@ pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &
     if old.finalizer && !new.finalizer {
         release(scenario, world, target, new);
     }
-    ready(scenario, world, target, pass, old, new);
+    if new.status != old.status {
+        ready(scenario, world, target, pass, old, new);
+    }
 }
 
 fn id_of(object: &Object) -> Option<u8> {
@@ -286,21 +288,28 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     if !done && !was_ready && !pass.seen.is_some_and(is_shown) {
         breaks(world, Broken::Untrue("no look has shown it as its own"));
     }
-    if scenario.is_updatable() && says.generation == new.generation {
-        configuration(scenario, world, target, pass, old, new);
+    // Ready may also speak of the generation that the job which has just ended carries out.
+    let of_job = new.status.job.filter(|job| job.generation == says.generation);
+    let meant = if says.generation == new.generation {
+        Some(new.config)
+    } else {
+        of_job.and_then(|job| job.config)
+    };
+    if let Some(meant) = meant.filter(|_| scenario.is_updatable()) {
+        configuration(scenario, world, target, pass, old, meant);
     }
 }
 
 /// Ready for this generation: AWS has its configuration, as the look showed it.
-fn configuration(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old: &Object, new: &Object) {
+fn configuration(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old: &Object, meant: u8) {
     let Some(seen) = pass.seen else {
         // Without a look: what was Ready stays so, unless an edit changes something.
-        if world.aws.things[target].is_some_and(|thing| thing.config != new.config && !thing.meddled) {
+        if world.aws.things[target].is_some_and(|thing| thing.config != meant && !thing.meddled) {
             breaks(world, Broken::Untrue("AWS has another configuration, and nobody looked"));
         }
         return;
     };
-    if seen.config == new.config {
+    if seen.config == meant {
         return;
     }
     // Somebody else changed it after our own job and before our first look: accepted by design, where it is asked for.

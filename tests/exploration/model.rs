@@ -301,6 +301,9 @@ impl Exploration {
             } else if !swaps {
                 ends(Word::Completed, true, false);
             }
+            if creates && job.by.is_none() && !in_the_way {
+                ends(Word::Failed, false, false);
+            }
             if budget.late > 0 && is_ours_create && !in_the_way {
                 ends(Word::Completed, true, true);
             }
@@ -381,7 +384,7 @@ impl Exploration {
                 let budget = &mut world.budget;
                 match word {
                     // That it fails because of another object is no fault of its own.
-                    Word::Failed if does || !world.aws.jobs[job].existed => budget.fails -= 1,
+                    Word::Failed if it.by.is_some() && !world.aws.jobs[job].existed => budget.fails -= 1,
                     Word::Odd => budget.odd -= 1,
                     _ => {}
                 }

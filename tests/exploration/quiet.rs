@@ -182,11 +182,6 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
         return None;
     }
-    // F1
-    let is_open = object.status.job.is_some_and(|job| job.is_open() && !job.operation.is_create());
-    if is_open && world.aws.jobs.iter().any(AwsJob::is_alive) {
-        return None;
-    }
     if says.reconciling {
         return Some("work goes on for ever");
     }

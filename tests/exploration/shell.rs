@@ -8,14 +8,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Job, Operation},
-    controller::index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey, Version},
+    controller::{
+        index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey, Version},
+        patches::recording,
+    },
     lifecycle::{
-        self, Config, Echo, Equality, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings, Slot,
+        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings, Slot,
         State, Step, Surroundings, View, Wake, Write,
         facts::{Class, Sent},
     },
 };
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use crate::{
     aws::{failure, shown},
@@ -478,29 +482,35 @@ impl<'a> Stage<'a> {
         self.put(world, process, name, Old { object: live, lag: 0 });
     }
 
-    /// A patch that tests uid, attempt and observedGeneration, tried until it lands or can never land.
+    /// The program's own patch, tried until it lands or can never land.
     fn record(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> Option<Observed> {
         let generation = pass(world, process, name).view.generation;
-        let mut new = Status::of(state, self.clocks(), self.exact);
-        let attempt = |status: &Status| status.job.map(|job| job.attempt);
+        let mut state = state.clone();
         loop {
             let old = pass(world, process, name).view;
-            let live = world.names[name].live.filter(|live| live.uid == old.uid)?;
-            let is_another = attempt(&old.status).is_some() && attempt(&live.status) != attempt(&old.status)
-                || live.status.observed != old.status.observed;
-            if is_another {
-                if attempt(&live.status) > attempt(&new) {
-                    return None;
-                }
-                new.observed = new.observed.max(live.status.observed);
-                self.take(world, process, name, live);
-                continue;
+            let live = world.names[name].live?;
+            let stored = live.status.state(self.clocks());
+            let patch = recording(
+                Some(&old.uid.to_string()),
+                &json_of(&old.status.state(self.clocks())),
+                &json_of(&state),
+            );
+            let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
+            let mut patched = json!({ "metadata": { "uid": live.uid.to_string() }, "status": json_of(&stored) });
+            if json_patch::patch(&mut patched, &patch).is_ok() {
+                let status = Status::of(&state_of(patched), self.clocks(), self.exact);
+                self.store(world, process, name, Object { status, ..live });
+                return Some(Observed::Stored {
+                    edited: live.generation != generation,
+                });
             }
-            let status = patched(&live.status, &old.status, &new);
-            self.store(world, process, name, Object { status, ..live });
-            return Some(Observed::Stored {
-                edited: live.generation != generation,
-            });
+            let attempt = |state: &State| state.ledger.job.as_ref().map(|job| job.attempt);
+            if live.uid != old.uid || attempt(&stored) > attempt(&state) {
+                return None;
+            }
+            let ledger = &mut state.ledger;
+            ledger.observed_generation = ledger.observed_generation.max(stored.ledger.observed_generation);
+            self.take(world, process, name, live);
         }
     }
 
@@ -655,22 +665,32 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The fields in which `new` differs from `old`, put over what is stored.
-fn patched(stored: &Status, old: &Status, new: &Status) -> Status {
-    fn field<T: Copy + PartialEq>(stored: T, old: T, new: T) -> T {
-        if old == new { stored } else { new }
+/// The status as it is stored.
+fn json_of(state: &State) -> Value {
+    let mut status = serde_json::to_value(&state.ledger).expect("a status");
+    for (name, hash) in [(SENT, &state.hashes.sent), (ECHOED, &state.hashes.echoed)] {
+        if let Some(hash) = hash {
+            status[name] = json!(hash);
+        }
     }
-    Status {
-        observed: field(stored.observed, old.observed, new.observed),
-        says: field(stored.says, old.says, new.says),
-        origin: field(stored.origin, old.origin, new.origin),
-        pinned: field(stored.pinned, old.pinned, new.pinned),
-        job: field(stored.job, old.job, new.job),
-        handled: field(stored.handled, old.handled, new.handled),
-        sent: field(stored.sent, old.sent, new.sent),
-        echoed: field(stored.echoed, old.echoed, new.echoed),
+    status
+}
+
+fn state_of(mut object: Value) -> State {
+    let mut status = object["status"].take();
+    let mut hash = |name| status.as_object_mut()?.remove(name)?.as_str().map(str::to_owned);
+    let hashes = Hashes {
+        sent: hash(SENT),
+        echoed: hash(ECHOED),
+    };
+    State {
+        ledger: serde_json::from_value(status).expect("a status"),
+        hashes,
     }
 }
+
+const SENT: &str = "sentConfigHash";
+const ECHOED: &str = "echoedConfigHash";
 
 /// The resourceVersion of what is so many versions old.
 fn version(lag: u8) -> u16 {
