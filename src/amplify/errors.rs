@@ -220,7 +220,8 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     let said = text::clean(reply.text);
     let request_id = reply.request_id.map(short).filter(|id| !id.is_empty());
     // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word.
-    let of_aws = !code.is_empty() || request_id.is_some();
+    // A proxy that wants a password may say so in JSON, with a code of its own.
+    let of_aws = reply.end != End::Status(407) && (!code.is_empty() || request_id.is_some());
     let (class, sent) = match reply.end {
         End::Status(status) => {
             let class = if of_aws {
@@ -323,7 +324,8 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
         400..500 if coded(&["UnknownOperation", "RequestTimeout"]) => Class::Unavailable,
         // STS is asked who we are: what it refuses is no fault of a spec.
         400..500 if service == Service::Sts => Class::AccessDenied,
-        400..500 => Class::BadRequest,
+        400 | 402 | 409 | 412..=415 | 422 => Class::BadRequest,
+        // What HTTP says of the way to AWS (405, 411, 421, 451 and so on) is no verdict on a spec, whoever says it.
         _ => Class::Unavailable,
     }
 }

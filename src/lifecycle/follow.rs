@@ -165,7 +165,7 @@ fn end_of(view: &View<'_>) -> State {
     let mut state = view.state.clone();
     let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
     // Of a job that was found in a list nobody knows what it carried, before configuration is compared with configuration.
-    let certain = job.config_hash.is_none() || job.config_hash == state.hashes.sent;
+    let certain = !view.resource.is_updatable() || (job.config_hash.is_some() && job.config_hash == state.hashes.sent);
     let say = if view.resource.deleting {
         Say::working(
             Reason::Deleting,

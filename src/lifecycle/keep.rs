@@ -158,7 +158,9 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     let last = ledger.job.as_ref();
     let undone = last.is_some_and(|job| job.operation.is_update() && !job.has_completed());
     match &view.known.config {
-        Some(Err(missing)) if drifted || undone || !is_carried_out(view) => Decision::Unresolved(missing),
+        Some(Err(missing)) if drifted || undone || hashes.sent.is_none() || !is_carried_out(view) => {
+            Decision::Unresolved(missing)
+        }
         None | Some(Err(_)) => Decision::Leave,
         Some(Ok(config)) => {
             let adopted_as_is = hashes.sent.is_none() && ledger.origin == Some(Origin::Adopted);
@@ -167,7 +169,9 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
                 Some(Equality::Unknown) => adopted_as_is && !undone,
                 _ => false,
             };
-            let edited = hashes.sent.as_ref() != Some(&config.hash);
+            // An older version of this operator stored a hash as sent before AWS had accepted it.
+            let doubtful = last.is_some_and(|job| job.config_hash.is_none()) && equality == Some(Equality::Different);
+            let edited = doubtful || hashes.sent.as_ref() != Some(&config.hash);
             if (edited || drifted || undone) && !shown {
                 Decision::Update
             } else {

@@ -132,7 +132,12 @@ impl View<'_> {
     pub(super) fn available(&self, state: &State) -> Say {
         let ledger = &state.ledger;
         let how = match &ledger.job {
-            Some(job) if job.has_completed() => working_message(job),
+            // The create of an attempt that made nothing did not make what was adopted.
+            Some(job)
+                if job.has_completed() && !(job.operation.is_create() && ledger.origin == Some(Origin::Adopted)) =>
+            {
+                working_message(job)
+            }
             _ if self.resource.create == Operation::CreateBackendEnvironment => {
                 "the environment's record exists; a record deploys nothing".to_owned()
             }

@@ -179,9 +179,17 @@ impl<K: Kind> Pass<'_, K> {
                 }
                 Err(kube::Error::Api(status)) if status.code == 422 => {
                     // Another object of this name, another attempt, or a newer generation: see which.
-                    let Ok(live) = self.live().await else {
-                        Self::lost(&state, "the resource is gone");
-                        return Err(Pause::Queued);
+                    let live = match self.live().await {
+                        Ok(live) => live,
+                        Err(Pause::Queued) => {
+                            Self::lost(&state, "the resource is gone");
+                            return Err(Pause::Queued);
+                        }
+                        // Whose it is will be seen when the API server answers again.
+                        Err(Pause::Later(_) | Pause::Failed(_)) => {
+                            self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
+                            continue;
+                        }
                     };
                     let stored = live.state().ledger;
                     if stored.job.as_ref().map(|job| job.attempt) > state.ledger.job.as_ref().map(|job| job.attempt) {

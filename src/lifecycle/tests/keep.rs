@@ -475,3 +475,54 @@ fn an_unresolved_look_compares_nothing() {
         .look(echoing("echo of v1", None));
     assert_eq!(name(&scene.next()), "settle");
 }
+
+#[test]
+fn without_its_config_map_nothing_passes_for_what_the_spec_wants_that_was_never_compared() {
+    let mut adopted = Play::new(Scene::new(Kind::Api).adopting());
+    adopted.aws.put(at(-7200));
+    adopted.aws.holds = "by hand".into();
+    adopted.aws.config = Err("ConfigMap schema does not exist".into());
+    let did = adopted.pass();
+    assert!(did.says.ends_with("DependencyNotReady"), "{did:?}");
+    let mut claimed = Play::applied(Kind::Api);
+    claimed.answers([Answer::LoseReply]);
+    claimed.pass();
+    claimed.wake().is("list record", "working: Creating");
+    claimed.job_ends("COMPLETED");
+    claimed.aws.config = Err("ConfigMap schema does not exist".into());
+    let did = claimed.wake();
+    assert_eq!(did.says, "working: DependencyNotReady", "{did:?}");
+    claimed.aws.config = Ok("v1".into());
+    assert_eq!(claimed.wake().says, "ready: Available");
+}
+
+#[test]
+fn what_an_older_version_stored_as_sent_is_believed_only_where_aws_does_not_show_another() {
+    for (holds, carried_out) in [("v1", 0), ("by hand", 1)] {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.state.ledger.job.as_mut().unwrap().config_hash = None;
+        play.scene.state.hashes.echoed = Some(format!("echo of {holds}"));
+        play.aws.holds = holds.into();
+        play.pass();
+        play.wake();
+        play.job_ends("COMPLETED");
+        play.wake();
+        for _ in 0..3 {
+            assert_eq!(play.wake().says, "ready: Available");
+        }
+        assert_eq!(
+            (play.aws.carried_out.len(), play.aws.holds.as_str()),
+            (carried_out, "v1")
+        );
+    }
+    // A job of an older version that ends now: nobody knows what it carried.
+    let mut running = Play::creating(Kind::Api);
+    running.scene.state.ledger.job.as_mut().unwrap().config_hash = None;
+    running.scene.resource.generation = 2;
+    running.aws.config = Ok("v2".into());
+    running.job_ends("COMPLETED");
+    running.aws.holds = "by hand".into();
+    running
+        .wake()
+        .is("poll resolve look store slot update record", "working: Updating");
+}
