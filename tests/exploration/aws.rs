@@ -278,7 +278,8 @@ impl Stage<'_> {
                     (usize::from(id) == job).then_some(live.uid)
                 }),
                 config: it.config,
-                ..rival(0)
+                // Only records show when they were made.
+                ..rival(if it.operation.has_job() { times::LONG_AGO } else { 0 })
             });
         } else if it.operation.is_delete() {
             if let (Some(thing), Some(uid)) = (*thing, uid)
@@ -319,12 +320,11 @@ impl Stage<'_> {
         }
         for job in 0..world.aws.jobs.len() {
             let it = world.aws.jobs[job];
-            if let Some((uid, _)) = it.by
-                && !it.operation.is_create()
-                && !told(world, uid, it.operation)
-            {
+            let Some((uid, _)) = it.by else { continue };
+            if !it.operation.is_create() && !told(world, uid, it.operation) {
                 world.aws.jobs[job].hidden = 0;
             }
+            world.aws.jobs[job].untold |= it.created.is_none() && !it.recorded;
         }
         world.processes[process] = crate::model::idle(world.names.len());
     }

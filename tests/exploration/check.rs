@@ -9,11 +9,14 @@ use crate::{
     aws::AwsJob,
     shell::{Scenario, Stage},
     times,
-    world::{Broken, Flight, Object, Pass, Seconds, Thing, Word, World},
+    world::{Broken, Flight, Object, Pass, Says, Seconds, Text, Thing, Word, World},
 };
 
 /// What is older happened before everything that is explored.
 const BEFORE: Seconds = times::LONG_AGO / 2;
+
+/// What AWS begins longer after a request cannot come of it: the grace, and the time to send it.
+const LATEST: Seconds = 100;
 
 pub(crate) fn breaks(world: &mut World, broken: Broken) {
     world.broken.get_or_insert(broken);
@@ -83,7 +86,7 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
         let held = world.names.iter().enumerate().any(|(other, kept)| {
             other != name
                 && kept.live.is_some_and(|object| {
-                    let ledger = object.status.state(stage.clocks()).ledger;
+                    let ledger = object.status.ledger(stage.clocks());
                     match lifecycle::holds_slot(&ledger, object.suspend, stage.settings.job_timeout) {
                         Holds::Yes => true,
                         // It may have been suspended a moment ago: then AWS's refusal is the truth.
@@ -186,7 +189,11 @@ pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &
     if old.finalizer && !new.finalizer {
         release(scenario, world, target, new);
     }
-    if new.status != old.status {
+    let said = |object: &Object| {
+        let says = object.status.says.map(|says| Says { text: Text::NONE, ..says });
+        (says, object.status.observed)
+    };
+    if said(new) != said(old) {
         ready(scenario, world, target, pass, old, new);
     }
 }
@@ -209,6 +216,9 @@ fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Obj
         _ if job.listed & (1 << object.uid) != 0 => Some("a job is recorded that was there before the intent"),
         None if !job.operation.is_create() => Some("a job of somebody else is recorded"),
         None if job.created.is_none_or(|created| created < BEFORE) => Some("an old job of somebody else is recorded"),
+        None if object.status.job.is_some_and(|entry| job.created > Some(entry.requested + LATEST)) => {
+            Some("a job of somebody else is recorded that came too late to be its own")
+        }
         _ => None,
     };
     if let Some(why) = why {

@@ -204,6 +204,10 @@ explorations! {
         }),
         lost: 1, foreign: 1;
 
+    a_backend_that_somebody_else_makes_long_after_a_lost_create_is_not_taken:
+        backend().with(|it| it.scenario.foreign = &[Operation::CreateBackend]),
+        crashes: 1, lost: 1, foreign: 1, deletes: 1;
+
     an_update_of_somebody_else_does_not_pass_for_an_edit:
         ready(api()).with(|it| {
             it.scenario.foreign = &[Operation::UpdateBackendApi];

@@ -258,11 +258,15 @@ impl Exploration {
             }
             // Of a request that AWS does not show yet, the status is the only trace; what AWS shows too late has none.
             let traceless = self.budget.wipes > 0 || self.scenario.is_too_late();
-            if !traceless {
+            // Without an intent, a second operator does not know of it.
+            let unseen = write != Write::Create && self.processes > 1;
+            if !traceless && !unseen {
                 ways.push(How::Flies);
             }
         }
-        if budget.late > 0 && taken && has_job {
+        // What AWS shows later than is waited for has an intent: nothing else is promised.
+        let too_late = write != Write::Create && self.scenario.is_too_late();
+        if budget.late > 0 && taken && has_job && !too_late {
             ways.push(How::Late);
             if budget.lost > 0 {
                 ways.push(How::ReplyLostLate);
@@ -301,7 +305,9 @@ impl Exploration {
             } else if !swaps {
                 ends(Word::Completed, true, false);
             }
-            if creates && job.by.is_none() && !in_the_way {
+            // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
+            let is_doubtful = world.aws.flying.iter().any(|flight| flight.write == Write::Create);
+            if creates && job.by.is_none() && !in_the_way && !is_doubtful {
                 ends(Word::Failed, false, false);
             }
             if budget.late > 0 && is_ours_create && !in_the_way {
@@ -531,7 +537,10 @@ fn is_nobodys(world: &World) -> bool {
             .aws
             .jobs
             .iter()
-            .any(|job| job.by.is_some_and(|(uid, _)| job.is_unsettled_create(uid) && !job.is_alive()))
+            .any(|job| job.by.is_some_and(|(uid, _)| {
+                // F2: what is gone is released though a delete of it may still run that nobody could record.
+                job.is_unsettled_create(uid) && !job.is_alive() || !job.operation.is_create() && job.is_alive()
+            }))
 }
 
 /// Whether a pass whose ledger was wiped has looked, and not listed yet. A job that ends just then is seen by neither.

@@ -179,7 +179,8 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
         return Some("nothing is said");
     };
     // Somebody else's job, or one of which nothing could be stored, is waited for as long as AWS runs it.
-    if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
+    let waits = matches!(says.reason, Reason::WaitingForJob | Reason::Conflict) && says.reconciling;
+    if waits && world.aws.jobs.iter().any(AwsJob::is_alive) {
         return None;
     }
     if says.reconciling {

@@ -25,7 +25,7 @@ use crate::{
     aws::{failure, shown},
     check,
     world::{
-        Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, at, config_name, echo_name,
+        Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
     },
 };
 
@@ -398,7 +398,7 @@ impl<'a> Stage<'a> {
     fn compare(&self, thing: &Thing, known: &Known, view: &Object) -> Seen {
         let is_resolved = matches!(known.config, Some(Ok(_)));
         Seen {
-            create_time: (!self.scenario.create.has_job()).then(|| at(self.now, thing.made + self.scenario.skew)),
+            create_time: (!self.scenario.create.has_job()).then(|| self.clocks().aws(thing.made)),
             differs: Vec::new(),
             echo: self.scenario.is_updatable().then(|| Echo {
                 hash: echo_name(thing.config),
@@ -561,7 +561,7 @@ impl<'a> Stage<'a> {
 
     /// What the index is told of this object: see `controller/watched`.
     fn entry(&self, name: usize, object: &Object, version: u16) -> Indexed {
-        let ledger = object.status.state(self.clocks()).ledger;
+        let ledger = object.status.ledger(self.clocks());
         let released = object.deleting && !object.finalizer;
         let job = ledger.job.as_ref().filter(|_| !released);
         let location = Location {

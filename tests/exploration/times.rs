@@ -20,34 +20,56 @@ fn age(time: &mut Seconds, by: Seconds, oldest: Seconds) {
 }
 
 impl Object {
-    fn age(&mut self, by: Seconds, order: &Order) {
+    fn age(&mut self, by: Seconds, aws: &Aws) {
         if let Some(job) = &mut self.status.job {
             age(&mut job.requested, by, OLDEST_REQUEST);
             if let Some(finished) = &mut job.finished {
                 age(finished, by, OLDEST_FINISH);
-                // Nobody asks any more when a write that has ended was sent.
-                job.requested = OLDEST_REQUEST;
+                if !job.unconfirmed {
+                    // Nobody asks any more when a write that has ended was sent.
+                    job.requested = OLDEST_REQUEST;
+                }
             }
             if let Some(after) = &mut job.after {
-                *after = order.aged(*after);
+                *after = aws.aged(*after, by);
             }
         }
     }
 }
 
-/// AWS's times, of which decisions only ask which was first, and which is from before everything: after a while only
-/// their order is left of them.
-struct Order(BTreeSet<Seconds>);
+/// AWS's times. While the outcome of a create is unknown, they are compared with when it was requested; else decisions
+/// only ask which was first, and which is from before everything, so that after a while only their order is left of them.
+struct Aws {
+    times: BTreeSet<Seconds>,
+    /// Whether the outcome of a create is unknown.
+    asked: bool,
+    /// Whether its request will be as old as requests get.
+    old: bool,
+}
 
-impl Order {
-    fn aged(&self, time: Seconds) -> Seconds {
+impl Aws {
+    fn aged(&self, time: Seconds, by: Seconds) -> Seconds {
         if time <= BEFORE {
             return time;
         }
-        let later = self.0.range(time..).count();
-        -Seconds::try_from(later).expect("few jobs")
+        let later = || Seconds::try_from(self.times.range(time..).count()).expect("few jobs");
+        if !self.asked {
+            return -later();
+        }
+        if !self.old {
+            return time - by;
+        }
+        // As the request stands still, so does what may have come of it, and what came too late for that stays too late.
+        if time <= LATEST {
+            return time;
+        }
+        let earlier = self.times.range(LATEST + 1..time).count();
+        (time - by).max(LATEST + 1 + Seconds::try_from(earlier).expect("few jobs"))
     }
 }
+
+/// When what comes of the oldest request can be there at the latest.
+const LATEST: Seconds = OLDEST_REQUEST + 100;
 
 impl World {
     fn objects(&mut self) -> impl Iterator<Item = &mut Object> {
@@ -63,8 +85,9 @@ impl World {
         names.chain(held)
     }
 
-    fn order(&mut self, clocks: Clocks) -> Order {
+    fn aws(&mut self, by: Seconds, clocks: Clocks) -> Aws {
         let mut times: BTreeSet<Seconds> = self.aws.jobs.iter().filter_map(|job| job.created).collect();
+        times.extend(self.aws.things.iter().flatten().map(|thing| thing.made));
         times.extend(self.objects().filter_map(|object| object.status.job?.after));
         for pass in self.processes.iter_mut().flat_map(|process| &mut process.passes).flatten() {
             let mut known = pass.known.as_ref().clone();
@@ -72,24 +95,37 @@ impl World {
             times.extend(theirs.into_iter().map(|time| since(clocks.now, *time) - clocks.skew));
         }
         times.retain(|time| *time > BEFORE);
-        Order(times)
+        let mut aws = Aws {
+            times,
+            asked: false,
+            old: false,
+        };
+        for object in self.objects() {
+            if let Some(job) = object.status.job.filter(|job| job.operation.is_create())
+                && (job.is_open() || job.unconfirmed)
+            {
+                aws.asked = true;
+                aws.old |= job.requested - by < OLDEST_REQUEST;
+            }
+        }
+        aws
     }
 
     /// Time passes.
     pub(crate) fn age(&mut self, by: Seconds, clocks: Clocks) {
         let left = |time: &mut Seconds| *time = (*time - by).max(0);
-        let order = self.order(clocks);
+        let aws = self.aws(by, clocks);
         for object in self.objects() {
-            object.age(by, &order);
+            object.age(by, &aws);
         }
         for thing in self.aws.things.iter_mut().flatten() {
             left(&mut thing.hidden);
-            age(&mut thing.made, by, OLDEST_REQUEST);
+            thing.made = aws.aged(thing.made, by);
         }
         for job in &mut self.aws.jobs {
             left(&mut job.hidden);
             if let Some(created) = &mut job.created {
-                *created = order.aged(*created);
+                *created = aws.aged(*created, by);
             }
         }
         for flight in &mut self.aws.flying {
@@ -115,10 +151,10 @@ impl World {
                     *time = at(clocks.now, seconds);
                 }
                 for time in theirs {
-                    *time = clocks.aws(order.aged(since(clocks.now, *time) - clocks.skew));
+                    *time = clocks.aws(aws.aged(since(clocks.now, *time) - clocks.skew, by));
                 }
                 if let Some(seen) = &mut pass.seen {
-                    age(&mut seen.made, by, OLDEST_REQUEST);
+                    seen.made = aws.aged(seen.made, by);
                 }
             }
         }

@@ -568,18 +568,26 @@ impl Status {
         });
         State {
             ledger: Ledger {
-                observed_generation: self.observed.into(),
                 conditions,
-                origin: self.origin,
-                account_id: self.pinned.then(|| "1".to_owned()),
-                region: self.pinned.then(|| "r".to_owned()),
-                job: self.job.as_ref().map(|job| job.job(clocks)),
-                last_handled_reconcile_at: (self.handled > 0).then(|| self.handled.to_string()),
+                ..self.ledger(clocks)
             },
             hashes: Hashes {
                 sent: self.sent.map(config_name),
                 echoed: self.echoed.map(echo_name),
             },
+        }
+    }
+
+    /// Without conditions.
+    pub(crate) fn ledger(&self, clocks: Clocks) -> Ledger {
+        Ledger {
+            observed_generation: self.observed.into(),
+            conditions: Vec::new(),
+            origin: self.origin,
+            account_id: self.pinned.then(|| "1".to_owned()),
+            region: self.pinned.then(|| "r".to_owned()),
+            job: self.job.as_ref().map(|job| job.job(clocks)),
+            last_handled_reconcile_at: (self.handled > 0).then(|| self.handled.to_string()),
         }
     }
 
@@ -660,8 +668,7 @@ pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     if let Some(look) = &mut known.look {
         ours.push(&mut look.at);
-        // Of a record: it ages as the intent does that it is compared with.
-        ours.extend(look.seen.iter_mut().filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()));
+        theirs.extend(look.seen.iter_mut().filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()));
     }
     let mut jobs: Vec<&'a mut JobSeen> = Vec::new();
     if let Some(listed) = &mut known.jobs {
