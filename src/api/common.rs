@@ -296,6 +296,7 @@ pub struct Ledger {
     pub conditions: Vec<Condition>,
     /// Set when this resource owns the AWS object, and how it came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Origin")]
     pub origin: Option<Origin>,
     /// AWS account that the object lives in, pinned with the first intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -37,7 +37,7 @@ pub(super) fn aws_name(_: &mut SchemaGenerator) -> Schema {
 /// The code of an AWS region.
 pub(super) fn region(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not the code of an AWS region: give a code such as eu-west-1 (not the region's name, such as Ireland, and no URL)";
-    text(LONG, "^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$", sentence)
+    text(LONG, "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$", sentence)
 }
 
 /// A duration with the units h, m and s, in the order that people write: 1h30m15s.

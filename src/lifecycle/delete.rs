@@ -135,8 +135,10 @@ pub(super) fn released(view: &View<'_>) -> Step {
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;
-    let deleted =
-        |job: &Job| job.operation.is_delete() && job.id.is_some() && (job.has_completed() || view.known.released);
+    let deleted = |job: &Job| {
+        let is_seen = job.has_completed() || view.known.released && is_wanted(view) && !job.has_failed();
+        job.operation.is_delete() && job.id.is_some() && is_seen
+    };
     if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.surroundings.winner.is_some() {

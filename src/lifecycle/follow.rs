@@ -56,7 +56,7 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let elapsed = view.now.duration_since(job.request_time);
     let timeout = view.resource.timeout(view.settings);
     let timed_out = has_timed_out(view, job);
-    let id = job.id.as_deref().unwrap_or_default();
+    let id = report::shown_id(job);
     let say = if timed_out {
         let message = format!(
             "{} (job {id}) has not ended within {timeout:#}, and AWS cannot cancel a job: ask AWS Support with this job id. Its end will still be honoured",
@@ -116,6 +116,10 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
             state.ledger.origin = None;
         }
     }
+    if view.resource.is_updatable() && job.config_hash.is_none() {
+        // Stored by an older version, which did not say what a job carries.
+        state.hashes = Hashes::default();
+    }
     state.ledger.job = Some(job);
     go_on(view, &state)
 }
@@ -143,11 +147,19 @@ fn go_on(view: &View<'_>, state: &State) -> Flow {
         keep::idle(&after)
     };
     match step {
-        // Who goes on holding the resource sees how it ended.
-        Ok(Step::Release) if view.resource.held => Ok(Step::Record(Box::new(end_of(&after)))),
+        // Who goes on holding the resource sees how it ended; and so does the last line of the log, where the policy has
+        // changed while AWS deleted.
+        Ok(Step::Release) if view.resource.held || is_unwanted_delete(&after) => {
+            Ok(Step::Record(Box::new(end_of(&after))))
+        }
         Ok(step) | Err(step) if writes_to_aws(&step) => Ok(Step::Record(Box::new(end_of(&after)))),
         step => step,
     }
+}
+
+fn is_unwanted_delete(view: &View<'_>) -> bool {
+    let job = view.state.ledger.job.as_ref();
+    job.is_some_and(|job| job.operation.is_delete()) && !delete::is_wanted(view)
 }
 
 const fn writes_to_aws(step: &Step) -> bool {
@@ -204,7 +216,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         // What AWS has of it is not known.
         state.hashes = Hashes::default();
     }
-    let id = job.id.as_deref().unwrap_or_default();
+    let id = report::shown_id(job);
     state.ledger.job = Some(Job {
         finish_time: Some(view.now_seconds()),
         error: Some(format!("AWS no longer knows the job {id}")),

@@ -2,7 +2,10 @@
 
 use super::{
     Flow, Step, Wake, create, follow,
-    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible_or_given_up, rests, slot},
+    needs::{
+        absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
+        slot,
+    },
     outcome,
     report::{self, NO_REASON, Say, account_is_there, suspended, working_reason},
     step::Purpose,
@@ -204,6 +207,10 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
         let say = Say::stalled(Reason::AlreadyExists, exists(state.ledger.job.as_ref()));
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
     }
+    if view.resource.create.has_job() {
+        // Somebody's job may be deleting it.
+        none_pending(view, listed(view, Purpose::Write)?)?;
+    }
     if !view.resource.finalizer {
         return Ok(Step::AddFinalizer);
     }
@@ -244,7 +251,7 @@ fn gone(view: &View<'_>) -> Flow {
         let message = format!(
             "{} (job {}) completed, and AWS has not shown the object since: it is not created a second time. Ask AWS Support with this job id, or delete this resource and apply it again",
             job.operation,
-            job.id.as_deref().unwrap_or_default()
+            report::shown_id(job)
         );
         let say = Say::stalled(Reason::JobFailed, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));

@@ -475,6 +475,14 @@ pub(super) fn with_advice(text: &str, advice: &str) -> String {
     format!("{}; {advice}", text::shortened(text, room))
 }
 
+/// How much of a job's id a message repeats, in bytes: AWS's have 36, and what to do must still fit.
+const ID_SHOWN: usize = 64;
+
+/// The job's id, as messages show it.
+pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
+    text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
+}
+
 /// Whether AWS's text says that something of the name was there before.
 pub(super) fn says_exists(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
@@ -496,8 +504,8 @@ pub(super) const NO_REASON: &str = "AWS gave no reason";
 pub(super) fn working_message(job: &Job) -> String {
     let operation = job.operation;
     match &job.id {
-        Some(id) if job.has_completed() => format!("{operation} completed (job {id})"),
-        Some(id) if job.is_running() => format!("{operation} is running (job {id})"),
+        Some(_) if job.has_completed() => format!("{operation} completed (job {})", shown_id(job)),
+        Some(_) if job.is_running() => format!("{operation} is running (job {})", shown_id(job)),
         _ if job.is_open_intent() => format!("{operation} is being sent"),
         _ => {
             let error = job.error.as_deref().unwrap_or(NO_REASON);

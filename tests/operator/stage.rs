@@ -19,6 +19,7 @@ use amplify_devcluster::{
 use amplify_operator::api;
 use amplify_simulator::{Call, Config, Control, Filter, Operation, Settings, Simulator};
 use k8s_openapi::{
+    ByteString,
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
         core::v1::{ConfigMap, Event, Namespace, ServiceAccount},
@@ -414,9 +415,20 @@ impl Stage {
     }
 
     pub(crate) async fn put_config_map(&self, name: &str, key: &str, value: &str) {
+        self.put_config_map_with(name, json!({ "data": { key: value } })).await;
+    }
+
+    /// A ConfigMap with a value that is not UTF-8 text.
+    pub(crate) async fn put_binary_config_map(&self, name: &str, key: &str, value: &[u8]) {
+        let value = ByteString(value.to_vec());
+        self.put_config_map_with(name, json!({ "binaryData": { key: value } }))
+            .await;
+    }
+
+    async fn put_config_map_with(&self, name: &str, data: Value) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
-        let map =
-            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { key: value } });
+        let mut map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+        json_patch::merge(&mut map, &data);
         let params = PatchParams::apply("test").force();
         api.patch(name, &params, &Patch::Apply(map)).await.expect("a ConfigMap");
     }

@@ -207,7 +207,9 @@ fn present_by_then_but_not_ours_leads_to_rule_1() {
     play.answers([Answer::LoseRequest]);
     play.pass();
     play.aws.put(at(30));
-    play.after(120).pass().is("list look store status", "ready: Available");
+    play.after(120)
+        .pass()
+        .is("list look store list status", "ready: Available");
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
 }
 
