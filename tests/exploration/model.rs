@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZero, sync::Mutex, time::Instant};
 
-use amplify_operator::lifecycle::{Step, Write};
+use amplify_operator::lifecycle::{Sending, Step, Write};
 use libtest_mimic::Failed;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
@@ -13,7 +13,7 @@ use crate::{
     shell::{How, Scenario, Stage, Went},
     tally::{self, Found},
     times,
-    world::{Aws, Broken, Budget, Name, Object, Old, Process, Seconds, Status, TICK, Thing, Word, World},
+    world::{Aws, Broken, Budget, Name, Object, Old, Pass, Process, Seconds, Status, TICK, Thing, Word, World},
 };
 
 /// A pass is a bug if it makes more steps.
@@ -306,7 +306,10 @@ impl Exploration {
                 ends(Word::Completed, true, false);
             }
             // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
-            let is_doubtful = world.aws.flying.iter().any(|flight| flight.write == Write::Create);
+            let lists = |pass: &Pass| pass.known.jobs.is_some() || pass.known.sending == Sending::Intended;
+            let mut passes = world.processes.iter().flat_map(|process| process.passes.iter().flatten());
+            let mut lives = world.names.iter().filter_map(|name| name.live?.status.job);
+            let is_doubtful = passes.any(lists) || lives.any(|job| job.is_open());
             if creates && job.by.is_none() && !in_the_way && !is_doubtful {
                 ends(Word::Failed, false, false);
             }
@@ -344,7 +347,7 @@ impl Exploration {
         let edits = budget.edits > 0 && !object.deleting;
         let table = [
             (edits, Event::Edit(name, object.config + 1)),
-            (edits && object.config > 1, Event::Edit(name, 1)),
+            (edits && object.config > 1 && std::env::var_os("REVERTS").is_some(), Event::Edit(name, 1)),
             (budget.deletes > 0 && !object.deleting, Event::Delete(name)),
             (object.held && object.deleting, Event::LetGo(name)),
             (budget.suspends > 0, Event::Suspend(name)),
@@ -506,9 +509,12 @@ impl Exploration {
     /// Whether somebody may change the configuration that AWS has now. Not after a job of its resource has ended (or may
     /// have) and before the resource has looked, unless that is what is explored.
     pub(crate) fn may_change(&self, world: &World, target: usize) -> bool {
-        let mut owners = world.names.iter().enumerate().filter(|(name, kept)| {
-            self.scenario.target(*name) == target && kept.live.is_some_and(|live| live.status.origin.is_some())
-        });
+        let has_begun = |live: Object| live.status.origin.is_some() || live.status.job.is_some_and(|job| job.is_open());
+        let mut owners = world
+            .names
+            .iter()
+            .enumerate()
+            .filter(|(name, kept)| self.scenario.target(*name) == target && kept.live.is_some_and(has_begun));
         self.scenario.swaps
             || owners.all(|(name, kept)| {
                 let has_looked = kept.live.is_some_and(|live| {

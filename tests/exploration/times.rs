@@ -100,7 +100,8 @@ impl World {
             asked: false,
             old: false,
         };
-        for object in self.objects() {
+        // What is stored counts. A stale view of it lands nowhere.
+        for object in self.names.iter().filter_map(|name| name.live) {
             if let Some(job) = object.status.job.filter(|job| job.operation.is_create())
                 && (job.is_open() || job.unconfirmed)
             {
