@@ -51,7 +51,7 @@ suite-%:
 .PHONY: soak
 soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all that happened; SOAK_SEED repeats a run
 	@SOAK_SECONDS="$${SOAK_SECONDS:-1800}" SOAK_SEED="$${SOAK_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" \
-	  $(CARGO) test $(CARGO_FLAGS) --test soak -- --exact \
+	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
 
 .PHONY: bench
@@ -79,7 +79,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 
 .PHONY: crds
 crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
-	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
+	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 
 .PHONY: dashboard-picture

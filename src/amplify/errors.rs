@@ -231,7 +231,7 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
             };
             (class, answered(status, of_aws, !code.is_empty()))
         }
-        End::ErrorInReply => (refusal(call.service, &said), Sent::Refused),
+        End::ErrorInReply => refused_inside(call.service, &said),
         End::Unreadable | End::TimedOut | End::Broken => (Class::Unavailable, Sent::Unknown),
         End::Unconnected | End::Unsent => (Class::Unavailable, Sent::Never),
         End::Credentials => (Class::AccessDenied, Sent::Never),
@@ -330,11 +330,13 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
     }
 }
 
-/// The class of a refusal of which AWS gives the text only.
-fn refusal(service: Service, text: &str) -> Class {
+/// What the text of an `error` inside a success says. One that tells of trouble within AWS says nothing of the request.
+fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
+    const TROUBLE: &[&str] = &["internal", "unavailable", "timed out", "timeout", "try again"];
     match verdict(service, 400, "", text) {
-        Class::BadRequest if says(text, &["not found", "does not exist"]) => Class::NotFound,
-        class => class,
+        Class::BadRequest if says(text, TROUBLE) => (Class::Unavailable, Sent::Unknown),
+        Class::BadRequest if says(text, &["not found", "does not exist"]) => (Class::NotFound, Sent::Refused),
+        class => (class, Sent::Refused),
     }
 }
 
@@ -619,9 +621,20 @@ mod tests {
             ("BackendEnvironment dev does not exist.", Class::NotFound),
             ("Backend environment dev already exists", Class::BadRequest),
             ("no", Class::BadRequest),
+            (
+                "Service is temporarily unavailable. Please try again later",
+                Class::Unavailable,
+            ),
+            ("InternalServerError", Class::Unavailable),
         ] {
             let got = failure(CREATE, End::ErrorInReply, "", text);
-            assert_eq!((got.class, got.sent), (class, Sent::Refused), "{text}");
+            // What tells of trouble within AWS is no refusal: the work may have been done.
+            let sent = if class == Class::Unavailable {
+                Sent::Unknown
+            } else {
+                Sent::Refused
+            };
+            assert_eq!((got.class, got.sent), (class, sent), "{text}");
             let start = format!("CreateBackend: refused by AWS: {text}");
             assert!(got.message.starts_with(&start), "{}", got.message);
         }

@@ -112,7 +112,7 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     if !completed && creates {
         let absent = looked(view, Purpose::Write)?.seen.is_none();
         // What was there before is not proved to be this resource's, and must not be deleted with it.
-        if absent || job.error.as_deref().is_some_and(report::says_exists) {
+        if absent || seen.exists {
             state.ledger.origin = None;
         }
     }

@@ -483,20 +483,6 @@ pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
     text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
 }
 
-/// Whether AWS's text says that something of the name was there before.
-pub(super) fn says_exists(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    [
-        "already exist",
-        "already been added",
-        "already added",
-        "already in use",
-        "was already",
-    ]
-    .iter()
-    .any(|words| text.contains(words))
-}
-
 /// What stands for AWS's text where AWS gave none.
 pub(super) const NO_REASON: &str = "AWS gave no reason";
 

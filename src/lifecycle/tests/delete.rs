@@ -330,6 +330,12 @@ fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
         let mut play = deleting(kind);
         play.crash_after("delete");
         assert_eq!(play.aws.jobs.len(), 1);
+        // Also where AWS hides the object before that job has ended.
+        let mut hidden = play.clone();
+        hidden.aws.object = None;
+        hidden.pass().is("look list status", "working: WaitingForJob");
+        hidden.job_ends("COMPLETED");
+        assert_eq!(hidden.wake().steps, "look release");
         play.pass().is("look slot list status", "working: WaitingForJob");
         play.job_ends("COMPLETED");
         assert_eq!(play.wake().steps, "look release");

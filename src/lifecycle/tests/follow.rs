@@ -517,7 +517,9 @@ fn a_create_that_fails_because_something_is_there_does_not_own_it() {
         let mut play = Play::creating(Kind::Backend);
         play.aws.put(at(-7200));
         play.job_ends("FAILED");
-        play.aws.jobs.last_mut().unwrap().error = Some(error.into());
+        let job = play.aws.jobs.last_mut().unwrap();
+        job.error = Some(error.into());
+        job.exists = crate::lifecycle::facts::says_exists(error);
         play.wake().is("poll look status", "stalled: AlreadyExists");
         assert_eq!(play.scene.state.ledger.origin, None);
         let text = message(&play.scene.state);
@@ -560,4 +562,27 @@ fn a_vanished_create_says_nothing_of_the_configuration_that_aws_has() {
     play.after(200);
     play.pass()
         .is("poll list resolve look store slot update record", "working: Updating");
+}
+
+#[test]
+fn words_of_what_was_there_before_are_known_in_each_form_that_aws_writes() {
+    use crate::lifecycle::facts::says_exists;
+    for text in [
+        "GraphQL API shop already exists in the project",
+        "CREATE_FAILED Bucket: BucketAlreadyOwnedByYou",
+        "EntityAlreadyExists: Role with name x",
+        "An account with that name: UsernameExistsException",
+        "Amazon S3 storage was already added to your project.",
+        "you already own it",
+    ] {
+        assert!(says_exists(text), "{text}");
+    }
+    for text in [
+        "no capacity",
+        "the stack does not exist",
+        "already",
+        "Resource handler returned message",
+    ] {
+        assert!(!says_exists(text), "{text}");
+    }
 }
