@@ -197,7 +197,7 @@ impl Exploration {
         let Event::Step { process, name, how } = event else {
             return format!("{event:?}");
         };
-        let step = self.stage().decide(world, process, name);
+        let step = self.stage().ahead(world, process, name);
         let step = step.map_or_else(String::new, |step| format!("{step:?}"));
         let what = step.split(['(', ' ']).next().unwrap_or_default();
         let write = step.strip_prefix("Send").unwrap_or_default();
@@ -235,9 +235,9 @@ impl Exploration {
         if budget.reads + budget.lost + budget.late + budget.refusals == 0 {
             return;
         }
-        match stage.decide(world, process, name) {
+        match stage.ahead(world, process, name).as_deref() {
             Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll) if budget.reads > 0 => ways.push(How::Fails),
-            Some(Step::Send(write)) => self.ways_of_sending(world, process, name, write, ways),
+            Some(Step::Send(write)) => self.ways_of_sending(world, process, name, *write, ways),
             _ => {}
         }
     }
@@ -309,7 +309,7 @@ impl Exploration {
             let lists = |pass: &Pass| pass.known.jobs.is_some() || pass.known.sending == Sending::Intended;
             let mut passes = world.processes.iter().flat_map(|process| process.passes.iter().flatten());
             let mut lives = world.names.iter().filter_map(|name| name.live?.status.job);
-            let is_doubtful = passes.any(lists) || lives.any(|job| job.is_open());
+            let is_doubtful = job.recorded || passes.any(lists) || lives.any(|job| job.is_open());
             if creates && job.by.is_none() && !in_the_way && !is_doubtful {
                 ends(Word::Failed, false, false);
             }
