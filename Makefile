@@ -54,6 +54,10 @@ soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all tha
 	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
 
+.PHONY: mutants
+mutants: system rust python3 ## Change the pure code in one place at a time and see that a unit test fails; MUTANTS=src/leader/rules.rs for one file
+	@CARGO="$(CARGO)" python3 tests/mutants/run.py "$(target)/mutants" $(MUTANTS)
+
 .PHONY: bench
 bench: rust go ## Measure requests, memory, CPU and time at up to 10,000 objects; writes docs/benchmarks.md
 	@echo "bench: building the release; the first time about 8 minutes on 2 cores"
@@ -91,7 +95,7 @@ dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an oper
 
 # ---- what has to be installed ----
 
-.PHONY: system rust control-plane go python
+.PHONY: system rust control-plane go python3 python
 system:
 	@for program in cc git ps; do \
 	  command -v "$$program" >/dev/null \
@@ -112,6 +116,9 @@ go:
 	@command -v go >/dev/null \
 	  || { echo "Go 1.26 or newer is needed, to build what is not found of the control plane and to fetch what tests compare" \
 	       "with (https://go.dev/dl)" >&2; exit 1; }
+
+python3:
+	@command -v python3 >/dev/null || { echo "python3 is needed" >&2; exit 1; }
 
 python:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \

@@ -178,12 +178,14 @@ fn end_of(view: &View<'_>) -> State {
     let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
     // Of a job that was found in a list nobody knows what it carried, before configuration is compared with configuration.
     let certain = !view.resource.is_updatable() || (job.config_hash.is_some() && job.config_hash == state.hashes.sent);
+    // Where the status speaks of a newer generation already, Ready for this one would pass for Ready for that one.
+    let is_newest_said = job.generation >= state.ledger.observed_generation;
     let say = if view.resource.deleting {
         Say::working(
             Reason::Deleting,
             format!("{} has ended; deletion goes on", job.operation),
         )
-    } else if job.has_completed() && certain && seen.is_some_and(|seen| seen.differs.is_empty()) {
+    } else if job.has_completed() && certain && is_newest_said && seen.is_some_and(|seen| seen.differs.is_empty()) {
         state.hashes.echoed = seen.and_then(|seen| seen.echo.as_ref()).map(|echo| echo.hash.clone());
         view.available(&state)
     } else {

@@ -586,3 +586,21 @@ fn words_of_what_was_there_before_are_known_in_each_form_that_aws_writes() {
         assert!(!says_exists(text), "{text}");
     }
 }
+
+#[test]
+fn a_job_of_the_former_generation_does_not_make_the_edit_ready() {
+    let mut play = Play::creating(Kind::Api);
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    // Something is said of today's generation while the job runs.
+    play.aws.reads = Some(Class::AccessDenied);
+    play.wake().is("poll status", "working: AccessDenied");
+    assert_eq!(play.scene.state.ledger.observed_generation, 2);
+    play.aws.reads = None;
+    play.job_ends("COMPLETED");
+    play.aws.holds = "v1".into();
+    play.crash_after("store");
+    assert_eq!(play.scene.says(), "working: Creating");
+    play.pass();
+    assert_eq!(play.job().operation, Operation::UpdateBackendApi);
+}
