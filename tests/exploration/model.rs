@@ -347,7 +347,7 @@ impl Exploration {
         let edits = budget.edits > 0 && !object.deleting;
         let table = [
             (edits, Event::Edit(name, object.config + 1)),
-            (edits && object.config > 1 && std::env::var_os("REVERTS").is_some(), Event::Edit(name, 1)),
+            (edits && object.config > 1, Event::Edit(name, 1)),
             (budget.deletes > 0 && !object.deleting, Event::Delete(name)),
             (object.held && object.deleting, Event::LetGo(name)),
             (budget.suspends > 0, Event::Suspend(name)),
