@@ -96,7 +96,7 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     }
     if view.is_edited() && view.resource.is_updatable() {
         let hash = configured(view)?;
-        if hash != view.state.hashes.sent {
+        if hash != view.state.hashes.sent || is_skipped(view) {
             return Ok(None);
         }
     }
@@ -174,7 +174,7 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
             };
             // An older version of this operator stored a hash as sent before AWS had accepted it.
             let doubtful = last.is_some_and(|job| job.config_hash.is_none()) && equality == Some(Equality::Different);
-            let edited = doubtful || hashes.sent.as_ref() != Some(&config.hash);
+            let edited = doubtful || is_skipped(view) || hashes.sent.as_ref() != Some(&config.hash);
             if (edited || drifted || undone) && !shown {
                 Decision::Update
             } else {
@@ -182,6 +182,12 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
             }
         }
     }
+}
+
+/// Whether a generation between the observed one and today's may have been sent by somebody who could not record it.
+fn is_skipped(view: &View<'_>) -> bool {
+    let observed = view.state.ledger.observed_generation;
+    observed >= 0 && observed + 1 < view.resource.generation
 }
 
 /// Whether today's spec has reached AWS, as far as status can tell.

@@ -142,7 +142,9 @@ pub fn ended(state: &State) -> Option<JobSeen> {
 pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step, observed: &Observed) {
     match (step, observed) {
         // What an earlier process may have sent is known from here on.
-        (Step::ListJobs(_), Observed::Jobs(_)) => memory.listed = true,
+        (Step::ListJobs(_), Observed::Jobs(listed)) => {
+            memory.listed = listed.jobs.iter().all(JobSeen::is_terminal);
+        }
         (Step::RecordAccepted(_), Observed::Stored { .. }) => {
             memory.listed = true;
             // What was just made needs no look before the next check.

@@ -93,7 +93,11 @@ pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
         error: None,
         ..job.clone()
     });
-    let say = view.available(&state);
+    let say = if view.resource.deleting {
+        Say::working(Reason::Deleting, "its create has ended; deletion goes on")
+    } else {
+        view.available(&state)
+    };
     Step::RecordAccepted(Box::new(view.say(state, say)))
 }
 

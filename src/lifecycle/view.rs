@@ -369,7 +369,10 @@ impl<'a> View<'a> {
 
     /// Whether today's spec, or a request, has not been looked at yet.
     pub(super) fn is_edited(&self) -> bool {
-        self.state.ledger.observed_generation != self.resource.generation || self.is_requested()
+        let said = crate::api::conditions::get(&self.state.ledger.conditions, crate::api::conditions::READY);
+        self.state.ledger.observed_generation != self.resource.generation
+            || said.is_some_and(|ready| ready.status == "True" && ready.observed_generation != Some(self.resource.generation))
+            || self.is_requested()
     }
 
     /// FAILED jobs in a row of this operation that count: a new generation, another configuration (`hash`) or a request

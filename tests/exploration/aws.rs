@@ -86,6 +86,7 @@ impl AwsJob {
             status: self.word.name(),
             create_time: self.created.map(|created| clocks.aws(created)),
             error: (self.word == Word::Failed).then(|| self.why().to_owned()),
+            exists: self.word == Word::Failed && self.existed,
         }
     }
 

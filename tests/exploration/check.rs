@@ -273,7 +273,7 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     let Some(says) = new.status.says.filter(|says| says.ready) else {
         return;
     };
-    if new.deleting {
+    if pass.view.deleting {
         breaks(world, Broken::Untrue("Ready and being deleted"));
     }
     if says.reason != Reason::Available {
@@ -300,6 +300,8 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     }
     // Ready may also speak of the generation that the job which has just ended carries out.
     let of_job = new.status.job.filter(|job| job.generation == says.generation);
+    // F6
+    let of_job = of_job.filter(|_| world.processes.len() == 1);
     let meant = if says.generation == new.generation {
         Some(new.config)
     } else {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZero, sync::Mutex, time::Instant};
 
-use amplify_operator::lifecycle::{Step, Write};
+use amplify_operator::lifecycle::{Sending, Step, Write};
 use libtest_mimic::Failed;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
@@ -13,7 +13,7 @@ use crate::{
     shell::{How, Scenario, Stage, Went},
     tally::{self, Found},
     times,
-    world::{Aws, Broken, Budget, Name, Object, Old, Process, Seconds, Status, TICK, Thing, Word, World},
+    world::{Aws, Broken, Budget, Name, Object, Old, Pass, Process, Seconds, Status, TICK, Thing, Word, World},
 };
 
 /// A pass is a bug if it makes more steps.
@@ -197,7 +197,7 @@ impl Exploration {
         let Event::Step { process, name, how } = event else {
             return format!("{event:?}");
         };
-        let step = self.stage().decide(world, process, name);
+        let step = self.stage().ahead(world, process, name);
         let step = step.map_or_else(String::new, |step| format!("{step:?}"));
         let what = step.split(['(', ' ']).next().unwrap_or_default();
         let write = step.strip_prefix("Send").unwrap_or_default();
@@ -235,9 +235,9 @@ impl Exploration {
         if budget.reads + budget.lost + budget.late + budget.refusals == 0 {
             return;
         }
-        match stage.decide(world, process, name) {
+        match stage.ahead(world, process, name).as_deref() {
             Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll) if budget.reads > 0 => ways.push(How::Fails),
-            Some(Step::Send(write)) => self.ways_of_sending(world, process, name, write, ways),
+            Some(Step::Send(write)) => self.ways_of_sending(world, process, name, *write, ways),
             _ => {}
         }
     }
@@ -306,7 +306,10 @@ impl Exploration {
                 ends(Word::Completed, true, false);
             }
             // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
-            let is_doubtful = world.aws.flying.iter().any(|flight| flight.write == Write::Create);
+            let lists = |pass: &Pass| pass.known.jobs.is_some() || pass.known.sending == Sending::Intended;
+            let mut passes = world.processes.iter().flat_map(|process| process.passes.iter().flatten());
+            let mut lives = world.names.iter().filter_map(|name| name.live?.status.job);
+            let is_doubtful = job.recorded || passes.any(lists) || lives.any(|job| job.is_open());
             if creates && job.by.is_none() && !in_the_way && !is_doubtful {
                 ends(Word::Failed, false, false);
             }
@@ -506,9 +509,12 @@ impl Exploration {
     /// Whether somebody may change the configuration that AWS has now. Not after a job of its resource has ended (or may
     /// have) and before the resource has looked, unless that is what is explored.
     pub(crate) fn may_change(&self, world: &World, target: usize) -> bool {
-        let mut owners = world.names.iter().enumerate().filter(|(name, kept)| {
-            self.scenario.target(*name) == target && kept.live.is_some_and(|live| live.status.origin.is_some())
-        });
+        let has_begun = |live: Object| live.status.origin.is_some() || live.status.job.is_some_and(|job| job.is_open());
+        let mut owners = world
+            .names
+            .iter()
+            .enumerate()
+            .filter(|(name, kept)| self.scenario.target(*name) == target && kept.live.is_some_and(has_begun));
         self.scenario.swaps
             || owners.all(|(name, kept)| {
                 let has_looked = kept.live.is_some_and(|live| {

@@ -179,8 +179,12 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
         return Some("nothing is said");
     };
     // Somebody else's job, or one of which nothing could be stored, is waited for as long as AWS runs it.
-    let waits = matches!(says.reason, Reason::WaitingForJob | Reason::Conflict) && says.reconciling;
-    if waits && world.aws.jobs.iter().any(AwsJob::is_alive) {
+    if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
+        return None;
+    }
+    // So is the winner of a conflict whose deletion goes on or has stalled.
+    let leaves = |kept: &Name| kept.live.is_some_and(|it| it.uid != object.uid && it.deleting && it.finalizer);
+    if says.reason == Reason::Conflict && says.reconciling && world.names.iter().any(leaves) {
         return None;
     }
     if says.reconciling {

@@ -25,7 +25,7 @@ use crate::{
     aws::{failure, shown},
     check,
     world::{
-        Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
+        Ahead, Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
     },
 };
 
@@ -200,6 +200,7 @@ impl<'a> Stage<'a> {
             memory,
             seen: None,
             age: 0,
+            ahead: Ahead::default(),
         });
         self.put(world, process, name, Old { object: view, lag });
         self.think(world, process, name)
@@ -217,6 +218,9 @@ impl<'a> Stage<'a> {
                 _ => false,
             };
             if !is_private {
+                // The others may change what is to be done.
+                let is_certain = world.names.len() == 1;
+                pass(world, process, name).ahead = Ahead(is_certain.then(|| Arc::new(step)));
                 return Went::On;
             }
             if let went @ Went::Over(_) = self.make(world, process, name, &step, How::Well) {
@@ -226,7 +230,16 @@ impl<'a> Stage<'a> {
     }
 
     /// The next step of this pass.
-    pub(crate) fn decide(&self, world: &World, process: usize, name: usize) -> Option<Step> {
+    pub(crate) fn ahead(&self, world: &World, process: usize, name: usize) -> Option<Arc<Step>> {
+        let pass = world.processes[process].passes[name].as_ref()?;
+        match &pass.ahead {
+            Ahead(Some(step)) => Some(step.clone()),
+            Ahead(None) => self.decide(world, process, name).map(Arc::new),
+        }
+    }
+
+    /// The next step of this pass, decided now.
+    fn decide(&self, world: &World, process: usize, name: usize) -> Option<Step> {
         let pass = world.processes[process].passes[name].as_ref()?;
         let object = &pass.view;
         let resource = Resource {
@@ -267,7 +280,7 @@ impl<'a> Stage<'a> {
 
     /// Performs the next step of this pass, and all that then concerns nobody else.
     pub(crate) fn perform(&mut self, world: &mut World, process: usize, name: usize, how: How) -> Went {
-        let Some(step) = self.decide(world, process, name) else {
+        let Some(step) = self.ahead(world, process, name) else {
             return Went::Over(None);
         };
         match self.make(world, process, name, &step, how) {

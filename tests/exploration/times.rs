@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
+use crate::world::{Ahead, Clocks, Object, Seconds, TICK, World, at, since, times_of};
 
 /// The oldest that a `requestTime` gets: the longest grace and the longest pass have then passed.
 pub(crate) const OLDEST_REQUEST: Seconds = -180;
@@ -100,7 +100,8 @@ impl World {
             asked: false,
             old: false,
         };
-        for object in self.objects() {
+        // What is stored counts. A stale view of it lands nowhere.
+        for object in self.names.iter().filter_map(|name| name.live) {
             if let Some(job) = object.status.job.filter(|job| job.operation.is_create())
                 && (job.is_open() || job.unconfirmed)
             {
@@ -142,6 +143,7 @@ impl World {
             }
             for pass in process.passes.iter_mut().flatten() {
                 pass.age += by;
+                pass.ahead = Ahead::default();
                 age(&mut pass.memory.since, by, -remembered);
                 let known = Arc::make_mut(&mut pass.known);
                 let (ours, theirs) = times_of(known);

@@ -1,14 +1,19 @@
 //! The world in small: everything that a run can be in, with few texts and only relative times, so that two situations
 //! that no decision can tell apart are one state.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use amplify_operator::{
     api::{
         Job, Ledger, Operation, Origin,
         conditions::{self, Reason},
     },
-    lifecycle::{Hashes, Known, Memory, Patience, Seen, State, Write, facts::JobSeen},
+    lifecycle::{Hashes, Known, Memory, Patience, State, Step, Write, facts::JobSeen},
 };
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
@@ -243,6 +248,23 @@ pub(crate) struct Pass {
     /// What `known.look` showed, as it really was.
     pub(crate) seen: Option<Thing>,
     pub(crate) age: Seconds,
+    pub(crate) ahead: Ahead,
+}
+
+/// The next step, where it is known. It follows from all else, and is kept to be decided once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ahead(pub(crate) Option<Arc<Step>>);
+
+impl PartialEq for Ahead {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Ahead {}
+
+impl Hash for Ahead {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// `Memory`, without what only spreads and prolongs waiting.
@@ -668,7 +690,7 @@ pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     if let Some(look) = &mut known.look {
         ours.push(&mut look.at);
-        theirs.extend(look.seen.iter_mut().filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()));
+        theirs.extend(look.seen.iter_mut().filter_map(|seen| seen.create_time.as_mut()));
     }
     let mut jobs: Vec<&'a mut JobSeen> = Vec::new();
     if let Some(listed) = &mut known.jobs {
