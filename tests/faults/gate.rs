@@ -86,6 +86,8 @@ pub(crate) enum Treatment {
     HoldReply,
     /// It is refused with this status.
     Refuse(u16),
+    /// It is carried out when the gate lets through what waits.
+    Wait,
 }
 
 /// A rule: which requests, how many of them pass first, how many are hit then.
@@ -113,6 +115,8 @@ struct Shared {
     hits: watch::Sender<usize>,
     watches: Mutex<CancellationToken>,
     frozen: Mutex<CancellationToken>,
+    /// Counts how often what waits was let through.
+    through: watch::Sender<usize>,
     delay_millis: AtomicUsize,
 }
 
@@ -147,6 +151,7 @@ impl Gate {
             hits: watch::Sender::new(0),
             watches: Mutex::default(),
             frozen: Mutex::default(),
+            through: watch::Sender::new(0),
             delay_millis: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -189,6 +194,11 @@ impl Gate {
             times: 1,
             treatment,
         });
+    }
+
+    /// Carries out what waits.
+    pub(crate) fn let_through(&self) {
+        self.shared.through.send_modify(|times| *times += 1);
     }
 
     /// No rule holds any more. What is held stays held.
@@ -271,6 +281,13 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             let _lost = forward(&shared, &asked, head, body.into()).await;
             shared.hits.send_modify(|hits| *hits += 1);
             std::future::pending().await
+        }
+        Some(Treatment::Wait) => {
+            let mut through = shared.through.subscribe();
+            shared.hits.send_modify(|hits| *hits += 1);
+            // A gate that is gone lets nothing through.
+            let _open = through.changed().await;
+            forward(&shared, &asked, head, body.into()).await
         }
         Some(Treatment::Refuse(status)) => {
             shared.hits.send_modify(|hits| *hits += 1);
@@ -355,6 +372,7 @@ fn refusal(status: u16) -> Response {
     let reason = match status {
         403 => "Forbidden",
         409 => "Conflict",
+        410 => "Expired",
         _ => "InternalError",
     };
     let body = json!({
