@@ -51,8 +51,12 @@ suite-%:
 .PHONY: soak
 soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all that happened; SOAK_SEED repeats a run
 	@SOAK_SECONDS="$${SOAK_SECONDS:-1800}" SOAK_SEED="$${SOAK_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" \
-	  $(CARGO) test $(CARGO_FLAGS) --test soak -- --exact \
+	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
+
+.PHONY: mutants
+mutants: system rust python3 ## Change the pure code in one place at a time and see that a unit test fails; MUTANTS=src/leader/rules.rs for one file
+	@CARGO="$(CARGO)" python3 tests/mutants/run.py "$(target)/mutants" $(MUTANTS)
 
 .PHONY: bench
 bench: rust go ## Measure requests, memory, CPU and time at up to 10,000 objects; writes docs/benchmarks.md
@@ -79,7 +83,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 
 .PHONY: crds
 crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
-	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --test generated
+	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 
 .PHONY: dashboard-picture
@@ -91,7 +95,7 @@ dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an oper
 
 # ---- what has to be installed ----
 
-.PHONY: system rust control-plane go python
+.PHONY: system rust control-plane go python3 python
 system:
 	@for program in cc git ps; do \
 	  command -v "$$program" >/dev/null \
@@ -112,6 +116,9 @@ go:
 	@command -v go >/dev/null \
 	  || { echo "Go 1.26 or newer is needed, to build what is not found of the control plane and to fetch what tests compare" \
 	       "with (https://go.dev/dl)" >&2; exit 1; }
+
+python3:
+	@command -v python3 >/dev/null || { echo "python3 is needed" >&2; exit 1; }
 
 python:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \

@@ -1,4 +1,4 @@
-//! The arguments of the program. Each flag is also an environment variable `AMPLIFY_OPERATOR_…`.
+//! The arguments of the program. Each flag of `run` is also an environment variable `AMPLIFY_OPERATOR_…`.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -10,14 +10,21 @@ use crate::{
     telemetry::Format,
 };
 
+/// Shortest `--outcome-grace`: a request may take 30 s, and AWS may begin its job at the end of that.
+const LEAST_OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(30);
+/// With this variable, tests may have a shorter `--outcome-grace`: the simulator of AWS answers at once.
+const SHORT_GRACE_FOR_TESTS: &str = "AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE";
+/// Shortest of the other durations: what is stored of times has whole seconds.
+const LEAST: SignedDuration = SignedDuration::from_secs(1);
+
 /// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
 #[derive(Debug, Parser)]
 #[command(name = "amplify-operator", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; `run` without one.
+    /// What to do. Without one: `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Settings of `run` without a subcommand.
+    /// Settings of `run`, also without naming it.
     #[command(flatten)]
     pub run: Run,
 }
@@ -26,50 +33,54 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator (the default).
+    ///
+    /// Kubernetes: the kubeconfig (KUBECONFIG, ~/.kube/config) or, in a pod, its service account. AWS: the SDK's own chain
+    /// and environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web identity, pod identity). What is logged: RUST_LOG, a
+    /// level or a list such as info,amplify_operator=debug. Durations are written as 30s, 90m or 1h30m.
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
-    /// Print manifests of what exists in AWS, ready to be committed. AWS is only read.
+    /// Print manifests of what exists in AWS, ready to be committed. Reads AWS only.
+    ///
+    /// One manifest for each backend, GraphQL API and environment record that AWS shows, with `adoptionPolicy: IfExists`
+    /// and `deletionPolicy: Retain`: applying them changes nothing in AWS. No cluster is needed. AWS: the SDK's own chain
+    /// and environment, as for `run`. Exit code 3: AWS gave no answer about some objects, and the output lacks them.
     Import(Import),
 }
 
 /// Settings of the operator.
-///
-/// Kubernetes: the usual kubeconfig (KUBECONFIG, ~/.kube/config) or the pod's own. AWS: the SDK's own chain and
-/// environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web identity, pod identity). Logging filter: RUST_LOG.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Namespace to watch; repeatable. All namespaces without it.
+    /// Namespace to watch; repeatable, or a list with commas. Without it, or empty: all namespaces.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_WATCH_NAMESPACE",
-        value_delimiter = ',',
+        value_parser = namespaces,
         value_name = "NAMESPACE"
     )]
-    watch_namespace: Vec<String>,
-    /// How many reconciles run at a time.
+    watch_namespace: Vec<Namespaces>,
+    /// How many resources are worked on at a time.
     #[arg(long, env = "AMPLIFY_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub concurrency: u16,
-    /// How often the AWS object of a Ready resource is looked at.
+    /// How often to check the AWS object of a Ready resource for changes (at least 1s).
     #[arg(long, env = "AMPLIFY_OPERATOR_DRIFT_INTERVAL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub drift_interval: SignedDuration,
-    /// How long an AWS job may run before its resource is Stalled, where spec.jobTimeout does not say.
+    /// How long an AWS job may run before its resource becomes Stalled, unless spec.jobTimeout is set (at least 1s).
     #[arg(long, env = "AMPLIFY_OPERATOR_JOB_TIMEOUT", default_value = "2h", value_parser = duration, value_name = "DURATION")]
     pub job_timeout: SignedDuration,
-    /// How many FAILED jobs in a row before a resource is Stalled.
+    /// After how many FAILED jobs in a row a resource becomes Stalled.
     #[arg(long, env = "AMPLIFY_OPERATOR_MAX_JOB_ATTEMPTS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub max_job_attempts: u16,
-    /// How long after a request whose reply was lost AWS may still show its job for the first time. Not under the 30 s
-    /// that a call may take.
-    #[arg(long, env = "AMPLIFY_OPERATOR_OUTCOME_GRACE", default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    /// After a lost reply, how long to look for the job in AWS before sending the request again (at least 30s).
+    #[arg(long, env = "AMPLIFY_OPERATOR_OUTCOME_GRACE", default_value = "2m", value_parser = outcome_grace, value_name = "DURATION")]
     pub outcome_grace: SignedDuration,
-    /// How long after the end of a job AWS's "not found" is not believed.
+    /// After a job ends, ignore "not found" from AWS for this long (at least 1s).
     #[arg(long, env = "AMPLIFY_OPERATOR_ABSENCE_GRACE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub absence_grace: SignedDuration,
-    /// AWS requests per second, per account and region.
+    /// AWS requests per second, for each account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = rate, value_name = "N")]
     pub aws_requests_per_second: f64,
-    /// AWS requests that may be made at once after a quiet time, per account and region.
+    /// AWS requests that may be sent at once after a quiet time, for each account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,
     /// AWS region that is asked though this version does not know it; repeatable. Resources in other regions that AWS does
@@ -82,16 +93,16 @@ pub struct Run {
         value_name = "REGION"
     )]
     allowed_region: Vec<String>,
-    /// File that maps namespaces to IAM roles. With it, a namespace that no entry names has no account.
+    /// File that maps namespaces to IAM roles. With it, a namespace without an entry cannot reach AWS.
     #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
     pub accounts: Option<PathBuf>,
-    /// Take part in the election of a leader: of several processes one acts, the others stand by.
+    /// Elect a leader: of several processes one works, and the others wait to replace it.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
     pub leader_elect: bool,
-    /// Namespace of the Lease that --leader-elect needs. POD_NAMESPACE without it, else the kubeconfig's.
-    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    /// Namespace of the Lease for --leader-elect. Without it, or empty: POD_NAMESPACE, else the namespace of the kubeconfig.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
-    /// Address of /livez, /readyz and /metrics.
+    /// Address on which to serve /livez, /readyz and /metrics.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_LISTEN",
@@ -99,20 +110,27 @@ pub struct Run {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// How log lines are written.
-    #[arg(long, env = "AMPLIFY_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
+    /// Format of log lines: text or json.
+    #[arg(
+        long,
+        env = "AMPLIFY_OPERATOR_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub log_format: Format,
 }
 
 impl Run {
-    /// The namespaces to watch; none: all. An empty variable names none.
+    /// The namespaces to watch, each once; none: all.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
-        self.watch_namespace
-            .iter()
-            .filter(|name| !name.is_empty())
-            .cloned()
-            .collect()
+        let mut names = Vec::new();
+        for name in self.watch_namespace.iter().flat_map(|list| &list.0) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     /// The regions that are allowed besides the known ones. An empty variable names none.
@@ -123,35 +141,43 @@ impl Run {
     }
 }
 
+/// The namespaces of one value: none where the value is empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Namespaces(Vec<String>);
+
 /// What `import` is to print.
-///
-/// One manifest for each backend, GraphQL API and environment record that AWS shows, with `adoptionPolicy: IfExists` and
-/// `deletionPolicy: Retain`: applying them sends AWS no write. Nothing in AWS is changed and no cluster is needed.
-/// AWS: the SDK's own chain and environment, as for `run`. Exit code 3: AWS gave no answer for a part, which is not in
-/// the output.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// App to import; repeatable.
-    #[arg(long, value_name = "APP_ID", required_unless_present = "all_apps")]
-    pub app_id: Vec<AppId>,
-    /// Import all apps of the region.
-    #[arg(long, conflicts_with = "app_id")]
-    pub all_apps: bool,
-    /// AWS region to read; the SDK's own (AWS_REGION, the profile's) without it. Every manifest names it.
+    /// Which apps.
+    #[command(flatten)]
+    pub apps: Apps,
+    /// AWS region to read. Without it: AWS_REGION, else the profile's. Every manifest names it.
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
     /// AWS region that may be read though this version does not know it; repeatable.
     #[arg(long, value_parser = region, value_name = "REGION")]
     pub allowed_region: Vec<String>,
-    /// Namespace to write into the manifests; none without it.
+    /// Namespace to write into the manifests. Without it they name none.
     #[arg(long, value_parser = namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Folder to write one file for each manifest into, instead of printing them. It is made if it is missing.
+    /// Folder to write the manifests into, one file each, instead of printing them. Created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// Overwrite files in --output-dir that hold something else.
+    /// Overwrite files in --output-dir that have other content.
     #[arg(long, requires = "output_dir")]
     pub force: bool,
+}
+
+/// The apps to import: some, or all of the region.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Apps {
+    /// App to import; repeatable.
+    #[arg(long, value_name = "APP_ID")]
+    pub app_id: Vec<AppId>,
+    /// Import all apps of the region.
+    #[arg(long)]
+    pub all_apps: bool,
 }
 
 /// A DNS label, as Kubernetes wants it.
@@ -165,7 +191,10 @@ fn namespace(text: &str) -> Result<String, String> {
     if is_valid {
         Ok(text.to_owned())
     } else {
-        Err("a namespace is 1 to 63 lowercase letters, digits and -, neither first nor last".to_owned())
+        Err(
+            "a namespace is 1 to 63 lowercase letters, digits and -, with a letter or digit first and last, such as team-a"
+                .to_owned(),
+        )
     }
 }
 
@@ -186,10 +215,46 @@ fn region_or_nothing(text: &str) -> Result<String, String> {
     }
 }
 
+/// The same, or the empty value of a variable that is set to nothing.
+fn namespace_or_nothing(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    namespace(text)
+}
+
+/// An empty value is that of a variable that is set to nothing. A list of nothing but commas and blanks is a mistake, and
+/// must not silently mean all namespaces.
+fn namespaces(text: &str) -> Result<Namespaces, String> {
+    if text.is_empty() {
+        return Ok(Namespaces(Vec::new()));
+    }
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<_> = names
+        .map(|name| namespace(name).map_err(|error| format!("{name:?}: {error}")))
+        .collect::<Result<_, _>>()?;
+    if names.is_empty() {
+        return Err("it names no namespace: give one, or leave it empty for all namespaces".to_owned());
+    }
+    Ok(Namespaces(names))
+}
+
 fn duration(text: &str) -> Result<SignedDuration, String> {
+    duration_from(text, LEAST)
+}
+
+fn outcome_grace(text: &str) -> Result<SignedDuration, String> {
+    let is_test = std::env::var_os(SHORT_GRACE_FOR_TESTS).is_some_and(|value| value == "1");
+    duration_from(text, if is_test { LEAST } else { LEAST_OUTCOME_GRACE }).map_err(|error| {
+        format!("{error}, because a request may take 30s and AWS may begin the job at the end of that")
+    })
+}
+
+fn duration_from(text: &str, least: SignedDuration) -> Result<SignedDuration, String> {
     match text.parse::<SignedDuration>() {
-        Ok(duration) if duration.is_positive() => Ok(duration),
-        _ => Err("give a duration above zero such as 30s, 90m or 2h".to_owned()),
+        Ok(duration) if duration >= least => Ok(duration),
+        Ok(_) => Err(format!("give at least {least:#}")),
+        Err(_) => Err(format!("give a duration such as 30s, 90m or 1h30m, at least {least:#}")),
     }
 }
 
@@ -243,8 +308,53 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)] {
             assert_eq!(duration(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "0s", "-1h", "5", "soon"] {
-            assert!(duration(text).is_err(), "{text:?}");
+        for text in ["", "0s", "-1h", "5", "soon", "999ms"] {
+            assert!(duration(text).unwrap_err().contains("at least 1s"), "{text:?}");
+        }
+        assert_eq!(namespace_or_nothing(""), Ok(String::new()));
+        assert_eq!(outcome_grace("30s"), Ok(LEAST_OUTCOME_GRACE));
+        assert!(
+            outcome_grace("29s")
+                .unwrap_err()
+                .starts_with("give at least 30s, because")
+        );
+    }
+
+    #[test]
+    fn namespaces_are_trimmed_told_once_and_checked() {
+        let watched = |values: &[&str]| {
+            let flags = values.iter().map(|value| format!("--watch-namespace={value}"));
+            let flags = std::iter::once("amplify-operator".to_owned()).chain(flags);
+            Cli::try_parse_from(flags)
+                .map(|cli| cli.run.namespaces().join(" "))
+                .map_err(|error| error.to_string())
+        };
+        for (values, names) in [
+            (&["a,b,a"][..], "a b"),
+            (&["a", "b", "a"], "a b"),
+            (&[" a , b ", "a"], "a b"),
+            (&["a, "], "a"),
+            (&["a,,b,"], "a b"),
+            (&[""], ""),
+            (&["", "a"], "a"),
+            (&[], ""),
+        ] {
+            assert_eq!(watched(values).as_deref(), Ok(names), "{values:?}");
+        }
+        for (values, said) in [
+            (&["A_b"][..], "\"A_b\": a namespace is 1 to 63 lowercase letters"),
+            (&["a,*"], "\"*\": a namespace is"),
+            (&["a b"], "\"a b\": a namespace is"),
+            (&["-a"], "a letter or digit first and last"),
+            (
+                &[" "],
+                "it names no namespace: give one, or leave it empty for all namespaces",
+            ),
+            (&[" , "], "it names no namespace"),
+            (&[","], "it names no namespace"),
+        ] {
+            let refused = watched(values).unwrap_err();
+            assert!(refused.contains(said), "{values:?}: {refused}");
         }
     }
 }

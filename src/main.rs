@@ -3,9 +3,10 @@
 use std::{io::Write, process::ExitCode, thread};
 
 use amplify_operator::{
-    api,
+    api::{self, text::clean},
     cli::{Cli, Command},
-    import, operator, telemetry,
+    import, operator,
+    telemetry::{self, error::in_words},
 };
 use clap::Parser;
 
@@ -21,29 +22,41 @@ fn main() -> ExitCode {
         .build();
     match runtime {
         Ok(runtime) => runtime.block_on(carry_out(cli)),
-        Err(error) => report(Err(anyhow::Error::new(error).context("cannot start threads"))),
+        Err(error) => report(&anyhow::Error::new(error).context("cannot start threads")),
     }
 }
 
 async fn carry_out(cli: Cli) -> ExitCode {
-    let result = match cli.command {
+    let done = match cli.command {
         Some(Command::Crd) => print_crds(),
-        Some(Command::Import(settings)) => return report(import(settings).await),
-        Some(Command::Run(settings)) => run(*settings).await,
-        None => run(cli.run).await,
+        Some(Command::Import(settings)) => import(settings).await,
+        Some(Command::Run(settings)) => return run_and_log(*settings).await,
+        None => return run_and_log(cli.run).await,
     };
-    report(result.map(|()| ExitCode::SUCCESS))
+    done.unwrap_or_else(|error| report(&error))
 }
 
-fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            let _ = writeln!(std::io::stderr(), "amplify-operator: {error:#}");
-            ExitCode::FAILURE
-        }
+/// Says on stderr, to a person, what went wrong.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "amplify-operator: {}", described(error));
+    ExitCode::FAILURE
+}
+
+/// An error is a line of the log like any other, unless there is no log, or RUST_LOG leaves errors out of it.
+async fn run_and_log(settings: amplify_operator::cli::Run) -> ExitCode {
+    let Err(error) = run(settings).await else {
+        return ExitCode::SUCCESS;
+    };
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        return report(&error);
     }
+    tracing::error!("{}", described(&error));
+    ExitCode::FAILURE
+}
+
+/// The error on one line, with each of its causes once.
+fn described(error: &anyhow::Error) -> String {
+    clean(&in_words(error.as_ref()))
 }
 
 async fn run(settings: amplify_operator::cli::Run) -> anyhow::Result<()> {
@@ -56,10 +69,10 @@ async fn import(settings: amplify_operator::cli::Import) -> anyhow::Result<ExitC
     import::run(settings).await
 }
 
-fn print_crds() -> anyhow::Result<()> {
+fn print_crds() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     for crd in api::crds() {
         writeln!(out, "---\n{}", api::to_yaml(&crd)?.trim_end())?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use crate::{
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
-    telemetry::{self, Health, Metrics},
+    telemetry::{self, Health, Metrics, error::in_words},
 };
 
 /// How long a watch may fail before the program says that it is not alive.
@@ -37,11 +37,9 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     stop_on_signal(shutdown.clone())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let health = Arc::new(Health::new(WATCH_LIMIT));
-    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}: choose another address with --listen",
-            settings.listen
-        )
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        let address = settings.listen;
+        anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
     let address = listener.local_addr().context("no listen address")?;
     let (accounts_file, accounts) = match settings.accounts.clone() {
@@ -60,9 +58,13 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
 
     let turns = Turns::default();
     let clock = Arc::new(Clock::of_machine());
-    let (client, leadership, mut turn) = connect(&settings, &metrics, &clock, &turns)
-        .await
-        .context("no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
+    let connected = connect(&settings, &metrics, &clock, &turns).await;
+    let (client, leadership, mut turn) = connected.map_err(|error| {
+        let why = in_words(error.as_ref());
+        anyhow::anyhow!(
+            "no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
+        )
+    })?;
     let namespaces = settings.namespaces();
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
@@ -219,7 +221,7 @@ async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &Cance
         let missing = match missing_kinds(client, namespaces.first()).await {
             Ok(missing) if missing.is_empty() => return true,
             Ok(missing) => format!("not served: {}", missing.join(", ")),
-            Err(error) => error.to_string(),
+            Err(error) => in_words(&error),
         };
         if !said {
             warn!(

@@ -88,7 +88,7 @@ class Work:
         crds = subprocess.run([binaries / "amplify-operator", "crd"], capture_output=True, text=True, check=True)
         self.apply(crds.stdout)
         self.run(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])
-        flags = ["--listen", f"127.0.0.1:{operator}", "--drift-interval=60s", "--outcome-grace=20s"]
+        flags = ["--listen", f"127.0.0.1:{operator}", "--drift-interval=60s", "--outcome-grace=30s"]
         flags += ["--aws-requests-per-second=4", "--aws-burst=8"]
         self.start("operator", [binaries / "amplify-operator", "run", *flags], self.env)
         until("the operator", lambda: answers(f"http://127.0.0.1:{operator}/readyz"))

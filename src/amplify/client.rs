@@ -29,7 +29,7 @@ use super::{
 use crate::{
     api::{ResourceConfig, conditions::truncated, text},
     clock::Clock,
-    lifecycle::facts::{Class, Failure, JobSeen, Sent},
+    lifecycle::facts::{Class, Failure, JobSeen, Sent, says_exists},
     telemetry::metrics::{Metrics, class_name},
 };
 
@@ -632,8 +632,11 @@ impl Client {
         }
         // The SDK makes an empty name of one that is missing.
         let is = |named: Option<&str>, asked: &str| named.is_none_or(|named| named.is_empty() || named == asked);
+        // A clone is of two environments, and AWS does not say which of them its job names.
+        let of_two = |job: &Described| job.operation.as_deref() == Some("CloneBackend");
         let is_here = |job: &Described| {
-            is(job.app.as_deref(), app.as_str()) && is(job.environment.as_deref(), environment.as_str())
+            let environments = is(job.environment.as_deref(), environment.as_str()) || of_two(job);
+            is(job.app.as_deref(), app.as_str()) && environments
         };
         let here = described.items.into_iter().filter(is_here);
         let items = here.map(|job| {
@@ -807,7 +810,13 @@ fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Res
             same(ASKED, "backendEnvironmentName", Some(name), environment.as_str())?;
             Ok(true)
         }
-        (None, Some(names)) => Ok(names.iter().any(|name| name == environment.as_str())),
+        (None, Some(names)) if names.iter().any(|name| name == environment.as_str()) => Ok(true),
+        // What is not in the list is gone: only AWS itself may say so.
+        (None, Some(_)) if output.request_id().is_none() => Err(unreadable(
+            ASKED,
+            "the answer lacks the environment, and AWS's request id",
+        )),
+        (None, Some(_)) => Ok(false),
         (None, None) => Err(unreadable(ASKED, "the answer names no environment")),
     }
 }
@@ -909,6 +918,7 @@ fn seen(environment: &EnvironmentName, job: Described) -> JobSeen {
         operation: word(job.operation).unwrap_or_default(),
         status: word(job.status).unwrap_or_default(),
         create_time: millis(job.create_time.as_deref()),
+        exists: job.error.as_deref().is_some_and(says_exists),
         error: job_error(job.error),
     }
 }

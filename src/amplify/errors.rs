@@ -206,7 +206,7 @@ pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
         _ => Class::AccessDenied,
     };
     let start = format!("cannot assume {}: ", text::shortened(role, ROLE_LIMIT));
-    let rest = crate::api::conditions::truncated(&failure.message, MESSAGE_LIMIT - start.len());
+    let rest = text::shortened(&failure.message, MESSAGE_LIMIT - start.len());
     Failure {
         class,
         sent: Sent::Never,
@@ -220,7 +220,8 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     let said = text::clean(reply.text);
     let request_id = reply.request_id.map(short).filter(|id| !id.is_empty());
     // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word.
-    let of_aws = !code.is_empty() || request_id.is_some();
+    // A proxy that wants a password may say so in JSON, with a code of its own.
+    let of_aws = reply.end != End::Status(407) && (!code.is_empty() || request_id.is_some());
     let (class, sent) = match reply.end {
         End::Status(status) => {
             let class = if of_aws {
@@ -230,7 +231,7 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
             };
             (class, answered(status, of_aws, !code.is_empty()))
         }
-        End::ErrorInReply => (refusal(call.service, &said), Sent::Refused),
+        End::ErrorInReply => refused_inside(call.service, &said),
         End::Unreadable | End::TimedOut | End::Broken => (Class::Unavailable, Sent::Unknown),
         End::Unconnected | End::Unsent => (Class::Unavailable, Sent::Never),
         End::Credentials => (Class::AccessDenied, Sent::Never),
@@ -323,16 +324,19 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
         400..500 if coded(&["UnknownOperation", "RequestTimeout"]) => Class::Unavailable,
         // STS is asked who we are: what it refuses is no fault of a spec.
         400..500 if service == Service::Sts => Class::AccessDenied,
-        400..500 => Class::BadRequest,
+        400 | 402 | 409 | 412..=415 | 422 => Class::BadRequest,
+        // What HTTP says of the way to AWS (405, 411, 421, 451 and so on) is no verdict on a spec, whoever says it.
         _ => Class::Unavailable,
     }
 }
 
-/// The class of a refusal of which AWS gives the text only.
-fn refusal(service: Service, text: &str) -> Class {
+/// What the text of an `error` inside a success says. One that tells of trouble within AWS says nothing of the request.
+fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
+    const TROUBLE: &[&str] = &["internal", "unavailable", "timed out", "timeout", "try again"];
     match verdict(service, 400, "", text) {
-        Class::BadRequest if says(text, &["not found", "does not exist"]) => Class::NotFound,
-        class => class,
+        Class::BadRequest if says(text, TROUBLE) => (Class::Unavailable, Sent::Unknown),
+        Class::BadRequest if says(text, &["not found", "does not exist"]) => (Class::NotFound, Sent::Refused),
+        class => (class, Sent::Refused),
     }
 }
 
@@ -617,9 +621,20 @@ mod tests {
             ("BackendEnvironment dev does not exist.", Class::NotFound),
             ("Backend environment dev already exists", Class::BadRequest),
             ("no", Class::BadRequest),
+            (
+                "Service is temporarily unavailable. Please try again later",
+                Class::Unavailable,
+            ),
+            ("InternalServerError", Class::Unavailable),
         ] {
             let got = failure(CREATE, End::ErrorInReply, "", text);
-            assert_eq!((got.class, got.sent), (class, Sent::Refused), "{text}");
+            // What tells of trouble within AWS is no refusal: the work may have been done.
+            let sent = if class == Class::Unavailable {
+                Sent::Unknown
+            } else {
+                Sent::Refused
+            };
+            assert_eq!((got.class, got.sent), (class, sent), "{text}");
             let start = format!("CreateBackend: refused by AWS: {text}");
             assert!(got.message.starts_with(&start), "{}", got.message);
         }

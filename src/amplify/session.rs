@@ -199,7 +199,7 @@ impl Sessions {
     /// What is known of a namespace's account and region without asking AWS.
     #[must_use]
     pub fn assignment(&self, namespace: &str) -> Assignment {
-        let own = || self.base.region().map(ToString::to_string);
+        let own = || named_region(&self.base).map(ToString::to_string);
         let Some(tenants) = &self.tenants else {
             return Assignment {
                 account: Account::Own,
@@ -285,9 +285,14 @@ fn with_own_cache(base: &SdkConfig) -> SdkConfig {
         .build()
 }
 
+/// The region that it has. An empty `AWS_REGION` is none, though the SDK takes it for one.
+fn named_region(base: &SdkConfig) -> Option<&Region> {
+    base.region().filter(|region| !region.as_ref().trim().is_empty())
+}
+
 /// With the region that it has, else this one, else any.
 fn with_region(base: SdkConfig, region: Option<&str>) -> SdkConfig {
-    if base.region().is_some() {
+    if named_region(&base).is_some() {
         return base;
     }
     let region = region.map_or(ANY_REGION, |region| Region::new(region.to_owned()));

@@ -612,6 +612,73 @@ mod tests {
     }
 
     #[test]
+    fn a_class_that_was_passed_over_nine_times_is_next() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(SETTINGS, start);
+        bucket.tokens = 0.0;
+        bucket.acquire(start, &99, Class::Drift, 1, &mut Vec::new());
+        for n in 0..20 {
+            bucket.acquire(start, &n, Class::Write, 1, &mut Vec::new());
+        }
+        bucket.tokens = 20.0;
+        let mut order = Vec::new();
+        bucket.grant(start, &mut order);
+        assert_eq!(order.iter().position(|who| *who == 99), Some(9), "{order:?}");
+    }
+
+    #[test]
+    fn a_bucket_is_looked_at_when_there_are_tokens_for_the_next_or_a_reservation_lapses() {
+        let start = Instant::now();
+        let never = Bucket::<&str>::new(SETTINGS, start);
+        assert_eq!(never.next_event(), None);
+        let table = [
+            ("two tokens at five a second", 0.0, 2, 0.4),
+            ("a debt is paid off first", -1.0, 2, 0.6),
+            ("more than fits waits until it is full", 0.0, 15, 2.0),
+            ("there are enough already", 5.0, 2, 0.0),
+        ];
+        for (why, tokens, cost, seconds) in table {
+            let mut bucket = queued(start, &[("a", Class::Write, cost)]);
+            bucket.tokens = tokens;
+            let margin = 0.001;
+            assert_eq!(bucket.next_event(), Some(at(start, seconds + margin)), "{why}");
+        }
+        let mut bucket = queued(start, &[("a", Class::Write, 1), ("b", Class::Write, 9)]);
+        assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
+        assert_eq!(bucket.next_event(), Some(at(start, 2.001)), "tokens for b come first");
+        bucket.tokens = -1000.0;
+        assert_eq!(
+            bucket.next_event(),
+            Some(at(start, 30.2)),
+            "the reservation of a lapses first"
+        );
+    }
+
+    #[test]
+    fn only_a_slow_bucket_is_looked_at_when_its_rate_doubles() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("a", Class::Write, 5)]);
+        bucket.advance(at(start, 60.0));
+        bucket.tokens = 0.0;
+        assert_eq!(bucket.next_event(), Some(at(start, 61.001)));
+        bucket.slow_down(at(start, 60.0));
+        assert_eq!(bucket.next_event(), Some(at(start, 62.001)), "before the rate doubles");
+        bucket.tokens = -100.0;
+        assert_eq!(bucket.next_event(), Some(at(start, 80.0)));
+    }
+
+    #[test]
+    fn refusals_within_a_second_count_once() {
+        let start = Instant::now();
+        for (second, rate) in [(0.999, 2.5), (1.0, 1.25)] {
+            let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+            bucket.slow_down(start);
+            bucket.slow_down(at(start, second));
+            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+        }
+    }
+
+    #[test]
     fn what_is_reserved_waits_for_its_owner_and_goes_back_after_thirty_seconds() {
         let start = Instant::now();
         let mut bucket = queued(start, &[("a", Class::Write, 2), ("b", Class::Write, 2)]);
@@ -741,6 +808,40 @@ mod tests {
 
         shutdown.cancel();
         running.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_makes_its_own_bucket_smaller_and_no_other() {
+        let throttle = Throttle::new(SETTINGS, |_| {});
+        let other = BucketKey {
+            account: "210987654321".to_owned(),
+            ..key()
+        };
+        for bucket in [key(), other.clone()] {
+            drop(throttle.acquire(&bucket, 0, Class::Write, 1));
+        }
+        throttle.throttled(&key());
+        let five = throttle.acquire(&key(), 1, Class::Write, 5);
+        assert!(five.is_some() && throttle.acquire(&key(), 2, Class::Write, 1).is_none());
+        let five = throttle.acquire(&other, 3, Class::Write, 5);
+        assert!(five.is_some() && throttle.acquire(&other, 4, Class::Write, 5).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_behind_an_object_that_is_gone() {
+        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let throttle = Throttle::new(SETTINGS, move |who| send.send(who).unwrap());
+        let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        let all = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
+        (0..10).for_each(|_| all.spend());
+        assert!(throttle.acquire(&key(), "gone", Class::Write, 10).is_none());
+        assert!(throttle.acquire(&key(), "next", Class::Write, 1).is_none());
+        let start = Instant::now();
+        throttle.forget(&"gone");
+        assert_eq!(calls.recv().await, Some("next"));
+        let waited = start.elapsed();
+        assert!((200..=210).contains(&waited.as_millis()), "one token: {waited:?}");
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,13 +3,16 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger};
+use super::{
+    common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger},
+    rules,
+};
 
 /// A backend environment of an Amplify (Gen 1) app, deployed by AWS.
 ///
-/// It is created with `CreateBackend` (give `appName`) or, as a copy of another backend, with `CloneBackend`
-/// (give `cloneFrom`), and deleted with `DeleteBackend`. AWS has no operation that changes a backend: to change
-/// one of these fields, delete the resource and create another.
+/// The operator creates it with `CreateBackend` (give `appName`) or, as a copy of another backend, with `CloneBackend`
+/// (give `cloneFrom`), and deletes it with `DeleteBackend`. AWS cannot change a backend: to change an immutable field,
+/// delete the resource and create another.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
     group = "amplify-operator.dev",
@@ -47,58 +50,59 @@ use super::common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Led
     validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
 )]
 pub struct AmplifyBackendSpec {
-    /// The app's ID in AWS Amplify, such as `d1a2b3c4d5e6f7`. Immutable.
-    #[schemars(regex(pattern = r"^d[a-z0-9]{1,19}$"), length(max = 20))]
+    /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7` (not its name or ARN). The app must exist. Immutable.
+    #[schemars(schema_with = "rules::app_id")]
     pub app_id: String,
-    /// The name of the backend environment, such as `staging`. The Amplify CLI accepts 2 to 10 lowercase letters; AWS accepts more. Immutable.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    /// The name of the backend environment, such as `staging`. The Amplify CLI works only with names of 2 to 10 lowercase letters; AWS accepts more. Immutable.
+    #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: String,
-    /// The name of the app. Required for CreateBackend; not together with `cloneFrom`. Immutable.
+    /// The name of the app, which CreateBackend requires. Unset: only together with `cloneFrom`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub app_name: Option<String>,
-    /// The name of the resource, which CreateBackend takes and AWS does not explain. Immutable.
+    /// An optional argument of CreateBackend, which AWS does not explain. Unset: not sent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    #[schemars(schema_with = "rules::aws_name")]
     pub resource_name: Option<String>,
-    /// The resource configuration for creating a backend: an object without members in AWS's model. Immutable.
+    /// An optional argument of CreateBackend: an object without fields, `{}`. Unset: not sent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_config: Option<BackendResourceConfig>,
-    /// Makes this backend a copy of another backend of the same app and region, with CloneBackend. Immutable.
+    /// The backend to copy with CloneBackend: another one of the same app and region. Unset: CreateBackend makes a new backend. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone_from: Option<CloneFrom>,
-    /// AWS region. Precedence: this, the namespace's account entry, the operator's own. Not together with `cloneFrom.backendRef`, from which it is inherited.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `cloneFrom.backendRef`, whose region applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"), length(max = 32))]
+    #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// `Delete`: deleting this resource deletes the backend in AWS. `Retain`: leaves it. Unset means `Delete` for a backend that this resource created; must be set with `adoptionPolicy: IfExists`.
+    /// What happens in AWS when this resource is deleted. `Delete`: the backend is deleted too. `Retain`: the backend stays. Unset: a backend that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// `Never`: a backend that already exists in AWS and that this resource did not create is not touched, and the resource says AlreadyExists. `IfExists`: it is taken over.
+    /// What happens when the backend already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// True: no AWS call is made for this resource, deletion included, until it is false again. A job that AWS runs goes on.
+    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. A job that AWS already runs continues. Unset: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// How long an AWS job may run before the resource is Stalled with the reason JobTimedOut, such as `90m`. A late end is still honoured. Unset: the operator's `--job-timeout` (2h unless set).
+    /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
 }
 
-/// The resource configuration of CreateBackend, an object without members in AWS's model.
+/// The resource configuration of CreateBackend: an object without fields.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct BackendResourceConfig {}
 
-/// The backend to copy: exactly one of its environment's name and a reference to its AmplifyBackend.
+/// The backend to copy: give either `backendEnvironmentName` or `backendRef`.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.backendEnvironmentName) != has(self.backendRef)").message("give exactly one of backendEnvironmentName (an environment of the same app, by name) and backendRef (an AmplifyBackend in this namespace)"))]
 pub struct CloneFrom {
-    /// The name of the backend environment to copy, in the same app and region.
+    /// The name of the backend environment to copy, in the same app and region, such as `production`. Unset: give `backendRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: Option<String>,
-    /// An AmplifyBackend of the same namespace, app and region. The clone waits until it is Ready.
+    /// The AmplifyBackend to copy, in the same namespace, app and region. The clone waits until it is Ready. Unset: give `backendEnvironmentName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_ref: Option<BackendRef>,
 }

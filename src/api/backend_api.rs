@@ -4,12 +4,15 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger};
+use super::{
+    common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger},
+    rules,
+};
 
 /// The GraphQL API (an AppSync data model) of an Amplify (Gen 1) backend.
 ///
-/// It is created with `CreateBackendAPI`, changed with `UpdateBackendAPI` when `resourceConfig` changes or AWS's
-/// answer drifts from it, and deleted with `DeleteBackendAPI`.
+/// The operator creates it with `CreateBackendAPI`, changes it with `UpdateBackendAPI` when `resourceConfig` changes or
+/// the API in AWS no longer matches it, and deletes it with `DeleteBackendAPI`.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
     group = "amplify-operator.dev",
@@ -55,36 +58,37 @@ use super::common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Led
     validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
 )]
 pub struct BackendApiSpec {
-    /// An AmplifyBackend of the same namespace; it must be Ready before the API is created. Exactly one of this and the pair appId + backendEnvironmentName. Immutable.
+    /// The AmplifyBackend that the API belongs to, in the same namespace. It must be Ready before the API is created. Unset: give `appId` and `backendEnvironmentName`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_ref: Option<BackendRef>,
-    /// The app's ID in AWS Amplify, for a backend that no AmplifyBackend here describes. Immutable.
+    /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7`, of a backend that has no AmplifyBackend in this namespace. Goes together with `backendEnvironmentName`. Unset: give `backendRef`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^d[a-z0-9]{1,19}$"), length(max = 20))]
+    #[schemars(schema_with = "rules::app_id")]
     pub app_id: Option<String>,
-    /// The name of the backend environment. Goes together with appId. Immutable.
+    /// The name of the backend environment, such as `staging`. Goes together with `appId`. Unset: give `backendRef`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: Option<String>,
-    /// The name of this resource in the backend. The Amplify CLI accepts letters and digits only. Immutable.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    /// The name of the API in the backend, such as `storefront`. The Amplify CLI works only with letters and digits. Immutable.
+    #[schemars(schema_with = "rules::aws_name")]
     pub resource_name: String,
-    /// The configuration of the API. Changing it runs UpdateBackendAPI. Fields left out are AWS's business.
+    /// The configuration of the API. A change runs UpdateBackendAPI. Fields you leave out are not managed.
     pub resource_config: ResourceConfig,
-    /// AWS region. Precedence: this, the namespace's account entry, the operator's own. Not together with `backendRef`, from which it is inherited.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `backendRef`, whose region applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"), length(max = 32))]
+    #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// `Delete`: deleting this resource deletes the API in AWS. `Retain`: leaves it. Unset means `Delete` for an API that this resource created; must be set with `adoptionPolicy: IfExists`.
+    /// What happens in AWS when this resource is deleted. `Delete`: the API is deleted too. `Retain`: the API stays. Unset: an API that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// `Never`: an API that already exists in AWS and that this resource did not create is not touched, and the resource says AlreadyExists. `IfExists`: it is taken over, and updated where it differs.
+    /// What happens when the API already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over and updates it where it differs from `resourceConfig`.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// True: no AWS call is made for this resource, deletion included, until it is false again. A job that AWS runs goes on.
+    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. A job that AWS already runs continues. Unset: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// How long an AWS job may run before the resource is Stalled with the reason JobTimedOut, such as `90m`. A late end is still honoured. Unset: the operator's `--job-timeout` (2h unless set).
+    /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
 }
@@ -94,38 +98,62 @@ pub struct BackendApiSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.transformSchema) && has(self.transformSchemaFrom))").message("transformSchema and transformSchemaFrom exclude each other: keep one"))]
 pub struct ResourceConfig {
-    /// The API name used to interact with the data model, configured as a part of the Amplify project.
+    /// The API name used to interact with the data model, configured as a part of the Amplify project. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub api_name: Option<String>,
-    /// The service used to provision and interact with the data model. The Amplify CLI sends `AppSync`.
+    /// The service used to provision and interact with the data model. The Amplify CLI sends `AppSync`. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub service: Option<String>,
-    /// The definition of the data model: a GraphQL schema (SDL) with Amplify's transform directives such as `@model`.
+    /// The data model: a GraphQL schema (SDL) with Amplify's transform directives such as `@model`, at most 512 KiB. **When you remove a model, AWS deletes its table.** Unset: `transformSchemaFrom`, or else not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "rules::transform_schema")]
     pub transform_schema: Option<String>,
-    /// Takes `transformSchema` from elsewhere. Not together with `transformSchema`.
+    /// Where to read `transformSchema` from. Not allowed together with `transformSchema`. Unset: `transformSchema`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform_schema_from: Option<TransformSchemaFrom>,
-    /// The default authentication type for interacting with the data models.
+    /// The default authentication type for interacting with the data models. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_auth_type: Option<AuthType>,
-    /// Additional authentication methods used to interact with the data models.
+    /// Additional authentication methods used to interact with the data models. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50))]
     pub additional_auth_types: Option<Vec<AuthType>>,
-    /// The conflict resolution strategy for data stored in the data models.
+    /// The conflict resolution strategy for data stored in the data models. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict_resolution: Option<ConflictResolution>,
+}
+
+/// Why AWS cannot be given this `transformSchema`, in words that complete "the value …"; none: it can.
+///
+/// AWS takes a schema that defines nothing, and drops the tables of all models that are no longer in it. The definition
+/// refuses such a text in the spec; one from a ConfigMap passes no definition.
+#[must_use]
+pub fn schema_problem(text: &str) -> Option<String> {
+    if text.len() > rules::MAX_SCHEMA_BYTES as usize {
+        return Some(format!(
+            "has {} bytes, and at most {} (512 KiB) are taken",
+            text.len(),
+            rules::MAX_SCHEMA_BYTES
+        ));
+    }
+    // What GraphQL ignores between its words: https://spec.graphql.org/October2021/#sec-Language.Source-Text.Ignored-Tokens
+    let is_ignored = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '\u{feff}');
+    let is_nothing = |line: &str| line.split('#').next().is_none_or(|code| code.chars().all(is_ignored));
+    let is_empty = text.split(['\n', '\r']).all(is_nothing);
+    match (text.is_empty(), is_empty) {
+        (true, _) => Some("is empty".to_owned()),
+        (false, true) => Some("is empty: it holds nothing but blanks, commas and comments".to_owned()),
+        (false, false) => None,
+    }
 }
 
 /// Where `transformSchema` comes from.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TransformSchemaFrom {
-    /// A key of a ConfigMap in the same namespace. ConfigMaps are not watched: an edited one is seen at the next check (`--drift-interval`) or request; a new name in this field is seen at once.
+    /// A key of a ConfigMap in the same namespace. The operator does not watch ConfigMaps: it reads an edited one at the next check (`--drift-interval`) or request, and another name in this field at once.
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
@@ -133,11 +161,11 @@ pub struct TransformSchemaFrom {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapKeyRef {
-    /// Name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the ConfigMap, in the same namespace.
+    #[schemars(schema_with = "rules::object_name")]
     pub name: String,
-    /// Key in the ConfigMap's `data`.
-    #[schemars(length(min = 1, max = 253))]
+    /// Key in the ConfigMap's `data`, such as `schema.graphql`. The value must be UTF-8 text of at most 512 KiB.
+    #[schemars(schema_with = "rules::config_map_key")]
     pub key: String,
 }
 
@@ -145,10 +173,11 @@ pub struct ConfigMapKeyRef {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthType {
-    /// The authentication mode.
+    /// The authentication mode, in AWS's words. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AuthMode")]
     pub mode: Option<AuthMode>,
-    /// Settings for the authentication mode.
+    /// Settings of the authentication mode. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<AuthSettings>,
 }
@@ -167,7 +196,7 @@ pub enum AuthMode {
     OpenidConnect,
 }
 
-/// Settings of an authentication mode. Each belongs to the mode that its description names.
+/// Settings of an authentication mode. Each belongs to the mode that its description names; one that is unset is not managed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthSettings {
@@ -179,7 +208,7 @@ pub struct AuthSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// The API key's expiration time (API_KEY). It is sent to AWS, but never compared with AWS's answer, where it runs down.
+    /// The API key's expiration time (API_KEY), in days. It is sent to AWS with each update, and never compared with AWS's answer, where it counts down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<f64>,
     /// The expiry time for the OpenID authentication mechanism (OPENID_CONNECT).
@@ -208,8 +237,9 @@ pub struct AuthSettings {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConflictResolution {
-    /// The strategy for conflict resolution.
+    /// The strategy for conflict resolution, in AWS's words. Unset: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ResolutionStrategy")]
     pub resolution_strategy: Option<ResolutionStrategy>,
 }
 
@@ -227,7 +257,7 @@ pub enum ResolutionStrategy {
     None,
 }
 
-/// What the operator knows about a `BackendApi`.
+/// What the operator knows about the BackendApi. Only the operator writes it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendApiStatus {

@@ -5,12 +5,15 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AdoptionPolicy, DeletionPolicy, Ledger, date_time};
+use super::{
+    common::{AdoptionPolicy, DeletionPolicy, Ledger, date_time},
+    rules,
+};
 
 /// The record of a backend environment in an Amplify (Gen 1) app.
 ///
-/// `CreateBackendEnvironment` registers a record and deploys nothing: Ready means that the record exists. To
-/// deploy a backend use an AmplifyBackend, which registers its own record; the two exclude each other.
+/// `CreateBackendEnvironment` makes a record and deploys nothing: Ready means that the record exists. To deploy a
+/// backend use an AmplifyBackend, which makes its own record: use one of the two for an environment, not both.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
     group = "amplify-operator.dev",
@@ -53,36 +56,37 @@ use super::common::{AdoptionPolicy, DeletionPolicy, Ledger, date_time};
     validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
 )]
 pub struct BackendEnvironmentSpec {
-    /// The app's ID in AWS Amplify, such as `d1a2b3c4d5e6f7`. Immutable.
-    #[schemars(regex(pattern = r"^d[a-z0-9]{1,19}$"), length(max = 20))]
+    /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7` (not its name or ARN). The app must exist. Immutable.
+    #[schemars(schema_with = "rules::app_id")]
     pub app_id: String,
     /// The name of the backend environment, such as `staging`. Immutable.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"), length(max = 255))]
+    #[schemars(schema_with = "rules::aws_name")]
     pub environment_name: String,
-    /// The AWS CloudFormation stack name of the backend environment. AWS does not check that it exists. Immutable.
+    /// The AWS CloudFormation stack name of the backend environment. AWS does not check that it exists. Unset: the record has none. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub stack_name: Option<String>,
-    /// The name of the deployment artifacts (an S3 bucket, as the Amplify CLI uses it). Immutable.
+    /// The name of the deployment artifacts (the Amplify CLI puts an S3 bucket here). Unset: the record has none. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub deployment_artifacts: Option<String>,
-    /// AWS region. Precedence: this, the namespace's account entry, the operator's own.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"), length(max = 32))]
+    #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// `Delete`: deleting this resource deletes the record in AWS. `Retain`: leaves it. Unset means `Delete` for a record that this resource created; must be set with `adoptionPolicy: IfExists`.
+    /// What happens in AWS when this resource is deleted. `Delete`: the record is deleted too. `Retain`: the record stays. Unset: a record that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// `Never`: a record that already exists in AWS and that this resource did not create is not touched, and the resource says AlreadyExists. `IfExists`: it is taken over.
+    /// What happens when the record already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// True: no AWS call is made for this resource, deletion included, until it is false again.
+    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. Unset: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
-/// What the operator knows about a `BackendEnvironment`.
+/// What the operator knows about the BackendEnvironment. Only the operator writes it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendEnvironmentStatus {

@@ -8,12 +8,14 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// What deleting the resource does to the AWS object.
+use super::rules;
+
+/// What happens to the AWS object when the resource is deleted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum DeletionPolicy {
-    /// Deletes the AWS object.
+    /// It is deleted too.
     Delete,
-    /// Leaves the AWS object as it is.
+    /// It stays as it is.
     Retain,
 }
 
@@ -31,8 +33,8 @@ pub enum AdoptionPolicy {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendRef {
-    /// Name of the AmplifyBackend. It must be Ready before the referring resource is created.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the AmplifyBackend, in the same namespace.
+    #[schemars(schema_with = "rules::object_name")]
     pub name: String,
 }
 
@@ -81,13 +83,8 @@ impl JsonSchema for JobDuration {
         true
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 32,
-            // At least one part above zero, in the order that people write: 1h30m15s.
-            "pattern": "^([1-9][0-9]{0,5}h([0-9]{1,4}m)?([0-9]{1,4}s)?|[1-9][0-9]{0,5}m([0-9]{1,4}s)?|[1-9][0-9]{0,6}s)$",
-        })
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        rules::duration(generator)
     }
 }
 
@@ -299,6 +296,7 @@ pub struct Ledger {
     pub conditions: Vec<Condition>,
     /// Set when this resource owns the AWS object, and how it came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Origin")]
     pub origin: Option<Origin>,
     /// AWS account that the object lives in, pinned with the first intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ pub mod backend_environment;
 pub mod common;
 pub mod conditions;
 mod crds;
+pub mod rules;
 pub mod text;
 
 pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};

@@ -66,6 +66,24 @@ pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{GAP}{}", &text[..head], &text[tail..]))
 }
 
+/// The text with every character that ends a line, steers a terminal or is not shown written out, such as `\n` and
+/// `\u{1b}`.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| is_invisible(c) || is_line_separator(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => safe.extend(c.escape_default()),
+            c if is_invisible(c) || is_line_separator(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// Skips what follows an ESC: a CSI sequence with its parameters, an OSC text up to its end, or one character.
 fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match characters.next() {
@@ -133,6 +151,21 @@ mod tests {
         ];
         for (text, cleaned) in table {
             assert_eq!(clean(text), cleaned, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_text_shows_what_could_not_be_seen() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("Grüße, 世界 ┌─┐", "Grüße, 世界 ┌─┐"),
+            ("a\nb\r\n\tc", r"a\nb\r\n\tc"),
+            ("\u{1b}[31mred", r"\u{1b}[31mred"),
+            ("a\0b\u{7f}c\u{9b}d\u{85}e", r"a\u{0}b\u{7f}c\u{9b}d\u{85}e"),
+            ("a\u{2028}b\u{2029}c\u{feff}", r"a\u{2028}b\u{2029}c\u{feff}"),
+            ("\u{202e}gnp", r"\u{202e}gnp"),
+        ] {
+            assert_eq!(escaped(text), shown, "{text:?}");
         }
     }
 

@@ -1,52 +1,71 @@
 //! Kubernetes Events, on transitions only. A lost Event costs nobody anything, so they never hold a pass up.
+//!
+//! One task writes them, one after the other, in the order in which they were handed in. An Event that was written before,
+//! word for word, is counted as a series of that one; any other text is an Event of its own, because `kubectl describe`
+//! shows the text of a series only once.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        core::v1::ObjectReference,
+        events::v1::{Event, EventSeries},
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::api::{FIELD_MANAGER, conditions::Reason};
+use crate::api::{FIELD_MANAGER, conditions::Reason, text::shortened};
 
 /// Events waiting to be written at the most; further ones are dropped.
 const QUEUE: usize = 1024;
-/// The recorder remembers each Event for minutes, to count repetitions, and goes through all that it remembers for each
-/// further one: after so many it is replaced. A repetition beyond that is an Event of its own.
+/// Events that are remembered, to count repetitions. The repetition of an older one is an Event of its own.
 const REMEMBERED: usize = 256;
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Longest note that the API server takes, in bytes (`NoteLengthLimit` in Kubernetes' `pkg/apis/core/validation/events.go`).
+const NOTE_LIMIT: usize = 1024;
+/// Longest `reportingInstance` that it takes, in bytes (same place).
+const INSTANCE_LIMIT: usize = 128;
+/// Longest name of an object: an Event's is a DNS subdomain like most.
+const NAME_LIMIT: usize = 253;
+/// The namespace of Events about objects without one; the API server takes no other.
+const OF_CLUSTER: &str = "default";
 
 /// Where Events are handed in.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Events(mpsc::Sender<Occurrence>);
 
+/// Something that happened to an object. Two that are equal are one series.
+#[derive(Clone, Debug, PartialEq)]
 struct Occurrence {
     object: ObjectReference,
-    event: Event,
+    is_warning: bool,
+    reason: &'static str,
+    action: String,
+    note: String,
 }
 
 impl Events {
     /// The hand-in, and the task that writes them until every hand-in is dropped.
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
-        let recorder = move || Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER));
         let write = async move {
-            let mut remembering = (recorder(), 0);
-            while let Some(Occurrence { object, event }) = receiver.recv().await {
-                if remembering.1 == REMEMBERED {
-                    remembering = (recorder(), 0);
-                }
-                remembering.1 += 1;
-                let recorder = &remembering.0;
-                match tokio::time::timeout(LIMIT, recorder.publish(&event, &object)).await {
+            let mut writer = Writer::new(client);
+            while let Some(occurrence) = receiver.recv().await {
+                let reason = occurrence.reason;
+                match tokio::time::timeout(LIMIT, writer.write(occurrence)).await {
                     Ok(Ok(())) => {}
                     // Refused in a namespace that is being deleted, among others.
-                    Ok(Err(error)) => debug!(%error, reason = event.reason, "event not written"),
-                    Err(_) => debug!(reason = event.reason, "event not written in time"),
+                    Ok(Err(error)) => debug!(%error, reason, "event not written"),
+                    Err(_) => debug!(reason, "event not written in time"),
                 }
             }
         };
@@ -54,43 +73,356 @@ impl Events {
     }
 
     /// `Ready` took another reason.
-    pub(super) fn transition(&self, object: ObjectReference, reason: Reason, message: &str, action: &str) {
+    pub fn transition(&self, object: ObjectReference, reason: Reason, message: &str, action: &str) {
         let quiet =
             !reason.is_stalled() && !matches!(reason, Reason::AwsUnavailable | Reason::Throttled | Reason::AppNotFound);
         self.send(object, quiet, reason.name(), message, action);
     }
 
-    /// A job failed.
-    pub(super) fn job_failed(&self, object: ObjectReference, message: &str, action: &str) {
+    /// A job of AWS failed, whatever comes next.
+    pub fn job_failed(&self, object: ObjectReference, message: &str, action: &str) {
         self.send(object, false, "JobFailed", message, action);
     }
 
-    /// The API server refused a write.
-    pub(super) fn write_refused(&self, object: ObjectReference, message: &str) {
-        self.send(object, false, "WriteRefused", message, "Record");
+    /// The API server refuses what the operator wants to write about the resource: a policy, a quota, a missing right.
+    pub fn write_refused(&self, object: ObjectReference, message: &str) {
+        self.send(object, false, "WriteRefused", message, "Write");
     }
 
     /// The finalizer is off: the resource goes.
-    pub(super) fn released(&self, object: ObjectReference, message: &str, action: &str) {
+    pub fn released(&self, object: ObjectReference, message: &str, action: &str) {
         self.send(object, true, "Released", message, action);
     }
 
     /// The AWS object of a resource is gone and is created again.
-    pub(super) fn gone(&self, object: ObjectReference, action: &str) {
+    pub fn gone(&self, object: ObjectReference, action: &str) {
         let message = "the AWS object is gone, although nobody asked this operator to delete it: it is created again";
         self.send(object, false, "Gone", message, action);
     }
 
-    fn send(&self, object: ObjectReference, quiet: bool, reason: &str, message: &str, action: &str) {
-        let event = Event {
-            type_: if quiet { EventType::Normal } else { EventType::Warning },
-            reason: reason.to_owned(),
-            note: Some(message.to_owned()),
+    fn send(&self, object: ObjectReference, quiet: bool, reason: &'static str, message: &str, action: &str) {
+        let occurrence = Occurrence {
+            object,
+            is_warning: !quiet,
+            reason,
             action: action.to_owned(),
-            secondary: None,
+            // The end is our advice.
+            note: shortened(message, NOTE_LIMIT).into_owned(),
         };
-        if self.0.try_send(Occurrence { object, event }).is_err() {
+        if self.0.try_send(occurrence).is_err() {
             debug!(reason, "event dropped: too many are waiting");
         }
+    }
+}
+
+/// What was written of one series.
+struct Series {
+    occurrence: Occurrence,
+    /// Name of its Event.
+    name: String,
+    count: i32,
+}
+
+struct Writer {
+    client: Client,
+    instance: String,
+    /// The most recent is the last.
+    written: VecDeque<Series>,
+}
+
+impl Writer {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            instance: instance(std::env::var("HOSTNAME").ok()),
+            written: VecDeque::new(),
+        }
+    }
+
+    async fn write(&mut self, occurrence: Occurrence) -> kube::Result<()> {
+        let namespace = occurrence.object.namespace.as_deref().unwrap_or(OF_CLUSTER);
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let now = Timestamp::now();
+        let known = self.written.iter().position(|series| series.occurrence == occurrence);
+        if let Some(mut series) = known.and_then(|known| self.written.remove(known)) {
+            series.count = series.count.saturating_add(1);
+            let repeated = EventSeries {
+                count: series.count,
+                last_observed_time: MicroTime(now),
+            };
+            let patch = Patch::Merge(json!({ "series": repeated }));
+            match api.patch(&series.name, &PatchParams::default(), &patch).await {
+                // The API server drops Events when they are an hour old.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                patched => {
+                    self.remember(series);
+                    return patched.map(drop);
+                }
+            }
+        }
+        let event = event(&occurrence, &self.instance, now);
+        api.create(&PostParams::default(), &event).await?;
+        self.remember(Series {
+            occurrence,
+            name: event.metadata.name.unwrap_or_default(),
+            count: 1,
+        });
+        Ok(())
+    }
+
+    fn remember(&mut self, series: Series) {
+        if self.written.len() == REMEMBERED {
+            self.written.pop_front();
+        }
+        self.written.push_back(series);
+    }
+}
+
+fn event(occurrence: &Occurrence, instance: &str, now: Timestamp) -> Event {
+    let object = &occurrence.object;
+    Event {
+        metadata: ObjectMeta {
+            name: Some(event_name(object.name.as_deref().unwrap_or_default(), now)),
+            namespace: Some(object.namespace.clone().unwrap_or_else(|| OF_CLUSTER.to_owned())),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        regarding: Some(object.clone()),
+        type_: Some(if occurrence.is_warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(occurrence.reason.to_owned()),
+        action: Some(occurrence.action.clone()),
+        note: Some(occurrence.note.clone()),
+        reporting_controller: Some(FIELD_MANAGER.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        ..Event::default()
+    }
+}
+
+/// A name of its own for each Event: the object's, shortened where that is needed, and the time.
+fn event_name(object: &str, now: Timestamp) -> String {
+    let time = format!("{:x}", now.as_nanosecond());
+    let start = &object[..object.floor_char_boundary(NAME_LIMIT - 1 - time.len())];
+    let start = start.trim_end_matches(['.', '-']);
+    if start.is_empty() {
+        format!("{FIELD_MANAGER}.{time}")
+    } else {
+        format!("{start}.{time}")
+    }
+}
+
+/// Which process reports: its pod's name where it has one.
+fn instance(host: Option<String>) -> String {
+    let host = host.filter(|host| !host.is_empty());
+    let mut instance = host.unwrap_or_else(|| FIELD_MANAGER.to_owned());
+    instance.truncate(instance.floor_char_boundary(INSTANCE_LIMIT));
+    instance
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        task::{Context, Poll},
+    };
+
+    use futures::{FutureExt as _, future::BoxFuture};
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// An API server that takes every Event, and may have dropped each by the time it is patched.
+    #[derive(Clone, Default)]
+    struct Server {
+        asked: Arc<Mutex<Vec<(Method, String, Value)>>>,
+        drops_all: bool,
+    }
+
+    impl tower::Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = tower::BoxError;
+        type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let server = self.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = serde_json::from_slice::<Value>(&body.collect().await?.to_bytes())?;
+                let is_dropped = server.drops_all && head.method == Method::PATCH;
+                let answer = if is_dropped {
+                    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 404, "reason": "NotFound", "message": "" })
+                } else {
+                    json!({ "kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {}, "eventTime": null })
+                };
+                server.asked.lock().push((head.method, head.uri.path().to_owned(), body));
+                let status = if is_dropped { StatusCode::NOT_FOUND } else { StatusCode::OK };
+                Ok(Response::builder()
+                    .status(status)
+                    .body(Body::from(answer.to_string().into_bytes()))?)
+            }
+            .boxed()
+        }
+    }
+
+    fn object(name: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("amplify-operator.dev/v1alpha1".to_owned()),
+            kind: Some("AmplifyBackend".to_owned()),
+            name: Some(name.to_owned()),
+            namespace: Some("shop".to_owned()),
+            uid: Some(format!("uid of {name}")),
+            ..ObjectReference::default()
+        }
+    }
+
+    /// What is written of these occurrences: `create` or `patch` with the note or the count.
+    async fn written(server: &Server, tell: impl FnOnce(&Events)) -> Vec<(String, String)> {
+        let (events, write) = Events::new(Client::new(server.clone(), "default"));
+        tell(&events);
+        drop(events);
+        write.await;
+        let asked = server.asked.lock();
+        let shown = asked.iter().map(|(method, _, body)| {
+            if method == Method::PATCH {
+                ("patch".to_owned(), body["series"]["count"].to_string())
+            } else {
+                let said = ["type", "reason", "note"].map(|field| body[field].as_str().unwrap_or_default());
+                ("create".to_owned(), said.join(" "))
+            }
+        });
+        shown.collect()
+    }
+
+    fn create(said: &str) -> (String, String) {
+        ("create".to_owned(), said.to_owned())
+    }
+
+    fn patch(count: &str) -> (String, String) {
+        ("patch".to_owned(), count.to_owned())
+    }
+
+    #[tokio::test]
+    async fn only_the_same_words_about_the_same_object_are_one_series() {
+        let server = Server::default();
+        let dev = || object("dev");
+        let written = written(&server, |events| {
+            let running = "CreateBackend is running";
+            events.transition(dev(), Reason::Creating, running, "CreateBackend");
+            events.job_failed(dev(), "CreateBackend failed: no capacity", "CreateBackend");
+            events.transition(dev(), Reason::Creating, running, "CreateBackend");
+            events.job_failed(dev(), "CreateBackend failed: no role", "CreateBackend");
+            events.job_failed(dev(), "CreateBackend failed: no capacity", "CreateBackend");
+            events.transition(dev(), Reason::Creating, running, "CreateBackend");
+            // Other words, another type, another action, another object.
+            events.write_refused(dev(), "denied by policy");
+            events.transition(dev(), Reason::JobFailed, "CreateBackend failed: no role", "Reconcile");
+            events.transition(object("qa"), Reason::Creating, running, "CreateBackend");
+            events.released(dev(), "the AWS object is deleted", "DeleteBackend");
+        });
+        assert_eq!(
+            written.await,
+            [
+                create("Normal Creating CreateBackend is running"),
+                create("Warning JobFailed CreateBackend failed: no capacity"),
+                patch("2"),
+                create("Warning JobFailed CreateBackend failed: no role"),
+                patch("2"),
+                patch("3"),
+                create("Warning WriteRefused denied by policy"),
+                create("Warning JobFailed CreateBackend failed: no role"),
+                create("Normal Creating CreateBackend is running"),
+                create("Normal Released the AWS object is deleted"),
+            ]
+        );
+        let paths: Vec<_> = server.asked.lock().iter().map(|(_, path, _)| path.clone()).collect();
+        assert_eq!(paths[0], "/apis/events.k8s.io/v1/namespaces/shop/events");
+        assert!(
+            paths[2].starts_with("/apis/events.k8s.io/v1/namespaces/shop/events/dev."),
+            "{paths:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_series_that_the_api_server_has_dropped_begins_again() {
+        let server = Server {
+            drops_all: true,
+            ..Server::default()
+        };
+        let twice = |events: &Events| {
+            for _ in 0..2 {
+                events.gone(object("dev"), "CreateBackend");
+            }
+        };
+        let kinds: Vec<_> = written(&server, twice)
+            .await
+            .into_iter()
+            .map(|(kind, _)| kind)
+            .collect();
+        assert_eq!(kinds, ["create", "patch", "create"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_bounded() {
+        let server = Server::default();
+        let many = |events: &Events| {
+            let tell = |number: usize| events.write_refused(object("dev"), &number.to_string());
+            (0..=REMEMBERED).for_each(tell);
+            // The last is known, the first is not any more.
+            tell(REMEMBERED);
+            tell(0);
+        };
+        let all = written(&server, many).await;
+        assert_eq!(all[REMEMBERED + 1..], [patch("2"), create("Warning WriteRefused 0")]);
+    }
+
+    #[tokio::test]
+    async fn a_note_fits_and_keeps_its_end() {
+        let server = Server::default();
+        let long = format!("CreateBackend failed: {} Delete this resource.", "ü".repeat(2000));
+        written(&server, |events| {
+            events.job_failed(object("dev"), &long, "CreateBackend");
+        })
+        .await;
+        let asked = server.asked.lock();
+        let note = asked[0].2["note"].as_str().unwrap();
+        assert!(note.len() <= NOTE_LIMIT && note.len() > 1000, "{}", note.len());
+        assert!(note.starts_with("CreateBackend failed: ") && note.ends_with(" Delete this resource."));
+    }
+
+    #[test]
+    fn every_name_of_a_resource_makes_a_valid_name_of_an_event() {
+        let now: Timestamp = "2026-11-27T10:00:00.123456789Z".parse().unwrap();
+        let digits = 16;
+        let dots = format!("{}.{}", "a".repeat(235), "b".repeat(17));
+        let dashes = format!("{}{}b", "a".repeat(200), "-".repeat(52));
+        for (object, start) in [
+            ("dev", "dev".to_owned()),
+            (&"x".repeat(236), "x".repeat(236)),
+            (&"x".repeat(237), "x".repeat(236)),
+            (&"x".repeat(253), "x".repeat(236)),
+            (&dots, "a".repeat(235)),
+            (&dashes, "a".repeat(200)),
+            ("", FIELD_MANAGER.to_owned()),
+        ] {
+            let name = event_name(object, now);
+            assert!(name.len() <= NAME_LIMIT, "{name}");
+            assert_eq!(name.rsplit_once('.').map(|(start, _)| start), Some(start.as_str()));
+            assert_eq!(name.len() - start.len(), 1 + digits);
+        }
+    }
+
+    #[test]
+    fn the_reporting_instance_is_the_pod_and_never_too_long() {
+        assert_eq!(instance(Some("amplify-operator-0".to_owned())), "amplify-operator-0");
+        assert_eq!(instance(Some(String::new())), FIELD_MANAGER);
+        assert_eq!(instance(None), FIELD_MANAGER);
+        assert_eq!(instance(Some("x".repeat(200))).len(), INSTANCE_LIMIT);
     }
 }

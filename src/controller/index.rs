@@ -446,6 +446,10 @@ fn backend(namespace: &str, name: &str) -> ObjectKey {
 }
 
 #[cfg(test)]
+#[path = "index_tests.rs"]
+mod tables;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -13,10 +13,20 @@ use super::{
     kind::Kind,
     patches::{merge_difference, recording},
 };
-use crate::api::{FIELD_MANAGER, FINALIZER};
+use crate::{
+    api::{
+        FIELD_MANAGER, FINALIZER,
+        backend_api::schema_problem,
+        rules::{is_config_map_key, is_object_name},
+        text::shortened,
+    },
+    lifecycle::Missing,
+};
 
 /// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
 const LIMIT: Duration = Duration::from_secs(20);
+/// How much of a refused name a message repeats, in bytes.
+const SHOWN: usize = 64;
 
 async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     tokio::time::timeout(LIMIT, request).await.unwrap_or_else(|_| {
@@ -97,34 +107,167 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
         .map(slim)
 }
 
-/// A key of a ConfigMap, or what is missing.
+/// The GraphQL schema in a key of a ConfigMap.
 pub(super) async fn config_map_key(
     client: &Client,
     namespace: &str,
     name: &str,
     key: &str,
-) -> kube::Result<Result<String, String>> {
+) -> kube::Result<Result<String, Missing>> {
+    if let Some(refused) = invalid_reference(name, key) {
+        return Ok(Err(absent(refused)));
+    }
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let config_map = match in_time(api.get_opt(name)).await {
-        Err(kube::Error::Api(status)) if status.is_forbidden() => {
-            return Ok(Err(format!(
-                "the operator may not read ConfigMap {name}, which transformSchemaFrom names: grant it `get` on configmaps"
-            )));
-        }
-        config_map => config_map?,
+    match in_time(api.get_opt(name)).await {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Err(Missing {
+            message: format!(
+                "the operator may not read ConfigMap {name}, which {REFERENCE} names: grant it `get` on configmaps"
+            ),
+            absent: false,
+        })),
+        Err(error) => Err(error),
+        Ok(Some(config_map)) => Ok(schema_in(config_map, name, key)),
+        Ok(None) => Ok(Err(absent(format!(
+            "ConfigMap {name}, which {REFERENCE} names, does not exist in this namespace: create it, or correct the name"
+        )))),
+    }
+}
+
+/// The reference names nothing that can be sent: somebody has to correct it.
+const fn absent(message: String) -> Missing {
+    Missing { message, absent: true }
+}
+
+/// The field that refers to a ConfigMap.
+const REFERENCE: &str = "spec.resourceConfig.transformSchemaFrom";
+
+/// The definition refuses such names, but a resource may be older than that rule; and they become part of a URL.
+fn invalid_reference(name: &str, key: &str) -> Option<String> {
+    if !is_object_name(name) {
+        let name = shortened(name, SHOWN);
+        return Some(format!(
+            "{REFERENCE} names the ConfigMap {name:?}, and no object can have that name: correct configMapKeyRef.name"
+        ));
+    }
+    (!is_config_map_key(key)).then(|| {
+        let key = shortened(key, SHOWN);
+        format!("{REFERENCE} names the key {key:?}, and no ConfigMap can have that key: correct configMapKeyRef.key")
+    })
+}
+
+fn schema_in(config_map: ConfigMap, name: &str, key: &str) -> Result<String, Missing> {
+    let text = config_map.data.and_then(|mut data| data.remove(key));
+    let Some(text) = text else {
+        return Err(if config_map.binary_data.is_some_and(|data| data.contains_key(key)) {
+            absent(format!(
+                "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, is not UTF-8 text, so it stands in binaryData: \
+                 save the file as UTF-8 (not as UTF-16, which `>` in Windows PowerShell writes), and create the ConfigMap from it again"
+            ))
+        } else {
+            absent(format!(
+                "ConfigMap {name} has no key {key:?}, which {REFERENCE} names: add the key, or correct it"
+            ))
+        });
     };
-    let Some(config_map) = config_map else {
-        return Ok(Err(format!(
-            "waits for ConfigMap {name}, which transformSchemaFrom names"
-        )));
-    };
-    let value = config_map.data.and_then(|mut data| data.remove(key));
-    Ok(value.ok_or_else(|| format!("waits for the key {key:?} in ConfigMap {name}, which transformSchemaFrom names")))
+    match schema_problem(&text) {
+        None => Ok(text),
+        Some(problem) => Err(absent(format!(
+            "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, {problem}: put a GraphQL schema there"
+        ))),
+    }
 }
 
 fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_map(data: Value) -> ConfigMap {
+        serde_json::from_value(data).unwrap()
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_named_with_its_config_map_and_key_and_what_to_do() {
+        let large = "#".repeat(512 * 1024) + "\ntype A";
+        let missing = |text: &str| Err(text.to_owned());
+        let unusable = missing;
+        for (map, said) in [
+            (json!({"data": {"s.graphql": "type A @model { id: ID! }"}}), Ok(())),
+            (json!({}), missing("ConfigMap win has no key \"s.graphql\"")),
+            (
+                json!({"data": {"schema": "type A"}}),
+                missing("ConfigMap win has no key \"s.graphql\""),
+            ),
+            (
+                json!({"binaryData": {"s.graphql": "//50AHkA"}}),
+                unusable("is not UTF-8 text, so it stands in binaryData: save the file as UTF-8"),
+            ),
+            (
+                json!({"data": {"s.graphql": ""}}),
+                unusable(
+                    "key \"s.graphql\" in ConfigMap win, which spec.resourceConfig.transformSchemaFrom names, is empty: put",
+                ),
+            ),
+            (
+                json!({"data": {"s.graphql": " \n\t"}}),
+                unusable("is empty: it holds nothing but blanks, commas and comments: put a GraphQL schema there"),
+            ),
+            (
+                json!({"data": {"s.graphql": "\u{feff}# TODO\n,"}}),
+                unusable("is empty: it holds nothing but"),
+            ),
+            (
+                json!({"data": {"s.graphql": large}}),
+                unusable("has 524295 bytes, and at most 524288 (512 KiB) are taken"),
+            ),
+        ] {
+            let shown = map.to_string().chars().take(60).collect::<String>();
+            let found = schema_in(config_map(map), "win", "s.graphql");
+            match (found, said) {
+                (Ok(_), Ok(())) => {}
+                (Err(Missing { message, absent }), Err(said)) => {
+                    assert!(absent, "{shown}");
+                    assert!(message.contains(&said), "{shown}: {message}");
+                    assert!(message.len() < 512, "{message}");
+                }
+                (found, said) => panic!("{shown}: {found:?} instead of {said:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reference_that_would_change_the_path_of_the_request_is_refused_before_any_request() {
+        let uri = "http://127.0.0.1:9".parse().unwrap();
+        let client = Client::try_from(kube::Config::new(uri)).unwrap();
+        let long = "x".repeat(300);
+        for (name, key, said) in [
+            (
+                "?limit=1",
+                "schema",
+                "names the ConfigMap \"?limit=1\", and no object can have that name",
+            ),
+            ("a/b", "schema", "names the ConfigMap \"a/b\""),
+            ("..", "schema", "names the ConfigMap \"..\""),
+            ("", "schema", "names the ConfigMap \"\""),
+            (&long, "schema", "no object can have that name"),
+            (
+                "schema",
+                "..",
+                "names the key \"..\", and no ConfigMap can have that key: correct configMapKeyRef.key",
+            ),
+            ("schema", "a/b", "names the key \"a/b\""),
+        ] {
+            let answer = config_map_key(&client, "shop", name, key).await.unwrap();
+            let Err(Missing { message, .. }) = answer else {
+                panic!("{name:?} {key:?}: {answer:?}");
+            };
+            assert!(message.contains(said) && message.len() < 256, "{message}");
+        }
     }
 }

@@ -25,6 +25,16 @@ use crate::{
 /// A digest of everything of an object that can change a decision. Two equal digests: nothing to decide anew.
 pub(super) type Fingerprint = u64;
 
+/// Why a resource gets no pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LeftAlone {
+    /// Our finalizer is gone, and no other holds it: nothing is left to do, however old the object is that the cache still
+    /// shows.
+    Released,
+    /// The API server holds a version of it that this operator cannot read. It keeps what it held.
+    Unreadable,
+}
+
 /// What is remembered of one resource.
 pub(super) struct Recollection<K> {
     uid: String,
@@ -39,11 +49,8 @@ pub(super) struct Recollection<K> {
     pub(super) settled: Option<(Fingerprint, Option<Instant>)>,
     /// When the job under way is polled next: not before, however often somebody touches the resource.
     pub(super) poll_due: Option<Instant>,
-    /// Our finalizer is gone, and no other holds it: nothing is left to do, however old the object is that the cache still
-    /// shows.
-    pub(super) released: bool,
-    /// The API server holds a version of it that this operator cannot read. It keeps what it held and gets no pass.
-    pub(super) unreadable: bool,
+    /// Why it gets no pass, if it gets none.
+    pub(super) left_alone: Option<LeftAlone>,
     /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
     /// Something happened to it, and its pass has not begun.
@@ -83,8 +90,7 @@ impl<K: Kind> Recollections<K> {
                 fingerprint: 0,
                 settled: None,
                 poll_due: None,
-                released: false,
-                unreadable: false,
+                left_alone: None,
                 poked: false,
                 queued: false,
                 ended: None,
@@ -146,7 +152,8 @@ impl<K: Kind> Recollection<K> {
             return false;
         }
         self.latest = None;
-        let was_unreadable = std::mem::take(&mut self.unreadable);
+        let unreadable = |why: &mut LeftAlone| *why == LeftAlone::Unreadable;
+        let was_unreadable = self.left_alone.take_if(unreadable).is_some();
         let fingerprint = fingerprint(object);
         let is_news = std::mem::replace(&mut self.fingerprint, fingerprint) != fingerprint || was_unreadable;
         self.queued |= is_news;

@@ -191,6 +191,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn no_resource_waits_longer_than_thirty_days() {
+        const DAY: u64 = 24 * 60 * 60;
+        local(async {
+            let bench = bench(4, Again::After(Duration::MAX));
+            bench.ask("a");
+            time::sleep(Duration::from_secs(31 * DAY)).await;
+            bench.assert(&[
+                (0, "a begins"),
+                (1, "a ends"),
+                (30 * DAY + 1, "a begins"),
+                (30 * DAY + 2, "a ends"),
+            ]);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_shutdown_begins_no_pass_and_waits_for_those_that_run() {
         local(async {
             let bench = bench(1, Again::After(SECOND));

@@ -28,7 +28,7 @@ use super::{
     context::Context,
     index::ObjectKey,
     kind::Kind,
-    memory::Recollections,
+    memory::{LeftAlone, Recollections},
     pass,
     queue::{self, Again},
     watched::Watched,
@@ -177,7 +177,8 @@ impl<K: Kind> Watched<K> {
         );
         let key = key_of::<K>(meta).and_then(|key| self.cache.key(&key));
         if let Some(key) = &key {
-            self.recollections.known(key, |it| it.unreadable = true);
+            self.recollections
+                .known(key, |it| it.left_alone = Some(LeftAlone::Unreadable));
         }
         Err(key)
     }

@@ -48,8 +48,10 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let sessions = Sessions::load(metrics, clock, None, settings.allowed_region.clone()).await;
     // The namespace says which account only with an accounts file.
     let region = settings.region.clone().or_else(|| sessions.assignment("").region);
+    // An empty AWS_REGION is a region to the SDK.
+    let region = region.filter(|region| !region.trim().is_empty());
     let region =
-        region.context("which AWS region? Give --region, or set AWS_REGION, or a region in the AWS profile")?;
+        region.context("no AWS region is known: give --region, set AWS_REGION, or set a region in the AWS profile")?;
     let session = sessions.session_for("").map_err(|failure| refused(&failure))?;
     let inventory = read(&settings, &session, region).await?;
     let parts = plan::plan(&inventory);
@@ -95,13 +97,13 @@ async fn app_names(
     account: &str,
     region: &str,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    if settings.all_apps {
+    if settings.apps.all_apps {
         return fetch::patiently(|| client.list_apps())
             .await
             .map_err(|failure| refused(&failure));
     }
     let mut names = BTreeMap::new();
-    for id in &settings.app_id {
+    for id in &settings.apps.app_id {
         let name = fetch::patiently(|| client.app_name(id))
             .await
             .map_err(|failure| refused(&failure))?;
@@ -182,7 +184,7 @@ fn write(folder: &Path, files: &BTreeMap<String, String>, force: bool) -> anyhow
     }
     if !others.is_empty() && !force {
         bail!(
-            "{} holds something else in {}; nothing was written. --force overwrites them",
+            "{} has other content in {}; nothing was written. Give --force to overwrite them",
             folder.display(),
             others.join(", ")
         );

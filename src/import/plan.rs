@@ -14,11 +14,9 @@ use super::{
 };
 use crate::{
     amplify::Record,
-    api::{AdoptionPolicy, DeletionPolicy, ResourceConfig, backend_api::AuthType},
+    api::{AdoptionPolicy, DeletionPolicy, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
 };
 
-/// Longest transformSchema that is written into a manifest. Kubernetes stores no object above 1.5 MiB.
-const MAX_SCHEMA_BYTES: usize = 1_000_000;
 /// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
 const MAX_APPLIED_BYTES: usize = 200_000;
 
@@ -293,7 +291,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether what lies there can be left out. What is left out is AWS's business.
+/// Whether the field can be left out. Fields that are left out are not managed.
 fn is_optional(path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     matches!(
@@ -311,9 +309,9 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
              time: then nothing is sent. Later it is an edit, which runs UpdateBackendAPI."
                 .to_owned(),
         ),
-        Some(schema) if schema.len() > MAX_SCHEMA_BYTES => {
+        Some(schema) if schema.len() > MAX_SCHEMA_BYTES as usize => {
             notes.push(format!(
-                "Left out: transformSchema has {} bytes, which Kubernetes would not store.",
+                "Left out: transformSchema has {} bytes, and a BackendApi takes at most {MAX_SCHEMA_BYTES} (512 KiB).",
                 schema.len()
             ));
             known.transform_schema = None;

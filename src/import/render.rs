@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::plan::{Part, Resource};
-use crate::api;
+use crate::api::{self, text::escaped};
 
 /// A manifest in the order in which people read it.
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ pub(super) fn part(part: &Part, namespace: Option<&str>) -> Result<String, serde
             let lines = yaml(resource, namespace)?;
             let lines: Vec<_> = lines
                 .lines()
-                .map(escaped)
+                .map(|line| escaped(line))
                 .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
                 .collect();
             comment(&format!("Not imported: {why}.")) + &lines.concat()
@@ -62,17 +62,4 @@ fn yaml(resource: &Resource, namespace: Option<&str>) -> Result<String, serde_sa
         spec: &resource.spec,
     })?;
     Ok(yaml.trim_end().to_owned() + "\n")
-}
-
-/// Without control characters and the line ends that YAML 1.1 knows beside them.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') {
-            safe.extend(c.escape_unicode());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
 }

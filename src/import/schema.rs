@@ -1,6 +1,6 @@
 //! What the custom resources' own schemas refuse, known before an API server says it. Pure.
 //!
-//! Lengths, patterns and sizes of the definitions are checked; the rules across fields hold by how manifests are made.
+//! Lengths, sizes and the rules about a text alone are checked; the rules across fields hold by how manifests are made.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -55,10 +55,8 @@ fn check(schema: &JSONSchemaProps, value: &Value, path: &mut Vec<String>, refusa
                 refuse(format!("has {length} characters, at most {most} are allowed"));
             } else if let Some(least) = schema.min_length.filter(|least| length < *least) {
                 refuse(format!("has {length} characters, at least {least} are needed"));
-            } else if let Some(pattern) = &schema.pattern
-                && !regex_lite::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
-            {
-                refuse(format!("does not match {pattern}"));
+            } else {
+                unmatched(schema, text).for_each(|sentence| refuse(format!("is {sentence}")));
             }
         }
         Value::Array(values) => {
@@ -85,6 +83,18 @@ fn check(schema: &JSONSchemaProps, value: &Value, path: &mut Vec<String>, refusa
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// The sentences of the rules about a text alone that this text breaks. [`crate::api::rules`] writes them.
+fn unmatched<'a>(schema: &'a JSONSchemaProps, text: &'a str) -> impl Iterator<Item = &'a str> {
+    let rules = schema.x_kubernetes_validations.iter().flatten();
+    let patterns = rules.filter_map(|rule| {
+        let pattern = rule.rule.strip_prefix("self.matches(r'")?.strip_suffix("')")?;
+        Some((pattern, rule.message.as_deref().unwrap_or_default()))
+    });
+    patterns
+        .filter(move |(pattern, _)| !regex_lite::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text)))
+        .map(|(_, sentence)| sentence)
 }
 
 #[cfg(test)]
@@ -115,11 +125,12 @@ mod tests {
         );
         let why: Vec<_> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
         assert!(
-            why.contains(&"does not match ^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$"),
+            why.iter()
+                .any(|why| why.starts_with("is not a name that AWS takes here: give 1 to 255 letters")),
             "{why:?}"
         );
         assert!(why.contains(&"has 256 characters, at most 255 are allowed"), "{why:?}");
-        assert!(why.contains(&"has 0 characters, at least 1 are needed"), "{why:?}");
+        assert!(why.iter().any(|why| why.starts_with("is empty: ")), "{why:?}");
     }
 
     #[test]

@@ -2,16 +2,16 @@
 
 use super::{
     Flow, Reply, Step, Wake, Write,
-    facts::{Class, Failure, Sent},
+    facts::{Class, Failure, Sent, says_exists},
     needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
-    report::{failed, outcome_unknown},
+    report::{Say, failed, outcome_unknown, with_advice},
     step::Purpose,
     timing,
     view::View,
 };
-use crate::api::Job;
+use crate::api::{Job, conditions::Reason};
 
 /// The AWS object is absent and is to be created.
 pub(super) fn create(view: &View<'_>) -> Flow {
@@ -95,6 +95,20 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
 fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
     let mut state = view.state.clone();
     state.ledger.job = Some(closed(view, job.clone(), failure));
+    if !job.unconfirmed {
+        // Nothing of this resource is there: a corrected account or region counts.
+        state.ledger.account_id = None;
+        state.ledger.region = None;
+    }
+    if failure.class == Class::BadRequest && says_exists(&failure.message) {
+        // Made since it was looked at: a look decides whose it is.
+        let say = Say::stalled(
+            Reason::AlreadyExists,
+            with_advice(&failure.message, "it is looked at again"),
+        );
+        let wait = timing::backoff(5.0, 3600.0, view.memory.tries, view.jitter);
+        return Step::retry(view.say(state, say), timing::after(view.now, wait));
+    }
     failed(view, state, failure)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Flow, Reply, Step, Wake, Write,
-    needs::{absence_in_doubt, backed_off, free, given_up, looked, rests},
+    needs::{absence_in_doubt, backed_off, free, given_up, listed, looked, none_pending, rests},
     record::{accepted, record_accepted, unintended, without_job},
     report::{Say, account_is_there, suspended},
     step::Purpose,
@@ -35,6 +35,10 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     dependents_are_gone(view)?;
     rests(view)?;
     if looked(view, Purpose::Write)?.seen.is_none() {
+        if operation.has_job() && (!view.memory.listed || view.known.jobs.is_some()) {
+            // An earlier process may have sent the delete, and its job may hit what is made under this name next.
+            none_pending(view, listed(view, Purpose::Write)?)?;
+        }
         return Ok(absent(view));
     }
     given_up(view, operation)?;
@@ -135,8 +139,10 @@ pub(super) fn released(view: &View<'_>) -> Step {
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;
-    let deleted =
-        |job: &Job| job.operation.is_delete() && job.id.is_some() && (job.has_completed() || view.known.released);
+    let deleted = |job: &Job| {
+        let is_seen = job.has_completed() || view.known.released && is_wanted(view) && !job.has_failed();
+        job.operation.is_delete() && job.id.is_some() && is_seen
+    };
     if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.surroundings.winner.is_some() {

@@ -62,6 +62,29 @@ pub struct JobSeen {
     pub create_time: Option<Timestamp>,
     /// AWS's text when it failed, as [`crate::api::text::summary`] has it.
     pub error: Option<String>,
+    /// Whether that text, the whole of it, says that something of the name was there before.
+    pub exists: bool,
+}
+
+/// Whether AWS's text says that something of the name was there before. AWS's services write it with and without blanks
+/// (`already exists`, `EntityAlreadyExists`, `BucketAlreadyOwnedByYou`).
+#[must_use]
+pub fn says_exists(text: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "alreadyexist",
+        "alreadyown",
+        "alreadybeenadded",
+        "alreadyadded",
+        "alreadyinuse",
+        "wasalready",
+        "existsexception",
+    ];
+    let letters: String = text
+        .chars()
+        .filter(char::is_ascii_alphabetic)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect();
+    WORDS.iter().any(|words| letters.contains(words))
 }
 
 impl JobSeen {

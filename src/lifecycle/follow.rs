@@ -56,7 +56,7 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let elapsed = view.now.duration_since(job.request_time);
     let timeout = view.resource.timeout(view.settings);
     let timed_out = has_timed_out(view, job);
-    let id = job.id.as_deref().unwrap_or_default();
+    let id = report::shown_id(job);
     let say = if timed_out {
         let message = format!(
             "{} (job {id}) has not ended within {timeout:#}, and AWS cannot cancel a job: ask AWS Support with this job id. Its end will still be honoured",
@@ -112,9 +112,13 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     if !completed && creates {
         let absent = looked(view, Purpose::Write)?.seen.is_none();
         // What was there before is not proved to be this resource's, and must not be deleted with it.
-        if absent || job.error.as_deref().is_some_and(report::says_exists) {
+        if absent || seen.exists {
             state.ledger.origin = None;
         }
+    }
+    if view.resource.is_updatable() && job.config_hash.is_none() {
+        // Stored by an older version, which did not say what a job carries.
+        state.hashes = Hashes::default();
     }
     state.ledger.job = Some(job);
     go_on(view, &state)
@@ -143,11 +147,19 @@ fn go_on(view: &View<'_>, state: &State) -> Flow {
         keep::idle(&after)
     };
     match step {
-        // Who goes on holding the resource sees how it ended.
-        Ok(Step::Release) if view.resource.held => Ok(Step::Record(Box::new(end_of(&after)))),
+        // Who goes on holding the resource sees how it ended; and so does the last line of the log, where the policy has
+        // changed while AWS deleted.
+        Ok(Step::Release) if view.resource.held || is_unwanted_delete(&after) => {
+            Ok(Step::Record(Box::new(end_of(&after))))
+        }
         Ok(step) | Err(step) if writes_to_aws(&step) => Ok(Step::Record(Box::new(end_of(&after)))),
         step => step,
     }
+}
+
+fn is_unwanted_delete(view: &View<'_>) -> bool {
+    let job = view.state.ledger.job.as_ref();
+    job.is_some_and(|job| job.operation.is_delete()) && !delete::is_wanted(view)
 }
 
 const fn writes_to_aws(step: &Step) -> bool {
@@ -165,13 +177,15 @@ fn end_of(view: &View<'_>) -> State {
     let mut state = view.state.clone();
     let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
     // Of a job that was found in a list nobody knows what it carried, before configuration is compared with configuration.
-    let certain = job.config_hash.is_none() || job.config_hash == state.hashes.sent;
+    let certain = !view.resource.is_updatable() || (job.config_hash.is_some() && job.config_hash == state.hashes.sent);
+    // Where the status speaks of a newer generation already, Ready for this one would pass for Ready for that one.
+    let is_newest_said = job.generation >= state.ledger.observed_generation;
     let say = if view.resource.deleting {
         Say::working(
             Reason::Deleting,
             format!("{} has ended; deletion goes on", job.operation),
         )
-    } else if job.has_completed() && certain && seen.is_some_and(|seen| seen.differs.is_empty()) {
+    } else if job.has_completed() && certain && is_newest_said && seen.is_some_and(|seen| seen.differs.is_empty()) {
         state.hashes.echoed = seen.and_then(|seen| seen.echo.as_ref()).map(|echo| echo.hash.clone());
         view.available(&state)
     } else {
@@ -204,7 +218,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         // What AWS has of it is not known.
         state.hashes = Hashes::default();
     }
-    let id = job.id.as_deref().unwrap_or_default();
+    let id = report::shown_id(job);
     state.ledger.job = Some(Job {
         finish_time: Some(view.now_seconds()),
         error: Some(format!("AWS no longer knows the job {id}")),

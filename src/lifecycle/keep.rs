@@ -2,7 +2,10 @@
 
 use super::{
     Flow, Step, Wake, create, follow,
-    needs::{absence_in_doubt, configured, dependency_not_ready, looked, possible_or_given_up, rests, slot},
+    needs::{
+        absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
+        slot,
+    },
     outcome,
     report::{self, NO_REASON, Say, account_is_there, suspended, working_reason},
     step::Purpose,
@@ -158,7 +161,9 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     let last = ledger.job.as_ref();
     let undone = last.is_some_and(|job| job.operation.is_update() && !job.has_completed());
     match &view.known.config {
-        Some(Err(missing)) if drifted || undone || !is_carried_out(view) => Decision::Unresolved(missing),
+        Some(Err(missing)) if drifted || undone || hashes.sent.is_none() || !is_carried_out(view) => {
+            Decision::Unresolved(missing)
+        }
         None | Some(Err(_)) => Decision::Leave,
         Some(Ok(config)) => {
             let adopted_as_is = hashes.sent.is_none() && ledger.origin == Some(Origin::Adopted);
@@ -167,7 +172,9 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
                 Some(Equality::Unknown) => adopted_as_is && !undone,
                 _ => false,
             };
-            let edited = hashes.sent.as_ref() != Some(&config.hash);
+            // An older version of this operator stored a hash as sent before AWS had accepted it.
+            let doubtful = last.is_some_and(|job| job.config_hash.is_none()) && equality == Some(Equality::Different);
+            let edited = doubtful || hashes.sent.as_ref() != Some(&config.hash);
             if (edited || drifted || undone) && !shown {
                 Decision::Update
             } else {
@@ -199,6 +206,10 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     if view.resource.adoption_policy == AdoptionPolicy::Never {
         let say = Say::stalled(Reason::AlreadyExists, exists(state.ledger.job.as_ref()));
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
+    }
+    if view.resource.create.has_job() {
+        // Somebody's job may be deleting it.
+        none_pending(view, listed(view, Purpose::Write)?)?;
     }
     if !view.resource.finalizer {
         return Ok(Step::AddFinalizer);
@@ -240,7 +251,7 @@ fn gone(view: &View<'_>) -> Flow {
         let message = format!(
             "{} (job {}) completed, and AWS has not shown the object since: it is not created a second time. Ask AWS Support with this job id, or delete this resource and apply it again",
             job.operation,
-            job.id.as_deref().unwrap_or_default()
+            report::shown_id(job)
         );
         let say = Say::stalled(Reason::JobFailed, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));

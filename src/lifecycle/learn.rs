@@ -133,6 +133,7 @@ pub fn ended(state: &State) -> Option<JobSeen> {
         status: job.status.clone().unwrap_or_default(),
         create_time: None,
         error: None,
+        exists: false,
     })
 }
 

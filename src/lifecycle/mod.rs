@@ -80,12 +80,16 @@ fn decide(view: &View<'_>) -> Flow {
     match &ledger.job {
         Some(job) if job.is_open_intent() && may_be_sent(view) => Ok(create::send(view, job)),
         Some(job) if job.is_open_intent() => outcome::resolve(view, job),
-        Some(job) if job.is_running() && (!view.resource.deleting || delete::is_wanted(view)) => {
-            follow::follow(view, job)
-        }
+        Some(job) if job.is_running() && !may_leave(view, job) => follow::follow(view, job),
         _ if view.resource.deleting => delete::delete(view),
         _ => keep::idle(view),
     }
+}
+
+/// Whether the resource may go while this job runs: what it makes is to be retained. A delete is followed to its end whatever
+/// the policy says by now, because AWS cannot cancel it.
+fn may_leave(view: &View<'_>, job: &Job) -> bool {
+    view.resource.deleting && !delete::is_wanted(view) && !job.operation.is_delete()
 }
 
 /// Whether this pass has stored the open intent, and nothing speaks against carrying it out.

@@ -26,18 +26,29 @@ pub(super) fn earliest(job: &Job) -> Timestamp {
     })
 }
 
-/// The job that this intent started: the newest of its operation that AWS created later than `after` (without one: no
-/// earlier than shortly before the request), and that no other resource has recorded. Jobs do not say what they make, and
-/// an attempt that was closed has let others work meanwhile. A job without a time proves nothing.
+/// Whether AWS can have made something at this time (by its own clock) because of this intent, or of one before it since
+/// `after`. What came later than any request can take is somebody else's.
+fn is_of_its_time(view: &View<'_>, job: &Job, created: Timestamp) -> bool {
+    let latest = timing::after(believed_from(view, job), timing::SEND_WITHIN);
+    let is_late_enough = match job.after {
+        // Of a job: the newest of those that were there before.
+        Some(after) if job.operation.has_job() => created > after,
+        _ => created >= earliest(job),
+    };
+    is_late_enough && created <= latest
+}
+
+/// The job that this intent started: the newest of its operation that AWS created at a time when this intent can have
+/// started it, and that no other resource has recorded. Jobs do not say what they make, and an attempt that was closed has
+/// let others work meanwhile. A job without a time proves nothing.
 pub(super) fn ours<'a>(view: &View<'_>, job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
             && !seen.id.is_empty()
             && !view.surroundings.jobs_of_others.contains(&seen.id)
-            && seen.create_time.is_some_and(|created| match job.after {
-                Some(after) => created > after,
-                None => created >= earliest(job),
-            })
+            && seen
+                .create_time
+                .is_some_and(|created| is_of_its_time(view, job, created))
     }))
 }
 
@@ -63,7 +74,10 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     }
     let looked = looked(view, Purpose::Outcome)?;
     let is_ours = looked.seen.as_ref().is_some_and(|seen| {
-        seen.differs.is_empty() && seen.create_time.is_some_and(|created| created >= earliest(job))
+        let created = seen
+            .create_time
+            .is_some_and(|created| is_of_its_time(view, job, created));
+        seen.differs.is_empty() && created
     });
     Ok(is_ours.then(|| done(view, job)))
 }

@@ -132,7 +132,12 @@ impl View<'_> {
     pub(super) fn available(&self, state: &State) -> Say {
         let ledger = &state.ledger;
         let how = match &ledger.job {
-            Some(job) if job.has_completed() => working_message(job),
+            // The create of an attempt that made nothing did not make what was adopted.
+            Some(job)
+                if job.has_completed() && !(job.operation.is_create() && ledger.origin == Some(Origin::Adopted)) =>
+            {
+                working_message(job)
+            }
             _ if self.resource.create == Operation::CreateBackendEnvironment => {
                 "the environment's record exists; a record deploys nothing".to_owned()
             }
@@ -336,11 +341,11 @@ pub(super) fn wait(
 /// What a failure of a write leads to: `state` with the conditions that it deserves, tried again by its class.
 pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
     let operation = state.ledger.job.as_ref().map(|job| job.operation);
-    told(view, state, failure, verdict(view, failure.class), operation)
+    told(view, state, failure, &verdict(view, failure.class), operation)
 }
 
 /// `operation`: of a write that failed.
-fn told(view: &View<'_>, state: State, failure: &Failure, verdict: Verdict, operation: Option<Operation>) -> Step {
+fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, operation: Option<Operation>) -> Step {
     let message = match (failure.class, operation) {
         (Class::BadRequest, Some(operation)) => with_advice(&failure.message, advice(operation)),
         (Class::NotFound, _) => with_advice(&failure.message, &looked_where(view)),
@@ -406,7 +411,7 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
             waiting: verdict.waiting,
         };
     }
-    told(view, view.state.clone(), failure, verdict, None)
+    told(view, view.state.clone(), failure, &verdict, None)
 }
 
 /// Whether the stored reason of `Stalled` may still be true although a read has begun, which some reasons forbid.
@@ -470,18 +475,12 @@ pub(super) fn with_advice(text: &str, advice: &str) -> String {
     format!("{}; {advice}", text::shortened(text, room))
 }
 
-/// Whether AWS's text says that something of the name was there before.
-pub(super) fn says_exists(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    [
-        "already exist",
-        "already been added",
-        "already added",
-        "already in use",
-        "was already",
-    ]
-    .iter()
-    .any(|words| text.contains(words))
+/// How much of a job's id a message repeats, in bytes: AWS's have 36, and what to do must still fit.
+const ID_SHOWN: usize = 64;
+
+/// The job's id, as messages show it.
+pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
+    text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
 }
 
 /// What stands for AWS's text where AWS gave none.
@@ -491,8 +490,8 @@ pub(super) const NO_REASON: &str = "AWS gave no reason";
 pub(super) fn working_message(job: &Job) -> String {
     let operation = job.operation;
     match &job.id {
-        Some(id) if job.has_completed() => format!("{operation} completed (job {id})"),
-        Some(id) if job.is_running() => format!("{operation} is running (job {id})"),
+        Some(_) if job.has_completed() => format!("{operation} completed (job {})", shown_id(job)),
+        Some(_) if job.is_running() => format!("{operation} is running (job {})", shown_id(job)),
         _ if job.is_open_intent() => format!("{operation} is being sent"),
         _ => {
             let error = job.error.as_deref().unwrap_or(NO_REASON);

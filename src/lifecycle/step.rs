@@ -70,7 +70,7 @@ impl Step {
 }
 
 /// A write to AWS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Write {
     /// The create operation of the kind.
     Create,

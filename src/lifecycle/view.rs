@@ -59,6 +59,10 @@ impl Default for Settings {
 }
 
 /// What the user wants, as far as it is the same for all kinds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent fields of Kubernetes objects"
+)]
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// The generation of the spec.
@@ -153,7 +157,7 @@ pub struct Surroundings {
 }
 
 /// What a create or an update refers to, and is not to be had.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Missing {
     /// What it waits for, for people.
     pub message: String,
@@ -192,7 +196,7 @@ pub struct Dependents {
 }
 
 /// What this pass has learnt so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Known {
     /// The account that the credentials belong to.
     pub account: Option<String>,
@@ -217,7 +221,7 @@ pub struct Known {
 }
 
 /// How far the write of this pass has come.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Sending {
     /// Nothing is on its way; an open intent is another pass's.
     #[default]
@@ -229,7 +233,7 @@ pub enum Sending {
 }
 
 /// What a look at the AWS object showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Looked {
     /// When it was made.
     pub at: Timestamp,
@@ -238,7 +242,7 @@ pub struct Looked {
 }
 
 /// An AWS object, reduced to what decisions need.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Seen {
     /// When AWS made it, where AWS says.
     pub create_time: Option<Timestamp>,
@@ -249,7 +253,7 @@ pub struct Seen {
 }
 
 /// What AWS shows of a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Echo {
     /// Hash of the fields that the spec sets.
     pub hash: String,
@@ -258,7 +262,7 @@ pub struct Echo {
 }
 
 /// How AWS's echo compares with what the spec sets.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Equality {
     /// Every field that the spec sets is echoed and equal.
     Equal,
@@ -269,7 +273,7 @@ pub enum Equality {
 }
 
 /// What a list of jobs showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Listed {
     /// When it was made.
     pub at: Timestamp,
@@ -278,21 +282,21 @@ pub struct Listed {
 }
 
 /// What a poll showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Polled {
     /// None: AWS no longer knows the job.
     pub job: Option<JobSeen>,
 }
 
 /// A configuration that can be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Config {
     /// Hash of it.
     pub hash: String,
 }
 
 /// The slot of the environment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Slot {
     /// This resource holds it.
     Held,
@@ -301,7 +305,7 @@ pub enum Slot {
 }
 
 /// What came of a write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Reply {
     /// AWS started a job.
     Job {

@@ -1,6 +1,7 @@
 //! What the program tells of itself: logs on stderr, metrics, and a health server. May do: write to stderr and answer
 //! HTTP on the listen address. Decides nothing.
 
+pub mod error;
 pub mod logs;
 pub mod metrics;
 pub mod server;

@@ -4,7 +4,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `world` | the state: API server, AWS, processes, passes in flight; relative times, no texts |
-//! | `shell` | what a step does: the controller, the API server and AWS, and the invariants I1–I3, I5–I7 |
+//! | `times` | what becomes of it when time passes |
+//! | `shell` | what a step does: the controller and the API server |
+//! | `aws` | AWS, and others who use it |
+//! | `check` | what must hold at each step: I1–I3, I5–I7, and that the status is true |
 //! | `model` | what can happen next, and how often |
 //! | `quiet` | I4: what becomes of a situation when faults stop |
 //! | `tally` | what was found, printed at the end |
@@ -18,10 +21,13 @@
     reason = "a model that cannot go on is a failed test, and the bounds and counts are to be seen"
 )]
 
+mod aws;
+mod check;
 mod model;
 mod quiet;
 mod shell;
 mod tally;
+mod times;
 mod world;
 
 use std::process::ExitCode;
@@ -29,7 +35,7 @@ use std::process::ExitCode;
 use amplify_operator::api::{AdoptionPolicy, DeletionPolicy, Operation};
 use jiff::SignedDuration;
 use libtest_mimic::{Arguments, Trial};
-use model::Exploration;
+use model::{Earlier, Exploration, Start};
 use world::Budget;
 
 fn main() -> ExitCode {
@@ -105,7 +111,7 @@ explorations! {
         crashes: 1, lost: 1, stale: 1, deletes: 1, recreates: 1;
 
     a_backend_of_somebody_else_is_neither_taken_nor_deleted:
-        backend().with(|it| it.thing = Some(shell::old_rival())),
+        backend().with(|it| it.thing = Some(aws::old_rival())),
         crashes: 1, lost: 1, stale: 1, deletes: 1, gone: 1;
 
     a_backend_that_somebody_else_makes_meanwhile_is_not_taken:
@@ -116,7 +122,7 @@ explorations! {
         api().with(|it| {
             it.scenario.adoption = AdoptionPolicy::IfExists;
             it.scenario.deletion = Some(DeletionPolicy::Delete);
-            it.thing = Some(shell::old_rival());
+            it.thing = Some(aws::old_rival());
         }),
         crashes: 1, deletes: 1, rivals: 1, gone: 1;
 
@@ -157,7 +163,7 @@ explorations! {
 
     an_api_whose_attempt_was_given_up_does_not_take_its_siblings_job_for_its_own:
         two_apis().with(|it| {
-            it.given_up = true;
+            it.start = Start::GivenUp;
             it.scenario.refuses = true;
         }),
         suspends: 1;
@@ -166,6 +172,125 @@ explorations! {
         backend().with(|it| {
             it.names = 2;
             it.scenario.same_object = true;
+        }),
+        crashes: 1, deletes: 1;
+
+    an_api_that_is_taken_over_after_a_create_that_came_to_nothing_gets_its_configuration:
+        api().with(|it| {
+            it.scenario.adoption = AdoptionPolicy::IfExists;
+            it.scenario.deletion = Some(DeletionPolicy::Delete);
+            it.attempts = 3;
+        }),
+        lost: 1, refusals: 1, rivals: 1;
+
+    an_attempt_that_shows_late_does_not_pass_for_the_edit_after_it:
+        api().with(|it| {
+            it.scenario.late = 120;
+            it.attempts = 3;
+        }),
+        lost: 1, late: 1, edits: 2;
+
+    an_api_that_somebody_else_makes_while_an_attempt_is_in_doubt_gets_its_configuration:
+        api().with(|it| {
+            it.scenario.foreign = &[Operation::CreateBackendApi];
+            it.attempts = 3;
+        }),
+        crashes: 1, lost: 1, foreign: 1;
+
+    a_backend_tells_its_attempt_from_jobs_of_others_though_clocks_differ:
+        backend().with(|it| {
+            it.scenario.foreign = &[Operation::CreateBackend, Operation::DeleteBackend];
+            it.scenario.skew = -240;
+        }),
+        lost: 1, foreign: 1;
+
+    a_backend_that_somebody_else_makes_long_after_a_lost_create_is_not_taken:
+        backend().with(|it| it.scenario.foreign = &[Operation::CreateBackend]),
+        crashes: 1, lost: 1, foreign: 1, deletes: 1;
+
+    an_update_of_somebody_else_does_not_pass_for_an_edit:
+        ready(api()).with(|it| {
+            it.scenario.foreign = &[Operation::UpdateBackendApi];
+            it.attempts = 3;
+        }),
+        crashes: 1, lost: 1, foreign: 1, edits: 1;
+
+    an_update_of_somebody_else_after_its_own_is_taken_for_what_the_job_brought_about:
+        ready(api()).with(|it| {
+            it.scenario.foreign = &[Operation::UpdateBackendApi];
+            it.scenario.swaps = true;
+            it.attempts = 3;
+        }),
+        foreign: 1, drifts: 1, edits: 1;
+
+    an_edit_beside_a_siblings_edit_is_carried_out:
+        ready(two_apis()).with(|it| {
+            it.scenario.refuses = true;
+            it.attempts = 3;
+        }),
+        crashes: 1, edits: 2;
+
+    two_edits_with_lost_replies_end_with_the_last:
+        ready(api()).with(|it| it.attempts = 4),
+        crashes: 1, lost: 1, late: 1, edits: 2;
+
+    an_api_never_overlaps_with_itself_though_aws_refuses_nothing:
+        ready(api()).with(|it| {
+            it.scenario.refuses = false;
+            it.attempts = 4;
+        }),
+        crashes: 1, lost: 1, late: 1, edits: 2, deletes: 1;
+
+    a_create_that_fails_in_its_answer_does_not_take_what_is_there:
+        backend(),
+        refusals: 1, rivals: 1, deletes: 1, requests: 1;
+
+    a_late_delete_does_not_reach_the_next_backend_of_the_name:
+        ready(backend()),
+        crashes: 1, lost: 1, late: 1, fails: 1, deletes: 1, recreates: 1;
+
+    a_late_delete_does_not_reach_the_next_record_of_the_name:
+        ready(environment()),
+        crashes: 1, lost: 2, deletes: 1, recreates: 1;
+
+    two_operators_delete_and_create_anew:
+        ready(backend()).with(|it| {
+            it.processes = 2;
+            it.attempts = 3;
+        }),
+        lost: 1, deletes: 1, recreates: 1;
+
+    two_operators_carry_out_two_edits:
+        ready(api()).with(|it| {
+            it.processes = 2;
+            it.attempts = 3;
+        }),
+        lost: 1, edits: 2;
+
+    two_apis_never_overlap_though_a_list_shows_an_old_one_late:
+        two_apis().with(|it| it.attempts = 2),
+        relists: 1;
+
+    a_backend_does_not_take_an_old_job_without_a_time_for_its_own:
+        backend().with(|it| it.earlier = Earlier::Untimed),
+        crashes: 1, lost: 1, late: 1;
+
+    a_backend_that_is_the_first_of_its_environment_finds_its_job:
+        backend().with(|it| {
+            it.earlier = Earlier::Nothing;
+            it.scenario.skew = -240;
+        }),
+        crashes: 1, lost: 1, late: 1;
+
+    a_backend_whose_jobs_bear_no_times_is_not_made_twice:
+        backend().with(|it| it.scenario.timed = false),
+        crashes: 1, lost: 1, fails: 1;
+
+    what_is_released_and_held_by_others_stands_in_nobodys_way:
+        ready(backend()).with(|it| {
+            it.names = 2;
+            it.scenario.same_object = true;
+            it.held = true;
         }),
         crashes: 1, deletes: 1;
 }
@@ -184,6 +309,11 @@ fn api() -> Exploration {
 
 fn environment() -> Exploration {
     explored(Operation::CreateBackendEnvironment)
+}
+
+/// The same, begun when everything is Ready.
+fn ready(exploration: Exploration) -> Exploration {
+    exploration.with(|it| it.start = Start::Ready)
 }
 
 /// Two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.

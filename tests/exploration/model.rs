@@ -7,10 +7,13 @@ use libtest_mimic::Failed;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
+    aws::{self, AwsJob},
+    check::breaks,
     quiet,
-    shell::{self, How, Scenario, Stage, Went, breaks, changed},
+    shell::{How, Scenario, Stage, Went},
     tally::{self, Found},
-    world::{Aws, AwsJob, Broken, Budget, Name, Object, Process, Seconds, Status, TICK, Thing, Word, World},
+    times,
+    world::{Aws, Broken, Budget, Name, Object, Old, Process, Seconds, Status, TICK, Thing, Word, World},
 };
 
 /// A pass is a bug if it makes more steps.
@@ -37,29 +40,41 @@ pub(crate) enum Event {
     },
     /// Time passes.
     Tick,
-    /// A create that was on its way arrives at AWS.
+    /// A list of several pages begins, or shows what it was to show.
+    Lists {
+        process: usize,
+        name: usize,
+    },
+    Shows {
+        process: usize,
+        name: usize,
+    },
+    /// A write that was on its way arrives at AWS.
     Arrives(usize),
     /// A job ends, or says something odd.
     Ends {
         job: usize,
         word: Word,
-        makes: bool,
+        does: bool,
         late: bool,
     },
     /// The object shows while its job runs.
     Appears(usize),
     /// AWS no longer knows the job.
     Vanishes(usize),
-    /// Somebody else starts a job.
-    Foreign,
+    /// Somebody else starts a job of this operation, of those that the scenario names.
+    Foreign(usize),
     /// Somebody else makes the object.
     Rival(usize),
     /// Somebody deletes the AWS object.
     Gone(usize),
     /// Somebody changes the AWS object.
     Drifts(usize),
-    Edit(usize),
+    /// The spec is edited: its configuration is this one now.
+    Edit(usize, u8),
     Delete(usize),
+    /// Somebody else's finalizer goes.
+    LetGo(usize),
     Recreate(usize),
     Suspend(usize),
     Request(usize),
@@ -79,12 +94,32 @@ pub(crate) struct Exploration {
     pub(crate) attempts: u8,
     /// An AWS object that is there from the start.
     pub(crate) thing: Option<Thing>,
-    /// Whether the first resource was suspended after a create whose outcome never became known.
-    pub(crate) given_up: bool,
-    /// A job of somebody else, of the create operation, that ended before the start.
-    pub(crate) earlier: bool,
+    pub(crate) start: Start,
+    /// Whether somebody else's finalizer is on the first resource.
+    pub(crate) held: bool,
+    pub(crate) earlier: Earlier,
     /// Situations from which everything settles.
     pub(crate) settles: Mutex<HashSet<u64>>,
+}
+
+/// How it begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Start {
+    /// The resources have just been applied.
+    Applied,
+    /// They are Ready (of several for one object: the first is).
+    Ready,
+    /// The first was suspended after a create whose outcome never became known.
+    GivenUp,
+}
+
+/// A job of the create operation, of somebody else, that completed long before the start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Earlier {
+    Nothing,
+    Timed,
+    /// AWS does not say when.
+    Untimed,
 }
 
 impl Exploration {
@@ -97,8 +132,9 @@ impl Exploration {
             longest_pass: 0,
             attempts: 4,
             thing: None,
-            given_up: false,
-            earlier: true,
+            start: Start::Applied,
+            held: false,
+            earlier: Earlier::Timed,
             settles: Mutex::default(),
         }
     }
@@ -142,16 +178,31 @@ impl Exploration {
         let last = path.last_state().clone();
         let quiet = quiet::settles(checker.model(), &last).err().unwrap_or_default();
         let events: Vec<_> = path
-            .into_actions()
+            .into_vec()
             .into_iter()
-            .map(|event| format!("  {event:?}"))
+            .filter_map(|(world, event)| Some(format!("  {}", checker.model().tell(&world, event?))))
             .collect();
-        Err(Failed::from(format!(
+        let told = format!(
             "{property}: it does not hold, as {} states show; after\n{}\n{:?}\n{quiet}\n{last:?}",
             checker.unique_state_count(),
             events.join("\n"),
             last.broken
-        )))
+        );
+        println!("---- {proves} ----\n{told}\n");
+        Err(Failed::from(told))
+    }
+
+    /// The event, with the step that is made.
+    fn tell(&self, world: &World, event: Event) -> String {
+        let Event::Step { process, name, how } = event else {
+            return format!("{event:?}");
+        };
+        let step = self.stage().decide(world, process, name);
+        let step = step.map_or_else(String::new, |step| format!("{step:?}"));
+        let what = step.split(['(', ' ']).next().unwrap_or_default();
+        let write = step.strip_prefix("Send").unwrap_or_default();
+        let says = world.names[name].live.and_then(|live| live.status.says).map(|says| says.reason);
+        format!("process {process}, name {name}: {what}{write} {how:?}; it said {says:?}")
     }
 
     /// How far it is explored.
@@ -186,72 +237,97 @@ impl Exploration {
         }
         match stage.decide(world, process, name) {
             Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll) if budget.reads > 0 => ways.push(How::Fails),
-            Some(Step::Send(write)) => {
-                let taken = !stage.is_pending(world);
-                let has_job = self.scenario.create.has_job();
-                if budget.lost > 0 {
-                    ways.push(How::RequestLost);
-                    if taken {
-                        ways.push(How::ReplyLost);
-                    }
-                    // Of a request that AWS does not show yet, the status is the only trace; what AWS shows too late has none.
-                    let traceless = self.budget.wipes > 0 || self.scenario.is_too_late();
-                    if write == Write::Create && !traceless {
-                        ways.push(How::Flies);
-                    }
-                }
-                if budget.late > 0 && taken && has_job {
-                    ways.push(How::Late);
-                    if budget.lost > 0 {
-                        ways.push(How::ReplyLostLate);
-                    }
-                }
-                if budget.refusals > 0 {
-                    ways.extend([How::BadRequest, How::Never]);
-                    if write == Write::Create {
-                        ways.push(How::NotFound);
-                    }
-                    if taken && has_job {
-                        ways.push(How::FailsAtOnce);
-                    }
-                }
-            }
+            Some(Step::Send(write)) => self.ways_of_sending(world, process, name, write, ways),
             _ => {}
+        }
+    }
+
+    fn ways_of_sending(&self, world: &World, process: usize, name: usize, write: Write, ways: &mut Vec<How>) {
+        let lag = world.processes[process].passes[name].as_ref().map_or(0, |pass| pass.lag);
+        if write != Write::Create && lag > 0 {
+            // It is not sent.
+            return;
+        }
+        let budget = &world.budget;
+        let taken = !self.stage().is_pending(world);
+        let has_job = self.scenario.create.has_job();
+        if budget.lost > 0 {
+            ways.push(How::RequestLost);
+            if taken {
+                ways.push(How::ReplyLost);
+            }
+            // Of a request that AWS does not show yet, the status is the only trace; what AWS shows too late has none.
+            let traceless = self.budget.wipes > 0 || self.scenario.is_too_late();
+            // Without an intent, a second operator does not know of it.
+            let unseen = write != Write::Create && self.processes > 1;
+            if !traceless && !unseen {
+                ways.push(How::Flies);
+            }
+        }
+        // What AWS shows later than is waited for has an intent: nothing else is promised.
+        let too_late = write != Write::Create && self.scenario.is_too_late();
+        if budget.late > 0 && taken && has_job && !too_late {
+            ways.push(How::Late);
+            if budget.lost > 0 {
+                ways.push(How::ReplyLostLate);
+            }
+        }
+        if budget.refusals > 0 {
+            ways.extend([How::BadRequest, How::Never]);
+            if write == Write::Create {
+                ways.push(How::NotFound);
+            }
+            if taken && has_job {
+                ways.extend([How::FailsAtOnce, How::Nameless]);
+            }
         }
     }
 
     fn job_events(&self, world: &World, index: usize, job: &AwsJob, events: &mut Vec<Event>) {
         let budget = &world.budget;
-        let mut ends = |word, makes, late| {
+        let mut ends = |word, does, late| {
             events.push(Event::Ends {
                 job: index,
                 word,
-                makes,
+                does,
                 late,
             });
         };
         let runs_on = self.scenario.is_too_late() && job.hidden > 0;
+        let thing = world.aws.things[usize::from(job.target)];
+        let creates = job.operation.is_create();
+        let is_ours_create = job.by.is_some() && creates;
         if job.is_alive() && !runs_on && !is_between_reads(world) {
-            ends(Word::Completed, true, false);
-            let is_ours_create = job.by.is_some() && job.operation.is_create();
-            if budget.late > 0 && is_ours_create {
+            let in_the_way = creates && thing.is_some_and(|thing| job.by.is_none_or(|(uid, _)| thing.by != Some(uid)));
+            let swaps = job.by.is_none() && job.operation.is_update() && !self.may_change(world, job.target.into());
+            if in_the_way {
+                ends(Word::Failed, false, false);
+            } else if !swaps {
+                ends(Word::Completed, true, false);
+            }
+            // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
+            let is_doubtful = world.aws.flying.iter().any(|flight| flight.write == Write::Create);
+            if creates && job.by.is_none() && !in_the_way && !is_doubtful {
+                ends(Word::Failed, false, false);
+            }
+            if budget.late > 0 && is_ours_create && !in_the_way {
                 ends(Word::Completed, true, true);
             }
-            if budget.fails > 0 && job.by.is_some() {
+            if budget.fails > 0 && job.by.is_some() && !in_the_way {
                 ends(Word::Failed, false, false);
-                if !job.operation.is_create() || world.aws.things[usize::from(job.target)].is_none() {
+                if !creates || thing.is_none() {
                     ends(Word::Failed, true, false);
                 }
             }
             if budget.odd > 0 && job.word == Word::Running {
                 ends(Word::Odd, false, false);
             }
-            if self.scenario.early && is_ours_create && world.aws.things[usize::from(job.target)].is_none() {
+            if self.scenario.early && is_ours_create && thing.is_none() {
                 events.push(Event::Appears(index));
             }
         }
         // One lie at a time: what AWS forgets has left nothing that AWS hides.
-        let hides = world.aws.things[usize::from(job.target)].is_some_and(|thing| thing.hidden > 0);
+        let hides = thing.is_some_and(|thing| thing.hidden > 0);
         if budget.vanishes > 0 && !job.vanished && job.by.is_some() && !hides {
             events.push(Event::Vanishes(index));
         }
@@ -265,9 +341,12 @@ impl Exploration {
             }
             return;
         };
+        let edits = budget.edits > 0 && !object.deleting;
         let table = [
-            (budget.edits > 0 && !object.deleting, Event::Edit(name)),
+            (edits, Event::Edit(name, object.config + 1)),
+            (edits && object.config > 1, Event::Edit(name, 1)),
             (budget.deletes > 0 && !object.deleting, Event::Delete(name)),
+            (object.held && object.deleting, Event::LetGo(name)),
             (budget.suspends > 0, Event::Suspend(name)),
             (budget.requests > 0, Event::Request(name)),
             (budget.wipes > 0 && object.status != Status::EMPTY, Event::Wipe(name)),
@@ -291,40 +370,58 @@ impl Exploration {
             }
             Event::Crash { process } => {
                 world.budget.crashes -= 1;
-                world.processes[process] = idle(world.names.len());
+                stage.crash(world, process);
             }
-            Event::Tick => world.age(TICK),
+            Event::Tick => world.age(TICK, stage.clocks()),
+            Event::Lists { process, name } => {
+                world.budget.relists -= 1;
+                let shows = world.names[name].live.map(|object| Old { object, lag: 0 });
+                world.processes[process].listing[name] = shows;
+            }
+            Event::Shows { process, name } => {
+                if let Some(old) = world.processes[process].listing[name].take() {
+                    stage.put(world, process, name, old);
+                }
+            }
             Event::Arrives(flight) => stage.arrive(world, flight),
-            Event::Ends { job, word, makes, late } => {
+            Event::Ends { job, word, does, late } => {
+                let it = world.aws.jobs[job];
+                stage.end(world, job, word, does);
                 let budget = &mut world.budget;
                 match word {
-                    Word::Failed => budget.fails -= 1,
+                    // That it fails because of another object is no fault of its own.
+                    Word::Failed if it.by.is_some() && !world.aws.jobs[job].existed => budget.fails -= 1,
                     Word::Odd => budget.odd -= 1,
                     _ => {}
                 }
-                Stage::end(world, job, word, makes);
                 if late {
-                    world.budget.late -= 1;
-                    if let Some(thing) = &mut world.aws.things[usize::from(world.aws.jobs[job].target)] {
+                    budget.late -= 1;
+                    if let Some(thing) = &mut world.aws.things[usize::from(it.target)] {
                         thing.hidden = TICK;
                     }
                 }
             }
             Event::Appears(job) => {
                 let before = world.aws.jobs[job].word;
-                Stage::end(world, job, before, true);
+                stage.end(world, job, before, true);
             }
             Event::Vanishes(job) => {
                 world.budget.vanishes -= 1;
                 world.aws.jobs[job].vanished = true;
             }
-            Event::Foreign => {
+            Event::Foreign(which) => {
                 world.budget.foreign -= 1;
-                world.aws.jobs.push(foreign(self.scenario.foreign, Word::Running));
+                let operation = self.scenario.foreign[which];
+                let job = AwsJob::foreign(operation, Word::Running, self.scenario.created(world));
+                world.aws.jobs.push(job);
             }
             Event::Rival(target) => {
                 world.budget.rivals -= 1;
-                world.aws.things[target] = Some(shell::rival(crate::world::LONG_AGO));
+                world.aws.things[target] = Some(aws::rival(if self.scenario.create.has_job() {
+                    times::LONG_AGO
+                } else {
+                    0
+                }));
             }
             Event::Gone(target) => {
                 world.budget.gone -= 1;
@@ -337,17 +434,19 @@ impl Exploration {
             Event::Drifts(target) => {
                 world.budget.drifts -= 1;
                 if let Some(thing) = &mut world.aws.things[target] {
-                    thing.config = 8;
+                    thing.config = aws::CHANGED;
+                    thing.meddled = true;
                 }
             }
-            event => Self::user(world, event),
+            event => Self::user(&mut stage, world, event),
         }
     }
 
     /// What the user does.
-    fn user(world: &mut World, event: Event) {
-        let (Event::Edit(name)
+    fn user(stage: &mut Stage<'_>, world: &mut World, event: Event) {
+        let (Event::Edit(name, _)
         | Event::Delete(name)
+        | Event::LetGo(name)
         | Event::Recreate(name)
         | Event::Suspend(name)
         | Event::Request(name)
@@ -356,28 +455,28 @@ impl Exploration {
         else {
             return;
         };
-        changed(world, name, None);
         let budget = &mut world.budget;
-        if event == Event::Recreate(name) {
-            budget.recreates -= 1;
-            world.names[name].live = Some(Object::applied(world.next_uid));
-            world.next_uid += 1;
-            return;
-        }
-        let Some(mut object) = world.names[name].live else {
-            return;
+        let object = match event {
+            Event::Recreate(_) => {
+                budget.recreates -= 1;
+                world.next_uid += 1;
+                Some(Object::applied(world.next_uid - 1))
+            }
+            _ => world.names[name].live,
         };
+        let Some(mut object) = object else { return };
         match event {
-            Event::Edit(_) => {
+            Event::Edit(_, config) => {
                 budget.edits -= 1;
                 object.generation += 1;
-                object.config += 1;
+                object.config = config;
             }
             Event::Delete(_) => {
                 budget.deletes -= 1;
                 object.generation += 1;
                 object.deleting = true;
             }
+            Event::LetGo(_) => object.held = false,
             Event::Suspend(_) => {
                 budget.suspends -= 1;
                 object.generation += 1;
@@ -392,21 +491,40 @@ impl Exploration {
                 object.status = Status::EMPTY;
                 object.wiped = true;
                 for job in &mut world.aws.jobs {
-                    job.wiped |= job.by.is_some_and(|(uid, _)| uid == object.uid);
+                    job.untold |= job.by.is_some_and(|(uid, _)| uid == object.uid);
                 }
                 for flight in &mut world.aws.flying {
                     flight.wiped |= flight.uid == object.uid;
                 }
             }
-            _ => budget.touches -= 1,
+            Event::Touch(_) => budget.touches -= 1,
+            _ => {}
         }
-        let is_gone = object.deleting && !object.finalizer;
-        world.names[name].live = Some(object).filter(|_| !is_gone);
+        stage.changed(world, name, Some(object), None);
+    }
+
+    /// Whether somebody may change the configuration that AWS has now. Not after a job of its resource has ended (or may
+    /// have) and before the resource has looked, unless that is what is explored.
+    pub(crate) fn may_change(&self, world: &World, target: usize) -> bool {
+        let mut owners = world.names.iter().enumerate().filter(|(name, kept)| {
+            self.scenario.target(*name) == target && kept.live.is_some_and(|live| live.status.origin.is_some())
+        });
+        self.scenario.swaps
+            || owners.all(|(name, kept)| {
+                let has_looked = kept.live.is_some_and(|live| {
+                    let job = live.status.job;
+                    live.status.echoed.is_some() && job.is_none_or(|job| job.finished.is_some())
+                });
+                let mut passes = world.processes.iter().filter_map(|process| process.passes[name].as_ref());
+                has_looked && passes.all(|pass| pass.known.reply.is_none())
+            }) && world.aws.flying.is_empty()
+                && !world.aws.jobs.iter().any(|job| job.by.is_some() && job.is_alive())
     }
 }
 
 /// Whether no resource has a claim to the object. AWS's names carry no identity: what somebody else puts in the place of
-/// an object that is owned cannot be told from it.
+/// an object that is owned, or that a create of ours has made or failed to make and nobody has recorded yet, cannot be
+/// told from it.
 fn is_nobodys(world: &World) -> bool {
     let kept = world.names.iter().flat_map(|name| name.live.iter().chain(&name.before));
     let passes = world
@@ -419,7 +537,10 @@ fn is_nobodys(world: &World) -> bool {
             .aws
             .jobs
             .iter()
-            .any(|job| job.by.is_some_and(|(uid, _)| job.is_unsettled_create(uid)))
+            .any(|job| job.by.is_some_and(|(uid, _)| {
+                // F2: what is gone is released though a delete of it may still run that nobody could record.
+                job.is_unsettled_create(uid) && !job.is_alive() || !job.operation.is_create() && job.is_alive()
+            }))
 }
 
 /// Whether a pass whose ledger was wiped has looked, and not listed yet. A job that ends just then is seen by neither.
@@ -429,28 +550,17 @@ fn is_between_reads(world: &World) -> bool {
         .processes
         .iter()
         .flat_map(|process| process.passes.iter().flatten());
-    passes.any(|pass| pass.view.wiped && pass.knows.look.is_some() && pass.knows.jobs.is_none())
+    passes.any(|pass| pass.view.wiped && pass.known.look.is_some() && pass.known.jobs.is_none())
 }
 
-fn idle(names: usize) -> Process {
+pub(crate) fn idle(names: usize) -> Process {
     Process {
         passes: vec![None; names],
         memory: vec![None; names],
         fresh: vec![false; names],
-    }
-}
-
-const fn foreign(operation: amplify_operator::api::Operation, word: Word) -> AwsJob {
-    AwsJob {
-        operation,
-        target: 0,
-        by: None,
-        word,
-        vanished: false,
-        hidden: 0,
-        recorded: false,
-        wiped: false,
-        config: 0,
+        listing: vec![None; names],
+        behind: vec![None; names],
+        reserved: None,
     }
 }
 
@@ -464,7 +574,7 @@ fn spend(budget: &mut Budget, how: How) {
             budget.lost -= 1;
             budget.late -= 1;
         }
-        How::BadRequest | How::NotFound | How::Never | How::FailsAtOnce => budget.refusals -= 1,
+        How::BadRequest | How::NotFound | How::Never | How::FailsAtOnce | How::Nameless => budget.refusals -= 1,
     }
 }
 
@@ -473,24 +583,48 @@ impl Model for Exploration {
     type Action = Event;
 
     fn init_states(&self) -> Vec<World> {
-        let names = (0..self.names).map(|name| {
+        let create = self.scenario.create;
+        let mut jobs = Vec::new();
+        match self.earlier {
+            Earlier::Nothing => {}
+            Earlier::Timed => jobs.push(AwsJob::foreign(create, Word::Completed, Some(times::LONG_AGO))),
+            Earlier::Untimed => jobs.push(AwsJob::foreign(create, Word::Completed, None)),
+        }
+        let mut things = vec![self.thing; self.names];
+        let mut names = Vec::new();
+        for name in 0..self.names {
             let uid = u8::try_from(name).expect("few names");
-            let object = if self.given_up && name == 0 {
-                Object::given_up(uid, self.scenario.create)
-            } else {
-                Object::applied(uid)
+            let mut object = match self.start {
+                Start::GivenUp if name == 0 => Object::given_up(uid, create),
+                Start::Ready if name == 0 || !self.scenario.same_object => {
+                    let id = u8::try_from(jobs.len()).expect("few jobs");
+                    jobs.push(AwsJob {
+                        target: u8::try_from(self.scenario.target(name)).expect("few names"),
+                        by: Some((uid, 1)),
+                        recorded: true,
+                        config: 1,
+                        ..AwsJob::foreign(create, Word::Completed, self.scenario.timed.then_some(times::LONG_AGO))
+                    });
+                    things[self.scenario.target(name)] = Some(Thing {
+                        by: Some(uid),
+                        config: 1,
+                        ..aws::old_rival()
+                    });
+                    Object::ready(uid, create, id)
+                }
+                _ => Object::applied(uid),
             };
-            Name {
+            object.held = self.held && name == 0;
+            names.push(Name {
                 live: Some(object),
                 before: None,
-            }
-        });
-        let earlier = self.earlier.then(|| foreign(self.scenario.create, Word::Completed));
+            });
+        }
         vec![World {
-            names: names.collect(),
+            names,
             aws: Aws {
-                things: vec![self.thing; self.names],
-                jobs: earlier.into_iter().collect(),
+                things,
+                jobs,
                 flying: Vec::new(),
             },
             processes: vec![idle(self.names); self.processes],
@@ -526,6 +660,14 @@ impl Model for Exploration {
                     }
                 }
             }
+            for (name, kept) in world.names.iter().enumerate() {
+                if budget.relists > 0 && kept.live.is_some() {
+                    events.push(Event::Lists { process, name });
+                }
+                if operator.listing[name].is_some() {
+                    events.push(Event::Shows { process, name });
+                }
+            }
             if budget.crashes > 0 && operator.passes.iter().any(Option::is_some) {
                 events.push(Event::Crash { process });
             }
@@ -542,8 +684,14 @@ impl Model for Exploration {
         for (index, job) in world.aws.jobs.iter().enumerate() {
             self.job_events(world, index, job, events);
         }
-        if budget.foreign > 0 && !world.aws.jobs.iter().any(AwsJob::is_alive) {
-            events.push(Event::Foreign);
+        let is_free = !self.scenario.refuses || !world.aws.jobs.iter().any(AwsJob::is_alive);
+        if budget.foreign > 0 && is_free {
+            for (which, operation) in self.scenario.foreign.iter().enumerate() {
+                let thing = world.aws.things[0];
+                if !operation.is_create() || thing.is_none() && is_nobodys(world) {
+                    events.push(Event::Foreign(which));
+                }
+            }
         }
         for (target, thing) in world.aws.things.iter().enumerate() {
             let table = [
@@ -552,7 +700,10 @@ impl Model for Exploration {
                     Event::Rival(target),
                 ),
                 (budget.gone > 0 && thing.is_some(), Event::Gone(target)),
-                (budget.drifts > 0 && thing.is_some(), Event::Drifts(target)),
+                (
+                    budget.drifts > 0 && thing.is_some() && self.may_change(world, target),
+                    Event::Drifts(target),
+                ),
             ];
             events.extend(table.into_iter().filter(|(may, _)| *may).map(|(_, event)| event));
         }
@@ -588,7 +739,7 @@ impl Model for Exploration {
             ),
             Property::always(
                 "I3: nothing is taken, changed or deleted that belongs to others",
-                |_, world: &World| world.broken != Some(Broken::TookOthers),
+                |_, world: &World| !matches!(world.broken, Some(Broken::TookOthers(_))),
             ),
             Property::always(
                 "I4: when faults stop, everything settles",

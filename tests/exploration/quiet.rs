@@ -9,9 +9,10 @@ use amplify_operator::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    aws::AwsJob,
     model::{self, Exploration},
     shell::{Scenario, Stage, Went, now},
-    world::{AwsJob, Budget, Object, Seconds, Status, Word, World},
+    world::{Budget, Name, Object, Seconds, Status, Thing, Word, World},
 };
 
 /// So many passes are enough for everything.
@@ -31,11 +32,13 @@ enum Jobs {
 pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> {
     let mut quiet = world.clone();
     quiet.budget = Budget::default();
-    quiet.processes.truncate(1);
     quiet.names.iter_mut().for_each(|name| name.before = None);
-    let process = &mut quiet.processes[0];
-    process.passes.iter_mut().for_each(|pass| *pass = None);
-    process.fresh.iter_mut().for_each(|fresh| *fresh = true);
+    let mut stage = Stage::explored(&model.scenario);
+    for process in 0..quiet.processes.len() {
+        stage.crash(&mut quiet, process);
+    }
+    quiet.processes.truncate(1);
+    quiet.processes[0].fresh.iter_mut().for_each(|fresh| *fresh = true);
     for jobs in [Jobs::Complete, Jobs::Hang, Jobs::Fail] {
         let mut seen = Vec::new();
         run(model, quiet.clone(), jobs, &mut seen).map_err(|why| format!("when jobs {jobs:?}: {why}"))?;
@@ -56,12 +59,12 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     let mut told = Vec::new();
     let mut stage = Stage {
         settings: &settings,
-        texts: true,
+        exact: true,
         ..Stage::explored(scenario)
     };
     let names = world.names.len();
     let mut tries = vec![0; names];
-    // When each name's turn comes.
+    // When each name's turn comes. At first a process has everybody's.
     let mut turns = vec![Some(now()); names];
     let mut calm = 0;
     for _ in 0..PASSES {
@@ -72,7 +75,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
             break;
         };
         let wait = turn.duration_since(stage.now).as_secs().max(0);
-        pass_time(&mut stage, &mut world, wait, jobs);
+        pass_time(model, &mut stage, &mut world, wait, jobs);
         if calm >= CALM && told.len() > names && wrong(scenario, &world).is_none() {
             break;
         }
@@ -88,34 +91,32 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
             continue;
         }
         let went = model::run(&mut stage, &mut world, name);
-        let wrote = stage.writes > before;
-        calm = if wrote { 0 } else { calm + 1 };
+        tries[name] = stage.tries;
+        calm = if stage.writes > before { 0 } else { calm + 1 };
         told.push((name, wait, world.names[name].live.map(|object| object.status)));
         if let Some(broken) = world.broken {
             return Err(format!("{broken:?} after {}", tell(&told)));
         }
         turns[name] = match went {
-            Went::Over(Some((wake, retry))) => {
-                tries[name] = if retry { tries[name] + 1 } else { 0 };
-                match wake {
-                    Wake::Never => None,
-                    Wake::At(at) => Some(at.max(stage.now + SignedDuration::from_secs(1))),
-                }
-            }
-            _ => None,
+            Went::Over(Some(Wake::At(at))) => Some(at.max(stage.now + SignedDuration::from_secs(1))),
+            Went::Over(Some(Wake::Never) | None) | Went::On => None,
         };
-        if wrote {
-            // Whatever one does may end the waiting of the others.
-            for other in (0..names).filter(|other| *other != name) {
+        // Whom the index names has another pass, if it waits for anything that others could end.
+        for other in std::mem::take(&mut stage.touched) {
+            let waits = world.names[other].live.is_some_and(|object| {
+                let reason = object.status.says.map(|says| says.reason);
+                object.deleting || reason.is_some_and(Reason::may_end_by_others)
+            });
+            if waits {
                 turns[other] = Some(stage.now);
             }
         }
     }
-    if turns.iter().any(Option::is_some) && calm < CALM {
-        return Err(format!("it never comes to rest: {}", tell(&told)));
-    }
     match wrong(scenario, &world) {
-        Some(wrong) => Err(format!("{wrong}: {}", tell(&told))),
+        Some(wrong) => Err(format!("{wrong}, in the end {}", tell(&told))),
+        None if turns.iter().any(Option::is_some) && calm < CALM => {
+            Err(format!("it goes on and on {}", tell(&told)))
+        }
         None => Ok(()),
     }
 }
@@ -136,7 +137,7 @@ fn wrong(scenario: &Scenario, world: &World) -> Option<&'static str> {
         .find_map(|(name, object)| unsettled(scenario, world, name, &object))
 }
 
-fn pass_time(stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
+fn pass_time(model: &Exploration, stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
     while !world.aws.flying.is_empty() {
         stage.arrive(world, 0);
     }
@@ -144,7 +145,7 @@ fn pass_time(stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
         return;
     }
     // No rule looks further.
-    world.age(Seconds::try_from(wait.min(1000)).unwrap_or(1000));
+    world.age(Seconds::try_from(wait.min(1000)).unwrap_or(1000), stage.clocks());
     stage.now += SignedDuration::from_secs(wait);
     for job in 0..world.aws.jobs.len() {
         let it = world.aws.jobs[job];
@@ -152,12 +153,22 @@ fn pass_time(stage: &mut Stage<'_>, world: &mut World, wait: i64, jobs: Jobs) {
         if !it.is_alive() || runs_on {
             continue;
         }
-        // What a create that failed has left cannot be told from what somebody else has made.
-        let in_doubt = it.operation.is_create() && world.aws.things[usize::from(it.target)].is_some();
+        let thing = world.aws.things[usize::from(it.target)];
+        let creates = it.operation.is_create();
+        let is_its_own = |thing: &Thing| it.by.is_some_and(|(uid, _)| thing.by == Some(uid));
         match jobs {
-            Jobs::Fail if it.by.is_some() && !in_doubt => Stage::end(world, job, Word::Failed, false),
+            _ if creates && thing.is_some_and(|thing| !is_its_own(&thing)) => {
+                stage.end(world, job, Word::Failed, false);
+            }
+            // What a create that failed has left cannot be told from what somebody else has made.
+            Jobs::Fail if it.by.is_some() && !(creates && thing.is_some()) => {
+                stage.end(world, job, Word::Failed, false);
+            }
             Jobs::Hang if it.by.is_some() => {}
-            _ => Stage::end(world, job, Word::Completed, true),
+            _ => {
+                let does = it.by.is_some() || !it.operation.is_update() || model.may_change(world, it.target.into());
+                stage.end(world, job, Word::Completed, does);
+            }
         }
     }
 }
@@ -168,23 +179,34 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
         return Some("nothing is said");
     };
     // Somebody else's job, or one of which nothing could be stored, is waited for as long as AWS runs it.
-    if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
+    let waits = matches!(says.reason, Reason::WaitingForJob | Reason::Conflict) && says.reconciling;
+    if waits && world.aws.jobs.iter().any(AwsJob::is_alive) {
         return None;
     }
     if says.reconciling {
         return Some("work goes on for ever");
     }
     let thing = world.aws.things[scenario.target(name)];
-    // Of what it made it must know, unless the status was wiped or AWS has forgotten the job before it could be recorded.
-    let vanished = world.aws.jobs.iter().any(|job| job.vanished);
+    // Of what it made it must know, unless what told of it is lost.
+    let lost = |job: &AwsJob| job.vanished || job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid);
     if says.reason == Reason::AlreadyExists
         && !object.wiped
-        && !vanished
+        && !world.aws.jobs.iter().any(lost)
         && thing.is_some_and(|thing| thing.is_of(object.uid))
     {
         return Some("it does not know its own object");
     }
-    if says.stalled || says.reason == Reason::Suspended {
+    let is_claimed = |(other, kept): (usize, &Name)| {
+        other != name && scenario.same_object && kept.live.is_some_and(|it| !it.deleting || it.finalizer)
+    };
+    if says.reason == Reason::Conflict && !world.names.iter().enumerate().any(is_claimed) {
+        return Some("it is in conflict with nobody");
+    }
+    let released = object.deleting && !object.finalizer;
+    if released && says.reason != Reason::Released {
+        return Some("it does not say that it is released");
+    }
+    if says.stalled || released || says.reason == Reason::Suspended {
         return None;
     }
     if object.deleting {
@@ -199,17 +221,24 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     if !thing.is_some_and(|thing| thing.is_of(object.uid)) {
         return Some("Ready without its AWS object");
     }
+    let differs = |thing: Thing| thing.config != object.config && !(thing.meddled && scenario.swaps);
+    if scenario.is_updatable() && thing.is_some_and(differs) {
+        return Some("Ready though AWS has another configuration");
+    }
     None
 }
 
-/// The last passes: whose, after how many seconds, and what the status then said.
+/// The passes: whose, after how many seconds, and what the status then said. What was said before is left out.
 fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
-    let told = told[told.len().saturating_sub(16)..]
-        .iter()
-        .map(|(name, wait, status)| {
-            let says = status.and_then(|status| status.says);
-            let job = status.and_then(|status| status.job);
-            format!("\n  after {wait} s, {name}: {says:?}, {job:?}")
-        });
-    told.collect()
+    let mut lines = Vec::new();
+    for (name, wait, status) in told {
+        let says = status.and_then(|status| status.says);
+        let job = status.and_then(|status| status.job);
+        let line = format!("{name}: {says:?}, {job:?}");
+        if lines.last().is_none_or(|(_, last)| *last != line) {
+            lines.push((*wait, line));
+        }
+    }
+    let lines = lines.into_iter().map(|(wait, line)| format!("\n  after {wait} s, {line}"));
+    lines.collect()
 }

@@ -1,25 +1,32 @@
-//! The controller, the API server and AWS, as far as a step touches them.
+//! The controller and the API server, as far as a step touches them.
 //!
-//! What is said here of the controller is what `controller/pass.rs` does: which of what it knows outlives which step,
-//! what a conflict and a recording that does not land lead to. What is said of AWS is meaner than AWS: it does not mind
-//! being told twice to make the same object, and refuses only while a job is pending.
+//! What is said here of the controller is what `controller/pass` does: which version a pass works on, what a conflict and
+//! a recording that does not land lead to, what the index is told. What a step teaches is said by
+//! [`lifecycle::learn`] and [`lifecycle::remember`] alone.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use amplify_operator::{
-    api::{AdoptionPolicy, DeletionPolicy, Operation, Origin, conditions::Reason},
-    controller::index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey},
+    api::{AdoptionPolicy, DeletionPolicy, Job, Operation},
+    controller::{
+        index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey, Version},
+        patches::recording,
+    },
     lifecycle::{
-        self, Config, Echo, Equality, Holds, Known, Listed, Looked, Memory, Polled, Reply, Resource, Seen, Sending,
-        Settings, Slot, State, Step, Surroundings, View, Wake, Write,
-        facts::{Class, Failure, Sent},
+        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings, Slot,
+        State, Step, Surroundings, View, Wake, Write,
+        facts::{Class, Sent},
     },
 };
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
-use crate::world::{
-    Answer, AwsJob, Broken, Flight, Knows, LONG_AGO, List, Look, Object, Pass, Poll, Seconds, Sends, Shown, Status,
-    TICK, Thing, Word, World, config_name,
+use crate::{
+    aws::{failure, shown},
+    check,
+    world::{
+        Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
+    },
 };
 
 /// What is explored.
@@ -37,8 +44,15 @@ pub(crate) struct Scenario {
     /// How late AWS shows a job that it shows late. Longer than the grace: only AWS's refusal protects, and only while
     /// the job runs, so it runs for at least as long.
     pub(crate) late: Seconds,
-    /// The operation of somebody else's jobs.
-    pub(crate) foreign: Operation,
+    /// How far AWS's clock is ahead of ours.
+    pub(crate) skew: Seconds,
+    /// Whether AWS says when it made its jobs.
+    pub(crate) timed: bool,
+    /// The operations of somebody else's jobs.
+    pub(crate) foreign: &'static [Operation],
+    /// Whether somebody else may change an object after a job of its resource and before the resource looks: then what AWS
+    /// has passes for what the job brought about, by design.
+    pub(crate) swaps: bool,
     pub(crate) settings: Settings,
 }
 
@@ -52,7 +66,10 @@ impl Scenario {
             same_object: false,
             early: false,
             late: TICK,
-            foreign: Operation::UpdateBackendApi,
+            skew: 0,
+            timed: true,
+            foreign: &[Operation::DeleteBackendApi],
+            swaps: false,
             settings: Settings {
                 // A check is due whenever time has passed.
                 drift_interval: SignedDuration::from_secs(TICK.into()),
@@ -69,8 +86,14 @@ impl Scenario {
         self.late > TICK
     }
 
-    const fn is_updatable(&self) -> bool {
+    pub(crate) const fn is_updatable(&self) -> bool {
         matches!(self.create, Operation::CreateBackendApi)
+    }
+
+    /// What AWS says of when it makes a job now: later than all others.
+    pub(crate) fn created(&self, world: &World) -> Option<Seconds> {
+        let now = world.aws.jobs.iter().filter(|job| job.created >= Some(0)).count();
+        self.timed.then(|| Seconds::try_from(now).expect("few jobs"))
     }
 
     /// Which AWS object the resource of this name describes.
@@ -92,6 +115,8 @@ pub(crate) enum How {
     ReplyLost,
     /// The same, and AWS shows the job late.
     ReplyLostLate,
+    /// AWS takes it, and the reply names no job.
+    Nameless,
     /// It is lost on its way, and nobody can tell.
     RequestLost,
     /// It is lost for the sender, and arrives later.
@@ -116,7 +141,8 @@ pub(crate) fn now() -> Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Went {
     On,
-    Over(Option<(Wake, bool)>),
+    /// It settled, or (None) it is over because its resource is.
+    Over(Option<Wake>),
 }
 
 /// A world in which steps can be performed.
@@ -124,11 +150,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) settings: &'a Settings,
     pub(crate) now: Timestamp,
+    /// Whether all is as it would be in the program: messages count, and so does how often was waited.
+    pub(crate) exact: bool,
+    /// Passes of the name whose turn it is that ended in waiting.
     pub(crate) tries: u32,
-    /// Whether messages count.
-    pub(crate) texts: bool,
     /// How many writes landed at the API server, and how many AWS took.
     pub(crate) writes: usize,
+    /// The names that the index has named since it was last asked.
+    pub(crate) touched: BTreeSet<usize>,
 }
 
 impl<'a> Stage<'a> {
@@ -137,82 +166,75 @@ impl<'a> Stage<'a> {
             scenario,
             settings: &scenario.settings,
             now: now(),
+            exact: false,
             tries: 0,
-            texts: false,
             writes: 0,
+            touched: BTreeSet::new(),
         }
     }
 
-    fn at(&self, seconds: Seconds) -> Timestamp {
-        self.now + SignedDuration::from_secs(seconds.into())
+    pub(crate) const fn clocks(&self) -> Clocks {
+        Clocks {
+            now: self.now,
+            skew: self.scenario.skew,
+        }
     }
 
     // ---- the controller ----
 
-    pub(crate) fn begin(&self, world: &mut World, process: usize, name: usize, stale: bool) -> Went {
+    pub(crate) fn begin(&mut self, world: &mut World, process: usize, name: usize, stale: bool) -> Went {
         let kept = &world.names[name];
         let Some(view) = (if stale { kept.before } else { kept.live }) else {
             return Went::Over(None);
         };
-        let current = world.names[name].live == Some(view) && !stale;
+        let lag = u8::from(stale);
         let operator = &mut world.processes[process];
-        if operator.memory[name].is_none_or(|(uid, _)| uid != view.uid) {
-            operator.memory[name] = Some((view.uid, 0));
-        }
+        let memory = operator.memory[name]
+            .filter(|(uid, _)| *uid == view.uid)
+            .map_or(Remembers::NOTHING, |(_, memory)| memory);
+        operator.memory[name] = Some((view.uid, memory));
         operator.passes[name] = Some(Pass {
             view,
-            current,
-            knows: Knows::default(),
-            found: false,
+            lag,
+            known: Arc::default(),
+            memory,
+            seen: None,
             age: 0,
         });
+        self.put(world, process, name, Old { object: view, lag });
         self.think(world, process, name)
     }
 
     /// What concerns nobody else is done at once: no other order of events could tell.
-    fn think(&self, world: &mut World, process: usize, name: usize) -> Went {
+    fn think(&mut self, world: &mut World, process: usize, name: usize) -> Went {
         loop {
-            match self.decide(world, process, name) {
-                Some(Step::Resolve) => knows(world, process, name).config = true,
-                Some(Step::TakeSlot) => {
-                    let slot = self.take_slot(world, process, name);
-                    knows(world, process, name).slot = Some(slot);
-                }
-                Some(Step::Settle { state, wake, retry }) if self.is_stored(world, process, name, &state) => {
-                    return Self::ended(world, process, name, wake, retry);
-                }
-                _ => return Went::On,
+            let Some(step) = self.decide(world, process, name) else {
+                return Went::Over(None);
+            };
+            let is_private = match &step {
+                Step::Resolve | Step::TakeSlot => true,
+                Step::Settle { state, .. } => self.is_stored(pass(world, process, name), state),
+                _ => false,
+            };
+            if !is_private {
+                return Went::On;
+            }
+            if let went @ Went::Over(_) = self.make(world, process, name, &step, How::Well) {
+                return went;
             }
         }
     }
 
-    /// Whether the pass has nothing to write.
-    fn is_stored(&self, world: &mut World, process: usize, name: usize, state: &State) -> bool {
-        Status::of(state, self.now, self.texts) == pass(world, process, name).view.status
-    }
-
-    fn ended(world: &mut World, process: usize, name: usize, wake: Wake, retry: bool) -> Went {
-        let operator = &mut world.processes[process];
-        let ended = operator.passes[name].take();
-        if ended.is_some_and(|pass| pass.found)
-            && let Some((_, looked)) = &mut operator.memory[name]
-        {
-            *looked = 0;
-        }
-        Went::Over(Some((wake, retry)))
-    }
-
     /// The next step of this pass.
     pub(crate) fn decide(&self, world: &World, process: usize, name: usize) -> Option<Step> {
-        let operator = &world.processes[process];
-        let pass = operator.passes[name].as_ref()?;
+        let pass = world.processes[process].passes[name].as_ref()?;
         let object = &pass.view;
-        let looked = operator.memory[name].map_or(0, |(_, looked)| looked);
         let resource = Resource {
             generation: object.generation.into(),
             deleting: object.deleting,
             deleted_at: None,
             finalizer: object.finalizer,
+            held: object.held,
             create: self.scenario.create,
             deletion_policy: self.scenario.deletion,
             adoption_policy: self.scenario.adoption,
@@ -220,386 +242,313 @@ impl<'a> Stage<'a> {
             job_timeout: None,
             request: (object.request > 0).then(|| object.request.to_string()),
         };
-        let key = self.key(name);
-        let index = (world.names.len() > 1).then(|| self.index(world, process));
-        let surroundings = Surroundings {
+        let mut surroundings = Surroundings {
             region: Some("r".to_owned()),
+            source: (self.scenario.create == Operation::CloneBackend).then(|| "main".to_owned()),
             resolved: true,
-            winner: index
-                .as_ref()
-                .and_then(|index| index.winner(&key))
-                .map(ToString::to_string),
-            jobs_of_others: index
-                .as_ref()
-                .map_or_else(BTreeSet::new, |index| index.jobs_of_others(&key)),
             ..Surroundings::default()
         };
+        if world.names.len() > 1 {
+            let (index, key) = (self.index(world, process), self.key(name));
+            surroundings.winner = index.rival(&key);
+            surroundings.jobs_of_others = index.jobs_of_others(&key);
+        }
         Some(lifecycle::next(&View {
             now: self.now,
             jitter: 0.5,
             settings: self.settings,
             resource: &resource,
-            state: &object.status.state(self.now),
+            state: &object.status.state(self.clocks()),
             surroundings: &surroundings,
-            known: &self.known(pass),
-            memory: &Memory {
-                tries: self.tries,
-                ..Memory::new(self.at(looked))
-            },
+            known: &pass.known,
+            memory: &pass.memory.memory(self.now, self.tries),
         }))
     }
 
-    fn known(&self, pass: &Pass) -> Known {
-        let knows = &pass.knows;
-        let config = config_name(pass.view.config);
-        let compare = |thing: &Thing| Seen {
-            // AWS's clock is as far behind as it may be.
-            create_time: (!self.scenario.create.has_job()).then(|| self.at(thing.made - 240)),
+    /// Performs the next step of this pass, and all that then concerns nobody else.
+    pub(crate) fn perform(&mut self, world: &mut World, process: usize, name: usize, how: How) -> Went {
+        let Some(step) = self.decide(world, process, name) else {
+            return Went::Over(None);
+        };
+        match self.make(world, process, name, &step, how) {
+            Went::On => self.think(world, process, name),
+            over @ Went::Over(_) => over,
+        }
+    }
+
+    /// Makes a step: performs it, remembers and learns.
+    fn make(&mut self, world: &mut World, process: usize, name: usize, step: &Step, how: How) -> Went {
+        if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
+            let known = Arc::make_mut(&mut pass(world, process, name).known);
+            lifecycle::learn(known, step, Observed::Account("1".to_owned()));
+        }
+        let Some(observed) = self.observe(world, process, name, step, how) else {
+            self.over(world, process, name);
+            return Went::Over(None);
+        };
+        let is_stored = matches!(observed, Observed::Stored { .. });
+        let (now, exact) = (self.now, self.exact);
+        let pass = pass(world, process, name);
+        let mut memory = pass.memory.memory(now, self.tries);
+        lifecycle::remember(&mut memory, now, &pass.known, step, &observed);
+        lifecycle::learn(Arc::make_mut(&mut pass.known), step, observed);
+        pass.memory = Remembers::of(&memory, now);
+        if exact {
+            self.tries = memory.tries;
+        } else {
+            // It only tells who is Stalled from who is Reconciling.
+            pass.memory.waiting = None;
+        }
+        if pass.known.look.is_none() {
+            pass.seen = None;
+        }
+        match step {
+            Step::Settle { wake, .. } if is_stored => {
+                world.processes[process].memory[name] = Some((pass.view.uid, pass.memory));
+                self.over(world, process, name);
+                Went::Over(Some(*wake))
+            }
+            Step::Release if is_stored && !pass.view.held => {
+                world.processes[process].memory[name] = None;
+                self.over(world, process, name);
+                Went::Over(None)
+            }
+            _ => Went::On,
+        }
+    }
+
+    /// The pass is over, and so is its reservation.
+    fn over(&mut self, world: &mut World, process: usize, name: usize) {
+        world.processes[process].passes[name] = None;
+        if world.processes[process].reserved.map(usize::from) == Some(name) {
+            let touched = self.index(world, process).end_reservation(&self.key(name));
+            self.touch(touched);
+            world.processes[process].reserved = None;
+        }
+    }
+
+    /// What comes of a step. None: the pass is over.
+    fn observe(
+        &mut self,
+        world: &mut World,
+        process: usize,
+        name: usize,
+        step: &Step,
+        how: How,
+    ) -> Option<Observed> {
+        let target = self.scenario.target(name);
+        let clocks = self.clocks();
+        Some(match step {
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll if how == How::Fails => {
+                Observed::Failed(failure(Class::Unavailable, Sent::Unknown))
+            }
+            Step::Look(_) => {
+                let seen = world.aws.things[target].filter(|thing| thing.hidden == 0);
+                let pass = pass(world, process, name);
+                pass.seen = seen;
+                Observed::Look(Looked {
+                    at: self.now,
+                    seen: seen.map(|thing| self.compare(&thing, &pass.known, &pass.view)),
+                })
+            }
+            Step::ListJobs(_) => {
+                self.mark_listed(world, process, name);
+                let jobs = shown(world, clocks).collect();
+                Observed::Jobs(Listed { at: self.now, jobs })
+            }
+            Step::Poll => {
+                let id = pass(world, process, name).view.status.job.and_then(|job| job.id);
+                let id = id.map(|id| id.to_string());
+                let job = shown(world, clocks).find(|job| Some(&job.id) == id.as_ref());
+                Observed::Poll(Polled { job })
+            }
+            Step::Resolve => Observed::Config(Ok(Config {
+                hash: config_name(pass(world, process, name).view.config),
+            })),
+            Step::TakeSlot => Observed::Slot(self.take_slot(world, process, name)),
+            Step::AddFinalizer => {
+                let view = pass(world, process, name).view;
+                return self.write(world, process, name, Object { finalizer: true, ..view });
+            }
+            Step::Release => {
+                let view = pass(world, process, name).view;
+                return self.write(world, process, name, Object { finalizer: false, ..view });
+            }
+            Step::Intend(state) => {
+                let pass = pass(world, process, name).clone();
+                check::intent(self.scenario, world, &pass, state);
+                return self.write_status(world, process, name, state);
+            }
+            Step::Record(state) | Step::Settle { state, .. } => {
+                return self.write_status(world, process, name, state);
+            }
+            Step::RecordAccepted(state) => return self.record(world, process, name, state),
+            Step::Send(write) => {
+                // An update or a delete has no intent: the resource itself is read right before.
+                if *write != Write::Create && pass(world, process, name).lag > 0 {
+                    return self.refresh(world, process, name);
+                }
+                let pass = pass(world, process, name).clone();
+                check::send(self, world, name, &pass, *write);
+                Observed::Reply(self.answer(world, process, name, *write, how))
+            }
+        })
+    }
+
+    fn compare(&self, thing: &Thing, known: &Known, view: &Object) -> Seen {
+        let is_resolved = matches!(known.config, Some(Ok(_)));
+        Seen {
+            create_time: (!self.scenario.create.has_job()).then(|| self.clocks().aws(thing.made)),
             differs: Vec::new(),
             echo: self.scenario.is_updatable().then(|| Echo {
-                hash: config_name(thing.config),
-                equality: knows.config.then_some(if thing.config == pass.view.config {
+                hash: echo_name(thing.config),
+                equality: is_resolved.then_some(if thing.config == view.config {
                     Equality::Equal
                 } else {
                     Equality::Different
                 }),
             }),
-        };
-        Known {
-            account: Some("1".to_owned()),
-            look: knows.look.map(|look| Looked {
-                at: self.at(look.at),
-                seen: look.seen.as_ref().map(compare),
-            }),
-            jobs: knows.jobs.as_ref().map(|list| Listed {
-                at: self.at(list.at),
-                jobs: list.jobs.iter().map(|job| job.job()).collect(),
-            }),
-            poll: knows.poll.map(|poll| Polled {
-                job: poll.0.map(Shown::job),
-            }),
-            config: knows.config.then_some(Ok(Config { hash: config })),
-            slot: knows.slot.map(|held| {
-                if held {
-                    Slot::Held
-                } else {
-                    Slot::Busy("another".to_owned())
-                }
-            }),
-            sending: match knows.sending {
-                Sends::Nothing => Sending::Nothing,
-                Sends::Intended => Sending::Intended,
-                Sends::Recorded => Sending::Recorded,
-            },
-            reply: knows.reply.map(|answer| match answer {
-                Answer::Job { id, word, error } => Reply::Job {
-                    id: Some(id.to_string()),
-                    environment: Some("dev".to_owned()),
-                    status: Some(word.text()),
-                    error: error.then(|| "it says so".to_owned()),
-                },
-                Answer::Done => Reply::Done,
-                Answer::Absent => Reply::Absent,
-                Answer::Failed(class, sent) => Reply::Failed(failure(class, sent)),
-            }),
-            failed: knows.failed.then(|| failure(Class::Unavailable, Sent::Unknown)),
         }
     }
 
-    /// Performs the next step of this pass.
-    pub(crate) fn perform(&mut self, world: &mut World, process: usize, name: usize, how: How) -> Went {
-        let Some(step) = self.decide(world, process, name) else {
-            return Went::Over(None);
-        };
-        let target = self.scenario.target(name);
-        match step {
-            Step::Look(_) | Step::ListJobs(_) | Step::Poll if how == How::Fails => {
-                knows(world, process, name).failed = true;
-            }
-            Step::Look(_) => {
-                let seen = world.aws.things[target].filter(|thing| thing.hidden == 0);
-                let pass = pass(world, process, name);
-                pass.found = seen.is_some();
-                pass.knows.look = Some(Look { at: 0, seen });
-            }
-            Step::ListJobs(_) => {
-                let jobs = shown(world).collect();
-                knows(world, process, name).jobs = Some(List { at: 0, jobs });
-            }
-            Step::Poll => {
-                let id = pass(world, process, name).view.status.job.and_then(|job| job.id);
-                let job = shown(world).find(|job| Some(job.id) == id);
-                knows(world, process, name).poll = Some(Poll(job));
-            }
-            Step::AddFinalizer => {
-                let object = Object {
-                    finalizer: true,
-                    ..pass(world, process, name).view
-                };
-                self.write(world, process, name, object);
-            }
-            Step::Intend(state) => {
-                self.check_intent(world, process, name, &state);
-                if self.write_status(world, process, name, &state) {
-                    knows(world, process, name).sending = Sends::Intended;
-                }
-            }
-            Step::Send(write) => self.send(world, process, name, write, how),
-            Step::RecordAccepted(state) => self.record(world, process, name, &state),
-            Step::Record(state) => {
-                if self.write_status(world, process, name, &state) {
-                    let knows = knows(world, process, name);
-                    *knows = Knows {
-                        look: knows.look.take(),
-                        config: knows.config,
-                        ..Knows::default()
-                    };
-                }
-            }
-            Step::Settle { state, wake, retry } => {
-                if self.write_status(world, process, name, &state) {
-                    return Self::ended(world, process, name, wake, retry);
-                }
-            }
-            Step::Release => {
-                let object = Object {
-                    finalizer: false,
-                    ..pass(world, process, name).view
-                };
-                if self.write(world, process, name, object) {
-                    world.processes[process].passes[name] = None;
-                    world.processes[process].memory[name] = None;
-                }
-            }
-            Step::Resolve | Step::TakeSlot => {}
+    /// What a resource without an attempt of unknown outcome sees in a list cannot be what comes of its next one.
+    fn mark_listed(&self, world: &mut World, process: usize, name: usize) {
+        let Pass { view, lag, .. } = *pass(world, process, name);
+        if lag > 0 || view.status.job.is_some_and(|job| job.is_open() || job.unconfirmed) {
+            return;
         }
-        if world.processes[process].passes[name].is_none() {
-            return Went::Over(None);
+        for job in &mut world.aws.jobs {
+            if !job.vanished && job.hidden == 0 && job.operation == self.scenario.create {
+                job.listed |= 1 << view.uid;
+            }
         }
-        self.think(world, process, name)
     }
 
     // ---- the API server ----
 
-    fn write_status(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> bool {
-        let status = Status::of(state, self.now, self.texts);
-        let object = Object {
-            status,
-            ..pass(world, process, name).view
-        };
+    /// Whether nothing would be written.
+    fn is_stored(&self, pass: &Pass, state: &State) -> bool {
+        Status::of(state, self.clocks(), self.exact) == pass.view.status
+    }
+
+    fn write_status(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> Option<Observed> {
+        let pass = pass(world, process, name);
+        if self.is_stored(pass, state) {
+            return Some(Observed::STORED);
+        }
+        let status = Status::of(state, self.clocks(), self.exact);
+        let object = Object { status, ..pass.view };
         self.write(world, process, name, object)
     }
 
-    /// Stores the object on condition that its view is not stale. False: it was, and is renewed.
-    fn write(&mut self, world: &mut World, process: usize, name: usize, object: Object) -> bool {
-        let pass = pass(world, process, name);
-        if !pass.current {
-            refresh(world, process, name);
-            return false;
+    /// Stores the object on condition that its view is not stale. If it was, it is renewed.
+    fn write(&mut self, world: &mut World, process: usize, name: usize, object: Object) -> Option<Observed> {
+        if pass(world, process, name).lag > 0 {
+            return self.refresh(world, process, name);
         }
         self.store(world, process, name, object);
-        true
+        Some(Observed::STORED)
     }
 
     fn store(&mut self, world: &mut World, process: usize, name: usize, object: Object) {
         let Some(old) = world.names[name].live else { return };
-        self.check_write(world, process, name, &old, &object);
-        if old != object {
-            self.writes += 1;
-            changed(world, name, Some(process));
-        }
-        let is_gone = object.deleting && !object.finalizer;
-        world.names[name].live = Some(object).filter(|_| !is_gone);
+        let by = pass(world, process, name).clone();
+        check::write(self.scenario, world, name, &by, &old, &object);
         if let Some(pass) = &mut world.processes[process].passes[name] {
             pass.view = object;
+            pass.lag = 0;
+        }
+        if old != object {
+            self.writes += 1;
+            self.changed(world, name, Some(object), Some(process));
         }
     }
 
-    /// A patch that tests uid and attempt, tried until it lands or can never land.
-    fn record(&mut self, world: &mut World, process: usize, name: usize, state: &State) {
-        let mut new = Status::of(state, self.now, self.texts);
+    /// The view was stale: look at the object itself.
+    fn refresh(&mut self, world: &mut World, process: usize, name: usize) -> Option<Observed> {
+        let view = pass(world, process, name).view;
+        let live = world.names[name].live.filter(|live| live.uid == view.uid)?;
+        self.take(world, process, name, live);
+        let same = live.generation == view.generation && live.status == view.status;
+        Some(Observed::Stale { same })
+    }
+
+    /// Goes on with this version, the newest.
+    fn take(&mut self, world: &mut World, process: usize, name: usize, live: Object) {
+        let pass = pass(world, process, name);
+        pass.view = live;
+        pass.lag = 0;
+        world.processes[process].fresh[name] = true;
+        self.put(world, process, name, Old { object: live, lag: 0 });
+    }
+
+    /// The program's own patch, tried until it lands or can never land.
+    fn record(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> Option<Observed> {
+        let generation = pass(world, process, name).view.generation;
+        let mut state = state.clone();
         loop {
             let old = pass(world, process, name).view;
-            let Some(live) = world.names[name].live.filter(|live| live.uid == old.uid) else {
-                world.processes[process].passes[name] = None;
-                return;
-            };
-            let attempt = |status: &Status| status.job.map(|job| job.attempt);
-            let another = attempt(&old.status).is_some() && attempt(&live.status) != attempt(&old.status);
-            let observed = old.status.observed;
-            if another || new.observed != observed && live.status.observed != observed {
-                refresh(world, process, name);
-                if attempt(&live.status) > attempt(&new) {
-                    world.processes[process].passes[name] = None;
-                    return;
-                }
-                new.observed = new.observed.max(live.status.observed);
-                continue;
-            }
-            let status = patched(&live.status, &old.status, &new);
-            self.store(world, process, name, Object { status, ..live });
-            let ended = new
-                .job
-                .filter(|job| job.finished.is_none() && job.word == Some(Word::Completed));
-            let knows = knows(world, process, name);
-            *knows = Knows {
-                config: knows.config,
-                sending: Sends::Recorded,
-                poll: ended.map(|job| {
-                    Poll(job.id.map(|id| Shown {
-                        id,
-                        operation: job.operation,
-                        word: Word::Completed,
-                    }))
-                }),
-                ..Knows::default()
-            };
-            return;
-        }
-    }
-
-    // ---- AWS ----
-
-    /// Whether AWS would refuse a write now.
-    pub(crate) fn is_pending(&self, world: &World) -> bool {
-        self.scenario.refuses && self.scenario.create.has_job() && world.aws.jobs.iter().any(AwsJob::is_alive)
-    }
-
-    fn send(&mut self, world: &mut World, process: usize, name: usize, write: Write, how: How) {
-        self.check_send(world, process, name, write);
-        let answer = self.answer(world, process, name, write, how);
-        let knows = knows(world, process, name);
-        knows.look = None;
-        knows.jobs = None;
-        knows.sending = Sends::Nothing;
-        knows.reply = Some(answer);
-    }
-
-    fn answer(&mut self, world: &mut World, process: usize, name: usize, write: Write, how: How) -> Answer {
-        let refused = |class| Answer::Failed(class, Sent::Refused);
-        let unknown = Answer::Failed(Class::Unavailable, Sent::Unknown);
-        let target = self.scenario.target(name);
-        let view = pass(world, process, name).view;
-        let attempt = view.status.job.map_or(0, |job| job.attempt);
-        // Wiped between the intent and the send: nothing that is stored tells of it.
-        let wiped = world.names[name]
-            .live
-            .is_none_or(|live| live.uid != view.uid || live.wiped != view.wiped);
-        match how {
-            How::RequestLost => return unknown,
-            How::Never => return Answer::Failed(Class::Unavailable, Sent::Never),
-            How::BadRequest => return refused(Class::BadRequest),
-            How::NotFound => return refused(Class::NotFound),
-            How::Flies => {
-                world.aws.flying.push(Flight {
-                    target: u8::try_from(target).expect("few names"),
-                    uid: view.uid,
-                    attempt,
-                    config: view.config,
-                    wiped,
-                    left: TICK,
+            let live = world.names[name].live?;
+            let stored = live.status.state(self.clocks());
+            let patch = recording(
+                Some(&old.uid.to_string()),
+                &json_of(&old.status.state(self.clocks())),
+                &json_of(&state),
+            );
+            let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
+            let mut patched = json!({ "metadata": { "uid": live.uid.to_string() }, "status": json_of(&stored) });
+            if json_patch::patch(&mut patched, &patch).is_ok() {
+                let status = Status::of(&state_of(patched), self.clocks(), self.exact);
+                self.store(world, process, name, Object { status, ..live });
+                return Some(Observed::Stored {
+                    edited: live.generation != generation,
                 });
-                return unknown;
             }
-            _ => {}
+            let attempt = |state: &State| state.ledger.job.as_ref().map(|job| job.attempt);
+            if live.uid != old.uid || attempt(&stored) > attempt(&state) {
+                return None;
+            }
+            let ledger = &mut state.ledger;
+            ledger.observed_generation = ledger.observed_generation.max(stored.ledger.observed_generation);
+            self.take(world, process, name, live);
         }
-        if self.is_pending(world) {
-            return refused(Class::Pending);
+    }
+
+    /// The object of this name is another one now (None: gone). Whoever looked at it before has a stale view, and the
+    /// watches show it.
+    pub(crate) fn changed(&mut self, world: &mut World, name: usize, new: Option<Object>, by: Option<usize>) {
+        let several = world.names.len() > 1;
+        let indices: Vec<_> = (0..world.processes.len())
+            .map(|process| several.then(|| self.index(world, process)))
+            .collect();
+        if world.budget.stale > 0 {
+            world.names[name].before = world.names[name].live;
         }
-        if write != Write::Create && world.aws.things[target].is_none_or(|thing| thing.hidden > 0) {
-            return if write == Write::Delete {
-                Answer::Absent
-            } else {
-                refused(Class::NotFound)
+        let new = new.filter(|new| !new.deleting || new.finalizer || new.held);
+        world.names[name].live = new;
+        for (process, index) in indices.into_iter().enumerate() {
+            let operator = &mut world.processes[process];
+            let is_writer = by == Some(process);
+            operator.fresh[name] = is_writer;
+            if let Some(pass) = operator.passes[name].as_mut().filter(|_| !is_writer) {
+                pass.lag = pass.lag.saturating_add(1);
+            }
+            if let Some(old) = &mut operator.listing[name] {
+                old.lag = old.lag.saturating_add(1);
+            }
+            let Some(mut index) = index else { continue };
+            let key = Arc::new(self.key(name));
+            let touched = match new {
+                Some(object) => index.put(&key, self.entry(name, &object, NEWER)),
+                None => index.remove(&key),
             };
-        }
-        let flight = Flight {
-            target: u8::try_from(target).expect("few names"),
-            uid: view.uid,
-            attempt: if write == Write::Create { attempt } else { attempt + 1 },
-            config: view.config,
-            wiped,
-            left: 0,
-        };
-        let operation = match write {
-            Write::Create => self.scenario.create,
-            Write::Update => Operation::UpdateBackendApi,
-            Write::Delete => self.scenario.create.counterpart(),
-        };
-        let id = self.accept(world, flight, operation);
-        let index = usize::from(id);
-        if matches!(how, How::Late | How::ReplyLostLate) {
-            world.aws.jobs[index].hidden = self.scenario.late;
-        }
-        if how == How::FailsAtOnce {
-            world.aws.jobs[index].word = Word::Failed;
-        }
-        match how {
-            How::ReplyLost | How::ReplyLostLate => unknown,
-            _ if !operation.has_job() => Answer::Done,
-            _ => Answer::Job {
-                id,
-                word: world.aws.jobs[index].word,
-                error: how == How::FailsAtOnce,
-            },
+            self.touch(touched);
+            operator.behind[name] = None;
+            self.keep_reservation(world, process, name, &mut index);
         }
     }
 
-    /// AWS takes a write.
-    fn accept(&mut self, world: &mut World, flight: Flight, operation: Operation) -> u8 {
-        self.writes += 1;
-        self.check_accept(world, flight, operation);
-        let id = u8::try_from(world.aws.jobs.len()).expect("few jobs");
-        world.aws.jobs.push(AwsJob {
-            operation,
-            target: flight.target,
-            by: Some((flight.uid, flight.attempt)),
-            word: Word::Running,
-            vanished: false,
-            hidden: 0,
-            recorded: false,
-            wiped: flight.wiped,
-            config: flight.config,
-        });
-        if !operation.has_job() {
-            Self::end(world, usize::from(id), Word::Completed, true);
-        }
-        id
-    }
-
-    /// A create that was on its way arrives.
-    pub(crate) fn arrive(&mut self, world: &mut World, flight: usize) {
-        let flight = world.aws.flying.remove(flight);
-        if !self.is_pending(world) {
-            self.accept(world, flight, self.scenario.create);
-        }
-    }
-
-    /// A job ends. `makes`: whether AWS does what it was for.
-    pub(crate) fn end(world: &mut World, job: usize, says: Word, makes: bool) {
-        let it = &mut world.aws.jobs[job];
-        it.word = says;
-        let it = *it;
-        let Some((uid, _)) = it.by.filter(|_| makes) else {
-            return;
-        };
-        let thing = &mut world.aws.things[usize::from(it.target)];
-        if it.operation.is_create() {
-            *thing = Some(Thing {
-                by: Some(uid),
-                adopted: None,
-                config: it.config,
-                hidden: 0,
-                made: 0,
-            });
-        } else if it.operation.is_delete() {
-            *thing = None;
-        } else if let Some(thing) = thing {
-            thing.config = it.config;
-        }
-    }
-
-    // ---- several resources ----
+    // ---- several resources: the index ----
 
     fn key(&self, name: usize) -> ObjectKey {
         let kind = match self.scenario.create {
@@ -607,397 +556,152 @@ impl<'a> Stage<'a> {
             Operation::CreateBackendEnvironment => KindName::BackendEnvironment,
             _ => KindName::AmplifyBackend,
         };
-        ObjectKey {
-            kind,
-            namespace: "default".to_owned(),
-            name: name.to_string(),
+        ObjectKey::new(kind, "default", &name.to_string())
+    }
+
+    /// What the index is told of this object: see `controller/watched`.
+    fn entry(&self, name: usize, object: &Object, version: u16) -> Indexed {
+        let ledger = object.status.ledger(self.clocks());
+        let released = object.deleting && !object.finalizer;
+        let job = ledger.job.as_ref().filter(|_| !released);
+        let location = Location {
+            environment: Arc::new(Environment {
+                region: "r".to_owned(),
+                app: "d1".to_owned(),
+                name: "dev".to_owned(),
+            }),
+            resource: self
+                .scenario
+                .is_updatable()
+                .then(|| self.scenario.target(name).to_string()),
+            source: None,
+        };
+        Indexed {
+            uid: object.uid.to_string(),
+            version: Version::parse(Some(&version.to_string())),
+            created: Timestamp::from_second(object.uid.into()).expect("a time in range"),
+            deleting: object.deleting,
+            account: ledger.account_id.clone(),
+            tenant: None,
+            location: Some(location).filter(|_| !released),
+            refers_to: None,
+            owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
+            holds: if released {
+                Holds::No
+            } else {
+                lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout)
+            },
+            job: job.and_then(|job| job.id.clone()),
+            ready: false,
         }
     }
 
-    /// The index of this process, as its watch, its own writes and its passes in flight have made it.
+    /// The index of this process: what it was told of each object last, and whose pass has the slot reserved.
     fn index(&self, world: &World, process: usize) -> Index {
         let mut index = Index::default();
-        let passes = &world.processes[process].passes;
-        for (name, kept) in world.names.iter().enumerate() {
-            let viewed = passes[name].as_ref().map(|pass| pass.view);
-            let Some(object) = kept
-                .live
-                .filter(|live| viewed.is_none_or(|view| view.uid != live.uid))
-                .or(viewed)
-            else {
+        let operator = &world.processes[process];
+        let reserved = operator.reserved.map(usize::from);
+        let names = 0..world.names.len();
+        // First who has the slot reserved, so that nobody is in its way.
+        for name in reserved
+            .into_iter()
+            .chain(names.filter(|name| Some(*name) != reserved))
+        {
+            let live = world.names[name].live.map(|object| Old { object, lag: 0 });
+            let Some(old) = operator.behind[name].or(live) else {
                 continue;
             };
-            let ledger = object.status.state(self.now).ledger;
-            let entry = Indexed {
-                uid: object.uid.to_string(),
-                created: Timestamp::from_second(object.uid.into()).expect("a time in range"),
-                deleting: object.deleting,
-                account: ledger.account_id.clone(),
-                tenant: None,
-                location: Some(Location {
-                    environment: Arc::new(Environment {
-                        region: "r".to_owned(),
-                        app: "d1".to_owned(),
-                        name: "dev".to_owned(),
-                    }),
-                    resource: self
-                        .scenario
-                        .is_updatable()
-                        .then(|| self.scenario.target(name).to_string()),
-                    source: None,
-                }),
-                refers_to: None,
-                owns: ledger.origin.is_some() || object.status.job.is_some_and(|job| job.is_open()),
-                holds: lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout),
-                job: ledger.job.as_ref().and_then(|job| job.id.clone()),
-                ready: false,
-            };
-            index.put(&Arc::new(self.key(name)), entry);
-        }
-        for (name, pass) in passes.iter().enumerate() {
-            if pass.as_ref().is_some_and(|pass| pass.knows.slot == Some(true)) {
+            index.put(&Arc::new(self.key(name)), self.entry(name, &old.object, version(old.lag)));
+            if reserved == Some(name) {
                 index.take_slot(&self.key(name), self.now);
             }
         }
         index
     }
 
-    fn take_slot(&self, world: &World, process: usize, name: usize) -> bool {
-        world.names.len() == 1
-            || matches!(
-                self.index(world, process).take_slot(&self.key(name), self.now),
-                Slot::Held
-            )
-    }
-
-    // ---- what must hold ----
-
-    /// I1: no new attempt while the outcome of another is unknown.
-    fn check_intent(&self, world: &mut World, process: usize, name: usize, state: &State) {
-        let view = pass(world, process, name).view;
-        let is_again = view.status.job.is_some_and(|job| {
-            job.is_open()
-                && state
-                    .ledger
-                    .job
-                    .as_ref()
-                    .is_some_and(|new| new.attempt == i64::from(job.attempt))
-        });
-        let is_live = pass(world, process, name).current;
-        let unknown = world.aws.jobs.iter().any(|job| job.is_unsettled_create(view.uid))
-            || world
-                .aws
-                .flying
-                .iter()
-                .any(|flight| flight.uid == view.uid && !flight.wiped);
-        if is_live && unknown && !self.scenario.is_too_late() {
-            breaks(
-                world,
-                Broken::CreatedTwice(if is_again {
-                    "an intent is written anew after it was sent"
-                } else {
-                    "an intent while the outcome of another is unknown"
-                }),
-            );
-        }
-    }
-
-    fn check_send(&self, world: &mut World, process: usize, name: usize, write: Write) {
-        let view = pass(world, process, name).view;
-        let live = world.names[name].live;
-        if view.suspend {
-            breaks(world, Broken::Suspended);
-        }
-        match write {
-            Write::Create => {
-                let stored = |object: &Object| object.finalizer && object.status.job.is_some_and(|job| job.is_open());
-                if !stored(&view) {
-                    breaks(world, Broken::SentWithoutRecord("by what the pass has stored"));
-                }
-                let Some(live) = live.filter(|live| live.uid == view.uid) else {
-                    return breaks(world, Broken::SentWithoutRecord("the resource is gone"));
-                };
-                let attempt = |object: &Object| object.status.job.map(|job| job.attempt);
-                if live.wiped == view.wiped && !(stored(&live) && attempt(&live) == attempt(&view)) {
-                    breaks(world, Broken::SentWithoutRecord("by what the API server holds"));
-                }
-            }
-            Write::Update | Write::Delete => {
-                let thing = world.aws.things[self.scenario.target(name)];
-                if thing.is_some_and(|thing| !thing.is_of(view.uid)) {
-                    breaks(world, Broken::TookOthers);
-                }
-            }
-        }
-        if world.processes.len() == 1 {
-            let held = world.names.iter().enumerate().any(|(other, kept)| {
-                other != name
-                    && kept.live.is_some_and(|object| {
-                        let ledger = object.status.state(self.now).ledger;
-                        match lifecycle::holds_slot(&ledger, object.suspend, self.settings.job_timeout) {
-                            Holds::Yes => true,
-                            // It may have been suspended a moment ago: then AWS's refusal is the truth.
-                            holds => holds.at(self.now) && !self.scenario.refuses,
-                        }
-                    })
-            });
-            if held {
-                breaks(
-                    world,
-                    Broken::Overlap("a write into an environment that another resource holds"),
-                );
-            }
-        }
-    }
-
-    fn check_accept(&self, world: &mut World, flight: Flight, operation: Operation) {
-        if world
-            .aws
-            .jobs
-            .iter()
-            .any(|job| job.by.is_some() && job.is_alive() && !self.scenario.refuses)
-        {
-            breaks(world, Broken::Overlap("two jobs of ours at once"));
-        }
-        if !operation.is_create() {
+    /// Tells the index what a pass or a list shows, which may be old.
+    pub(crate) fn put(&mut self, world: &mut World, process: usize, name: usize, old: Old) {
+        if world.names.len() == 1 || world.names[name].live.is_none() {
             return;
         }
-        let by_it = |job: &&AwsJob| job.operation.is_create() && job.by.is_some_and(|(uid, _)| uid == flight.uid);
-        let mut broken = None;
-        for job in world.aws.jobs.iter().filter(by_it) {
-            if job.is_alive() {
-                broken = Some("while an earlier one runs");
-            }
-            if job.by == Some((flight.uid, flight.attempt)) && !job.wiped && !flight.wiped {
-                broken = Some("the same attempt");
-            }
-            if job.is_unsettled_create(flight.uid) && !flight.wiped {
-                broken = Some("an earlier one is not recorded");
-            }
+        let key = Arc::new(self.key(name));
+        let mut index = self.index(world, process);
+        let touched = index.put(&key, self.entry(name, &old.object, version(old.lag)));
+        self.touch(touched);
+        if index.get(&key) == Some(&self.entry(name, &old.object, version(old.lag))) {
+            world.processes[process].behind[name] = (old.lag > 0).then_some(old);
         }
-        let thing = world.aws.things[usize::from(flight.target)];
-        if thing.is_some_and(|thing| thing.by == Some(flight.uid)) {
-            broken = Some("its object exists");
-        }
-        if self.scenario.same_object && thing.is_some_and(|thing| thing.by.is_some()) {
-            broken = Some("another resource of ours made it");
-        }
-        if let Some(why) = broken {
-            breaks(world, Broken::CreatedTwice(why));
+        self.keep_reservation(world, process, name, &mut index);
+    }
+
+    /// What is left of the reservation of this name's pass. An index tells only by giving it up.
+    fn keep_reservation(&self, world: &mut World, process: usize, name: usize, index: &mut Index) {
+        let is_there = |kept: &Name| kept.live.is_some_and(|other| !other.deleting || other.finalizer);
+        let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
+        // With nobody else there, nobody could tell.
+        let is_seen = others.any(|(_, kept)| is_there(kept));
+        let operator = &mut world.processes[process];
+        let is_reserved = operator.reserved.map(usize::from) == Some(name);
+        let is_gone = world.names[name].live.is_none();
+        if is_reserved && (is_gone || is_seen && index.end_reservation(&self.key(name)).is_empty()) {
+            operator.reserved = None;
         }
     }
 
-    fn check_write(&self, world: &mut World, process: usize, name: usize, old: &Object, new: &Object) {
-        let target = self.scenario.target(name);
-        if let Some(id) = new.status.job.and_then(|job| job.id) {
-            let job = &mut world.aws.jobs[usize::from(id)];
-            job.recorded = true;
-            let by = job.by.map(|(uid, _)| uid);
-            let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
-            if others.any(|(_, kept)| kept.live.is_some_and(|other| by == Some(other.uid))) {
-                breaks(world, Broken::Untrue("a job of another resource is recorded"));
-            }
-        }
-        if let Some(entry) = new
-            .status
-            .job
-            .filter(|job| !job.operation.has_job() && job.finished.is_some())
-        {
-            for job in &mut world.aws.jobs {
-                // A create without a job is recorded with what it made.
-                job.recorded |= job.by == Some((new.uid, entry.attempt)) && new.status.origin.is_some();
-            }
-        }
-        if new.status.origin == Some(Origin::Adopted)
-            && old.status.origin.is_none()
-            && let Some(thing) = &mut world.aws.things[target]
-        {
-            thing.adopted = Some(new.uid);
-            if self.scenario.adoption == AdoptionPolicy::Never {
-                breaks(world, Broken::TookOthers);
-            }
-        }
-        if new.status.observed < old.status.observed {
-            breaks(world, Broken::WentBack("observedGeneration"));
-        }
-        let attempt = |object: &Object| object.status.job.map(|job| job.attempt);
-        if attempt(new) < attempt(old) {
-            breaks(world, Broken::WentBack("attempt"));
-        }
-        if old.finalizer && !new.finalizer {
-            self.check_release(world, target, new);
-        }
-        self.check_ready(world, process, name, old, new);
+    fn touch(&mut self, touched: BTreeSet<ObjectKey>) {
+        let names = touched.into_iter().map(|key| key.name.parse::<usize>().expect("a number of ours"));
+        self.touched.extend(names);
     }
 
-    fn check_release(&self, world: &mut World, target: usize, object: &Object) {
-        let retained = match self.scenario.deletion {
-            Some(DeletionPolicy::Retain) => true,
-            Some(DeletionPolicy::Delete) => false,
-            None => object.status.origin == Some(Origin::Adopted),
-        };
-        if retained {
-            return;
+    fn take_slot(&self, world: &mut World, process: usize, name: usize) -> Slot {
+        if world.names.len() == 1 {
+            return Slot::Held;
         }
-        let flies = world
-            .aws
-            .flying
-            .iter()
-            .any(|flight| flight.uid == object.uid && !flight.wiped);
-        let runs = world.aws.jobs.iter().any(|job| {
-            job.operation.is_create()
-                && job.is_alive()
-                && !job.wiped
-                && job.by.is_some_and(|(uid, _)| uid == object.uid)
-        });
-        let stays = world.aws.things[target]
-            .is_some_and(|thing| thing.is_of(object.uid) && (!object.wiped || object.status.origin.is_some()));
-        if flies || runs {
-            breaks(world, Broken::LeftBehind("a create that is under way"));
+        let slot = self.index(world, process).take_slot(&self.key(name), self.now);
+        if matches!(slot, Slot::Held) {
+            world.processes[process].reserved = Some(u8::try_from(name).expect("few names"));
         }
-        if stays {
-            breaks(world, Broken::LeftBehind("the AWS object"));
-        }
-    }
-
-    fn check_ready(&self, world: &mut World, process: usize, name: usize, old: &Object, new: &Object) {
-        let available = |object: &Object| {
-            object
-                .status
-                .says
-                .filter(|says| says.ready && says.reason == Reason::Available)
-        };
-        let Some(says) = available(new) else { return };
-        if says.stalled || says.reconciling {
-            breaks(world, Broken::Untrue("Ready and not settled"));
-        }
-        if new.status.origin.is_none() {
-            breaks(world, Broken::Untrue("Ready without an origin"));
-        }
-        let of_a_failed_create = new
-            .status
-            .job
-            .is_some_and(|job| job.operation.is_create() && job.word == Some(Word::Failed));
-        if of_a_failed_create && new.status.origin != Some(Origin::Adopted) {
-            breaks(world, Broken::Untrue("Ready though its create failed"));
-        }
-        let knows = knows(world, process, name);
-        let look = knows.look;
-        let done = knows.reply == Some(Answer::Done);
-        let seen = look.and_then(|look| look.seen);
-        let was_ready = old.status.says.is_some_and(|says| says.ready);
-        if !done
-            && !was_ready
-            && !seen.is_some_and(|thing| thing.is_of(new.uid) || new.status.origin == Some(Origin::Adopted))
-        {
-            breaks(world, Broken::Untrue("no look has shown it as its own"));
-        }
-        if let Some(thing) = seen
-            && self.scenario.is_updatable()
-            && says.generation == new.generation
-            && thing.config != new.config
-            && world.budget.drifts == 0
-            && new.status.echoed != Some(thing.config)
-        {
-            breaks(world, Broken::Untrue("AWS has another configuration"));
-        }
+        slot
     }
 }
 
-/// Somebody has written the object. Whoever looked at it before has a stale view.
-pub(crate) fn changed(world: &mut World, name: usize, by: Option<usize>) {
-    for (index, process) in world.processes.iter_mut().enumerate() {
-        let is_writer = by == Some(index);
-        process.fresh[name] = is_writer;
-        if let Some(pass) = &mut process.passes[name] {
-            pass.current = is_writer;
+/// The status as it is stored.
+fn json_of(state: &State) -> Value {
+    let mut status = serde_json::to_value(&state.ledger).expect("a status");
+    for (name, hash) in [(SENT, &state.hashes.sent), (ECHOED, &state.hashes.echoed)] {
+        if let Some(hash) = hash {
+            status[name] = json!(hash);
         }
     }
-    if world.budget.stale > 0 {
-        world.names[name].before = world.names[name].live;
-    }
+    status
 }
 
-/// The view was stale: look at the object itself. What was learnt stays only if nothing that decides has changed.
-fn refresh(world: &mut World, process: usize, name: usize) {
-    let live = world.names[name].live;
-    let operator = &mut world.processes[process];
-    let Some(pass) = &mut operator.passes[name] else { return };
-    let Some(live) = live.filter(|live| live.uid == pass.view.uid) else {
-        operator.passes[name] = None;
-        return;
+fn state_of(mut object: Value) -> State {
+    let mut status = object["status"].take();
+    let mut hash = |name| status.as_object_mut()?.remove(name)?.as_str().map(str::to_owned);
+    let hashes = Hashes {
+        sent: hash(SENT),
+        echoed: hash(ECHOED),
     };
-    if live != pass.view {
-        pass.knows = Knows::default();
-        pass.found = false;
-    }
-    pass.view = live;
-    pass.current = true;
-    operator.fresh[name] = true;
-}
-
-/// The fields in which `new` differs from `old`, put over what is stored.
-fn patched(stored: &Status, old: &Status, new: &Status) -> Status {
-    fn field<T: Copy + PartialEq>(stored: T, old: T, new: T) -> T {
-        if old == new { stored } else { new }
-    }
-    Status {
-        observed: field(stored.observed, old.observed, new.observed),
-        // Messages hardly ever stay the same.
-        says: new.says,
-        origin: field(stored.origin, old.origin, new.origin),
-        pinned: field(stored.pinned, old.pinned, new.pinned),
-        job: field(stored.job, old.job, new.job),
-        handled: field(stored.handled, old.handled, new.handled),
-        sent: field(stored.sent, old.sent, new.sent),
-        echoed: field(stored.echoed, old.echoed, new.echoed),
+    State {
+        ledger: serde_json::from_value(status).expect("a status"),
+        hashes,
     }
 }
 
-fn shown(world: &World) -> impl Iterator<Item = Shown> {
-    let jobs = world.aws.jobs.iter().enumerate();
-    jobs.filter(|(_, job)| !job.vanished && job.hidden == 0 && job.operation.has_job())
-        .map(|(id, job)| Shown {
-            id: u8::try_from(id).expect("few jobs"),
-            operation: job.operation,
-            word: job.word,
-        })
+const SENT: &str = "sentConfigHash";
+const ECHOED: &str = "echoedConfigHash";
+
+/// The resourceVersion of what is so many versions old.
+fn version(lag: u8) -> u16 {
+    NEWER - 1 - u16::from(lag)
 }
 
-fn pass(world: &mut World, process: usize, name: usize) -> &mut Pass {
+/// That of a newer one than any.
+const NEWER: u16 = 1000;
+
+pub(crate) fn pass(world: &mut World, process: usize, name: usize) -> &mut Pass {
     world.processes[process].passes[name]
         .as_mut()
         .expect("a pass in flight")
-}
-
-fn knows(world: &mut World, process: usize, name: usize) -> &mut Knows {
-    &mut pass(world, process, name).knows
-}
-
-pub(crate) fn breaks(world: &mut World, broken: Broken) {
-    world.broken.get_or_insert(broken);
-}
-
-fn failure(class: Class, sent: Sent) -> Failure {
-    Failure {
-        class,
-        sent,
-        message: "it says so".to_owned(),
-    }
-}
-
-/// An object that somebody else made.
-pub(crate) const fn rival(made: Seconds) -> Thing {
-    Thing {
-        by: None,
-        adopted: None,
-        config: 9,
-        hidden: 0,
-        made,
-    }
-}
-
-/// What somebody else made long ago.
-pub(crate) const fn old_rival() -> Thing {
-    rival(LONG_AGO)
 }

@@ -1,26 +1,25 @@
-//! The world in small: everything that a run can be in, with no texts and only relative times, so that two situations
+//! The world in small: everything that a run can be in, with few texts and only relative times, so that two situations
 //! that no decision can tell apart are one state.
+
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use amplify_operator::{
     api::{
         Job, Ledger, Operation, Origin,
         conditions::{self, Reason},
     },
-    lifecycle::{
-        Hashes, State,
-        facts::{Class, JobSeen, Sent},
-    },
+    lifecycle::{Hashes, Known, Memory, Patience, Seen, State, Write, facts::JobSeen},
 };
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
+
+use crate::{aws::AwsJob, times};
 
 /// Seconds from now; the past is negative.
 pub(crate) type Seconds = i16;
 
 /// The least time that passes.
 pub(crate) const TICK: Seconds = 30;
-
-/// AWS numbers its jobs; its clock says only which came first. It has nothing to do with ours.
-const AWS_EPOCH: i64 = 1_000_000_000;
 
 /// Something that must never be.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -30,7 +29,7 @@ pub(crate) enum Broken {
     /// I2
     SentWithoutRecord(&'static str),
     /// I3
-    TookOthers,
+    TookOthers(&'static str),
     /// I5
     WentBack(&'static str),
     /// I6
@@ -75,6 +74,8 @@ pub(crate) struct Object {
     pub(crate) generation: u8,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
+    /// Whether somebody else's finalizer is on it.
+    pub(crate) held: bool,
     pub(crate) suspend: bool,
     pub(crate) request: u8,
     pub(crate) config: u8,
@@ -103,8 +104,8 @@ pub(crate) struct Says {
     pub(crate) reconciling: bool,
     pub(crate) reason: Reason,
     pub(crate) generation: u8,
-    /// A digest of the message, where messages are compared.
-    pub(crate) text: u32,
+    /// The message, where it decides something or where messages are compared.
+    pub(crate) text: Text,
 }
 
 /// `status.job`
@@ -114,14 +115,17 @@ pub(crate) struct Entry {
     pub(crate) generation: u8,
     pub(crate) attempt: u8,
     pub(crate) failures: u8,
+    pub(crate) config: Option<u8>,
+    pub(crate) source: bool,
     pub(crate) requested: Seconds,
-    pub(crate) after: Option<u8>,
+    /// By AWS's clock.
+    pub(crate) after: Option<Seconds>,
     pub(crate) unconfirmed: bool,
     pub(crate) id: Option<u8>,
     pub(crate) named: bool,
     pub(crate) word: Option<Word>,
     pub(crate) finished: Option<Seconds>,
-    pub(crate) error: bool,
+    pub(crate) error: Text,
 }
 
 impl Entry {
@@ -148,7 +152,7 @@ impl Word {
         (Self::Odd, "ROLLING"),
     ];
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let (_, name) = Self::ALL.into_iter().find(|(word, _)| *word == self).expect("listed");
         name.to_owned()
     }
@@ -165,7 +169,7 @@ pub(crate) struct Aws {
     pub(crate) things: Vec<Option<Thing>>,
     /// A job's id is its place.
     pub(crate) jobs: Vec<AwsJob>,
-    /// Creates that were sent, whose sender got no answer, and that may still arrive.
+    /// Writes that were sent, whose sender got no answer, and that may still arrive.
     pub(crate) flying: Vec<Flight>,
 }
 
@@ -177,6 +181,8 @@ pub(crate) struct Thing {
     /// The uid of the resource that took it over.
     pub(crate) adopted: Option<u8>,
     pub(crate) config: u8,
+    /// Whether somebody else has changed it since a job of its resource last did.
+    pub(crate) meddled: bool,
     /// For how long AWS says 404 all the same.
     pub(crate) hidden: Seconds,
     pub(crate) made: Seconds,
@@ -188,43 +194,11 @@ impl Thing {
     }
 }
 
-/// What AWS took.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct AwsJob {
-    pub(crate) operation: Operation,
-    pub(crate) target: u8,
-    /// Uid and attempt of the resource that sent it; None: somebody else.
-    pub(crate) by: Option<(u8, u8)>,
-    pub(crate) word: Word,
-    /// AWS no longer knows it.
-    pub(crate) vanished: bool,
-    /// For how long AWS neither lists nor finds it.
-    pub(crate) hidden: Seconds,
-    /// Whether a status has told of it.
-    pub(crate) recorded: bool,
-    /// Whether the status that could tell of it was wiped.
-    pub(crate) wiped: bool,
-    pub(crate) config: u8,
-}
-
-impl AwsJob {
-    pub(crate) const fn is_alive(&self) -> bool {
-        !self.vanished && matches!(self.word, Word::Running | Word::Odd)
-    }
-
-    /// A create of this uid of which it may not forget anything.
-    pub(crate) fn is_unsettled_create(&self, uid: u8) -> bool {
-        self.operation.is_create()
-            && self.by.is_some_and(|(by, _)| by == uid)
-            && !self.recorded
-            && !self.vanished
-            && !self.wiped
-    }
-}
-
-/// A create on its way.
+/// A write on its way.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Flight {
+    pub(crate) process: u8,
+    pub(crate) write: Write,
     pub(crate) target: u8,
     pub(crate) uid: u8,
     pub(crate) attempt: u8,
@@ -239,149 +213,131 @@ pub(crate) struct Flight {
 pub(crate) struct Process {
     /// The pass in flight for each name.
     pub(crate) passes: Vec<Option<Pass>>,
-    /// For each name: of which uid it remembers that it was looked at, and when at the latest.
-    pub(crate) memory: Vec<Option<(u8, Seconds)>>,
+    /// For each name: what it remembers of which uid.
+    pub(crate) memory: Vec<Option<(u8, Remembers)>>,
     /// Whether it has itself written, or read past the cache, the newest version.
     pub(crate) fresh: Vec<bool>,
+    /// What a list of several pages, begun a while ago, is yet to show.
+    pub(crate) listing: Vec<Option<Old>>,
+    /// What the index holds instead of the newest version.
+    pub(crate) behind: Vec<Option<Old>>,
+    /// Whose pass has the environment's slot reserved.
+    pub(crate) reserved: Option<u8>,
+}
+
+/// An object as it was so many versions ago.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Old {
+    pub(crate) object: Object,
+    pub(crate) lag: u8,
 }
 
 /// A pass in flight.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Pass {
     pub(crate) view: Object,
-    /// Whether `view` has the newest resourceVersion.
-    pub(crate) current: bool,
-    pub(crate) knows: Knows,
-    /// Whether AWS has shown the object.
-    pub(crate) found: bool,
+    /// How many versions `view` is behind the newest.
+    pub(crate) lag: u8,
+    pub(crate) known: Arc<Known>,
+    pub(crate) memory: Remembers,
+    /// What `known.look` showed, as it really was.
+    pub(crate) seen: Option<Thing>,
     pub(crate) age: Seconds,
 }
 
-/// `Known`
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) struct Knows {
-    pub(crate) look: Option<Look>,
-    pub(crate) jobs: Option<List>,
-    pub(crate) poll: Option<Poll>,
-    pub(crate) config: bool,
-    pub(crate) slot: Option<bool>,
-    pub(crate) sending: Sends,
-    pub(crate) reply: Option<Answer>,
-    pub(crate) failed: bool,
-}
-
-/// What a poll showed. None: AWS no longer knows the job.
+/// `Memory`, without what only spreads and prolongs waiting.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Poll(pub(crate) Option<Shown>);
-
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) enum Sends {
-    #[default]
-    Nothing,
-    Intended,
-    Recorded,
+pub(crate) struct Remembers {
+    /// The later of `since` and `checked`: no decision tells them apart.
+    pub(crate) since: Seconds,
+    pub(crate) waiting: Option<(Patience, Seconds)>,
+    pub(crate) listed: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Look {
-    pub(crate) at: Seconds,
-    pub(crate) seen: Option<Thing>,
-}
+impl Remembers {
+    pub(crate) const NOTHING: Self = Self {
+        since: 0,
+        waiting: None,
+        listed: false,
+    };
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct List {
-    pub(crate) at: Seconds,
-    pub(crate) jobs: Vec<Shown>,
-}
-
-/// A job as AWS shows it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Shown {
-    pub(crate) id: u8,
-    pub(crate) operation: Operation,
-    pub(crate) word: Word,
-}
-
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Answer {
-    Job { id: u8, word: Word, error: bool },
-    Done,
-    Absent,
-    Failed(Class, Sent),
-}
-
-/// How often each thing may still happen.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) struct Budget {
-    /// A process dies between two steps.
-    pub(crate) crashes: u8,
-    /// A pass begins with the version before the newest.
-    pub(crate) stale: u8,
-    /// A write to AWS without an answer: carried out, not carried out, or carried out later.
-    pub(crate) lost: u8,
-    /// AWS shows a job or an object late.
-    pub(crate) late: u8,
-    /// A read of AWS fails.
-    pub(crate) reads: u8,
-    /// AWS refuses a write (400, 404), or it never leaves, or AWS takes it and fails at once.
-    pub(crate) refusals: u8,
-    /// A job fails, with or without an object.
-    pub(crate) fails: u8,
-    /// A job says an odd word.
-    pub(crate) odd: u8,
-    /// AWS no longer knows a job.
-    pub(crate) vanishes: u8,
-    /// Somebody else starts a job in the environment.
-    pub(crate) foreign: u8,
-    /// Somebody else makes the object.
-    pub(crate) rivals: u8,
-    /// Somebody deletes the AWS object.
-    pub(crate) gone: u8,
-    /// Somebody changes the AWS object.
-    pub(crate) drifts: u8,
-    /// The spec is edited.
-    pub(crate) edits: u8,
-    /// The resource is deleted.
-    pub(crate) deletes: u8,
-    /// A resource of the same name is made.
-    pub(crate) recreates: u8,
-    /// `suspend` changes.
-    pub(crate) suspends: u8,
-    /// Somebody asks for a reconcile.
-    pub(crate) requests: u8,
-    /// Somebody wipes the status.
-    pub(crate) wipes: u8,
-    /// Somebody changes a label.
-    pub(crate) touches: u8,
-}
-
-impl Budget {
-    /// Once more of everything that may happen at all.
-    pub(crate) fn more(self) -> Self {
-        let more = |times: u8| times + u8::from(times > 0);
-        Self {
-            crashes: more(self.crashes),
-            stale: more(self.stale),
-            lost: more(self.lost),
-            late: more(self.late),
-            reads: more(self.reads),
-            refusals: more(self.refusals),
-            fails: more(self.fails),
-            odd: more(self.odd),
-            vanishes: more(self.vanishes),
-            foreign: more(self.foreign),
-            rivals: more(self.rivals),
-            gone: more(self.gone),
-            drifts: more(self.drifts),
-            edits: more(self.edits),
-            deletes: more(self.deletes),
-            recreates: more(self.recreates),
-            suspends: more(self.suspends),
-            requests: more(self.requests),
-            wipes: more(self.wipes),
-            touches: more(self.touches),
+    pub(crate) fn memory(&self, now: Timestamp, tries: u32) -> Memory {
+        Memory {
+            tries,
+            waiting: self.waiting.map(|(what, since)| (what, at(now, since))),
+            listed: self.listed,
+            ..Memory::new(at(now, self.since))
         }
     }
+
+    pub(crate) fn of(memory: &Memory, now: Timestamp) -> Self {
+        let last = memory.since.max(memory.checked.unwrap_or(memory.since));
+        Self {
+            since: since(now, last),
+            waiting: memory.waiting.map(|(what, begin)| (what, since(now, begin))),
+            listed: memory.listed,
+        }
+    }
+}
+
+macro_rules! budget {
+    ($($(#[$doc:meta])* $thing:ident,)*) => {
+        /// How often each thing may still happen.
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+        pub(crate) struct Budget { $($(#[$doc])* pub(crate) $thing: u8,)* }
+
+        impl Budget {
+            /// Once more of everything that may happen at all.
+            pub(crate) fn more(self) -> Self {
+                Self { $($thing: self.$thing + u8::from(self.$thing > 0),)* }
+            }
+        }
+    };
+}
+
+budget! {
+    /// A process dies between two steps.
+    crashes,
+    /// A pass begins with the version before the newest.
+    stale,
+    /// A list of several pages shows the index an object as it was when the list began.
+    relists,
+    /// A write to AWS without an answer: carried out, not carried out, or carried out later.
+    lost,
+    /// AWS shows a job or an object late.
+    late,
+    /// A read of AWS fails.
+    reads,
+    /// AWS refuses a write (400, 404), or it never leaves, or AWS takes it and fails at once, or names no job.
+    refusals,
+    /// A job fails, with or without an object.
+    fails,
+    /// A job says an odd word.
+    odd,
+    /// AWS no longer knows a job.
+    vanishes,
+    /// Somebody else starts a job in the environment.
+    foreign,
+    /// Somebody else makes the object.
+    rivals,
+    /// Somebody deletes the AWS object.
+    gone,
+    /// Somebody changes the AWS object.
+    drifts,
+    /// The spec is edited.
+    edits,
+    /// The resource is deleted.
+    deletes,
+    /// A resource of the same name is made.
+    recreates,
+    /// `suspend` changes.
+    suspends,
+    /// Somebody asks for a reconcile.
+    requests,
+    /// Somebody wipes the status.
+    wipes,
+    /// Somebody changes a label.
+    touches,
 }
 
 impl Object {
@@ -391,6 +347,7 @@ impl Object {
             generation: 1,
             deleting: false,
             finalizer: false,
+            held: false,
             suspend: false,
             request: 0,
             config: 1,
@@ -399,21 +356,28 @@ impl Object {
         }
     }
 
-    /// Suspended while the outcome of its first attempt was not known, which was then given up.
-    pub(crate) const fn given_up(uid: u8, create: Operation) -> Self {
+    /// Ready: its create, with this job id, completed long ago.
+    pub(crate) const fn ready(uid: u8, create: Operation, id: u8) -> Self {
+        let config = if matches!(create, Operation::CreateBackendApi) {
+            Some(1)
+        } else {
+            None
+        };
         Self {
-            generation: 2,
             finalizer: true,
-            suspend: true,
             status: Status {
-                observed: 2,
+                observed: 1,
                 says: Some(Says {
-                    ready: false,
+                    ready: true,
                     stalled: false,
                     reconciling: false,
-                    reason: Reason::Suspended,
-                    generation: 2,
-                    text: 0,
+                    reason: Reason::Available,
+                    generation: 1,
+                    text: Text::NONE,
+                }),
+                origin: Some(match create {
+                    Operation::CloneBackend => Origin::Cloned,
+                    _ => Origin::Created,
                 }),
                 pinned: true,
                 job: Some(Entry {
@@ -421,65 +385,154 @@ impl Object {
                     generation: 1,
                     attempt: 1,
                     failures: 0,
-                    requested: OLDEST_REQUEST,
-                    after: Some(0),
-                    unconfirmed: true,
-                    id: None,
-                    named: false,
-                    word: None,
-                    finished: Some(0),
-                    error: true,
+                    config,
+                    source: matches!(create, Operation::CloneBackend),
+                    requested: times::OLDEST_REQUEST,
+                    after: None,
+                    unconfirmed: false,
+                    id: if create.has_job() { Some(id) } else { None },
+                    named: create.has_job(),
+                    word: if create.has_job() { Some(Word::Completed) } else { None },
+                    finished: Some(times::OLDEST_FINISH),
+                    error: Text::NONE,
                 }),
-                sent: Some(1),
+                sent: config,
+                echoed: config,
                 ..Status::EMPTY
             },
             ..Self::applied(uid)
         }
     }
-}
 
-fn at(now: Timestamp, seconds: Seconds) -> Timestamp {
-    now + SignedDuration::from_secs(seconds.into())
-}
-
-fn since(now: Timestamp, time: Timestamp) -> Seconds {
-    Seconds::try_from(time.duration_since(now).as_secs()).expect("times should be near")
-}
-
-/// The name of a configuration: hashes and echoes are such names.
-pub(crate) fn config_name(config: u8) -> String {
-    config.to_string()
-}
-
-fn number(text: &str) -> u8 {
-    text.parse().expect("a number of ours")
-}
-
-/// When AWS says that it began with its `id`th job.
-pub(crate) fn created(id: u8) -> Timestamp {
-    Timestamp::from_second(AWS_EPOCH + i64::from(id)).expect("a time in range")
-}
-
-fn ordinal(time: Timestamp) -> u8 {
-    u8::try_from(time.as_second() - AWS_EPOCH).expect("a time of AWS's")
-}
-
-impl Shown {
-    pub(crate) fn job(self) -> JobSeen {
-        JobSeen {
-            id: self.id.to_string(),
-            environment: "dev".to_owned(),
-            operation: self.operation.name().to_owned(),
-            status: self.word.name(),
-            create_time: Some(created(self.id)),
-            error: None,
+    /// Suspended while the outcome of its first attempt was not known, which was then given up.
+    pub(crate) fn given_up(uid: u8, create: Operation) -> Self {
+        let ready = Self::ready(uid, create, 0);
+        Self {
+            generation: 2,
+            suspend: true,
+            status: Status {
+                observed: 2,
+                says: ready.status.says.map(|says| Says {
+                    ready: false,
+                    reason: Reason::Suspended,
+                    generation: 2,
+                    ..says
+                }),
+                origin: None,
+                job: ready.status.job.map(|job| Entry {
+                    after: Some(times::LONG_AGO),
+                    unconfirmed: true,
+                    id: None,
+                    named: false,
+                    word: None,
+                    error: Text::of("AWS shows nothing of this attempt"),
+                    ..job
+                }),
+                sent: None,
+                echoed: None,
+                ..ready.status
+            },
+            ..ready
         }
     }
 }
 
-impl Word {
-    pub(crate) fn text(self) -> String {
-        self.name()
+// ---- texts ----
+
+/// A text, by its number in a list of all that were ever seen.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(crate) struct Text(u16);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.text(), f)
+    }
+}
+
+#[derive(Default)]
+struct Texts {
+    all: Vec<&'static str>,
+    numbers: HashMap<&'static str, u16>,
+}
+
+static TEXTS: RwLock<Option<Texts>> = RwLock::new(None);
+
+impl Text {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::NONE;
+        }
+        let known = TEXTS.read().as_ref().and_then(|texts| texts.numbers.get(text).copied());
+        Self(known.unwrap_or_else(|| {
+            let mut texts = TEXTS.write();
+            let texts = texts.get_or_insert_default();
+            if let Some(number) = texts.numbers.get(text) {
+                return *number;
+            }
+            // For ever: there are few.
+            let text: &'static str = text.to_owned().leak();
+            texts.all.push(text);
+            let number = u16::try_from(texts.all.len()).expect("few texts");
+            texts.numbers.insert(text, number);
+            number
+        }))
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        let texts = TEXTS.read();
+        let place = usize::from(self.0).checked_sub(1);
+        place
+            .zip(texts.as_ref())
+            .and_then(|(place, texts)| texts.all.get(place).copied())
+            .unwrap_or_default()
+    }
+}
+
+// ---- the lifecycle's own forms ----
+
+pub(crate) fn at(now: Timestamp, seconds: Seconds) -> Timestamp {
+    now + SignedDuration::from_secs(seconds.into())
+}
+
+pub(crate) fn since(now: Timestamp, time: Timestamp) -> Seconds {
+    Seconds::try_from(time.duration_since(now).as_secs()).expect("times should be near")
+}
+
+/// Hash of a configuration.
+pub(crate) fn config_name(config: u8) -> String {
+    format!("c{config}")
+}
+
+/// Hash of its echo.
+pub(crate) fn echo_name(config: u8) -> String {
+    format!("e{config}")
+}
+
+/// The configuration with this hash, or this hash of its echo.
+pub(crate) fn config_of(name: &str) -> u8 {
+    number(&name[1..])
+}
+
+pub(crate) fn number(text: &str) -> u8 {
+    text.parse().expect("a number of ours")
+}
+
+/// The times of a run: when it is now, and how far AWS's clock is ahead of ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    pub(crate) now: Timestamp,
+    pub(crate) skew: Seconds,
+}
+
+impl Clocks {
+    pub(crate) fn aws(self, seconds: Seconds) -> Timestamp {
+        at(self.now, seconds + self.skew)
+    }
+
+    fn since_aws(self, time: Timestamp) -> Seconds {
+        since(self.now, time) - self.skew
     }
 }
 
@@ -495,169 +548,136 @@ impl Status {
         echoed: None,
     };
 
-    pub(crate) fn state(&self, now: Timestamp) -> State {
+    pub(crate) fn state(&self, clocks: Clocks) -> State {
         let conditions = self.says.as_ref().map_or_else(Vec::new, |says| {
             let progress = match (says.stalled, says.reconciling) {
                 (true, _) => conditions::Progress::Stalled,
                 (_, true) => conditions::Progress::Reconciling,
                 _ => conditions::Progress::Settled,
             };
-            let text = format!("#{}", says.text);
             let generation = says.generation.into();
-            conditions::state(&[], says.ready, progress, says.reason, &text, generation, now)
+            conditions::state(
+                &[],
+                says.ready,
+                progress,
+                says.reason,
+                says.text.text(),
+                generation,
+                clocks.now,
+            )
         });
         State {
             ledger: Ledger {
-                observed_generation: self.observed.into(),
                 conditions,
-                origin: self.origin,
-                account_id: self.pinned.then(|| "1".to_owned()),
-                region: self.pinned.then(|| "r".to_owned()),
-                job: self.job.as_ref().map(|job| job.job(now)),
-                last_handled_reconcile_at: (self.handled > 0).then(|| self.handled.to_string()),
+                ..self.ledger(clocks)
             },
             hashes: Hashes {
                 sent: self.sent.map(config_name),
-                echoed: self.echoed.map(config_name),
+                echoed: self.echoed.map(echo_name),
             },
         }
     }
 
-    /// `texts`: whether messages count.
-    pub(crate) fn of(state: &State, now: Timestamp, texts: bool) -> Self {
+    /// Without conditions.
+    pub(crate) fn ledger(&self, clocks: Clocks) -> Ledger {
+        Ledger {
+            observed_generation: self.observed.into(),
+            conditions: Vec::new(),
+            origin: self.origin,
+            account_id: self.pinned.then(|| "1".to_owned()),
+            region: self.pinned.then(|| "r".to_owned()),
+            job: self.job.as_ref().map(|job| job.job(clocks)),
+            last_handled_reconcile_at: (self.handled > 0).then(|| self.handled.to_string()),
+        }
+    }
+
+    /// `texts`: whether all messages count. If not, one counts only where it repeats why AWS refused a write: that decides
+    /// whether the write is given up.
+    pub(crate) fn of(state: &State, clocks: Clocks, texts: bool) -> Self {
         let ledger = &state.ledger;
+        let error = ledger.job.as_ref().and_then(|job| job.error.as_deref());
+        let counts = |message: &str| texts || error.is_some_and(|error| message.starts_with(error));
         let says = conditions::get(&ledger.conditions, conditions::READY).map(|ready| Says {
             ready: ready.status == "True",
             stalled: conditions::is_true(&ledger.conditions, conditions::STALLED),
             reconciling: conditions::is_true(&ledger.conditions, conditions::RECONCILING),
             reason: Reason::parse(&ready.reason).expect("a known reason"),
             generation: u8::try_from(ready.observed_generation.unwrap_or_default()).expect("a small generation"),
-            text: if texts { digest(&ready.message) } else { 0 },
+            text: if counts(&ready.message) {
+                Text::of(&ready.message)
+            } else {
+                Text::NONE
+            },
         });
         Self {
             observed: i8::try_from(ledger.observed_generation).expect("a small generation"),
             says,
             origin: ledger.origin,
             pinned: ledger.account_id.is_some(),
-            job: ledger.job.as_ref().map(|job| Entry::of(job, now)),
+            job: ledger.job.as_ref().map(|job| Entry::of(job, clocks)),
             handled: ledger.last_handled_reconcile_at.as_deref().map_or(0, number),
-            sent: state.hashes.sent.as_deref().map(number),
-            echoed: state.hashes.echoed.as_deref().map(number),
+            sent: state.hashes.sent.as_deref().map(config_of),
+            echoed: state.hashes.echoed.as_deref().map(config_of),
         }
     }
 }
 
-/// A message that was rebuilt from its digest has that digest.
-fn digest(message: &str) -> u32 {
-    message
-        .strip_prefix('#')
-        .and_then(|number| number.parse().ok())
-        .unwrap_or_else(|| {
-            message
-                .bytes()
-                .fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
-        })
-}
-
 impl Entry {
-    fn job(&self, now: Timestamp) -> Job {
+    fn job(&self, clocks: Clocks) -> Job {
         Job {
             operation: self.operation,
             generation: self.generation.into(),
             attempt: self.attempt.into(),
             failures: self.failures.into(),
-            request_time: at(now, self.requested),
-            after: self.after.map(created),
+            config_hash: self.config.map(config_name),
+            source_environment_name: self.source.then(|| "main".to_owned()),
+            request_time: at(clocks.now, self.requested),
+            after: self.after.map(|after| clocks.aws(after)),
             unconfirmed: self.unconfirmed,
             id: self.id.map(|id| id.to_string()),
             backend_environment_name: self.named.then(|| "dev".to_owned()),
             status: self.word.map(Word::name),
-            finish_time: self.finished.map(|finished| at(now, finished)),
-            error: self.error.then(|| "it says so".to_owned()),
+            finish_time: self.finished.map(|finished| at(clocks.now, finished)),
+            error: (self.error != Text::NONE).then(|| self.error.text().to_owned()),
         }
     }
 
-    fn of(job: &Job, now: Timestamp) -> Self {
+    fn of(job: &Job, clocks: Clocks) -> Self {
         let small = |number: i64| u8::try_from(number).expect("a small number");
         Self {
             operation: job.operation,
             generation: small(job.generation),
             attempt: small(job.attempt),
             failures: small(job.failures),
-            requested: since(now, job.request_time),
-            after: job.after.map(ordinal),
+            config: job.config_hash.as_deref().map(config_of),
+            source: job.source_environment_name.is_some(),
+            requested: since(clocks.now, job.request_time),
+            after: job.after.map(|after| clocks.since_aws(after)),
             unconfirmed: job.unconfirmed,
             id: job.id.as_deref().map(number),
             named: job.backend_environment_name.is_some(),
             word: job.status.as_deref().map(Word::parse),
-            finished: job.finish_time.map(|time| since(now, time)),
-            error: job.error.is_some(),
+            finished: job.finish_time.map(|time| since(clocks.now, time)),
+            error: job.error.as_deref().map_or(Text::NONE, Text::of),
         }
     }
 }
 
-// ---- time ----
-
-/// The oldest that a `requestTime` gets: the longest grace and the longest pass have then passed.
-const OLDEST_REQUEST: Seconds = -180;
-/// The oldest that a `finishTime` gets: the grace, or the first backoff, and the longest pass have then passed.
-const OLDEST_FINISH: Seconds = -150;
-/// Somebody else made it long ago.
-pub(crate) const LONG_AGO: Seconds = -1000;
-
-fn age(time: &mut Seconds, by: Seconds, oldest: Seconds) {
-    *time = (*time - by).max(oldest).min(*time);
-}
-
-impl Object {
-    fn age(&mut self, by: Seconds) {
-        if let Some(job) = &mut self.status.job {
-            age(&mut job.requested, by, OLDEST_REQUEST);
-            if let Some(finished) = &mut job.finished {
-                age(finished, by, OLDEST_FINISH);
-                // Nobody asks any more when a write that has ended was sent.
-                job.requested = OLDEST_REQUEST;
-            }
-        }
+/// The times that stand in what a pass knows: of ours, and of AWS's.
+pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec<&'a mut Timestamp>) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    if let Some(look) = &mut known.look {
+        ours.push(&mut look.at);
+        theirs.extend(look.seen.iter_mut().filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()));
     }
-}
-
-impl World {
-    /// Time passes.
-    pub(crate) fn age(&mut self, by: Seconds) {
-        let left = |time: &mut Seconds| *time = (*time - by).max(0);
-        for name in &mut self.names {
-            for object in name.live.iter_mut().chain(&mut name.before) {
-                object.age(by);
-            }
-        }
-        for thing in self.aws.things.iter_mut().flatten() {
-            left(&mut thing.hidden);
-            age(&mut thing.made, by, OLDEST_REQUEST);
-        }
-        for job in &mut self.aws.jobs {
-            left(&mut job.hidden);
-        }
-        for flight in &mut self.aws.flying {
-            left(&mut flight.left);
-        }
-        for process in &mut self.processes {
-            for (_, looked) in process.memory.iter_mut().flatten() {
-                age(looked, by, -TICK);
-            }
-            for pass in process.passes.iter_mut().flatten() {
-                pass.age += by;
-                pass.view.age(by);
-                if let Some(look) = &mut pass.knows.look {
-                    look.at -= by;
-                    if let Some(seen) = &mut look.seen {
-                        age(&mut seen.made, by, OLDEST_REQUEST);
-                    }
-                }
-                if let Some(list) = &mut pass.knows.jobs {
-                    list.at -= by;
-                }
-            }
-        }
+    let mut jobs: Vec<&'a mut JobSeen> = Vec::new();
+    if let Some(listed) = &mut known.jobs {
+        ours.push(&mut listed.at);
+        jobs.extend(&mut listed.jobs);
     }
+    if let Some(polled) = &mut known.poll {
+        jobs.extend(&mut polled.job);
+    }
+    theirs.extend(jobs.into_iter().filter_map(|job| job.create_time.as_mut()));
+    (ours, theirs)
 }

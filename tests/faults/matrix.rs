@@ -41,7 +41,7 @@ crate::tests! {
     a_request_that_arrives_late_is_overcome_in_any_write,
     an_empty_reply_to_any_call_is_overcome,
     a_reply_without_members_to_any_write_is_overcome,
-    an_error_in_the_reply_to_any_write_is_told_and_overcome_when_asked,
+    a_refusal_inside_the_reply_to_any_write_is_told_and_overcome_when_asked,
     too_many_requests_once_in_any_call_is_overcome,
     a_limit_that_is_a_rate_once_in_any_call_is_overcome,
     a_bad_request_that_is_a_rate_once_in_any_call_is_overcome,
@@ -259,7 +259,7 @@ async fn a_reply_without_members_to_any_write_is_overcome(world: Arc<World>) {
     row(world, action, in_writes, UNAVAILABLE).await;
 }
 
-async fn an_error_in_the_reply_to_any_write_is_told_and_overcome_when_asked(world: Arc<World>) {
+async fn a_refusal_inside_the_reply_to_any_write_is_told_and_overcome_when_asked(world: Arc<World>) {
     let action = || Action::ErrorInReply {
         error: "the stack is in a bad state".to_owned(),
     };

@@ -93,9 +93,8 @@ fn bounds(field: &JSONSchemaProps) -> String {
     if let Some(default) = &field.default {
         said.push(format!("Default: `{}`.", default.0.to_string().trim_matches('"')));
     }
-    if let Some(pattern) = &field.pattern {
-        said.push(format!("Pattern: `{pattern}`."));
-    }
+    let rules = field.x_kubernetes_validations.iter().flatten();
+    said.extend(rules.filter_map(|rule| Some(format!("Other values are refused: {}.", rule.message.as_ref()?))));
     match (field.min_length, field.max_length) {
         (Some(least), Some(most)) => said.push(format!("{least} to {most} characters.")),
         (None, Some(most)) => said.push(format!("At most {most} characters.")),

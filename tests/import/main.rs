@@ -121,7 +121,12 @@ fn an_error_says_what_to_do_and_prints_no_manifest() {
         (&mut without(&keys), 1, &["no AWS credentials", "AWS_PROFILE"][..]),
         (&mut unknown_key, 1, &["InvalidClientTokenId", "AWS_PROFILE"]),
         (&mut unreachable, 1, &["no connection to AWS", "try again"]),
-        (&mut without(&regions), 1, &["which AWS region? Give --region"]),
+        (
+            without(&[]).env("AWS_REGION", "").env("AWS_DEFAULT_REGION", ""),
+            1,
+            &["no AWS region is known: give --region"],
+        ),
+        (&mut without(&regions), 1, &["no AWS region is known: give --region"]),
         (
             &mut program(&simulator, home.path(), &["--app-id", "d999"]),
             1,
@@ -135,7 +140,11 @@ fn an_error_says_what_to_do_and_prints_no_manifest() {
             1,
             &["\"../x\" is not an AWS region"],
         ),
-        (&mut program(&simulator, home.path(), &[]), 2, &["--app-id <APP_ID>"]),
+        (
+            &mut program(&simulator, home.path(), &[]),
+            2,
+            &["<--app-id <APP_ID>|--all-apps>"],
+        ),
         (
             &mut program(&simulator, home.path(), &["--app-id", "../x"]),
             2,
@@ -265,7 +274,7 @@ fn with_an_output_dir_each_manifest_is_a_file_and_nothing_else_is_overwritten() 
     let Run { code, err, .. } = import(&simulator, &arguments);
     assert_eq!(code, Some(1), "{err}");
     assert!(
-        err.contains("backendenvironment-storefront-legacy.yaml; nothing was written. --force"),
+        err.contains("backendenvironment-storefront-legacy.yaml; nothing was written. Give --force"),
         "{err}"
     );
     assert_eq!(files(&folder).len(), 3);

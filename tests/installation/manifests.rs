@@ -23,6 +23,9 @@ pub(crate) fn tests() -> Vec<Test> {
         a_misspelt_field_is_refused_by_kubectl,
         kubectl_explains_the_fields,
         every_field_is_described,
+        every_optional_field_says_what_unset_means,
+        no_field_answers_with_a_pattern,
+        everything_that_people_write_is_bounded,
     ];
     all.extend(refused().into_iter().map(|(what, manifest, said)| {
         let body: Body = Box::new(move |site| is_refused(create(site, &manifest), &said));
@@ -102,7 +105,16 @@ fn environment(changes: Value) -> Value {
 type Refused = (String, Value, String);
 
 /// The rule for every name that travels in a URL.
-const NAME_RULE: &str = "should match '^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$'";
+const NAME_RULE: &str =
+    "not a name that AWS takes here: give 1 to 255 letters, digits, _ and -, a letter or digit first, such as staging";
+const APP_RULE: &str = "not the ID of an Amplify app: give d and 1 to 19 lowercase letters and digits, such as d1a2b3c4d5e6f7 (the last part of the app's ARN; not the ARN, not the app's name)";
+const REGION_RULE: &str =
+    "not the code of an AWS region: give a code such as eu-west-1 (not the region's name, such as Ireland, and no URL)";
+const TIMEOUT_RULE: &str = "not a duration: give hours, minutes and seconds as whole numbers with h, m and s, in this order and beginning above zero, such as 45s, 90m or 1h30m";
+const OBJECT_RULE: &str = "not the name of a Kubernetes object: give lowercase letters, digits, - and .";
+const KEY_RULE: &str = "not a key of a ConfigMap: give letters, digits, -, _ and ., not . alone and not .. at the beginning, such as schema.graphql";
+const EMPTY_RULE: &str =
+    "empty: it holds nothing but blanks, commas and comments. Give a GraphQL schema, or leave transformSchema out";
 
 fn refused() -> Vec<Refused> {
     [
@@ -141,11 +153,20 @@ fn refused_of_all_kinds() -> Vec<Refused> {
             good(json!({ "adoptionPolicy": "IfExists" })),
             "adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object",
         ));
-        for app in ["D1A2B3", "1abc", "d", "d12/../d34", "dabcdefghijklmnopqrstu"] {
+        for app in [
+            "D1A2B3",
+            "1abc",
+            "d",
+            "",
+            "d12/../d34",
+            "dabcdefghijklmnopqrstu",
+            "storefront",
+            "arn:aws:amplify:eu-west-1:123456789012:apps/d1a2b3c4d5e6f7",
+        ] {
             rows.push(row(
                 &format!("{kind}: the appId {app:?}"),
                 good(json!({ "appId": app })),
-                "spec.appId",
+                &format!("spec.appId: Invalid value: {app:?}: {APP_RULE}"),
             ));
         }
         let field = if kind == "BackendEnvironment" {
@@ -165,11 +186,18 @@ fn refused_of_all_kinds() -> Vec<Refused> {
             good(json!({ field: "x".repeat(256) })),
             "may not be more than 255",
         ));
-        for region in ["eu-west", "https://evil.example", "EU-WEST-1"] {
+        for region in [
+            "eu-west",
+            "https://evil.example",
+            "EU-WEST-1",
+            "Ireland",
+            "",
+            "Europe (Ireland), which is the region eu-west-1",
+        ] {
             rows.push(row(
                 &format!("{kind}: the region {region:?}"),
                 good(json!({ "region": region })),
-                "spec.region",
+                &format!("spec.region: Invalid value: {region:?}: {REGION_RULE}"),
             ));
         }
     }
@@ -178,11 +206,22 @@ fn refused_of_all_kinds() -> Vec<Refused> {
 
 fn refused_timeouts() -> Vec<Refused> {
     let mut rows = Vec::new();
-    for timeout in ["soon", "", "90", "0s", "-1h", "1.5h", "1d", "30m1h"] {
+    for timeout in [
+        "soon",
+        "",
+        "90",
+        "0s",
+        "-1h",
+        "1.5h",
+        "1d",
+        "30m1h",
+        "90 minutes",
+        "one hour and thirty minutes, please",
+    ] {
         rows.push(row(
             &format!("AmplifyBackend: the jobTimeout {timeout:?}"),
             backend(json!({ "jobTimeout": timeout })),
-            "spec.jobTimeout",
+            &format!("spec.jobTimeout: Invalid value: {timeout:?}: {TIMEOUT_RULE}"),
         ));
     }
     rows.push(row(
@@ -248,6 +287,11 @@ fn refused_backends() -> Vec<Refused> {
             "region is inherited from cloneFrom.backendRef: remove region",
         ),
         row(
+            "AmplifyBackend: a clone of a backend whose name is no name of an object",
+            clone(json!({ "cloneFrom": { "backendRef": { "name": "a/b" } } })),
+            OBJECT_RULE,
+        ),
+        row(
             "AmplifyBackend: a resourceName of ..",
             backend(json!({ "resourceName": ".." })),
             NAME_RULE,
@@ -256,7 +300,7 @@ fn refused_backends() -> Vec<Refused> {
 }
 
 fn refused_apis() -> Vec<Refused> {
-    vec![
+    let mut rows = vec![
         row(
             "BackendApi: neither backendRef nor appId and backendEnvironmentName",
             backend_api(json!({ "backendRef": null })),
@@ -298,6 +342,11 @@ fn refused_apis() -> Vec<Refused> {
             "spec.resourceConfig.transformSchemaFrom.configMapKeyRef.key: Required value",
         ),
         row(
+            "BackendApi: a backendRef that is no name of an object",
+            backend_api(json!({ "backendRef": { "name": "Staging" } })),
+            OBJECT_RULE,
+        ),
+        row(
             "BackendApi: an unknown authentication mode",
             backend_api(json!({ "resourceConfig": { "defaultAuthType": { "mode": "PASSWORD" } } })),
             r#"supported values: "API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS", "OPENID_CONNECT""#,
@@ -312,7 +361,40 @@ fn refused_apis() -> Vec<Refused> {
             backend_api(json!({ "resourceConfig": { "additionalAuthTypes": vec![json!({ "mode": "AWS_IAM" }); 51] } })),
             "must have at most 50 items",
         ),
-    ]
+    ];
+    let schema = |text: &str| backend_api(json!({ "resourceConfig": { "transformSchema": text } }));
+    for text in ["", " \n", "# TODO\n", "\u{feff}# TODO", ", ,"] {
+        rows.push(row(
+            &format!("BackendApi: the transformSchema {text:?}"),
+            schema(text),
+            EMPTY_RULE,
+        ));
+    }
+    rows.push(row(
+        "BackendApi: a transformSchema above 512 KiB",
+        schema(&"t".repeat(512 * 1024 + 1)),
+        "spec.resourceConfig.transformSchema: Too long: may not be more than 524288",
+    ));
+    let from = |name: &str, key: &str| {
+        backend_api(
+            json!({ "resourceConfig": { "transformSchemaFrom": { "configMapKeyRef": { "name": name, "key": key } } } }),
+        )
+    };
+    for name in ["?limit=1", "a/b", "..", "", "Schema", "a_b"] {
+        rows.push(row(
+            &format!("BackendApi: a schema from the ConfigMap {name:?}"),
+            from(name, "schema"),
+            OBJECT_RULE,
+        ));
+    }
+    for key in ["..", ".", "..a", "a/b", "", "a b"] {
+        rows.push(row(
+            &format!("BackendApi: a schema from the key {key:?}"),
+            from("schema", key),
+            KEY_RULE,
+        ));
+    }
+    rows
 }
 
 fn refused_environments() -> Vec<Refused> {
@@ -352,6 +434,24 @@ fn accepted() -> Vec<(String, Value)> {
         (
             "BackendApi: names of 255 characters",
             named_api(json!({ "backendEnvironmentName": long, "resourceName": long, "region": "us-gov-west-1" })),
+        ),
+        (
+            "BackendApi: a transformSchema of 512 KiB",
+            backend_api(
+                json!({ "resourceConfig": { "transformSchema": format!("type A{}", "#\n".repeat(256 * 1024 - 3)) } }),
+            ),
+        ),
+        (
+            "BackendApi: a transformSchema of 512 KiB that is nearly all comments",
+            backend_api(
+                json!({ "resourceConfig": { "transformSchema": format!("{}type A", "#\n".repeat(256 * 1024 - 3)) } }),
+            ),
+        ),
+        (
+            "BackendApi: a schema from a ConfigMap with the longest name and key",
+            backend_api(json!({ "resourceConfig": { "transformSchemaFrom": {
+                "configMapKeyRef": { "name": "x".repeat(253), "key": ".Schema_1".repeat(28) },
+            } } })),
         ),
         (
             "BackendEnvironment: names of 255 and deploymentArtifacts of 1000 characters",
@@ -612,6 +712,82 @@ fn is_refused(answer: Result<DynamicObject, String>, said: &str) -> Result<()> {
     Ok(())
 }
 
+/// No message is a regular expression.
+fn no_field_answers_with_a_pattern(_: &Site) -> Result<()> {
+    let mut bare = Vec::new();
+    for (kind, spec) in specs()? {
+        visit(&kind, &spec, &mut |path, schema| {
+            bare.extend(schema.pattern.as_ref().map(|pattern| format!("{path}: {pattern}")));
+            for rule in schema.x_kubernetes_validations.iter().flatten() {
+                bare.extend(rule.message.is_none().then(|| format!("{path}: {}", rule.rule)));
+            }
+        });
+    }
+    ensure!(bare.is_empty(), "a person is told no sentence by {bare:#?}");
+    Ok(())
+}
+
+/// What a tenant writes is bounded: the operator holds it in memory.
+fn everything_that_people_write_is_bounded(_: &Site) -> Result<()> {
+    let mut unbounded = Vec::new();
+    for (kind, spec) in specs()? {
+        visit(&kind, &spec, &mut |path, schema| {
+            let is_bounded = match schema.type_.as_deref() {
+                Some("string") => schema.max_length.is_some() || schema.enum_.is_some(),
+                Some("array") => schema.max_items.is_some(),
+                Some("object") => schema.additional_properties.is_none(),
+                _ => true,
+            };
+            if !is_bounded {
+                unbounded.push(path.to_owned());
+            }
+        });
+    }
+    ensure!(unbounded.is_empty(), "{unbounded:#?}");
+    Ok(())
+}
+
+/// `kubectl explain` is read without context: each field that may be left out says what that means.
+fn every_optional_field_says_what_unset_means(_: &Site) -> Result<()> {
+    let mut silent = Vec::new();
+    for (kind, spec) in specs()? {
+        visit(&kind, &spec, &mut |path, schema| {
+            let required = schema.required.as_deref().unwrap_or_default();
+            for (name, field) in schema.properties.iter().flatten() {
+                let says = field.description.as_deref().unwrap_or_default();
+                // Settings of a mode say it together.
+                let is_told = says.contains("Unset: ") || field.default.is_some() || path.ends_with(".settings");
+                if !required.contains(name) && !is_told {
+                    silent.push(format!("{path}.{name}: {says}"));
+                }
+            }
+        });
+    }
+    ensure!(silent.is_empty(), "{silent:#?}");
+    Ok(())
+}
+
+/// The schema of each kind's spec.
+fn specs() -> Result<Vec<(String, JSONSchemaProps)>> {
+    let specs = api::crds().into_iter().map(|crd| {
+        let version = crd.spec.versions.into_iter().next();
+        let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+        let spec = schema.and_then(|schema| schema.properties?.remove("spec"));
+        Ok((crd.spec.names.kind, spec.context("a spec")?))
+    });
+    specs.collect()
+}
+
+fn visit(path: &str, schema: &JSONSchemaProps, look: &mut impl FnMut(&str, &JSONSchemaProps)) {
+    look(path, schema);
+    for (name, field) in schema.properties.iter().flatten() {
+        visit(&format!("{path}.{name}"), field, look);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        visit(&format!("{path}[]"), items, look);
+    }
+}
+
 // ---- the rest ----
 
 fn the_samples_are_accepted(site: &Site) -> Result<()> {
@@ -670,6 +846,18 @@ fn kubectl_explains_the_fields(site: &Site) -> Result<()> {
         ("amplifybackend", "CloneBackend"),
         ("amplifybackend.spec.cloneFrom", "CloneBackend"),
         ("ab.spec.appId", "Immutable"),
+        (
+            "ab.spec.deletionPolicy",
+            "Unset: a backend that this resource created is deleted",
+        ),
+        (
+            "bapi.spec.deletionPolicy",
+            "Unset: an API that this resource created is deleted",
+        ),
+        (
+            "benv.spec.deletionPolicy",
+            "Unset: a record that this resource created is deleted",
+        ),
         ("bapi.spec.resourceConfig.transformSchemaFrom", "ConfigMap"),
         (
             "bapi.spec.resourceConfig.defaultAuthType.mode",

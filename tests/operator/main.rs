@@ -15,6 +15,7 @@ mod counts;
 mod crash;
 #[path = "../telemetry/dashboard.rs"]
 mod dashboard;
+mod events;
 mod gitops;
 mod image;
 mod import;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         accounts::TESTS,
         counts::TESTS,
         crash::TESTS,
+        events::TESTS,
         gitops::TESTS,
         image::TESTS,
         import::TESTS,

@@ -123,11 +123,39 @@ async fn a_missing_config_map_or_backend_is_waited_for(world: Arc<World>) {
         .await;
     stage.put_config_map("schema", "other-key", "x").await;
     stage
-        .wait(Kind::Api, "shop", "waiting for the key", says("key \"schema.graphql\""))
+        .wait(
+            Kind::Api,
+            "shop",
+            "waiting for the key",
+            says("ConfigMap schema has no key \"schema.graphql\""),
+        )
         .await;
+    // What a generator leaves that fails, and what Windows PowerShell's > writes. AWS would drop all tables.
+    for (request, text, said) in [
+        ("1", Some(""), "is empty"),
+        (
+            "2",
+            Some("\u{feff}# TODO\n"),
+            "holds nothing but blanks, commas and comments",
+        ),
+        ("3", None, "stands in binaryData: save the file as UTF-8"),
+    ] {
+        match text {
+            Some(text) => stage.put_config_map("schema", "schema.graphql", text).await,
+            None => {
+                stage
+                    .put_binary_config_map("schema", "schema.graphql", b"\xff\xfet\0")
+                    .await;
+            }
+        }
+        stage.request(Kind::Api, "shop", request).await;
+        stage.wait(Kind::Api, "shop", said, says(said)).await;
+    }
+    assert_eq!(stage.calls(Operation::CreateBackendApi).len(), 0);
     stage
         .put_config_map("schema", "schema.graphql", "type A @model { id: ID! }")
         .await;
+    stage.request(Kind::Api, "shop", "4").await;
     stage.wait_until_ready(Kind::Api, "shop").await;
 }
 

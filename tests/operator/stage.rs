@@ -20,6 +20,7 @@ use amplify_operator::api;
 use amplify_simulator::{Call, Config, Control, Filter, Operation, Settings, Simulator};
 use futures::StreamExt as _;
 use k8s_openapi::{
+    ByteString,
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
         core::v1::{ConfigMap, Event, Namespace, ServiceAccount},
@@ -472,9 +473,20 @@ impl Stage {
     }
 
     pub(crate) async fn put_config_map(&self, name: &str, key: &str, value: &str) {
+        self.put_config_map_with(name, json!({ "data": { key: value } })).await;
+    }
+
+    /// A ConfigMap with a value that is not UTF-8 text.
+    pub(crate) async fn put_binary_config_map(&self, name: &str, key: &str, value: &[u8]) {
+        let value = ByteString(value.to_vec());
+        self.put_config_map_with(name, json!({ "binaryData": { key: value } }))
+            .await;
+    }
+
+    async fn put_config_map_with(&self, name: &str, data: Value) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
-        let map =
-            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { key: value } });
+        let mut map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+        json_patch::merge(&mut map, &data);
         let params = PatchParams::apply("test").force();
         api.patch(name, &params, &Patch::Apply(map)).await.expect("a ConfigMap");
     }
@@ -773,6 +785,8 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .args(flags)
         .env_clear()
         .env("RUST_LOG", "info,amplify_operator=debug")
+        // The simulator answers at once: nothing has to be waited for as long as for AWS.
+        .env("AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE", "1")
         .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a log"))

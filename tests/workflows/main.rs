@@ -95,3 +95,61 @@ fn ci_runs_what_everybody_runs() -> Result<()> {
     ensure!(release.contains("uses: ./.github/workflows/ci.yaml"), "{release}");
     Ok(())
 }
+
+/// What a test needs besides these, `make test` gets itself. Installed by CI, it would be missed on every other machine.
+const TOOLCHAINS: [&str; 9] = [
+    "ca-certificates",
+    "curl",
+    "gcc",
+    "git",
+    "libc6-dev",
+    "make",
+    "procps",
+    "python3",
+    "python3-venv",
+];
+
+#[test]
+fn ci_installs_toolchains_and_nothing_else() -> Result<()> {
+    let script = fs::read_to_string(root().join(".ci/run"))?;
+    let mut installed: Vec<_> = script
+        .lines()
+        .filter_map(|line| line.split_once("missing+=(")?.1.strip_suffix(')'))
+        .flat_map(str::split_whitespace)
+        .collect();
+    installed.sort_unstable();
+    ensure!(installed == TOOLCHAINS, ".ci/run installs {installed:?}");
+    ensure!(script.matches("apt-get install").count() == 1, "{script}");
+
+    let ci: Value = serde_saphyr::from_str(&fs::read_to_string(root().join(FOLDER).join("ci.yaml"))?)?;
+    let steps = ci["jobs"]["check"]["steps"].as_array().context("steps")?;
+    let actions: Vec<_> = steps
+        .iter()
+        .filter_map(|step| Some(step["uses"].as_str()?.split_once('@')?.0))
+        .collect();
+    ensure!(
+        actions == ["actions/checkout", "actions/setup-go", "actions/cache"],
+        "{actions:?}"
+    );
+    for run in steps.iter().filter_map(|step| step["run"].as_str()) {
+        ensure!(
+            !["apt-get", "pip ", "go install"].iter().any(|tool| run.contains(tool)),
+            "{run}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn ci_runs_without_a_cache_from_time_to_time() -> Result<()> {
+    let ci: Value = serde_saphyr::from_str(&fs::read_to_string(root().join(FOLDER).join("ci.yaml"))?)?;
+    ensure!(ci["on"]["schedule"][0]["cron"].is_string(), "{}", ci["on"]);
+    let steps = ci["jobs"]["check"]["steps"].as_array().context("steps")?;
+    for step in steps {
+        let is_cache = step["uses"]
+            .as_str()
+            .is_some_and(|action| action.starts_with("actions/cache@"));
+        ensure!(!is_cache || step["if"] == "github.event_name != 'schedule'", "{step}");
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     amplify::{Creation, Found},
-    api::{AmplifyBackend, Ledger, Operation, ResourceConfig},
+    api::{AmplifyBackend, Job, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
         kind::{Kind, Located, NO_REGION, Policies, not_ready},
@@ -64,7 +64,8 @@ impl Kind for AmplifyBackend {
             located.invalid = Some(NO_REGION.to_owned());
         }
         let job = self.status.as_ref().and_then(|status| status.job.as_ref());
-        let under_way = job.filter(|job| job.finish_time.is_none() || job.unconfirmed);
+        let may_have = |job: &&Job| job.operation.is_create() && (job.finish_time.is_none() || job.unconfirmed);
+        let under_way = job.filter(may_have);
         if let Some(pinned) = under_way.and_then(|job| job.source_environment_name.clone()) {
             // Its job may be listed there, whatever has become of the resource that was copied.
             source = Some(pinned);

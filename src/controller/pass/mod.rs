@@ -144,7 +144,7 @@ impl<'a, K: Kind> Pass<'a, K> {
                 .get(&key)
                 .filter(|cached| cached.uid().as_ref() == Some(&uid))?;
             it.queued = false;
-            Some((it.newest(cached), it.memory.clone(), it.released || it.unreadable))
+            Some((it.newest(cached), it.memory.clone(), it.left_alone.is_some()))
         })?;
         if is_left_alone {
             return None;

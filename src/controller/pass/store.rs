@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{kind::Kind, kinds, kubernetes, queue::Again},
+    super::{kind::Kind, kinds, kubernetes, memory::LeftAlone, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
     api::{
         Job,
+        backend_api::schema_problem,
         conditions::{self, Reason},
     },
     lifecycle::{self, Config, Missing, Observed, State, Wake},
@@ -53,8 +54,12 @@ impl<K: Kind> Pass<'_, K> {
             ))?;
             match value {
                 Ok(schema) => config.transform_schema = Some(schema),
-                Err(message) => return Ok(Observed::Config(Err(Missing { message, absent: true }))),
+                Err(missing) => return Ok(Observed::Config(Err(missing))),
             }
+        } else if let Some(problem) = config.transform_schema.as_deref().and_then(schema_problem) {
+            // The definition refuses it, but the resource may be older than that rule.
+            let message = format!("spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there");
+            return Ok(Observed::Config(Err(Missing { message, absent: true })));
         }
         let hash = kinds::config_hash(&config);
         self.config = Some(config);
@@ -174,9 +179,17 @@ impl<K: Kind> Pass<'_, K> {
                 }
                 Err(kube::Error::Api(status)) if status.code == 422 => {
                     // Another object of this name, another attempt, or a newer generation: see which.
-                    let Ok(live) = self.live().await else {
-                        Self::lost(&state, "the resource is gone");
-                        return Err(Pause::Queued);
+                    let live = match self.live().await {
+                        Ok(live) => live,
+                        Err(Pause::Queued) => {
+                            Self::lost(&state, "the resource is gone");
+                            return Err(Pause::Queued);
+                        }
+                        // Whose it is will be seen when the API server answers again.
+                        Err(Pause::Later(_) | Pause::Failed(_)) => {
+                            self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
+                            continue;
+                        }
                     };
                     let stored = live.state().ledger;
                     if stored.job.as_ref().map(|job| job.attempt) > state.ledger.job.as_ref().map(|job| job.attempt) {
@@ -264,8 +277,8 @@ impl<K: Kind> Pass<'_, K> {
         let observed = self.set_finalizer(false, "cannot remove the finalizer").await?;
         if matches!(observed, Observed::Stored { .. }) {
             // The answer may bear the version of the write before it, as if the cache were up to date.
-            let is_gone = self.is_gone();
-            self.recall(|it| it.released = is_gone);
+            let left_alone = self.is_gone().then_some(LeftAlone::Released);
+            self.recall(|it| it.left_alone = left_alone);
         }
         Ok(observed)
     }
@@ -314,8 +327,8 @@ impl<K: Kind> Pass<'_, K> {
             return;
         }
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
-        let had_failed = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
-        let has_failed = job.is_some_and(|job| job.has_failed() && !had_failed(&job.id));
+        let known = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
+        let has_failed = job.is_some_and(|job| job.has_failed() && !known(&job.id));
         if !has_failed && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
         }

@@ -448,3 +448,26 @@ fn a_resource_that_goes_before_it_has_a_finalizer_is_left_alone() {
         (&crate::lifecycle::State::default(), Wake::Never)
     );
 }
+
+#[test]
+fn what_was_certainly_not_created_is_pinned_nowhere() {
+    for (answer, pinned) in [
+        (Answer::Refuse(Class::NotFound), false),
+        (Answer::Refuse(Class::AccessDenied), false),
+        (Answer::Never(Class::Unavailable), false),
+        (Answer::LoseRequest, true),
+    ] {
+        let mut play = Play::applied(Kind::Backend);
+        play.answers([answer.clone()]);
+        play.pass();
+        assert_eq!(play.scene.state.ledger.region.is_some(), pinned, "{answer:?}");
+        // The region was mistyped, and is corrected.
+        play.scene.surroundings.region = Some("us-east-1".into());
+        play.scene.resource.generation = 2;
+        if !pinned {
+            let did = play.pass();
+            assert!(did.steps.ends_with("intend create record"), "{answer:?} {did:?}");
+            assert_eq!(play.scene.state.ledger.region.as_deref(), Some("us-east-1"));
+        }
+    }
+}

@@ -330,6 +330,12 @@ fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
         let mut play = deleting(kind);
         play.crash_after("delete");
         assert_eq!(play.aws.jobs.len(), 1);
+        // Also where AWS hides the object before that job has ended.
+        let mut hidden = play.clone();
+        hidden.aws.object = None;
+        hidden.pass().is("look list status", "working: WaitingForJob");
+        hidden.job_ends("COMPLETED");
+        assert_eq!(hidden.wake().steps, "look release");
         play.pass().is("look slot list status", "working: WaitingForJob");
         play.job_ends("COMPLETED");
         assert_eq!(play.wake().steps, "look release");
@@ -486,4 +492,28 @@ fn a_delete_job_past_its_timeout_is_stalled_and_its_late_end_is_honoured() {
     play.after(7200).pass().is("poll status", "stalled: JobTimedOut");
     play.job_ends("COMPLETED");
     assert_eq!(play.wake().steps, "poll release");
+}
+
+#[test]
+fn a_delete_that_runs_is_followed_to_its_end_whatever_the_policy_says_by_now() {
+    for (status, says) in [
+        ("COMPLETED", "the AWS object is deleted"),
+        ("FAILED", "stays, as deletionPolicy says"),
+    ] {
+        let mut play = deleting(Kind::Backend);
+        play.pass();
+        play.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+        play.wake().is("poll", "working: Deleting");
+        play.job_ends(status);
+        let did = play.wake();
+        assert!(did.steps.ends_with("store release"), "{did:?}");
+        play.scene.known.released = true;
+        play.scene.resource.held = true;
+        play.pass().is("status", "still: Released");
+        assert!(
+            message(&play.scene.state).contains(says),
+            "{}",
+            message(&play.scene.state)
+        );
+    }
 }

@@ -517,7 +517,9 @@ fn a_create_that_fails_because_something_is_there_does_not_own_it() {
         let mut play = Play::creating(Kind::Backend);
         play.aws.put(at(-7200));
         play.job_ends("FAILED");
-        play.aws.jobs.last_mut().unwrap().error = Some(error.into());
+        let job = play.aws.jobs.last_mut().unwrap();
+        job.error = Some(error.into());
+        job.exists = crate::lifecycle::facts::says_exists(error);
         play.wake().is("poll look status", "stalled: AlreadyExists");
         assert_eq!(play.scene.state.ledger.origin, None);
         let text = message(&play.scene.state);
@@ -560,4 +562,45 @@ fn a_vanished_create_says_nothing_of_the_configuration_that_aws_has() {
     play.after(200);
     play.pass()
         .is("poll list resolve look store slot update record", "working: Updating");
+}
+
+#[test]
+fn words_of_what_was_there_before_are_known_in_each_form_that_aws_writes() {
+    use crate::lifecycle::facts::says_exists;
+    for text in [
+        "GraphQL API shop already exists in the project",
+        "CREATE_FAILED Bucket: BucketAlreadyOwnedByYou",
+        "EntityAlreadyExists: Role with name x",
+        "An account with that name: UsernameExistsException",
+        "Amazon S3 storage was already added to your project.",
+        "you already own it",
+    ] {
+        assert!(says_exists(text), "{text}");
+    }
+    for text in [
+        "no capacity",
+        "the stack does not exist",
+        "already",
+        "Resource handler returned message",
+    ] {
+        assert!(!says_exists(text), "{text}");
+    }
+}
+
+#[test]
+fn a_job_of_the_former_generation_does_not_make_the_edit_ready() {
+    let mut play = Play::creating(Kind::Api);
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    // Something is said of today's generation while the job runs.
+    play.aws.reads = Some(Class::AccessDenied);
+    play.wake().is("poll status", "working: AccessDenied");
+    assert_eq!(play.scene.state.ledger.observed_generation, 2);
+    play.aws.reads = None;
+    play.job_ends("COMPLETED");
+    play.aws.holds = "v1".into();
+    play.crash_after("store");
+    assert_eq!(play.scene.says(), "working: Creating");
+    play.pass();
+    assert_eq!(play.job().operation, Operation::UpdateBackendApi);
 }

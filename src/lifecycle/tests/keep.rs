@@ -15,7 +15,8 @@ fn adopting_stores_finalizer_then_origin_account_and_region() {
         let mut play = Play::new(Scene::new(kind).adopting().policy(Some(DeletionPolicy::Retain)));
         play.aws.put(at(-7200));
         let did = play.pass();
-        assert!(did.steps.ends_with("look finalizer status"), "{did:?}");
+        let list = if kind.create().has_job() { "list " } else { "" };
+        assert!(did.steps.ends_with(&format!("look {list}finalizer status")), "{did:?}");
         assert_eq!(did.says, "ready: Available");
         let ledger = &play.scene.state.ledger;
         assert_eq!(ledger.origin, Some(Origin::Adopted));
@@ -42,8 +43,10 @@ fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
     let mut play = Play::new(Scene::new(Kind::Api).adopting());
     play.aws.put(at(-7200));
     play.aws.holds = "by hand".into();
-    play.pass()
-        .is("resolve look finalizer store slot update record", "working: Updating");
+    play.pass().is(
+        "resolve look list finalizer store slot update record",
+        "working: Updating",
+    );
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
     play.job_ends("COMPLETED");
     play.wake().is("poll resolve look status", "ready: Available");
@@ -51,7 +54,9 @@ fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
     let mut unknown = Play::new(Scene::new(Kind::Api).adopting());
     unknown.aws.put(at(-7200));
     unknown.aws.echoes = Equality::Unknown;
-    unknown.pass().is("resolve look finalizer status", "ready: Available");
+    unknown
+        .pass()
+        .is("resolve look list finalizer status", "ready: Available");
     assert!(unknown.aws.carried_out.is_empty());
 }
 
@@ -61,7 +66,9 @@ fn an_adopted_object_with_another_immutable_field_has_drifted() {
         let mut play = Play::new(Scene::new(kind).adopting());
         play.aws.put(at(-7200));
         play.aws.object.as_mut().unwrap().differs.push("stackName");
-        play.pass().is("look finalizer status", "stalled: Drifted");
+        let list = if kind.create().has_job() { "list " } else { "" };
+        play.pass()
+            .is(&format!("look {list}finalizer status"), "stalled: Drifted");
         assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
     }
 }
@@ -73,7 +80,7 @@ fn an_object_that_is_already_there_is_adopted_as_soon_as_the_policy_says_so() {
     play.pass().is("look status", "stalled: AlreadyExists");
     play.scene.resource.adoption_policy = AdoptionPolicy::IfExists;
     play.scene.resource.generation = 2;
-    play.pass().is("look finalizer status", "ready: Available");
+    play.pass().is("look list finalizer status", "ready: Available");
 }
 
 #[test]
@@ -474,4 +481,88 @@ fn an_unresolved_look_compares_nothing() {
         .config(Err("missing"))
         .look(echoing("echo of v1", None));
     assert_eq!(name(&scene.next()), "settle");
+}
+
+#[test]
+fn without_its_config_map_nothing_passes_for_what_the_spec_wants_that_was_never_compared() {
+    let mut adopted = Play::new(Scene::new(Kind::Api).adopting());
+    adopted.aws.put(at(-7200));
+    adopted.aws.holds = "by hand".into();
+    adopted.aws.config = Err("ConfigMap schema does not exist".into());
+    let did = adopted.pass();
+    assert!(did.says.ends_with("DependencyNotReady"), "{did:?}");
+    let mut claimed = Play::applied(Kind::Api);
+    claimed.answers([Answer::LoseReply]);
+    claimed.pass();
+    claimed.wake().is("list record", "working: Creating");
+    claimed.job_ends("COMPLETED");
+    claimed.aws.config = Err("ConfigMap schema does not exist".into());
+    let did = claimed.wake();
+    assert_eq!(did.says, "working: DependencyNotReady", "{did:?}");
+    claimed.aws.config = Ok("v1".into());
+    assert_eq!(claimed.wake().says, "ready: Available");
+}
+
+#[test]
+fn what_an_older_version_stored_as_sent_is_believed_only_where_aws_does_not_show_another() {
+    for (holds, carried_out) in [("v1", 0), ("by hand", 1)] {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.state.ledger.job.as_mut().unwrap().config_hash = None;
+        play.scene.state.hashes.echoed = Some(format!("echo of {holds}"));
+        play.aws.holds = holds.into();
+        play.pass();
+        play.wake();
+        play.job_ends("COMPLETED");
+        play.wake();
+        for _ in 0..3 {
+            assert_eq!(play.wake().says, "ready: Available");
+        }
+        assert_eq!(
+            (play.aws.carried_out.len(), play.aws.holds.as_str()),
+            (carried_out, "v1")
+        );
+    }
+    // A job of an older version that ends now: nobody knows what it carried.
+    let mut running = Play::creating(Kind::Api);
+    running.scene.state.ledger.job.as_mut().unwrap().config_hash = None;
+    running.scene.resource.generation = 2;
+    running.aws.config = Ok("v2".into());
+    running.job_ends("COMPLETED");
+    running.aws.holds = "by hand".into();
+    running
+        .wake()
+        .is("poll resolve look store slot update record", "working: Updating");
+}
+
+#[test]
+fn what_somebody_is_deleting_is_not_adopted() {
+    let mut play = Play::new(Scene::new(Kind::Backend).adopting());
+    play.aws.put(at(-7200));
+    play.aws.foreign_job("x-1", crate::api::Operation::DeleteBackend, -5);
+    play.pass().is("look list status", "working: WaitingForJob");
+    play.job_ends("COMPLETED");
+    assert!(play.wake().steps.ends_with("intend create record"), "gone by now");
+}
+
+#[test]
+fn a_create_that_aws_refuses_because_something_is_there_is_looked_at_again() {
+    for adopting in [true, false] {
+        let mut play = Play::applied(Kind::Backend);
+        if adopting {
+            play.scene = play.scene.adopting();
+        }
+        play.answers([Answer::Refuse(Class::BadRequest)]);
+        play.aws.refusal = Some("backend dev already exists".into());
+        play.pass().wakes(5).is(
+            "look slot list finalizer intend create status",
+            "stalled: AlreadyExists",
+        );
+        play.aws.put(at(-1));
+        let says = if adopting {
+            "ready: Available"
+        } else {
+            "stalled: AlreadyExists"
+        };
+        assert_eq!(play.wake().says, says);
+    }
 }

@@ -13,6 +13,7 @@ mod keep;
 mod outcome;
 mod play;
 mod properties;
+mod record;
 mod report;
 mod scene;
 mod timing;

@@ -119,6 +119,10 @@ fn only_a_job_of_the_same_operation_created_later_than_after_is_ours() {
         (None, seen_job("j-1", Operation::CreateBackend, -301), "settle"),
         (None, untimed(), "settle"),
         (Some(at(-30)), seen_job("", Operation::CreateBackend, 1), "settle"),
+        // What came later than any request can take is somebody else's.
+        (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, 130), "record"),
+        (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, 131), "settle"),
+        (None, seen_job("j-1", Operation::CreateBackend, 86_400), "settle"),
     ] {
         let scene = open(after).jobs([job.clone()]);
         assert_eq!(name(&scene.next()), step, "{after:?} {job:?}");
@@ -171,6 +175,7 @@ fn a_record_is_ours_only_with_equal_fields_and_a_time_after_the_request() {
         (recorded(1), "record"),
         (recorded(-300), "record"),
         (recorded(-301), "settle"),
+        (recorded(131), "settle"),
         (present(), "settle"),
         (other(), "settle"),
     ] {
@@ -202,7 +207,9 @@ fn present_by_then_but_not_ours_leads_to_rule_1() {
     play.answers([Answer::LoseRequest]);
     play.pass();
     play.aws.put(at(30));
-    play.after(120).pass().is("list look store status", "ready: Available");
+    play.after(120)
+        .pass()
+        .is("list look store list status", "ready: Available");
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
 }
 

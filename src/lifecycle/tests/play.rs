@@ -42,6 +42,8 @@ pub(super) struct Aws {
     pub(super) jobs: Vec<JobSeen>,
     /// What becomes of the next writes; after these, AWS accepts.
     pub(super) answers: VecDeque<Answer>,
+    /// What AWS says when it refuses a write.
+    pub(super) refusal: Option<String>,
     /// Reads fail like this.
     pub(super) reads: Option<Class>,
     /// AWS knows no job by its id.
@@ -139,7 +141,11 @@ impl Aws {
             Write::Delete => scene.resource.create.counterpart(),
         };
         let reply = match answer {
-            Answer::Refuse(class) => return Reply::Failed(failure(*class, Sent::Refused)),
+            Answer::Refuse(class) => {
+                let mut refused = failure(*class, Sent::Refused);
+                refused.message = self.refusal.clone().unwrap_or(refused.message);
+                return Reply::Failed(refused);
+            }
             Answer::Never(class) => return Reply::Failed(failure(*class, Sent::Never)),
             Answer::LoseRequest => return Reply::Failed(failure(Class::Unavailable, Sent::Unknown)),
             Answer::Fail => Reply::Job {
@@ -231,6 +237,7 @@ impl Play {
                 echoes: Equality::Equal,
                 jobs: Vec::new(),
                 answers: VecDeque::new(),
+                refusal: None,
                 reads: None,
                 forgets_jobs: false,
                 busy: false,

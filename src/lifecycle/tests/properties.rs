@@ -277,7 +277,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8 * ProptestConfig::default().cases, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     /// Whatever a pass has learnt, the next step keeps the invariants.
     #[test]

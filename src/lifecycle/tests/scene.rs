@@ -409,6 +409,7 @@ pub(super) fn seen_job(id: &str, operation: Operation, created: i64) -> JobSeen 
         status: "RUNNING".into(),
         create_time: Some(at(created)),
         error: None,
+        exists: false,
     }
 }
 

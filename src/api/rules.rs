@@ -1,0 +1,177 @@
+//! The schemas of fields that people write: how long a text may be, and what it must look like. Pure.
+//!
+//! Each is a CEL rule with a sentence instead of a `pattern`: of a pattern the API server prints the regular expression,
+//! and prints it first. The length is bounded in the schema as well, because CEL rules have a cost budget. It is above the
+//! rule's own bound where that is short, because a text over `maxLength` is refused before any rule is asked.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// Longest text of a field whose rule says by itself how long it may be.
+const LONG: u32 = 512;
+/// Longest name of a Kubernetes object, and longest key of a ConfigMap.
+pub(super) const KUBERNETES_NAME: u32 = 253;
+/// Longest `transformSchema`, in bytes. Kubernetes stores no object above 1.5 MiB, and the operator holds some at a time.
+pub const MAX_SCHEMA_BYTES: u32 = 512 * 1024;
+
+/// A text that matches this regular expression (RE2), or is refused with this sentence.
+fn text(most: u32, pattern: &str, sentence: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": most,
+        "x-kubernetes-validations": [{ "rule": format!("self.matches(r'{pattern}')"), "message": sentence }],
+    })
+}
+
+/// The ID of an Amplify app.
+pub(super) fn app_id(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not the ID of an Amplify app: give d and 1 to 19 lowercase letters and digits, such as d1a2b3c4d5e6f7 (the last part of the app's ARN; not the ARN, not the app's name)";
+    text(LONG, "^d[a-z0-9]{1,19}$", sentence)
+}
+
+/// A name that travels in the URL of an AWS request.
+pub(super) fn aws_name(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not a name that AWS takes here: give 1 to 255 letters, digits, _ and -, a letter or digit first, such as staging";
+    text(255, "^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", sentence)
+}
+
+/// The code of an AWS region.
+pub(super) fn region(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not the code of an AWS region: give a code such as eu-west-1 (not the region's name, such as Ireland, and no URL)";
+    text(LONG, "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$", sentence)
+}
+
+/// A duration with the units h, m and s, in the order that people write: 1h30m15s.
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not a duration: give hours, minutes and seconds as whole numbers with h, m and s, in this order and beginning above zero, such as 45s, 90m or 1h30m";
+    let pattern = "^([1-9][0-9]{0,5}h([0-9]{1,4}m)?([0-9]{1,4}s)?|[1-9][0-9]{0,5}m([0-9]{1,4}s)?|[1-9][0-9]{0,6}s)$";
+    text(LONG, pattern, sentence)
+}
+
+/// The name of a Kubernetes object: a DNS subdomain.
+pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not the name of a Kubernetes object: give lowercase letters, digits, - and ., with a letter or digit at both ends and on both sides of each ., such as storefront-staging";
+    let pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+    text(KUBERNETES_NAME, pattern, sentence)
+}
+
+/// A key of a ConfigMap, as the API server takes it.
+pub(super) fn config_map_key(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not a key of a ConfigMap: give letters, digits, -, _ and ., not . alone and not .. at the beginning, such as schema.graphql";
+    let pattern = "^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$";
+    text(KUBERNETES_NAME, pattern, sentence)
+}
+
+/// A GraphQL schema that is more than blanks, commas and comments. [`super::backend_api::schema_problem`] says the same
+/// of a schema from a ConfigMap.
+pub(super) fn transform_schema(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "empty: it holds nothing but blanks, commas and comments. Give a GraphQL schema, or leave transformSchema out so that the operator does not manage it";
+    let pattern = r"^([\s,\x{feff}]|#[^\r\n]*[\r\n])*[^\s,\x{feff}#]";
+    text(MAX_SCHEMA_BYTES, pattern, sentence)
+}
+
+/// Whether the text can be the name of a Kubernetes object: [`object_name`] for objects that were stored before the
+/// definitions had that rule. Other texts would change the path of a request to the API server.
+#[must_use]
+pub fn is_object_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !part.is_empty() && part.bytes().all(is_inner) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    text.len() <= KUBERNETES_NAME as usize && text.split('.').all(is_part)
+}
+
+/// Whether the text can be a key of a ConfigMap, likewise.
+#[must_use]
+pub fn is_config_map_key(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !text.is_empty()
+        && text.len() <= KUBERNETES_NAME as usize
+        && text.bytes().all(is_inner)
+        && text != "."
+        && !text.starts_with("..")
+}
+
+#[cfg(test)]
+mod tests {
+    use regex_lite::Regex;
+
+    use super::*;
+
+    /// Whether the schema takes this text: its length and its rule, as the API server reads them.
+    pub(crate) fn takes(schema: fn(&mut SchemaGenerator) -> Schema, text: &str) -> bool {
+        let schema = schema(&mut SchemaGenerator::default());
+        let rule = schema.as_value()["x-kubernetes-validations"][0]["rule"]
+            .as_str()
+            .unwrap();
+        let pattern = rule
+            .strip_prefix("self.matches(r'")
+            .and_then(|rule| rule.strip_suffix("')"))
+            .unwrap();
+        let most = usize::try_from(schema.as_value()["maxLength"].as_u64().unwrap()).unwrap();
+        text.chars().count() <= most && Regex::new(pattern).unwrap().is_match(text)
+    }
+
+    #[test]
+    fn the_names_of_objects_and_keys_are_those_of_kubernetes_in_the_definitions_and_in_the_code() {
+        let long = "x".repeat(253);
+        let too_long = "x".repeat(254);
+        for (text, is_name, is_key) in [
+            ("schema", true, true),
+            ("schema.graphql", true, true),
+            ("a-b.c-1", true, true),
+            (&long, true, true),
+            (&too_long, false, false),
+            ("Schema_1", false, true),
+            ("-a", false, true),
+            ("a-", false, true),
+            (".a", false, true),
+            ("a..b", false, true),
+            ("a.", false, true),
+            ("-", false, true),
+            ("_", false, true),
+            ("", false, false),
+            (".", false, false),
+            ("..", false, false),
+            ("...", false, false),
+            ("..a", false, false),
+            ("a/b", false, false),
+            ("../secrets/x", false, false),
+            ("?limit=1", false, false),
+            ("a?limit=1", false, false),
+            ("a#b", false, false),
+            ("a%2fb", false, false),
+            ("a b", false, false),
+            ("a\n", false, false),
+            ("ä", false, false),
+        ] {
+            assert_eq!(takes(object_name, text), is_name, "name {text:?}");
+            assert_eq!(is_object_name(text), is_name, "name {text:?}");
+            assert_eq!(takes(config_map_key, text), is_key, "key {text:?}");
+            assert_eq!(is_config_map_key(text), is_key, "key {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_schema_in_the_spec_and_one_in_a_config_map_are_empty_by_the_same_rule() {
+        for (text, is_taken) in [
+            ("type A @model { id: ID! }", true),
+            ("# a comment\r\ntype A", true),
+            ("# one\r# two\r type A", true),
+            ("\u{feff}\n,type A", true),
+            ("\"\"\"# not a comment\"\"\" type A", true),
+            ("", false),
+            ("\u{feff}", false),
+            (" \t\r\n", false),
+            (" , ,\n", false),
+            ("# only a comment", false),
+            ("# only\n\u{feff}# comments ,\n  ", false),
+        ] {
+            assert_eq!(takes(transform_schema, text), is_taken, "{text:?}");
+            assert_eq!(
+                super::super::backend_api::schema_problem(text).is_none(),
+                is_taken,
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,659 @@
+use super::*;
+
+/// A resource with its entry.
+#[derive(Clone)]
+struct Resource {
+    key: Arc<ObjectKey>,
+    entry: Entry,
+}
+
+/// An AmplifyBackend in the namespace `default`; it is its environment, and nothing has happened to it yet.
+fn backend_of(name: &str, environment: &str) -> Resource {
+    resource(KindName::AmplifyBackend, name, environment)
+}
+
+/// A BackendApi in the namespace `default`, in this environment; nothing has happened to it yet.
+fn api_in(name: &str, environment: &str) -> Resource {
+    let mut api = resource(KindName::BackendApi, name, environment);
+    api.location().resource = Some("shop".into());
+    api
+}
+
+/// An AmplifyBackend that copies one environment to another.
+fn clone_of(name: &str, source: &str, target: &str) -> Resource {
+    let mut clone = backend_of(name, target);
+    clone.location().source = Some(environment(source));
+    clone
+}
+
+fn resource(kind: KindName, name: &str, place: &str) -> Resource {
+    Resource {
+        key: Arc::new(ObjectKey::new(kind, "default", name)),
+        entry: Entry {
+            uid: name.into(),
+            version: Version::default(),
+            created: at(0),
+            deleting: false,
+            account: None,
+            tenant: None,
+            location: Some(Location {
+                environment: environment(place),
+                resource: None,
+                source: None,
+            }),
+            refers_to: None,
+            owns: false,
+            holds: Holds::No,
+            job: None,
+            ready: false,
+        },
+    }
+}
+
+fn environment(name: &str) -> Arc<Environment> {
+    Arc::new(Environment {
+        region: "eu-west-1".into(),
+        app: "d1".into(),
+        name: name.into(),
+    })
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+impl Resource {
+    fn with(mut self, change: impl FnOnce(&mut Entry)) -> Self {
+        change(&mut self.entry);
+        self
+    }
+
+    fn namespace(mut self, namespace: &str) -> Self {
+        self.key = Arc::new(ObjectKey::new(self.key.kind, namespace, &self.key.name));
+        self
+    }
+
+    fn location(&mut self) -> &mut Location {
+        self.entry.location.as_mut().expect("a location")
+    }
+
+    fn nowhere(self) -> Self {
+        self.with(|entry| entry.location = None)
+    }
+
+    fn version(self, version: &str) -> Self {
+        self.with(|entry| entry.version = Version::parse(Some(version)))
+    }
+
+    fn owns(self) -> Self {
+        self.with(|entry| entry.owns = true)
+    }
+
+    fn holds(self, holds: Holds) -> Self {
+        self.with(|entry| entry.holds = holds)
+    }
+
+    fn created(self, second: i64) -> Self {
+        self.with(|entry| entry.created = at(second))
+    }
+
+    fn pinned(self, account: &str) -> Self {
+        self.with(|entry| entry.account = Some(account.into()))
+    }
+
+    fn refers_to(self, name: &str) -> Self {
+        self.with(|entry| entry.refers_to = Some(name.into()))
+    }
+
+    fn job(self, id: &str) -> Self {
+        self.with(|entry| entry.job = Some(id.into()))
+    }
+}
+
+/// The index and the names that its tests go by.
+#[derive(Default)]
+struct Table(Index);
+
+impl Table {
+    fn of(resources: &[&Resource]) -> Self {
+        let mut table = Self::default();
+        for resource in resources {
+            table.put(resource);
+        }
+        table
+    }
+
+    /// The names of those that this may change something for.
+    fn put(&mut self, resource: &Resource) -> Vec<String> {
+        paths(&self.0.put(&resource.key, resource.entry.clone()))
+    }
+
+    fn remove(&mut self, resource: &Resource) -> Vec<String> {
+        paths(&self.0.remove(&resource.key))
+    }
+
+    fn end(&mut self, resource: &Resource) -> Vec<String> {
+        paths(&self.0.end_reservation(&resource.key))
+    }
+
+    fn winner(&self, resource: &Resource) -> Option<&str> {
+        self.0.winner(&resource.key).map(|winner| winner.name.as_str())
+    }
+
+    /// Whether it gets the slot at second 0.
+    fn takes(&mut self, resource: &Resource) -> bool {
+        self.takes_at(resource, 0)
+    }
+
+    fn takes_at(&mut self, resource: &Resource, second: i64) -> bool {
+        matches!(self.0.take_slot(&resource.key, at(second)), Slot::Held)
+    }
+}
+
+fn paths(keys: &BTreeSet<ObjectKey>) -> Vec<String> {
+    keys.iter().map(ObjectKey::path).collect()
+}
+
+#[test]
+fn a_resource_is_named_by_its_kind_as_in_manifests_its_namespace_and_its_name() {
+    let table = [
+        (KindName::AmplifyBackend, "AmplifyBackend shop/dev"),
+        (KindName::BackendApi, "BackendApi shop/dev"),
+        (KindName::BackendEnvironment, "BackendEnvironment shop/dev"),
+    ];
+    for (kind, name) in table {
+        let key = ObjectKey::new(kind, "shop", "dev");
+        assert_eq!((key.to_string().as_str(), key.path().as_str()), (name, "shop/dev"));
+    }
+}
+
+#[test]
+fn what_was_put_is_found_by_its_key_and_a_backend_by_its_name() {
+    let (dev, api) = (backend_of("dev", "dev").owns(), api_in("dev", "dev"));
+    let table = Table::of(&[&dev, &api]);
+    assert_eq!(table.0.get(&api.key), Some(&api.entry));
+    assert_eq!(table.0.backend("default", "dev"), Some(&dev.entry));
+    assert_eq!(table.0.backend("default", "other"), None);
+    assert_eq!(table.0.backend("other", "dev"), None);
+    let keys: BTreeSet<_> = table.0.keys().collect();
+    assert_eq!(keys, BTreeSet::from([dev.key.as_ref(), api.key.as_ref()]));
+}
+
+#[test]
+fn of_two_versions_the_older_changes_nothing() {
+    let dev = |version| backend_of("dev", "dev").version(version);
+    let table = [
+        ("newer", "10", true),
+        ("the same", "9", true),
+        ("older", "8", false),
+        ("one that cannot be compared", "x", true),
+    ];
+    for (why, version, counts) in table {
+        let mut table = Table::of(&[&dev("9"), &api_in("api", "dev")]);
+        let woken = table.put(&dev(version).owns());
+        assert_eq!(woken == ["default/api"], counts, "{why}");
+        assert_eq!(
+            table.0.backend("default", "dev").expect("an entry").owns,
+            counts,
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_version_that_changes_nothing_else_wakes_nobody_and_is_remembered() {
+    let dev = |version| backend_of("dev", "dev").version(version);
+    let mut table = Table::of(&[&dev("9"), &api_in("api", "dev")]);
+    assert!(table.put(&dev("11")).is_empty());
+    assert!(table.put(&dev("10").owns()).is_empty());
+    assert!(
+        !table.0.backend("default", "dev").expect("an entry").owns,
+        "it is older than 11"
+    );
+}
+
+// Slots.
+
+#[test]
+fn one_resource_at_a_time_works_in_an_environment_whatever_its_kind() {
+    let dev = backend_of("dev", "dev");
+    let api = api_in("api", "dev");
+    let record = resource(KindName::BackendEnvironment, "record", "dev");
+    let elsewhere = api_in("elsewhere", "prod");
+    for first in [&dev, &api, &record] {
+        let mut table = Table::of(&[&dev, &api, &record, &elsewhere]);
+        assert!(table.takes(first));
+        for other in [&dev, &api, &record] {
+            assert_eq!(
+                table.takes(other),
+                other.key == first.key,
+                "{} {}",
+                first.key,
+                other.key
+            );
+        }
+        assert!(table.takes(&elsewhere));
+    }
+}
+
+#[test]
+fn a_clone_takes_the_slots_of_its_source_and_of_its_target() {
+    let clone = clone_of("clone", "from", "to");
+    let (from, to) = (api_in("from", "from"), api_in("to", "to"));
+    let mut table = Table::of(&[&clone, &from, &to]);
+    assert!(table.takes(&clone));
+    assert!(!table.takes(&from) && !table.takes(&to), "both are reserved");
+    table.end(&clone);
+    let clone = clone.holds(Holds::Yes);
+    table.put(&clone);
+    assert!(!table.takes(&from) && !table.takes(&to), "both are held by its status");
+    table.put(&clone.holds(Holds::No));
+    assert!(table.takes(&from) && table.takes(&to));
+}
+
+#[test]
+fn a_clone_that_finds_one_of_its_environments_taken_takes_neither() {
+    let clone = clone_of("clone", "from", "to");
+    let (from, to) = (api_in("from", "from"), api_in("to", "to"));
+    for (taken, free) in [(&from, &to), (&to, &from)] {
+        let mut table = Table::of(&[&clone, &from, &to]);
+        assert!(table.takes(taken));
+        assert!(!table.takes(&clone), "{}", taken.key);
+        assert!(table.takes(free), "{}", free.key);
+    }
+}
+
+#[test]
+fn without_a_known_environment_there_is_no_slot() {
+    let lost = backend_of("lost", "dev").nowhere();
+    let mut table = Table::of(&[&lost]);
+    assert!(!table.takes(&lost));
+    assert!(!table.takes(&backend_of("never-seen", "dev")));
+}
+
+#[test]
+fn a_status_holds_the_slot_against_others_until_its_time_and_never_against_itself() {
+    let api = api_in("api", "dev");
+    let table = [
+        (Holds::No, 0, true),
+        (Holds::Yes, i64::from(u32::MAX), false),
+        (Holds::Until(at(60)), 59, false),
+        (Holds::Until(at(60)), 60, true),
+    ];
+    for (holds, second, is_free) in table {
+        let dev = backend_of("dev", "dev").holds(holds);
+        let mut index = Table::of(&[&dev, &api]);
+        assert_eq!(index.takes_at(&api, second), is_free, "{holds:?} at {second}");
+        let mut index = Table::of(&[&dev, &api]);
+        assert!(index.takes_at(&dev, second), "{holds:?} at {second}");
+    }
+}
+
+#[test]
+fn who_has_reserved_a_slot_may_take_it_again() {
+    let (dev, api) = (backend_of("dev", "dev"), api_in("api", "dev"));
+    let mut table = Table::of(&[&dev, &api]);
+    assert!(table.takes(&dev) && table.takes(&dev));
+    assert!(!table.takes(&api));
+}
+
+#[test]
+fn a_reservation_outlasts_edits_and_what_others_do_and_ends_when_its_pass_says_so() {
+    let (dev, api) = (backend_of("dev", "dev"), api_in("api", "dev"));
+    let elsewhere = api_in("elsewhere", "prod");
+    let mut table = Table::of(&[&dev, &api, &elsewhere]);
+    assert!(table.takes(&dev));
+    table.put(&dev.clone().owns());
+    assert!(!table.takes(&api), "after an edit");
+    table.put(&elsewhere.clone().holds(Holds::Yes));
+    assert!(!table.takes(&api), "after another one's intent");
+    table.end(&elsewhere);
+    assert!(!table.takes(&api), "after another one's pass");
+    table.remove(&elsewhere);
+    assert!(!table.takes(&api), "after another one is gone");
+    table.end(&dev);
+    assert!(table.takes(&api));
+}
+
+#[test]
+fn once_a_status_has_held_the_slot_the_reservation_of_its_pass_is_over() {
+    let (dev, api) = (backend_of("dev", "dev"), api_in("api", "dev"));
+    for holds in [Holds::Yes, Holds::Until(at(60))] {
+        let mut table = Table::of(&[&dev, &api]);
+        assert!(table.takes(&dev));
+        table.put(&dev.clone().holds(holds));
+        assert!(!table.takes(&api), "{holds:?}");
+        table.put(&dev);
+        assert!(table.takes(&api), "{holds:?}");
+    }
+}
+
+#[test]
+fn a_resource_that_is_gone_gives_up_what_it_reserved_and_held() {
+    let (dev, api) = (backend_of("dev", "dev"), api_in("api", "dev"));
+    let mut table = Table::of(&[&dev, &api]);
+    assert!(table.takes(&dev));
+    table.remove(&dev);
+    assert!(table.takes(&api));
+    let mut table = Table::of(&[&dev.clone().holds(Holds::Yes), &api]);
+    table.remove(&dev);
+    assert!(table.takes(&api));
+}
+
+#[test]
+fn the_end_of_a_reservation_wakes_who_may_wait_for_it_and_the_end_of_none_wakes_nobody() {
+    let clone = clone_of("clone", "from", "to");
+    let (from, to) = (api_in("from", "from"), api_in("to", "to"));
+    let mut table = Table::of(&[&clone, &from, &to]);
+    assert!(table.end(&clone).is_empty());
+    assert!(table.takes(&clone));
+    assert!(table.end(&from).is_empty(), "it has reserved nothing");
+    assert_eq!(table.end(&clone), ["default/from", "default/to"]);
+    assert!(table.end(&clone).is_empty());
+}
+
+// Who is woken.
+
+#[test]
+fn a_change_wakes_the_others_in_the_environment_and_what_does_not_change_wakes_nobody() {
+    let (dev, api) = (backend_of("dev", "dev"), api_in("api", "dev"));
+    let mut table = Table::of(&[&api_in("elsewhere", "prod")]);
+    assert!(table.put(&dev).is_empty());
+    assert_eq!(table.put(&api), ["default/dev"]);
+    assert!(table.put(&api).is_empty());
+    assert_eq!(table.put(&api.clone().owns()), ["default/dev"]);
+    assert_eq!(table.put(&dev.owns()), ["default/api"]);
+    assert_eq!(table.remove(&api), ["default/dev"]);
+}
+
+#[test]
+fn who_moves_wakes_those_where_it_was_and_those_where_it_is() {
+    let (dev, prod) = (backend_of("dev", "dev"), backend_of("prod", "prod"));
+    let mut table = Table::of(&[&dev, &prod, &api_in("api", "dev")]);
+    assert_eq!(table.put(&api_in("api", "prod")), ["default/dev", "default/prod"]);
+    assert!(table.put(&dev.owns()).is_empty(), "it is there no longer");
+    assert_eq!(table.put(&api_in("api", "prod").nowhere()), ["default/prod"]);
+    assert!(table.put(&prod.owns()).is_empty());
+}
+
+#[test]
+fn a_clone_is_a_neighbour_in_its_source_until_it_is_made() {
+    let clone = clone_of("clone", "from", "to");
+    let (from, to) = (backend_of("from", "from"), api_in("to", "to"));
+    let mut table = Table::of(&[&from, &to]);
+    assert_eq!(table.put(&clone), ["default/from", "default/to"]);
+    assert_eq!(table.put(&from.clone().owns()), ["default/clone"]);
+    assert_eq!(table.put(&backend_of("clone", "to")), ["default/from", "default/to"]);
+    assert!(table.put(&from).is_empty());
+}
+
+#[test]
+fn a_backend_wakes_those_of_its_namespace_that_refer_to_it_wherever_they_are() {
+    let dev = backend_of("dev", "dev");
+    let waiting = api_in("waiting", "dev").refers_to("dev").nowhere();
+    let foreign = api_in("foreign", "dev").refers_to("dev").nowhere().namespace("other");
+    let mut table = Table::of(&[&waiting, &foreign]);
+    assert_eq!(table.put(&dev), ["default/waiting"]);
+    assert_eq!(table.put(&dev.clone().owns()), ["default/waiting"]);
+    assert!(
+        table
+            .put(&resource(KindName::BackendEnvironment, "dev", "x"))
+            .is_empty(),
+        "nothing refers to a record"
+    );
+    assert!(table.put(&waiting.clone().refers_to("prod")).is_empty());
+    assert!(table.put(&dev).is_empty(), "it refers to another one now");
+    table.put(&waiting);
+    assert_eq!(table.remove(&dev), ["default/waiting"]);
+    assert_eq!(
+        table.remove(&dev),
+        ["default/waiting"],
+        "they wait for one that is not there"
+    );
+    table.remove(&waiting);
+    assert!(table.put(&dev).is_empty());
+}
+
+#[test]
+fn one_that_goes_leaves_the_others_where_they_are_and_the_last_one_leaves_nothing() {
+    let clone = clone_of("clone", "from", "to").refers_to("from");
+    let from = backend_of("from", "from");
+    let apis = ["a", "b", "c"].map(|name| api_in(name, "from").refers_to("from"));
+    let mut table = Table::of(&[&clone, &from, &apis[0], &apis[1], &apis[2]]);
+    assert_eq!(
+        table.remove(&apis[1]),
+        ["default/clone", "default/from", "default/a", "default/c"]
+    );
+    assert_eq!(table.0.get(&apis[1].key), None);
+    assert_eq!(table.remove(&from), ["default/clone", "default/a", "default/c"]);
+    assert_eq!(table.put(&apis[0].clone().owns()), ["default/clone", "default/c"]);
+    assert_eq!(table.remove(&clone), ["default/a", "default/c"]);
+    table.remove(&apis[0]);
+    table.remove(&apis[2]);
+    let Index {
+        entries,
+        by_environment,
+        by_reference,
+        reserved,
+    } = table.0;
+    assert!(entries.is_empty() && by_environment.is_empty() && by_reference.is_empty() && reserved.is_empty());
+}
+
+// Conflicts.
+
+#[test]
+fn an_aws_object_belongs_to_its_owner_else_to_the_oldest_else_to_the_lowest_uid() {
+    let by_uid = |name: &str, uid: &str| backend_of(name, "dev").with(|entry| entry.uid = uid.into());
+    let table = [
+        (
+            "the owner, though younger",
+            by_uid("x", "2").created(9).owns(),
+            by_uid("y", "1"),
+        ),
+        (
+            "the older of two owners",
+            by_uid("x", "2").created(8).owns(),
+            by_uid("y", "1").created(9).owns(),
+        ),
+        (
+            "the older, though its uid is higher",
+            by_uid("x", "2").created(8),
+            by_uid("y", "1").created(9),
+        ),
+        (
+            "the lower uid, though its name is later",
+            by_uid("y", "1"),
+            by_uid("x", "2"),
+        ),
+    ];
+    for (why, wins, loses) in table {
+        for order in [[&wins, &loses], [&loses, &wins]] {
+            let table = Table::of(&order);
+            assert_eq!(table.winner(&wins), None, "{why}");
+            assert_eq!(table.winner(&loses), Some(wins.key.name.as_str()), "{why}");
+        }
+    }
+}
+
+#[test]
+fn when_the_winner_goes_the_next_is_first() {
+    let three = ["a", "b", "c"].map(|name| backend_of(name, "dev"));
+    let mut table = Table::of(&[&three[0], &three[1], &three[2]]);
+    assert_eq!(
+        (table.winner(&three[1]), table.winner(&three[2])),
+        (Some("a"), Some("a"))
+    );
+    table.remove(&three[0]);
+    assert_eq!((table.winner(&three[1]), table.winner(&three[2])), (None, Some("b")));
+}
+
+#[test]
+fn only_resources_of_one_aws_object_are_in_conflict() {
+    let dev = backend_of("dev", "dev").created(9);
+    let table = [
+        (
+            "a record of the same environment is the same object",
+            resource(KindName::BackendEnvironment, "x", "dev"),
+            true,
+        ),
+        (
+            "another namespace makes no difference",
+            backend_of("x", "dev").namespace("other"),
+            true,
+        ),
+        ("an API in the backend is another object", api_in("x", "dev"), false),
+        ("another environment", backend_of("x", "prod"), false),
+        ("a clone of it is another object", clone_of("x", "dev", "prod"), false),
+        ("what it is cloned to is it", clone_of("x", "prod", "dev"), true),
+        ("one that cannot be placed", backend_of("x", "dev").nowhere(), false),
+    ];
+    for (why, other, conflicts) in table {
+        let index = Table::of(&[&dev, &other]);
+        assert_eq!(index.winner(&dev), conflicts.then_some("x"), "{why}");
+        assert_eq!(index.winner(&other), None, "{why}");
+    }
+}
+
+#[test]
+fn accounts_that_are_both_pinned_and_differ_are_no_conflict() {
+    let dev = || backend_of("dev", "dev").created(9);
+    let other = || backend_of("x", "dev");
+    let table = [
+        (dev(), other(), true),
+        (dev().pinned("1"), other(), true),
+        (dev(), other().pinned("1"), true),
+        (dev().pinned("1"), other().pinned("1"), true),
+        (dev().pinned("1"), other().pinned("2"), false),
+    ];
+    for (dev, other, conflicts) in table {
+        let index = Table::of(&[&dev, &other]);
+        let accounts = (&dev.entry.account, &other.entry.account);
+        assert_eq!(index.winner(&dev), conflicts.then_some("x"), "{accounts:?}");
+    }
+}
+
+#[test]
+fn the_loser_may_know_the_name_of_the_winner_in_its_own_namespace_and_whether_it_is_leaving() {
+    let dev = backend_of("dev", "dev").created(9);
+    let record = resource(KindName::BackendEnvironment, "x", "dev");
+    let table = [
+        (backend_of("x", "dev"), "AmplifyBackend default/x", false),
+        (record.clone(), "BackendEnvironment default/x", false),
+        (
+            record.clone().with(|entry| entry.deleting = true),
+            "BackendEnvironment default/x",
+            true,
+        ),
+        (
+            backend_of("x", "dev").namespace("other"),
+            "an AmplifyBackend of another namespace",
+            false,
+        ),
+        (
+            record.namespace("other"),
+            "a BackendEnvironment of another namespace",
+            false,
+        ),
+    ];
+    for (winner, name, leaving) in table {
+        let index = Table::of(&[&dev, &winner]);
+        let rival = index.0.rival(&dev.key).expect("a winner");
+        assert_eq!((rival.name.as_str(), rival.leaving), (name, leaving));
+        assert!(index.0.rival(&winner.key).is_none());
+    }
+}
+
+#[test]
+fn one_that_is_not_known_is_in_conflict_with_nobody() {
+    let table = Table::of(&[&backend_of("x", "dev")]);
+    assert_eq!(table.winner(&backend_of("dev", "dev")), None);
+}
+
+// What lives inside a backend, and whose jobs are whose.
+
+#[test]
+fn a_backend_waits_for_apis_that_own_something_in_it_whatever_their_namespace() {
+    let dev = backend_of("dev", "dev");
+    let leaving = api_in("leaving", "dev").owns().with(|entry| entry.deleting = true);
+    let table = Table::of(&[
+        &dev,
+        &api_in("staying", "dev").owns().namespace("other"),
+        &leaving,
+        &api_in("owns-nothing", "dev"),
+        &api_in("elsewhere", "prod").owns(),
+        &resource(KindName::BackendEnvironment, "record", "dev").owns(),
+        &backend_of("twin", "dev").owns(),
+    ]);
+    let dependents = |resource: &Resource| {
+        let found = table.0.dependents(&resource.key);
+        (found.staying.join(" "), found.leaving.join(" "))
+    };
+    let both = (
+        "a BackendApi of another namespace".to_owned(),
+        "BackendApi default/leaving".to_owned(),
+    );
+    assert_eq!(dependents(&dev), both);
+    let none = (String::new(), String::new());
+    assert_eq!(dependents(&leaving), none, "nothing lives in an API");
+    assert_eq!(dependents(&backend_of("unknown", "dev")), none);
+    let mut table = table;
+    table.put(&dev.clone().nowhere());
+    assert!(table.0.dependents(&dev.key).staying.is_empty());
+}
+
+#[test]
+fn dependents_are_named_in_one_order_however_they_came() {
+    let (dev, apis) = (
+        backend_of("dev", "dev"),
+        ["a", "b", "c"].map(|name| api_in(name, "dev").owns()),
+    );
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut table = Table::of(&[&dev]);
+        for number in order {
+            table.put(&apis[number]);
+        }
+        let names = ["BackendApi default/a", "BackendApi default/b", "BackendApi default/c"];
+        assert_eq!(table.0.dependents(&dev.key).staying, names);
+    }
+}
+
+#[test]
+fn of_a_clone_the_jobs_of_others_are_those_in_its_source_and_in_its_target() {
+    let clone = clone_of("clone", "from", "to").job("mine");
+    let from = backend_of("from", "from").job("in-from");
+    let table = Table::of(&[
+        &clone,
+        &from,
+        &api_in("to", "to").job("in-to"),
+        &api_in("none", "to"),
+        &api_in("elsewhere", "prod").job("in-prod"),
+    ]);
+    let jobs = |resource: &Resource| table.0.jobs_of_others(&resource.key).into_iter().collect::<Vec<_>>();
+    assert_eq!(jobs(&clone), ["in-from", "in-to"]);
+    assert_eq!(jobs(&from), ["mine"]);
+    assert!(jobs(&backend_of("unknown", "to")).is_empty());
+}
+
+// One copy of what is named often.
+
+#[test]
+fn resources_of_one_environment_share_one_copy_of_its_name() {
+    let mut table = Table::of(&[&backend_of("from", "from"), &backend_of("to", "to")]);
+    table.put(&clone_of("clone", "from", "to"));
+    let location = |name| {
+        let entry = table.0.backend("default", name).expect("an entry");
+        entry.location.clone().expect("a location")
+    };
+    let clone = location("clone");
+    assert!(Arc::ptr_eq(&clone.environment, &location("to").environment));
+    let source = clone.source.expect("a source");
+    assert!(Arc::ptr_eq(&source, &location("from").environment));
+}
+
+#[test]
+fn those_that_refer_to_a_backend_share_its_own_copy_of_its_name() {
+    let dev = backend_of("dev", "dev");
+    let table = Table::of(&[&dev, &api_in("api", "dev").refers_to("dev")]);
+    let (referred, _) = table.0.by_reference.get_key_value(&dev.key).expect("a reference");
+    assert!(Arc::ptr_eq(referred, &dev.key));
+}

@@ -1,0 +1,229 @@
+//! What is stored of a job: each field, as the situation makes it.
+
+use super::scene::{
+    Kind, Scene, accepted, at, ended, intent, lost, present, refusal, running, seen_job, stored, with_status,
+};
+use crate::{
+    api::{Job, Operation},
+    lifecycle::{Reply, Sending, Slot, facts::Class},
+};
+
+/// The job that the next step of this scene stores.
+#[track_caller]
+fn stores(scene: &Scene) -> Job {
+    let step = scene.next();
+    let state = stored(&step).unwrap_or_else(|| panic!("{step:?}"));
+    state.ledger.job.clone().expect("a job")
+}
+
+/// An attempt that was closed while nobody knew its outcome.
+fn closed_unconfirmed(operation: Operation) -> Job {
+    Job {
+        after: Some(at(-30)),
+        unconfirmed: true,
+        finish_time: Some(at(1)),
+        error: Some("AWS shows nothing of this attempt".into()),
+        ..intent(operation)
+    }
+}
+
+#[test]
+fn a_job_that_a_list_shows_is_stored_as_the_list_shows_it_and_as_certain() {
+    let before = closed_unconfirmed(Operation::CreateBackend);
+    let scene = Scene::new(Kind::Backend).finalized().job(before.clone()).at(3600);
+    let scene = scene
+        .look(None)
+        .slot(Slot::Held)
+        .jobs([seen_job("j-7", Operation::CreateBackend, 5)]);
+    let expected = Job {
+        id: Some("j-7".into()),
+        backend_environment_name: Some("dev".into()),
+        status: Some("RUNNING".into()),
+        unconfirmed: false,
+        finish_time: None,
+        error: None,
+        ..before
+    };
+    assert_eq!(stores(&scene), expected);
+}
+
+#[test]
+fn a_record_that_a_look_shows_late_is_stored_as_done_and_as_certain() {
+    let before = Job {
+        failures: 2,
+        ..closed_unconfirmed(Operation::CreateBackendEnvironment)
+    };
+    let scene = Scene::new(Kind::Environment).finalized().job(before.clone()).at(3600);
+    let scene = scene.slot(Slot::Held).look(super::scene::recorded(5));
+    let expected = Job {
+        failures: 0,
+        unconfirmed: false,
+        finish_time: Some(at(3600)),
+        error: None,
+        ..before
+    };
+    assert_eq!(stores(&scene), expected);
+}
+
+#[test]
+fn the_end_of_a_job_is_stored_with_aws_s_word_and_makes_its_attempt_certain() {
+    let before = Job {
+        unconfirmed: true,
+        failures: 1,
+        ..running(Operation::CreateBackend)
+    };
+    let scene = |status| {
+        let seen = with_status(seen_job("j-1", Operation::CreateBackend, 1), status);
+        let scene = Scene::new(Kind::Backend)
+            .owned(Kind::Backend.origin())
+            .job(before.clone());
+        scene.at(60).poll(Some(seen))
+    };
+    let table = [
+        (scene(Job::COMPLETED).look(present()), 0, None),
+        (scene(Job::FAILED).look(None), 2, Some("no capacity")),
+        (scene(Job::FAILED).look(present()), 2, Some("no capacity")),
+    ];
+    for (scene, failures, error) in table {
+        let status = scene
+            .known
+            .poll
+            .as_ref()
+            .and_then(|poll| Some(poll.job.as_ref()?.status.clone()));
+        let expected = Job {
+            status,
+            finish_time: Some(at(60)),
+            failures,
+            unconfirmed: false,
+            error: error.map(str::to_owned),
+            ..before.clone()
+        };
+        assert_eq!(stores(&scene), expected);
+    }
+}
+
+#[test]
+fn an_accepted_job_is_stored_as_the_reply_describes_it_and_makes_its_attempt_certain() {
+    let before = Job {
+        unconfirmed: true,
+        ..intent(Operation::CreateBackend)
+    };
+    let scene = |reply| {
+        let scene = Scene::new(Kind::Backend).finalized().job(before.clone()).at(2);
+        scene.sending(Sending::Intended).reply(reply)
+    };
+    let running = Job {
+        id: Some("j-1".into()),
+        backend_environment_name: Some("dev".into()),
+        status: Some("RUNNING".into()),
+        unconfirmed: false,
+        ..before.clone()
+    };
+    assert_eq!(stores(&scene(accepted("j-1"))), running);
+    let failed = Reply::Job {
+        id: Some("j-1".into()),
+        environment: Some("dev".into()),
+        status: Some("RUNNING".into()),
+        error: Some("no capacity".into()),
+    };
+    let expected = Job {
+        status: Some(Job::FAILED.into()),
+        finish_time: Some(at(2)),
+        failures: 1,
+        error: Some("no capacity".into()),
+        ..running
+    };
+    assert_eq!(stores(&scene(failed)), expected);
+}
+
+#[test]
+fn an_intent_that_made_nothing_is_closed_with_the_reason() {
+    let before = Job {
+        after: Some(at(-30)),
+        ..intent(Operation::CreateBackend)
+    };
+    let scene = Scene::new(Kind::Backend).finalized().job(before.clone()).at(120);
+    let nothing = scene.clone().look(None).jobs([]).suspended();
+    let closed = |error: &str, unconfirmed| Job {
+        finish_time: Some(at(120)),
+        error: Some(error.into()),
+        unconfirmed,
+        ..before.clone()
+    };
+    assert_eq!(stores(&nothing), closed("AWS shows nothing of this attempt", true));
+    let another = scene.look(present()).jobs([]);
+    assert_eq!(
+        stores(&another),
+        closed("the AWS object exists, but this attempt did not make it", false)
+    );
+}
+
+#[test]
+fn a_new_attempt_carries_todays_generation_and_starts_its_failures_again() {
+    let before = Job {
+        failures: 2,
+        after: Some(at(-30)),
+        ..intent(Operation::CreateBackend)
+    };
+    let scene = Scene::new(Kind::Backend).finalized().job(before.clone()).at(120);
+    let scene = scene.look(None).jobs([]).slot(Slot::Held);
+    let expected = Job {
+        attempt: 2,
+        request_time: at(120),
+        unconfirmed: true,
+        ..before.clone()
+    };
+    assert_eq!(stores(&scene), expected, "of the same generation");
+    let expected = Job {
+        generation: 2,
+        failures: 0,
+        ..expected
+    };
+    assert_eq!(stores(&scene.generation(2)), expected, "of an edited spec");
+}
+
+#[test]
+fn a_change_is_stored_with_what_became_of_it() {
+    let scene = |reply| Scene::new(Kind::Backend).ready().deleting().at(2).reply(reply);
+    let job = Job {
+        attempt: 2,
+        request_time: at(2),
+        ..intent(Operation::DeleteBackend)
+    };
+    let table = [
+        (
+            accepted("j-2"),
+            Job {
+                id: Some("j-2".into()),
+                backend_environment_name: Some("dev".into()),
+                status: Some("RUNNING".into()),
+                ..job.clone()
+            },
+        ),
+        (
+            lost(),
+            Job {
+                unconfirmed: true,
+                ..job.clone()
+            },
+        ),
+        (
+            refusal(Class::BadRequest),
+            Job {
+                finish_time: Some(at(2)),
+                error: Some("AWS says BadRequest".into()),
+                ..job
+            },
+        ),
+    ];
+    for (reply, expected) in table {
+        assert_eq!(stores(&scene(reply)), expected);
+    }
+}
+
+#[test]
+fn a_job_that_completed_stays_as_it_ended() {
+    let job = ended(running(Operation::CreateBackend), Job::COMPLETED);
+    let scene = Scene::new(Kind::Backend).ready().job(job.clone()).look(present());
+    assert_eq!(stores(&scene), job);
+}

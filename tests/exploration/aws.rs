@@ -1,0 +1,331 @@
+//! AWS, and everybody else who uses it. It is meaner than AWS: it does not mind being told twice to make the same object,
+//! and refuses only while a job is pending, or (where the scenario says so) not even then.
+
+use amplify_operator::{
+    api::Operation,
+    lifecycle::{
+        Reply, Write,
+        facts::{Class, Failure, JobSeen, Sent},
+    },
+};
+
+use crate::{
+    check,
+    shell::{How, Scenario, Stage},
+    times,
+    world::{Clocks, Flight, Seconds, TICK, Thing, Word, World, config_of},
+};
+
+/// What others give an object as configuration.
+pub(crate) const THEIRS: u8 = 9;
+/// What others change a configuration to.
+pub(crate) const CHANGED: u8 = 8;
+
+/// What AWS took.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct AwsJob {
+    pub(crate) operation: Operation,
+    pub(crate) target: u8,
+    /// Uid and attempt of the resource that sent it; None: somebody else.
+    pub(crate) by: Option<(u8, u8)>,
+    pub(crate) word: Word,
+    /// When AWS says that it was made, by AWS's clock. None: AWS does not say.
+    pub(crate) created: Option<Seconds>,
+    /// It failed because the object was there before.
+    pub(crate) existed: bool,
+    /// AWS no longer knows it.
+    pub(crate) vanished: bool,
+    /// For how long AWS neither lists nor finds it.
+    pub(crate) hidden: Seconds,
+    /// Whether a status has told of it.
+    pub(crate) recorded: bool,
+    /// Whether nothing that is stored can tell of it: the status was wiped, or AWS shows no times and the reply was lost.
+    pub(crate) untold: bool,
+    /// The uids that saw it in a list before they had an intent.
+    pub(crate) listed: u8,
+    pub(crate) config: u8,
+}
+
+impl AwsJob {
+    pub(crate) const fn is_alive(&self) -> bool {
+        !self.vanished && matches!(self.word, Word::Running | Word::Odd)
+    }
+
+    /// A create of this uid of which it may not forget anything.
+    pub(crate) fn is_unsettled_create(&self, uid: u8) -> bool {
+        self.operation.is_create()
+            && self.by.is_some_and(|(by, _)| by == uid)
+            && !self.recorded
+            && !self.vanished
+            && !self.untold
+    }
+
+    /// Somebody else's.
+    pub(crate) const fn foreign(operation: Operation, word: Word, created: Option<Seconds>) -> Self {
+        Self {
+            operation,
+            target: 0,
+            by: None,
+            word,
+            created,
+            existed: false,
+            vanished: false,
+            hidden: 0,
+            recorded: false,
+            untold: false,
+            listed: 0,
+            config: THEIRS,
+        }
+    }
+
+    fn seen(&self, id: usize, clocks: Clocks) -> JobSeen {
+        JobSeen {
+            id: id.to_string(),
+            environment: "dev".to_owned(),
+            operation: self.operation.name().to_owned(),
+            status: self.word.name(),
+            create_time: self.created.map(|created| clocks.aws(created)),
+            error: (self.word == Word::Failed).then(|| self.why().to_owned()),
+        }
+    }
+
+    const fn why(&self) -> &'static str {
+        if self.existed { "it already exists" } else { "it says so" }
+    }
+}
+
+/// The jobs that AWS shows, with their places.
+pub(crate) fn shown(world: &World, clocks: Clocks) -> impl Iterator<Item = JobSeen> {
+    let jobs = world.aws.jobs.iter().enumerate();
+    jobs.filter(|(_, job)| !job.vanished && job.hidden == 0 && job.operation.has_job())
+        .map(move |(id, job)| job.seen(id, clocks))
+}
+
+/// An object that somebody else made.
+pub(crate) const fn rival(made: Seconds) -> Thing {
+    Thing {
+        by: None,
+        adopted: None,
+        config: THEIRS,
+        meddled: false,
+        hidden: 0,
+        made,
+    }
+}
+
+/// What somebody else made long ago.
+pub(crate) const fn old_rival() -> Thing {
+    rival(times::LONG_AGO)
+}
+
+fn failed(class: Class, sent: Sent) -> Reply {
+    Reply::Failed(failure(class, sent))
+}
+
+pub(crate) fn failure(class: Class, sent: Sent) -> Failure {
+    Failure {
+        class,
+        sent,
+        message: "it says so".to_owned(),
+    }
+}
+
+impl Scenario {
+    const fn operation(&self, write: Write) -> Operation {
+        match write {
+            Write::Create => self.create,
+            Write::Update => Operation::UpdateBackendApi,
+            Write::Delete => self.create.counterpart(),
+        }
+    }
+}
+
+impl Stage<'_> {
+    /// Whether AWS would refuse a write now.
+    pub(crate) fn is_pending(&self, world: &World) -> bool {
+        self.scenario.refuses && self.scenario.create.has_job() && world.aws.jobs.iter().any(AwsJob::is_alive)
+    }
+
+    /// What the sender of this write gets as an answer.
+    pub(crate) fn answer(&mut self, world: &mut World, process: usize, name: usize, write: Write, how: How) -> Reply {
+        let unknown = failed(Class::Unavailable, Sent::Unknown);
+        let flight = self.flight(world, process, name, write);
+        match how {
+            How::RequestLost => return unknown,
+            How::Never => return failed(Class::Unavailable, Sent::Never),
+            How::BadRequest => return failed(Class::BadRequest, Sent::Refused),
+            How::NotFound => return failed(Class::NotFound, Sent::Refused),
+            How::Flies => {
+                world.aws.flying.push(flight);
+                return unknown;
+            }
+            _ => {}
+        }
+        if self.is_pending(world) {
+            return failed(Class::Pending, Sent::Refused);
+        }
+        let thing = world.aws.things[usize::from(flight.target)];
+        if write != Write::Create && thing.is_none_or(|thing| thing.hidden > 0) {
+            return if write == Write::Delete {
+                Reply::Absent
+            } else {
+                failed(Class::NotFound, Sent::Refused)
+            };
+        }
+        let operation = self.scenario.operation(write);
+        if write == Write::Create && !operation.has_job() && thing.is_some_and(|thing| thing.by.is_none()) {
+            return failed(Class::BadRequest, Sent::Refused);
+        }
+        let id = self.accept(world, flight);
+        let job = &mut world.aws.jobs[id];
+        if matches!(how, How::Late | How::ReplyLostLate) {
+            job.hidden = self.scenario.late;
+        }
+        if how == How::FailsAtOnce {
+            job.word = Word::Failed;
+            job.existed = write == Write::Create && thing.is_some_and(|thing| thing.by != Some(flight.uid));
+        }
+        let is_lost = matches!(how, How::ReplyLost | How::ReplyLostLate | How::Nameless);
+        job.untold |= is_lost && job.created.is_none();
+        match how {
+            How::ReplyLost | How::ReplyLostLate => unknown,
+            _ if !operation.has_job() => Reply::Done,
+            _ => Reply::Job {
+                id: (how != How::Nameless).then(|| id.to_string()),
+                environment: Some("dev".to_owned()),
+                status: Some(job.word.name()),
+                error: (how == How::FailsAtOnce).then(|| job.why().to_owned()),
+            },
+        }
+    }
+
+    fn flight(&self, world: &World, process: usize, name: usize, write: Write) -> Flight {
+        let pass = world.processes[process].passes[name].as_ref().expect("a pass in flight");
+        let view = pass.view;
+        let attempt = view.status.job.map_or(0, |job| job.attempt);
+        // Wiped between the intent and the send: nothing that is stored tells of it.
+        let wiped = world.names[name]
+            .live
+            .is_none_or(|live| live.uid != view.uid || live.wiped != view.wiped);
+        let config = pass.known.config.as_ref().and_then(|config| config.as_ref().ok());
+        Flight {
+            process: u8::try_from(process).expect("few processes"),
+            write,
+            target: u8::try_from(self.scenario.target(name)).expect("few names"),
+            uid: view.uid,
+            attempt: if write == Write::Create { attempt } else { attempt + 1 },
+            config: config.map_or(view.config, |config| config_of(&config.hash)),
+            wiped,
+            left: TICK,
+        }
+    }
+
+    /// AWS takes a write. Returns the place of its job.
+    fn accept(&mut self, world: &mut World, flight: Flight) -> usize {
+        let operation = self.scenario.operation(flight.write);
+        self.writes += 1;
+        check::accept(self.scenario, world, flight, operation);
+        let id = world.aws.jobs.len();
+        let created = self.scenario.created(world);
+        world.aws.jobs.push(AwsJob {
+            target: flight.target,
+            by: Some((flight.uid, flight.attempt)),
+            untold: flight.wiped,
+            config: flight.config,
+            ..AwsJob::foreign(operation, Word::Running, created)
+        });
+        if !operation.has_job() {
+            self.end(world, id, Word::Completed, true);
+        }
+        id
+    }
+
+    /// A write that was on its way arrives.
+    pub(crate) fn arrive(&mut self, world: &mut World, flight: usize) {
+        let flight = world.aws.flying.remove(flight);
+        let thing = world.aws.things[usize::from(flight.target)];
+        let is_refused = match flight.write {
+            Write::Create => !self.scenario.create.has_job() && thing.is_some_and(|thing| thing.by.is_none()),
+            Write::Update | Write::Delete => thing.is_none_or(|thing| thing.hidden > 0),
+        };
+        if !is_refused && !self.is_pending(world) {
+            let id = self.accept(world, flight);
+            let job = &mut world.aws.jobs[id];
+            job.untold |= job.created.is_none();
+        }
+    }
+
+    /// A job ends. `does`: whether AWS does what it was for.
+    pub(crate) fn end(&mut self, world: &mut World, job: usize, says: Word, does: bool) {
+        let it = &mut world.aws.jobs[job];
+        it.word = says;
+        let thing = &mut world.aws.things[usize::from(it.target)];
+        let uid = it.by.map(|(uid, _)| uid);
+        if says == Word::Failed && !does && it.operation.is_create() {
+            it.existed = thing.is_some_and(|thing| uid.is_none() || thing.by != uid);
+        }
+        if !does {
+            return;
+        }
+        let it = *it;
+        if it.operation.is_create() {
+            *thing = Some(Thing {
+                by: uid,
+                // A job of somebody else that an intent of ours could not tell from its own.
+                adopted: world.names.iter().find_map(|name| {
+                    let live = name.live.filter(|_| uid.is_none())?;
+                    let id = live.status.job?.id?;
+                    (usize::from(id) == job).then_some(live.uid)
+                }),
+                config: it.config,
+                // Only records show when they were made.
+                ..rival(if it.operation.has_job() { times::LONG_AGO } else { 0 })
+            });
+        } else if it.operation.is_delete() {
+            if let (Some(thing), Some(uid)) = (*thing, uid)
+                && !thing.is_of(uid)
+            {
+                world.broken.get_or_insert(crate::world::Broken::TookOthers("a delete job ends on another's object"));
+            }
+            world.aws.things[usize::from(it.target)] = None;
+        } else if let Some(thing) = thing {
+            thing.config = it.config;
+            thing.meddled = uid.is_none();
+        }
+    }
+
+    /// The process dies. What it was about to learn is lost, and what it had sent and nothing tells of has arrived before
+    /// the next one is there: an update or a delete has no intent that the next one could wait by.
+    pub(crate) fn crash(&mut self, world: &mut World, process: usize) {
+        let told = |world: &World, uid: u8, operation: Operation| {
+            let live = world.names.iter().filter_map(|name| name.live);
+            live.filter(|live| live.uid == uid)
+                .any(|live| live.status.job.is_some_and(|job| job.is_open() && job.operation == operation))
+        };
+        let untold = |world: &World| {
+            world.aws.flying.iter().position(|flight| {
+                let operation = self.scenario.operation(flight.write);
+                flight.write != Write::Create
+                    && usize::from(flight.process) == process
+                    && !told(world, flight.uid, operation)
+            })
+        };
+        let mut arrived = Vec::new();
+        while let Some(flight) = untold(world) {
+            arrived.push(world.aws.flying.remove(flight));
+        }
+        for flight in arrived {
+            world.aws.flying.push(flight);
+            self.arrive(world, world.aws.flying.len() - 1);
+        }
+        for job in 0..world.aws.jobs.len() {
+            let it = world.aws.jobs[job];
+            let Some((uid, _)) = it.by else { continue };
+            if !it.operation.is_create() && !told(world, uid, it.operation) {
+                world.aws.jobs[job].hidden = 0;
+            }
+            world.aws.jobs[job].untold |= it.created.is_none() && !it.recorded;
+        }
+        world.processes[process] = crate::model::idle(world.names.len());
+    }
+}

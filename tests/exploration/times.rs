@@ -1,0 +1,162 @@
+//! Time passes: everything ages, and what is so old that no decision can tell how old becomes equally old, so that the
+//! world has an end.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
+
+/// The oldest that a `requestTime` gets: the longest grace and the longest pass have then passed.
+pub(crate) const OLDEST_REQUEST: Seconds = -180;
+/// The oldest that a `finishTime` gets: the grace, or the first backoff, and the longest pass have then passed.
+pub(crate) const OLDEST_FINISH: Seconds = -150;
+/// Before everything that is explored began.
+pub(crate) const LONG_AGO: Seconds = -1000;
+
+/// What is older happened before everything that is explored.
+const BEFORE: Seconds = -900;
+
+fn age(time: &mut Seconds, by: Seconds, oldest: Seconds) {
+    *time = (*time - by).max(oldest).min(*time);
+}
+
+impl Object {
+    fn age(&mut self, by: Seconds, aws: &Aws) {
+        if let Some(job) = &mut self.status.job {
+            age(&mut job.requested, by, OLDEST_REQUEST);
+            if let Some(finished) = &mut job.finished {
+                age(finished, by, OLDEST_FINISH);
+                if !job.unconfirmed {
+                    // Nobody asks any more when a write that has ended was sent.
+                    job.requested = OLDEST_REQUEST;
+                }
+            }
+            if let Some(after) = &mut job.after {
+                *after = aws.aged(*after, by);
+            }
+        }
+    }
+}
+
+/// AWS's times. While the outcome of a create is unknown, they are compared with when it was requested; else decisions
+/// only ask which was first, and which is from before everything, so that after a while only their order is left of them.
+struct Aws {
+    times: BTreeSet<Seconds>,
+    /// Whether the outcome of a create is unknown.
+    asked: bool,
+    /// Whether its request will be as old as requests get.
+    old: bool,
+}
+
+impl Aws {
+    fn aged(&self, time: Seconds, by: Seconds) -> Seconds {
+        if time <= BEFORE {
+            return time;
+        }
+        let later = || Seconds::try_from(self.times.range(time..).count()).expect("few jobs");
+        if !self.asked {
+            return -later();
+        }
+        if !self.old {
+            return time - by;
+        }
+        // As the request stands still, so does what may have come of it, and what came too late for that stays too late.
+        if time <= LATEST {
+            return time;
+        }
+        let earlier = self.times.range(LATEST + 1..time).count();
+        (time - by).max(LATEST + 1 + Seconds::try_from(earlier).expect("few jobs"))
+    }
+}
+
+/// When what comes of the oldest request can be there at the latest.
+const LATEST: Seconds = OLDEST_REQUEST + 100;
+
+impl World {
+    fn objects(&mut self) -> impl Iterator<Item = &mut Object> {
+        let names = self
+            .names
+            .iter_mut()
+            .flat_map(|name| name.live.iter_mut().chain(&mut name.before));
+        let held = self.processes.iter_mut().flat_map(|process| {
+            let old = process.listing.iter_mut().chain(&mut process.behind).flatten();
+            let views = process.passes.iter_mut().flatten().map(|pass| &mut pass.view);
+            old.map(|old| &mut old.object).chain(views)
+        });
+        names.chain(held)
+    }
+
+    fn aws(&mut self, by: Seconds, clocks: Clocks) -> Aws {
+        let mut times: BTreeSet<Seconds> = self.aws.jobs.iter().filter_map(|job| job.created).collect();
+        times.extend(self.aws.things.iter().flatten().map(|thing| thing.made));
+        times.extend(self.objects().filter_map(|object| object.status.job?.after));
+        for pass in self.processes.iter_mut().flat_map(|process| &mut process.passes).flatten() {
+            let mut known = pass.known.as_ref().clone();
+            let (_, theirs) = times_of(&mut known);
+            times.extend(theirs.into_iter().map(|time| since(clocks.now, *time) - clocks.skew));
+        }
+        times.retain(|time| *time > BEFORE);
+        let mut aws = Aws {
+            times,
+            asked: false,
+            old: false,
+        };
+        for object in self.objects() {
+            if let Some(job) = object.status.job.filter(|job| job.operation.is_create())
+                && (job.is_open() || job.unconfirmed)
+            {
+                aws.asked = true;
+                aws.old |= job.requested - by < OLDEST_REQUEST;
+            }
+        }
+        aws
+    }
+
+    /// Time passes.
+    pub(crate) fn age(&mut self, by: Seconds, clocks: Clocks) {
+        let left = |time: &mut Seconds| *time = (*time - by).max(0);
+        let aws = self.aws(by, clocks);
+        for object in self.objects() {
+            object.age(by, &aws);
+        }
+        for thing in self.aws.things.iter_mut().flatten() {
+            left(&mut thing.hidden);
+            thing.made = aws.aged(thing.made, by);
+        }
+        for job in &mut self.aws.jobs {
+            left(&mut job.hidden);
+            if let Some(created) = &mut job.created {
+                *created = aws.aged(*created, by);
+            }
+        }
+        for flight in &mut self.aws.flying {
+            left(&mut flight.left);
+        }
+        // A check is due whenever time has passed, or once an hour when everything is quiet.
+        let remembered = by.max(TICK);
+        for process in &mut self.processes {
+            for (_, memory) in process.memory.iter_mut().flatten() {
+                age(&mut memory.since, by, -remembered);
+                if let Some((_, since)) = &mut memory.waiting {
+                    age(since, by, LONG_AGO);
+                }
+            }
+            for pass in process.passes.iter_mut().flatten() {
+                pass.age += by;
+                age(&mut pass.memory.since, by, -remembered);
+                let known = Arc::make_mut(&mut pass.known);
+                let (ours, theirs) = times_of(known);
+                for time in ours {
+                    let mut seconds = since(clocks.now, *time);
+                    age(&mut seconds, by, LONG_AGO);
+                    *time = at(clocks.now, seconds);
+                }
+                for time in theirs {
+                    *time = clocks.aws(aws.aged(since(clocks.now, *time) - clocks.skew, by));
+                }
+                if let Some(seen) = &mut pass.seen {
+                    seen.made = aws.aged(seen.made, by);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Runs cargo-mutants over the pure code: docs/mutants.md.
+
+Each job has a copy of the repository and a build folder of its own below the target folder. They stay, so that only the
+first run builds the dependencies.
+
+usage: run.py FOLDER [FILE...] [OPTION...]
+
+FOLDER holds all of that. FILE is code to break, instead of all that `.cargo/mutants.toml` names. The options go to
+cargo-mutants (`--in-diff change.diff`).
+"""
+
+import itertools
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs" / "mutants.md"
+VERSION = "27.1.0"
+CARGO = os.environ.get("CARGO", "cargo")
+JOBS = int(os.environ.get("MUTANTS_JOBS", min(os.cpu_count() or 1, 4)))
+# A smaller library: each mutant is one build of it.
+LEFT_OUT = {"src/lib.rs": "tests/mutants/lib.rs"}
+# A mutant may ask for memory without end.
+MEMORY = 8 << 30
+# cargo-mutants's exit codes: nothing missed, something missed, something that did not end.
+RAN = (0, 2, 3)
+CAUGHT = ("CaughtMutant", "Timeout")
+RESULT = re.compile(r"(<!-- written by make mutants -->\n).*?(<!-- end -->\n)", re.DOTALL)
+LISTED = re.compile(r"^- `(?P<change>[^`]+)`(?: at `(?P<line>[^`]+)`)?: ", re.MULTILINE)
+
+
+def say(text):
+    print(f"mutants: {text}", flush=True)
+
+
+def fail(text):
+    say(text)
+    sys.exit(1)
+
+
+def tool(folder):
+    """Returns cargo-mutants of the version that this was written for, installed if need be."""
+    for program in filter(None, [shutil.which("cargo-mutants"), folder / "tool" / "bin" / "cargo-mutants"]):
+        if Path(program).exists():
+            found = subprocess.run([program, "mutants", "--version"], capture_output=True, text=True).stdout
+            if found.split() == ["cargo-mutants", VERSION]:
+                return program
+    say(f"installing cargo-mutants {VERSION} into {folder / 'tool'}; about 2 minutes on 2 cores")
+    install = [CARGO, "install", "--quiet", "--locked", "--root", folder / "tool", f"cargo-mutants@{VERSION}"]
+    if subprocess.run(install, env={**os.environ, "CARGO_TARGET_DIR": str(folder / "tool" / "build")}).returncode:
+        fail("cargo-mutants cannot be installed")
+    shutil.rmtree(folder / "tool" / "build", ignore_errors=True)
+    return folder / "tool" / "bin" / "cargo-mutants"
+
+
+def mirror(tree):
+    """Makes this folder a copy of the repository as it is now. Only what differs is written: cargo goes by times."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    wanted = {name for name in names if name and (ROOT / name).is_file()}
+    for path in [path for path in tree.rglob("*") if path.is_file()]:
+        if str(path.relative_to(tree)) not in wanted:
+            path.unlink()
+    for name in wanted:
+        source, copy = (ROOT / LEFT_OUT.get(name, name)).read_bytes(), tree / name
+        if not copy.exists() or copy.read_bytes() != source:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source)
+
+
+def settings(folder, files):
+    """Returns the options that name the settings: those of the repository, or the same for some files alone."""
+    if not files:
+        return []
+    text = (ROOT / ".cargo" / "mutants.toml").read_text()
+    some = re.sub(r"^examine_globs = \[.*?^\]", f"examine_globs = {json.dumps(files)}", text, flags=re.DOTALL | re.MULTILINE)
+    (folder / "mutants.toml").write_text(some)
+    return ["--config", folder / "mutants.toml"]
+
+
+def start(program, folder, job, arguments):
+    """Starts one job. Its output goes to a file."""
+    place = folder / str(job)
+    command = [program, "mutants", "--dir", place / "tree", "--in-place", "--output", place]
+    command += ["--shard", f"{job}/{JOBS}", "--sharding", "round-robin", *arguments]
+    environment = {
+        **os.environ,
+        "CARGO": shutil.which(CARGO) or CARGO,
+        "CARGO_TARGET_DIR": str(place / "build"),
+        "CARGO_INCREMENTAL": "1",
+        # A mutant that a random case finds at all is found by few, and need not be found in its simplest form.
+        "PROPTEST_CASES": "32",
+        "PROPTEST_MAX_SHRINK_ITERS": "0",
+        "RUST_BACKTRACE": "0",
+    }
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=(place / "log").open("w"),
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+    )
+
+
+def outcomes(folder):
+    """Returns what became of each mutant so far."""
+    found = []
+    for job in range(JOBS):
+        path = folder / str(job) / "mutants.out" / "outcomes.json"
+        try:
+            found += [outcome for outcome in json.loads(path.read_text())["outcomes"] if outcome["scenario"] != "Baseline"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            pass
+    return found
+
+
+def run(program, folder, arguments):
+    """Runs all jobs to their end."""
+    for job in range(JOBS):
+        place = folder / str(job)
+        mirror(place / "tree")
+        shutil.rmtree(place / "mutants.out", ignore_errors=True)
+    say(f"{JOBS} at a time; the logs are {folder}/*/log, the mutants and what the tests said {folder}/*/mutants.out")
+    running = [start(program, folder, job, arguments) for job in range(JOBS)]
+    told = time.monotonic()
+    while any(job.poll() is None for job in running):
+        time.sleep(1)
+        if time.monotonic() - told >= 60:
+            told = time.monotonic()
+            so_far = outcomes(folder)
+            missed = sum(outcome["summary"] == "MissedMutant" for outcome in so_far)
+            say(f"{len(so_far)} so far, {missed} not caught")
+    for number, job in enumerate(running):
+        if job.returncode not in RAN:
+            log = (folder / str(number) / "log").read_text().splitlines()
+            fail("\n  ".join([f"job {number} ended with exit code {job.returncode}:", *log[-40:]]))
+
+
+class Mutant:
+    """A mutant and its end."""
+
+    def __init__(self, outcome, tree):
+        mutant = outcome["scenario"]["Mutant"]
+        self.file, self.end = mutant["file"], outcome["summary"]
+        start, end = mutant["span"]["start"], mutant["span"]["end"]
+        # "src/a.rs:12:34: replace < with <= in f"
+        self.place, self.change = re.fullmatch(r"(\S+?:\d+:\d+): (.*)", mutant["name"], re.DOTALL).groups()
+        line = (tree / self.file).read_text().splitlines()[start["line"] - 1]
+        # Its line with the changed part marked: what stays the same when lines are added above it.
+        self.line = None
+        if start["line"] == end["line"]:
+            left, right = start["column"] - 1, end["column"] - 1
+            self.line = f"{line[:left]}«{line[left:right]}»{line[right:]}".strip()
+
+    def key(self):
+        return (self.file, self.change, self.line)
+
+    def __str__(self):
+        return f"{self.place}: `{self.change}`" + (f" at `{self.line}`" if self.line else "")
+
+
+def equal():
+    """Returns the mutants that the page lists as equal to the original."""
+    listed = set()
+    for section in re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        file = section.split("\n", 1)[0].strip("` ")
+        listed |= {(file, entry["change"], entry["line"]) for entry in LISTED.finditer(section)}
+    return listed
+
+
+def write(mutants, listed):
+    """Writes the result of a whole run into the page."""
+    rows = ["| code | tested | caught | equal | missed | unviable |", "|---|---:|---:|---:|---:|---:|"]
+    for file in [*sorted({mutant.file for mutant in mutants}), "**all**"]:
+        some = [mutant for mutant in mutants if file in (mutant.file, "**all**")]
+        rows.append("| {} | {} | {} | {} | {} | {} |".format(file, *counts(some, listed)))
+    PAGE.write_text(RESULT.sub(lambda found: found[1] + "\n".join(rows) + "\n" + found[2], PAGE.read_text()))
+
+
+def counts(mutants, listed):
+    """Returns how many there are, and how many were caught, are equal, were missed, and do not compile."""
+    ends = Counter("equal" if survives(mutant) and mutant.key() in listed else mutant.end for mutant in mutants)
+    caught = sum(ends[end] for end in CAUGHT)
+    return len(mutants), caught, ends["equal"], ends["MissedMutant"], ends["Unviable"]
+
+
+def survives(mutant):
+    return mutant.end == "MissedMutant"
+
+
+def main():
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[2:]))
+    arguments = [*settings(folder, files), *sys.argv[2 + len(files) :]]
+    run(tool(folder), folder, arguments)
+    mutants = [Mutant(outcome, folder / "0" / "tree") for outcome in outcomes(folder)]
+    listed = equal()
+    survivors = [mutant for mutant in mutants if survives(mutant)]
+    for mutant in survivors:
+        if mutant.key() in listed:
+            say(f"equal to the original: {mutant}")
+    stale = listed - {mutant.key() for mutant in survivors}
+    if arguments:
+        stale = set()
+    else:
+        write(mutants, listed)
+    for file, change, line in sorted(stale, key=str):
+        say(f"listed in {PAGE.relative_to(ROOT)} as equal, and no survivor: {file}: {change} at {line}")
+    for mutant in survivors:
+        if mutant.key() not in listed:
+            say(f"missed: {mutant}")
+    tested, caught, _, missed, unviable = counts(mutants, listed)
+    say(f"{tested} tested, {caught} caught, {missed} missed, {unviable} unviable")
+    sys.exit(1 if missed or stale else 0)
+
+
+if __name__ == "__main__":
+    main()
