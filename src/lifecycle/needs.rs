@@ -176,7 +176,11 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&st
     };
     if failures >= view.settings.max_job_attempts {
         let error = job.error.as_deref().unwrap_or(report::NO_REASON);
-        let times = if failures == 1 { String::new() } else { format!(" {failures} times in a row") };
+        let times = if failures == 1 {
+            String::new()
+        } else {
+            format!(" {failures} times in a row")
+        };
         let text = format!("{operation} failed{times}: {error}");
         let say = Say::stalled(Reason::JobFailed, report::with_advice(&text, advice(operation)));
         return Err(Step::settle(view.stored(say), view.check_after_now()));

@@ -114,9 +114,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     }
     match wrong(scenario, &world) {
         Some(wrong) => Err(format!("{wrong}, in the end {}", tell(&told))),
-        None if turns.iter().any(Option::is_some) && calm < CALM => {
-            Err(format!("it goes on and on {}", tell(&told)))
-        }
+        None if turns.iter().any(Option::is_some) && calm < CALM => Err(format!("it goes on and on {}", tell(&told))),
         None => Ok(()),
     }
 }
@@ -239,6 +237,8 @@ fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
             lines.push((*wait, line));
         }
     }
-    let lines = lines.into_iter().map(|(wait, line)| format!("\n  after {wait} s, {line}"));
+    let lines = lines
+        .into_iter()
+        .map(|(wait, line)| format!("\n  after {wait} s, {line}"));
     lines.collect()
 }

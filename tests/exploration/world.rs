@@ -668,7 +668,11 @@ pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     if let Some(look) = &mut known.look {
         ours.push(&mut look.at);
-        theirs.extend(look.seen.iter_mut().filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()));
+        theirs.extend(
+            look.seen
+                .iter_mut()
+                .filter_map(|seen: &'a mut Seen| seen.create_time.as_mut()),
+        );
     }
     let mut jobs: Vec<&'a mut JobSeen> = Vec::new();
     if let Some(listed) = &mut known.jobs {

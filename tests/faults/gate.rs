@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
 
 /// The kinds of requests that are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,8 @@ pub(crate) enum Treatment {
     Refuse(u16),
     /// It is carried out when the gate lets through what waits.
     Wait,
+    /// Of a watch: what it begins with is too old, as after a compaction. A new list follows.
+    Expire,
 }
 
 /// A rule: which requests, how many of them pass first, how many are hit then.
@@ -230,7 +232,9 @@ impl Gate {
     /// Waits until rules have hit so many requests; what was to be carried out has been then.
     pub(crate) async fn wait_for_hits(&self, count: usize) {
         let mut hits = self.shared.hits.subscribe();
-        hits.wait_for(|hits| *hits >= count).await.expect("the gate stands");
+        let in_time = tokio::time::timeout(PATIENCE, hits.wait_for(|hits| *hits >= count)).await;
+        let hits = in_time.unwrap_or_else(|_| panic!("{count} requests are not hit within {PATIENCE:?}"));
+        hits.expect("the gate stands");
     }
 
     /// What was asked since the last time that this was forgotten.
@@ -292,6 +296,11 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Some(Treatment::Refuse(status)) => {
             shared.hits.send_modify(|hits| *hits += 1);
             refusal(status)
+        }
+        Some(Treatment::Expire) => {
+            shared.hits.send_modify(|hits| *hits += 1);
+            let event = json!({ "type": "ERROR", "object": status_of(410, "Expired") });
+            ([(header::CONTENT_TYPE, "application/json")], format!("{event}\n")).into_response()
         }
         None => forward(&shared, &asked, head, body.into()).await,
     };
@@ -372,15 +381,18 @@ fn refusal(status: u16) -> Response {
     let reason = match status {
         403 => "Forbidden",
         409 => "Conflict",
-        410 => "Expired",
         _ => "InternalError",
     };
-    let body = json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": status, "reason": reason,
-        "message": "refused by the test", "metadata": {},
-    });
+    let body = status_of(status, reason);
     let code = StatusCode::from_u16(status).expect("a status");
     (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn status_of(code: u16, reason: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason,
+        "message": "refused by the test", "metadata": {},
+    })
 }
 
 /// What a patch of a status says of Ready.

@@ -370,7 +370,7 @@ async fn what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_an
     stage.create_backend("dev").await;
     stage.wait_for_calls_in(Operation::GetBackend, "dev", 1).await;
     // The first page is made before the intent of the create, the second after it.
-    for (verb, skip, treatment) in [("list", 1, Treatment::Wait), ("watch", 0, Treatment::Refuse(410))] {
+    for (verb, skip, treatment) in [("list", 1, Treatment::Wait), ("watch", 0, Treatment::Expire)] {
         gate.rule(Rule {
             hits: Box::new(move |asked| asked.verb == verb && asked.resource == "amplifybackends"),
             skip,
