@@ -179,6 +179,8 @@ pub struct Settings {
     /// How long reads answer 404 for what was just created.
     #[serde(rename = "readAfterCreateDelayMillis", with = "as_millis")]
     pub read_after_create_delay: Duration,
+    /// What the ids of jobs begin with.
+    pub job_id_prefix: String,
     /// Creates are visible to reads while their job still runs.
     pub visible_while_creating: bool,
     /// No page is longer than this, whatever the request asks for.
@@ -201,6 +203,7 @@ impl Default for Settings {
             job_duration: Duration::from_secs(5),
             job_listing_delay: Duration::ZERO,
             read_after_create_delay: Duration::ZERO,
+            job_id_prefix: String::new(),
             visible_while_creating: false,
             page_size: None,
             repeat_page_token: false,

@@ -256,6 +256,12 @@ pub enum Action {
     Reset,
     /// The work, then the connection is reset: a lost reply.
     ResetAfter,
+    /// The connection is reset at once, and the work is done later: a request that lingers on its way.
+    ArriveLate {
+        /// How much later in real time; when it is released if absent.
+        #[serde(rename = "millis", default, with = "as_optional_millis")]
+        duration: Option<Duration>,
+    },
     /// Nothing for a while, then the work and the answer, even if the client has gone meanwhile.
     Hang {
         /// How long in real time; until released if absent.
@@ -285,6 +291,14 @@ pub enum Action {
         /// As `ValidationException` instead of `BadRequestException`.
         #[serde(default)]
         validation: bool,
+    },
+    /// No work: something on the way answers in AWS's place, without AWS's code and request id.
+    Intercepted {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        #[serde(default)]
+        body: String,
     },
     /// 403 `ExpiredTokenException`, no work.
     ExpiredToken,
@@ -325,6 +339,23 @@ impl Action {
             code: code.into(),
             message: message.into(),
             body: None,
+        }
+    }
+
+    /// A reset, and the work this much later.
+    #[must_use]
+    pub const fn arrive_late(duration: Duration) -> Self {
+        Self::ArriveLate {
+            duration: Some(duration),
+        }
+    }
+
+    /// An answer that is not AWS's own.
+    #[must_use]
+    pub fn intercepted(status: u16, body: &str) -> Self {
+        Self::Intercepted {
+            status,
+            body: body.into(),
         }
     }
 

@@ -125,7 +125,7 @@ fn response(answer: Answer) -> Response<Body> {
         HeaderValue::from_static(answer.reply.content_type),
     );
     headers.insert(header::CONTENT_LENGTH, length.into());
-    if let Ok(id) = HeaderValue::from_str(&answer.request_id) {
+    if let Some(Ok(id)) = answer.request_id.as_deref().map(HeaderValue::from_str) {
         headers.insert("x-amzn-requestid", id);
     }
     if let Some(Ok(code)) = answer.reply.error_type.as_deref().map(HeaderValue::from_str) {

@@ -68,8 +68,20 @@ pub(crate) struct Incoming {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
-    pub(crate) request_id: String,
+    /// None: the answer is not AWS's own.
+    pub(crate) request_id: Option<String>,
     pub(crate) damage: Damage,
+}
+
+impl Answer {
+    /// None at all: the connection is reset.
+    fn reset() -> Self {
+        Self {
+            reply: Reply::error(None, &AwsError::new(0, "Reset", ""), ""),
+            request_id: None,
+            damage: Damage::Reset,
+        }
+    }
 }
 
 /// What happens to an answer on the way.
@@ -146,6 +158,22 @@ impl Shared {
         }
         if action == Some(Action::Reset) {
             return self.finish(&admitted, Err(AwsError::new(0, "Reset", "")), Damage::Reset);
+        }
+        if let Some(Action::ArriveLate { duration }) = action {
+            tokio::spawn(async move {
+                hang(&mut released, duration).await;
+                let (reply, error) = self.perform(&admitted);
+                // Nobody hears of it.
+                self.finish(&admitted, Ok((reply, error)), Damage::Reset);
+            });
+            return Answer::reset();
+        }
+        if let Some(Action::Intercepted { status, body }) = &action {
+            let answer = self.finish(&admitted, Ok((Reply::of_a_proxy(*status, body), None)), Damage::None);
+            return Answer {
+                request_id: None,
+                ..answer
+            };
         }
         if let Some(action) = &action
             && let Some((error, body)) = action.refusal(&admitted.subject(), &admitted.caller.arn())
@@ -242,7 +270,7 @@ impl Shared {
         info!(%operation, path = incoming.path, status = failed.status, error = failed.code, "request refused");
         Err(Answer {
             reply: Reply::error(service, &failed, &request_id),
-            request_id,
+            request_id: Some(request_id),
             damage: Damage::None,
         })
     }
@@ -387,7 +415,7 @@ impl Shared {
         self.changed.send_modify(|count| *count += 1);
         Answer {
             reply,
-            request_id: admitted.request_id.clone(),
+            request_id: Some(admitted.request_id.clone()),
             damage,
         }
     }

@@ -189,6 +189,57 @@ async fn a_hanging_request_is_in_flight_and_is_carried_out_even_if_the_client_ha
 }
 
 #[tokio::test]
+async fn a_request_that_arrives_late_is_reset_at_once_and_carried_out_all_the_same() {
+    let (simulator, client) = simulator();
+    let late = Action::ArriveLate { duration: None };
+    simulator.control().fault(Fault::on(Operation::CreateBackend, late));
+    let error = create(&client, "dev").await.unwrap_err();
+    assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
+    assert!(jobs(&client, "dev").await.is_empty());
+    assert!(!simulator.history().of(Operation::CreateBackend)[0].accepted);
+    simulator.control().release();
+    let arrived = Filter {
+        accepted: Some(true),
+        in_flight: Some(false),
+        ..Filter::operation(Operation::CreateBackend)
+    };
+    assert!(simulator.history().reaches(&arrived, 1, SOON).await);
+    assert_eq!(jobs(&client, "dev").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_awss_own_has_neither_its_code_nor_its_request_id() {
+    let (simulator, client) = simulator();
+    let intercepted = Action::intercepted(407, "<html>log in first</html>");
+    simulator
+        .control()
+        .fault(Fault::on(Operation::CreateBackend, intercepted));
+    let error = create(&client, "dev").await.unwrap_err();
+    let raw = error.raw_response().unwrap();
+    assert_eq!(raw.status().as_u16(), 407);
+    assert_eq!(
+        (
+            raw.headers().get("x-amzn-requestid"),
+            raw.headers().get("x-amzn-errortype")
+        ),
+        (None, None)
+    );
+    assert!(jobs(&client, "dev").await.is_empty());
+}
+
+#[tokio::test]
+async fn ids_of_jobs_begin_as_ordered() {
+    let (simulator, client) = simulator();
+    let prefix = "arn:aws:job/2026.11+";
+    simulator
+        .control()
+        .change_settings(|settings| settings.job_id_prefix = prefix.into());
+    let id = create(&client, "dev").await.unwrap().job_id.unwrap();
+    assert!(id.starts_with(prefix), "{id}");
+    assert_eq!(jobs(&client, "dev").await, [id]);
+}
+
+#[tokio::test]
 async fn a_reply_that_hangs_comes_after_its_time_and_the_work_was_done_before() {
     let (simulator, client) = simulator();
     let action = Action::HangAfter {

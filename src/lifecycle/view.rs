@@ -371,7 +371,9 @@ impl<'a> View<'a> {
     pub(super) fn is_edited(&self) -> bool {
         let said = crate::api::conditions::get(&self.state.ledger.conditions, crate::api::conditions::READY);
         self.state.ledger.observed_generation != self.resource.generation
-            || said.is_some_and(|ready| ready.status == "True" && ready.observed_generation != Some(self.resource.generation))
+            || said.is_some_and(|ready| {
+                ready.status == "True" && ready.observed_generation != Some(self.resource.generation)
+            })
             || self.is_requested()
     }
 

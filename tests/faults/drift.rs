@@ -1,5 +1,5 @@
-//! The list of environments that the drift checks of an app share: what is not in it counts as gone, so a list that
-//! fails must never pass for a short one.
+//! The lists of backends and of records that the drift checks of an app share: what is not in one counts as gone, so a
+//! list that fails must never pass for a short one.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,12 +14,13 @@ use crate::{
 };
 
 crate::tests! {
-    a_fault_in_the_list_that_drift_checks_share_changes_nothing,
+    a_fault_in_a_list_that_drift_checks_share_changes_nothing,
 }
 
-const LIST: Operation = Operation::ListBackendEnvironments;
+/// Of backends, where no environment is named, and of records.
+const LISTS: [Operation; 2] = [Operation::GetBackend, Operation::ListBackendEnvironments];
 
-async fn a_fault_in_the_list_that_drift_checks_share_changes_nothing(world: Arc<World>) {
+async fn a_fault_in_a_list_that_drift_checks_share_changes_nothing(world: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let faults = in_reads();
     let setup = Setup {
@@ -66,19 +67,25 @@ async fn a_fault_in_the_list_that_drift_checks_share_changes_nothing(world: Arc<
         }
     }
     for (number, (action, times, _)) in faults.iter().enumerate() {
-        // The SDK sends a read again: all of its tries fail.
-        let fault = Fault::on(LIST, action.clone()).app(&app(number)).times(*times);
-        stage.aws().fault(fault);
+        for list in LISTS {
+            // The SDK sends a read again: all of its tries fail.
+            let fault = Fault::on(list, action.clone()).app(&app(number)).times(*times);
+            stage.aws().fault(fault);
+        }
     }
     for (number, (action, times, denied)) in faults.iter().enumerate() {
+        for list in LISTS {
+            hit(&stage, list, &app(number), *times).await;
+        }
         if *denied {
-            hit(&stage, &app(number), *times).await;
             for (kind, name) in resources(number) {
                 stage.request(kind, &name, "once more").await;
             }
         }
-        listed_after(&stage, &app(number), *times).await;
-        TALLY.faults(usize::try_from(*times).expect("a few"));
+        for list in LISTS {
+            listed_after(&stage, list, &app(number), *times).await;
+            TALLY.faults(usize::try_from(*times).expect("a few"));
+        }
         for (kind, name) in resources(number) {
             let object = stage.wait_until_ready(kind, &name).await;
             let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
@@ -100,7 +107,7 @@ async fn a_fault_in_the_list_that_drift_checks_share_changes_nothing(world: Arc<
     for number in 0..faults.len() {
         let filter = Filter {
             after: begin,
-            ..lists_of(&app(number))
+            ..lists_of(Operation::ListBackendEnvironments, &app(number))
         };
         let reached = stage.simulator.history().reaches(&filter, 4, PATIENCE).await;
         assert!(reached, "the list is tried again");
@@ -117,38 +124,38 @@ async fn a_fault_in_the_list_that_drift_checks_share_changes_nothing(world: Arc<
     TALLY.creates(&stage);
 }
 
-fn lists_of(app: &str) -> Filter {
+fn lists_of(list: Operation, app: &str) -> Filter {
     Filter {
-        operation: Some(LIST),
+        operation: Some(list),
         app: Some(app.to_owned()),
         ..Filter::default()
     }
 }
 
-async fn wait_for_lists(stage: &Stage, app: &str, what: &str, are: impl Fn(&[Call]) -> bool) {
+async fn wait_for_lists(stage: &Stage, list: Operation, app: &str, what: &str, are: impl Fn(&[Call]) -> bool) {
     let waiting = async {
-        while !are(&stage.simulator.history().matching(&lists_of(app))) {
+        while !are(&stage.simulator.history().matching(&lists_of(list, app))) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
-    let calls = stage.simulator.history().matching(&lists_of(app));
+    let calls = stage.simulator.history().matching(&lists_of(list, app));
     assert!(
         in_time,
-        "the list of {app} is not {what} within {PATIENCE:?}: {calls:#?}"
+        "{list:?} of {app} is not {what} within {PATIENCE:?}: {calls:#?}"
     );
 }
 
 /// Waits until the fault has hit so often.
-async fn hit(stage: &Stage, app: &str, times: u64) {
+async fn hit(stage: &Stage, list: Operation, app: &str, times: u64) {
     let hits = |calls: &[Call]| calls.iter().filter(|call| call.faulted).count() as u64;
-    wait_for_lists(stage, app, "hit", |calls| hits(calls) == times).await;
+    wait_for_lists(stage, list, app, "hit", |calls| hits(calls) == times).await;
 }
 
 /// Waits until the list has succeeded after the fault.
-async fn listed_after(stage: &Stage, app: &str, times: u64) {
-    hit(stage, app, times).await;
-    wait_for_lists(stage, app, "whole again", |calls| {
+async fn listed_after(stage: &Stage, list: Operation, app: &str, times: u64) {
+    hit(stage, list, app, times).await;
+    wait_for_lists(stage, list, app, "whole again", |calls| {
         calls
             .last()
             .is_some_and(|call| !call.faulted && call.status == Some(200))

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
 
 /// The kinds of requests that are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,10 @@ pub(crate) enum Treatment {
     HoldReply,
     /// It is refused with this status.
     Refuse(u16),
+    /// It is carried out when the gate lets through what waits.
+    Wait,
+    /// Of a watch: what it begins with is too old, as after a compaction. A new list follows.
+    Expire,
 }
 
 /// A rule: which requests, how many of them pass first, how many are hit then.
@@ -113,6 +117,8 @@ struct Shared {
     hits: watch::Sender<usize>,
     watches: Mutex<CancellationToken>,
     frozen: Mutex<CancellationToken>,
+    /// Counts how often what waits was let through.
+    through: watch::Sender<usize>,
     delay_millis: AtomicUsize,
 }
 
@@ -147,6 +153,7 @@ impl Gate {
             hits: watch::Sender::new(0),
             watches: Mutex::default(),
             frozen: Mutex::default(),
+            through: watch::Sender::new(0),
             delay_millis: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -191,6 +198,11 @@ impl Gate {
         });
     }
 
+    /// Carries out what waits.
+    pub(crate) fn let_through(&self) {
+        self.shared.through.send_modify(|times| *times += 1);
+    }
+
     /// No rule holds any more. What is held stays held.
     pub(crate) fn open(&self) {
         lock(&self.shared.rules).clear();
@@ -220,7 +232,9 @@ impl Gate {
     /// Waits until rules have hit so many requests; what was to be carried out has been then.
     pub(crate) async fn wait_for_hits(&self, count: usize) {
         let mut hits = self.shared.hits.subscribe();
-        hits.wait_for(|hits| *hits >= count).await.expect("the gate stands");
+        let in_time = tokio::time::timeout(PATIENCE, hits.wait_for(|hits| *hits >= count)).await;
+        let hits = in_time.unwrap_or_else(|_| panic!("{count} requests are not hit within {PATIENCE:?}"));
+        hits.expect("the gate stands");
     }
 
     /// What was asked since the last time that this was forgotten.
@@ -272,9 +286,21 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             shared.hits.send_modify(|hits| *hits += 1);
             std::future::pending().await
         }
+        Some(Treatment::Wait) => {
+            let mut through = shared.through.subscribe();
+            shared.hits.send_modify(|hits| *hits += 1);
+            // A gate that is gone lets nothing through.
+            let _open = through.changed().await;
+            forward(&shared, &asked, head, body.into()).await
+        }
         Some(Treatment::Refuse(status)) => {
             shared.hits.send_modify(|hits| *hits += 1);
             refusal(status)
+        }
+        Some(Treatment::Expire) => {
+            shared.hits.send_modify(|hits| *hits += 1);
+            let event = json!({ "type": "ERROR", "object": status_of(410, "Expired") });
+            ([(header::CONTENT_TYPE, "application/json")], format!("{event}\n")).into_response()
         }
         None => forward(&shared, &asked, head, body.into()).await,
     };
@@ -357,12 +383,16 @@ fn refusal(status: u16) -> Response {
         409 => "Conflict",
         _ => "InternalError",
     };
-    let body = json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": status, "reason": reason,
-        "message": "refused by the test", "metadata": {},
-    });
+    let body = status_of(status, reason);
     let code = StatusCode::from_u16(status).expect("a status");
     (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn status_of(code: u16, reason: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason,
+        "message": "refused by the test", "metadata": {},
+    })
 }
 
 /// What a patch of a status says of Ready.

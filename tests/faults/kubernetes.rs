@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     STAGES,
     gate::{Gate, Rule, Treatment, is_patch},
-    stage::{APP, Kind, Setup, Stage, World, environment, graphql_api, object, ready},
+    stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, object, ready, schema_edit},
     tally::TALLY,
 };
 
@@ -29,6 +29,8 @@ crate::tests! {
     a_status_that_is_wiped_at_any_time_makes_nothing_twice,
     slow_replies_delay_and_spoil_nothing,
     a_refused_watch_of_apis_does_not_stop_backends,
+    what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_another,
+    what_is_asked_for_at_the_last_moment_is_done_though_the_watches_do_not_show_it,
     a_controller_that_fights_for_the_metadata_gets_one_create_and_ready,
     an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_back,
 }
@@ -102,6 +104,14 @@ async fn a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end(
     stage.create_backend("dev").await;
     gate.wait_for_hits(6).await;
     TALLY.faults(6);
+    // No status can say it.
+    let is_told = async {
+        while !stage.events("dev").await.contains(&"WriteRefused".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), is_told).await;
+    in_time.expect("an Event says it");
     gate.open();
     ends_well(&stage, "dev").await;
     assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
@@ -339,6 +349,94 @@ async fn a_refused_watch_of_apis_does_not_stop_backends(world: Arc<World>) {
         .await;
     gate.open();
     stage.wait_until_ready(Kind::Api, "shop").await;
+}
+
+/// A list of more than one page shows what is on the first one as it was when the list began.
+async fn what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_another(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    // Together with what comes before them more than the 100 of a page.
+    let suspend = |name: String| {
+        let stage = &stage;
+        async move {
+            let mut spec = backend(&name);
+            spec["suspend"] = json!(true);
+            stage.create(Kind::Backend, &name, spec).await;
+        }
+    };
+    join_all((0..100).map(|number| suspend(format!("suspended-{number}")))).await;
+    let hangs = |operation| Fault::on(operation, Action::hang()).environment("dev");
+    stage.aws().fault(hangs(Operation::GetBackend));
+    stage.create_backend("dev").await;
+    stage.wait_for_calls_in(Operation::GetBackend, "dev", 1).await;
+    // The first page is made before the intent of the create, the second after it.
+    for (verb, skip, treatment) in [("list", 1, Treatment::Wait), ("watch", 0, Treatment::Expire)] {
+        gate.rule(Rule {
+            hits: Box::new(move |asked| asked.verb == verb && asked.resource == "amplifybackends"),
+            skip,
+            times: 1,
+            treatment,
+        });
+    }
+    gate.cut_watches();
+    gate.wait_for_hits(2).await;
+    TALLY.faults(1);
+    stage.aws().fault(hangs(Operation::CreateBackend));
+    stage.aws().release();
+    stage.wait_for_calls_in(Operation::CreateBackend, "dev", 1).await;
+    gate.let_through();
+    // Seen by the watch that follows the list.
+    suspend("last".to_owned()).await;
+    stage.wait_for_reason(Kind::Backend, "last", "Suspended").await;
+    stage
+        .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_for_reason(Kind::Api, "shop", "WaitingForJob").await;
+    assert!(stage.calls(Operation::CreateBackendApi).is_empty());
+    stage.aws().release();
+    ends_well(&stage, "dev").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+}
+
+async fn what_is_asked_for_at_the_last_moment_is_done_though_the_watches_do_not_show_it(world: Arc<World>) {
+    let _turn = STAGES.acquire().await.expect("never closed");
+    let (stage, gate) = set(world).await;
+    stage.create_backend("dev").await;
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    let looks = [(Operation::GetBackend, "dev"), (Operation::GetBackendApi, "shop")];
+    for (look, environment) in looks {
+        stage
+            .aws()
+            .fault(Fault::on(look, Action::hang()).environment(environment));
+    }
+    let before = looks.map(|(look, environment)| stage.calls_in(look, environment).len());
+    stage.delete(Kind::Backend, "dev").await;
+    stage
+        .patch(Kind::Api, "shop", schema_edit("type B @model { id: ID! }"))
+        .await;
+    for ((look, environment), before) in looks.into_iter().zip(before) {
+        stage.wait_for_calls_in(look, environment, before + 1).await;
+    }
+    // What the operator is about to do is what nobody wants any more.
+    gate.freeze_watches();
+    TALLY.faults(1);
+    let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
+    stage.patch(Kind::Backend, "dev", retain).await;
+    let last = "type C @model { id: ID! }";
+    stage.patch(Kind::Api, "shop", schema_edit(last)).await;
+    stage.aws().release();
+    stage.wait_until_gone(Kind::Backend, "dev").await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert!(stage.calls(Operation::DeleteBackend).is_empty());
+    assert!(stage.aws().backend((APP, "dev")).is_some());
+    assert_eq!(stage.schema("shop"), last);
+    assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 1);
+    TALLY.creates(&stage);
 }
 
 async fn a_controller_that_fights_for_the_metadata_gets_one_create_and_ready(world: Arc<World>) {

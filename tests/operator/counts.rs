@@ -17,7 +17,7 @@ crate::tests! {
     a_clone_costs_four_writes,
     an_update_costs_two_writes_and_three_calls,
     a_delete_costs_at_most_two_writes_and_two_calls,
-    the_drift_checks_of_an_app_share_one_call,
+    the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_its_records,
     an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call,
 }
 
@@ -146,33 +146,49 @@ async fn a_delete_costs_at_most_two_writes_and_two_calls(world: Arc<World>) {
     );
 }
 
-async fn the_drift_checks_of_an_app_share_one_call(world: Arc<World>) {
+async fn the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_its_records(world: Arc<World>) {
     let mut setup = Setup::default();
     setup.flags.push("--drift-interval=20s");
     let stage = Stage::with(world, setup).await;
-    for name in ["one", "two", "three"] {
+    let (backends, records) = (["dev", "qa"], ["one", "two", "three"]);
+    for name in records {
         stage.create(Kind::Environment, name, environment(name)).await;
     }
-    stage.create_backend("dev").await;
-    stage.wait_until_ready(Kind::Backend, "dev").await;
-    for name in ["one", "two", "three"] {
+    for name in backends {
+        stage.create_backend(name).await;
+    }
+    for name in records {
         stage.wait_until_ready(Kind::Environment, name).await;
     }
-    let writes = 3 * 3 + 4;
+    for name in backends {
+        stage.wait_until_ready(Kind::Backend, name).await;
+    }
+    let writes = records.len() * 3 + backends.len() * 4;
     stage.assert_writes(None, writes).await;
+    // Without an environment GetBackend lists the app's.
+    let lists = |stage: &Stage| {
+        let mut lists = stage.calls(GetBackend);
+        lists.retain(|call| call.environment().is_empty());
+        (lists, stage.calls(ListBackendEnvironments))
+    };
+    let looks = |stage: &Stage| {
+        let of_backends = stage.calls(GetBackend).len() - lists(stage).0.len();
+        of_backends + stage.calls(GetBackendEnvironment).len()
+    };
     // The next check of all of them may be under way: count from the one after it.
-    stage
-        .wait_for_calls(ListBackendEnvironments, stage.calls(ListBackendEnvironments).len() + 1)
-        .await;
-    let looks = |stage: &Stage| stage.calls(GetBackend).len() + stage.calls(GetBackendEnvironment).len();
-    let (lists, before) = (stage.calls(ListBackendEnvironments), looks(&stage));
-    stage.wait_for_calls(ListBackendEnvironments, lists.len() + 2).await;
-    let lists = stage.calls(ListBackendEnvironments);
-    let gaps: Vec<_> = lists.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
-    assert!(
-        gaps.iter().all(|gap| *gap > 15_000),
-        "one list per interval, not one per resource: {gaps:?} ms"
-    );
+    let next = lists(&stage).1.len() + 1;
+    stage.wait_for_calls(ListBackendEnvironments, next).await;
+    let before = looks(&stage);
+    stage.wait_for_calls(ListBackendEnvironments, next + 2).await;
+    let (of_backends, of_records) = lists(&stage);
+    for lists in [&of_backends, &of_records] {
+        let gaps: Vec<_> = lists.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+        assert!(
+            gaps.iter().all(|gap| *gap > 15_000),
+            "one list per interval, not one per resource: {gaps:?} ms"
+        );
+    }
+    assert!(of_backends.len() + 1 >= of_records.len(), "{of_backends:?}");
     assert_eq!(looks(&stage), before, "what the list shows is not looked at one by one");
     stage.assert_writes(None, writes).await;
 }

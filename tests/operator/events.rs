@@ -1,8 +1,9 @@
 //! Events as a real API server takes and shows them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use amplify_operator::{api::conditions::Reason, controller::Events};
+use amplify_simulator::{JobFault, JobScript, Operation};
 use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event};
 use kube::{Api, api::ListParams};
 use serde_json::json;
@@ -12,18 +13,18 @@ use crate::stage::{Kind, Setup, Stage, World, backend};
 crate::tests! {
     each_thing_that_happened_is_an_event_that_the_api_server_takes,
     a_resource_with_a_name_of_253_characters_has_events,
+    each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or_not,
 }
 
 /// Type, reason, note and count of each Event about an object, in the order of their creation.
-async fn told(stage: &Stage, namespace: &str, name: &str) -> Vec<(String, String, String, i32)> {
+async fn told(stage: &Stage, namespace: &str, name: &str, pod: &str) -> Vec<(String, String, String, i32)> {
     let api: Api<Event> = Api::namespaced(stage.world.client.clone(), namespace);
     let selector = ListParams::default().fields(&format!("regarding.name={name}"));
     let mut events = api.list(&selector).await.expect("events").items;
     events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
     let told = events.into_iter().map(|event| {
-        let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "amplify-operator".to_owned());
         assert_eq!(event.reporting_controller.as_deref(), Some("amplify-operator"));
-        assert_eq!(event.reporting_instance.as_deref(), Some(pod.as_str()));
+        assert_eq!(event.reporting_instance.as_deref(), Some(pod));
         (
             event.type_.unwrap_or_default(),
             event.reason.unwrap_or_default(),
@@ -69,7 +70,8 @@ async fn each_thing_that_happened_is_an_event_that_the_api_server_takes(world: A
     drop(events);
     write.await;
     for (namespace, object) in [(stage.namespace.as_str(), &namespaced), ("default", &of_cluster)] {
-        let told = told(&stage, namespace, object.name.as_deref().unwrap_or_default()).await;
+        let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "amplify-operator".to_owned());
+        let told = told(&stage, namespace, object.name.as_deref().unwrap_or_default(), &pod).await;
         let shown: Vec<_> = told
             .iter()
             .map(|(type_, reason, _, count)| (type_.as_str(), reason.as_str(), *count))
@@ -96,4 +98,55 @@ async fn a_resource_with_a_name_of_253_characters_has_events(world: Arc<World>) 
     stage.create(Kind::Backend, &name, spec).await;
     stage.wait_for_reason(Kind::Backend, &name, "Suspended").await;
     stage.wait_for_events(&name, &["Suspended"]).await;
+}
+
+async fn each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or_not(world: Arc<World>) {
+    let mut setup = Setup::quick().flag("--max-job-attempts=3");
+    setup.settings.job_duration = Duration::from_secs(1);
+    let stage = Stage::with(world, setup).await;
+    let errors = [
+        "the bucket's name is taken",
+        "the role may not be passed",
+        "the stack rolled back",
+    ];
+    for error in errors {
+        let script = JobScript::failed(error, false);
+        stage.aws().job_fault(JobFault::on(Operation::CreateBackend, script));
+    }
+    stage.create_backend("dev").await;
+    for (number, error) in errors.iter().enumerate() {
+        let has_failed = |object: &serde_json::Value| object["status"]["job"]["error"] == *error;
+        stage.wait(Kind::Backend, "dev", error, has_failed).await;
+        if number + 1 < errors.len() {
+            // Not after minutes.
+            stage.request(Kind::Backend, "dev", error).await;
+        }
+    }
+    let mut shown = Vec::new();
+    let all_are_told = async {
+        loop {
+            shown = told(&stage, &stage.namespace, "dev", "operator").await;
+            let is_told = |error: &&str| {
+                shown.iter().any(|(type_, reason, note, _)| {
+                    type_ == "Warning"
+                        && reason == "JobFailed"
+                        && note.contains(error)
+                        && note.contains("CreateBackend")
+                })
+            };
+            if errors.iter().all(|error| is_told(&error)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), all_are_told)
+        .await
+        .is_ok();
+    assert!(in_time, "{shown:#?}");
+    // What goes well is no warning, and AWS's failures hide in no series of it.
+    let quiet = shown.iter().filter(|(type_, ..)| type_ == "Normal");
+    for (_, _, note, _) in quiet {
+        assert!(errors.iter().all(|error| !note.contains(error)), "{shown:#?}");
+    }
 }

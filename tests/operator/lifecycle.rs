@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, ready};
+use crate::stage::{
+    APP, Kind, Setup, Stage, World, adopting, api_config, backend, condition, environment, graphql_api, ready,
+    schema_edit,
+};
 
 crate::tests! {
     an_existing_backend_is_adopted_and_retained,
@@ -23,12 +26,6 @@ crate::tests! {
     a_backend_goes_after_its_api,
     names_of_255_characters_work,
     a_wiped_status_creates_nothing_twice,
-}
-
-fn adopting(mut spec: Value, deletion: &str) -> Value {
-    spec["adoptionPolicy"] = json!("IfExists");
-    spec["deletionPolicy"] = json!(deletion);
-    spec
 }
 
 fn drifting() -> Setup {
@@ -74,11 +71,7 @@ async fn an_adopted_api_that_differs_is_updated_and_one_that_does_not_is_left_al
         ("other", "type B @model { id: ID! }", 1),
     ] {
         assert!(stage.aws().put_backend((APP, environment), "storefront"));
-        let config = graphql_api(environment, schema)["resourceConfig"]
-            .as_object()
-            .expect("an object")
-            .clone();
-        assert!(stage.aws().put_api((APP, environment), "shop", config));
+        assert!(stage.aws().put_api((APP, environment), "shop", api_config(schema)));
         let spec = adopting(graphql_api(environment, "type A @model { id: ID! }"), "Retain");
         stage.create(Kind::Api, environment, spec).await;
         let object = stage.wait_until_ready(Kind::Api, environment).await;
@@ -110,10 +103,7 @@ async fn an_api_that_drifts_is_updated_once(world: Arc<World>) {
         .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
         .await;
     stage.wait_until_ready(Kind::Api, "shop").await;
-    let mut config = graphql_api("dev", "type Foreign @model { id: ID! }")["resourceConfig"]
-        .as_object()
-        .expect("an object")
-        .clone();
+    let mut config = api_config("type Foreign @model { id: ID! }");
     config.insert("apiName".into(), json!("foreign"));
     assert!(stage.aws().put_api((APP, "dev"), "shop", config));
     stage.wait_until_updated("shop").await;
@@ -164,27 +154,20 @@ async fn an_edit_while_aws_is_asked_is_carried_out_next(world: Arc<World>) {
     let slow = || Action::HangAfter {
         duration: Some(Duration::from_secs(3)),
     };
-    let edit = |schema: &str| json!({ "spec": { "resourceConfig": { "transformSchema": schema } } });
     stage.aws().fault(Fault::on(Operation::CreateBackendApi, slow()));
     stage.create(Kind::Api, "shop", graphql_api("dev", "type A")).await;
     stage.wait_for_calls(Operation::CreateBackendApi, 1).await;
-    stage.patch(Kind::Api, "shop", edit("type B")).await;
+    stage.patch(Kind::Api, "shop", schema_edit("type B")).await;
     stage.wait_until_ready(Kind::Api, "shop").await;
-    assert_eq!(held_schema(&stage, "dev"), "type B");
+    assert_eq!(stage.schema("dev"), "type B");
 
     stage.aws().fault(Fault::on(Operation::UpdateBackendApi, slow()));
-    stage.patch(Kind::Api, "shop", edit("type C")).await;
+    stage.patch(Kind::Api, "shop", schema_edit("type C")).await;
     stage.wait_for_calls(Operation::UpdateBackendApi, 2).await;
-    stage.patch(Kind::Api, "shop", edit("type D")).await;
+    stage.patch(Kind::Api, "shop", schema_edit("type D")).await;
     stage.wait_until_ready(Kind::Api, "shop").await;
-    assert_eq!(held_schema(&stage, "dev"), "type D");
+    assert_eq!(stage.schema("dev"), "type D");
     assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 3);
-}
-
-/// The schema that AWS holds.
-fn held_schema(stage: &Stage, environment: &str) -> Value {
-    let backend = stage.aws().backend((APP, environment)).expect("a backend");
-    backend.apis["shop"]["transformSchema"].clone()
 }
 
 async fn a_deletion_during_a_create_waits_for_its_job(world: Arc<World>) {

@@ -21,13 +21,17 @@ mod image;
 mod import;
 mod leader;
 mod lifecycle;
+mod ours;
 mod reasons;
 mod scope;
 mod stage;
 mod suite;
 mod telemetry;
+mod truth;
 mod unreadable;
+mod verdicts;
 mod walks;
+mod words;
 
 use std::process::ExitCode;
 
@@ -49,11 +53,15 @@ fn main() -> ExitCode {
         import::TESTS,
         leader::TESTS,
         lifecycle::TESTS,
+        ours::TESTS,
         reasons::TESTS,
         scope::TESTS,
         telemetry::TESTS,
+        truth::TESTS,
         unreadable::TESTS,
+        verdicts::TESTS,
         walks::TESTS,
+        words::TESTS,
     ]
     .concat();
     suite::run(&tests, TESTS_AT_A_TIME, Options::default())

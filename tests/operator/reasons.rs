@@ -5,7 +5,9 @@ use std::sync::Arc;
 use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::json;
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, is_stalled, ready};
+use crate::stage::{
+    APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, is_stalled, message, ready,
+};
 
 crate::tests! {
     creating_cloning_updating_and_deleting_are_said_while_their_jobs_run,
@@ -273,10 +275,9 @@ async fn the_younger_of_two_resources_for_one_object_is_in_conflict(world: Arc<W
     for (kind, name) in [(Kind::Backend, "loser"), (Kind::Environment, "other-kind")] {
         let object = stage.wait_for_reason(kind, name, "Conflict").await;
         assert!(is_stalled(&object));
+        assert!(message(&object).contains("winner"), "{object:#}");
         assert!(
-            ready(&object)["message"]
-                .as_str()
-                .is_some_and(|text| text.contains("winner")),
+            message(&object).ends_with("Deleting this one deletes nothing in AWS"),
             "{object:#}"
         );
     }
@@ -306,6 +307,11 @@ async fn a_job_without_an_end_times_out_and_its_late_end_is_honoured(world: Arc<
     let object = stage.wait_for_reason(Kind::Backend, "dev", "JobTimedOut").await;
     assert!(is_stalled(&object));
     assert_eq!(object["status"]["job"]["status"], "PROVISIONING", "AWS's own word");
+    let id = object["status"]["job"]["id"].as_str().unwrap_or_default();
+    assert!(
+        message(&object).contains(id) && message(&object).contains("ask AWS Support with this job id"),
+        "{object:#}"
+    );
     assert!(
         stage
             .aws()
@@ -394,6 +400,8 @@ async fn another_account_is_never_written_to(world: Arc<World>) {
     stage.request(Kind::Backend, "dev", "now").await;
     let object = stage.wait_for_reason(Kind::Backend, "dev", "AccountChanged").await;
     assert!(is_stalled(&object));
+    let advice = "give back the former ones, or set deletionPolicy: Retain and delete this resource";
+    assert!(message(&object).contains(advice), "{object:#}");
     assert!(
         stage
             .simulator

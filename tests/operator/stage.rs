@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,6 +18,7 @@ use amplify_devcluster::{
 };
 use amplify_operator::api;
 use amplify_simulator::{Call, Config, Control, Filter, Operation, Settings, Simulator};
+use futures::StreamExt as _;
 use k8s_openapi::{
     ByteString,
     api::{
@@ -30,11 +31,19 @@ use k8s_openapi::{
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    runtime::wait::{await_condition, conditions::is_crd_established},
+    runtime::{
+        WatchStreamExt as _,
+        wait::{await_condition, conditions::is_crd_established},
+        watcher::{self, watcher},
+    },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::Notify,
+    task::JoinHandle,
+};
 
 /// The app of all tests; each test has an AWS of its own.
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
@@ -163,6 +172,39 @@ impl Default for Setup {
             running: true,
             launcher: Vec::new(),
         }
+    }
+}
+
+impl Setup {
+    /// For many resources at a time: jobs end with the reply, and nothing has to be waited for long.
+    pub(crate) fn quick() -> Self {
+        Self {
+            flags: vec![
+                "--outcome-grace=4s",
+                "--absence-grace=2s",
+                "--aws-requests-per-second=100",
+                "--aws-burst=100",
+                "--concurrency=64",
+            ],
+            settings: Settings {
+                job_duration: Duration::ZERO,
+                ..Settings::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// With this flag, in the place of one of the same name.
+    pub(crate) fn flag(mut self, flag: &'static str) -> Self {
+        let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+        self.flags.retain(|other| name(other) != name(flag));
+        self.flags.push(flag);
+        self
+    }
+
+    /// With drift checks as often as a test can wait for.
+    pub(crate) fn checking(self) -> Self {
+        self.flag("--drift-interval=5s")
     }
 }
 
@@ -366,6 +408,22 @@ impl Stage {
         created.expect("the manifest is accepted");
     }
 
+    /// Creates it as soon as the former one of this name is gone, as a GitOps tool does.
+    pub(crate) async fn create_again(&self, kind: Kind, name: &str, spec: &Value) {
+        let created = async {
+            loop {
+                match self.send(kind, name, spec.clone(), PostParams::default()).await {
+                    Ok(_) => return,
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    Err(error) => panic!("{spec:#}: {error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, created).await.is_ok();
+        assert!(in_time, "it does not go: {:#}", self.get(kind, name).await);
+    }
+
     /// What the API server says to a manifest. It is not stored.
     pub(crate) async fn try_create(&self, kind: Kind, name: &str, spec: Value) -> kube::Result<DynamicObject> {
         let dry_run = PostParams {
@@ -473,6 +531,41 @@ impl Stage {
         object
     }
 
+    /// Waits for this reason of Ready, whichever generation it is about, and words in its message.
+    pub(crate) async fn wait_for_words(&self, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Value {
+        self.wait(kind, name, &format!("{reason}, with {words:?}"), |object| {
+            ready(object)["reason"] == reason && words.iter().all(|word| message(object).contains(word))
+        })
+        .await
+    }
+
+    /// Every version of a resource from now on.
+    pub(crate) async fn follow(&self, kind: Kind, name: &str) -> Followed {
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let versions: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let seen = versions.clone();
+        let mut events = Box::pin(watcher(self.api(kind), config).default_backoff());
+        let listed = Arc::new(Notify::new());
+        let task = tokio::spawn({
+            let listed = listed.clone();
+            async move {
+                while let Some(event) = events.next().await {
+                    match event {
+                        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                            lock(&seen).push(json!(object));
+                        }
+                        Ok(watcher::Event::InitDone) => listed.notify_one(),
+                        _ => {}
+                    }
+                }
+            }
+        });
+        // From the list on nothing is missed.
+        let in_time = tokio::time::timeout(PATIENCE, listed.notified()).await;
+        in_time.expect("the resource can be watched");
+        Followed { versions, task }
+    }
+
     /// Waits until an UpdateBackendAPI is recorded and over: what was Ready before it looks the same until then.
     pub(crate) async fn wait_until_updated(&self, name: &str) {
         let is_updated = |object: &Value| {
@@ -564,6 +657,53 @@ impl Stage {
             .collect()
     }
 
+    /// The schema that AWS holds of the API `shop` in this environment.
+    pub(crate) fn schema(&self, environment: &str) -> Value {
+        let backend = self.aws().backend((APP, environment)).expect("a backend");
+        backend.apis["shop"]["transformSchema"].clone()
+    }
+
+    /// The calls of one operation about one environment.
+    pub(crate) fn calls_in(&self, operation: Operation, environment: &str) -> Vec<Call> {
+        let filter = Filter::operation(operation);
+        self.simulator.history().matching(&Filter {
+            environment: Some(environment.to_owned()),
+            ..filter
+        })
+    }
+
+    /// How many of these calls AWS has accepted.
+    pub(crate) fn accepted_in(&self, operation: Operation, environment: &str) -> usize {
+        let calls = self.calls_in(operation, environment);
+        calls.iter().filter(|call| call.accepted).count()
+    }
+
+    /// Waits until AWS has accepted so many of these calls.
+    pub(crate) async fn wait_until_accepted(&self, operation: Operation, environment: &str, count: usize) {
+        let filter = Filter {
+            environment: Some(environment.to_owned()),
+            accepted: Some(true),
+            ..Filter::operation(operation)
+        };
+        let reached = self.simulator.history().reaches(&filter, count, PATIENCE).await;
+        assert!(
+            reached,
+            "{count} of {operation:?} are not accepted in {environment} within {PATIENCE:?}"
+        );
+    }
+
+    pub(crate) async fn wait_for_calls_in(&self, operation: Operation, environment: &str, count: usize) {
+        let filter = Filter {
+            environment: Some(environment.to_owned()),
+            ..Filter::operation(operation)
+        };
+        let reached = self.simulator.history().reaches(&filter, count, PATIENCE).await;
+        assert!(
+            reached,
+            "{operation:?} is not called {count} times in {environment} within {PATIENCE:?}"
+        );
+    }
+
     pub(crate) async fn wait_for_calls(&self, operation: Operation, count: usize) {
         let reached = self
             .simulator
@@ -581,6 +721,38 @@ impl Stage {
         }
         assert!(history.dangerous().is_empty(), "{:?}", history.dangerous());
     }
+}
+
+/// What was seen of a resource, version by version.
+pub(crate) struct Followed {
+    versions: Arc<Mutex<Vec<Value>>>,
+    task: JoinHandle<()>,
+}
+
+impl Followed {
+    /// All versions so far.
+    pub(crate) fn versions(&self) -> Vec<Value> {
+        lock(&self.versions).clone()
+    }
+
+    /// The reasons of Ready so far, without repetitions in a row.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let versions = self.versions();
+        let reasons = versions.iter().filter_map(|object| ready(object)["reason"].as_str());
+        let mut reasons: Vec<_> = reasons.map(str::to_owned).collect();
+        reasons.dedup();
+        reasons
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Drop for Stage {
@@ -642,6 +814,24 @@ pub(crate) fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
+/// The spec of a resource that takes over what is there.
+pub(crate) fn adopting(mut spec: Value, deletion: &str) -> Value {
+    spec["adoptionPolicy"] = json!("IfExists");
+    spec["deletionPolicy"] = json!(deletion);
+    spec
+}
+
+/// The configuration of an API, as AWS holds it.
+pub(crate) fn api_config(schema: &str) -> Map<String, Value> {
+    let spec = graphql_api("", schema);
+    spec["resourceConfig"].as_object().expect("an object").clone()
+}
+
+/// An edit of the schema.
+pub(crate) fn schema_edit(schema: &str) -> Value {
+    json!({ "spec": { "resourceConfig": { "transformSchema": schema } } })
+}
+
 /// The spec of an API of a backend that no resource describes.
 pub(crate) fn graphql_api(environment: &str, schema: &str) -> Value {
     json!({
@@ -670,6 +860,11 @@ pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
 
 pub(crate) fn ready(object: &Value) -> &Value {
     condition(object, "Ready")
+}
+
+/// The message of Ready.
+pub(crate) fn message(object: &Value) -> &str {
+    ready(object)["message"].as_str().unwrap_or_default()
 }
 
 pub(crate) fn is_stalled(object: &Value) -> bool {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use amplify_devcluster::{Cluster, Options};
 use amplify_operator::api;
+use amplify_simulator::Operation;
 use serde_json::json;
 
-use crate::stage::{self, Kind, Stage, World, backend};
+use crate::stage::{self, APP, Kind, Setup, Stage, World, backend, graphql_api, message};
 
 crate::tests! {
-    a_resource_that_cannot_be_read_stops_no_other,
+    a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_is_gone,
 }
 
-async fn a_resource_that_cannot_be_read_stops_no_other(_: Arc<World>) {
+async fn a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_is_gone(_: Arc<World>) {
     let cluster = Cluster::start(Options::default()).await.expect("a cluster of its own");
     // As a newer version may have it: a jobTimeout that this one cannot read.
     let crds = api::crds().map(|crd| {
@@ -24,7 +25,7 @@ async fn a_resource_that_cannot_be_read_stops_no_other(_: Arc<World>) {
         stage::object(crd)
     });
     let world = World::with_crds(&cluster, crds.into()).await;
-    let stage = Stage::new(world).await;
+    let stage = Stage::with(world, Setup::quick()).await;
     let mut spec = backend("bad");
     spec["jobTimeout"] = json!("until tea");
     stage.create(Kind::Backend, "bad", spec).await;
@@ -36,6 +37,39 @@ async fn a_resource_that_cannot_be_read_stops_no_other(_: Arc<World>) {
         json!({ "observedGeneration": -1 }),
         "it does not pass for done"
     );
+    become_unreadable_and_go(&stage).await;
     drop(stage);
     cluster.stop().await.expect("it ends");
+}
+
+/// Two resources that could be read at first: they hold what they held, until they are gone.
+async fn become_unreadable_and_go(stage: &Stage) {
+    let both = [(Kind::Backend, "held"), (Kind::Api, "inner")];
+    stage.create_backend("held").await;
+    stage.create_backend("outer").await;
+    stage.wait_until_ready(Kind::Backend, "outer").await;
+    let api = graphql_api("outer", "type A @model { id: ID! }");
+    stage.create(Kind::Api, "inner", api).await;
+    for (kind, name) in both {
+        stage.wait_until_ready(kind, name).await;
+        let unreadable = json!({ "spec": { "jobTimeout": "until tea" } });
+        stage.patch(kind, name, unreadable).await;
+    }
+    stage.create(Kind::Backend, "rival", backend("held")).await;
+    let object = stage.wait_for_reason(Kind::Backend, "rival", "Conflict").await;
+    assert!(message(&object).contains("held"), "{object:#}");
+    stage.delete(Kind::Backend, "outer").await;
+    let object = stage.wait_for_reason(Kind::Backend, "outer", "InUse").await;
+    assert!(message(&object).contains("inner"), "{object:#}");
+    // Nobody can say of them what is to become of their AWS objects: a person takes the finalizer off.
+    for (kind, name) in both {
+        stage.delete(kind, name).await;
+        let released = json!({ "metadata": { "finalizers": null } });
+        stage.patch(kind, name, released).await;
+        stage.wait_until_gone(kind, name).await;
+    }
+    stage.wait_for_reason(Kind::Backend, "rival", "AlreadyExists").await;
+    stage.wait_until_gone(Kind::Backend, "outer").await;
+    assert!(stage.aws().backend((APP, "outer")).is_none() && stage.aws().backend((APP, "held")).is_some());
+    assert!(stage.calls(Operation::DeleteBackendApi).is_empty());
 }

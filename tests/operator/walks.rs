@@ -7,10 +7,10 @@ use amplify_operator::api::RECONCILE_REQUESTED_AT;
 use amplify_simulator::{JobFault, JobScript, Match, Settings};
 use fastrand::Rng;
 use futures::{FutureExt as _, future::join_all};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
-use crate::stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, is_stalled, object, ready};
+use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, is_stalled, ready};
 
 crate::tests! {
     wherever_a_walk_of_edits_has_been_its_last_spec_leads_where_it_leads_by_itself,
@@ -290,23 +290,7 @@ impl<'a> Walk<'a> {
             spec.extend(edit.clone());
         }
         without_nulls(&mut spec);
-        let manifest = json!({
-            "apiVersion": format!("{}/v1alpha1", amplify_operator::api::GROUP), "kind": self.kind.names().0,
-            "metadata": { "name": name }, "spec": spec,
-        });
-        let api = self.stage.api(self.kind);
-        let created = async {
-            loop {
-                match api.create(&PostParams::default(), &object(manifest.clone())).await {
-                    Ok(_) => return,
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    Err(error) => panic!("{manifest:#}: {error}"),
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, created).await.is_ok();
-        assert!(in_time, "it does not go: {:#}", self.stage.get(self.kind, name).await);
+        self.stage.create_again(self.kind, name, &spec).await;
     }
 
     async fn recreate(&mut self) {

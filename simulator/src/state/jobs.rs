@@ -176,7 +176,7 @@ impl App {
         };
         let mut holds = vec![new.environment];
         holds.extend(new.also_holds);
-        let id = ids.uuid();
+        let id = format!("{}{}", settings.job_id_prefix, ids.uuid());
         jobs.by_id.insert(id.clone(), key.index);
         let early = settings.visible_while_creating && new.effect.creates();
         let effect = new.effect.clone();

@@ -96,6 +96,16 @@ impl Reply {
         }
     }
 
+    /// What something on the way answers in AWS's place.
+    pub(crate) fn of_a_proxy(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/html",
+            error_type: None,
+            body: body.to_owned().into(),
+        }
+    }
+
     /// An error in the form of the service that was asked.
     pub(crate) fn error(service: Option<Service>, error: &AwsError, request_id: &str) -> Self {
         if service == Some(Service::Sts) {

@@ -1,0 +1,370 @@
+//! Whose is it? What is not proved to be a resource's own is neither taken for it nor deleted with it, and what is, is
+//! found again whatever AWS shows.
+
+use std::{sync::Arc, time::Duration};
+
+use amplify_simulator::{Action, CloneJobEnvironment, Fault, Filter, JobFault, JobScript, Operation};
+use serde_json::{Value, json};
+
+use crate::stage::{
+    APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, message, schema_edit,
+};
+
+crate::tests! {
+    what_was_there_when_a_create_was_refused_is_not_deleted_with_the_resource,
+    a_delete_that_arrives_late_does_not_hit_what_is_made_after_it,
+    an_update_that_arrives_late_does_not_undo_the_edit_after_it,
+    what_a_second_operator_has_recorded_does_not_go_back,
+    jobs_of_former_days_and_jobs_without_a_time_are_not_ours,
+    a_clone_of_unknown_outcome_is_found_when_the_resource_that_it_copies_is_gone,
+    a_job_whose_id_cannot_stand_in_a_path_is_followed_to_its_end,
+    a_job_of_another_environment_in_a_list_is_skipped,
+    a_list_that_repeats_a_page_is_not_taken_for_complete,
+}
+
+const SPECS: &str = "type Spec @model { id: ID! }";
+const EDITED: &str = "type Edited @model { id: ID! }";
+
+/// A reply with this body instead of the work.
+fn replied(body: &Value) -> Action {
+    Action::Respond {
+        status: 200,
+        code: String::new(),
+        message: String::new(),
+        body: Some(body.to_string()),
+    }
+}
+
+async fn what_was_there_when_a_create_was_refused_is_not_deleted_with_the_resource(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick().checking()).await;
+    let error = "Resource already exists";
+    let at_once = json!({
+        "appId": APP, "backendEnvironmentName": "a-failed-job", "jobId": "0f3c", "status": "FAILED", "error": error,
+    });
+    for (name, action) in [
+        ("no-job", Action::ErrorInReply { error: error.into() }),
+        ("a-failed-job", replied(&at_once)),
+    ] {
+        // Somebody makes it between the look and the create.
+        assert!(stage.aws().put_backend((APP, name), "storefront"));
+        let absent = Action::respond(404, "NotFoundException", "not there");
+        for fault in [
+            Fault::on(Operation::GetBackend, absent),
+            Fault::on(Operation::CreateBackend, action),
+        ] {
+            stage.aws().fault(fault.environment(name));
+        }
+        stage.create_backend(name).await;
+    }
+    // Here, while the job runs.
+    let script = JobScript::failed(error, false).lasting(Duration::from_secs(2));
+    stage
+        .aws()
+        .job_fault(JobFault::on(Operation::CreateBackend, script).environment("job-that-fails"));
+    stage.create_backend("job-that-fails").await;
+    stage
+        .wait_until_accepted(Operation::CreateBackend, "job-that-fails", 1)
+        .await;
+    assert!(stage.aws().put_backend((APP, "job-that-fails"), "storefront"));
+    let names = ["no-job", "a-failed-job", "job-that-fails"];
+    for name in names {
+        let object = stage.wait_for_reason(Kind::Backend, name, "AlreadyExists").await;
+        assert!(
+            is_stalled(&object) && object["status"]["origin"].is_null(),
+            "{object:#}"
+        );
+        assert!(message(&object).ends_with("Deleting this resource deletes nothing in AWS"));
+        if name != "no-job" {
+            assert!(message(&object).contains(error), "what AWS said of the job: {object:#}");
+        }
+        stage.delete(Kind::Backend, name).await;
+    }
+    for name in names {
+        stage.wait_until_gone(Kind::Backend, name).await;
+        assert!(stage.aws().backend((APP, name)).is_some(), "{name} is not ours");
+    }
+    assert!(stage.calls(Operation::DeleteBackend).is_empty());
+}
+
+/// A kind whose delete gets lost: the operation, its name and its spec.
+fn lost_deletes() -> [(Kind, Operation, &'static str, Value); 3] {
+    [
+        (Kind::Backend, Operation::DeleteBackend, "backend", backend("backend")),
+        (Kind::Api, Operation::DeleteBackendApi, "api", graphql_api("api", SPECS)),
+        (
+            Kind::Environment,
+            Operation::DeleteBackendEnvironment,
+            "record",
+            environment("record"),
+        ),
+    ]
+}
+
+async fn a_delete_that_arrives_late_does_not_hit_what_is_made_after_it(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick().flag("--outcome-grace=10s")).await;
+    assert!(stage.aws().put_backend((APP, "api"), "storefront"));
+    for (kind, operation, name, spec) in lost_deletes() {
+        stage.create(kind, name, spec).await;
+        let late = Action::arrive_late(Duration::from_secs(6));
+        stage.aws().fault(Fault::on(operation, late).environment(name));
+    }
+    for (kind, operation, name, _) in lost_deletes() {
+        stage.wait_until_ready(kind, name).await;
+        stage.delete(kind, name).await;
+        stage.wait_for_calls_in(operation, name, 1).await;
+        // Somebody is faster than that request.
+        let is_gone = match kind {
+            Kind::Backend => stage.aws().delete_backend((APP, name)),
+            Kind::Api => stage.aws().delete_api((APP, name), "shop"),
+            Kind::Environment => stage.aws().delete_environment((APP, name)),
+        };
+        assert!(is_gone);
+        let is_open = |object: &Value| {
+            let job = &object["status"]["job"];
+            job["unconfirmed"] == true && job["id"].is_null() && job["finishTime"].is_null()
+        };
+        stage.wait(kind, name, "waiting to hear of its delete", is_open).await;
+    }
+    for (kind, operation, name, spec) in lost_deletes() {
+        stage.create_again(kind, name, &spec).await;
+        stage.wait_until_ready(kind, name).await;
+        let arrived = Filter {
+            environment: Some(name.to_owned()),
+            in_flight: Some(false),
+            ..Filter::operation(operation)
+        };
+        let history = stage.simulator.history();
+        assert!(history.reaches(&arrived, 1, Duration::from_secs(20)).await, "{name}");
+        let is_there = match kind {
+            Kind::Backend => stage.aws().backend((APP, name)).is_some(),
+            Kind::Api => stage.schema(name) == SPECS,
+            Kind::Environment => stage.aws().environment((APP, name)).is_some(),
+        };
+        assert!(is_there, "the delete of the former {name} has hit the next one");
+        assert_eq!(history.matching(&arrived).len(), 1, "{name}: it is not sent again");
+    }
+}
+
+async fn an_update_that_arrives_late_does_not_undo_the_edit_after_it(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick().flag("--outcome-grace=10s")).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    stage.create(Kind::Api, "shop", graphql_api("dev", SPECS)).await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    let late = Action::arrive_late(Duration::from_secs(6));
+    stage.aws().fault(Fault::on(Operation::UpdateBackendApi, late));
+    stage
+        .patch(Kind::Api, "shop", schema_edit("type Lost @model { id: ID! }"))
+        .await;
+    stage.wait_for_calls(Operation::UpdateBackendApi, 1).await;
+    stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    let updates = stage.calls(Operation::UpdateBackendApi);
+    let times: Vec<_> = updates
+        .iter()
+        .map(|call| (call.time, call.accepted, call.in_flight))
+        .collect();
+    assert!(
+        matches!(times[..], [(_, true, false), (_, true, false)]),
+        "the second is sent when the first has arrived: {times:?}"
+    );
+    assert_eq!(stage.schema("dev"), EDITED);
+}
+
+async fn what_a_second_operator_has_recorded_does_not_go_back(world: Arc<World>) {
+    let mut setup = Setup::quick();
+    // Both see it run.
+    setup.settings.job_duration = Duration::from_secs(8);
+    let stage = Stage::with(world, setup).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    let followed = stage.follow(Kind::Api, "shop").await;
+    stage
+        .aws()
+        .fault(Fault::on(Operation::CreateBackendApi, Action::hang_after()));
+    stage.create(Kind::Api, "shop", graphql_api("dev", SPECS)).await;
+    stage.wait_until_accepted(Operation::CreateBackendApi, "dev", 1).await;
+    stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
+    // The first one waits for its reply. Nobody elects.
+    let mut second = stage.start_beside("second").await;
+    let is_recorded =
+        |object: &Value| object["status"]["job"]["id"].is_string() && object["status"]["observedGeneration"] == 2;
+    stage
+        .wait(Kind::Api, "shop", "recorded by the second", is_recorded)
+        .await;
+    stage.aws().release();
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(stage.schema("dev"), EDITED);
+    let numbers = |object: &Value| {
+        let status = &object["status"];
+        let number = |value: &Value| value.as_i64().unwrap_or(-1);
+        (number(&status["observedGeneration"]), number(&status["job"]["attempt"]))
+    };
+    let versions = followed.versions();
+    for pair in versions.windows(2) {
+        let (before, after) = (numbers(&pair[0]), numbers(&pair[1]));
+        assert!(
+            before.0 <= after.0 && before.1 <= after.1,
+            "{:#}\nafter {:#}",
+            pair[1],
+            pair[0]
+        );
+    }
+    stage.assert_created_once();
+    second.kill().await.expect("it ends");
+}
+
+async fn jobs_of_former_days_and_jobs_without_a_time_are_not_ours(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    let job = |name: &str, time: Option<&str>| {
+        let mut job = json!({
+            "appId": APP, "backendEnvironmentName": name, "jobId": "0f3c", "operation": "CreateBackend",
+            "status": "COMPLETED",
+        });
+        if let Some(time) = time {
+            job["createTime"] = json!(time);
+        }
+        replied(&json!({ "jobs": [job] }))
+    };
+    // A list without jobs before the create, and jobs that are not its own after it.
+    let first = [
+        ("old", replied(&json!({ "jobs": [] }))),
+        (
+            "untold",
+            Action::respond(404, "NotFoundException", "no such environment"),
+        ),
+        ("timeless", replied(&json!({ "jobs": [] }))),
+        ("unreadable", replied(&json!({ "jobs": [] }))),
+    ];
+    let times = [Some("1700000000000"), Some("1700000000000"), None, Some("tomorrow")];
+    for ((name, before), time) in first.iter().zip(times) {
+        let lists = Fault::on(Operation::ListBackendJobs, before.clone()).environment(name);
+        stage.aws().fault(lists);
+        let lists = Fault::on(Operation::ListBackendJobs, job(name, time)).environment(name);
+        stage.aws().fault(lists.forever());
+        stage
+            .aws()
+            .fault(Fault::on(Operation::CreateBackend, Action::Reset).environment(name));
+        stage.create_backend(name).await;
+    }
+    for (name, _) in &first {
+        let object = stage.wait_until_ready(Kind::Backend, name).await;
+        assert_eq!(object["status"]["job"]["attempt"], 2, "{object:#}");
+        let accepted = stage.calls_in(Operation::CreateBackend, name);
+        assert_eq!(object["status"]["job"]["id"].as_str(), accepted[1].job_id.as_deref());
+    }
+    stage.assert_created_once();
+}
+
+async fn a_clone_of_unknown_outcome_is_found_when_the_resource_that_it_copies_is_gone(world: Arc<World>) {
+    let mut setup = Setup::quick();
+    // Only the environment that is copied shows the job.
+    setup.settings.clone_job_environment = CloneJobEnvironment::Source;
+    let stage = Stage::with(world, setup).await;
+    let mut source = backend("source");
+    source["deletionPolicy"] = json!("Retain");
+    stage.create(Kind::Backend, "source", source).await;
+    stage.wait_until_ready(Kind::Backend, "source").await;
+    stage
+        .aws()
+        .fault(Fault::on(Operation::CloneBackend, Action::ResetAfter));
+    let clone = json!({
+        "appId": APP, "backendEnvironmentName": "copy", "cloneFrom": { "backendRef": { "name": "source" } },
+    });
+    stage.create(Kind::Backend, "copy", clone).await;
+    stage.wait_until_accepted(Operation::CloneBackend, "copy", 1).await;
+    stage.delete(Kind::Backend, "source").await;
+    stage.wait_until_gone(Kind::Backend, "source").await;
+    let object = stage.wait_until_ready(Kind::Backend, "copy").await;
+    assert_eq!(object["status"]["origin"], "Cloned", "{object:#}");
+    assert_eq!(object["status"]["job"]["attempt"], 1);
+    stage.delete(Kind::Backend, "copy").await;
+    stage.wait_until_gone(Kind::Backend, "copy").await;
+    assert!(stage.aws().backend((APP, "copy")).is_none());
+    stage.assert_created_once();
+}
+
+async fn a_job_whose_id_cannot_stand_in_a_path_is_followed_to_its_end(world: Arc<World>) {
+    let mut setup = Setup::quick();
+    setup.settings.job_id_prefix = "2026.11/job:a+b?#".to_owned();
+    setup.settings.job_duration = Duration::from_secs(2);
+    let stage = Stage::with(world, setup).await;
+    stage.create_backend("dev").await;
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage.create(Kind::Api, "shop", graphql_api("shop", SPECS)).await;
+    let object = stage.wait_until_ready(Kind::Backend, "dev").await;
+    let id = object["status"]["job"]["id"].as_str().unwrap_or_default();
+    assert!(id.starts_with("2026.11/job:a+b?#"), "{object:#}");
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
+    stage.wait_until_updated("shop").await;
+    assert_eq!(stage.schema("shop"), EDITED);
+    for (kind, name) in [(Kind::Backend, "dev"), (Kind::Api, "shop")] {
+        stage.delete(kind, name).await;
+    }
+    for (kind, name) in [(Kind::Backend, "dev"), (Kind::Api, "shop")] {
+        stage.wait_until_gone(kind, name).await;
+    }
+    assert!(stage.aws().backend((APP, "dev")).is_none());
+    assert!(stage.calls(Operation::GetBackendJob).is_empty());
+    stage.assert_created_once();
+}
+
+async fn a_job_of_another_environment_in_a_list_is_skipped(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    let foreign = json!({
+        "appId": APP, "backendEnvironmentName": "elsewhere", "jobId": "0f3c", "operation": "CreateBackend",
+        "status": "RUNNING", "createTime": "4100000000000",
+    });
+    let lists = |jobs: &[&Value]| {
+        let list = replied(&json!({ "jobs": jobs }));
+        Fault::on(Operation::ListBackendJobs, list).environment("dev")
+    };
+    stage.aws().fault(lists(&[&foreign]));
+    stage
+        .aws()
+        .fault(Fault::on(Operation::CreateBackend, Action::ResetAfter));
+    stage.create_backend("dev").await;
+    // It is not waited for before the create, nor taken for its job afterwards.
+    stage.wait_until_accepted(Operation::CreateBackend, "dev", 1).await;
+    let state = stage.aws().app((APP, "dev")).expect("the app").jobs["dev"][0].clone();
+    let ours = json!({
+        "appId": APP, "backendEnvironmentName": "dev", "jobId": state.id, "operation": state.operation,
+        "status": state.status, "createTime": state.created.to_string(),
+    });
+    stage.aws().fault(lists(&[&foreign, &ours]).forever());
+    let object = stage.wait_until_ready(Kind::Backend, "dev").await;
+    assert_eq!(object["status"]["job"]["id"], json!(state.id));
+    assert_eq!(object["status"]["job"]["attempt"], 1);
+    stage.assert_created_once();
+}
+
+async fn a_list_that_repeats_a_page_is_not_taken_for_complete(world: Arc<World>) {
+    let mut setup = Setup::quick();
+    setup.settings.page_size = Some(1);
+    setup.settings.repeat_page_token = true;
+    let stage = Stage::with(world, setup).await;
+    assert!(stage.aws().put_backend((APP, "source"), "storefront"));
+    assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
+    stage.create_backend("dev").await;
+    let from = json!({ "backendEnvironmentName": "source" });
+    let clone = json!({ "appId": APP, "backendEnvironmentName": "copy", "cloneFrom": from });
+    stage.create(Kind::Backend, "copy", clone).await;
+    stage.create(Kind::Api, "shop", graphql_api("shop", SPECS)).await;
+    let resources = [(Kind::Backend, "dev"), (Kind::Backend, "copy"), (Kind::Api, "shop")];
+    for (kind, name) in resources {
+        let object = stage
+            .wait_for_words(kind, name, "AwsUnavailable", &["ListBackendJobs"])
+            .await;
+        assert!(!is_stalled(&object), "{object:#}");
+        // Two pages at a time.
+        stage.wait_for_calls_in(Operation::ListBackendJobs, name, 4).await;
+    }
+    let writes = stage.simulator.history().writes();
+    assert!(writes.is_empty(), "nobody knows what runs there: {writes:?}");
+    stage
+        .aws()
+        .change_settings(|settings| settings.repeat_page_token = false);
+    for (kind, name) in resources {
+        stage.wait_until_ready(kind, name).await;
+    }
+    stage.assert_created_once();
+}
