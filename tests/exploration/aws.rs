@@ -91,7 +91,11 @@ impl AwsJob {
     }
 
     const fn why(&self) -> &'static str {
-        if self.existed { "it already exists" } else { "it says so" }
+        if self.existed {
+            "it already exists"
+        } else {
+            "it says so"
+        }
     }
 }
 
@@ -201,7 +205,9 @@ impl Stage<'_> {
     }
 
     fn flight(&self, world: &World, process: usize, name: usize, write: Write) -> Flight {
-        let pass = world.processes[process].passes[name].as_ref().expect("a pass in flight");
+        let pass = world.processes[process].passes[name]
+            .as_ref()
+            .expect("a pass in flight");
         let view = pass.view;
         let attempt = view.status.job.map_or(0, |job| job.attempt);
         // Wiped between the intent and the send: nothing that is stored tells of it.
@@ -286,7 +292,9 @@ impl Stage<'_> {
             if let (Some(thing), Some(uid)) = (*thing, uid)
                 && !thing.is_of(uid)
             {
-                world.broken.get_or_insert(crate::world::Broken::TookOthers("a delete job ends on another's object"));
+                world.broken.get_or_insert(crate::world::Broken::TookOthers(
+                    "a delete job ends on another's object",
+                ));
             }
             world.aws.things[usize::from(it.target)] = None;
         } else if let Some(thing) = thing {
@@ -300,8 +308,11 @@ impl Stage<'_> {
     pub(crate) fn crash(&mut self, world: &mut World, process: usize) {
         let told = |world: &World, uid: u8, operation: Operation| {
             let live = world.names.iter().filter_map(|name| name.live);
-            live.filter(|live| live.uid == uid)
-                .any(|live| live.status.job.is_some_and(|job| job.is_open() && job.operation == operation))
+            live.filter(|live| live.uid == uid).any(|live| {
+                live.status
+                    .job
+                    .is_some_and(|job| job.is_open() && job.operation == operation)
+            })
         };
         let untold = |world: &World| {
             world.aws.flying.iter().position(|flight| {

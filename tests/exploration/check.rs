@@ -76,10 +76,7 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
             }
         }
     }
-    if stage.scenario.is_updatable()
-        && write != Write::Delete
-        && !matches!(pass.known.config, Some(Ok(_)))
-    {
+    if stage.scenario.is_updatable() && write != Write::Delete && !matches!(pass.known.config, Some(Ok(_))) {
         breaks(world, Broken::Untrue("a write without a resolved configuration"));
     }
     if world.processes.len() == 1 {
@@ -190,7 +187,10 @@ pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &
         release(scenario, world, target, new);
     }
     let said = |object: &Object| {
-        let says = object.status.says.map(|says| Says { text: Text::NONE, ..says });
+        let says = object.status.says.map(|says| Says {
+            text: Text::NONE,
+            ..says
+        });
         (says, object.status.observed)
     };
     if said(new) != said(old) {
@@ -216,7 +216,11 @@ fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Obj
         _ if job.listed & (1 << object.uid) != 0 => Some("a job is recorded that was there before the intent"),
         None if !job.operation.is_create() => Some("a job of somebody else is recorded"),
         None if job.created.is_none_or(|created| created < BEFORE) => Some("an old job of somebody else is recorded"),
-        None if object.status.job.is_some_and(|entry| job.created > Some(entry.requested + LATEST)) => {
+        None if object
+            .status
+            .job
+            .is_some_and(|entry| job.created > Some(entry.requested + LATEST)) =>
+        {
             Some("a job of somebody else is recorded that came too late to be its own")
         }
         _ => None,
@@ -251,14 +255,16 @@ fn release(scenario: &Scenario, world: &mut World, target: usize, object: &Objec
         breaks(world, Broken::LeftBehind("a write that is under way"));
     }
     let runs = world.aws.jobs.iter().any(|job| {
-        job.operation.is_create()
-            && job.is_alive()
-            && !job.untold
-            && job.by.is_some_and(|(uid, _)| uid == object.uid)
+        job.operation.is_create() && job.is_alive() && !job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid)
     });
     let stays = world.aws.things[target].is_some_and(|thing| {
         // By whom it was made cannot be known where what told of it is lost.
-        let untold = object.wiped || world.aws.jobs.iter().any(|job| job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid));
+        let untold = object.wiped
+            || world
+                .aws
+                .jobs
+                .iter()
+                .any(|job| job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid));
         thing.is_of(object.uid) && (!untold || object.status.origin.is_some())
     });
     if runs {
@@ -317,7 +323,10 @@ fn configuration(scenario: &Scenario, world: &mut World, target: usize, pass: &P
     let Some(seen) = pass.seen else {
         // Without a look: what was Ready stays so, unless an edit changes something.
         if world.aws.things[target].is_some_and(|thing| thing.config != meant && !thing.meddled) {
-            breaks(world, Broken::Untrue("AWS has another configuration, and nobody looked"));
+            breaks(
+                world,
+                Broken::Untrue("AWS has another configuration, and nobody looked"),
+            );
         }
         return;
     };

@@ -201,7 +201,10 @@ impl Exploration {
         let step = step.map_or_else(String::new, |step| format!("{step:?}"));
         let what = step.split(['(', ' ']).next().unwrap_or_default();
         let write = step.strip_prefix("Send").unwrap_or_default();
-        let says = world.names[name].live.and_then(|live| live.status.says).map(|says| says.reason);
+        let says = world.names[name]
+            .live
+            .and_then(|live| live.status.says)
+            .map(|says| says.reason);
         format!("process {process}, name {name}: {what}{write} {how:?}; it said {says:?}")
     }
 
@@ -243,7 +246,9 @@ impl Exploration {
     }
 
     fn ways_of_sending(&self, world: &World, process: usize, name: usize, write: Write, ways: &mut Vec<How>) {
-        let lag = world.processes[process].passes[name].as_ref().map_or(0, |pass| pass.lag);
+        let lag = world.processes[process].passes[name]
+            .as_ref()
+            .map_or(0, |pass| pass.lag);
         if write != Write::Create && lag > 0 {
             // It is not sent.
             return;
@@ -307,7 +312,10 @@ impl Exploration {
             }
             // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
             let lists = |pass: &Pass| pass.known.jobs.is_some() || pass.known.sending == Sending::Intended;
-            let mut passes = world.processes.iter().flat_map(|process| process.passes.iter().flatten());
+            let mut passes = world
+                .processes
+                .iter()
+                .flat_map(|process| process.passes.iter().flatten());
             let mut lives = world.names.iter().filter_map(|name| name.live?.status.job);
             let is_doubtful = job.recorded || passes.any(lists) || lives.any(|job| job.is_open());
             if creates && job.by.is_none() && !in_the_way && !is_doubtful {
@@ -521,7 +529,10 @@ impl Exploration {
                     let job = live.status.job;
                     live.status.echoed.is_some() && job.is_none_or(|job| job.finished.is_some())
                 });
-                let mut passes = world.processes.iter().filter_map(|process| process.passes[name].as_ref());
+                let mut passes = world
+                    .processes
+                    .iter()
+                    .filter_map(|process| process.passes[name].as_ref());
                 has_looked && passes.all(|pass| pass.known.reply.is_none())
             }) && world.aws.flying.is_empty()
                 && !world.aws.jobs.iter().any(|job| job.by.is_some() && job.is_alive())
@@ -539,14 +550,12 @@ fn is_nobodys(world: &World) -> bool {
         .flat_map(|process| process.passes.iter().flatten());
     let mut objects = kept.chain(passes.map(|pass| &pass.view));
     objects.all(|object| object.status.origin.is_none())
-        && !world
-            .aws
-            .jobs
-            .iter()
-            .any(|job| job.by.is_some_and(|(uid, _)| {
+        && !world.aws.jobs.iter().any(|job| {
+            job.by.is_some_and(|(uid, _)| {
                 // F2: what is gone is released though a delete of it may still run that nobody could record.
                 job.is_unsettled_create(uid) && !job.is_alive() || !job.operation.is_create() && job.is_alive()
-            }))
+            })
+        })
 }
 
 /// Whether a pass whose ledger was wiped has looked, and not listed yet. A job that ends just then is seen by neither.

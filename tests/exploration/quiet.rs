@@ -114,9 +114,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     }
     match wrong(scenario, &world) {
         Some(wrong) => Err(format!("{wrong}, in the end {}", tell(&told))),
-        None if turns.iter().any(Option::is_some) && calm < CALM => {
-            Err(format!("it goes on and on {}", tell(&told)))
-        }
+        None if turns.iter().any(Option::is_some) && calm < CALM => Err(format!("it goes on and on {}", tell(&told))),
         None => Ok(()),
     }
 }
@@ -183,7 +181,10 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
         return None;
     }
     // So is the winner of a conflict whose deletion goes on or has stalled.
-    let leaves = |kept: &Name| kept.live.is_some_and(|it| it.uid != object.uid && it.deleting && it.finalizer);
+    let leaves = |kept: &Name| {
+        kept.live
+            .is_some_and(|it| it.uid != object.uid && it.deleting && it.finalizer)
+    };
     if says.reason == Reason::Conflict && says.reconciling && world.names.iter().any(leaves) {
         return None;
     }
@@ -243,6 +244,8 @@ fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
             lines.push((*wait, line));
         }
     }
-    let lines = lines.into_iter().map(|(wait, line)| format!("\n  after {wait} s, {line}"));
+    let lines = lines
+        .into_iter()
+        .map(|(wait, line)| format!("\n  after {wait} s, {line}"));
     lines.collect()
 }

@@ -13,8 +13,8 @@ use amplify_operator::{
         patches::recording,
     },
     lifecycle::{
-        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings, Slot,
-        State, Step, Surroundings, View, Wake, Write,
+        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings,
+        Slot, State, Step, Surroundings, View, Wake, Write,
         facts::{Class, Sent},
     },
 };
@@ -341,14 +341,7 @@ impl<'a> Stage<'a> {
     }
 
     /// What comes of a step. None: the pass is over.
-    fn observe(
-        &mut self,
-        world: &mut World,
-        process: usize,
-        name: usize,
-        step: &Step,
-        how: How,
-    ) -> Option<Observed> {
+    fn observe(&mut self, world: &mut World, process: usize, name: usize, step: &Step, how: How) -> Option<Observed> {
         let target = self.scenario.target(name);
         let clocks = self.clocks();
         Some(match step {
@@ -381,11 +374,27 @@ impl<'a> Stage<'a> {
             Step::TakeSlot => Observed::Slot(self.take_slot(world, process, name)),
             Step::AddFinalizer => {
                 let view = pass(world, process, name).view;
-                return self.write(world, process, name, Object { finalizer: true, ..view });
+                return self.write(
+                    world,
+                    process,
+                    name,
+                    Object {
+                        finalizer: true,
+                        ..view
+                    },
+                );
             }
             Step::Release => {
                 let view = pass(world, process, name).view;
-                return self.write(world, process, name, Object { finalizer: false, ..view });
+                return self.write(
+                    world,
+                    process,
+                    name,
+                    Object {
+                        finalizer: false,
+                        ..view
+                    },
+                );
             }
             Step::Intend(state) => {
                 let pass = pass(world, process, name).clone();
@@ -616,15 +625,15 @@ impl<'a> Stage<'a> {
         let reserved = operator.reserved.map(usize::from);
         let names = 0..world.names.len();
         // First who has the slot reserved, so that nobody is in its way.
-        for name in reserved
-            .into_iter()
-            .chain(names.filter(|name| Some(*name) != reserved))
-        {
+        for name in reserved.into_iter().chain(names.filter(|name| Some(*name) != reserved)) {
             let live = world.names[name].live.map(|object| Old { object, lag: 0 });
             let Some(old) = operator.behind[name].or(live) else {
                 continue;
             };
-            index.put(&Arc::new(self.key(name)), self.entry(name, &old.object, version(old.lag)));
+            index.put(
+                &Arc::new(self.key(name)),
+                self.entry(name, &old.object, version(old.lag)),
+            );
             if reserved == Some(name) {
                 index.take_slot(&self.key(name), self.now);
             }
@@ -662,7 +671,9 @@ impl<'a> Stage<'a> {
     }
 
     fn touch(&mut self, touched: BTreeSet<ObjectKey>) {
-        let names = touched.into_iter().map(|key| key.name.parse::<usize>().expect("a number of ours"));
+        let names = touched
+            .into_iter()
+            .map(|key| key.name.parse::<usize>().expect("a number of ours"));
         self.touched.extend(names);
     }
 

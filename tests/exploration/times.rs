@@ -89,7 +89,12 @@ impl World {
         let mut times: BTreeSet<Seconds> = self.aws.jobs.iter().filter_map(|job| job.created).collect();
         times.extend(self.aws.things.iter().flatten().map(|thing| thing.made));
         times.extend(self.objects().filter_map(|object| object.status.job?.after));
-        for pass in self.processes.iter_mut().flat_map(|process| &mut process.passes).flatten() {
+        for pass in self
+            .processes
+            .iter_mut()
+            .flat_map(|process| &mut process.passes)
+            .flatten()
+        {
             let mut known = pass.known.as_ref().clone();
             let (_, theirs) = times_of(&mut known);
             times.extend(theirs.into_iter().map(|time| since(clocks.now, *time) - clocks.skew));
