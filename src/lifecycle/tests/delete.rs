@@ -335,10 +335,10 @@ fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
         hidden.aws.object = None;
         hidden.pass().is("look list status", "working: WaitingForJob");
         hidden.job_ends("COMPLETED");
-        assert_eq!(hidden.wake().steps, "look release");
+        assert_eq!(hidden.wake().steps, "look list release");
         play.pass().is("look slot list status", "working: WaitingForJob");
         play.job_ends("COMPLETED");
-        assert_eq!(play.wake().steps, "look release");
+        assert_eq!(play.wake().steps, "look list release");
         assert_eq!(play.aws.carried_out, [Write::Delete]);
     }
 }
