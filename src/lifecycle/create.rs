@@ -104,7 +104,10 @@ fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
         // Made since it was looked at: a look decides whose it is.
         let say = Say::stalled(
             Reason::AlreadyExists,
-            with_advice(&failure.message, "it is looked at again"),
+            with_advice(
+                &failure.message,
+                "it is looked at again. Deleting this resource deletes nothing in AWS",
+            ),
         );
         let wait = timing::backoff(5.0, 3600.0, view.memory.tries, view.jitter);
         return Step::retry(view.say(state, say), timing::after(view.now, wait));

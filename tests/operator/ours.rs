@@ -11,7 +11,6 @@ use crate::stage::{
 };
 
 crate::tests! {
-    what_was_there_when_a_create_was_refused_is_not_deleted_with_the_resource,
     a_delete_that_arrives_late_does_not_hit_what_is_made_after_it,
     an_update_that_arrives_late_does_not_undo_the_edit_after_it,
     what_a_second_operator_has_recorded_does_not_go_back,
@@ -33,57 +32,6 @@ fn replied(body: &Value) -> Action {
         message: String::new(),
         body: Some(body.to_string()),
     }
-}
-
-async fn what_was_there_when_a_create_was_refused_is_not_deleted_with_the_resource(world: Arc<World>) {
-    let stage = Stage::with(world, Setup::quick().checking()).await;
-    let error = "Resource already exists";
-    let at_once = json!({
-        "appId": APP, "backendEnvironmentName": "a-failed-job", "jobId": "0f3c", "status": "FAILED", "error": error,
-    });
-    for (name, action) in [
-        ("no-job", Action::ErrorInReply { error: error.into() }),
-        ("a-failed-job", replied(&at_once)),
-    ] {
-        // Somebody makes it between the look and the create.
-        assert!(stage.aws().put_backend((APP, name), "storefront"));
-        let absent = Action::respond(404, "NotFoundException", "not there");
-        for fault in [
-            Fault::on(Operation::GetBackend, absent),
-            Fault::on(Operation::CreateBackend, action),
-        ] {
-            stage.aws().fault(fault.environment(name));
-        }
-        stage.create_backend(name).await;
-    }
-    // Here, while the job runs.
-    let script = JobScript::failed(error, false).lasting(Duration::from_secs(2));
-    stage
-        .aws()
-        .job_fault(JobFault::on(Operation::CreateBackend, script).environment("job-that-fails"));
-    stage.create_backend("job-that-fails").await;
-    stage
-        .wait_until_accepted(Operation::CreateBackend, "job-that-fails", 1)
-        .await;
-    assert!(stage.aws().put_backend((APP, "job-that-fails"), "storefront"));
-    let names = ["no-job", "a-failed-job", "job-that-fails"];
-    for name in names {
-        let object = stage.wait_for_reason(Kind::Backend, name, "AlreadyExists").await;
-        assert!(
-            is_stalled(&object) && object["status"]["origin"].is_null(),
-            "{object:#}"
-        );
-        assert!(message(&object).ends_with("Deleting this resource deletes nothing in AWS"));
-        if name != "no-job" {
-            assert!(message(&object).contains(error), "what AWS said of the job: {object:#}");
-        }
-        stage.delete(Kind::Backend, name).await;
-    }
-    for name in names {
-        stage.wait_until_gone(Kind::Backend, name).await;
-        assert!(stage.aws().backend((APP, name)).is_some(), "{name} is not ours");
-    }
-    assert!(stage.calls(Operation::DeleteBackend).is_empty());
 }
 
 /// A kind whose delete gets lost: the operation, its name and its spec.

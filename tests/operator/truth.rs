@@ -17,10 +17,8 @@ crate::tests! {
     a_job_of_somebody_else_that_is_taken_for_ours_does_not_make_its_configuration_ours,
     an_update_by_somebody_else_is_waited_for_and_is_not_ours,
     an_update_by_somebody_else_is_not_ours_after_a_crash_either,
-    a_schema_that_becomes_empty_in_its_config_map_is_not_sent,
     what_is_deleted_or_edited_while_aws_gives_no_answer_is_not_ready_and_says_why,
     a_reason_that_no_longer_holds_gives_way_to_the_one_that_does,
-    a_backend_of_which_the_record_alone_is_left_is_made_again,
     a_backend_of_another_app_name_has_drifted,
 }
 
@@ -222,45 +220,6 @@ async fn an_update_by_somebody_else_is_not_ours_after_a_crash_either(world: Arc<
     each_edit_is_carried_out(&stage).await;
 }
 
-/// AWS drops the tables of the models that leave a schema.
-async fn a_schema_that_becomes_empty_in_its_config_map_is_not_sent(world: Arc<World>) {
-    let stage = Stage::with(world, Setup::quick().checking()).await;
-    let names = ["requested", "checked"];
-    for name in names {
-        assert!(stage.aws().put_backend((APP, name), "storefront"));
-        stage.put_config_map(name, "schema.graphql", SPECS).await;
-        let mut spec = graphql_api(name, "");
-        let from = json!({ "configMapKeyRef": { "name": name, "key": "schema.graphql" } });
-        let config = json!({ "transformSchema": null, "transformSchemaFrom": from });
-        json_patch::merge(&mut spec["resourceConfig"], &config);
-        stage.create(Kind::Api, name, spec).await;
-    }
-    for (name, nothing) in names.into_iter().zip(["", " \n\t"]) {
-        stage.wait_until_ready(Kind::Api, name).await;
-        stage.put_config_map(name, "schema.graphql", nothing).await;
-    }
-    stage.request(Kind::Api, "requested", "now").await;
-    let object = stage
-        .wait_for_words(Kind::Api, "requested", "DependencyNotReady", &["ConfigMap requested"])
-        .await;
-    assert_eq!(ready(&object)["status"], "False", "{object:#}");
-    // Nobody asks for this one: it is seen at its checks, and what AWS has stays as it is.
-    let looks = stage.calls_in(Operation::GetBackendApi, "checked").len();
-    stage
-        .wait_for_calls_in(Operation::GetBackendApi, "checked", looks + 2)
-        .await;
-    for name in names {
-        assert_eq!(stage.schema(name), SPECS);
-    }
-    assert!(stage.calls(Operation::UpdateBackendApi).is_empty());
-    for name in names {
-        stage.put_config_map(name, "schema.graphql", EDITED).await;
-        stage.request(Kind::Api, name, "mended").await;
-        stage.wait_until_updated(name).await;
-        assert_eq!(stage.schema(name), EDITED);
-    }
-}
-
 async fn what_is_deleted_or_edited_while_aws_gives_no_answer_is_not_ready_and_says_why(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick()).await;
     let causes = [
@@ -347,30 +306,6 @@ async fn a_reason_that_no_longer_holds_gives_way_to_the_one_that_does(world: Arc
     stage.set("AWS_SECRET_ACCESS_KEY", &secret);
     stage.start();
     stage.wait_until_ready(Kind::Environment, "dev").await;
-}
-
-async fn a_backend_of_which_the_record_alone_is_left_is_made_again(world: Arc<World>) {
-    let stage = Stage::with(world, Setup::quick().checking()).await;
-    stage.create_backend("dev").await;
-    stage.wait_until_ready(Kind::Backend, "dev").await;
-    let record = EnvironmentState {
-        stack_name: Some("stack".to_owned()),
-        deployment_artifacts: Some("bucket".to_owned()),
-    };
-    assert!(stage.aws().delete_backend((APP, "dev")));
-    assert!(stage.aws().put_environment((APP, "dev"), record));
-    // AWS takes no backend of the name of a record.
-    let object = stage
-        .wait_for_words(Kind::Backend, "dev", "InvalidSpec", &["already exists"])
-        .await;
-    assert!(
-        is_stalled(&object) && object["status"]["origin"].is_null(),
-        "{object:#}"
-    );
-    assert!(stage.aws().delete_environment((APP, "dev")));
-    stage.request(Kind::Backend, "dev", "now").await;
-    stage.wait_until_ready(Kind::Backend, "dev").await;
-    assert!(stage.aws().backend((APP, "dev")).is_some());
 }
 
 async fn a_backend_of_another_app_name_has_drifted(world: Arc<World>) {

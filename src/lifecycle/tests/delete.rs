@@ -259,7 +259,7 @@ fn a_refused_delete_is_not_sent_again_while_the_other_job_is_pending() {
 fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_under_way() {
     for kind in Kind::ALL {
         let has_job = kind.create().has_job();
-        let (list, reads) = if has_job {
+        let (list, both) = if has_job {
             ("list", "list look")
         } else {
             ("look", "look")
@@ -284,20 +284,20 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
         gone.wake().is(list, "working: AwsUnavailable");
         gone.job_ends("COMPLETED");
         while gone.now() < at(719) {
-            assert_eq!(gone.clone().pass().steps, reads);
+            assert_eq!(gone.clone().pass().steps, both);
             gone.after(7);
         }
         let mut retained = gone.clone();
         retained.scene.now = at(719);
         retained.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
-        assert_eq!(retained.pass().steps, reads, "whatever the policy says by now");
+        assert_eq!(retained.pass().steps, both, "whatever the policy says by now");
         gone.scene.now = at(720);
-        assert_eq!(gone.pass().steps, format!("{reads} release"));
+        assert_eq!(gone.pass().steps, format!("{both} release"));
         assert_eq!(gone.aws.carried_out, [Write::Delete]);
         // It was not: it is sent again, after the same time.
         let mut stays = lost(Answer::LoseRequest);
         stays.scene.now = at(719);
-        assert_eq!(stays.pass().steps, reads);
+        assert_eq!(stays.pass().steps, both);
         stays.wake();
         assert_eq!(stays.aws.carried_out, [Write::Delete]);
         if has_job {
@@ -307,7 +307,7 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
         let mut restarted = lost(Answer::LoseReply);
         restarted.job_ends("COMPLETED");
         restarted.scene.now = at(660);
-        assert_eq!(restarted.restart().pass().steps, reads);
+        assert_eq!(restarted.restart().pass().steps, both);
     }
 }
 
