@@ -3,12 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amplify_simulator::{Action, CloneJobEnvironment, Fault, Filter, JobFault, JobScript, Operation};
+use amplify_simulator::{Action, CloneJobEnvironment, Fault, Filter, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{
-    APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, message, schema_edit,
-};
+use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, schema_edit};
 
 crate::tests! {
     a_delete_that_arrives_late_does_not_hit_what_is_made_after_it,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amplify_simulator::{Action, App, Ending, EnvironmentState, Fault, JobScript, Operation};
+use amplify_simulator::{Action, App, Ending, Fault, JobScript, Operation};
 use serde_json::{Value, json};
 
 use crate::stage::{
