@@ -259,7 +259,7 @@ fn a_refused_delete_is_not_sent_again_while_the_other_job_is_pending() {
 fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_under_way() {
     for kind in Kind::ALL {
         let has_job = kind.create().has_job();
-        let (list, both) = if has_job {
+        let (first, both) = if has_job {
             ("list", "list look")
         } else {
             ("look", "look")
@@ -281,7 +281,7 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
         // It was carried out. Nothing is sent again, and the finalizer stays although AWS shows nothing any more: the
         // request may still be on its way, and would hit whatever is made under this name next.
         let mut gone = lost(Answer::LoseReply);
-        gone.wake().is(list, "working: AwsUnavailable");
+        gone.wake().is(first, "working: AwsUnavailable");
         gone.job_ends("COMPLETED");
         while gone.now() < at(719) {
             assert_eq!(gone.clone().pass().steps, both);
