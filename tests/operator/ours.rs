@@ -230,7 +230,7 @@ async fn a_clone_of_unknown_outcome_is_found_when_the_resource_that_it_copies_is
 
 async fn a_job_whose_id_cannot_stand_in_a_path_is_followed_to_its_end(world: Arc<World>) {
     let mut setup = Setup::quick();
-    setup.settings.job_id_prefix = "2026.11/job:a+b?#".to_owned();
+    "2026.11/job:a+b?#".clone_into(&mut setup.settings.job_id_prefix);
     setup.settings.job_duration = Duration::from_secs(2);
     let stage = Stage::with(world, setup).await;
     stage.create_backend("dev").await;
@@ -271,14 +271,14 @@ async fn a_job_of_another_environment_in_a_list_is_skipped(world: Arc<World>) {
     stage.create_backend("dev").await;
     // It is not waited for before the create, nor taken for its job afterwards.
     stage.wait_until_accepted(Operation::CreateBackend, "dev", 1).await;
-    let state = stage.aws().app((APP, "dev")).expect("the app").jobs["dev"][0].clone();
+    let shown = stage.aws().app((APP, "dev")).expect("the app").jobs["dev"][0].clone();
     let ours = json!({
-        "appId": APP, "backendEnvironmentName": "dev", "jobId": state.id, "operation": state.operation,
-        "status": state.status, "createTime": state.created.to_string(),
+        "appId": APP, "backendEnvironmentName": "dev", "jobId": shown.id, "operation": shown.operation,
+        "status": shown.status, "createTime": shown.created.to_string(),
     });
     stage.aws().fault(lists(&[&foreign, &ours]).forever());
     let object = stage.wait_until_ready(Kind::Backend, "dev").await;
-    assert_eq!(object["status"]["job"]["id"], json!(state.id));
+    assert_eq!(object["status"]["job"]["id"], json!(shown.id));
     assert_eq!(object["status"]["job"]["attempt"], 1);
     stage.assert_created_once();
 }
