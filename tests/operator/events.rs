@@ -134,7 +134,7 @@ async fn each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or
                         && note.contains("CreateBackend")
                 })
             };
-            if errors.iter().all(|error| is_told(error)) {
+            if errors.iter().all(is_told) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
