@@ -69,8 +69,8 @@ pub(super) fn transform_schema(_: &mut SchemaGenerator) -> Schema {
     text(MAX_SCHEMA_BYTES, pattern, sentence)
 }
 
-/// Whether the text can be the name of a Kubernetes object: [`object_name`] for objects that were stored before the
-/// definitions had that rule. Other texts would change the path of a request to the API server.
+/// Whether the text can be the name of a Kubernetes object, for resources that were stored before the definitions had that
+/// rule. Other texts would change the path of a request to the API server.
 #[must_use]
 pub fn is_object_name(text: &str) -> bool {
     let is_part = |part: &str| {
