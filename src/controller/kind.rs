@@ -8,7 +8,7 @@ use super::index::{Index, KindName, Location};
 use crate::{
     amplify::{Creation, Found},
     api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, ResourceConfig},
-    lifecycle::{Missing, Seen, State},
+    lifecycle::{Lack, Missing, Seen, State},
 };
 
 /// A kind of custom resource.
@@ -97,7 +97,7 @@ pub(super) fn not_ready(index: &Index, namespace: &str, name: &str, field: &str)
             message: format!(
                 "AmplifyBackend {name:?} ({field}) does not exist in this namespace: apply it, or correct the name. It is looked for again"
             ),
-            absent: true,
+            lack: Lack::Absent,
         }),
         Some(entry) if entry.ready && !entry.deleting => None,
         Some(entry) => Some(Missing {
@@ -109,7 +109,7 @@ pub(super) fn not_ready(index: &Index, namespace: &str, name: &str, field: &str)
                     "is not Ready"
                 }
             ),
-            absent: false,
+            lack: Lack::NotReady,
         }),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         rules::{is_config_map_key, is_object_name},
         text::shortened,
     },
-    lifecycle::Missing,
+    lifecycle::{Lack, Missing},
 };
 
 /// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
@@ -123,7 +123,7 @@ pub(super) async fn config_map_key(
             message: format!(
                 "the operator may not read ConfigMap {name}, which {REFERENCE} names: grant it `get` on configmaps"
             ),
-            absent: false,
+            lack: Lack::NotReady,
         })),
         Err(error) => Err(error),
         Ok(Some(config_map)) => Ok(schema_in(config_map, name, key)),
@@ -133,9 +133,16 @@ pub(super) async fn config_map_key(
     }
 }
 
-/// The reference names nothing that can be sent: somebody has to correct it.
+/// What somebody has to correct.
 const fn absent(message: String) -> Missing {
-    Missing { message, absent: true }
+    let lack = Lack::Absent;
+    Missing { message, lack }
+}
+
+/// What is there cannot be sent.
+const fn unusable(message: String) -> Missing {
+    let lack = Lack::Unusable;
+    Missing { message, lack }
 }
 
 /// The field that refers to a ConfigMap.
@@ -159,7 +166,7 @@ fn schema_in(config_map: ConfigMap, name: &str, key: &str) -> Result<String, Mis
     let text = config_map.data.and_then(|mut data| data.remove(key));
     let Some(text) = text else {
         return Err(if config_map.binary_data.is_some_and(|data| data.contains_key(key)) {
-            absent(format!(
+            unusable(format!(
                 "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, is not UTF-8 text, so it stands in binaryData: \
                  save the file as UTF-8 (not as UTF-16, which `>` in Windows PowerShell writes), and create the ConfigMap from it again"
             ))
@@ -171,7 +178,7 @@ fn schema_in(config_map: ConfigMap, name: &str, key: &str) -> Result<String, Mis
     };
     match schema_problem(&text) {
         None => Ok(text),
-        Some(problem) => Err(absent(format!(
+        Some(problem) => Err(unusable(format!(
             "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, {problem}: put a GraphQL schema there"
         ))),
     }
@@ -195,8 +202,8 @@ mod tests {
     #[test]
     fn a_schema_that_cannot_be_used_is_named_with_its_config_map_and_key_and_what_to_do() {
         let large = "#".repeat(512 * 1024) + "\ntype A";
-        let missing = |text: &str| Err(text.to_owned());
-        let unusable = missing;
+        let missing = |text: &str| Err((Lack::Absent, text.to_owned()));
+        let unusable = |text: &str| Err((Lack::Unusable, text.to_owned()));
         for (map, said) in [
             (json!({"data": {"s.graphql": "type A @model { id: ID! }"}}), Ok(())),
             (json!({}), missing("ConfigMap win has no key \"s.graphql\"")),
@@ -231,8 +238,8 @@ mod tests {
             let found = schema_in(config_map(map), "win", "s.graphql");
             match (found, said) {
                 (Ok(_), Ok(())) => {}
-                (Err(Missing { message, absent }), Err(said)) => {
-                    assert!(absent, "{shown}");
+                (Err(Missing { message, lack }), Err((wanted, said))) => {
+                    assert_eq!(lack, wanted, "{shown}");
                     assert!(message.contains(&said), "{shown}: {message}");
                     assert!(message.len() < 512, "{message}");
                 }

@@ -6,7 +6,7 @@ use super::{
     needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
-    report::{Say, failed, outcome_unknown, with_advice},
+    report::{NOT_OURS, Say, failed, outcome_unknown, with_advice},
     step::Purpose,
     timing,
     view::View,
@@ -102,13 +102,7 @@ fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
     }
     if failure.class == Class::BadRequest && says_exists(&failure.message) {
         // Made since it was looked at: a look decides whose it is.
-        let say = Say::stalled(
-            Reason::AlreadyExists,
-            with_advice(
-                &failure.message,
-                "it is looked at again. Deleting this resource deletes nothing in AWS",
-            ),
-        );
+        let say = Say::stalled(Reason::AlreadyExists, with_advice(&failure.message, NOT_OURS));
         let wait = timing::backoff(5.0, 3600.0, view.memory.tries, view.jitter);
         return Step::retry(view.say(state, say), timing::after(view.now, wait));
     }

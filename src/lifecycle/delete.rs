@@ -1,5 +1,7 @@
 //! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
 
+use jiff::Timestamp;
+
 use super::{
     Flow, Reply, Step, Wake, Write,
     needs::{absence_in_doubt, backed_off, free, given_up, listed, looked, none_pending, rests},
@@ -7,7 +9,7 @@ use super::{
     report::{Say, account_is_there, suspended},
     step::Purpose,
     timing,
-    view::View,
+    view::{State, View},
 };
 use crate::api::{
     DeletionPolicy, Job, Origin,
@@ -52,13 +54,7 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
         // Who deletes a backend and its APIs does so one after the other.
-        if let Some(end) = view
-            .resource
-            .deleted_at
-            .map(|at| timing::after(at, timing::DELETED_TOGETHER))
-            && view.now < end
-            && end <= timing::after(view.now, timing::DELETED_TOGETHER)
-        {
+        if let Some(end) = just_deleted(view) {
             return Err(Step::settle(view.state.clone(), Wake::At(end)));
         }
         let message = format!("still in use by {}: delete it first", first_of(&dependents.staying));
@@ -78,6 +74,29 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
         ));
     }
     Ok(())
+}
+
+/// Until when nothing is said of a deletion that has just been asked for, and that may be over by then.
+fn just_deleted(view: &View<'_>) -> Option<Timestamp> {
+    let end = timing::after(view.resource.deleted_at?, timing::SAID_OF_DELETION);
+    // Of the API server's clock nobody knows how far it is off.
+    (view.now < end && end <= timing::after(view.now, timing::SAID_OF_DELETION)).then_some(end)
+}
+
+/// What to store, and when to come again at the latest, while a resource waits for its turn to ask AWS: what is being
+/// deleted is not Ready.
+#[must_use]
+pub fn queued(view: &View<'_>) -> (State, Wake) {
+    if !view.resource.deleting || !view.is_ready() {
+        return (view.state.clone(), Wake::Never);
+    }
+    match just_deleted(view) {
+        Some(end) => (view.state.clone(), Wake::At(end)),
+        None => {
+            let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
+            (view.stored(say), Wake::Never)
+        }
+    }
 }
 
 /// The first of these by name: a list of all would change, and be written, with each of them, and could push out what to do.

@@ -7,10 +7,10 @@ use super::{
         slot,
     },
     outcome,
-    report::{self, NO_REASON, Say, account_is_there, suspended, working_reason},
+    report::{self, NO_REASON, NOT_OURS, Say, account_is_there, suspended, working_reason},
     step::Purpose,
     update,
-    view::{Equality, Hashes, Missing, Seen, State, View},
+    view::{Equality, Hashes, Lack, Missing, Seen, State, View},
 };
 use crate::api::{
     AdoptionPolicy, Job, Origin,
@@ -161,10 +161,17 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     let last = ledger.job.as_ref();
     let undone = last.is_some_and(|job| job.operation.is_update() && !job.has_completed());
     match &view.known.config {
-        Some(Err(missing)) if drifted || undone || hashes.sent.is_none() || !is_carried_out(view) => {
-            Decision::Unresolved(missing)
+        Some(Err(missing)) => {
+            let is_due = drifted || undone || hashes.sent.is_none() || !is_carried_out(view);
+            // What AWS was last told stays true of what is merely gone. Not where somebody asks, nor of another text.
+            let is_told = view.is_requested() || view.reason() == Some(Reason::DependencyNotReady);
+            if is_due || is_told || missing.lack == Lack::Unusable {
+                Decision::Unresolved(missing)
+            } else {
+                Decision::Leave
+            }
         }
-        None | Some(Err(_)) => Decision::Leave,
+        None => Decision::Leave,
         Some(Ok(config)) => {
             let adopted_as_is = hashes.sent.is_none() && ledger.origin == Some(Origin::Adopted);
             let shown = match equality {
@@ -236,7 +243,6 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
 
 /// The message of an object that is there and that nothing proves to be this resource's.
 fn exists(job: Option<&Job>) -> String {
-    let advice = "set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS. Deleting this resource deletes nothing in AWS";
     let text = match job.filter(|job| job.operation.is_create() && job.has_failed()) {
         Some(job) => format!(
             "{} failed, and nothing proves that the AWS object that is there is this resource's: {}",
@@ -245,7 +251,7 @@ fn exists(job: Option<&Job>) -> String {
         ),
         None => "the AWS object already exists and this resource did not create it".to_owned(),
     };
-    report::with_advice(&text, advice)
+    report::with_advice(&text, NOT_OURS)
 }
 
 /// It is ours and not there.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{Failure, JobSeen},
     step::Step,
-    view::{Config, Known, Listed, Looked, Memory, Missing, Polled, Reply, Sending, Slot, State},
+    view::{Config, Known, Listed, Looked, Memory, Missing, Polled, Reply, Sending, Slot, State, Waiting},
 };
 use crate::api::Job;
 
@@ -150,15 +150,25 @@ pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step,
             // What was just made needs no look before the next check.
             memory.checked = Some(now);
         }
-        (Step::Settle { retry, waiting, .. }, Observed::Stored { .. }) => {
+        (
+            Step::Settle {
+                state, retry, waiting, ..
+            },
+            Observed::Stored { .. },
+        ) => {
             memory.tries = if *retry { memory.tries.saturating_add(1) } else { 0 };
             // Of what was given up, the configuration alone may be looked at. An absence in doubt is not seen yet.
             if !retry && known.failed.is_none() && (known.look.is_some() || known.config.is_some()) {
                 memory.checked = Some(now);
             }
-            memory.waiting = waiting.map(|what| match memory.waiting {
-                Some((before, since)) if before == what => (what, since),
-                _ => (what, now),
+            let generation = state.ledger.observed_generation;
+            memory.waiting = waiting.map(|patience| match memory.waiting {
+                Some(before) if before.patience == patience && before.generation == generation => before,
+                _ => Waiting {
+                    patience,
+                    since: now,
+                    generation,
+                },
             });
         }
         _ => {}

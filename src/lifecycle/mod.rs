@@ -45,12 +45,12 @@ pub mod timing;
 mod update;
 mod view;
 
-pub use delete::what_became;
+pub use delete::{queued, what_became};
 pub use learn::{Observed, ended, learn, remember};
 pub use step::{Patience, Purpose, Step, Wake, Write};
 pub use view::{
-    Account, Config, Dependents, Echo, Equality, Hashes, Known, Listed, Looked, Memory, Missing, Polled, Reply,
-    Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Winner,
+    Account, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Polled, Reply,
+    Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.

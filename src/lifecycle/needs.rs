@@ -7,7 +7,7 @@ use super::{
     report::{self, Say, advice, read_failed, working_message, working_reason},
     step::{Patience, Purpose},
     timing,
-    view::{Listed, Looked, Missing, Slot, View},
+    view::{Lack, Listed, Looked, Missing, Slot, View},
 };
 use crate::api::{Job, Operation, conditions::Reason};
 
@@ -50,7 +50,10 @@ pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
 
 /// Something that a create or update needs is not there. A ConfigMap is not watched, so it is looked for again.
 pub(super) fn dependency_not_ready(view: &View<'_>, missing: &Missing) -> Step {
-    let waiting = missing.absent.then_some(Patience::Reference);
+    let waiting = match missing.lack {
+        Lack::Absent | Lack::Unusable => Some(Patience::Reference),
+        Lack::NotReady => None,
+    };
     let due = timing::after(view.now, timing::backoff(5.0, 60.0, view.memory.tries, view.jitter));
     report::wait(
         view,

@@ -303,15 +303,15 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
 
 /// Whether what may come by itself has been waited for long enough, or was given up before.
 fn is_out_of_patience(view: &View<'_>, reason: Reason, patience: Patience) -> bool {
-    let was = view.reason() == Some(reason) && view.is_stalled();
-    let since = view.memory.waiting.filter(|(what, _)| *what == patience);
-    was || since.is_some_and(|(_, since)| timing::is_past(since, patience.span(), view.now))
+    let is_current = view.state.ledger.observed_generation == view.resource.generation;
+    let was = view.reason() == Some(reason) && view.is_stalled() && is_current;
+    let since = view.waits_since(patience);
+    was || since.is_some_and(|since| timing::is_past(since, patience.span(), view.now))
 }
 
 /// `due`, or when the patience ends, whichever is first.
 fn patient(view: &View<'_>, patience: Patience, due: Timestamp) -> Timestamp {
-    let since = view.memory.waiting.filter(|(what, _)| *what == patience);
-    let end = timing::after(since.map_or(view.now, |(_, since)| since), patience.span());
+    let end = timing::after(view.waits_since(patience).unwrap_or(view.now), patience.span());
     if end > view.now { due.min(end) } else { due }
 }
 
@@ -468,6 +468,9 @@ pub(super) const fn advice(operation: Operation) -> &'static str {
         "correct what AWS names, or set the annotation amplify-operator.dev/reconcile-requested-at to a new value to try again"
     }
 }
+
+/// What a person can do about an AWS object that is there and is not this resource's.
+pub(super) const NOT_OURS: &str = "set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS. Deleting this resource deletes nothing in AWS";
 
 /// The text, and what to do next. Of a text that is too long its middle is left out, and never the advice.
 pub(super) fn with_advice(text: &str, advice: &str) -> String {

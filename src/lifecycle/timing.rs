@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// How far AWS's clock may be from ours: AWS refuses requests that are signed by a clock further off.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// What is deleted this shortly after a backend is deleted together with it: nobody is told that it was in use.
-pub const DELETED_TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+/// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
+/// backend, its turn may come, and each thing said is a write.
+pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
 /// Denied access counts as IAM being slow for this long.
 pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 

@@ -161,8 +161,19 @@ pub struct Surroundings {
 pub struct Missing {
     /// What it waits for, for people.
     pub message: String,
-    /// Whether the reference names nothing: then somebody may have mistyped it. Else it is there and not Ready.
-    pub absent: bool,
+    /// What is the matter with what the reference names.
+    pub lack: Lack,
+}
+
+/// What is the matter with what a reference names.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Lack {
+    /// It is not there. Somebody may have mistyped the reference, or what is there no longer is needed no longer.
+    Absent,
+    /// It is there, and holds nothing that can be sent: somebody has to mend it.
+    Unusable,
+    /// It is there, and becomes Ready or readable without this resource.
+    NotReady,
 }
 
 /// The other resource that owns a resource's AWS object.
@@ -335,11 +346,22 @@ pub struct Memory {
     pub checked: Option<Timestamp>,
     /// Passes in a row that ended in waiting for something to get better.
     pub tries: u32,
-    /// What it waits for that a person may have to mend, and since when without a break.
-    pub waiting: Option<(Patience, Timestamp)>,
+    /// What it waits for that a person may have to mend.
+    pub waiting: Option<Waiting>,
     /// Whether this process has listed the environment's jobs or recorded a write of its own: until then, a write of an
     /// earlier process may be under way that nobody could record.
     pub listed: bool,
+}
+
+/// What a resource waits for that a person may have to mend.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Waiting {
+    /// What may come by itself for a while.
+    pub patience: Patience,
+    /// Since when, without a break.
+    pub since: Timestamp,
+    /// The generation of the spec that it waits with: another one may have mended it.
+    pub generation: i64,
 }
 
 impl Memory {
@@ -375,6 +397,12 @@ impl<'a> View<'a> {
                 ready.status == "True" && ready.observed_generation != Some(self.resource.generation)
             })
             || self.is_requested()
+    }
+
+    /// Since when it has waited for this with today's spec.
+    pub(super) fn waits_since(&self, patience: Patience) -> Option<Timestamp> {
+        let waiting = self.memory.waiting?;
+        (waiting.patience == patience && waiting.generation == self.resource.generation).then_some(waiting.since)
     }
 
     /// FAILED jobs in a row of this operation that count: a new generation, another configuration (`hash`) or a request

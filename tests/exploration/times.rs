@@ -142,7 +142,7 @@ impl World {
         for process in &mut self.processes {
             for (_, memory) in process.memory.iter_mut().flatten() {
                 age(&mut memory.since, by, -remembered);
-                if let Some((_, since)) = &mut memory.waiting {
+                if let Some((_, since, _)) = &mut memory.waiting {
                     age(since, by, LONG_AGO);
                 }
             }

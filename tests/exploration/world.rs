@@ -13,7 +13,7 @@ use amplify_operator::{
         Job, Ledger, Operation, Origin,
         conditions::{self, Reason},
     },
-    lifecycle::{Hashes, Known, Memory, Patience, State, Step, Write, facts::JobSeen},
+    lifecycle::{Hashes, Known, Memory, Patience, State, Step, Waiting, Write, facts::JobSeen},
 };
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
@@ -272,7 +272,8 @@ impl Hash for Ahead {
 pub(crate) struct Remembers {
     /// The later of `since` and `checked`: no decision tells them apart.
     pub(crate) since: Seconds,
-    pub(crate) waiting: Option<(Patience, Seconds)>,
+    /// For what, since when, of which generation.
+    pub(crate) waiting: Option<(Patience, Seconds, u8)>,
     pub(crate) listed: bool,
 }
 
@@ -286,7 +287,11 @@ impl Remembers {
     pub(crate) fn memory(&self, now: Timestamp, tries: u32) -> Memory {
         Memory {
             tries,
-            waiting: self.waiting.map(|(what, since)| (what, at(now, since))),
+            waiting: self.waiting.map(|(patience, since, generation)| Waiting {
+                patience,
+                since: at(now, since),
+                generation: generation.into(),
+            }),
             listed: self.listed,
             ..Memory::new(at(now, self.since))
         }
@@ -296,7 +301,10 @@ impl Remembers {
         let last = memory.since.max(memory.checked.unwrap_or(memory.since));
         Self {
             since: since(now, last),
-            waiting: memory.waiting.map(|(what, begin)| (what, since(now, begin))),
+            waiting: memory.waiting.map(|waiting| {
+                let generation = u8::try_from(waiting.generation).expect("few generations");
+                (waiting.patience, since(now, waiting.since), generation)
+            }),
             listed: memory.listed,
         }
     }

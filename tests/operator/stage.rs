@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -41,7 +41,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinHandle,
 };
 
@@ -542,8 +542,7 @@ impl Stage {
     /// Every version of a resource from now on.
     pub(crate) async fn follow(&self, kind: Kind, name: &str) -> Followed {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let versions: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let seen = versions.clone();
+        let (seen, versions) = watch::channel(Vec::new());
         let mut events = Box::pin(watcher(self.api(kind), config).default_backoff());
         let listed = Arc::new(Notify::new());
         let task = tokio::spawn({
@@ -552,7 +551,7 @@ impl Stage {
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            lock(&seen).push(json!(object));
+                            seen.send_modify(|versions: &mut Vec<Value>| versions.push(json!(object)));
                         }
                         Ok(watcher::Event::InitDone) => listed.notify_one(),
                         _ => {}
@@ -725,19 +724,30 @@ impl Stage {
 
 /// What was seen of a resource, version by version.
 pub(crate) struct Followed {
-    versions: Arc<Mutex<Vec<Value>>>,
+    versions: watch::Receiver<Vec<Value>>,
     task: JoinHandle<()>,
 }
 
 impl Followed {
     /// All versions so far.
     pub(crate) fn versions(&self) -> Vec<Value> {
-        lock(&self.versions).clone()
+        self.versions.borrow().clone()
     }
 
     /// The reasons of Ready so far, without repetitions in a row.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let versions = self.versions();
+        Self::reasons_of(&self.versions.borrow())
+    }
+
+    /// Waits until the reasons of Ready are these: what others see may be seen here later.
+    pub(crate) async fn wait_for(&self, mut seen: impl FnMut(&[String]) -> bool) {
+        let mut versions = self.versions.clone();
+        let shown = versions.wait_for(|versions| seen(&Self::reasons_of(versions)));
+        let in_time = tokio::time::timeout(PATIENCE, shown).await.is_ok();
+        assert!(in_time, "{:?}", self.reasons());
+    }
+
+    fn reasons_of(versions: &[Value]) -> Vec<String> {
         let reasons = versions.iter().filter_map(|object| ready(object)["reason"].as_str());
         let mut reasons: Vec<_> = reasons.map(str::to_owned).collect();
         reasons.dedup();
@@ -749,10 +759,6 @@ impl Drop for Followed {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Drop for Stage {

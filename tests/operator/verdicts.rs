@@ -124,6 +124,9 @@ async fn an_answer_of_something_between_is_no_verdict_on_a_spec(world: Arc<World
     }
     for (status, before, followed) in followed {
         stage.wait_until_ready(Kind::Backend, &new(status)).await;
+        followed
+            .wait_for(|reasons| reasons.ends_with(&["Available".to_owned()]))
+            .await;
         let reasons = followed.reasons();
         assert_eq!(reasons, ["AwsUnavailable", "Creating", "Available"], "{status}");
         let said = |object: &Value| message(object).contains("check proxies and the endpoint");

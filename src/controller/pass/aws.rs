@@ -24,7 +24,7 @@ use crate::{
     },
     api::{Job, RECONCILE_REQUESTED_AT},
     lifecycle::{
-        self, Listed, Looked, Observed, Polled, Purpose, Reply, Step, Write,
+        self, Listed, Looked, Observed, Polled, Purpose, Reply, Step, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
     telemetry::metrics::class_name,
@@ -342,17 +342,27 @@ impl<K: Kind> Pass<'_, K> {
                 account: account.clone(),
                 region: region.clone(),
             };
-            let permit = self
-                .context
-                .throttle
-                .acquire(&bucket, ObjectKey::clone(&self.key), class, calls);
-            self.permit = Some(permit.ok_or(Pause::Queued)?);
+            let who = ObjectKey::clone(&self.key);
+            match self.context.throttle.acquire(&bucket, who, class, calls) {
+                Some(permit) => self.permit = Some(permit),
+                None => return Err(self.queued().await?.into()),
+            }
         }
         if let Some(permit) = &self.permit {
             permit.spend();
         }
         lifecycle::learn(&mut self.known, step, Observed::Account(account));
         Ok(session.client(&region))
+    }
+
+    /// Its turn has not come. Whatever the status says meanwhile is true.
+    async fn queued(&mut self) -> Result<Pause, Pause> {
+        let (state, wake) = self.decide(lifecycle::queued);
+        self.write(&state, "cannot write the status").await?;
+        Ok(match wake {
+            Wake::Never => Pause::Queued,
+            Wake::At(at) => Pause::Later(time_between(self.context.now(), at)),
+        })
     }
 
     /// What a refusal by AWS means beyond this resource.

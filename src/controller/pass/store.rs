@@ -20,7 +20,7 @@ use crate::{
         backend_api::schema_problem,
         conditions::{self, Reason},
     },
-    lifecycle::{self, Config, Missing, Observed, State, Wake},
+    lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
 
 /// How long a recording is still tried once the operator is to end.
@@ -59,7 +59,10 @@ impl<K: Kind> Pass<'_, K> {
         } else if let Some(problem) = config.transform_schema.as_deref().and_then(schema_problem) {
             // The definition refuses it, but the resource may be older than that rule.
             let message = format!("spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there");
-            return Ok(Observed::Config(Err(Missing { message, absent: true })));
+            return Ok(Observed::Config(Err(Missing {
+                message,
+                lack: Lack::Unusable,
+            })));
         }
         let hash = kinds::config_hash(&config);
         self.config = Some(config);

@@ -4,11 +4,11 @@ use jiff::SignedDuration;
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, message, name},
+    scene::{Kind, Scene, at, message, name, says},
 };
 use crate::{
-    api::{DeletionPolicy, Operation, Origin},
-    lifecycle::{Holds, Write, facts::Class, holds_slot},
+    api::{DeletionPolicy, Operation, Origin, conditions::Reason},
+    lifecycle::{self, Holds, Wake, Write, facts::Class, holds_slot},
 };
 
 fn deleting(kind: Kind) -> Play {
@@ -115,6 +115,31 @@ fn an_open_intent_is_resolved_before_anything_is_released() {
         assert_eq!(nothing.wake().steps, "list look");
         assert_eq!(nothing.after(120).pass().steps, "list look store release");
         assert!(nothing.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
+    let queued = |scene: &Scene| {
+        let (state, wake) = lifecycle::queued(&scene.view(0.5));
+        (says(&state), wake)
+    };
+    let idle = |scene: &Scene| (scene.says(), Wake::Never);
+    for kind in Kind::ALL {
+        let ready = Scene::new(kind).ready();
+        assert_eq!(queued(&ready), idle(&ready), "nobody deletes it");
+        let mut scene = ready.deleting();
+        scene.resource.deleted_at = Some(at(0));
+        let first = (scene.says(), Wake::At(at(5)));
+        for seconds in [0, 4] {
+            assert_eq!(queued(&scene.clone().at(seconds)), first);
+        }
+        let then = ("working: Deleting".to_owned(), Wake::Never);
+        assert_eq!(queued(&scene.clone().at(5)), then);
+        // The API server's clock is ahead by far.
+        assert_eq!(queued(&scene.clone().at(-60)), then);
+        let said = scene.said(Reason::Deleting).at(60);
+        assert_eq!(queued(&said), idle(&said), "said once");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The table of what AWS answers: reason, whether a person is needed, and when it is tried again.
 
+use jiff::SignedDuration;
+
 use super::{
     play::{Answer, Play},
     scene::{Kind, Scene, at, failure, message, missing, name},
@@ -7,7 +9,7 @@ use super::{
 use crate::{
     api::conditions::Reason,
     lifecycle::{
-        Step,
+        Lack, Missing, Step,
         facts::{Class, Sent},
     },
 };
@@ -450,10 +452,14 @@ fn what_may_come_by_itself_is_stalled_when_it_lasts_and_is_still_tried() {
     app.aws.answers.clear();
     assert!(app.wake().steps.ends_with("create record"));
     // A reference to nothing: 5 minutes. To something that is not Ready: never.
-    for absent in [true, false] {
+    for (lack, says) in [
+        (Lack::Absent, "stalled: DependencyNotReady"),
+        (Lack::Unusable, "stalled: DependencyNotReady"),
+        (Lack::NotReady, "working: DependencyNotReady"),
+    ] {
         let mut reference = Play::applied(Kind::Api);
-        reference.scene.surroundings.dependency = Some(crate::lifecycle::Missing {
-            absent,
+        reference.scene.surroundings.dependency = Some(Missing {
+            lack,
             ..missing("AmplifyBackend stagin")
         });
         reference.pass().is("status", "working: DependencyNotReady");
@@ -461,15 +467,33 @@ fn what_may_come_by_itself_is_stalled_when_it_lasts_and_is_still_tried() {
             assert_eq!(reference.scene.says(), "working: DependencyNotReady");
             reference.wake();
         }
-        let says = if absent {
-            "stalled: DependencyNotReady"
-        } else {
-            "working: DependencyNotReady"
-        };
         assert_eq!(reference.scene.says(), says);
         reference.scene.surroundings.dependency = None;
         assert!(reference.wake().steps.ends_with("create record"), "still tried");
     }
+}
+
+#[test]
+fn what_may_come_by_itself_is_waited_for_anew_after_an_edit() {
+    let mut app = Play::applied(Kind::Backend);
+    app.answers(std::iter::repeat_n(Answer::Refuse(Class::NotFound), 40));
+    app.pass();
+    while app.now() < at(590) {
+        app.wake();
+    }
+    // Corrected, and mistyped again.
+    app.scene.resource.generation = 2;
+    let edited = app.now();
+    app.pass();
+    while app.now() < edited + SignedDuration::from_secs(599) {
+        assert_eq!(app.scene.says(), "working: AppNotFound", "{}", app.now());
+        app.wake();
+    }
+    assert_eq!(app.scene.says(), "stalled: AppNotFound");
+    // And when it was Stalled before.
+    app.scene.resource.generation = 3;
+    app.pass();
+    assert_eq!(app.scene.says(), "working: AppNotFound");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{AdoptionPolicy, DeletionPolicy, Origin},
-    lifecycle::{Equality, Write, facts::Class},
+    lifecycle::{Equality, Lack, Write, facts::Class},
 };
 
 #[test]
@@ -374,6 +374,31 @@ fn a_missing_config_map_harms_nothing_that_is_ready() {
     play.aws.holds = "by hand".into();
     play.wake().is("resolve look status", "working: DependencyNotReady");
     play.wake().is("resolve look", "working: DependencyNotReady");
+}
+
+#[test]
+fn a_config_map_that_is_gone_is_told_of_to_who_asks_and_one_that_cannot_be_sent_at_the_next_check() {
+    let mut asked = Play::ready(Kind::Api);
+    asked.pass();
+    asked.aws.config = Err("waits for ConfigMap schema".into());
+    asked.scene.resource.request = Some("now".into());
+    asked.pass().is("resolve look status", "working: DependencyNotReady");
+    asked.wake().is("resolve look", "working: DependencyNotReady");
+    asked.aws.config = Ok("v1".into());
+    asked.wake().is("resolve look status", "ready: Available");
+    let mut emptied = Play::ready(Kind::Api);
+    emptied.pass();
+    emptied.aws.config = Err("is empty".into());
+    emptied.aws.lack = Lack::Unusable;
+    emptied.wake().is("resolve look status", "working: DependencyNotReady");
+    emptied.wake().is("resolve look", "working: DependencyNotReady");
+    emptied.aws.config = Ok("v2".into());
+    emptied
+        .wake()
+        .is("resolve look slot update record", "working: Updating");
+    for play in [asked, emptied] {
+        assert!(play.aws.carried_out.iter().all(|write| *write == Write::Update));
+    }
 }
 
 #[test]

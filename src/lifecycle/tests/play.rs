@@ -9,7 +9,7 @@ use super::scene::{Kind, Scene, at, missing, name, seen_job, stored, with_status
 use crate::{
     api::{Job, Operation},
     lifecycle::{
-        Config, Echo, Equality, Memory, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake, Write,
+        Config, Echo, Equality, Lack, Memory, Missing, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
 };
@@ -52,6 +52,8 @@ pub(super) struct Aws {
     pub(super) busy: bool,
     /// What the spec's configuration resolves to.
     pub(super) config: Result<String, String>,
+    /// Where it resolves to nothing: why.
+    pub(super) lack: Lack,
     /// Every write that AWS carried out.
     pub(super) carried_out: Vec<Write>,
 }
@@ -122,7 +124,10 @@ impl Aws {
             }
             Step::Resolve => Observed::Config(match &self.config {
                 Ok(hash) => Ok(Config { hash: hash.clone() }),
-                Err(message) => Err(missing(message)),
+                Err(message) => Err(Missing {
+                    lack: self.lack,
+                    ..missing(message)
+                }),
             }),
             Step::TakeSlot if self.busy => Observed::Slot(Slot::Busy),
             Step::TakeSlot => Observed::Slot(Slot::Held),
@@ -242,6 +247,7 @@ impl Play {
                 forgets_jobs: false,
                 busy: false,
                 config: Ok("v1".into()),
+                lack: Lack::Absent,
                 carried_out: Vec::new(),
             },
             wake: Wake::Never,

@@ -11,8 +11,8 @@ use crate::{
         conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
     },
     lifecycle::{
-        self, Config, Echo, Equality, Known, Listed, Looked, Memory, Missing, Observed, Polled, Reply, Resource, Seen,
-        Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Write,
+        self, Config, Echo, Equality, Known, Lack, Listed, Looked, Memory, Missing, Observed, Polled, Reply, Resource,
+        Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Write,
         facts::{Class, Failure, JobSeen, Sent},
         learn, remember,
     },
@@ -252,7 +252,11 @@ impl Scene {
     }
 
     pub(super) fn next_with(&self, jitter: f64) -> Step {
-        lifecycle::next(&View {
+        lifecycle::next(&self.view(jitter))
+    }
+
+    pub(super) const fn view(&self, jitter: f64) -> View<'_> {
+        View {
             now: self.now,
             jitter,
             settings: &self.settings,
@@ -261,7 +265,7 @@ impl Scene {
             surroundings: &self.surroundings,
             known: &self.known,
             memory: &self.memory,
-        })
+        }
     }
 
     /// The pass goes on with what came of a step: the stored objects change, and the rest is what `learn` and `remember`
@@ -450,7 +454,7 @@ pub(super) fn recorded(created: i64) -> Option<Seen> {
 pub(super) fn missing(message: &str) -> Missing {
     Missing {
         message: message.into(),
-        absent: true,
+        lack: Lack::Absent,
     }
 }
 
