@@ -483,6 +483,12 @@ impl Stage {
             .await;
     }
 
+    pub(crate) async fn delete_config_map(&self, name: &str) {
+        let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let deleted = api.delete(name, &DeleteParams::default()).await;
+        deleted.expect("the ConfigMap is deleted");
+    }
+
     async fn put_config_map_with(&self, name: &str, data: Value) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let mut map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });

@@ -11,6 +11,7 @@ crate::tests! {
     a_404_that_is_not_about_the_object_is_not_its_absence,
     an_answer_of_something_between_is_no_verdict_on_a_spec,
     an_answer_of_something_between_to_a_write_is_an_unknown_outcome,
+    a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of,
     a_refused_schema_is_sent_when_its_config_map_is_mended_and_not_before,
     what_is_removed_by_hand_after_a_refused_delete_is_seen_to_be_gone,
     what_completed_and_is_never_shown_is_not_created_a_second_time,
@@ -163,6 +164,69 @@ async fn an_answer_of_something_between_to_a_write_is_an_unknown_outcome(world: 
     stage.assert_created_once();
 }
 
+/// The spec of an API whose schema stands in the ConfigMap of the environment's name.
+fn api_from_config_map(name: &str) -> Value {
+    let mut spec = graphql_api(name, "");
+    let from = json!({ "configMapKeyRef": { "name": name, "key": "schema.graphql" } });
+    let config = spec["resourceConfig"].as_object_mut().expect("an object");
+    config.remove("transformSchema");
+    config.insert("transformSchemaFrom".to_owned(), from);
+    spec
+}
+
+async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick().checking()).await;
+    let cases = [
+        // Seen at a check.
+        ("blank", "is empty"),
+        ("binary", "is not UTF-8 text"),
+        // Harms nothing that is Ready, before somebody asks.
+        ("gone", "does not exist in this namespace"),
+        ("keyless", "has no key"),
+    ];
+    for (name, _) in cases {
+        assert!(stage.aws().put_backend((APP, name), "storefront"));
+        stage.put_config_map(name, "schema.graphql", GOOD).await;
+        stage.create(Kind::Api, name, api_from_config_map(name)).await;
+    }
+    for (name, _) in cases {
+        stage.wait_until_ready(Kind::Api, name).await;
+    }
+    stage.put_config_map("blank", "schema.graphql", " # TODO\n").await;
+    stage
+        .put_binary_config_map("binary", "schema.graphql", &[255, 254, 116, 0])
+        .await;
+    stage.delete_config_map("gone").await;
+    stage.put_config_map("keyless", "schema", GOOD).await;
+    for name in ["gone", "keyless"] {
+        let looks = stage.calls_in(Operation::GetBackendApi, name).len();
+        stage.wait_for_calls_in(Operation::GetBackendApi, name, looks + 2).await;
+        assert_eq!(ready(&stage.get(Kind::Api, name).await)["status"], "True", "{name}");
+        stage.request(Kind::Api, name, "now").await;
+    }
+    for (name, words) in cases {
+        let object = stage
+            .wait_for_words(Kind::Api, name, "DependencyNotReady", &[name, words])
+            .await;
+        assert_eq!(ready(&object)["status"], "False", "{object:#}");
+        assert_eq!(stage.calls_in(Operation::UpdateBackendApi, name).len(), 0, "{name}");
+        // It stays said.
+        let looks = stage.calls_in(Operation::GetBackendApi, name).len();
+        stage.wait_for_calls_in(Operation::GetBackendApi, name, looks + 2).await;
+        assert_eq!(
+            ready(&stage.get(Kind::Api, name).await)["reason"],
+            "DependencyNotReady",
+            "{name}"
+        );
+        stage.put_config_map(name, "schema.graphql", BAD).await;
+    }
+    for (name, _) in cases {
+        stage.wait_until_ready(Kind::Api, name).await;
+        assert_eq!(stage.schema(name), BAD, "mended, with another text");
+        assert_eq!(stage.calls_in(Operation::UpdateBackendApi, name).len(), 1, "{name}");
+    }
+}
+
 async fn a_refused_schema_is_sent_when_its_config_map_is_mended_and_not_before(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick().checking()).await;
     let refused = |operation| Fault::on(operation, Action::respond(400, "BadRequestException", "no types")).forever();
@@ -175,17 +239,12 @@ async fn a_refused_schema_is_sent_when_its_config_map_is_mended_and_not_before(w
             "type First @model { id: ID! }"
         };
         stage.put_config_map(name, "schema.graphql", schema).await;
-        let mut spec = graphql_api(name, "");
-        let from = json!({ "configMapKeyRef": { "name": name, "key": "schema.graphql" } });
-        let config = spec["resourceConfig"].as_object_mut().expect("an object");
-        config.remove("transformSchema");
-        config.insert("transformSchemaFrom".to_owned(), from);
         if name == "created" {
             stage
                 .aws()
                 .fault(refused(Operation::CreateBackendApi).environment(name));
         }
-        stage.create(Kind::Api, name, spec).await;
+        stage.create(Kind::Api, name, api_from_config_map(name)).await;
     }
     stage.wait_until_ready(Kind::Api, "updated").await;
     stage

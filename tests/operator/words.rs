@@ -15,6 +15,8 @@ crate::tests! {
     what_is_released_and_held_by_another_finalizer_says_so_and_owns_nothing,
     what_lost_its_finalizer_to_somebody_else_says_that_the_aws_object_may_be_there,
     a_typo_is_answered_with_where_it_was_looked_for,
+    a_create_that_is_refused_as_existing_says_what_to_do,
+    what_is_being_deleted_is_not_ready_while_it_waits_for_its_turn,
     the_cause_of_a_failed_job_is_told_on_one_line_with_what_to_do,
 }
 
@@ -110,6 +112,71 @@ async fn what_lost_its_finalizer_to_somebody_else_says_that_the_aws_object_may_b
     let words = ["somebody else removed this operator's finalizer", "may still be there"];
     stage.wait_for_words(Kind::Backend, "dev", "Released", &words).await;
     assert!(stage.calls(Operation::DeleteBackend).is_empty());
+}
+
+async fn a_create_that_is_refused_as_existing_says_what_to_do(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    let specs = [
+        (Kind::Backend, Operation::CreateBackend, "backend", backend("backend")),
+        (
+            Kind::Api,
+            Operation::CreateBackendApi,
+            "api",
+            graphql_api("api", SCHEMA),
+        ),
+        (
+            Kind::Environment,
+            Operation::CreateBackendEnvironment,
+            "record",
+            environment("record"),
+        ),
+    ];
+    assert!(stage.aws().put_backend((APP, "api"), "storefront"));
+    for (kind, operation, name, spec) in &specs {
+        let exists = Action::respond(400, "BadRequestException", "an environment of this name already exists");
+        stage.aws().fault(Fault::on(*operation, exists).environment(name));
+        stage.create(*kind, name, spec.clone()).await;
+        let words = [
+            "already exists",
+            "adoptionPolicy: IfExists",
+            "Deleting this resource deletes nothing",
+        ];
+        let object = stage.wait_for_words(*kind, name, "AlreadyExists", &words).await;
+        assert!(
+            is_stalled(&object) && object["status"]["origin"].is_null(),
+            "{object:#}"
+        );
+    }
+    for (kind, operation, name, _) in &specs {
+        // A look shows that nothing is there.
+        let object = stage.wait_until_ready(*kind, name).await;
+        assert_eq!(stage.calls_in(*operation, name).len(), 2, "{object:#}");
+    }
+}
+
+async fn what_is_being_deleted_is_not_ready_while_it_waits_for_its_turn(world: Arc<World>) {
+    let mut stage = Stage::with(world, Setup::quick()).await;
+    let names: Vec<_> = (0..8).map(|number| format!("dev-{number}")).collect();
+    for name in &names {
+        stage.create_backend(name).await;
+    }
+    for name in &names {
+        stage.wait_until_ready(Kind::Backend, name).await;
+    }
+    stage.terminate().await;
+    let slow = ["--aws-requests-per-second=1", "--aws-burst=1"].map(str::to_owned);
+    let mut operator = stage.start_as("slow", &[], &slow);
+    for name in &names {
+        stage.delete(Kind::Backend, name).await;
+    }
+    let last = names.last().expect("some");
+    let words = ["deletion waits for its turn"];
+    let object = stage.wait_for_words(Kind::Backend, last, "Deleting", &words).await;
+    assert_eq!(ready(&object)["status"], "False", "{object:#}");
+    for name in &names {
+        stage.wait_until_gone(Kind::Backend, name).await;
+    }
+    operator.kill().await.expect("it ends");
 }
 
 async fn a_typo_is_answered_with_where_it_was_looked_for(world: Arc<World>) {
