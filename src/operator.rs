@@ -69,8 +69,8 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
-    let sessions = Sessions::load(metrics.clone(), clock, accounts, settings.allowed_regions()).await;
-    let (events, write_events) = Events::new(client.clone());
+    let sessions = Sessions::load(metrics.clone(), clock.clone(), accounts, settings.allowed_regions()).await;
+    let (events, write_events) = Events::new(client.clone(), clock.clone());
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);
     let context = Context::new(Parts {

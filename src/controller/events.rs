@@ -4,7 +4,7 @@
 //! word for word, is counted as a series of that one; any other text is an Event of its own, because `kubectl describe`
 //! shows the text of a series only once.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -22,7 +22,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::api::{FIELD_MANAGER, conditions::Reason, text::shortened};
+use crate::{
+    api::{FIELD_MANAGER, conditions::Reason, text::shortened},
+    clock::Clock,
+};
 
 /// Events waiting to be written at the most; further ones are dropped.
 const QUEUE: usize = 1024;
@@ -55,10 +58,10 @@ struct Occurrence {
 
 impl Events {
     /// The hand-in, and the task that writes them until every hand-in is dropped.
-    pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(client: Client, clock: Arc<Clock>) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
         let write = async move {
-            let mut writer = Writer::new(client);
+            let mut writer = Writer::new(client, clock);
             while let Some(occurrence) = receiver.recv().await {
                 let reason = occurrence.reason;
                 match tokio::time::timeout(LIMIT, writer.write(occurrence)).await {
@@ -125,15 +128,17 @@ struct Series {
 
 struct Writer {
     client: Client,
+    clock: Arc<Clock>,
     instance: String,
     /// The most recent is the last.
     written: VecDeque<Series>,
 }
 
 impl Writer {
-    fn new(client: Client) -> Self {
+    fn new(client: Client, clock: Arc<Clock>) -> Self {
         Self {
             client,
+            clock,
             instance: instance(std::env::var("HOSTNAME").ok()),
             written: VecDeque::new(),
         }
@@ -142,7 +147,7 @@ impl Writer {
     async fn write(&mut self, occurrence: Occurrence) -> kube::Result<()> {
         let namespace = occurrence.object.namespace.as_deref().unwrap_or(OF_CLUSTER);
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let known = self.written.iter().position(|series| series.occurrence == occurrence);
         if let Some(mut series) = known.and_then(|known| self.written.remove(known)) {
             series.count = series.count.saturating_add(1);
@@ -284,7 +289,7 @@ mod tests {
 
     /// What is written of these occurrences: `create` or `patch` with the note or the count.
     async fn written(server: &Server, tell: impl FnOnce(&Events)) -> Vec<(String, String)> {
-        let (events, write) = Events::new(Client::new(server.clone(), "default"));
+        let (events, write) = Events::new(Client::new(server.clone(), "default"), Arc::new(Clock::of_machine()));
         tell(&events);
         drop(events);
         write.await;

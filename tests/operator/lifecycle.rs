@@ -195,7 +195,7 @@ async fn a_suspended_resource_makes_no_call_until_it_is_resumed(world: Arc<World
     stage.create(Kind::Backend, "dev", spec).await;
     let object = stage.wait_for_reason(Kind::Backend, "dev", "Suspended").await;
     assert_eq!(ready(&object)["status"], "False");
-    assert_eq!(stage.writes(Some("dev")).len(), 1);
+    stage.assert_writes(Some("dev"), 1).await;
     assert!(stage.all_calls().is_empty());
     stage
         .patch(Kind::Backend, "dev", json!({ "spec": { "suspend": false } }))

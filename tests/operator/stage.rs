@@ -630,7 +630,7 @@ impl Stage {
     }
 
     /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
-    pub(crate) fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
+    fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
         let user = format!("system:serviceaccount:{}:operator", self.namespaces[0]);
         let events = self.world.audit.events().expect("an audit log");
         events
