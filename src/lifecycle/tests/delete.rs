@@ -144,6 +144,23 @@ fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
 }
 
 #[test]
+fn a_record_that_is_found_while_it_is_being_deleted_is_not_said_to_be_ready() {
+    let mut play = Play::applied(Kind::Environment);
+    play.answers([Answer::LoseReply]);
+    play.pass();
+    play.scene.resource.deleting = true;
+    play.scene.resource.generation = 2;
+    play.after(5);
+    let did = play.crash_after("record");
+    assert_eq!(
+        (did.steps.as_str(), did.says.as_str()),
+        ("look record", "working: Deleting")
+    );
+    assert_eq!(play.pass().steps, "look slot delete release");
+    assert_eq!(play.aws.carried_out, [Write::Create, Write::Delete]);
+}
+
+#[test]
 fn deletion_waits_for_a_create_job_that_is_running() {
     for kind in Kind::WITH_JOBS {
         let mut play = Play::creating(kind);

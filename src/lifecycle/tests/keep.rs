@@ -5,7 +5,7 @@ use super::{
     scene::{Kind, Scene, at, echoing, message, name},
 };
 use crate::{
-    api::{AdoptionPolicy, DeletionPolicy, Origin},
+    api::{AdoptionPolicy, DeletionPolicy, Operation, Origin},
     lifecycle::{Equality, Lack, Write, facts::Class},
 };
 
@@ -134,6 +134,53 @@ fn an_edited_config_is_sent_once() {
         assert_eq!(play.aws.carried_out, [Write::Update]);
         assert_eq!(play.scene.state.hashes.sent.as_deref(), Some("v2"));
     }
+}
+
+#[test]
+fn an_edit_that_is_taken_back_is_looked_at_where_a_generation_in_between_may_have_been_sent() {
+    for echoes in [Equality::Equal, Equality::Unknown] {
+        let mut play = Play::ready(Kind::Api);
+        play.pass();
+        // A process that died carried out generation 2, and recorded nothing of it.
+        play.aws.holds = "v2".into();
+        play.aws.echoes = echoes;
+        play.after(10).restart();
+        play.scene.resource.generation = 3;
+        play.pass()
+            .is("resolve look slot list update record", "working: Updating");
+        play.job_ends("COMPLETED");
+        assert_eq!(play.wake().says, "ready: Available");
+        assert_eq!(play.aws.holds, "v1");
+    }
+}
+
+#[test]
+fn what_an_earlier_process_may_have_sent_is_asked_for_until_no_job_is_pending() {
+    let mut play = Play::ready(Kind::Api);
+    play.after(10).restart();
+    play.aws.foreign_job("x-1", Operation::UpdateBackendApi, 5);
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.pass()
+        .is("resolve look slot list status", "working: WaitingForJob");
+    assert!(!play.scene.memory.listed);
+    play.aws.jobs[0].status = "COMPLETED".into();
+    play.wake()
+        .is("slot resolve look list update record", "working: Updating");
+    assert!(play.scene.memory.listed);
+}
+
+#[test]
+fn ready_that_speaks_of_an_older_generation_is_not_ready_for_todays() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    // As it is where the job of generation 1 ended after something was said of generation 2.
+    play.scene.resource.generation = 2;
+    play.scene.state.ledger.observed_generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.after(10)
+        .pass()
+        .is("resolve look slot update record", "working: Updating");
 }
 
 #[test]
