@@ -47,6 +47,7 @@ mod view;
 
 pub use delete::{queued, what_became};
 pub use learn::{Observed, ended, learn, remember};
+pub use record::recorded_beside;
 pub use step::{Patience, Purpose, Step, Wake, Write};
 pub use view::{
     Account, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Polled, Reply,

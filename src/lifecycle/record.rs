@@ -107,6 +107,22 @@ pub(super) fn record_unknown(view: &View<'_>, job: Job, failure: &Failure) -> St
     Step::RecordAccepted(Box::new(state))
 }
 
+/// What is recorded of a write where another operator has stored a status meanwhile: what that says of a newer generation
+/// stays said.
+#[must_use]
+pub fn recorded_beside(state: &State, stored: &State) -> State {
+    let mut state = state.clone();
+    let (ledger, newer) = (&mut state.ledger, &stored.ledger);
+    if newer.observed_generation > ledger.observed_generation {
+        ledger.observed_generation = newer.observed_generation;
+        ledger.conditions.clone_from(&newer.conditions);
+        ledger
+            .last_handled_reconcile_at
+            .clone_from(&newer.last_handled_reconcile_at);
+    }
+    state
+}
+
 /// A write that ended without a job.
 pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     Job {

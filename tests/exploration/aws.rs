@@ -41,6 +41,8 @@ pub(crate) struct AwsJob {
     pub(crate) recorded: bool,
     /// Whether nothing that is stored can tell of it: the status was wiped, or AWS shows no times and the reply was lost.
     pub(crate) untold: bool,
+    /// Whether its sender has taken a job of somebody else for what came of it.
+    pub(crate) displaced: bool,
     /// The uids that saw it in a list before they had an intent.
     pub(crate) listed: u8,
     pub(crate) config: u8,
@@ -73,6 +75,7 @@ impl AwsJob {
             hidden: 0,
             recorded: false,
             untold: false,
+            displaced: false,
             listed: 0,
             config: THEIRS,
         }
@@ -111,6 +114,7 @@ pub(crate) const fn rival(made: Seconds) -> Thing {
     Thing {
         by: None,
         adopted: None,
+        displaced: false,
         config: THEIRS,
         meddled: false,
         hidden: 0,
@@ -223,6 +227,7 @@ impl Stage<'_> {
             attempt: if write == Write::Create { attempt } else { attempt + 1 },
             config: config.map_or(view.config, |config| config_of(&config.hash)),
             wiped,
+            displaced: false,
             left: TICK,
         }
     }
@@ -231,13 +236,16 @@ impl Stage<'_> {
     fn accept(&mut self, world: &mut World, flight: Flight) -> usize {
         let operation = self.scenario.operation(flight.write);
         self.writes += 1;
-        check::accept(self.scenario, world, flight, operation);
+        if !flight.displaced {
+            check::accept(self.scenario, world, flight, operation);
+        }
         let id = world.aws.jobs.len();
         let created = self.scenario.created(world);
         world.aws.jobs.push(AwsJob {
             target: flight.target,
             by: Some((flight.uid, flight.attempt)),
             untold: flight.wiped,
+            displaced: flight.displaced,
             config: flight.config,
             ..AwsJob::foreign(operation, Word::Running, created)
         });
@@ -284,6 +292,7 @@ impl Stage<'_> {
                     let id = live.status.job?.id?;
                     (usize::from(id) == job).then_some(live.uid)
                 }),
+                displaced: it.displaced,
                 config: it.config,
                 // Only records show when they were made.
                 ..rival(if it.operation.has_job() { times::LONG_AGO } else { 0 })

@@ -228,11 +228,19 @@ fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Obj
     if let Some(why) = why {
         breaks(world, Broken::Untrue(why));
     }
+    if job.by.is_none() {
+        // It cannot be told from the outcome of the intent. If what the resource itself has sent still arrives, no status
+        // tells of it.
+        let is_its_own = |flight: &&mut Flight| flight.uid == object.uid && flight.write == Write::Create;
+        for flight in world.aws.flying.iter_mut().filter(is_its_own) {
+            flight.wiped = true;
+            flight.displaced = true;
+        }
+    }
     if job.by.is_none()
         && let Some(thing) = &mut world.aws.things[target]
         && thing.by.is_none()
     {
-        // It cannot be told from the outcome of the intent.
         thing.adopted.get_or_insert(object.uid);
     }
 }
@@ -265,7 +273,7 @@ fn release(scenario: &Scenario, world: &mut World, target: usize, object: &Objec
                 .jobs
                 .iter()
                 .any(|job| job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid));
-        thing.is_of(object.uid) && (!untold || object.status.origin.is_some())
+        thing.is_of(object.uid) && !thing.displaced && (!untold || object.status.origin.is_some())
     });
     if runs {
         breaks(world, Broken::LeftBehind("a create that is under way"));

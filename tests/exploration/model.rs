@@ -1,16 +1,17 @@
 //! Every way in which the world can go on, and what must hold in all of them.
 
-use std::{collections::HashSet, num::NonZero, sync::Mutex, time::Instant};
+use std::{collections::HashSet, num::NonZero, time::Instant};
 
 use amplify_operator::lifecycle::{Sending, Step, Write};
 use libtest_mimic::Failed;
+use parking_lot::Mutex;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
     aws::{self, AwsJob},
     check::breaks,
     quiet,
-    shell::{How, Scenario, Stage, Went},
+    shell::{Decisions, How, Scenario, Stage, Went},
     tally::{self, Found},
     times,
     world::{Aws, Broken, Budget, Name, Object, Old, Pass, Process, Seconds, Status, TICK, Thing, Word, World},
@@ -100,6 +101,9 @@ pub(crate) struct Exploration {
     pub(crate) earlier: Earlier,
     /// Situations from which everything settles.
     pub(crate) settles: Mutex<HashSet<u64>>,
+    /// Those in which faults have just stopped.
+    pub(crate) begins: Mutex<HashSet<u64>>,
+    pub(crate) decided: Decisions,
 }
 
 /// How it begins.
@@ -136,6 +140,8 @@ impl Exploration {
             held: false,
             earlier: Earlier::Timed,
             settles: Mutex::default(),
+            begins: Mutex::default(),
+            decided: Decisions::default(),
         }
     }
 
@@ -161,14 +167,18 @@ impl Exploration {
             .finish_when(HasDiscoveries::AnyFailures)
             .spawn_bfs()
             .join();
-        let broken = checker.discoveries().into_iter().next();
+        // Of several that a block of states breaks, the one with the shortest way to it.
+        let broken = checker
+            .discoveries()
+            .into_iter()
+            .min_by_key(|(property, path)| (path.clone().into_actions().len(), *property));
         tally::add(Found {
             proves,
             bound,
             states: checker.unique_state_count(),
             transitions: checker.state_count(),
             depth: checker.max_depth(),
-            settled: checker.model().settles.lock().map_or(0, |settles| settles.len()),
+            settled: checker.model().settles.lock().len(),
             took: begin.elapsed(),
             holds: broken.is_none(),
         });
@@ -198,7 +208,7 @@ impl Exploration {
             return format!("{event:?}");
         };
         let step = self.stage().ahead(world, process, name);
-        let step = step.map_or_else(String::new, |step| format!("{step:?}"));
+        let step = step.map_or_else(String::new, |decided| format!("{:?}", decided.step));
         let what = step.split(['(', ' ']).next().unwrap_or_default();
         let write = step.strip_prefix("Send").unwrap_or_default();
         let says = world.names[name]
@@ -227,7 +237,7 @@ impl Exploration {
     }
 
     fn stage(&self) -> Stage<'_> {
-        Stage::explored(&self.scenario)
+        Stage::explored(&self.scenario, &self.decided)
     }
 
     /// How the next step of this pass can go.
@@ -238,7 +248,7 @@ impl Exploration {
         if budget.reads + budget.lost + budget.late + budget.refusals == 0 {
             return;
         }
-        match stage.ahead(world, process, name).as_deref() {
+        match stage.ahead(world, process, name).as_ref().map(|decided| &decided.step) {
             Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll) if budget.reads > 0 => ways.push(How::Fails),
             Some(Step::Send(write)) => self.ways_of_sending(world, process, name, *write, ways),
             _ => {}
@@ -610,7 +620,10 @@ impl Model for Exploration {
         for name in 0..self.names {
             let uid = u8::try_from(name).expect("few names");
             let mut object = match self.start {
-                Start::GivenUp if name == 0 => Object::given_up(uid, create),
+                Start::GivenUp if name == 0 => {
+                    let grace = self.scenario.settings.outcome_grace.as_secs();
+                    Object::given_up(uid, create, grace.try_into().expect("a short grace"))
+                }
                 Start::Ready if name == 0 || !self.scenario.same_object => {
                     let id = u8::try_from(jobs.len()).expect("few jobs");
                     jobs.push(AwsJob {

@@ -1,7 +1,5 @@
 //! What becomes of a situation when nothing goes wrong any more: time passes, jobs end (or hang), requests are answered.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-
 use amplify_operator::{
     api::conditions::Reason,
     lifecycle::{Settings, Wake},
@@ -12,7 +10,7 @@ use crate::{
     aws::AwsJob,
     model::{self, Exploration},
     shell::{Scenario, Stage, Went, now},
-    world::{Budget, Name, Object, Seconds, Status, Thing, Word, World},
+    world::{Budget, Name, Object, Seconds, Status, Thing, Word, World, hash_of},
 };
 
 /// So many passes are enough for everything.
@@ -33,19 +31,22 @@ pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> 
     let mut quiet = world.clone();
     quiet.budget = Budget::default();
     quiet.names.iter_mut().for_each(|name| name.before = None);
-    let mut stage = Stage::explored(&model.scenario);
+    let mut stage = Stage::explored(&model.scenario, &model.decided);
     for process in 0..quiet.processes.len() {
         stage.crash(&mut quiet, process);
     }
     quiet.processes.truncate(1);
     quiet.processes[0].fresh.iter_mut().for_each(|fresh| *fresh = true);
+    let begin = hash_of(&quiet);
+    if model.begins.lock().contains(&begin) {
+        return Ok(());
+    }
     for jobs in [Jobs::Complete, Jobs::Hang, Jobs::Fail] {
         let mut seen = Vec::new();
         run(model, quiet.clone(), jobs, &mut seen).map_err(|why| format!("when jobs {jobs:?}: {why}"))?;
-        if let Ok(mut settles) = model.settles.lock() {
-            settles.extend(seen);
-        }
+        model.settles.lock().extend(seen);
     }
+    model.begins.lock().insert(begin);
     Ok(())
 }
 
@@ -60,7 +61,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     let mut stage = Stage {
         settings: &settings,
         exact: true,
-        ..Stage::explored(scenario)
+        ..Stage::explored(scenario, &model.decided)
     };
     let names = world.names.len();
     let mut tries = vec![0; names];
@@ -80,7 +81,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
             break;
         }
         let situation = situation(&world, jobs, &turns, stage.now);
-        if model.settles.lock().is_ok_and(|settles| settles.contains(&situation)) {
+        if model.settles.lock().contains(&situation) {
             return Ok(());
         }
         seen.push(situation);
@@ -125,7 +126,7 @@ fn situation(world: &World, jobs: Jobs, turns: &[Option<Timestamp>], now: Timest
         .iter()
         .map(|turn| turn.map(|turn| turn.duration_since(now).as_secs().max(0)))
         .collect();
-    BuildHasherDefault::<DefaultHasher>::default().hash_one((jobs, world, turns))
+    hash_of(&(jobs, world, turns))
 }
 
 fn wrong(scenario: &Scenario, world: &World) -> Option<&'static str> {

@@ -4,7 +4,10 @@
 //! a recording that does not land lead to, what the index is told. What a step teaches is said by
 //! [`lifecycle::learn`] and [`lifecycle::remember`] alone.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Job, Operation},
@@ -19,13 +22,15 @@ use amplify_operator::{
     },
 };
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
     aws::{failure, shown},
     check,
     world::{
-        Ahead, Clocks, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
+        Clocks, Knows, Name, Object, Old, Pass, Remembers, Seconds, Status, TICK, Thing, World, config_name, echo_name,
+        hash_of,
     },
 };
 
@@ -158,10 +163,28 @@ pub(crate) struct Stage<'a> {
     pub(crate) writes: usize,
     /// The names that the index has named since it was last asked.
     pub(crate) touched: BTreeSet<usize>,
+    pub(crate) decided: &'a Decisions,
+}
+
+/// A step, and the status that it stores.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) step: Step,
+    pub(crate) status: Option<Status>,
+}
+
+/// What has been decided, by a hash of all that it was decided from: the same comes again in many worlds.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    steps: Mutex<HashMap<u64, Arc<Decided>>>,
+    /// What patches make of a stored status.
+    patched: Mutex<HashMap<u64, Option<Status>>>,
+    /// What an index makes of what it is told.
+    told: Mutex<HashMap<u64, Arc<Told>>>,
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn explored(scenario: &'a Scenario) -> Self {
+    pub(crate) fn explored(scenario: &'a Scenario, decided: &'a Decisions) -> Self {
         Self {
             scenario,
             settings: &scenario.settings,
@@ -170,6 +193,7 @@ impl<'a> Stage<'a> {
             tries: 0,
             writes: 0,
             touched: BTreeSet::new(),
+            decided,
         }
     }
 
@@ -196,11 +220,10 @@ impl<'a> Stage<'a> {
         operator.passes[name] = Some(Pass {
             view,
             lag,
-            known: Arc::default(),
+            known: Knows::nothing(),
             memory,
             seen: None,
             age: 0,
-            ahead: Ahead::default(),
         });
         self.put(world, process, name, Old { object: view, lag });
         self.think(world, process, name)
@@ -209,18 +232,15 @@ impl<'a> Stage<'a> {
     /// What concerns nobody else is done at once: no other order of events could tell.
     fn think(&mut self, world: &mut World, process: usize, name: usize) -> Went {
         loop {
-            let Some(step) = self.decide(world, process, name) else {
+            let Some(step) = self.ahead(world, process, name) else {
                 return Went::Over(None);
             };
-            let is_private = match &step {
+            let is_private = match &step.step {
                 Step::Resolve | Step::TakeSlot => true,
-                Step::Settle { state, .. } => self.is_stored(pass(world, process, name), state),
+                Step::Settle { .. } => step.status == Some(pass(world, process, name).view.status),
                 _ => false,
             };
             if !is_private {
-                // The others may change what is to be done.
-                let is_certain = world.names.len() == 1;
-                pass(world, process, name).ahead = Ahead(is_certain.then(|| Arc::new(step)));
                 return Went::On;
             }
             if let went @ Went::Over(_) = self.make(world, process, name, &step, How::Well) {
@@ -230,17 +250,33 @@ impl<'a> Stage<'a> {
     }
 
     /// The next step of this pass.
-    pub(crate) fn ahead(&self, world: &World, process: usize, name: usize) -> Option<Arc<Step>> {
-        let pass = world.processes[process].passes[name].as_ref()?;
-        match &pass.ahead {
-            Ahead(Some(step)) => Some(step.clone()),
-            Ahead(None) => self.decide(world, process, name).map(Arc::new),
-        }
+    pub(crate) fn ahead(&self, world: &World, process: usize, name: usize) -> Option<Arc<Decided>> {
+        let operator = &world.processes[process];
+        let pass = operator.passes[name].as_ref()?;
+        let others = (world.names.len() > 1).then(|| (name, operator.reserved, self.shown_to(world, process)));
+        let exact = self
+            .exact
+            .then(|| (self.tries, self.now.duration_since(now()).as_secs()));
+        let situation = hash_of(&(&pass.view, pass.known, &pass.memory, others, exact));
+        let known = self.decided.steps.lock().get(&situation).cloned();
+        Some(known.unwrap_or_else(|| {
+            let decided = Arc::new(self.decide(world, process, name, pass));
+            self.decided.steps.lock().insert(situation, decided.clone());
+            decided
+        }))
+    }
+
+    /// What the index of this process holds of each name.
+    fn shown_to(&self, world: &World, process: usize) -> Vec<Option<Old>> {
+        let behind = &world.processes[process].behind;
+        let names = world.names.iter().zip(behind);
+        names
+            .map(|(kept, behind)| behind.or(kept.live.map(|object| Old { object, lag: 0 })))
+            .collect()
     }
 
     /// The next step of this pass, decided now.
-    fn decide(&self, world: &World, process: usize, name: usize) -> Option<Step> {
-        let pass = world.processes[process].passes[name].as_ref()?;
+    fn decide(&self, world: &World, process: usize, name: usize, pass: &Pass) -> Decided {
         let object = &pass.view;
         let resource = Resource {
             generation: object.generation.into(),
@@ -262,11 +298,12 @@ impl<'a> Stage<'a> {
             ..Surroundings::default()
         };
         if world.names.len() > 1 {
-            let (index, key) = (self.index(world, process), self.key(name));
+            let index = self.index(&self.shown_to(world, process), world.processes[process].reserved);
+            let key = self.key(name);
             surroundings.winner = index.rival(&key);
             surroundings.jobs_of_others = index.jobs_of_others(&key);
         }
-        Some(lifecycle::next(&View {
+        let step = lifecycle::next(&View {
             now: self.now,
             jitter: 0.5,
             settings: self.settings,
@@ -275,7 +312,14 @@ impl<'a> Stage<'a> {
             surroundings: &surroundings,
             known: &pass.known,
             memory: &pass.memory.memory(self.now, self.tries),
-        }))
+        });
+        let status = match &step {
+            Step::Intend(state) | Step::Record(state) | Step::RecordAccepted(state) | Step::Settle { state, .. } => {
+                Some(Status::of(state, self.clocks(), self.exact))
+            }
+            _ => None,
+        };
+        Decided { step, status }
     }
 
     /// Performs the next step of this pass, and all that then concerns nobody else.
@@ -290,12 +334,15 @@ impl<'a> Stage<'a> {
     }
 
     /// Makes a step: performs it, remembers and learns.
-    fn make(&mut self, world: &mut World, process: usize, name: usize, step: &Step, how: How) -> Went {
+    fn make(&mut self, world: &mut World, process: usize, name: usize, decided: &Decided, how: How) -> Went {
+        let step = &decided.step;
         if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
-            let known = Arc::make_mut(&mut pass(world, process, name).known);
-            lifecycle::learn(known, step, Observed::Account("1".to_owned()));
+            let known = &mut pass(world, process, name).known;
+            if known.account.is_none() {
+                known.change(|known| lifecycle::learn(known, step, Observed::Account("1".to_owned())));
+            }
         }
-        let Some(observed) = self.observe(world, process, name, step, how) else {
+        let Some(observed) = self.observe(world, process, name, decided, how) else {
             self.over(world, process, name);
             return Went::Over(None);
         };
@@ -304,7 +351,7 @@ impl<'a> Stage<'a> {
         let pass = pass(world, process, name);
         let mut memory = pass.memory.memory(now, self.tries);
         lifecycle::remember(&mut memory, now, &pass.known, step, &observed);
-        lifecycle::learn(Arc::make_mut(&mut pass.known), step, observed);
+        pass.known.change(|known| lifecycle::learn(known, step, observed));
         pass.memory = Remembers::of(&memory, now);
         if exact {
             self.tries = memory.tries;
@@ -334,17 +381,28 @@ impl<'a> Stage<'a> {
     fn over(&mut self, world: &mut World, process: usize, name: usize) {
         world.processes[process].passes[name] = None;
         if world.processes[process].reserved.map(usize::from) == Some(name) {
-            let touched = self.index(world, process).end_reservation(&self.key(name));
-            self.touch(touched);
+            let told = self.told(
+                &self.shown_to(world, process),
+                world.processes[process].reserved,
+                Tell::Over(name),
+            );
+            self.touched.extend(&told.touched);
             world.processes[process].reserved = None;
         }
     }
 
     /// What comes of a step. None: the pass is over.
-    fn observe(&mut self, world: &mut World, process: usize, name: usize, step: &Step, how: How) -> Option<Observed> {
+    fn observe(
+        &mut self,
+        world: &mut World,
+        process: usize,
+        name: usize,
+        decided: &Decided,
+        how: How,
+    ) -> Option<Observed> {
         let target = self.scenario.target(name);
         let clocks = self.clocks();
-        Some(match step {
+        Some(match &decided.step {
             Step::Look(_) | Step::ListJobs(_) | Step::Poll if how == How::Fails => {
                 Observed::Failed(failure(Class::Unavailable, Sent::Unknown))
             }
@@ -399,12 +457,12 @@ impl<'a> Stage<'a> {
             Step::Intend(state) => {
                 let pass = pass(world, process, name).clone();
                 check::intent(self.scenario, world, &pass, state);
-                return self.write_status(world, process, name, state);
+                return self.write_status(world, process, name, decided.status?);
             }
-            Step::Record(state) | Step::Settle { state, .. } => {
-                return self.write_status(world, process, name, state);
+            Step::Record(_) | Step::Settle { .. } => {
+                return self.write_status(world, process, name, decided.status?);
             }
-            Step::RecordAccepted(state) => return self.record(world, process, name, state),
+            Step::RecordAccepted(state) => return self.record(world, process, name, state, decided.status?),
             Step::Send(write) => {
                 // An update or a delete has no intent: the resource itself is read right before.
                 if *write != Write::Create && pass(world, process, name).lag > 0 {
@@ -448,18 +506,12 @@ impl<'a> Stage<'a> {
 
     // ---- the API server ----
 
-    /// Whether nothing would be written.
-    fn is_stored(&self, pass: &Pass, state: &State) -> bool {
-        Status::of(state, self.clocks(), self.exact) == pass.view.status
-    }
-
-    fn write_status(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> Option<Observed> {
-        let pass = pass(world, process, name);
-        if self.is_stored(pass, state) {
+    fn write_status(&mut self, world: &mut World, process: usize, name: usize, status: Status) -> Option<Observed> {
+        let view = pass(world, process, name).view;
+        if view.status == status {
             return Some(Observed::STORED);
         }
-        let status = Status::of(state, self.clocks(), self.exact);
-        let object = Object { status, ..pass.view };
+        let object = Object { status, ..view };
         self.write(world, process, name, object)
     }
 
@@ -505,50 +557,77 @@ impl<'a> Stage<'a> {
     }
 
     /// The program's own patch, tried until it lands or can never land.
-    fn record(&mut self, world: &mut World, process: usize, name: usize, state: &State) -> Option<Observed> {
+    fn record(
+        &mut self,
+        world: &mut World,
+        process: usize,
+        name: usize,
+        state: &State,
+        mut status: Status,
+    ) -> Option<Observed> {
         let generation = pass(world, process, name).view.generation;
         let mut state = state.clone();
         loop {
             let old = pass(world, process, name).view;
             let live = world.names[name].live?;
-            let stored = live.status.state(self.clocks());
-            let patch = recording(
-                Some(&old.uid.to_string()),
-                &json_of(&old.status.state(self.clocks())),
-                &json_of(&state),
-            );
-            let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
-            let mut patched = json!({ "metadata": { "uid": live.uid.to_string() }, "status": json_of(&stored) });
-            if json_patch::patch(&mut patched, &patch).is_ok() {
-                let status = Status::of(&state_of(patched), self.clocks(), self.exact);
+            if live == old {
+                // What makes one of the other makes just that of it.
                 self.store(world, process, name, Object { status, ..live });
                 return Some(Observed::Stored {
                     edited: live.generation != generation,
                 });
             }
+            if let Some(status) = self.patched(&old, &live, &state, status) {
+                self.store(world, process, name, Object { status, ..live });
+                return Some(Observed::Stored {
+                    edited: live.generation != generation,
+                });
+            }
+            let stored = live.status.state(self.clocks());
             let attempt = |state: &State| state.ledger.job.as_ref().map(|job| job.attempt);
             if live.uid != old.uid || attempt(&stored) > attempt(&state) {
                 return None;
             }
-            let ledger = &mut state.ledger;
-            ledger.observed_generation = ledger.observed_generation.max(stored.ledger.observed_generation);
+            state = lifecycle::recorded_beside(&state, &stored);
+            status = Status::of(&state, self.clocks(), self.exact);
             self.take(world, process, name, live);
         }
+    }
+
+    /// What the program's patch, from `old` to `new`, makes of what is stored (None: nothing). `status`: `new` in short.
+    fn patched(&self, old: &Object, live: &Object, new: &State, status: Status) -> Option<Status> {
+        let situation = hash_of(&(old.uid, old.status, live.uid, live.status, status, self.exact));
+        if let Some(known) = self.decided.patched.lock().get(&situation) {
+            return *known;
+        }
+        let clocks = self.clocks();
+        let patch = recording(
+            Some(&old.uid.to_string()),
+            &json_of(&old.status.state(clocks)),
+            &json_of(new),
+        );
+        let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
+        let stored = json_of(&live.status.state(clocks));
+        let mut object = json!({ "metadata": { "uid": live.uid.to_string() }, "status": stored });
+        let lands = json_patch::patch(&mut object, &patch).is_ok();
+        let patched = lands.then(|| Status::of(&state_of(object), clocks, self.exact));
+        self.decided.patched.lock().insert(situation, patched);
+        patched
     }
 
     /// The object of this name is another one now (None: gone). Whoever looked at it before has a stale view, and the
     /// watches show it.
     pub(crate) fn changed(&mut self, world: &mut World, name: usize, new: Option<Object>, by: Option<usize>) {
         let several = world.names.len() > 1;
-        let indices: Vec<_> = (0..world.processes.len())
-            .map(|process| several.then(|| self.index(world, process)))
+        let held: Vec<_> = (0..world.processes.len())
+            .map(|process| several.then(|| self.shown_to(world, process)))
             .collect();
         if world.budget.stale > 0 {
             world.names[name].before = world.names[name].live;
         }
         let new = new.filter(|new| !new.deleting || new.finalizer || new.held);
         world.names[name].live = new;
-        for (process, index) in indices.into_iter().enumerate() {
+        for (process, held) in held.into_iter().enumerate() {
             let operator = &mut world.processes[process];
             let is_writer = by == Some(process);
             operator.fresh[name] = is_writer;
@@ -558,15 +637,11 @@ impl<'a> Stage<'a> {
             if let Some(old) = &mut operator.listing[name] {
                 old.lag = old.lag.saturating_add(1);
             }
-            let Some(mut index) = index else { continue };
-            let key = Arc::new(self.key(name));
-            let touched = match new {
-                Some(object) => index.put(&key, self.entry(name, &object, NEWER)),
-                None => index.remove(&key),
-            };
-            self.touch(touched);
+            let Some(held) = held else { continue };
             operator.behind[name] = None;
-            self.keep_reservation(world, process, name, &mut index);
+            let told = self.told(&held, operator.reserved, Tell::New(name, new));
+            self.touched.extend(&told.touched);
+            keep_reservation(world, process, name, &told);
         }
     }
 
@@ -618,18 +693,16 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The index of this process: what it was told of each object last, and whose pass has the slot reserved.
-    fn index(&self, world: &World, process: usize) -> Index {
+    /// The index that holds this of each name, with the slot reserved for the pass of one.
+    fn index(&self, held: &[Option<Old>], reserved: Option<u8>) -> Index {
         let mut index = Index::default();
-        let operator = &world.processes[process];
-        let reserved = operator.reserved.map(usize::from);
-        let names = 0..world.names.len();
+        let reserved = reserved.map(usize::from);
         // First who has the slot reserved, so that nobody is in its way.
-        for name in reserved.into_iter().chain(names.filter(|name| Some(*name) != reserved)) {
-            let live = world.names[name].live.map(|object| Old { object, lag: 0 });
-            let Some(old) = operator.behind[name].or(live) else {
-                continue;
-            };
+        for name in reserved
+            .into_iter()
+            .chain((0..held.len()).filter(|name| Some(*name) != reserved))
+        {
+            let Some(old) = held[name] else { continue };
             index.put(
                 &Arc::new(self.key(name)),
                 self.entry(name, &old.object, version(old.lag)),
@@ -641,52 +714,104 @@ impl<'a> Stage<'a> {
         index
     }
 
+    /// What such an index makes of what it is told.
+    fn told(&self, held: &[Option<Old>], reserved: Option<u8>, tell: Tell) -> Arc<Told> {
+        let situation = hash_of(&(held, reserved, tell));
+        if let Some(known) = self.decided.told.lock().get(&situation) {
+            return known.clone();
+        }
+        let mut index = self.index(held, reserved);
+        let mut put = |name, object: &Object, version| {
+            let (key, entry) = (Arc::new(self.key(name)), self.entry(name, object, version));
+            let touched = index.put(&key, entry.clone());
+            (touched, index.get(&key) == Some(&entry))
+        };
+        let (name, (touched, takes)) = match tell {
+            Tell::Shown(name, old) => (name, put(name, &old.object, version(old.lag))),
+            Tell::New(name, Some(object)) => (name, put(name, &object, NEWER)),
+            Tell::New(name, None) => (name, (index.remove(&self.key(name)), false)),
+            Tell::Wants(name) => {
+                let slot = index.take_slot(&self.key(name), self.now);
+                (name, (BTreeSet::new(), matches!(slot, Slot::Held)))
+            }
+            Tell::Over(name) => (name, (index.end_reservation(&self.key(name)), false)),
+        };
+        let number = |key: ObjectKey| key.name.parse().expect("a number of ours");
+        let told = Arc::new(Told {
+            touched: touched.into_iter().map(number).collect(),
+            takes,
+            // An index tells only by giving it up.
+            reserves: !index.end_reservation(&self.key(name)).is_empty(),
+        });
+        self.decided.told.lock().insert(situation, told.clone());
+        told
+    }
+
     /// Tells the index what a pass or a list shows, which may be old.
     pub(crate) fn put(&mut self, world: &mut World, process: usize, name: usize, old: Old) {
         if world.names.len() == 1 || world.names[name].live.is_none() {
             return;
         }
-        let key = Arc::new(self.key(name));
-        let mut index = self.index(world, process);
-        let touched = index.put(&key, self.entry(name, &old.object, version(old.lag)));
-        self.touch(touched);
-        if index.get(&key) == Some(&self.entry(name, &old.object, version(old.lag))) {
-            world.processes[process].behind[name] = (old.lag > 0).then_some(old);
-        }
-        self.keep_reservation(world, process, name, &mut index);
-    }
-
-    /// What is left of the reservation of this name's pass. An index tells only by giving it up.
-    fn keep_reservation(&self, world: &mut World, process: usize, name: usize, index: &mut Index) {
-        let is_there = |kept: &Name| kept.live.is_some_and(|other| !other.deleting || other.finalizer);
-        let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
-        // With nobody else there, nobody could tell.
-        let is_seen = others.any(|(_, kept)| is_there(kept));
+        let held = self.shown_to(world, process);
         let operator = &mut world.processes[process];
-        let is_reserved = operator.reserved.map(usize::from) == Some(name);
-        let is_gone = world.names[name].live.is_none();
-        if is_reserved && (is_gone || is_seen && index.end_reservation(&self.key(name)).is_empty()) {
-            operator.reserved = None;
+        let told = self.told(&held, operator.reserved, Tell::Shown(name, old));
+        self.touched.extend(&told.touched);
+        if told.takes {
+            operator.behind[name] = (old.lag > 0).then_some(old);
         }
-    }
-
-    fn touch(&mut self, touched: BTreeSet<ObjectKey>) {
-        let names = touched
-            .into_iter()
-            .map(|key| key.name.parse::<usize>().expect("a number of ours"));
-        self.touched.extend(names);
+        keep_reservation(world, process, name, &told);
     }
 
     fn take_slot(&self, world: &mut World, process: usize, name: usize) -> Slot {
         if world.names.len() == 1 {
             return Slot::Held;
         }
-        let slot = self.index(world, process).take_slot(&self.key(name), self.now);
-        if matches!(slot, Slot::Held) {
-            world.processes[process].reserved = Some(u8::try_from(name).expect("few names"));
+        let held = self.shown_to(world, process);
+        let operator = &mut world.processes[process];
+        if !self.told(&held, operator.reserved, Tell::Wants(name)).takes {
+            return Slot::Busy;
         }
-        slot
+        operator.reserved = Some(u8::try_from(name).expect("few names"));
+        Slot::Held
     }
+}
+
+/// What is left of the reservation of this name's pass, after this.
+fn keep_reservation(world: &mut World, process: usize, name: usize, told: &Told) {
+    let is_there = |kept: &Name| kept.live.is_some_and(|other| !other.deleting || other.finalizer);
+    let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
+    // With nobody else there, nobody could tell.
+    let is_seen = others.any(|(_, kept)| is_there(kept));
+    let operator = &mut world.processes[process];
+    let is_reserved = operator.reserved.map(usize::from) == Some(name);
+    let is_gone = world.names[name].live.is_none();
+    if is_reserved && (is_gone || is_seen && !told.reserves) {
+        operator.reserved = None;
+    }
+}
+
+/// What an index is told.
+#[derive(Clone, Copy, Debug, Hash)]
+enum Tell {
+    /// A pass or a list shows this, which may be old.
+    Shown(usize, Old),
+    /// The object of this name is this one now (None: gone).
+    New(usize, Option<Object>),
+    /// A pass of this name wants the slot.
+    Wants(usize),
+    /// The pass of this name is over.
+    Over(usize),
+}
+
+/// What an index made of it.
+#[derive(Debug)]
+struct Told {
+    /// Whom it names.
+    touched: BTreeSet<usize>,
+    /// Whether it holds now what it was shown, or has given the slot.
+    takes: bool,
+    /// Whether it still has the slot reserved for this name's pass, and somebody waits for it.
+    reserves: bool,
 }
 
 /// The status as it is stored.

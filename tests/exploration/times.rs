@@ -1,9 +1,11 @@
 //! Time passes: everything ages, and what is so old that no decision can tell how old becomes equally old, so that the
 //! world has an end.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use crate::world::{Ahead, Clocks, Object, Seconds, TICK, World, at, since, times_of};
+use amplify_operator::lifecycle::Known;
+
+use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
 
 /// The oldest that a `requestTime` gets: the longest grace and the longest pass have then passed.
 pub(crate) const OLDEST_REQUEST: Seconds = -180;
@@ -45,6 +47,8 @@ struct Aws {
     asked: bool,
     /// Whether its request will be as old as requests get.
     old: bool,
+    /// When what comes of the oldest request can be there at the latest, by both clocks.
+    latest: Seconds,
 }
 
 impl Aws {
@@ -60,11 +64,11 @@ impl Aws {
             return time - by;
         }
         // As the request stands still, so does what may have come of it, and what came too late for that stays too late.
-        if time <= LATEST {
+        if time <= self.latest {
             return time;
         }
-        let earlier = self.times.range(LATEST + 1..time).count();
-        (time - by).max(LATEST + 1 + Seconds::try_from(earlier).expect("few jobs"))
+        let earlier = self.times.range(self.latest + 1..time).count();
+        (time - by).max(self.latest + 1 + Seconds::try_from(earlier).expect("few jobs"))
     }
 }
 
@@ -95,7 +99,7 @@ impl World {
             .flat_map(|process| &mut process.passes)
             .flatten()
         {
-            let mut known = pass.known.as_ref().clone();
+            let mut known = Known::clone(&pass.known);
             let (_, theirs) = times_of(&mut known);
             times.extend(theirs.into_iter().map(|time| since(clocks.now, *time) - clocks.skew));
         }
@@ -104,6 +108,7 @@ impl World {
             times,
             asked: false,
             old: false,
+            latest: LATEST + (-clocks.skew).max(0),
         };
         // What is stored counts. A stale view of it lands nowhere.
         for object in self.names.iter().filter_map(|name| name.live) {
@@ -148,18 +153,18 @@ impl World {
             }
             for pass in process.passes.iter_mut().flatten() {
                 pass.age += by;
-                pass.ahead = Ahead::default();
                 age(&mut pass.memory.since, by, -remembered);
-                let known = Arc::make_mut(&mut pass.known);
-                let (ours, theirs) = times_of(known);
-                for time in ours {
-                    let mut seconds = since(clocks.now, *time);
-                    age(&mut seconds, by, LONG_AGO);
-                    *time = at(clocks.now, seconds);
-                }
-                for time in theirs {
-                    *time = clocks.aws(aws.aged(since(clocks.now, *time) - clocks.skew, by));
-                }
+                pass.known.change(|known| {
+                    let (ours, theirs) = times_of(known);
+                    for time in ours {
+                        let mut seconds = since(clocks.now, *time);
+                        age(&mut seconds, by, LONG_AGO);
+                        *time = at(clocks.now, seconds);
+                    }
+                    for time in theirs {
+                        *time = clocks.aws(aws.aged(since(clocks.now, *time) - clocks.skew, by));
+                    }
+                });
                 if let Some(seen) = &mut pass.seen {
                     seen.made = aws.aged(seen.made, by);
                 }

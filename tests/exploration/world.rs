@@ -4,8 +4,9 @@
 use std::{
     collections::HashMap,
     fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher},
+    ops::Deref,
+    sync::OnceLock,
 };
 
 use amplify_operator::{
@@ -13,7 +14,7 @@ use amplify_operator::{
         Job, Ledger, Operation, Origin,
         conditions::{self, Reason},
     },
-    lifecycle::{Hashes, Known, Memory, Patience, State, Step, Waiting, Write, facts::JobSeen},
+    lifecycle::{Hashes, Known, Memory, Patience, State, Waiting, Write, facts::JobSeen},
 };
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
@@ -185,6 +186,8 @@ pub(crate) struct Thing {
     pub(crate) by: Option<u8>,
     /// The uid of the resource that took it over.
     pub(crate) adopted: Option<u8>,
+    /// Whether the resource that had it made has taken what somebody else made for it.
+    pub(crate) displaced: bool,
     pub(crate) config: u8,
     /// Whether somebody else has changed it since a job of its resource last did.
     pub(crate) meddled: bool,
@@ -209,6 +212,8 @@ pub(crate) struct Flight {
     pub(crate) attempt: u8,
     pub(crate) config: u8,
     pub(crate) wiped: bool,
+    /// Whether its sender has taken a job of somebody else for what came of it.
+    pub(crate) displaced: bool,
     /// It arrives within this time, or never.
     pub(crate) left: Seconds,
 }
@@ -238,33 +243,81 @@ pub(crate) struct Old {
 }
 
 /// A pass in flight.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Pass {
     pub(crate) view: Object,
     /// How many versions `view` is behind the newest.
     pub(crate) lag: u8,
-    pub(crate) known: Arc<Known>,
+    pub(crate) known: Knows,
     pub(crate) memory: Remembers,
     /// What `known.look` showed, as it really was.
     pub(crate) seen: Option<Thing>,
     pub(crate) age: Seconds,
-    pub(crate) ahead: Ahead,
 }
 
-/// The next step, where it is known. It follows from all else, and is kept to be decided once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ahead(pub(crate) Option<Arc<Step>>);
+/// What a pass knows, by its number in a list of all that was ever known: worlds are compared and copied by the million.
+#[derive(Clone, Copy)]
+pub(crate) struct Knows {
+    number: u32,
+    known: &'static Known,
+}
 
-impl PartialEq for Ahead {
-    fn eq(&self, _: &Self) -> bool {
-        true
+static KNOWN: RwLock<Option<HashMap<&'static Known, u32>>> = RwLock::new(None);
+
+impl Knows {
+    pub(crate) fn of(known: Known) -> Self {
+        let mut all = KNOWN.write();
+        let all = all.get_or_insert_default();
+        if let Some((known, number)) = all.get_key_value(&known) {
+            return Self { number: *number, known };
+        }
+        // For ever: there are few.
+        let known: &'static Known = Box::leak(Box::new(known));
+        let number = u32::try_from(all.len()).expect("few that are known");
+        all.insert(known, number);
+        Self { number, known }
+    }
+
+    /// Nothing.
+    pub(crate) fn nothing() -> Self {
+        static NOTHING: OnceLock<Knows> = OnceLock::new();
+        *NOTHING.get_or_init(|| Self::of(Known::default()))
+    }
+
+    /// Lets it be changed.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.clone();
+        change(&mut known);
+        *self = Self::of(known);
     }
 }
 
-impl Eq for Ahead {}
+impl Deref for Knows {
+    type Target = Known;
 
-impl Hash for Ahead {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
+    fn deref(&self) -> &Known {
+        self.known
+    }
+}
+
+impl fmt::Debug for Knows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.known.fmt(f)
+    }
+}
+
+impl PartialEq for Knows {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Knows {}
+
+impl Hash for Knows {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
 }
 
 /// `Memory`, without what only spreads and prolongs waiting.
@@ -434,8 +487,8 @@ impl Object {
         }
     }
 
-    /// Suspended while the outcome of its first attempt was not known, which was then given up.
-    pub(crate) fn given_up(uid: u8, create: Operation) -> Self {
+    /// Suspended while the outcome of its first attempt was not known, which has just been given up.
+    pub(crate) fn given_up(uid: u8, create: Operation, grace: Seconds) -> Self {
         let ready = Self::ready(uid, create, 0);
         Self {
             generation: 2,
@@ -450,8 +503,10 @@ impl Object {
                 }),
                 origin: None,
                 job: ready.status.job.map(|job| Entry {
+                    requested: -grace,
                     after: Some(times::LONG_AGO),
                     unconfirmed: true,
+                    finished: Some(0),
                     id: None,
                     named: false,
                     word: None,
@@ -465,6 +520,11 @@ impl Object {
             ..ready
         }
     }
+}
+
+/// What tells situations apart.
+pub(crate) fn hash_of(situation: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(situation)
 }
 
 // ---- texts ----

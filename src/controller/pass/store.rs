@@ -194,8 +194,9 @@ impl<K: Kind> Pass<'_, K> {
                             continue;
                         }
                     };
-                    let stored = live.state().ledger;
-                    if stored.job.as_ref().map(|job| job.attempt) > state.ledger.job.as_ref().map(|job| job.attempt) {
+                    let stored = live.state();
+                    let attempt = |state: &State| state.ledger.job.as_ref().map(|job| job.attempt);
+                    if attempt(&stored) > attempt(&state) {
                         Self::lost(&state, "another operator has taken over");
                         return Err(Pause::Queued);
                     }
@@ -203,8 +204,7 @@ impl<K: Kind> Pass<'_, K> {
                         // Nothing has changed: it is the write itself that the API server refuses.
                         self.tell_refusal(&kube::Error::Api(status));
                     } else {
-                        let ledger = &mut state.ledger;
-                        ledger.observed_generation = ledger.observed_generation.max(stored.observed_generation);
+                        state = lifecycle::recorded_beside(&state, &stored);
                         self.take(live);
                     }
                 }

@@ -4,8 +4,11 @@ use super::scene::{
     Kind, Scene, accepted, at, ended, intent, lost, present, refusal, running, seen_job, stored, with_status,
 };
 use crate::{
-    api::{Job, Operation},
-    lifecycle::{Reply, Sending, Slot, facts::Class},
+    api::{
+        Job, Operation, Origin,
+        conditions::{self, Progress, Reason},
+    },
+    lifecycle::{Reply, Sending, Slot, State, facts::Class, recorded_beside},
 };
 
 /// The job that the next step of this scene stores.
@@ -226,4 +229,47 @@ fn a_job_that_completed_stays_as_it_ended() {
     let job = ended(running(Operation::CreateBackend), Job::COMPLETED);
     let scene = Scene::new(Kind::Backend).ready().job(job.clone()).look(present());
     assert_eq!(stores(&scene), job);
+}
+
+/// A state that says this of a generation.
+fn saying(ready: bool, reason: Reason, generation: i64) -> State {
+    let progress = if ready {
+        Progress::Settled
+    } else {
+        Progress::Reconciling
+    };
+    let mut state = State::default();
+    state.ledger.conditions = conditions::state(&[], ready, progress, reason, "it says so", generation, at(0));
+    state.ledger.observed_generation = generation;
+    state
+}
+
+#[test]
+fn what_aws_accepted_is_recorded_beside_what_another_operator_says_of_a_newer_generation() {
+    let mut accepted = saying(true, Reason::Available, 1);
+    accepted.ledger.origin = Some(Origin::Created);
+    accepted.ledger.job = Some(running(Operation::CreateBackendEnvironment));
+    let beside = |stored: &State| {
+        let recorded = recorded_beside(&accepted, stored);
+        assert_eq!(recorded.ledger.origin, accepted.ledger.origin);
+        assert_eq!(recorded.ledger.job, accepted.ledger.job);
+        let says = conditions::ready_reason(&recorded.ledger.conditions);
+        (recorded.ledger.observed_generation, says)
+    };
+    let mut deleting = saying(false, Reason::Deleting, 2);
+    deleting.ledger.last_handled_reconcile_at = Some("now".to_owned());
+    assert_eq!(beside(&deleting), (2, Some(Reason::Deleting)));
+    assert_eq!(
+        recorded_beside(&accepted, &deleting).ledger.last_handled_reconcile_at,
+        Some("now".to_owned())
+    );
+    assert_eq!(
+        beside(&saying(false, Reason::Creating, 1)),
+        (1, Some(Reason::Available))
+    );
+    assert_eq!(
+        beside(&State::default()),
+        (1, Some(Reason::Available)),
+        "nothing is said yet"
+    );
 }
