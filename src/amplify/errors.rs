@@ -260,9 +260,8 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
         // Writing to a String cannot fail.
         let _ = write!(advice, "{REQUEST_ID}{id}]");
     }
-    // What AWS says is what gives way, and its end is kept: there it names the cause.
-    let room = MESSAGE_LIMIT.saturating_sub(start.len() + ": ".len() + advice.len());
-    let said = text::shortened(&said, room.min(TEXT_LIMIT));
+    // What AWS says is what gives way, and its end is kept: there it names the cause. All else is short.
+    let said = text::shortened(&said, TEXT_LIMIT);
     let colon = if said.is_empty() { "" } else { ": " };
     Failure {
         class,
@@ -451,6 +450,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_runtime_api::client::result::ConnectorError;
     use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
 
     use super::*;
@@ -656,11 +656,160 @@ mod tests {
         }
     }
 
+    type Refused = SdkError<AssumeRoleError, HttpResponse>;
+
+    fn answer(status: u16) -> HttpResponse {
+        HttpResponse::new(status.try_into().unwrap(), SdkBody::empty())
+    }
+
+    /// What the SDK says of a connection that is never made.
+    async fn unconnected() -> ConnectorError {
+        let connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
+        let request = http::Request::get("http://127.0.0.1:1/")
+            .body(SdkBody::empty())
+            .unwrap();
+        ConnectorError::io(client.request(request).await.unwrap_err().into())
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_an_sdk_error_says_how_far_the_call_came() {
+        let plain = || AssumeRoleError::generic(ErrorMetadata::builder().build());
+        let credentials = || CredentialsError::not_loaded("nothing in the chain");
+        let said = AssumeRoleError::generic(ErrorMetadata::builder().code("Denied").message("no").build());
+        let (sent, unsent) = (true, false);
+        for (transmitted, error, class, outcome, message) in [
+            (
+                sent,
+                Refused::service_error(plain(), answer(503)),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: HTTP 503",
+            ),
+            (
+                sent,
+                Refused::service_error(plain(), answer(400)),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: HTTP 400; answered by something between",
+            ),
+            (
+                sent,
+                Refused::service_error(said, answer(400)),
+                Class::AccessDenied,
+                Sent::Refused,
+                "AssumeRole: Denied (HTTP 400): no; allow the operator's role sts:AssumeRole",
+            ),
+            (
+                sent,
+                Refused::response_error("cut off", answer(500)),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: HTTP 500",
+            ),
+            (
+                sent,
+                Refused::response_error("cut off", answer(200)),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: AWS's answer cannot be read: cut off",
+            ),
+            (
+                sent,
+                Refused::response_error("cut off", answer(399)),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: AWS's answer cannot be read",
+            ),
+            (
+                unsent,
+                Refused::construction_failure(credentials()),
+                Class::AccessDenied,
+                Sent::Never,
+                "AssumeRole: no AWS credentials",
+            ),
+            (
+                unsent,
+                Refused::construction_failure("no host"),
+                Class::Unavailable,
+                Sent::Never,
+                "AssumeRole: the request could not be sent: no host",
+            ),
+            (
+                unsent,
+                Refused::timeout_error("too slow"),
+                Class::Unavailable,
+                Sent::Never,
+                "AssumeRole: the request could not be sent: too slow",
+            ),
+            (
+                sent,
+                Refused::dispatch_failure(unconnected().await),
+                Class::Unavailable,
+                Sent::Never,
+                "AssumeRole: no connection to AWS: ",
+            ),
+            (
+                sent,
+                Refused::timeout_error("too slow"),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: no answer from AWS in time: too slow",
+            ),
+            (
+                sent,
+                Refused::dispatch_failure(ConnectorError::timeout("idle".into())),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: no answer from AWS in time",
+            ),
+            (
+                sent,
+                Refused::dispatch_failure(ConnectorError::io("reset".into())),
+                Class::Unavailable,
+                Sent::Unknown,
+                "AssumeRole: the connection to AWS broke",
+            ),
+        ] {
+            let got = reduced(ASSUME_ROLE, transmitted, &error);
+            assert!(got.message.starts_with(message), "{} instead of {message}", got.message);
+            assert_eq!((got.class, got.sent), (class, outcome), "{message}");
+        }
+        // How the page of a gateway could not be parsed is noise.
+        let page = reduced(ASSUME_ROLE, true, &Refused::response_error("not JSON", answer(502)));
+        assert_eq!(page.message, "AssumeRole: HTTP 502");
+    }
+
+    #[test]
+    fn a_role_that_sts_did_not_refuse_is_waited_for_and_one_that_it_refuses_is_denied() {
+        for (status, code, class) in [
+            (503, "", Class::Unavailable),
+            (400, "Throttling", Class::Throttled),
+            (403, "AccessDenied", Class::AccessDenied),
+            (404, "NotFoundException", Class::Unavailable),
+            (400, "ValidationError", Class::AccessDenied),
+        ] {
+            let got = not_assumed("arn:r", &refused_by_sts(status, code));
+            assert_eq!((got.class, got.sent), (class, Sent::Never), "{status} {code}");
+            let start = "cannot assume arn:r: AssumeRoleWithWebIdentity: ";
+            assert!(got.message.starts_with(start), "{}", got.message);
+            assert_eq!(NotAssumed(got.clone()).to_string(), got.message);
+        }
+        let missing = not_assumed("arn:r", &CredentialsError::not_loaded("nothing in the chain"));
+        assert_eq!((missing.class, missing.sent), (Class::AccessDenied, Sent::Never));
+        assert!(
+            missing
+                .message
+                .starts_with("cannot assume arn:r: AssumeRole: no AWS credentials"),
+            "{}",
+            missing.message
+        );
+    }
+
     /// An error status of STS, as the credentials that could not be loaded because of it.
     fn refused_by_sts(status: u16, code: &str) -> CredentialsError {
         let error = AssumeRoleWithWebIdentityError::generic(ErrorMetadata::builder().code(code).build());
-        let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
-        CredentialsError::provider_error(SdkError::service_error(error, raw))
+        CredentialsError::provider_error(SdkError::service_error(error, answer(status)))
     }
 
     #[test]
@@ -709,6 +858,13 @@ mod tests {
         assert_eq!(without_request_id("no id"), "no id");
         let of_aws = "CreateBackend: no [request id 1]; check the credentials";
         assert_eq!(without_request_id(of_aws), of_aws, "that is AWS's text, not ours");
+        let absent = failure(CREATE, End::Status(404), "NotFoundException", "no app");
+        assert_eq!(
+            absent.message,
+            "CreateBackend: NotFoundException (HTTP 404): no app [request id 11aa]"
+        );
+        let nameless = failure(CREATE, End::Status(500), "", "oops");
+        assert_eq!(nameless.message, "CreateBackend: HTTP 500: oops [request id 11aa]");
         let expired = failure(CREATE, End::Status(403), "ExpiredTokenException", "");
         assert!(expired.message.contains("renew"), "{}", expired.message);
     }
