@@ -90,13 +90,11 @@ pub fn queued(view: &View<'_>) -> (State, Wake) {
     if !view.resource.deleting || !view.is_ready() {
         return (view.state.clone(), Wake::Never);
     }
-    match just_deleted(view) {
-        Some(end) => (view.state.clone(), Wake::At(end)),
-        None => {
-            let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
-            (view.stored(say), Wake::Never)
-        }
+    if let Some(end) = just_deleted(view) {
+        return (view.state.clone(), Wake::At(end));
     }
+    let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
+    (view.stored(say), Wake::Never)
 }
 
 /// The first of these by name: a list of all would change, and be written, with each of them, and could push out what to do.

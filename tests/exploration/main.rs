@@ -14,7 +14,18 @@
 //!
 //! `EXPLORE_MORE=1` lets everything that may happen in a test happen once more; that takes hours, not seconds.
 
-#![allow(clippy::expect_used, reason = "a model that cannot go on is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a model that cannot go on is a failed test, and the bounds and counts are to be seen"
+)]
+#![allow(
+    clippy::struct_excessive_bools,
+    clippy::trivially_copy_pass_by_ref,
+    clippy::unused_self,
+    reason = "the world's facts are independent of each other, and what acts in it is a method of the stage"
+)]
 
 mod aws;
 mod check;

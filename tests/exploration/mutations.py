@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""Breaks each rule of the lifecycle once, and shows that the exploration finds it.
+"""Breaks each rule of the lifecycle once, and shows which exploration finds it, or which table of the lifecycle's tests.
 
-Works on a copy of the last commit; the working tree is not touched. Prints a row of docs/exploration.md for each
-mutation. Ends with 1 when one is not found, or when a rule no longer reads as it is written here.
+Works on a copy of the last commit, which stays in the target folder so that builds are short; the working tree is not
+touched. Prints the two tables of docs/exploration.md at the end. Ends with 1 when one is not found, or when a rule no
+longer reads as it is written here.
 
-    tests/exploration/mutations.py            # all; about half a minute each on 2 cores
+    tests/exploration/mutations.py            # all; about a quarter of a minute each on 2 cores
     tests/exploration/mutations.py slot after # those whose name contains one of these words
 """
 
+import io
 import os
 import pathlib
 import re
 import subprocess
 import sys
-import tempfile
+import tarfile
 
 # What is broken; where; what stands there; what is put there; the exploration that finds it, or the table ("table: NAME").
 MUTATIONS = [
@@ -56,8 +58,13 @@ MUTATIONS = [
      "    state.hashes = Hashes::default();\n    record(view, state, job)",
      "    state.hashes.sent.clone_from(&job.config_hash);\n    record(view, state, job)",
      "an_attempt_that_shows_late_does_not_pass_for_the_edit_after_it"),
+    ("2, sentConfigHash: the job that somebody else started meanwhile is taken to carry today's configuration",
+     "src/lifecycle/record.rs",
+     "    state.hashes = Hashes::default();\n    record(view, state, job)",
+     "    state.hashes.sent.clone_from(&job.config_hash);\n    record(view, state, job)",
+     "an_api_that_somebody_else_makes_while_an_attempt_is_in_doubt_gets_its_configuration"),
     ("2, sentConfigHash: the end of a job that was found in a list passes for Ready", "src/lifecycle/follow.rs",
-     "let certain = job.config_hash.is_none() || job.config_hash == state.hashes.sent;",
+     "let certain = !view.resource.is_updatable() || (job.config_hash.is_some() && job.config_hash == state.hashes.sent);",
      "let certain = true;",
      "an_api_that_somebody_else_makes_while_an_attempt_is_in_doubt_gets_its_configuration"),
     ("3, origin: it is not recorded with the accepted job", "src/lifecycle/record.rs",
@@ -72,6 +79,10 @@ MUTATIONS = [
      'for path in ["/job/attempt", "/observedGeneration"] {',
      'for path in ["/job/attempt"] {',
      "two_operators_carry_out_two_edits"),
+    ("3, record: what another operator has said of a newer generation is replaced", "src/lifecycle/record.rs",
+     "        ledger.conditions.clone_from(&newer.conditions);\n",
+     "",
+     "two_operators_register_one_environment"),
     ("4, grace: a look and a list are believed at once", "src/lifecycle/outcome.rs",
      "    timing::after(job.request_time, view.settings.outcome_grace)",
      "    job.request_time",
@@ -81,9 +92,29 @@ MUTATIONS = [
      "return Ok(ours(view, job, &listed.jobs[..0]).map(|seen| claim(view, job, seen)));",
      "a_backend_is_created_once_by_an_operator_that_dies_twice"),
     ("4, claim: a job without a time is taken for the intent's", "src/lifecycle/outcome.rs",
-     "&& seen.create_time.is_some_and(|created| match job.after {",
-     "&& seen.create_time.is_none_or(|created| match job.after {",
+     "            && seen\n                .create_time\n                .is_some_and(",
+     "            && seen\n                .create_time\n                .is_none_or(",
      "a_backend_does_not_take_an_old_job_without_a_time_for_its_own"),
+    ("4, claim: without after, a job of any age is taken for the intent's", "src/lifecycle/outcome.rs",
+     "            .saturating_sub(timing::CLOCK_SKEW)",
+     "            .saturating_sub(timing::CLOCK_SKEW * 1000)",
+     "table: only_a_job_of_the_same_operation_created_later_than_after_is_ours"),
+    ("4, claim: a job that AWS began too late to come of the intent is taken for it", "src/lifecycle/outcome.rs",
+     "    is_late_enough && created <= latest",
+     "    is_late_enough && created <= Timestamp::MAX.max(latest)",
+     "a_backend_that_somebody_else_makes_long_after_a_lost_create_is_not_taken"),
+    ("4, after is kept: an attempt after an unconfirmed one remembers only newer jobs", "src/lifecycle/create.rs",
+     "after: unconfirmed.map_or(newest, |job| Some(outcome::earliest(job))),",
+     "after: unconfirmed.map_or(newest, |_| newest),",
+     "table: an_attempt_of_unknown_outcome_that_shows_up_after_a_refused_one_is_still_ours"),
+    ("4, refusal: with unconfirmed, a refusal is believed without a look and a list", "src/lifecycle/create.rs",
+     "let doubtful = job.unconfirmed\n",
+     "let doubtful = job.unconfirmed && view.resource.deleting\n",
+     "table: a_refusal_of_an_unconfirmed_attempt_is_believed_only_after_a_look_and_a_list"),
+    ("4, given up: it is looked for while a sibling's job may not be recorded yet", "src/lifecycle/outcome.rs",
+     "    if job.operation.has_job() {\n        slot(view)?;",
+     "    if job.operation.has_job() && view.resource.deleting {\n        slot(view)?;",
+     "table: an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_its_own"),
     ("4, unconfirmed: a new attempt forgets that the last one's outcome is unknown", "src/lifecycle/outcome.rs",
      "            unconfirmed: true,\n            ..job.clone()",
      "            unconfirmed: false,\n            ..job.clone()",
@@ -95,6 +126,10 @@ MUTATIONS = [
     ("4, deletes: one of unknown outcome is closed at once", "src/lifecycle/record.rs",
      "Reply::Failed(failure) if failure.sent != Sent::Unknown => {",
      "Reply::Failed(failure) if failure.sent != Sent::Unknown || job.operation.is_delete() => {",
+     "a_late_delete_does_not_reach_the_next_backend_of_the_name"),
+    ("4, deletes: a look right after one of unknown outcome is believed", "src/lifecycle/outcome.rs",
+     "    if looked.at < believed || !listed_late {\n        return Ok(come_again(view, job));\n    }\n    if job.operation.is_delete()",
+     "    if job.operation.is_delete()",
      "a_late_delete_does_not_reach_the_next_backend_of_the_name"),
     ("4, updates: one of unknown outcome is closed at once", "src/lifecycle/record.rs",
      "Reply::Failed(failure) if failure.sent != Sent::Unknown => {",
@@ -119,7 +154,7 @@ MUTATIONS = [
     ("5, absence grace: a 404 is believed right after the job's end", "src/lifecycle/needs.rs",
      "let believed = timing::after(finished, view.settings.absence_grace);",
      "let believed = finished;",
-     "a_backend_that_shows_early_or_late_is_neither_made_again_nor_ready_too_soon"),
+     "table: a_404_after_completed_is_believed_only_after_the_absence_grace"),
     ("6, failed create: what it left behind passes for the backend", "src/lifecycle/keep.rs",
      "job.filter(|job| is_made && job.operation.is_create() && job.has_failed())",
      "job.filter(|job| is_made && job.operation.is_delete() && job.has_failed())",
@@ -128,6 +163,10 @@ MUTATIONS = [
      "failures: if completed { 0 } else { job.failures + 1 },",
      "failures: 0,",
      "a_backend_tells_the_truth_whatever_becomes_of_its_job"),
+    ("7, edit: another configuration is not sent", "src/lifecycle/keep.rs",
+     "let edited = doubtful || is_skipped(view) || hashes.sent.as_ref() != Some(&config.hash);",
+     "let edited = doubtful || is_skipped(view) || hashes.sent.as_ref().is_some_and(String::is_empty);",
+     "an_api_is_updated_to_what_its_spec_says"),
     ("8, not owned: the AWS object is deleted all the same", "src/lifecycle/delete.rs",
      "None => false,",
      "None => true,",
@@ -156,6 +195,10 @@ MUTATIONS = [
      "Some(job) if job.is_open_intent() => Holds::Yes,",
      "Some(job) if job.is_open_intent() => Holds::No,",
      "two_apis_of_one_environment_never_have_overlapping_jobs_though_replies_are_lost"),
+    ("slots: a running job does not hold the environment (the list of pending jobs says the same)", "src/lifecycle/mod.rs",
+     "Some(job) if job.is_running() && !suspend => Holds::Until(",
+     "Some(job) if job.is_running() && suspend => Holds::Until(",
+     "table: a_slot_is_held_from_the_intent_to_the_end_of_the_job"),
     ("slots: the index takes an older version for the newest", "src/controller/index.rs",
      "if entry.version.is_before(known.version) {",
      "if entry.version.is_before(known.version) && known.version.is_before(entry.version) {",
@@ -195,40 +238,88 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [it for it in MUTATIONS if not words or any(word in it[0] for word in words)]
     root = pathlib.Path(__file__).resolve().parents[2]
-    missed = 0
-    with tempfile.TemporaryDirectory() as copy:
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, check=True, capture_output=True)
-        subprocess.run(["tar", "-x", "-C", copy], input=archive.stdout, check=True)
-        print("| rule, and how it is broken | found by | after states | what does not hold |")
-        print("|---|---|---|---|", flush=True)
-        for what, *edits, exploration in chosen:
-            good = {}
-            for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
-                path = pathlib.Path(copy, file)
-                good[path] = path.read_text()
-                if good[path].count(old) != 1:
-                    sys.exit(f"{what}: {file} no longer reads {old!r}")
-                path.write_text(good[path].replace(old, new))
-            states, broken = explore(root, copy, exploration)
-            for path, text in good.items():
-                path.write_text(text)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).resolve()
+    copy = target / "mutations"
+    restore(root, copy)
+    explored, tabled, missed = [], [], 0
+    for what, *edits, finder in chosen:
+        good = {}
+        for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
+            path = copy / file
+            good.setdefault(path, path.read_text())
+            text = path.read_text()
+            if text.count(old) != 1:
+                sys.exit(f"{what}: {file} no longer reads {old!r}")
+            path.write_text(text.replace(old, new))
+        table = finder.removeprefix("table: ")
+        if table != finder:
+            others = look_up(copy, target, table)
+            tabled.append(f"| {what} | {others or 'not found'} |")
+            missed += others is None
+        else:
+            states, broken = explore(copy, target, finder)
+            explored.append(f"| {what} | `{finder}` | {states or 'not found'} | {broken} |")
             missed += states is None
-            print(f"| {what} | `{exploration}` | {states or 'not found'} | {broken} |", flush=True)
+        print((tabled if table != finder else explored)[-1], file=sys.stderr, flush=True)
+        for path, text in good.items():
+            path.write_text(text)
+    print(f"{len(explored)} by an exploration:\n")
+    print("| rule, and how it is broken | found by | after states | what does not hold |")
+    print("|---|---|---|---|")
+    print("\n".join(explored))
+    print(f"\n{len(tabled)} by a table:\n")
+    print("| rule, and how it is broken | found by the table |")
+    print("|---|---|")
+    print("\n".join(tabled))
     return 1 if missed else 0
 
 
-def explore(root, copy, exploration):
-    """How many states the exploration needs to find that something is wrong, and what it then says."""
-    target = os.environ.get("CARGO_TARGET_DIR", root / "target")
-    command = ["cargo", "test", "--quiet", "--test", "exploration", "--", "--exact", exploration]
+def restore(root, copy):
+    """Makes the copy what the last commit is. What is the same keeps its time, so that it is not built again."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        members = [member for member in files if member.isfile()]
+        for member in members:
+            path = copy / member.name
+            content = files.extractfile(member).read()
+            if member.name == "Cargo.toml":
+                # Cargo tells packages in one target folder apart by name and version, not by where they are.
+                content = re.sub(rb'(?<=\[workspace\.package\]\nversion = ")[^"]*', b"0.0.0-broken", content)
+            if not path.exists() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                path.chmod(member.mode)
+    kept = {copy / member.name for member in members}
+    for path in copy.rglob("*"):
+        if not path.is_dir() and path not in kept:
+            path.unlink()
+
+
+def test(copy, target, *arguments):
+    """Runs tests of the copy, with all that the workspace's own builds have built."""
+    command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--workspace", "--all-features", *arguments]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-    run = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
+
+
+def explore(copy, target, exploration):
+    """How many states the exploration needs to find that something is wrong, and what it then says."""
+    run = test(copy, target, "--test", "exploration", "--", "--exact", exploration)
     found = re.search(r"^(.+): it does not hold, as (\d+) states show", run.stdout, re.MULTILINE)
     if found:
         return int(found[2]), found[1]
-    if run.returncode != 0:
-        print(run.stdout[-2000:], run.stderr[-2000:], file=sys.stderr)
+    print(run.stdout[-2000:], run.stderr[-2000:], file=sys.stderr)
     return None, ""
+
+
+def look_up(copy, target, table):
+    """Which tables of the lifecycle's tests fail: the one that is to find it, and how many more."""
+    run = test(copy, target, "--lib", "--no-fail-fast", "--", "lifecycle::")
+    failed = {name.rpartition("::")[2] for name in re.findall(r"^test (\S+) \.\.\. FAILED$|^    (lifecycle\S+)$", run.stdout, re.MULTILINE) for name in name if name}
+    if table in failed:
+        return f"`{table}`" + (f", and {len(failed) - 1} more" if len(failed) > 1 else "")
+    print(run.stdout[-2000:], run.stderr[-2000:], file=sys.stderr)
+    return None
 
 
 if __name__ == "__main__":
