@@ -672,112 +672,105 @@ mod tests {
         ConnectorError::io(client.request(request).await.unwrap_err().into())
     }
 
-    #[tokio::test]
-    async fn what_is_left_of_an_sdk_error_says_how_far_the_call_came() {
-        let plain = || AssumeRoleError::generic(ErrorMetadata::builder().build());
-        let credentials = || CredentialsError::not_loaded("nothing in the chain");
-        let said = AssumeRoleError::generic(ErrorMetadata::builder().code("Denied").message("no").build());
-        let (sent, unsent) = (true, false);
-        for (transmitted, error, class, outcome, message) in [
-            (
-                sent,
-                Refused::service_error(plain(), answer(503)),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: HTTP 503",
-            ),
-            (
-                sent,
-                Refused::service_error(plain(), answer(400)),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: HTTP 400; answered by something between",
-            ),
-            (
-                sent,
-                Refused::service_error(said, answer(400)),
-                Class::AccessDenied,
-                Sent::Refused,
-                "AssumeRole: Denied (HTTP 400): no; allow the operator's role sts:AssumeRole",
-            ),
-            (
-                sent,
-                Refused::response_error("cut off", answer(500)),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: HTTP 500",
-            ),
-            (
-                sent,
-                Refused::response_error("cut off", answer(200)),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: AWS's answer cannot be read: cut off",
-            ),
-            (
-                sent,
-                Refused::response_error("cut off", answer(399)),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: AWS's answer cannot be read",
-            ),
-            (
-                unsent,
-                Refused::construction_failure(credentials()),
-                Class::AccessDenied,
-                Sent::Never,
-                "AssumeRole: no AWS credentials",
-            ),
-            (
-                unsent,
-                Refused::construction_failure("no host"),
-                Class::Unavailable,
-                Sent::Never,
-                "AssumeRole: the request could not be sent: no host",
-            ),
-            (
-                unsent,
-                Refused::timeout_error("too slow"),
-                Class::Unavailable,
-                Sent::Never,
-                "AssumeRole: the request could not be sent: too slow",
-            ),
-            (
-                sent,
-                Refused::dispatch_failure(unconnected().await),
-                Class::Unavailable,
-                Sent::Never,
-                "AssumeRole: no connection to AWS: ",
-            ),
-            (
-                sent,
-                Refused::timeout_error("too slow"),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: no answer from AWS in time: too slow",
-            ),
-            (
-                sent,
-                Refused::dispatch_failure(ConnectorError::timeout("idle".into())),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: no answer from AWS in time",
-            ),
-            (
-                sent,
-                Refused::dispatch_failure(ConnectorError::io("reset".into())),
-                Class::Unavailable,
-                Sent::Unknown,
-                "AssumeRole: the connection to AWS broke",
-            ),
-        ] {
-            let got = reduced(ASSUME_ROLE, transmitted, &error);
-            assert!(got.message.starts_with(message), "{} instead of {message}", got.message);
-            assert_eq!((got.class, got.sent), (class, outcome), "{message}");
+    /// An error of the SDK, whether its request was handed over, and what is left of it: class, whether it may have been
+    /// carried out, the beginning of the message.
+    type Row = (Refused, bool, Class, Sent, &'static str);
+
+    fn check(rows: impl IntoIterator<Item = Row>) {
+        for (error, transmitted, class, sent, start) in rows {
+            let got = reduced(WHO, transmitted, &error);
+            assert!(got.message.starts_with(start), "{} instead of {start}", got.message);
+            assert_eq!((got.class, got.sent), (class, sent), "{start}");
         }
+    }
+
+    #[test]
+    fn an_error_status_counts_even_where_its_body_cannot_be_read() {
+        use Class::{AccessDenied, Unavailable};
+        use Sent::{Refused as No, Unknown};
+        let plain = || AssumeRoleError::generic(ErrorMetadata::builder().build());
+        let said = AssumeRoleError::generic(ErrorMetadata::builder().code("Denied").message("no").build());
+        let between = "GetCallerIdentity: HTTP 400; answered by something between";
+        let denied = "GetCallerIdentity: Denied (HTTP 400): no; allow the IAM action sts:GetCallerIdentity";
+        let unreadable = "GetCallerIdentity: AWS's answer cannot be read: cut off";
+        check([
+            (
+                Refused::service_error(plain(), answer(400)),
+                true,
+                Unavailable,
+                Unknown,
+                between,
+            ),
+            (
+                Refused::service_error(said, answer(400)),
+                true,
+                AccessDenied,
+                No,
+                denied,
+            ),
+            (
+                Refused::response_error("cut off", answer(200)),
+                true,
+                Unavailable,
+                Unknown,
+                unreadable,
+            ),
+            (
+                Refused::response_error("cut off", answer(399)),
+                true,
+                Unavailable,
+                Unknown,
+                unreadable,
+            ),
+        ]);
         // How the page of a gateway could not be parsed is noise.
-        let page = reduced(ASSUME_ROLE, true, &Refused::response_error("not JSON", answer(502)));
-        assert_eq!(page.message, "AssumeRole: HTTP 502");
+        for error in [
+            Refused::service_error(plain(), answer(502)),
+            Refused::response_error("not JSON", answer(502)),
+        ] {
+            assert_eq!(reduced(WHO, true, &error).message, "GetCallerIdentity: HTTP 502");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_without_an_answer_says_how_far_it_came() {
+        use Class::{AccessDenied, Unavailable};
+        use Sent::{Never, Unknown};
+        let credentials = CredentialsError::not_loaded("nothing in the chain");
+        let idle = ConnectorError::timeout("idle".into());
+        let reset = ConnectorError::io("reset".into());
+        let unsent = "GetCallerIdentity: the request could not be sent: ";
+        let late = "GetCallerIdentity: no answer from AWS in time: ";
+        let broken = "GetCallerIdentity: the connection to AWS broke: ";
+        let no_connection = "GetCallerIdentity: no connection to AWS: ";
+        let no_credentials = "GetCallerIdentity: no AWS credentials: ";
+        check([
+            (
+                Refused::construction_failure(credentials),
+                false,
+                AccessDenied,
+                Never,
+                no_credentials,
+            ),
+            (
+                Refused::construction_failure("no host"),
+                false,
+                Unavailable,
+                Never,
+                unsent,
+            ),
+            (Refused::timeout_error("too slow"), false, Unavailable, Never, unsent),
+            (Refused::timeout_error("too slow"), true, Unavailable, Unknown, late),
+            (Refused::dispatch_failure(idle), true, Unavailable, Unknown, late),
+            (Refused::dispatch_failure(reset), true, Unavailable, Unknown, broken),
+            (
+                Refused::dispatch_failure(unconnected().await),
+                true,
+                Unavailable,
+                Never,
+                no_connection,
+            ),
+        ]);
     }
 
     #[test]

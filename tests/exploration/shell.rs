@@ -455,7 +455,7 @@ impl<'a> Stage<'a> {
                 );
             }
             Step::Intend(state) => {
-                let pass = pass(world, process, name).clone();
+                let pass = *pass(world, process, name);
                 check::intent(self.scenario, world, &pass, state);
                 return self.write_status(world, process, name, decided.status?);
             }
@@ -468,7 +468,7 @@ impl<'a> Stage<'a> {
                 if *write != Write::Create && pass(world, process, name).lag > 0 {
                     return self.refresh(world, process, name);
                 }
-                let pass = pass(world, process, name).clone();
+                let pass = *pass(world, process, name);
                 check::send(self, world, name, &pass, *write);
                 Observed::Reply(self.answer(world, process, name, *write, how))
             }
@@ -526,7 +526,7 @@ impl<'a> Stage<'a> {
 
     fn store(&mut self, world: &mut World, process: usize, name: usize, object: Object) {
         let Some(old) = world.names[name].live else { return };
-        let by = pass(world, process, name).clone();
+        let by = *pass(world, process, name);
         check::write(self.scenario, world, name, &by, &old, &object);
         if let Some(pass) = &mut world.processes[process].passes[name] {
             pass.view = object;
