@@ -1,6 +1,9 @@
 //! The resources that are served: their names, what is particular to each, and how a body becomes an object. Pure.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use amplify_operator::api;
 use k8s_openapi::api::{
@@ -46,7 +49,7 @@ pub(crate) enum Served {
 /// Where the form of an object comes from.
 enum Form {
     /// The schema of a definition, with the status subresource.
-    Custom(Schema),
+    Custom(Arc<Schema>),
     /// A type: decodes an object and encodes it again.
     Typed(fn(Value) -> Result<Value, String>),
 }
@@ -128,6 +131,32 @@ impl Resource {
     }
 }
 
+/// What a definition says.
+struct Defined {
+    version: String,
+    plural: String,
+    kind: String,
+    schema: Arc<Schema>,
+}
+
+/// The project's own definitions. Read once: a run has many clusters.
+static DEFINED: LazyLock<Vec<Defined>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    for crd in api::crds() {
+        for version in crd.spec.versions {
+            let schema = version.schema.and_then(|schema| schema.open_api_v3_schema);
+            let schema = serde_json::to_value(schema).expect("a schema is JSON");
+            all.push(Defined {
+                version: version.name,
+                plural: crd.spec.names.plural.clone(),
+                kind: crd.spec.names.kind.clone(),
+                schema: Arc::new(Schema::new(&schema)),
+            });
+        }
+    }
+    all
+});
+
 /// All resources, by their ids.
 pub(crate) struct Table(Vec<Resource>);
 
@@ -150,25 +179,18 @@ impl Table {
         if let Some(namespaces) = all.first_mut() {
             namespaces.namespaced = false;
         }
-        for crd in api::crds() {
-            let names = crd.spec.names;
-            for version in crd.spec.versions {
-                let schema = version.schema.and_then(|schema| schema.open_api_v3_schema);
-                let schema = serde_json::to_value(schema).expect("a schema is JSON");
-                all.push(Resource {
-                    group: crd.spec.group.clone(),
-                    version: version.name,
-                    plural: names.plural.clone(),
-                    kind: names.kind.clone(),
-                    namespaced: true,
-                    unconditional_update: false,
-                    create_on_update: false,
-                    kept: None,
-                    served: Served::Yes,
-                    form: Form::Custom(Schema::new(schema)),
-                });
-            }
-        }
+        all.extend(DEFINED.iter().map(|defined| Resource {
+            group: api::GROUP.to_owned(),
+            version: defined.version.clone(),
+            plural: defined.plural.clone(),
+            kind: defined.kind.clone(),
+            namespaced: true,
+            unconditional_update: false,
+            create_on_update: false,
+            kept: None,
+            served: Served::Yes,
+            form: Form::Custom(defined.schema.clone()),
+        }));
         Self(all)
     }
 

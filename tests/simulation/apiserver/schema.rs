@@ -41,8 +41,8 @@ enum Rule {
 }
 
 impl Schema {
-    pub(crate) fn new(schema: Value) -> Self {
-        let mut root = Node::new(&schema);
+    pub(crate) fn new(schema: &Value) -> Self {
+        let mut root = Node::new(schema);
         // Every object has these, whatever the schema says.
         for field in ["apiVersion", "kind", "metadata"] {
             root.properties.retain(|(name, _)| name != field);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
-use futures::{FutureExt as _, future::BoxFuture, stream};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{Request as HttpRequest, Response, header, request::Parts};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -109,6 +109,7 @@ impl Server {
         Connection {
             server: self.clone(),
             who: who.into(),
+            silence_limit: None,
         }
     }
 
@@ -263,13 +264,10 @@ impl Server {
     }
 
     async fn serve(self, who: Arc<str>, head: Parts, body: Bytes, mut reply: oneshot::Sender<Reply>) {
-        // Dropped with the task: the client sees a broken connection.
-        tokio::select! {
-            biased;
-            answer = self.answer(&who, &head, body) => match answer {
-                Some(answer) => drop(reply.send(answer)),
-                None => reply.closed().await,
-            },
+        match self.answer(&who, &head, body).await {
+            // The client may have given up.
+            Some(answer) => drop(reply.send(answer)),
+            None => reply.closed().await,
         }
     }
 
@@ -396,6 +394,15 @@ fn response(code: u16, body: Body) -> Response<Body> {
 pub(crate) struct Connection {
     server: Server,
     who: Arc<str>,
+    silence_limit: Option<Duration>,
+}
+
+impl Connection {
+    /// Gives up after a silence of this length, as kube's client does by its `read_timeout`.
+    pub(crate) const fn giving_up_after(mut self, silence: Duration) -> Self {
+        self.silence_limit = Some(silence);
+        self
+    }
 }
 
 impl tower::Service<HttpRequest<kube::client::Body>> for Connection {
@@ -408,16 +415,50 @@ impl tower::Service<HttpRequest<kube::client::Body>> for Connection {
     }
 
     fn call(&mut self, request: HttpRequest<kube::client::Body>) -> Self::Future {
-        let Self { server, who } = self.clone();
+        let Self {
+            server,
+            who,
+            silence_limit,
+        } = self.clone();
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect_bytes().await?;
             let (reply, answer) = oneshot::channel();
             tokio::spawn(async move { server.serve(who, head, body, reply).await });
-            answer.await.unwrap_or_else(|_| Err(broken(io::ErrorKind::ConnectionReset)))
+            let answer = within(silence_limit, answer).await.ok_or_else(timed_out)?;
+            let reply = answer.unwrap_or_else(|_| Err(broken(io::ErrorKind::ConnectionReset)))?;
+            Ok(reply.map(|body| match silence_limit {
+                Some(limit) => bounded(body, limit),
+                None => body,
+            }))
         }
         .boxed()
     }
+}
+
+async fn within<T>(limit: Option<Duration>, it: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, it).await.ok(),
+        None => Some(it.await),
+    }
+}
+
+fn timed_out() -> BoxError {
+    broken(io::ErrorKind::TimedOut)
+}
+
+/// A body that fails when nothing of it comes for so long.
+fn bounded(body: Body, limit: Duration) -> Body {
+    let bytes = stream::unfold(Some(body.into_data_stream()), move |stream| async move {
+        let mut stream = stream?;
+        match within(Some(limit), stream.next()).await {
+            Some(Some(Ok(bytes))) => Some((Ok::<_, BoxError>(bytes), Some(stream))),
+            Some(Some(Err(error))) => Some((Err(error.into()), None)),
+            Some(None) => None,
+            None => Some((Err(timed_out()), None)),
+        }
+    });
+    Body::from_stream(bytes)
 }
 
 /// The lines of a watch, each at its time.

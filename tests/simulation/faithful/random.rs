@@ -18,7 +18,7 @@ const KINDS: [&str; 8] = [
 ];
 
 /// An object that is accepted.
-pub(super) fn valid(plural: &str, name: &str) -> Value {
+pub(crate) fn valid(plural: &str, name: &str) -> Value {
     let (path, kind) = known(plural);
     let api_version = path.trim_start_matches("apis/").trim_start_matches("api/");
     let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } });

@@ -1,11 +1,15 @@
 //! One of the two servers: sends the steps of a sequence, and makes the answers comparable.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use http::Request;
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+
+/// Longest wait for an answer: both servers answer at once, except about versions of the future.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request with places for what only the answers tell: `$rv`, `$stale` and `$uid` of the object, the `$continue`
 /// token and the resourceVersion (`$listed`) of the last list, the resourceVersion when the sequence began (`$begin`),
@@ -166,7 +170,7 @@ impl Side {
         let response = self.client.send(self.request("GET", &self.path(step), "", String::new())).await.expect("a watch");
         let mut body = response.into_body();
         let (mut text, mut events) = (Vec::new(), Vec::new());
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap_or_else(|_| panic!("{step}: only {events:?}")) {
             text.extend_from_slice(&frame.expect("a frame").into_data().unwrap_or_default());
             while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = text.drain(..=end).collect();
@@ -265,9 +269,12 @@ impl Side {
 
     pub(super) async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, String) {
         let request = self.request(method, path, content_type, body);
-        let response = self.client.send(request).await.expect("an answer");
-        let code = response.status().as_u16();
-        let body = response.into_body().collect_bytes().await.expect("a body");
+        let answer = async {
+            let response = self.client.send(request).await.expect("an answer");
+            let code = response.status().as_u16();
+            (code, response.into_body().collect_bytes().await.expect("a body"))
+        };
+        let (code, body) = timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer to {method} {path}"));
         (code, String::from_utf8_lossy(&body).into_owned())
     }
 
