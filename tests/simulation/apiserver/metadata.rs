@@ -58,7 +58,9 @@ pub(crate) fn create(object: &mut Value, uid: String, now: Timestamp, has_genera
     }
     set(object, "uid", Some(uid.into()));
     set(object, "creationTimestamp", Some(seconds(now).into()));
-    set(object, "generation", has_generation.then(|| 1.into()));
+    if has_generation {
+        set(object, "generation", Some(1.into()));
+    }
 }
 
 /// What of metadata an update may not change: it is kept where the update leaves it out, and refused where it differs.

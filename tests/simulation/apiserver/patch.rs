@@ -1,6 +1,6 @@
 //! Patches: the two kinds that the operator uses. Pure.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 
@@ -38,11 +38,17 @@ pub(crate) fn patched(kind: PatchKind, body: &[u8], object: &Value) -> Result<Va
             json_patch::merge(&mut object, &patch);
         }
         PatchKind::Json => {
-            let patch: json_patch::Patch = serde_json::from_slice(body).map_err(malformed)?;
-            json_patch::patch(&mut object, &patch).map_err(|error| {
-                let message = format!("the server rejected our request due to an error in our request: {error}");
-                Refusal::new(422, "Invalid", message)
-            })?;
+            let patch: Vec<Map<String, Value>> = serde_json::from_slice(body).map_err(malformed)?;
+            for mut step in patch {
+                let path = step.get("path").and_then(Value::as_str).unwrap_or_default();
+                // The real server's library takes the replacement of what is not there for an addition.
+                if step.get("op").is_some_and(|op| op == "replace") && object.pointer(path).is_none() {
+                    step.insert("op".to_owned(), "add".into());
+                }
+                let step = serde_json::from_value(Value::Object(step));
+                let step: json_patch::PatchOperation = step.map_err(|error| Refusal::unprocessable(&error.to_string()))?;
+                json_patch::patch(&mut object, &[step]).map_err(|error| Refusal::unprocessable(&error.to_string()))?;
+            }
         }
     }
     Ok(object)

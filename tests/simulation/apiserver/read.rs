@@ -163,7 +163,9 @@ impl State {
         }
         let asked = match options.resource_version.as_str() {
             "" => 0,
-            given => version("resourceVersion", given)?,
+            given => given
+                .parse()
+                .map_err(|_| Refusal::new(500, "", format!("resourceVersion: Invalid value: {given:?}")))?,
         };
         let begin = |revision| {
             Cursor::new(request.resource, request.namespace.clone(), revision).with(

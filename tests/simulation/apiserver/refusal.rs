@@ -71,6 +71,12 @@ impl Refusal {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// What a patch makes of an object cannot be read.
+    pub(crate) fn unprocessable(why: &str) -> Self {
+        let message = format!("the server rejected our request due to an error in our request: {why}");
+        Self::new(422, "Invalid", message)
+    }
+
     pub(crate) fn invalid(kind: &str, name: &str, why: &str) -> Self {
         Self::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {why}"))
     }
@@ -105,8 +111,11 @@ impl Refusal {
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "code": self.code, "reason": self.reason, "message": self.message,
+            "code": self.code, "message": self.message,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(seconds) = self.retry_after {
             status["details"] = json!({ "retryAfterSeconds": seconds });
         }

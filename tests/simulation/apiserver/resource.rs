@@ -307,9 +307,6 @@ fn typed_problems(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     match kind {
         "Lease" => {
-            if text("/spec/holderIdentity") == Some("") {
-                problems.push("spec.holderIdentity must not be empty".to_owned());
-            }
             for (field, least) in [("leaseDurationSeconds", 1), ("leaseTransitions", 0)] {
                 let number = object.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
                 if number.is_some_and(|number| number < least) {

@@ -1,7 +1,10 @@
 //! kube-apiserver: what a request does to the store, and what it is answered. Pure: the time and the age of the cache
 //! are given.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -68,6 +71,8 @@ pub(crate) struct State {
     compaction: Option<(Timestamp, u64)>,
     /// Objects that end by themselves, with the revision that this is about.
     ending: VecDeque<(Timestamp, Key, u64)>,
+    /// Objects whose default status is not stored yet.
+    unfilled: HashSet<Key>,
 }
 
 /// What a write came from.
@@ -90,6 +95,7 @@ impl State {
             serial: 0,
             compaction: None,
             ending: VecDeque::new(),
+            unfilled: HashSet::new(),
         }
     }
 
@@ -285,10 +291,10 @@ impl State {
         let resource = self.table.get(request.resource);
         for field in ["apiVersion", "kind"] {
             if object.get(field) != old.get(field) {
-                return Err(Refusal::bad_request(format!("{field} cannot be patched")));
+                return Err(Refusal::unprocessable(&format!("{field} is another")));
             }
         }
-        let mut object = resource.formed(object)?;
+        let mut object = resource.formed(object).map_err(|error| Refusal::unprocessable(&error.message))?;
         if metadata::text(&object, "name") != request.name {
             let url = &request.name;
             return Err(Refusal::bad_request(format!(
@@ -320,9 +326,7 @@ impl State {
         let mut object = if request.status {
             let mut only_status = Value::clone(old);
             put(&mut only_status, "status", object.get("status"));
-            // What the client says of the object itself is checked all the same.
-            let mut said = object;
-            metadata::update(&resource.kind, &mut said, old)?;
+            // What it says of the rest, the uid included, is not looked at.
             only_status
         } else {
             let mut object = object;
@@ -345,7 +349,8 @@ impl State {
             self.write(&origin, &key, None);
             return Ok(Done::Object(200, Arc::new(object)));
         }
-        if object == **old {
+        // A new object is stored without its default status: its first update stores that.
+        if object == **old && !self.unfilled.contains(&key) {
             return Ok(Done::Object(200, old.clone()));
         }
         let written = self.write(&origin, &key, Some(object));
@@ -473,6 +478,11 @@ impl State {
         let caller = origin.caller;
         let Change { revision, before, after, .. } = self.store.put(key, object);
         let resource = self.table.get(key.resource);
+        if before.is_none() && resource.is_custom() {
+            self.unfilled.insert(key.clone());
+        } else {
+            self.unfilled.remove(key);
+        }
         if let (Some(kept), true) = (resource.kept, after.is_some()) {
             let until = caller.now + SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             self.ending.push_back((until, key.clone(), revision));

@@ -165,7 +165,7 @@ fn statuses() -> Vec<Named> {
 }
 
 fn identities() -> Vec<Named> {
-    let of = |version: &str, uid: &str| json!({ "metadata": { "resourceVersion": version, "uid": uid, "annotations": { "x": version } } });
+    let of = |version: &str, uid: &str| json!({ "metadata": { "resourceVersion": version, "uid": uid, "annotations": { "x": format!("of {version} {uid}") } } });
     vec![
         (
             "writes-are-conditional-on-version-and-uid",

@@ -346,7 +346,7 @@ fn normalise(value: &mut Value, versions: &[u64], uids: &mut Vec<String>) {
                 let kept = ["status", "reason", "code"];
                 let details = fields.get("details").and_then(Value::as_object).cloned().unwrap_or_default();
                 let is_success = fields.get("status").is_some_and(|status| status == "Success");
-                let can_go_on = fields.get("metadata").is_some_and(|metadata| metadata.get("continue").is_some());
+                let can_go_on = fields.get("metadata").is_some_and(|metadata| metadata["continue"].as_str().is_some_and(|token| !token.is_empty()));
                 fields.retain(|field, _| kept.contains(&field.as_str()));
                 if is_success {
                     let named = details.into_iter().filter(|(field, _)| matches!(field.as_str(), "name" | "group" | "kind" | "uid"));
@@ -361,11 +361,15 @@ fn normalise(value: &mut Value, versions: &[u64], uids: &mut Vec<String>) {
                 let rank = versions.partition_point(|known| *known <= version);
                 fields.insert("resourceVersion".to_owned(), rank.into());
             }
-            for field in ["managedFields", "selfLink"] {
+            // deprecatedSource: an empty object of core/v1.
+            for field in ["managedFields", "deprecatedSource"] {
                 fields.remove(field);
             }
-            if fields.contains_key("continue") {
-                fields.insert("continue".to_owned(), true.into());
+            match fields.get("continue").and_then(Value::as_str) {
+                None => {}
+                // The last page.
+                Some("") => drop(fields.remove("continue")),
+                Some(_) => drop(fields.insert("continue".to_owned(), true.into())),
             }
             for field in ["creationTimestamp", "deletionTimestamp"] {
                 if fields.get(field).is_some_and(Value::is_string) {
