@@ -30,6 +30,9 @@ macro_rules! trials {
 pub(crate) use trials;
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [apiserver::tests::trials(), faithful::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [apiserver::tests::trials(), faithful::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

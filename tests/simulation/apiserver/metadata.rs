@@ -45,9 +45,8 @@ pub(crate) fn set(object: &mut Value, field: &str, value: Option<Value>) {
 /// Whether an object of most resources can have this name: a DNS subdomain.
 pub(crate) fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let label = |label: &str| {
-        !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
-    };
+    let label =
+        |label: &str| !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-');
     name.len() <= NAME_LIMIT && name.split('.').all(label)
 }
 
@@ -67,25 +66,45 @@ pub(crate) fn create(object: &mut Value, uid: String, now: Timestamp, has_genera
 pub(crate) fn update(kind: &str, object: &mut Value, old: &Value) -> Result<(), Refusal> {
     let name = text(old, "name").to_owned();
     set(object, "generation", old["metadata"].get("generation").cloned());
-    set(object, "resourceVersion", old["metadata"].get("resourceVersion").cloned());
+    set(
+        object,
+        "resourceVersion",
+        old["metadata"].get("resourceVersion").cloned(),
+    );
+    set(
+        object,
+        "creationTimestamp",
+        old["metadata"].get("creationTimestamp").cloned(),
+    );
     for field in [
         "uid",
-        "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "name",
         "namespace",
     ] {
-        let (given, kept) = (object["metadata"].get(field).cloned(), old["metadata"].get(field).cloned());
+        let (given, kept) = (
+            object["metadata"].get(field).cloned(),
+            old["metadata"].get(field).cloned(),
+        );
         match given {
             None => set(object, field, kept),
             Some(given) if Some(&given) == kept.as_ref() => {}
-            Some(_) => return Err(Refusal::invalid(kind, &name, &format!("metadata.{field}: field is immutable"))),
+            Some(_) => {
+                return Err(Refusal::invalid(
+                    kind,
+                    &name,
+                    &format!("metadata.{field}: field is immutable"),
+                ));
+            }
         }
     }
     if is_deleting(old) {
         let known = finalizers(old);
-        let new: Vec<_> = finalizers(object).into_iter().filter(|it| !known.contains(it)).collect();
+        let new: Vec<_> = finalizers(object)
+            .into_iter()
+            .filter(|it| !known.contains(it))
+            .collect();
         if !new.is_empty() {
             let why = format!(
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {new:?}"

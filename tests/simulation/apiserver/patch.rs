@@ -18,7 +18,9 @@ impl PatchKind {
         match content_type.split(';').next().unwrap_or_default().trim() {
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/json-patch+json" => Ok(Self::Json),
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(Refusal::not_modelled("server-side apply")),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
+                Err(Refusal::not_modelled("server-side apply"))
+            }
             "application/strategic-merge-patch+json" => Err(Refusal::not_modelled("strategic merge patch")),
             other => Err(Refusal::unsupported_media_type(other)),
         }
@@ -46,7 +48,8 @@ pub(crate) fn patched(kind: PatchKind, body: &[u8], object: &Value) -> Result<Va
                     step.insert("op".to_owned(), "add".into());
                 }
                 let step = serde_json::from_value(Value::Object(step));
-                let step: json_patch::PatchOperation = step.map_err(|error| Refusal::unprocessable(&error.to_string()))?;
+                let step: json_patch::PatchOperation =
+                    step.map_err(|error| Refusal::unprocessable(&error.to_string()))?;
                 json_patch::patch(&mut object, &[step]).map_err(|error| Refusal::unprocessable(&error.to_string()))?;
             }
         }

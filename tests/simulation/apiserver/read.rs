@@ -27,7 +27,7 @@ impl State {
         let revision = match request.options.resource_version.as_str() {
             "" => self.store.revision(),
             given => {
-                let asked = version("resourceVersion", given)?;
+                let asked = version("resourceVersion", given).map_err(|it| Refusal::blunder(it.message))?;
                 self.not_in_the_future(asked)?;
                 // The cache answers once it is as new as that.
                 caller.cached.max(asked)
@@ -64,7 +64,9 @@ impl State {
             }
             return Err(refusal);
         }
-        let page = self.store.list(request.resource, namespace, revision, after.as_ref(), limit);
+        let page = self
+            .store
+            .list(request.resource, namespace, revision, after.as_ref(), limit);
         Ok(Done::Body(self.body(request, revision, &page)))
     }
 
@@ -84,8 +86,16 @@ impl State {
         }
         match (options.version_match.as_str(), given) {
             ("", "") => return Ok(Shown::Newest),
-            (_, "") => return Err(bad_match("resourceVersionMatch is forbidden unless resourceVersion is provided")),
-            ("Exact", "0") => return Err(bad_match("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")),
+            (_, "") => {
+                return Err(bad_match(
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
+            }
+            ("Exact", "0") => {
+                return Err(bad_match(
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                ));
+            }
             ("" | "NotOlderThan" | "Exact", _) => {}
             _ => return Err(bad_match("resourceVersionMatch must be Exact or NotOlderThan")),
         }
@@ -121,7 +131,8 @@ impl State {
         } else {
             (resource.api_version(), format!("{}List", resource.kind))
         };
-        let mut body = format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",\"metadata\":{metadata},\"items\":[");
+        let mut body =
+            format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",\"metadata\":{metadata},\"items\":[");
         for (at, object) in page.objects.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
             let item = self.item(request, object);
@@ -163,9 +174,7 @@ impl State {
         }
         let asked = match options.resource_version.as_str() {
             "" => 0,
-            given => given
-                .parse()
-                .map_err(|_| Refusal::new(500, "", format!("resourceVersion: Invalid value: {given:?}")))?,
+            given => version("resourceVersion", given).map_err(|it| Refusal::blunder(it.message))?,
         };
         let begin = |revision| {
             Cursor::new(request.resource, request.namespace.clone(), revision).with(
@@ -180,7 +189,9 @@ impl State {
             } else {
                 caller.cached
             };
-            let page = self.store.list(request.resource, request.namespace.as_deref(), revision, None, 0);
+            let page = self
+                .store
+                .list(request.resource, request.namespace.as_deref(), revision, None, 0);
             return Ok(begin(revision).beginning_with(page.objects));
         }
         let oldest = self.store.compacted().max(self.cache_begins);

@@ -89,6 +89,11 @@ impl Refusal {
         }
     }
 
+    /// What the real server should refuse as a bad request, and does not.
+    pub(crate) const fn blunder(message: String) -> Self {
+        Self::new(500, "", message)
+    }
+
     pub(crate) fn internal(message: &str) -> Self {
         Self::new(500, "InternalError", message.to_owned())
     }

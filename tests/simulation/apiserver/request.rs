@@ -100,7 +100,9 @@ impl Request {
         let (options, is_watch) = options(&head.uri)?;
         let verb = verb(&head.method, name, is_watch)?;
         if status && matches!(verb, Verb::Create | Verb::Delete | Verb::List | Verb::Watch) {
-            return Err(Refusal::method_not_allowed("the server does not allow this method on the requested resource"));
+            return Err(Refusal::method_not_allowed(
+                "the server does not allow this method on the requested resource",
+            ));
         }
         let text = |name: header::HeaderName| text(&head.headers, &name).to_owned();
         Ok(Self {
@@ -110,7 +112,9 @@ impl Request {
             name: name.to_owned(),
             status,
             metadata_only: text(header::ACCEPT).contains("as=PartialObjectMetadata"),
-            patch: (verb == Verb::Patch).then(|| PatchKind::of(&text(header::CONTENT_TYPE))).transpose()?,
+            patch: (verb == Verb::Patch)
+                .then(|| PatchKind::of(&text(header::CONTENT_TYPE)))
+                .transpose()?,
             body,
             options,
         })
@@ -139,7 +143,9 @@ fn verb(method: &Method, name: &str, is_watch: bool) -> Result<Verb, Refusal> {
         ("PATCH", false) => Ok(Verb::Patch),
         ("DELETE", false) => Ok(Verb::Delete),
         ("DELETE", true) => Err(Refusal::not_modelled("delete of a collection")),
-        _ => Err(Refusal::method_not_allowed("the server does not allow this method on the requested resource")),
+        _ => Err(Refusal::method_not_allowed(
+            "the server does not allow this method on the requested resource",
+        )),
     }
 }
 
@@ -173,5 +179,8 @@ fn options(uri: &Uri) -> Result<(Options, bool), Refusal> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }

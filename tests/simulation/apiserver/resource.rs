@@ -88,6 +88,11 @@ impl Resource {
             match object.get(field) {
                 None if !self.is_custom() => object[field] = Value::from(expected),
                 Some(said) if *said == expected.as_str() => {}
+                // The real server takes it for a field of the object.
+                Some(Value::String(_)) if field == "kind" && self.is_custom() => {
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    return Err(Refusal::invalid(&self.kind, name, "kind: Invalid value"));
+                }
                 said => {
                     return Err(Refusal::bad_request(format!(
                         "{field} is {said:?} and not the expected {expected}"
@@ -107,6 +112,12 @@ impl Resource {
                 Ok(object)
             }
             Form::Typed(form) => {
+                for field in MICRO_TIMES {
+                    let text = object.pointer(field).and_then(Value::as_str);
+                    if text.is_some_and(|text| !is_micro_time(text)) {
+                        return Err(Refusal::bad_request(format!("{field} is no time in microseconds")));
+                    }
+                }
                 let mut formed = form(object).map_err(Refusal::bad_request)?;
                 drop_empty(&mut formed, &["data", "binaryData"]);
                 form_metadata(&mut formed)?;
@@ -285,6 +296,20 @@ fn form_metadata(object: &mut Value) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Fields that hold a time in microseconds.
+const MICRO_TIMES: [&str; 4] = [
+    "/spec/acquireTime",
+    "/spec/renewTime",
+    "/eventTime",
+    "/series/lastObservedTime",
+];
+
+/// Whether it has the six digits that the real server asks for.
+fn is_micro_time(text: &str) -> bool {
+    let (_, fraction) = text.split_once('.').unwrap_or_default();
+    fraction.chars().take_while(char::is_ascii_digit).count() == 6
+}
+
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -331,12 +356,16 @@ fn typed_problems(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String
             if text("/eventTime").is_none() {
                 problems.push("eventTime is required".to_owned());
             }
-            let about = text("/regarding/namespace").unwrap_or("default");
-            if text("/metadata/namespace") != Some(about) {
-                problems.push("the object is in another namespace".to_owned());
-            }
             // All but the series, and metadata.
-            for field in ["note", "reason", "action", "type", "regarding", "reportingController", "eventTime"] {
+            for field in [
+                "note",
+                "reason",
+                "action",
+                "type",
+                "regarding",
+                "reportingController",
+                "eventTime",
+            ] {
                 if old.is_some_and(|old| old.get(field) != object.get(field)) {
                     problems.push(format!("{field} is immutable"));
                 }

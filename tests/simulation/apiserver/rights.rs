@@ -44,14 +44,28 @@ impl Rights {
         self.0.retain(|it| it != rights);
     }
 
-    pub(crate) fn check(&self, who: &str, verb: Verb, resource: &Resource, namespace: Option<&str>, name: &str) -> Result<(), Refusal> {
+    pub(crate) fn check(
+        &self,
+        who: &str,
+        verb: Verb,
+        resource: &Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<(), Refusal> {
         if !self.0.iter().any(|it| it.covers(who, verb, resource, namespace)) {
             return Ok(());
         }
         let (qualified, verb) = (resource.qualified(), verb.name());
         let (plural, group) = (&resource.plural, &resource.group);
-        let object = if name.is_empty() { qualified } else { format!("{qualified} \"{name}\"") };
-        let place = namespace.map_or_else(|| "at the cluster scope".to_owned(), |it| format!("in the namespace \"{it}\""));
+        let object = if name.is_empty() {
+            qualified
+        } else {
+            format!("{qualified} \"{name}\"")
+        };
+        let place = namespace.map_or_else(
+            || "at the cluster scope".to_owned(),
+            |it| format!("in the namespace \"{it}\""),
+        );
         Err(Refusal::forbidden(format!(
             "{object} is forbidden: User \"{who}\" cannot {verb} resource \"{plural}\" in API group \"{group}\" {place}"
         )))

@@ -74,16 +74,31 @@ impl Node {
         let least = |field: &str| schema.get(field).and_then(Value::as_u64).unwrap_or_default();
         let most = |field: &str| schema.get(field).and_then(Value::as_u64).unwrap_or(u64::MAX);
         let bound = |field: &str| schema.get(field).and_then(Value::as_f64);
-        let child = |field: &str| schema.get(field).filter(|it| it.is_object()).map(|it| Box::new(Self::new(it)));
+        let child = |field: &str| {
+            schema
+                .get(field)
+                .filter(|it| it.is_object())
+                .map(|it| Box::new(Self::new(it)))
+        };
         let texts = |field: &str| {
             let all = schema.get(field).and_then(Value::as_array).into_iter().flatten();
             all.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-        let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten();
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        let rules = schema
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         Self {
             kind: text("type").map(str::to_owned),
-            properties: properties.map(|(name, schema)| (name.clone(), Self::new(schema))).collect(),
+            properties: properties
+                .map(|(name, schema)| (name.clone(), Self::new(schema)))
+                .collect(),
             additional: child("additionalProperties"),
             items: child("items"),
             preserve: flag("x-kubernetes-preserve-unknown-fields"),
@@ -93,8 +108,14 @@ impl Node {
             one_of: schema.get("enum").and_then(Value::as_array).cloned(),
             map_keys: texts("x-kubernetes-list-map-keys"),
             length: (least("minLength"), most("maxLength")),
-            count: (least("minItems").max(least("minProperties")), most("maxItems").min(most("maxProperties"))),
-            bounds: (bound("minimum").unwrap_or(f64::NEG_INFINITY), bound("maximum").unwrap_or(f64::INFINITY)),
+            count: (
+                least("minItems").max(least("minProperties")),
+                most("maxItems").min(most("maxProperties")),
+            ),
+            bounds: (
+                bound("minimum").unwrap_or(f64::NEG_INFINITY),
+                bound("maximum").unwrap_or(f64::INFINITY),
+            ),
             is_time: text("format") == Some("date-time"),
             rules: rules
                 .filter_map(|rule| rule.get("rule").and_then(Value::as_str))
@@ -185,7 +206,10 @@ impl Node {
                 say("must be of type date-time".to_owned());
             }
         }
-        let count = value.as_object().map(Map::len).or_else(|| value.as_array().map(Vec::len));
+        let count = value
+            .as_object()
+            .map(Map::len)
+            .or_else(|| value.as_array().map(Vec::len));
         if let Some(count) = count
             && !(self.count.0..=self.count.1).contains(&(count as u64))
         {
@@ -197,14 +221,22 @@ impl Node {
             }
         }
         if let (Some(all), false) = (value.as_array(), self.map_keys.is_empty()) {
-            let keys: Vec<_> = all.iter().map(|it| self.map_keys.iter().map(|key| it.get(key)).collect::<Vec<_>>()).collect();
+            let keys: Vec<_> = all
+                .iter()
+                .map(|it| self.map_keys.iter().map(|key| it.get(key)).collect::<Vec<_>>())
+                .collect();
             if keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key)) {
                 say("Duplicate value".to_owned());
             }
         }
         for (name, value) in value.as_object().into_iter().flatten() {
             if let Some(node) = self.property(name) {
-                node.check(value, old.and_then(|old| old.get(name)), &format!("{at}.{name}"), problems);
+                node.check(
+                    value,
+                    old.and_then(|old| old.get(name)),
+                    &format!("{at}.{name}"),
+                    problems,
+                );
             }
         }
         if let Some(items) = &self.items {
@@ -223,7 +255,10 @@ impl Node {
 impl Rule {
     fn parse(rule: &str) -> Option<Self> {
         let rule = rule.split_whitespace().collect::<Vec<_>>().join(" ");
-        if let Some(pattern) = rule.strip_prefix("self.matches(r'").and_then(|rest| rest.strip_suffix("')")) {
+        if let Some(pattern) = rule
+            .strip_prefix("self.matches(r'")
+            .and_then(|rest| rest.strip_suffix("')"))
+        {
             return Regex::new(pattern).ok().map(|regex| Self::Matches(Box::new(regex)));
         }
         let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric());

@@ -385,7 +385,9 @@ fn refused(refusal: &Refusal) -> Response<Body> {
 }
 
 fn response(code: u16, body: Body) -> Response<Body> {
-    let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    let response = Response::builder()
+        .status(code)
+        .header(header::CONTENT_TYPE, "application/json");
     response.body(body).expect("the parts are valid")
 }
 
@@ -504,7 +506,10 @@ impl Lines {
             deadline,
             shown: now,
             due: None,
-            bookmark: deadline.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(now).min(now + BOOKMARK),
+            bookmark: deadline
+                .checked_sub(BOOKMARK_BEFORE_END)
+                .unwrap_or(now)
+                .min(now + BOOKMARK),
             over: false,
         }
     }

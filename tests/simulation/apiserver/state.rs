@@ -103,7 +103,10 @@ impl State {
     pub(crate) fn pass_time(&mut self, now: Timestamp) {
         while self.ending.front().is_some_and(|(at, _, _)| *at <= now) {
             if let Some((_, key, revision)) = self.ending.pop_front()
-                && self.store.get(&key).is_some_and(|it| metadata::text(it, "resourceVersion") == revision.to_string())
+                && self
+                    .store
+                    .get(&key)
+                    .is_some_and(|it| metadata::text(it, "resourceVersion") == revision.to_string())
             {
                 self.store.put(&key, None);
             }
@@ -125,7 +128,8 @@ impl State {
         self.pass_time(caller.now);
         let resource = self.table.get(request.resource);
         let namespace = request.namespace.as_deref();
-        self.rights.check(&caller.who, request.verb, resource, namespace, &request.name)?;
+        self.rights
+            .check(&caller.who, request.verb, resource, namespace, &request.name)?;
         if resource.served == Served::No {
             return Err(Refusal::no_such_path());
         }
@@ -171,7 +175,7 @@ impl State {
         let name = metadata::text(&object, "name").to_owned();
         let key = Key::new(request.resource, namespace, &name);
         if !metadata::text(&object, "resourceVersion").is_empty() && !name.is_empty() {
-            return Err(Refusal::bad_request(
+            return Err(Refusal::blunder(
                 "resourceVersion should not be set on objects to be created".to_owned(),
             ));
         }
@@ -195,7 +199,11 @@ impl State {
             resource.fill(&mut object);
         }
         if Some(request.resource) == namespaces {
-            metadata::set(&mut object, "labels", Some(json!({ "kubernetes.io/metadata.name": name })));
+            metadata::set(
+                &mut object,
+                "labels",
+                Some(json!({ "kubernetes.io/metadata.name": name })),
+            );
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
             object["status"] = json!({ "phase": "Active" });
         }
@@ -215,7 +223,11 @@ impl State {
             Some(namespace) if said.is_empty() => metadata::set(object, "namespace", Some(namespace.into())),
             Some(namespace) if said == namespace => {}
             None if !namespaced => metadata::set(object, "namespace", None),
-            None => return Err(Refusal::method_not_allowed("an object of a namespace is created in that namespace")),
+            None => {
+                return Err(Refusal::method_not_allowed(
+                    "an object of a namespace is created in that namespace",
+                ));
+            }
             Some(_) => {
                 let message = "the namespace of the provided object does not match the namespace sent on the request";
                 return Err(Refusal::bad_request(message.to_owned()));
@@ -233,7 +245,9 @@ impl State {
         } else if !metadata::is_name(name) {
             problems.push(format!("metadata.name: Invalid value: {name:?}"));
         }
-        let wrong = metadata::finalizers(object).into_iter().filter(|it| !metadata::is_finalizer(it));
+        let wrong = metadata::finalizers(object)
+            .into_iter()
+            .filter(|it| !metadata::is_finalizer(it));
         problems.extend(wrong.map(|it| format!("metadata.finalizers: Invalid value: {it:?}")));
         if problems.is_empty() {
             return Ok(());
@@ -294,13 +308,16 @@ impl State {
                 return Err(Refusal::unprocessable(&format!("{field} is another")));
             }
         }
-        let mut object = resource.formed(object).map_err(|error| Refusal::unprocessable(&error.message))?;
+        let mut object = resource
+            .formed(object)
+            .map_err(|error| Refusal::unprocessable(&error.message))?;
         if metadata::text(&object, "name") != request.name {
             let url = &request.name;
             return Err(Refusal::bad_request(format!(
                 "the name of the object does not match the name on the URL ({url})"
             )));
         }
+        Self::enter(&mut object, request.namespace.as_deref(), resource.namespaced)?;
         if metadata::text(&object, "resourceVersion").is_empty() {
             if !resource.unconditional_update {
                 let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";
@@ -318,6 +335,10 @@ impl State {
 
     /// Stores what an update or a patch makes of an object.
     fn replace(&mut self, caller: &Caller, request: &Request, old: &Object, object: Value) -> Result<Done, Refusal> {
+        let version = metadata::text(&object, "resourceVersion");
+        if version.parse::<u64>().is_err() {
+            return Err(Refusal::blunder(format!("resourceVersion: Invalid value: {version:?}")));
+        }
         if metadata::text(&object, "resourceVersion") != metadata::text(old, "resourceVersion") {
             let why = "the object has been modified; please apply your changes to the latest version and try again";
             return Err(self.conflict(request, why));
@@ -371,7 +392,10 @@ impl State {
             let wanted = options["preconditions"][field].as_str().unwrap_or_default();
             if !wanted.is_empty() && wanted != metadata::text(&old, field) {
                 let has = metadata::text(&old, field);
-                return Err(self.conflict(request, &format!("Precondition failed: {field} is {has} and not {wanted}")));
+                return Err(self.conflict(
+                    request,
+                    &format!("Precondition failed: {field} is {has} and not {wanted}"),
+                ));
             }
         }
         if !matches!(options["propagationPolicy"].as_str(), None | Some("Background")) {
@@ -453,7 +477,10 @@ impl State {
 
     fn is_empty(&self, resource: ResourceId, namespace: Option<&str>) -> bool {
         let revision = self.store.revision();
-        self.store.list(resource, namespace, revision, None, 1).objects.is_empty()
+        self.store
+            .list(resource, namespace, revision, None, 1)
+            .objects
+            .is_empty()
     }
 
     fn finish(&mut self, resource: ResourceId) {
@@ -468,7 +495,12 @@ impl State {
         };
         let key = Key::new(namespaces, None, namespace);
         let is_ending = self.store.get(&key).is_some_and(|it| metadata::is_deleting(it));
-        if is_ending && self.table.ids().all(|id| id == namespaces || self.is_empty(id, Some(namespace))) {
+        if is_ending
+            && self
+                .table
+                .ids()
+                .all(|id| id == namespaces || self.is_empty(id, Some(namespace)))
+        {
             self.write(origin, &key, None);
         }
     }
@@ -476,7 +508,12 @@ impl State {
     /// Writes an object (None: removes it), and returns what is stored.
     fn write(&mut self, origin: &Origin<'_>, key: &Key, object: Option<Value>) -> Option<Object> {
         let caller = origin.caller;
-        let Change { revision, before, after, .. } = self.store.put(key, object);
+        let Change {
+            revision,
+            before,
+            after,
+            ..
+        } = self.store.put(key, object);
         let resource = self.table.get(key.resource);
         if before.is_none() && resource.is_custom() {
             self.unfilled.insert(key.clone());
@@ -509,7 +546,10 @@ impl State {
 
     /// A uid. Its order says nothing about the order of creation.
     fn uid(&self) -> String {
-        let (high, low) = (mixed(self.seed ^ self.serial), mixed(self.seed.wrapping_add(self.serial) ^ u64::MAX));
+        let (high, low) = (
+            mixed(self.seed ^ self.serial),
+            mixed(self.seed.wrapping_add(self.serial) ^ u64::MAX),
+        );
         format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             high >> 32,
@@ -554,7 +594,15 @@ impl<'a> Origin<'a> {
 impl Write {
     /// One line, for a log that is to be compared.
     pub(crate) fn line(&self) -> String {
-        let Self { at, who, verb, resource, path, revision, .. } = self;
+        let Self {
+            at,
+            who,
+            verb,
+            resource,
+            path,
+            revision,
+            ..
+        } = self;
         let status = if self.status { "/status" } else { "" };
         let after = self.after.as_ref().map_or_else(String::new, ToString::to_string);
         format!("{at} {revision} {who} {verb} {resource}/{path}{status} {after}")
@@ -572,7 +620,8 @@ fn put(object: &mut Value, field: &str, value: Option<&Value>) {
 
 fn without_metadata_and_status(object: &Value) -> Vec<(&String, &Value)> {
     let all = object.as_object().into_iter().flatten();
-    all.filter(|(field, _)| !matches!(field.as_str(), "metadata" | "status")).collect()
+    all.filter(|(field, _)| !matches!(field.as_str(), "metadata" | "status"))
+        .collect()
 }
 
 /// splitmix64.

@@ -93,7 +93,14 @@ impl Store {
     }
 
     /// The objects of a resource as they were at a revision, in order, from the one after `after`. A limit of 0 is none.
-    pub(crate) fn list(&self, resource: ResourceId, namespace: Option<&str>, revision: u64, after: Option<&Key>, limit: usize) -> Page {
+    pub(crate) fn list(
+        &self,
+        resource: ResourceId,
+        namespace: Option<&str>,
+        revision: u64,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Page {
         let first = Key {
             resource,
             path: namespace.map_or_else(|| "".into(), |namespace| format!("{namespace}/").into()),
@@ -134,7 +141,11 @@ impl Store {
         let change = Change {
             revision: self.revision,
             key: key.clone(),
-            before: if after.is_some() { before } else { before.map(|it| versioned(Value::clone(&it))) },
+            before: if after.is_some() {
+                before
+            } else {
+                before.map(|it| versioned(Value::clone(&it)))
+            },
             after: after.clone(),
         };
         let versions = self.objects.entry(key.clone()).or_default();

@@ -44,7 +44,10 @@ const DEV: Named<'_> = Named("amplifybackends", NAMESPACE, "dev");
 
 /// Plays on tokio's paused clock, in one thread.
 fn play<T>(seed: u64, test: impl AsyncFnOnce(Server) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     runtime.expect("a runtime").block_on(async {
         let server = Server::new(seed, "2026-01-01T00:00:00Z".parse().expect("a time"));
         server.users().create_namespace(NAMESPACE).expect("a namespace");
@@ -129,7 +132,9 @@ fn a_watcher_of_kube_sees_the_end_whatever_goes_wrong() {
                     } else if number % 11 == 0 {
                         users.delete(of).expect("deleted");
                     } else {
-                        users.edit(of, |it| it["spec"]["suspend"] = (number % 2 == 0).into()).expect("edited");
+                        users
+                            .edit(of, |it| it["spec"]["suspend"] = (number % 2 == 0).into())
+                            .expect("edited");
                     }
                     match number {
                         20 => server.compact(),
@@ -175,15 +180,33 @@ fn a_watcher_of_kube_sees_the_end_whatever_goes_wrong() {
 
 fn a_request_whose_reply_is_lost_is_carried_out_and_one_that_is_dropped_is_not() {
     for (odds, is_done) in [
-        (Odds { lost: 1.0, ..Odds::default() }, true),
-        (Odds { dropped: 1.0, ..Odds::default() }, false),
+        (
+            Odds {
+                lost: 1.0,
+                ..Odds::default()
+            },
+            true,
+        ),
+        (
+            Odds {
+                dropped: 1.0,
+                ..Odds::default()
+            },
+            false,
+        ),
     ] {
         play(1, async |server: Server| {
             let api = config_maps(server.client("operator", NAMESPACE));
             server.set_odds(odds);
-            let error = api.create(&PostParams::default(), &config_map("a")).await.expect_err("no reply");
+            let error = api
+                .create(&PostParams::default(), &config_map("a"))
+                .await
+                .expect_err("no reply");
             assert_eq!(code(&error), None, "{error}");
-            assert_eq!(server.users().get(Named("configmaps", NAMESPACE, "a")).is_some(), is_done);
+            assert_eq!(
+                server.users().get(Named("configmaps", NAMESPACE, "a")).is_some(),
+                is_done
+            );
         });
     }
 }
@@ -191,9 +214,17 @@ fn a_request_whose_reply_is_lost_is_carried_out_and_one_that_is_dropped_is_not()
 fn a_request_that_has_arrived_is_carried_out_though_its_client_gave_up() {
     play(3, async |server: Server| {
         let api = config_maps(server.client("operator", NAMESPACE));
-        server.set_odds(Odds { delayed: 1.0, longest_delay: Duration::from_secs(10), ..Odds::default() });
+        server.set_odds(Odds {
+            delayed: 1.0,
+            longest_delay: Duration::from_secs(10),
+            ..Odds::default()
+        });
         for name in ["a", "b", "c", "d"] {
-            let _ = timeout(Duration::from_millis(1), api.create(&PostParams::default(), &config_map(name))).await;
+            let _ = timeout(
+                Duration::from_millis(1),
+                api.create(&PostParams::default(), &config_map(name)),
+            )
+            .await;
         }
         sleep(Duration::from_secs(10)).await;
         assert_eq!(server.objects("configmaps").len(), 4);
@@ -202,10 +233,34 @@ fn a_request_that_has_arrived_is_carried_out_though_its_client_gave_up() {
 
 fn refusals_by_chance_have_their_codes_and_are_not_carried_out() {
     for (odds, expected) in [
-        (Odds { throttled: 1.0, ..Odds::default() }, 429),
-        (Odds { failed: 1.0, ..Odds::default() }, 500),
-        (Odds { unavailable: 1.0, ..Odds::default() }, 503),
-        (Odds { timed_out: 1.0, ..Odds::default() }, 504),
+        (
+            Odds {
+                throttled: 1.0,
+                ..Odds::default()
+            },
+            429,
+        ),
+        (
+            Odds {
+                failed: 1.0,
+                ..Odds::default()
+            },
+            500,
+        ),
+        (
+            Odds {
+                unavailable: 1.0,
+                ..Odds::default()
+            },
+            503,
+        ),
+        (
+            Odds {
+                timed_out: 1.0,
+                ..Odds::default()
+            },
+            504,
+        ),
     ] {
         play(1, async |server: Server| {
             let api = config_maps(server.client("operator", NAMESPACE));
@@ -227,7 +282,10 @@ fn refusals_by_chance_have_their_codes_and_are_not_carried_out() {
 fn silence_lasts_until_the_client_gives_up() {
     play(1, async |server: Server| {
         let api = config_maps(server.client("operator", NAMESPACE));
-        server.set_odds(Odds { silent: 1.0, ..Odds::default() });
+        server.set_odds(Odds {
+            silent: 1.0,
+            ..Odds::default()
+        });
         let begun = Instant::now();
         assert!(timeout(Duration::from_hours(1), api.get("a")).await.is_err());
         assert_eq!(begun.elapsed(), Duration::from_hours(1));
@@ -236,7 +294,10 @@ fn silence_lasts_until_the_client_gives_up() {
 
 /// The times at which a watch shows the objects of these names.
 async fn shown(api: Api<ConfigMap>, names: &[String]) -> Vec<Duration> {
-    let events = api.watch(&WatchParams::default().timeout(600), "0").await.expect("a watch");
+    let events = api
+        .watch(&WatchParams::default().timeout(600), "0")
+        .await
+        .expect("a watch");
     let mut events = std::pin::pin!(events);
     let begun = Instant::now();
     let mut times = Vec::new();
@@ -254,18 +315,27 @@ async fn shown(api: Api<ConfigMap>, names: &[String]) -> Vec<Duration> {
 
 fn watches_lag_each_by_its_own_time_and_keep_their_order() {
     play(5, async |server: Server| {
-        server.set_odds(Odds { longest_lag: Duration::from_secs(30), ..Odds::default() });
+        server.set_odds(Odds {
+            longest_lag: Duration::from_secs(30),
+            ..Odds::default()
+        });
         let names: Vec<_> = (0..20).map(|number| format!("c{number:02}")).collect();
         let write = async {
             for name in &names {
                 sleep(Duration::from_secs(1)).await;
-                server.users().put_config_map(NAMESPACE, name, &json!({})).expect("made");
+                server
+                    .users()
+                    .put_config_map(NAMESPACE, name, &json!({}))
+                    .expect("made");
             }
         };
         let watch = |who| shown(config_maps(server.client(who, NAMESPACE)), &names);
         let ((), one, two) = tokio::join!(write, watch("one"), watch("two"));
         assert_ne!(one, two);
-        assert!(one.iter().chain(&two).any(|time| *time > Duration::from_secs(20)), "{one:?} {two:?}");
+        assert!(
+            one.iter().chain(&two).any(|time| *time > Duration::from_secs(20)),
+            "{one:?} {two:?}"
+        );
     });
 }
 
@@ -273,22 +343,40 @@ fn a_cache_that_lags_answers_reads_of_version_zero_only() {
     play(1, async |server: Server| {
         let api = config_maps(server.client("operator", NAMESPACE));
         for number in 0..30 {
-            server.users().put_config_map(NAMESPACE, &format!("c{number}"), &json!({})).expect("made");
+            server
+                .users()
+                .put_config_map(NAMESPACE, &format!("c{number}"), &json!({}))
+                .expect("made");
         }
-        server.set_odds(Odds { stale_revisions: 20, ..Odds::default() });
+        server.set_odds(Odds {
+            stale_revisions: 20,
+            ..Odds::default()
+        });
         let mut cached = Vec::new();
         for _ in 0..20 {
-            cached.push(api.list(&ListParams::default().match_any()).await.expect("a list").items.len());
+            cached.push(
+                api.list(&ListParams::default().match_any())
+                    .await
+                    .expect("a list")
+                    .items
+                    .len(),
+            );
             assert_eq!(api.list(&ListParams::default()).await.expect("a list").items.len(), 30);
         }
-        assert!(cached.iter().any(|count| *count < 30) && cached.iter().all(|count| *count >= 10), "{cached:?}");
+        assert!(
+            cached.iter().any(|count| *count < 30) && cached.iter().all(|count| *count >= 10),
+            "{cached:?}"
+        );
     });
 }
 
 fn a_watch_ends_in_time_and_says_before_how_far_it_came() {
     play(1, async |server: Server| {
         let api = backends(server.client("operator", NAMESPACE));
-        let events = api.watch(&WatchParams::default().timeout(60), "0").await.expect("a watch");
+        let events = api
+            .watch(&WatchParams::default().timeout(60), "0")
+            .await
+            .expect("a watch");
         // Of another resource: the watch has come as far all the same.
         server.users().put_config_map(NAMESPACE, "a", &json!({})).expect("made");
         let begun = Instant::now();
@@ -305,7 +393,10 @@ fn a_watch_from_before_a_compaction_is_refused_and_a_slow_one_ends() {
     play(1, async |server: Server| {
         let api = backends(server.client("operator", NAMESPACE));
         server.users().create(DEV, spec()).expect("created");
-        let open = api.watch(&WatchParams::default().timeout(600), "1").await.expect("a watch");
+        let open = api
+            .watch(&WatchParams::default().timeout(600), "1")
+            .await
+            .expect("a watch");
         server.users().annotate(DEV, "x", Some("1")).expect("annotated");
         // Before the watch has shown anything.
         server.compact();
@@ -325,7 +416,10 @@ fn a_server_that_goes_down_breaks_everything_and_comes_back_with_its_objects() {
     play(1, async |server: Server| {
         let api = backends(server.client("operator", NAMESPACE));
         server.users().create(DEV, spec()).expect("created");
-        let events = api.watch(&WatchParams::default().timeout(600), "0").await.expect("a watch");
+        let events = api
+            .watch(&WatchParams::default().timeout(600), "0")
+            .await
+            .expect("a watch");
         server.go_down();
         assert!(events.try_collect::<Vec<_>>().await.is_err());
         assert_eq!(code(&api.get("dev").await.expect_err("down")), None);
@@ -334,7 +428,10 @@ fn a_server_that_goes_down_breaks_everything_and_comes_back_with_its_objects() {
         // Its cache begins anew.
         let events = api.watch(&WatchParams::default(), "1").await.expect("a watch");
         let events: Vec<_> = events.try_collect().await.expect("events");
-        assert!(matches!(events.as_slice(), [WatchEvent::Error(status)] if status.code == 410), "{events:?}");
+        assert!(
+            matches!(events.as_slice(), [WatchEvent::Error(status)] if status.code == 410),
+            "{events:?}"
+        );
     });
 }
 
@@ -342,13 +439,24 @@ fn a_client_that_is_cut_off_fails_alone() {
     play(1, async |server: Server| {
         let [one, two] = ["one", "two"].map(|who| config_maps(server.client(who, NAMESPACE)));
         server.set_reach("one", Reach::Refused);
-        assert_eq!(code(&one.list(&ListParams::default()).await.expect_err("cut off")), None);
+        assert_eq!(
+            code(&one.list(&ListParams::default()).await.expect_err("cut off")),
+            None
+        );
         server.set_reach("one", Reach::Silent);
-        assert!(timeout(Duration::from_mins(1), one.list(&ListParams::default())).await.is_err());
+        assert!(
+            timeout(Duration::from_mins(1), one.list(&ListParams::default()))
+                .await
+                .is_err()
+        );
         two.list(&ListParams::default()).await.expect("a list");
         server.set_reach("one", Reach::Reached);
         one.list(&ListParams::default()).await.expect("a list");
-        let asked = Asked { who: "one".to_owned(), verb: Verb::List, resource: "configmaps".to_owned() };
+        let asked = Asked {
+            who: "one".to_owned(),
+            verb: Verb::List,
+            resource: "configmaps".to_owned(),
+        };
         assert_eq!(server.requests()[&asked], 3);
     });
 }
@@ -373,13 +481,27 @@ fn a_definition_that_is_removed_takes_its_objects_along_and_waits_for_finalizers
         let users = server.users();
         let api = backends(server.client("operator", NAMESPACE));
         users.create(DEV, spec()).expect("created");
-        users.create(Named("amplifybackends", NAMESPACE, "qa"), spec()).expect("created");
+        users
+            .create(Named("amplifybackends", NAMESPACE, "qa"), spec())
+            .expect("created");
         users.add_finalizer(DEV, FINALIZER).expect("added");
-        let events = api.watch(&WatchParams::default().timeout(600), "0").await.expect("a watch");
+        let events = api
+            .watch(&WatchParams::default().timeout(600), "0")
+            .await
+            .expect("a watch");
         server.remove_definition("amplifybackends");
-        let refused = users.create(Named("amplifybackends", NAMESPACE, "new"), spec()).expect_err("refused");
+        let refused = users
+            .create(Named("amplifybackends", NAMESPACE, "new"), spec())
+            .expect_err("refused");
         assert_eq!(refused.code, 405);
-        assert!(api.get("dev").await.expect("it waits").metadata.deletion_timestamp.is_some());
+        assert!(
+            api.get("dev")
+                .await
+                .expect("it waits")
+                .metadata
+                .deletion_timestamp
+                .is_some()
+        );
         users.strip_finalizer(DEV, FINALIZER).expect("stripped");
         assert_eq!(code(&api.get("dev").await.expect_err("no such path")), Some(404));
         events.try_collect::<Vec<_>>().await.expect("it ends");
@@ -393,10 +515,20 @@ fn a_definition_that_is_hidden_keeps_its_objects() {
         let api = backends(server.client("operator", NAMESPACE));
         server.users().create(DEV, spec()).expect("created");
         server.hide_definition("amplifybackends");
-        let error = api.list_metadata(&ListParams::default().limit(1)).await.expect_err("not served");
+        let error = api
+            .list_metadata(&ListParams::default().limit(1))
+            .await
+            .expect_err("not served");
         assert_eq!(code(&error), Some(404));
         server.serve_definition("amplifybackends");
-        assert_eq!(api.list_metadata(&ListParams::default().limit(1)).await.expect("a list").items.len(), 1);
+        assert_eq!(
+            api.list_metadata(&ListParams::default().limit(1))
+                .await
+                .expect("a list")
+                .items
+                .len(),
+            1
+        );
     });
 }
 
@@ -411,7 +543,13 @@ fn a_namespace_that_is_deleted_takes_nothing_new_and_goes_with_its_last_object()
         assert!(users.get(Named("namespaces", "", NAMESPACE)).is_some());
         users.strip_finalizer(DEV, FINALIZER).expect("stripped");
         assert!(users.get(Named("namespaces", "", NAMESPACE)).is_none());
-        assert_eq!(users.put_config_map(NAMESPACE, "a", &json!({})).expect_err("refused").code, 404);
+        assert_eq!(
+            users
+                .put_config_map(NAMESPACE, "a", &json!({}))
+                .expect_err("refused")
+                .code,
+            404
+        );
     });
 }
 
@@ -420,7 +558,9 @@ fn an_event_ends_after_an_hour_and_what_is_old_is_compacted() {
         let client = server.client("operator", NAMESPACE);
         let events: Api<Event> = Api::namespaced(client.clone(), NAMESPACE);
         let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
-        let event = super::super::faithful::valid("events", "a").to_string().replace("$ns", NAMESPACE);
+        let event = super::super::faithful::valid("events", "a")
+            .to_string()
+            .replace("$ns", NAMESPACE);
         let event: Event = serde_json::from_str(&event).expect("an Event");
         events.create(&PostParams::default(), &event).await.expect("created");
         sleep(Duration::from_mins(59)).await;
@@ -430,9 +570,15 @@ fn an_event_ends_after_an_hour_and_what_is_old_is_compacted() {
         sleep(Duration::from_mins(11)).await;
         let _ = leases.get_opt("a").await;
         sleep(Duration::from_mins(11)).await;
-        let old = config_maps(client).watch(&WatchParams::default(), "1").await.expect("a watch");
+        let old = config_maps(client)
+            .watch(&WatchParams::default(), "1")
+            .await
+            .expect("a watch");
         let old: Vec<_> = old.try_collect().await.expect("events");
-        assert!(matches!(old.as_slice(), [WatchEvent::Error(status)] if status.code == 410), "{old:?}");
+        assert!(
+            matches!(old.as_slice(), [WatchEvent::Error(status)] if status.code == 410),
+            "{old:?}"
+        );
     });
 }
 
@@ -441,8 +587,12 @@ fn users_do_what_users_do() {
         let users = server.users();
         let made = users.create(DEV, spec()).expect("created");
         assert_eq!(made["status"], json!({ "observedGeneration": -1 }));
-        users.edit(DEV, |it| it["spec"]["suspend"] = true.into()).expect("edited");
-        users.edit_status(DEV, |it| it["observedGeneration"] = 2.into()).expect("edited");
+        users
+            .edit(DEV, |it| it["spec"]["suspend"] = true.into())
+            .expect("edited");
+        users
+            .edit_status(DEV, |it| it["observedGeneration"] = 2.into())
+            .expect("edited");
         assert_eq!(users.get(DEV).expect("it is there")["status"]["observedGeneration"], 2);
         users.wipe_status(DEV).expect("wiped");
         users.add_finalizer(DEV, "example.com/foreign").expect("added");
@@ -465,7 +615,10 @@ fn users_do_what_users_do() {
         ];
         assert_eq!(verbs, expected);
         let last = history.last().expect("a write");
-        assert_eq!((&*last.who, &*last.path, last.after.is_none()), ("user", "shop/dev", true));
+        assert_eq!(
+            (&*last.who, &*last.path, last.after.is_none()),
+            ("user", "shop/dev", true)
+        );
         assert_eq!(last.at, server.now());
         assert!(last.at > "2026-01-01T00:59:00Z".parse::<Timestamp>().expect("a time"));
     });
@@ -474,10 +627,16 @@ fn users_do_what_users_do() {
 fn what_is_not_modelled_is_said_to_be() {
     play(1, async |server: Server| {
         let api = config_maps(server.client("operator", NAMESPACE));
-        let selected = api.list(&ListParams::default().labels("a=b")).await.expect_err("not modelled");
+        let selected = api
+            .list(&ListParams::default().labels("a=b"))
+            .await
+            .expect_err("not modelled");
         assert_eq!(code(&selected), Some(501));
         let applied = Patch::Apply(json!({ "apiVersion": "v1", "kind": "ConfigMap" }));
-        let applied = api.patch("a", &PatchParams::apply("x"), &applied).await.expect_err("not modelled");
+        let applied = api
+            .patch("a", &PatchParams::apply("x"), &applied)
+            .await
+            .expect_err("not modelled");
         assert_eq!(code(&applied), Some(501));
     });
 }

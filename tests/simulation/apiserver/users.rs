@@ -32,7 +32,13 @@ impl Users {
     /// Makes a namespace.
     pub(crate) fn create_namespace(&self, name: &str) -> Result<Object, Refusal> {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-        self.ask(Verb::Create, Named("namespaces", "", ""), false, object.to_string().into_bytes(), None)
+        self.ask(
+            Verb::Create,
+            Named("namespaces", "", ""),
+            false,
+            object.to_string().into_bytes(),
+            None,
+        )
     }
 
     /// Deletes a namespace: all that it holds is deleted, and it goes with the last of it.
@@ -46,12 +52,20 @@ impl Users {
         let Named(plural, namespace, name) = of;
         let (api_version, kind) = self.0.with(|state| {
             let resource = state.table.plural(plural).map(|id| state.table.get(id));
-            resource.map(|it| (it.api_version(), it.kind.clone())).ok_or_else(Refusal::no_such_path)
+            resource
+                .map(|it| (it.api_version(), it.kind.clone()))
+                .ok_or_else(Refusal::no_such_path)
         })?;
         object["apiVersion"] = api_version.into();
         object["kind"] = kind.into();
         object["metadata"]["name"] = name.into();
-        self.ask(Verb::Create, Named(plural, namespace, ""), false, object.to_string().into_bytes(), None)
+        self.ask(
+            Verb::Create,
+            Named(plural, namespace, ""),
+            false,
+            object.to_string().into_bytes(),
+            None,
+        )
     }
 
     /// The object as it is stored.
@@ -59,7 +73,10 @@ impl Users {
         let Named(plural, namespace, name) = of;
         self.0.with(|state| {
             let id = state.table.plural(plural)?;
-            state.store.get(&Key::new(id, Some(namespace).filter(|it| !it.is_empty()), name)).cloned()
+            state
+                .store
+                .get(&Key::new(id, Some(namespace).filter(|it| !it.is_empty()), name))
+                .cloned()
         })
     }
 
@@ -87,7 +104,13 @@ impl Users {
 
     /// Merges a patch into an object, whatever its version.
     pub(crate) fn merge(&self, of: Named<'_>, patch: &Value) -> Result<Object, Refusal> {
-        self.ask(Verb::Patch, of, false, patch.to_string().into_bytes(), Some(PatchKind::Merge))
+        self.ask(
+            Verb::Patch,
+            of,
+            false,
+            patch.to_string().into_bytes(),
+            Some(PatchKind::Merge),
+        )
     }
 
     /// Sets an annotation, or takes it away.
@@ -127,7 +150,14 @@ impl Users {
         self.create(of, json!({ "data": data }))
     }
 
-    fn ask(&self, verb: Verb, of: Named<'_>, status: bool, body: Vec<u8>, patch: Option<PatchKind>) -> Result<Object, Refusal> {
+    fn ask(
+        &self,
+        verb: Verb,
+        of: Named<'_>,
+        status: bool,
+        body: Vec<u8>,
+        patch: Option<PatchKind>,
+    ) -> Result<Object, Refusal> {
         let Named(plural, namespace, name) = of;
         let caller = self.0.caller(WHO);
         let done = self.0.with(|state| {

@@ -118,7 +118,10 @@ impl Cursor {
             (resource.api_version(), resource.kind.as_str())
         };
         let metadata = json!({ "resourceVersion": self.position.to_string() });
-        line("BOOKMARK", &json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata }))
+        line(
+            "BOOKMARK",
+            &json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata }),
+        )
     }
 
     fn event(&self, kind: &str, object: &Value) -> Vec<u8> {

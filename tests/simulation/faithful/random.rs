@@ -23,8 +23,12 @@ pub(crate) fn valid(plural: &str, name: &str) -> Value {
     let api_version = path.trim_start_matches("apis/").trim_start_matches("api/");
     let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } });
     let more = match plural {
-        "amplifybackends" => json!({ "spec": { "appId": "d1a2b3c4", "appName": "shop", "backendEnvironmentName": "dev" } }),
-        "backendenvironments" => json!({ "spec": { "appId": "d1a2b3c4", "environmentName": "dev", "stackName": "stack" } }),
+        "amplifybackends" => {
+            json!({ "spec": { "appId": "d1a2b3c4", "appName": "shop", "backendEnvironmentName": "dev" } })
+        }
+        "backendenvironments" => {
+            json!({ "spec": { "appId": "d1a2b3c4", "environmentName": "dev", "stackName": "stack" } })
+        }
         "backendapis" => json!({ "spec": {
             "appId": "d1a2b3c4", "backendEnvironmentName": "dev", "resourceName": "shop",
             "resourceConfig": {
@@ -57,7 +61,11 @@ pub(super) fn steps(rng: &mut Rng, length: usize) -> Vec<Step> {
         .map(|at| {
             let plural = any(rng, &kinds);
             let name = any(rng, &NAMES);
-            if at < 3 { create(rng, plural, name) } else { step(rng, plural, name) }
+            if at < 3 {
+                create(rng, plural, name)
+            } else {
+                step(rng, plural, name)
+            }
         })
         .collect()
 }
@@ -128,7 +136,10 @@ fn identity(rng: &mut Rng) -> Vec<(&'static str, Option<Value>)> {
         0..4 => vec![(version, Some(json!("$rv"))), (uid, Some(json!("$uid")))],
         4 => vec![(version, Some(json!("$stale")))],
         5 => vec![(version, None)],
-        6 => vec![(version, Some(json!("$rv"))), (uid, Some(json!("11111111-2222-3333-4444-555555555555")))],
+        6 => vec![
+            (version, Some(json!("$rv"))),
+            (uid, Some(json!("11111111-2222-3333-4444-555555555555"))),
+        ],
         7 => vec![(version, None), (uid, None)],
         _ => Vec::new(),
     }
@@ -143,7 +154,12 @@ fn change(rng: &mut Rng, plural: &str, status: bool) -> (&'static str, Option<Va
         return match rng.u32(0..8) {
             0 | 1 => ("/status/observedGeneration", Some(rng.i64(0..3).into())),
             2 => ("/status/conditions", Some(condition)),
-            3 => ("/status/job", Some(json!({ "attempt": 1, "generation": 1, "operation": "CreateBackend", "requestTime": "2026-01-01T00:00:00Z" }))),
+            3 => (
+                "/status/job",
+                Some(
+                    json!({ "attempt": 1, "generation": 1, "operation": "CreateBackend", "requestTime": "2026-01-01T00:00:00Z" }),
+                ),
+            ),
             4 => ("/status/job", Some(json!({ "attempt": "one" }))),
             5 => ("/status/unknown", Some(json!(1))),
             6 => ("/status/accountId", Some(json!("111111111111"))),
@@ -152,21 +168,36 @@ fn change(rng: &mut Rng, plural: &str, status: bool) -> (&'static str, Option<Va
     }
     match rng.u32(0..12) {
         0 => ("/metadata/finalizers", Some(json!(["amplify-operator.dev/finalizer"]))),
-        1 => ("/metadata/finalizers", Some(json!(["example.com/other", "amplify-operator.dev/finalizer"]))),
+        1 => (
+            "/metadata/finalizers",
+            Some(json!(["example.com/other", "amplify-operator.dev/finalizer"])),
+        ),
         2 | 3 => ("/metadata/finalizers", Some(json!([]))),
-        4 => ("/metadata/annotations", Some(json!({ "x": if rng.bool() { "1" } else { "2" } }))),
+        4 => (
+            "/metadata/annotations",
+            Some(json!({ "x": if rng.bool() { "1" } else { "2" } })),
+        ),
         5 => ("/metadata/labels", None),
         6 if is_custom(plural) => ("/spec/suspend", Some(rng.bool().into())),
         7 if is_custom(plural) => ("/spec/suspend", None),
-        8 if is_custom(plural) => ("/spec/deletionPolicy", Some(json!(any(rng, &["Delete", "Retain", "Perhaps"])))),
+        8 if is_custom(plural) => (
+            "/spec/deletionPolicy",
+            Some(json!(any(rng, &["Delete", "Retain", "Perhaps"]))),
+        ),
         9 if is_custom(plural) => ("/spec/resourceName", Some(json!("another"))),
         10 if is_custom(plural) => ("/status/observedGeneration", Some(json!(3))),
         11 if is_custom(plural) => ("/spec/unknown", Some(json!(1))),
         _ => match plural {
             "configmaps" => ("/data/schema", Some(json!(any(rng, &["type A", "type B"])))),
             "leases" => ("/spec/holderIdentity", Some(json!(any(rng, &["x", "y", ""])))),
-            "events" => ("/series", Some(json!({ "count": rng.u32(2..5), "lastObservedTime": "2026-01-01T00:00:00.000000Z" }))),
-            _ => ("/spec/region", Some(json!(any(rng, &["eu-west-1", "eu-north-1", "Ireland"])))),
+            "events" => (
+                "/series",
+                Some(json!({ "count": rng.u32(2..5), "lastObservedTime": "2026-01-01T00:00:00.000000Z" })),
+            ),
+            _ => (
+                "/spec/region",
+                Some(json!(any(rng, &["eu-west-1", "eu-north-1", "Ireland"]))),
+            ),
         },
     }
 }
@@ -203,7 +234,9 @@ fn json_patch(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
     match rng.u32(0..6) {
         0 | 1 => patch.push(json!({ "op": "test", "path": "/metadata/uid", "value": "$uid" })),
         2 => patch.push(json!({ "op": "test", "path": "/metadata/resourceVersion", "value": "$stale" })),
-        3 if is_custom(plural) => patch.push(json!({ "op": "test", "path": "/status/observedGeneration", "value": -1 })),
+        3 if is_custom(plural) => {
+            patch.push(json!({ "op": "test", "path": "/status/observedGeneration", "value": -1 }))
+        }
         _ => {}
     }
     let (path, value) = change(rng, plural, status);

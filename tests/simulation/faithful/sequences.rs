@@ -108,7 +108,15 @@ fn life() -> Vec<Named> {
             vec![
                 post_with(BACKENDS, "a", "/metadata/finalizers", json!([FINALIZER])),
                 merge(BACKENDS, "a", finalizers(&[])).status(),
-                put(BACKENDS, "a", vec![("/metadata/finalizers", None), ("/metadata/labels", Some(json!({ "a": "b" })))]).status(),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![
+                        ("/metadata/finalizers", None),
+                        ("/metadata/labels", Some(json!({ "a": "b" }))),
+                    ],
+                )
+                .status(),
                 delete(BACKENDS, "a"),
                 merge(BACKENDS, "a", finalizers(&[])).status(),
                 get(BACKENDS, "a"),
@@ -120,7 +128,9 @@ fn life() -> Vec<Named> {
                 post(BACKENDS, "a"),
                 delete(BACKENDS, "a").with(Content::Json(json!({ "preconditions": { "uid": "x" } }))),
                 delete(BACKENDS, "a").with(Content::Json(json!({ "preconditions": { "resourceVersion": "1" } }))),
-                delete(BACKENDS, "a").with(Content::Json(json!({ "preconditions": { "uid": "$uid", "resourceVersion": "$rv" } }))),
+                delete(BACKENDS, "a").with(Content::Json(
+                    json!({ "preconditions": { "uid": "$uid", "resourceVersion": "$rv" } }),
+                )),
                 delete(BACKENDS, "a"),
             ],
         ),
@@ -177,18 +187,56 @@ fn identities() -> Vec<Named> {
                 merge(BACKENDS, "a", of("$stale", "another")),
                 merge(BACKENDS, "a", of("1", "$uid")),
                 merge(BACKENDS, "a", json!({ "metadata": { "resourceVersion": "$stale" } })),
-                merge(BACKENDS, "a", json!({ "metadata": { "resourceVersion": "$stale" }, "status": { "observedGeneration": 1 } })).status(),
-                merge(BACKENDS, "a", json!({ "metadata": { "uid": "another" }, "status": { "observedGeneration": 1 } })).status(),
-                put(BACKENDS, "a", vec![("/metadata/resourceVersion", Some(json!("$stale")))]),
+                merge(
+                    BACKENDS,
+                    "a",
+                    json!({ "metadata": { "resourceVersion": "$stale" }, "status": { "observedGeneration": 1 } }),
+                )
+                .status(),
+                merge(
+                    BACKENDS,
+                    "a",
+                    json!({ "metadata": { "uid": "another" }, "status": { "observedGeneration": 1 } }),
+                )
+                .status(),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![("/metadata/resourceVersion", Some(json!("$stale")))],
+                ),
                 put(BACKENDS, "a", vec![("/metadata/resourceVersion", None)]),
-                put(BACKENDS, "a", vec![("/metadata/uid", None), ("/spec/suspend", Some(json!(true)))]),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![("/metadata/uid", None), ("/spec/suspend", Some(json!(true)))],
+                ),
                 put(BACKENDS, "a", vec![("/metadata/uid", Some(json!("another")))]),
                 put(BACKENDS, "a", vec![("/metadata/resourceVersion", Some(json!("abc")))]),
-                put(BACKENDS, "a", vec![("/metadata/resourceVersion", Some(json!("$stale")))]).status(),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![("/metadata/resourceVersion", Some(json!("$stale")))],
+                )
+                .status(),
                 put(BACKENDS, "a", vec![("/metadata/resourceVersion", None)]).status(),
-                put(BACKENDS, "a", vec![("/metadata/creationTimestamp", Some(json!("2020-01-01T00:00:00Z")))]),
-                put(BACKENDS, "a", vec![("/metadata/creationTimestamp", None), ("/spec/suspend", Some(json!(false)))]),
-                put(BACKENDS, "a", vec![("/metadata/deletionTimestamp", Some(json!("2020-01-01T00:00:00Z")))]),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![("/metadata/creationTimestamp", Some(json!("2020-01-01T00:00:00Z")))],
+                ),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![
+                        ("/metadata/creationTimestamp", None),
+                        ("/spec/suspend", Some(json!(false))),
+                    ],
+                ),
+                put(
+                    BACKENDS,
+                    "a",
+                    vec![("/metadata/deletionTimestamp", Some(json!("2020-01-01T00:00:00Z")))],
+                ),
             ],
         ),
         (
@@ -214,11 +262,45 @@ fn patches() -> Vec<Named> {
         "json-patches",
         vec![
             post(BACKENDS, "a"),
-            patch(BACKENDS, "a", json!([test("/metadata/uid", json!("$uid")), add("/status/job", job())])).status(),
-            patch(BACKENDS, "a", json!([test("/metadata/uid", json!("other")), add("/status/accountId", json!("1"))])).status(),
-            patch(BACKENDS, "a", json!([test("/status/job/attempt", json!(1)), add("/status/accountId", json!("1"))])).status(),
-            patch(BACKENDS, "a", json!([test("/status/job/attempt", json!(2)), add("/status/accountId", json!("2"))])).status(),
-            patch(BACKENDS, "a", json!([test("/status/nothing", json!(2)), add("/status/accountId", json!("2"))])).status(),
+            patch(
+                BACKENDS,
+                "a",
+                json!([test("/metadata/uid", json!("$uid")), add("/status/job", job())]),
+            )
+            .status(),
+            patch(
+                BACKENDS,
+                "a",
+                json!([
+                    test("/metadata/uid", json!("other")),
+                    add("/status/accountId", json!("1"))
+                ]),
+            )
+            .status(),
+            patch(
+                BACKENDS,
+                "a",
+                json!([
+                    test("/status/job/attempt", json!(1)),
+                    add("/status/accountId", json!("1"))
+                ]),
+            )
+            .status(),
+            patch(
+                BACKENDS,
+                "a",
+                json!([
+                    test("/status/job/attempt", json!(2)),
+                    add("/status/accountId", json!("2"))
+                ]),
+            )
+            .status(),
+            patch(
+                BACKENDS,
+                "a",
+                json!([test("/status/nothing", json!(2)), add("/status/accountId", json!("2"))]),
+            )
+            .status(),
             patch(BACKENDS, "a", json!([{ "op": "remove", "path": "/status/region" }])).status(),
             patch(BACKENDS, "a", json!([{ "op": "remove", "path": "/status/job" }])).status(),
             patch(BACKENDS, "a", json!([add("/status/job/id", json!("j"))])).status(),
@@ -251,7 +333,11 @@ fn wrong() -> Vec<Named> {
                 Step::new("PATCH", BACKENDS, "a").with(text("text/plain", "{}")),
                 merge(BACKENDS, "a", json!({ "metadata": { "labels": { "a": 1 } } })),
                 merge(BACKENDS, "a", json!({ "metadata": { "finalizers": "x" } })),
-                merge(BACKENDS, "a", json!({ "metadata": { "finalizers": ["not a finalizer"] } })),
+                merge(
+                    BACKENDS,
+                    "a",
+                    json!({ "metadata": { "finalizers": ["not a finalizer"] } }),
+                ),
                 merge(BACKENDS, "a", json!({ "metadata": null })),
                 merge(BACKENDS, "a", json!({ "metadata": { "name": "b" } })),
                 merge(BACKENDS, "a", json!({ "metadata": { "namespace": "b" } })),
@@ -284,7 +370,12 @@ fn wrong() -> Vec<Named> {
                 post_with(BACKENDS, "c", "/spec/resourceConfig", json!({ "x": 1 })),
                 post_with(BACKENDS, "d", "/metadata/nonsense", json!({ "x": 1 })),
                 post_with(BACKENDS, "e", "/nonsense", json!({ "x": 1 })),
-                post_with("backendapis", "f", "/spec/resourceConfig/defaultAuthType/mode", json!("Nothing")),
+                post_with(
+                    "backendapis",
+                    "f",
+                    "/spec/resourceConfig/defaultAuthType/mode",
+                    json!("Nothing"),
+                ),
                 post_with("backendapis", "f", "/spec/resourceConfig/unknown", json!([1])),
             ],
         ),
@@ -321,15 +412,25 @@ fn lists() -> Vec<Named> {
                 post(BACKENDS, "a"),
                 list(BACKENDS),
                 post(BACKENDS, "b"),
-                list(BACKENDS).query("resourceVersion", "$listed").query("resourceVersionMatch", "Exact"),
-                list(BACKENDS).query("resourceVersion", "$begin").query("resourceVersionMatch", "Exact"),
+                list(BACKENDS)
+                    .query("resourceVersion", "$listed")
+                    .query("resourceVersionMatch", "Exact"),
+                list(BACKENDS)
+                    .query("resourceVersion", "$begin")
+                    .query("resourceVersionMatch", "Exact"),
                 list(BACKENDS).query("resourceVersion", "$begin").query("limit", "1"),
                 list(BACKENDS).query("resourceVersion", "abc"),
                 list(BACKENDS).query("resourceVersionMatch", "Exact"),
-                list(BACKENDS).query("resourceVersion", "0").query("resourceVersionMatch", "Exact"),
-                list(BACKENDS).query("resourceVersion", "$begin").query("resourceVersionMatch", "Sometimes"),
+                list(BACKENDS)
+                    .query("resourceVersion", "0")
+                    .query("resourceVersionMatch", "Exact"),
+                list(BACKENDS)
+                    .query("resourceVersion", "$begin")
+                    .query("resourceVersionMatch", "Sometimes"),
                 list(BACKENDS).query("limit", "1"),
-                list(BACKENDS).query("continue", "$continue").query("resourceVersion", "$begin"),
+                list(BACKENDS)
+                    .query("continue", "$continue")
+                    .query("resourceVersion", "$begin"),
                 get(BACKENDS, "a").query("resourceVersion", "abc"),
             ],
         ),
@@ -355,9 +456,7 @@ fn lists() -> Vec<Named> {
         ),
         (
             "watches-that-are-refused",
-            vec![
-                list(BACKENDS).query("watch", "true").query("resourceVersion", "abc"),
-            ],
+            vec![list(BACKENDS).query("watch", "true").query("resourceVersion", "abc")],
         ),
     ]
 }
@@ -369,12 +468,20 @@ fn others() -> Vec<Named> {
             vec![
                 get("leases", "a"),
                 put("leases", "a", vec![]),
-                put("leases", "a", vec![("/metadata/resourceVersion", Some(json!("$stale")))]),
+                put(
+                    "leases",
+                    "a",
+                    vec![("/metadata/resourceVersion", Some(json!("$stale")))],
+                ),
                 put("leases", "a", vec![("/metadata/resourceVersion", None)]),
                 put("leases", "a", vec![("/spec/holderIdentity", Some(json!("y")))]),
                 put("leases", "a", vec![("/spec/holderIdentity", Some(json!("")))]),
                 put("leases", "a", vec![("/spec/leaseDurationSeconds", Some(json!(0)))]),
-                put("leases", "a", vec![("/spec/renewTime", Some(json!("2026-01-01T00:00:00Z")))]),
+                put(
+                    "leases",
+                    "a",
+                    vec![("/spec/renewTime", Some(json!("2026-01-01T00:00:00Z")))],
+                ),
                 put("leases", "a", vec![("/spec/renewTime", Some(json!("tomorrow")))]),
                 put("leases", "a", vec![("/spec/holderIdentity", None)]),
                 post("leases", "a"),
@@ -389,12 +496,27 @@ fn others() -> Vec<Named> {
             vec![
                 post("configmaps", "a"),
                 put("configmaps", "a", vec![("/data/schema", Some(json!("type B")))]),
-                put("configmaps", "a", vec![("/metadata/resourceVersion", None), ("/data/schema", Some(json!("type C")))]),
-                put("configmaps", "a", vec![("/metadata/resourceVersion", Some(json!("$stale")))]),
+                put(
+                    "configmaps",
+                    "a",
+                    vec![
+                        ("/metadata/resourceVersion", None),
+                        ("/data/schema", Some(json!("type C"))),
+                    ],
+                ),
+                put(
+                    "configmaps",
+                    "a",
+                    vec![("/metadata/resourceVersion", Some(json!("$stale")))],
+                ),
                 put("configmaps", "a", vec![("/data", Some(json!({})))]),
                 put("configmaps", "a", vec![("/data", Some(json!({ "a/b": "x" })))]),
                 put("configmaps", "a", vec![("/data", Some(json!({ "a": 1 })))]),
-                put("configmaps", "a", vec![("/binaryData", Some(json!({ "b": "//50AHkA" })))]),
+                put(
+                    "configmaps",
+                    "a",
+                    vec![("/binaryData", Some(json!({ "b": "//50AHkA" })))],
+                ),
                 put("configmaps", "none", vec![]),
                 delete("configmaps", "a"),
                 get("configmaps", "a"),
@@ -404,9 +526,17 @@ fn others() -> Vec<Named> {
             "an-event",
             vec![
                 post("events", "a"),
-                merge("events", "a", json!({ "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } })),
+                merge(
+                    "events",
+                    "a",
+                    json!({ "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } }),
+                ),
                 merge("events", "a", json!({ "note": "another" })),
-                merge("events", "none", json!({ "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } })),
+                merge(
+                    "events",
+                    "none",
+                    json!({ "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } }),
+                ),
                 post_with("events", "b", "/note", json!("x".repeat(1025))),
                 post_with("events", "b", "/reason", json!("")),
                 post_with("events", "b", "/regarding/namespace", json!("elsewhere")),
@@ -435,7 +565,9 @@ pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
         } else {
             server.compact();
         }
-        let exact = list(BACKENDS).query("resourceVersion", "1").query("resourceVersionMatch", "Exact");
+        let exact = list(BACKENDS)
+            .query("resourceVersion", "1")
+            .query("resourceVersionMatch", "Exact");
         side.take(&exact).await;
         // From before all that a cache can know.
         let watch = list(BACKENDS).query("watch", "true").query("resourceVersion", "1");

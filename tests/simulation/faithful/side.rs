@@ -112,7 +112,13 @@ pub(super) struct Side {
 /// The object that ends a sequence.
 const SENTINEL: &str = "zz-sentinel";
 /// The resources that are watched.
-const WATCHED: [&str; 4] = ["amplifybackends", "backendenvironments", "configmaps", "leases"];
+const WATCHED: [&str; 5] = [
+    "amplifybackends",
+    "backendapis",
+    "backendenvironments",
+    "configmaps",
+    "leases",
+];
 
 impl Side {
     pub(super) fn new(client: Client, namespace: &str) -> Self {
@@ -129,11 +135,16 @@ impl Side {
 
     pub(super) async fn begin(&mut self) {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.namespace } });
-        let made = self.send("POST", "/api/v1/namespaces", "application/json", namespace.to_string()).await;
+        let made = self
+            .send("POST", "/api/v1/namespaces", "application/json", namespace.to_string())
+            .await;
         assert_eq!(made.0, 201, "{}", made.1);
         let list = format!("/api/v1/namespaces/{}/configmaps", self.namespace);
         let listed: Value = serde_json::from_str(&self.send("GET", &list, "", String::new()).await.1).expect("a list");
-        listed["metadata"]["resourceVersion"].as_str().expect("a version").clone_into(&mut self.begin);
+        listed["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a version")
+            .clone_into(&mut self.begin);
     }
 
     pub(super) async fn take(&mut self, step: &Step) {
@@ -146,14 +157,20 @@ impl Side {
     }
 
     /// The comparable answers, and the events of the watched resources.
-    pub(super) async fn end(mut self) -> Vec<Value> {
+    pub(super) async fn end(mut self, steps: &[Step]) -> Vec<Value> {
         let mut events = Map::new();
-        for plural in WATCHED {
+        // A watch takes a connection of its own.
+        for plural in WATCHED
+            .into_iter()
+            .filter(|plural| steps.iter().any(|step| step.plural == *plural))
+        {
             let step = Step::new("POST", plural, "").with(Content::Json(super::random::valid(plural, SENTINEL)));
             let (content_type, body) = self.body(&step);
             let (code, text) = self.send("POST", &self.path(&step), content_type, body).await;
             assert_eq!(code, 201, "{text}");
-            let watch = Step::new("GET", plural, "").query("watch", "true").query("resourceVersion", "$begin");
+            let watch = Step::new("GET", plural, "")
+                .query("watch", "true")
+                .query("resourceVersion", "$begin");
             events.insert(plural.to_owned(), self.events(&watch, SENTINEL).await.into());
         }
         self.answers.push(events.into());
@@ -167,10 +184,17 @@ impl Side {
 
     /// The events of a watch up to the one about this object, or up to its end.
     pub(super) async fn events(&self, step: &Step, last: &str) -> Vec<Value> {
-        let response = self.client.send(self.request("GET", &self.path(step), "", String::new())).await.expect("a watch");
+        let response = self
+            .client
+            .send(self.request("GET", &self.path(step), "", String::new()))
+            .await
+            .expect("a watch");
         let mut body = response.into_body();
         let (mut text, mut events) = (Vec::new(), Vec::new());
-        while let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap_or_else(|_| panic!("{step}: only {events:?}")) {
+        while let Some(frame) = timeout(PATIENCE, body.frame())
+            .await
+            .unwrap_or_else(|_| panic!("{step}: only {events:?}"))
+        {
             text.extend_from_slice(&frame.expect("a frame").into_data().unwrap_or_default());
             while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = text.drain(..=end).collect();
@@ -263,7 +287,10 @@ impl Side {
     }
 
     fn request(&self, method: &str, path: &str, content_type: &str, body: String) -> Request<Body> {
-        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type);
         request.body(Body::from(body.into_bytes())).expect("a request")
     }
 
@@ -274,7 +301,9 @@ impl Side {
             let code = response.status().as_u16();
             (code, response.into_body().collect_bytes().await.expect("a body"))
         };
-        let (code, body) = timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer to {method} {path}"));
+        let (code, body) = timeout(PATIENCE, answer)
+            .await
+            .unwrap_or_else(|_| panic!("no answer to {method} {path}"));
         (code, String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -315,7 +344,9 @@ pub(super) fn comparable(mut answers: Vec<Value>) -> Vec<Value> {
     versions.sort_unstable();
     versions.dedup();
     let mut uids = Vec::new();
-    answers.iter_mut().for_each(|answer| normalise(answer, &versions, &mut uids));
+    answers
+        .iter_mut()
+        .for_each(|answer| normalise(answer, &versions, &mut uids));
     answers
 }
 
@@ -344,12 +375,20 @@ fn normalise(value: &mut Value, versions: &[u64], uids: &mut Vec<String>) {
         Value::Object(fields) => {
             if fields.get("kind").is_some_and(|kind| kind == "Status") {
                 let kept = ["status", "reason", "code"];
-                let details = fields.get("details").and_then(Value::as_object).cloned().unwrap_or_default();
+                let details = fields
+                    .get("details")
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .unwrap_or_default();
                 let is_success = fields.get("status").is_some_and(|status| status == "Success");
-                let can_go_on = fields.get("metadata").is_some_and(|metadata| metadata["continue"].as_str().is_some_and(|token| !token.is_empty()));
+                let can_go_on = fields
+                    .get("metadata")
+                    .is_some_and(|metadata| metadata["continue"].as_str().is_some_and(|token| !token.is_empty()));
                 fields.retain(|field, _| kept.contains(&field.as_str()));
                 if is_success {
-                    let named = details.into_iter().filter(|(field, _)| matches!(field.as_str(), "name" | "group" | "kind" | "uid"));
+                    let named = details
+                        .into_iter()
+                        .filter(|(field, _)| matches!(field.as_str(), "name" | "group" | "kind" | "uid"));
                     fields.extend(named);
                 }
                 if can_go_on {
