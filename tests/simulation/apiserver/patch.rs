@@ -40,11 +40,11 @@ pub(crate) fn patched(kind: PatchKind, body: &[u8], object: &Value) -> Result<Va
             json_patch::merge(&mut object, &patch);
         }
         PatchKind::Json => {
-            let patch: Vec<Map<String, Value>> = serde_json::from_slice(body).map_err(malformed)?;
-            for mut step in patch {
-                let path = step.get("path").and_then(Value::as_str).unwrap_or_default();
+            let steps: Vec<Map<String, Value>> = serde_json::from_slice(body).map_err(malformed)?;
+            for mut step in steps {
+                let at = step.get("path").and_then(Value::as_str).unwrap_or_default();
                 // The real server's library takes the replacement of what is not there for an addition.
-                if step.get("op").is_some_and(|op| op == "replace") && object.pointer(path).is_none() {
+                if step.get("op").is_some_and(|op| op == "replace") && object.pointer(at).is_none() {
                     step.insert("op".to_owned(), "add".into());
                 }
                 let step = serde_json::from_value(Value::Object(step));

@@ -36,13 +36,6 @@ impl Verb {
             Self::Delete => "delete",
         }
     }
-
-    pub(crate) const fn writes(self) -> bool {
-        match self {
-            Self::Create | Self::Update | Self::Patch | Self::Delete => true,
-            Self::Get | Self::List | Self::Watch => false,
-        }
-    }
 }
 
 /// A request that could be read.

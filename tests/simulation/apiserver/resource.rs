@@ -279,7 +279,7 @@ fn form_metadata(object: &mut Value) -> Result<(), Refusal> {
     };
     metadata.retain(|field, value| {
         let known = METADATA.iter().find(|(name, _)| name == field);
-        known.is_some_and(|(_, empty_is_none)| !value.is_null() && !(*empty_is_none && is_empty(value)))
+        known.is_some_and(|(_, empty_is_none)| !(value.is_null() || *empty_is_none && is_empty(value)))
     });
     for (field, value) in metadata {
         let fits = match field.as_str() {

@@ -15,9 +15,9 @@ pub(crate) struct Schema(Node);
 /// One level of a schema.
 struct Node {
     kind: Option<String>,
-    properties: Vec<(String, Node)>,
-    additional: Option<Box<Node>>,
-    items: Option<Box<Node>>,
+    properties: Vec<(String, Self)>,
+    additional: Option<Box<Self>>,
+    items: Option<Box<Self>>,
     preserve: bool,
     nullable: bool,
     default: Option<Value>,
@@ -148,7 +148,9 @@ impl Node {
             }
             Value::Array(all) => {
                 if let Some(items) = &self.items {
-                    all.iter_mut().for_each(|value| items.prune(value));
+                    for value in all {
+                        items.prune(value);
+                    }
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -173,7 +175,9 @@ impl Node {
             }
             Value::Array(all) => {
                 if let Some(items) = &self.items {
-                    all.iter_mut().for_each(|value| items.fill(value));
+                    for value in all {
+                        items.fill(value);
+                    }
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

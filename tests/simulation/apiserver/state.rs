@@ -50,6 +50,7 @@ pub(crate) struct Write {
     /// By the status subresource.
     pub(crate) status: bool,
     pub(crate) revision: u64,
+    /// Of a removal: as the object was, with the resourceVersion of the removal.
     pub(crate) before: Option<Object>,
     pub(crate) after: Option<Object>,
 }
@@ -538,7 +539,7 @@ impl State {
         if after.is_none() {
             self.finish(key.resource);
             if let Some(namespace) = key.namespace() {
-                self.finish_namespace(origin, &namespace.to_owned());
+                self.finish_namespace(origin, namespace);
             }
         }
         after
@@ -560,9 +561,10 @@ impl State {
         )
     }
 
+    /// The random end of a generated name.
     fn suffix(&self) -> String {
-        let number = mixed(self.seed ^ self.serial.rotate_left(32));
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        let number = mixed(self.seed ^ self.serial.rotate_left(32));
         (0..5_u32)
             .map(|at| {
                 let of = LETTERS.len() as u64;

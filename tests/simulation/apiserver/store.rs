@@ -31,10 +31,6 @@ impl Key {
         self.path.split_once('/').map(|(namespace, _)| namespace)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.path.split_once('/').map_or(&*self.path, |(_, name)| name)
-    }
-
     /// Whether it is of this resource and in this namespace (None: in any).
     pub(crate) fn is_in(&self, resource: ResourceId, namespace: Option<&str>) -> bool {
         self.resource == resource && namespace.is_none_or(|namespace| self.namespace() == Some(namespace))

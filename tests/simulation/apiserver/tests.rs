@@ -425,6 +425,14 @@ fn a_server_that_goes_down_breaks_everything_and_comes_back_with_its_objects() {
         assert_eq!(code(&api.get("dev").await.expect_err("down")), None);
         server.come_back();
         api.get("dev").await.expect("it is there");
+        let now = server.objects("amplifybackends")[0]["metadata"]["resourceVersion"].clone();
+        let now = now.as_str().expect("a version");
+        let events = api
+            .watch(&WatchParams::default().timeout(600), now)
+            .await
+            .expect("a watch");
+        server.break_connections();
+        assert!(events.try_collect::<Vec<_>>().await.is_err());
         // Its cache begins anew.
         let events = api.watch(&WatchParams::default(), "1").await.expect("a watch");
         let events: Vec<_> = events.try_collect().await.expect("events");
@@ -616,8 +624,8 @@ fn users_do_what_users_do() {
         assert_eq!(verbs, expected);
         let last = history.last().expect("a write");
         assert_eq!(
-            (&*last.who, &*last.path, last.after.is_none()),
-            ("user", "shop/dev", true)
+            (&*last.who, &*last.path, last.before.is_some(), last.after.is_none()),
+            ("user", "shop/dev", true, true)
         );
         assert_eq!(last.at, server.now());
         assert!(last.at > "2026-01-01T00:59:00Z".parse::<Timestamp>().expect("a time"));

@@ -230,22 +230,22 @@ fn merge(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
 
 fn json_patch(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
     let status = is_about_status(rng, plural);
-    let mut patch = Vec::new();
+    let mut operations = Vec::new();
     match rng.u32(0..6) {
-        0 | 1 => patch.push(json!({ "op": "test", "path": "/metadata/uid", "value": "$uid" })),
-        2 => patch.push(json!({ "op": "test", "path": "/metadata/resourceVersion", "value": "$stale" })),
+        0 | 1 => operations.push(json!({ "op": "test", "path": "/metadata/uid", "value": "$uid" })),
+        2 => operations.push(json!({ "op": "test", "path": "/metadata/resourceVersion", "value": "$stale" })),
         3 if is_custom(plural) => {
-            patch.push(json!({ "op": "test", "path": "/status/observedGeneration", "value": -1 }))
+            operations.push(json!({ "op": "test", "path": "/status/observedGeneration", "value": -1 }));
         }
         _ => {}
     }
     let (path, value) = change(rng, plural, status);
-    patch.push(match value {
+    operations.push(match value {
         Some(value) if rng.u32(0..4) == 0 => json!({ "op": "replace", "path": path, "value": value }),
         Some(value) => json!({ "op": "add", "path": path, "value": value }),
         None => json!({ "op": "remove", "path": path }),
     });
-    let step = Step::new("PATCH", plural, name).with(Content::JsonPatch(patch.into()));
+    let step = Step::new("PATCH", plural, name).with(Content::JsonPatch(operations.into()));
     if status { step.status() } else { step }
 }
 

@@ -186,7 +186,7 @@ impl Side {
     pub(super) async fn events(&self, step: &Step, last: &str) -> Vec<Value> {
         let response = self
             .client
-            .send(self.request("GET", &self.path(step), "", String::new()))
+            .send(Self::request("GET", &self.path(step), "", String::new()))
             .await
             .expect("a watch");
         let mut body = response.into_body();
@@ -286,7 +286,7 @@ impl Side {
         }
     }
 
-    fn request(&self, method: &str, path: &str, content_type: &str, body: String) -> Request<Body> {
+    fn request(method: &str, path: &str, content_type: &str, body: String) -> Request<Body> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -295,7 +295,7 @@ impl Side {
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, String) {
-        let request = self.request(method, path, content_type, body);
+        let request = Self::request(method, path, content_type, body);
         let answer = async {
             let response = self.client.send(request).await.expect("an answer");
             let code = response.status().as_u16();
@@ -340,13 +340,15 @@ pub(super) fn set(object: &mut Value, pointer: &str, value: Option<Value>) {
 /// Makes answers comparable: what differs between any two servers is replaced by what must be the same.
 pub(super) fn comparable(mut answers: Vec<Value>) -> Vec<Value> {
     let mut versions = Vec::new();
-    answers.iter().for_each(|answer| collect(answer, &mut versions));
+    for answer in &answers {
+        collect(answer, &mut versions);
+    }
     versions.sort_unstable();
     versions.dedup();
     let mut uids = Vec::new();
-    answers
-        .iter_mut()
-        .for_each(|answer| normalise(answer, &versions, &mut uids));
+    for answer in &mut answers {
+        normalise(answer, &versions, &mut uids);
+    }
     answers
 }
 
