@@ -548,7 +548,7 @@ fn others() -> Vec<Named> {
     ]
 }
 
-/// What is compacted is answered with 410, by both.
+/// What is compacted is answered with 410, by both; and how a watch begins.
 pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
     let server = crate::apiserver::Server::new(1, jiff::Timestamp::UNIX_EPOCH);
     let mut answers = Vec::new();
@@ -558,6 +558,8 @@ pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
         for name in ["a", "b", "c"] {
             side.take(&post(BACKENDS, name)).await;
         }
+        // Without a resourceVersion a watch begins with what is there.
+        let all = side.events(&list(BACKENDS).query("watch", "true"), "c").await;
         side.take(&list(BACKENDS).query("limit", "1")).await;
         side.take(&delete(BACKENDS, "c")).await;
         if is_real {
@@ -573,6 +575,7 @@ pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
         let watch = list(BACKENDS).query("watch", "true").query("resourceVersion", "1");
         let events = side.events(&watch, "").await;
         let mut seen = comparable(side.seen());
+        seen.extend(comparable(all));
         seen.extend(comparable(events));
         answers.push(seen);
     }
