@@ -16,7 +16,7 @@ use super::{
 enum Shown {
     /// The newest.
     Newest,
-    /// What the cache has, all of it.
+    /// What the cache has, once it is as new as was asked for.
     Cached,
     /// That of a revision, from after a key.
     At(u64, Option<Key>),
@@ -48,7 +48,12 @@ impl State {
         let namespace = request.namespace.as_deref();
         let (revision, after, limit) = match shown {
             Shown::Newest => (self.store.revision(), None, options.limit),
-            Shown::Cached => (caller.cached.max(number(&options.resource_version)), None, 0),
+            Shown::Cached => {
+                let asked = number(&options.resource_version);
+                // Whatever the cache has is answered as a whole.
+                let limit = if asked == 0 { 0 } else { options.limit };
+                (caller.cached.max(asked), None, limit)
+            }
             Shown::At(revision, after) => (revision, after, options.limit),
         };
         if revision < self.store.compacted() {

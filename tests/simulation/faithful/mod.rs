@@ -39,7 +39,7 @@ crate::trials! {
 }
 
 /// Random sequences, and the requests of each.
-const SEQUENCES: u64 = 100;
+const SEQUENCES: u64 = 80;
 const LENGTH: usize = 30;
 /// Sequences that are played at a time.
 const AT_A_TIME: usize = 8;

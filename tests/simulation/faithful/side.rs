@@ -21,6 +21,8 @@ pub(super) struct Step {
     /// Empty for all objects.
     pub(super) name: &'static str,
     pub(super) status: bool,
+    /// Only metadata is to be answered.
+    pub(super) metadata_only: bool,
     pub(super) query: Vec<(&'static str, &'static str)>,
     pub(super) content: Content,
 }
@@ -45,6 +47,7 @@ impl Step {
             plural,
             name,
             status: false,
+            metadata_only: false,
             query: Vec::new(),
             content: Content::None,
         }
@@ -52,6 +55,11 @@ impl Step {
 
     pub(super) fn status(mut self) -> Self {
         self.status = true;
+        self
+    }
+
+    pub(super) fn metadata_only(mut self) -> Self {
+        self.metadata_only = true;
         self
     }
 
@@ -70,6 +78,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = if self.status { "/status" } else { "" };
         write!(f, "{} {}/{}{status}", self.method, self.plural, self.name)?;
+        if self.metadata_only {
+            write!(f, " (metadata)")?;
+        }
         for (name, value) in &self.query {
             write!(f, " {name}={value}")?;
         }
@@ -108,6 +119,10 @@ pub(super) struct Side {
     objects: BTreeMap<(String, String), (Value, Vec<String>)>,
     answers: Vec<Value>,
 }
+
+/// What an answer is to look like.
+const JSON: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The object that ends a sequence.
 const SENTINEL: &str = "zz-sentinel";
@@ -150,7 +165,8 @@ impl Side {
     pub(super) async fn take(&mut self, step: &Step) {
         let path = self.path(step);
         let (content_type, body) = self.body(step);
-        let (code, text) = self.send(step.method, &path, content_type, body).await;
+        let accept = if step.metadata_only { METADATA } else { JSON };
+        let (code, text) = self.send_for(accept, step.method, &path, content_type, body).await;
         let answer: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         self.remember(step, code, &answer);
         self.answers.push(json!({ "code": code, "body": answer }));
@@ -186,7 +202,7 @@ impl Side {
     pub(super) async fn events(&self, step: &Step, last: &str) -> Vec<Value> {
         let response = self
             .client
-            .send(Self::request("GET", &self.path(step), "", String::new()))
+            .send(Self::request(JSON, "GET", &self.path(step), "", String::new()))
             .await
             .expect("a watch");
         let mut body = response.into_body();
@@ -231,7 +247,6 @@ impl Side {
     }
 
     fn body(&self, step: &Step) -> (&'static str, String) {
-        const JSON: &str = "application/json";
         let fill = |value: &Value| {
             let mut value = value.clone();
             self.fill(step, &mut value);
@@ -286,16 +301,28 @@ impl Side {
         }
     }
 
-    fn request(method: &str, path: &str, content_type: &str, body: String) -> Request<Body> {
+    fn request(accept: &str, method: &str, path: &str, content_type: &str, body: String) -> Request<Body> {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", content_type);
+            .header("content-type", content_type)
+            .header("accept", accept);
         request.body(Body::from(body.into_bytes())).expect("a request")
     }
 
-    pub(super) async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, String) {
-        let request = Self::request(method, path, content_type, body);
+    async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, String) {
+        self.send_for(JSON, method, path, content_type, body).await
+    }
+
+    async fn send_for(
+        &self,
+        accept: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: String,
+    ) -> (u16, String) {
+        let request = Self::request(accept, method, path, content_type, body);
         let answer = async {
             let response = self.client.send(request).await.expect("an answer");
             let code = response.status().as_u16();
