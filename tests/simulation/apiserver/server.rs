@@ -113,7 +113,7 @@ impl Server {
         }
     }
 
-    /// A client of this name.
+    /// A client of this name. It waits for ever for a silent server: see [`Connection::giving_up_after`].
     pub(crate) fn client(&self, who: &str, default_namespace: &str) -> Client {
         Client::new(self.connection(who), default_namespace)
     }
@@ -219,7 +219,7 @@ impl Server {
         });
     }
 
-    /// All accepted writes, the oldest first, since they were last taken.
+    /// All accepted writes, the oldest first, since they were last taken. Events that end by their age are not among them.
     pub(crate) fn history(&self) -> Vec<Write> {
         self.0.world.lock().state.history.clone()
     }

@@ -53,7 +53,16 @@ pub(super) fn all() -> Vec<Sequence> {
         name: name.to_owned(),
         steps,
     };
-    let all = [life(), statuses(), identities(), patches(), wrong(), lists(), others()];
+    let all = [
+        life(),
+        statuses(),
+        identities(),
+        patches(),
+        wrong(),
+        lists(),
+        cache(),
+        others(),
+    ];
     all.into_iter().flatten().map(named).collect()
 }
 
@@ -435,33 +444,6 @@ fn lists() -> Vec<Named> {
             ],
         ),
         (
-            "the-cache-and-metadata",
-            vec![
-                post(BACKENDS, "a"),
-                post(BACKENDS, "b"),
-                // After it, the cache is as new as that.
-                list(BACKENDS),
-                list(BACKENDS).query("resourceVersion", "0"),
-                list(BACKENDS).query("resourceVersion", "0").query("limit", "1"),
-                list(BACKENDS)
-                    .query("resourceVersion", "0")
-                    .query("resourceVersionMatch", "NotOlderThan"),
-                list(BACKENDS)
-                    .query("resourceVersion", "$listed")
-                    .query("resourceVersionMatch", "NotOlderThan"),
-                list(BACKENDS)
-                    .query("resourceVersion", "$begin")
-                    .query("resourceVersionMatch", "NotOlderThan")
-                    .query("limit", "1"),
-                list(BACKENDS).metadata_only(),
-                list(BACKENDS).metadata_only().query("limit", "1"),
-                get(BACKENDS, "a").query("resourceVersion", "0"),
-                get(BACKENDS, "a").metadata_only(),
-                get(BACKENDS, "none").metadata_only(),
-                get("leases", "none").metadata_only(),
-            ],
-        ),
-        (
             "versions-of-the-future",
             vec![
                 post(BACKENDS, "a"),
@@ -486,6 +468,36 @@ fn lists() -> Vec<Named> {
             vec![list(BACKENDS).query("watch", "true").query("resourceVersion", "abc")],
         ),
     ]
+}
+
+fn cache() -> Vec<Named> {
+    vec![(
+        "the-cache-and-metadata",
+        vec![
+            post(BACKENDS, "a"),
+            post(BACKENDS, "b"),
+            // After it, the cache is as new as that.
+            list(BACKENDS),
+            list(BACKENDS).query("resourceVersion", "0"),
+            list(BACKENDS).query("resourceVersion", "0").query("limit", "1"),
+            list(BACKENDS)
+                .query("resourceVersion", "0")
+                .query("resourceVersionMatch", "NotOlderThan"),
+            list(BACKENDS)
+                .query("resourceVersion", "$listed")
+                .query("resourceVersionMatch", "NotOlderThan"),
+            list(BACKENDS)
+                .query("resourceVersion", "$begin")
+                .query("resourceVersionMatch", "NotOlderThan")
+                .query("limit", "1"),
+            list(BACKENDS).metadata_only(),
+            list(BACKENDS).metadata_only().query("limit", "1"),
+            get(BACKENDS, "a").query("resourceVersion", "0"),
+            get(BACKENDS, "a").metadata_only(),
+            get(BACKENDS, "none").metadata_only(),
+            get("leases", "none").metadata_only(),
+        ],
+    )]
 }
 
 fn others() -> Vec<Named> {

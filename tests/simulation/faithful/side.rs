@@ -122,7 +122,8 @@ pub(super) struct Side {
 
 /// What an answer is to look like.
 const JSON: &str = "application/json";
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// The object that ends a sequence.
 const SENTINEL: &str = "zz-sentinel";
@@ -165,7 +166,11 @@ impl Side {
     pub(super) async fn take(&mut self, step: &Step) {
         let path = self.path(step);
         let (content_type, body) = self.body(step);
-        let accept = if step.metadata_only { METADATA } else { JSON };
+        let accept = match (step.metadata_only, step.name) {
+            (false, _) => JSON,
+            (true, "") => METADATA_LIST,
+            (true, _) => METADATA,
+        };
         let (code, text) = self.send_for(accept, step.method, &path, content_type, body).await;
         let answer: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         self.remember(step, code, &answer);
