@@ -1,0 +1,41 @@
+//! A model of kube-apiserver and etcd, as far as the operator uses them, in process and on tokio's clock.
+//!
+//! | file | holds | pure |
+//! |---|---|---|
+//! | `resource`, `schema` | the resources that are served, and what becomes of a body: pruned, defaulted, validated | yes |
+//! | `store` | etcd: every version since the last compaction | yes |
+//! | `request`, `refusal` | HTTP in, `Status` out | yes |
+//! | `state`, `read`, `metadata`, `patch`, `rights` | what a request does and is answered | yes |
+//! | `watch` | where a watch stands, and its lines | yes |
+//! | `faults` | what goes wrong, by a seed | yes |
+//! | `server` | connections, delays, streams: a tower service for [`kube::Client::new`] | no |
+//! | `users` | what everybody else does | no |
+//!
+//! `faithful` compares it with a real kube-apiserver. **It is meaner than the real one** where the real one may be, but
+//! seldom is: a cache that lags answers reads with `resourceVersion=0`; watches lag each by its own time; they are cut,
+//! torn and fall silent; a compaction also empties the cache, so that every watch from before is answered with 410.
+//! **It is not as rich**: no selectors, no dry runs, no server-side or strategic-merge patch, no managedFields, no
+//! deletion of collections, no streamed lists, no garbage collection; of the CEL rules only the simple ones (`schema`);
+//! one version per definition; `core/v1` Events are not served. What is not modelled is answered with 501, never ignored.
+
+mod faults;
+mod metadata;
+mod patch;
+mod read;
+mod refusal;
+mod request;
+mod resource;
+mod rights;
+mod schema;
+mod server;
+mod state;
+mod store;
+pub(crate) mod tests;
+mod users;
+mod watch;
+
+pub(crate) use faults::Odds;
+pub(crate) use request::Verb;
+pub(crate) use rights::Withdrawn;
+pub(crate) use server::{Reach, Server};
+pub(crate) use users::Named;
