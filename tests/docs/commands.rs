@@ -56,7 +56,7 @@ fn make(targets: &[&str]) -> Result<()> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
-    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let manifests = manifests()?;
     let named = |flag: &str| {
         arguments
             .iter()
@@ -65,18 +65,28 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     };
     if let Some(name) = named("--test") {
         ensure!(
-            manifest.contains(&format!("name = \"{name}\"")),
+            manifests.contains(&format!("[[test]]\nname = \"{name}\"")),
             "there is no test {name}"
         );
     }
     if let Some(name) = named("-p") {
-        let member = name.strip_prefix("amplify-").unwrap_or(name);
         ensure!(
-            *name == "amplify-operator" || root().join(member).join("Cargo.toml").exists(),
+            manifests.contains(&format!("[package]\nname = \"{name}\"")),
             "there is no package {name}"
         );
     }
     Ok(())
+}
+
+/// The manifests of the workspace, one after the other.
+fn manifests() -> Result<String> {
+    let mut text = fs::read_to_string(root().join("Cargo.toml"))?;
+    let members = text.lines().find_map(|line| line.strip_prefix("members = "));
+    let members: Vec<String> = serde_json::from_str(members.context("the workspace names no members")?)?;
+    for member in members {
+        text.push_str(&fs::read_to_string(root().join(member).join("Cargo.toml"))?);
+    }
+    Ok(text)
 }
 
 fn amplify_operator(words: &[&str]) -> Result<()> {
