@@ -18,7 +18,6 @@ use aws_sdk_amplify::{operation::RequestId, types::BackendEnvironment};
 use aws_sdk_amplifybackend::{operation::get_backend::GetBackendOutput, types as sdk};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use jiff::Timestamp;
 
 use super::{
     Accepted, AppId, Backends, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,
@@ -585,15 +584,11 @@ impl Client {
     /// nobody may take a list for complete that lacks the newest jobs.
     pub async fn list_jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Vec<JobSeen>, Failure> {
         let jobs = self.jobs(app, environment).await?;
-        Ok(jobs.items.into_iter().map(|(job, _)| job).collect())
+        Ok(jobs.items)
     }
 
-    /// The jobs, each with when AWS last changed it; whole, or cut after the newest ones.
-    async fn jobs(
-        &self,
-        app: &AppId,
-        environment: &EnvironmentName,
-    ) -> Result<Listed<(JobSeen, Option<Timestamp>)>, Failure> {
+    /// The jobs; whole, or cut after the newest ones.
+    async fn jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Listed<JobSeen>, Failure> {
         const CALL: Call = backend("ListBackendJobs");
         let inner = self.usable()?;
         let pages = paged(CALL, |token| async move {
@@ -639,24 +634,19 @@ impl Client {
             is(job.app.as_deref(), app.as_str()) && environments
         };
         let here = described.items.into_iter().filter(is_here);
-        let items = here.map(|job| {
-            let updated = millis(job.update_time.as_deref());
-            (seen(environment, job), updated)
-        });
         Ok(Listed {
-            items: items.collect(),
+            items: here.map(|job| seen(environment, job)).collect(),
             whole,
         })
     }
 
-    /// The job that has this id, and when AWS last changed it: of one that has ended, when it ended. `None`: AWS does not
-    /// know it. An id that cannot stand in the path of a request is looked for in the list of jobs.
+    /// The job that has this id. `None`: AWS does not know it. An id that cannot stand in the path of a request is looked for in the list of jobs.
     pub async fn get_job(
         &self,
         app: &AppId,
         environment: &EnvironmentName,
         id: &str,
-    ) -> Result<Option<(JobSeen, Option<Timestamp>)>, Failure> {
+    ) -> Result<Option<JobSeen>, Failure> {
         if let Ok(id) = id.parse() {
             return self.get_job_by_path(app, environment, &id).await;
         }
@@ -664,7 +654,7 @@ impl Client {
             return Err(never("there is no job id to ask AWS for"));
         };
         let jobs = self.jobs(app, environment).await?;
-        let there = jobs.items.into_iter().find(|(job, _)| job.id == id);
+        let there = jobs.items.into_iter().find(|job| job.id == id);
         if there.is_none() && !jobs.whole {
             return Err(too_long(backend("ListBackendJobs")));
         }
@@ -676,7 +666,7 @@ impl Client {
         app: &AppId,
         environment: &EnvironmentName,
         id: &JobId,
-    ) -> Result<Option<(JobSeen, Option<Timestamp>)>, Failure> {
+    ) -> Result<Option<JobSeen>, Failure> {
         const CALL: Call = backend("GetBackendJob");
         let inner = self.usable()?;
         let answer = send!(
@@ -697,12 +687,10 @@ impl Client {
         let named = job.environment.as_deref();
         same(CALL, "backendEnvironmentName", named, environment.as_str())?;
         same(CALL, "jobId", job_id(job.id.clone()).as_deref(), id.as_str())?;
-        let updated = millis(job.update_time.as_deref());
-        let job = JobSeen {
+        Ok(Some(JobSeen {
             id: id.as_str().to_owned(),
             ..seen(environment, job)
-        };
-        Ok(Some((job, updated)))
+        }))
     }
 
     /// The app's environment records by name, all pages. An app that AWS does not know is `NotFound`.
@@ -918,6 +906,7 @@ fn seen(environment: &EnvironmentName, job: Described) -> JobSeen {
         operation: word(job.operation).unwrap_or_default(),
         status: word(job.status).unwrap_or_default(),
         create_time: millis(job.create_time.as_deref()),
+        update_time: millis(job.update_time.as_deref()),
         exists: job.error.as_deref().is_some_and(says_exists),
         error: job_error(job.error),
     }

@@ -11,6 +11,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::amplify::{
     Sessions,
@@ -758,9 +760,9 @@ async fn whatever_aws_gives_as_a_jobs_id_is_recorded_and_found_again() {
             panic!("{id} is not accepted");
         };
         assert_eq!(accepted, recorded);
-        let (job, updated) = client.get_job(&app(), &env(), &accepted).await.unwrap().unwrap();
+        let job = client.get_job(&app(), &env(), &accepted).await.unwrap().unwrap();
         assert_eq!((job.id.as_str(), job.status.as_str()), (recorded, "RUNNING"));
-        assert_eq!(updated.unwrap().as_millisecond(), 1_617_375_907_999);
+        assert_eq!(job.update_time.unwrap().as_millisecond(), 1_617_375_907_999);
         // By the list where the id cannot stand in a path, and of one that AWS does not know.
         let expected = if recorded.parse::<JobId>().is_ok() {
             format!("GET /backend/d1a2/job/dev/{recorded}")
@@ -1319,7 +1321,7 @@ async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
         check(&client.look(object).await.unwrap_err().message);
     }
     let job = client.get_job(&app(), &env(), "j1").await;
-    check(&job.unwrap().unwrap().0.error.unwrap());
+    check(&job.unwrap().unwrap().error.unwrap());
     let jobs = Fake::answering(200, json!({"jobs": [reply]})).await.client();
     check(
         jobs.list_jobs(&app(), &env()).await.unwrap()[0]

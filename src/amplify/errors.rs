@@ -334,9 +334,21 @@ fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
     const TROUBLE: &[&str] = &["internal", "unavailable", "timed out", "timeout", "try again"];
     match verdict(service, 400, "", text) {
         Class::BadRequest if says(text, TROUBLE) => (Class::Unavailable, Sent::Unknown),
-        Class::BadRequest if says(text, &["not found", "does not exist"]) => (Class::NotFound, Sent::Refused),
+        Class::BadRequest if says_missing(text) => (Class::NotFound, Sent::Refused),
         class => (class, Sent::Refused),
     }
+}
+
+/// Whether the app or the environment is not there. What else is not there (a user pool, a function) is named by the spec.
+fn says_missing(text: &str) -> bool {
+    const WHAT: &[&str] = &[
+        "app ",
+        "appid",
+        "application",
+        "backend environment",
+        "backendenvironment",
+    ];
+    says(text, &["not found", "does not exist"]) && says(text, WHAT)
 }
 
 fn says(text: &str, words: &[&str]) -> bool {
@@ -511,6 +523,11 @@ mod tests {
             (CREATE, 429, "", maximum, QuotaExceeded, Refused),
             (CREATE, 400, "BadRequestException", maximum, QuotaExceeded, Refused),
             (CREATE, 402, "ServiceQuotaExceededException", "", QuotaExceeded, Refused),
+            (CREATE, 429, "", "the maximum is 5", QuotaExceeded, Refused),
+            (CREATE, 400, "LimitExceededException", "the maximum is 5", QuotaExceeded, Refused),
+            (CREATE, 400, "BadRequestException", "the maximum is 5", BadRequest, Refused),
+            (CREATE, 400, "TooManyRequestsException", "", Throttled, Refused),
+            (CREATE, 400, "SlowDown", "", Throttled, Refused),
             (CREATE, 400, "BadRequestException", "apiName: the maximum length is 80", BadRequest, Refused),
             (REGISTER, 400, "BadRequestException", rate, Throttled, Refused),
             (REGISTER, 400, "ThrottlingException", "", Throttled, Refused),
@@ -621,6 +638,8 @@ mod tests {
             ("BackendEnvironment dev does not exist.", Class::NotFound),
             ("Backend environment dev already exists", Class::BadRequest),
             ("no", Class::BadRequest),
+            ("User pool eu-west-1_x does not exist.", Class::BadRequest),
+            ("Type Author not found in document", Class::BadRequest),
             (
                 "Service is temporarily unavailable. Please try again later",
                 Class::Unavailable,
@@ -858,8 +877,61 @@ mod tests {
         );
         let nameless = failure(CREATE, End::Status(500), "", "oops");
         assert_eq!(nameless.message, "CreateBackend: HTTP 500: oops [request id 11aa]");
+        for (code, hint) in [
+            ("", "; check the operator's AWS credentials [request id 11aa]"),
+            (
+                "InvalidSignatureException",
+                "; check the operator's AWS credentials and the node's clock [request id 11aa]",
+            ),
+            (
+                "ServiceQuotaExceededException",
+                "; ask AWS for a higher quota or remove what is not needed [request id 11aa]",
+            ),
+        ] {
+            let status = if code.contains("Quota") { 402 } else { 403 };
+            let got = failure(CREATE, End::Status(status), code, "no");
+            assert!(got.message.ends_with(hint), "{}", got.message);
+        }
         let expired = failure(CREATE, End::Status(403), "ExpiredTokenException", "");
         assert!(expired.message.contains("renew"), "{}", expired.message);
+    }
+
+    #[test]
+    fn only_what_newer_credentials_of_the_same_source_need_not_be_is_worn_out() {
+        for (code, worn) in [
+            (Some("ExpiredTokenException"), true),
+            (Some("UnrecognizedClientException"), true),
+            (Some("InvalidClientTokenId"), true),
+            (Some("AccessDeniedException"), false),
+            (Some("InvalidSignatureException"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_worn_out(code), worn, "{code:?}");
+        }
+    }
+
+    /// An error with a cause.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Link(String, #[source] Option<Box<Self>>);
+
+    #[test]
+    fn a_chain_of_causes_is_told_without_repetitions_and_not_for_ever() {
+        let chain = |texts: &[&str]| {
+            let mut link = None;
+            for text in texts.iter().rev() {
+                link = Some(Box::new(Link((*text).to_owned(), link)));
+            }
+            causes(&Link("the call failed".into(), link))
+        };
+        assert_eq!(chain(&["reset", "reset", "by peer"]), "reset: by peer");
+        assert_eq!(chain(&[]), "");
+        let long = "x".repeat(TEXT_LIMIT);
+        assert_eq!(chain(&[&long, "too much"]), long);
+        assert_eq!(
+            chain(&[&long[1..], "just enough"]),
+            format!("{}: just enough", &long[1..])
+        );
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
         return Ok(record_accepted(view, accepted));
     }
     match reply {
-        Reply::Done => Ok(outcome::done(view, job)),
+        Reply::Done(seen) if outcome::is_made_by(view, job, seen) => Ok(outcome::done(view, job)),
+        // AWS says yes, and shows what was there before.
+        Reply::Done(_) => Ok(outcome::made_by_another(view, job)),
         Reply::Failed(failure) if failure.sent != Sent::Unknown => {
             let doubtful = job.unconfirmed
                 && failure.sent == Sent::Refused

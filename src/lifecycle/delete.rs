@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Flow, Reply, Step, Wake, Write,
+    facts::{Class, Failure},
     needs::{absence_in_doubt, backed_off, free, given_up, listed, looked, none_pending, rests},
     record::{accepted, record_accepted, unintended, without_job},
     report::{Say, account_is_there, suspended},
@@ -83,18 +84,28 @@ fn just_deleted(view: &View<'_>) -> Option<Timestamp> {
     (view.now < end && end <= timing::after(view.now, timing::SAID_OF_DELETION)).then_some(end)
 }
 
-/// What to store, and when to come again at the latest, while a resource waits for its turn to ask AWS: what is being
-/// deleted is not Ready.
+/// What is to be done while a resource waits for its turn to ask AWS.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Queued {
+    /// Nothing: what the status says stays true.
+    Wait,
+    /// To ask again at this time, if the turn has not come by then.
+    Until(Timestamp),
+    /// To store this status, which tells the truth.
+    Say(Box<State>),
+}
+
+/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready.
 #[must_use]
-pub fn queued(view: &View<'_>) -> (State, Wake) {
+pub fn queued(view: &View<'_>) -> Queued {
     if !view.resource.deleting || !view.is_ready() {
-        return (view.state.clone(), Wake::Never);
+        return Queued::Wait;
     }
     if let Some(end) = just_deleted(view) {
-        return (view.state.clone(), Wake::At(end));
+        return Queued::Until(end);
     }
     let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
-    (view.stored(say), Wake::Never)
+    Queued::Say(Box::new(view.stored(say)))
 }
 
 /// The first of these by name: a list of all would change, and be written, with each of them, and could push out what to do.
@@ -123,6 +134,16 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
     wanted && view.surroundings.winner.is_none()
 }
 
+/// Whether it is to be left as it is in an account that cannot be reached any more: nothing can be found out there, and
+/// nothing is to be deleted.
+pub(super) fn is_handed_over(view: &View<'_>) -> bool {
+    let lost = |failure: &Failure| matches!(failure.class, Class::AccountNotFound | Class::AccountChanged);
+    view.resource.deleting
+        && view.resource.deletion_policy == Some(DeletionPolicy::Retain)
+        && !view.resource.suspend
+        && (account_is_there(view).is_err() || view.known.failed.as_ref().is_some_and(lost))
+}
+
 /// What the reply to a delete leads to.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     let job = unintended(view, view.resource.create.counterpart(), None);
@@ -130,7 +151,7 @@ pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
         return record_accepted(view, job);
     }
     match reply {
-        Reply::Done => Step::Release,
+        Reply::Done(_) => Step::Release,
         Reply::Absent => absent(view),
         reply => without_job(view, job, reply),
     }
@@ -160,7 +181,13 @@ pub fn what_became(view: &View<'_>) -> &'static str {
         let is_seen = job.has_completed() || view.known.released && is_wanted(view) && !job.has_failed();
         job.operation.is_delete() && job.id.is_some() && is_seen
     };
-    if ledger.origin.is_none() {
+    let open = ledger
+        .job
+        .as_ref()
+        .filter(|job| job.finish_time.is_none() && !job.has_completed());
+    if view.known.released && open.is_some_and(|job| job.operation.is_delete() || job.is_open_intent()) {
+        "released: a request to AWS was under way, and its account cannot be reached: see there what became of the AWS object"
+    } else if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.surroundings.winner.is_some() {
         "released: another resource owns the AWS object"

@@ -60,6 +60,8 @@ pub struct JobSeen {
     pub status: String,
     /// AWS's clock.
     pub create_time: Option<Timestamp>,
+    /// When AWS last changed it, by AWS's clock: of one that has ended, when it ended.
+    pub update_time: Option<Timestamp>,
     /// AWS's text when it failed, as [`crate::api::text::summary`] has it.
     pub error: Option<String>,
     /// Whether that text, the whole of it, says that something of the name was there before.

@@ -9,7 +9,7 @@ use super::{
     report::{self, Say, account_is_there, suspended, working_message, working_reason},
     step::Purpose,
     timing,
-    view::{Hashes, State, View},
+    view::{Equality, Hashes, State, View},
 };
 use crate::api::{Job, conditions::Reason};
 
@@ -116,12 +116,24 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
             state.ledger.origin = None;
         }
     }
-    if view.resource.is_updatable() && job.config_hash.is_none() {
-        // Stored by an older version, which did not say what a job carries.
+    if view.resource.is_updatable() && (job.config_hash.is_none() || completed && is_changed_since(view, seen)?) {
+        // Stored by an older version, which did not say what a job carries; or what AWS has now need not be what it carried.
         state.hashes = Hashes::default();
     }
     state.ledger.job = Some(job);
     go_on(view, &state)
+}
+
+/// Whether somebody may have changed the object since this job ended: it ended long ago, and AWS shows something else than
+/// the spec. Right after the end such a difference is how AWS writes it.
+fn is_changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<bool> {
+    let is_past = |end| timing::is_past(end, timing::SEEN_WITHIN, view.now);
+    if !seen.update_time.is_some_and(is_past) || view.resource.deleting {
+        return Ok(false);
+    }
+    let shown = looked(view, Purpose::Write)?.seen.as_ref();
+    let echo = shown.and_then(|shown| shown.echo.as_ref());
+    Ok(echo.is_some_and(|echo| echo.equality == Some(Equality::Different)))
 }
 
 /// Whether this create completed, and no look has shown the object since.

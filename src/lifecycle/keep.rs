@@ -1,7 +1,7 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Step, Wake, create, follow,
+    Flow, Step, Wake, create, delete, follow,
     needs::{
         absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
         slot,
@@ -29,9 +29,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if let Some(winner) = &around.winner {
         return Ok(conflict(view, &winner.name, winner.leaving));
     }
-    if let (Some(pinned), Some(wanted)) = (&ledger.region, &around.region)
-        && pinned != wanted
-    {
+    if let Some((pinned, wanted)) = view.has_moved() {
         return Ok(moved(view, pinned, wanted));
     }
     let owned = ledger.origin.is_some();
@@ -78,9 +76,15 @@ fn conflict(view: &View<'_>, winner: &str, leaving: bool) -> Step {
 
 /// The region that spec, account entry or operator name today is not the one that the object lives in.
 fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
-    let message = format!(
-        "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
-    );
+    let message = if view.state.ledger.origin.is_some() {
+        format!(
+            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
+        )
+    } else {
+        format!(
+            "a create was sent to {pinned}, and nobody knows what became of it; the spec, or else the account of its namespace, now says {wanted}. See in AWS what is in {pinned}, and change the region back; or delete this resource, which deletes nothing in AWS, and apply it again"
+        )
+    };
     Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
 }
 
@@ -126,8 +130,13 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     }
     if !seen.differs.is_empty() {
         let message = format!(
-            "AWS shows another {} than the spec, and AWS cannot change it: put it back in AWS, or delete this resource and apply it again",
-            seen.differs.join(" and ")
+            "AWS shows another {} than the spec, and AWS cannot change it: put it back in AWS, or delete this resource{} and apply it again",
+            seen.differs.join(" and "),
+            if delete::is_wanted(view) {
+                ", which deletes the AWS object,"
+            } else {
+                ", which leaves the AWS object there,"
+            }
         );
         let say = Say::stalled(Reason::Drifted, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));

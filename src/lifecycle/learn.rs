@@ -132,6 +132,7 @@ pub fn ended(state: &State) -> Option<JobSeen> {
         operation: job.operation.name().to_owned(),
         status: job.status.clone().unwrap_or_default(),
         create_time: None,
+        update_time: None,
         error: None,
         exists: false,
     })

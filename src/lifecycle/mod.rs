@@ -45,7 +45,7 @@ pub mod timing;
 mod update;
 mod view;
 
-pub use delete::{queued, what_became};
+pub use delete::{Queued, queued, what_became};
 pub use learn::{Observed, ended, learn, remember};
 pub use record::recorded_beside;
 pub use step::{Patience, Purpose, Step, Wake, Write};
@@ -71,6 +71,9 @@ fn decide(view: &View<'_>) -> Flow {
     }
     if let Some(reply) = &view.known.reply {
         return reply::after_send(view, reply);
+    }
+    if delete::is_handed_over(view) {
+        return Ok(Step::Release);
     }
     let ledger = &view.state.ledger;
     // What AWS has or may have for this resource must not outlive it unseen.

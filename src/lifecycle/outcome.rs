@@ -10,10 +10,10 @@ use super::{
     facts::JobSeen,
     needs::{configured, listed, looked, none_pending, pending, possible, slot},
     record::{intend, newest, record_claimed},
-    report::{Say, account_is_there, working_message, working_reason},
+    report::{Say, account_is_there, suspension, working_message, working_reason},
     step::Purpose,
     timing,
-    view::View,
+    view::{Seen, View},
 };
 use crate::api::{Job, conditions::Reason};
 
@@ -30,6 +30,8 @@ pub(super) fn earliest(job: &Job) -> Timestamp {
 /// `after`. What came later than any request can take is somebody else's.
 fn is_of_its_time(view: &View<'_>, job: &Job, created: Timestamp) -> bool {
     let latest = timing::after(believed_from(view, job), timing::SEND_WITHIN);
+    // Once it is closed, others of ours may work there.
+    let latest = job.finish_time.map_or(latest, |closed| closed.min(latest));
     let is_late_enough = match job.after {
         // Of a job: the newest of those that were there before.
         Some(after) if job.operation.has_job() => created > after,
@@ -73,13 +75,14 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
         return Ok(ours(view, job, &listed.jobs).map(|seen| claim(view, job, seen)));
     }
     let looked = looked(view, Purpose::Outcome)?;
-    let is_ours = looked.seen.as_ref().is_some_and(|seen| {
-        let created = seen
-            .create_time
-            .is_some_and(|created| is_of_its_time(view, job, created));
-        seen.differs.is_empty() && created
-    });
+    let is_ours = looked.seen.as_ref().is_some_and(|seen| is_made_by(view, job, seen));
     Ok(is_ours.then(|| done(view, job)))
+}
+
+/// Whether this intent made what AWS shows, of kinds without jobs.
+pub(super) fn is_made_by(view: &View<'_>, job: &Job, seen: &Seen) -> bool {
+    let is_of_its_time = |created| is_of_its_time(view, job, created);
+    seen.differs.is_empty() && seen.create_time.is_some_and(is_of_its_time)
 }
 
 /// AWS did it at once, without a job.
@@ -151,7 +154,10 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
     if looked.seen.is_some() {
         return Ok(made_by_another(view, job));
     }
-    let unwanted = view.resource.deleting || view.resource.suspend || view.surroundings.winner.is_some();
+    let unwanted = view.resource.deleting
+        || view.resource.suspend
+        || view.surroundings.winner.is_some()
+        || view.has_moved().is_some();
     if unwanted || possible(view).is_err() {
         return Ok(made_nothing(view, job));
     }
@@ -250,7 +256,17 @@ fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
         after: if unconfirmed { Some(earliest(job)) } else { job.after },
         ..job.clone()
     };
-    let say = Say::working(working_reason(job.operation), working_message(&job));
+    // Nothing is tried again for what is going or suspended.
+    let say = if view.resource.deleting {
+        Say::working(
+            Reason::Deleting,
+            format!("{} has ended: {why}; deletion goes on", job.operation),
+        )
+    } else if view.resource.suspend {
+        suspension(view)
+    } else {
+        Say::working(working_reason(job.operation), working_message(&job))
+    };
     state = view.say(state, say);
     state.ledger.job = Some(job);
     Step::Record(Box::new(state))

@@ -162,7 +162,7 @@ pub(super) fn without_job(view: &View<'_>, job: Job, reply: &Reply) -> Step {
             report::failed(view, state, failure)
         }
         Reply::Failed(failure) => record_unknown(view, job, failure),
-        Reply::Job { .. } | Reply::Done | Reply::Absent => {
+        Reply::Job { .. } | Reply::Done(_) | Reply::Absent => {
             let failure = no_job_id(job.operation);
             record_unknown(view, job, &failure)
         }

@@ -116,6 +116,7 @@ impl View<'_> {
             self.reason(),
             Some(
                 Reason::AppNotFound
+                    | Reason::AlreadyExists
                     | Reason::Throttled
                     | Reason::AwsUnavailable
                     | Reason::AccessDenied
@@ -198,9 +199,7 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
 /// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so. Of what is being deleted
 /// nobody knows whether AWS has been told before: it is not Ready.
 pub(super) fn suspended(view: &View<'_>) -> Step {
-    let ready = view.is_ready() && !view.resource.deleting;
-    let message = "spec.suspend is true: no AWS call is made for this resource until it is false";
-    let say = Say::new(ready, Progress::Settled, Reason::Suspended, message);
+    let say = suspension(view);
     // Observed, unless an edit that AWS has not been told of waits: then the resource must not pass for current.
     let carried_out = !view.resource.is_updatable()
         || match &view.known.config {
@@ -216,6 +215,13 @@ pub(super) fn suspended(view: &View<'_>) -> Step {
         view.state.ledger.observed_generation
     };
     Step::settle(view.say_for(view.state.clone(), say, generation), Wake::Never)
+}
+
+/// What is said of what is suspended.
+pub(super) fn suspension(view: &View<'_>) -> Say {
+    let ready = view.is_ready() && !view.resource.deleting;
+    let message = "spec.suspend is true: no AWS call is made for this resource until it is false";
+    Say::new(ready, Progress::Settled, Reason::Suspended, message)
 }
 
 /// How a failure shows and when it is tried again.
@@ -348,6 +354,7 @@ pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
 fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, operation: Option<Operation>) -> Step {
     let message = match (failure.class, operation) {
         (Class::BadRequest, Some(operation)) => with_advice(&failure.message, advice(operation)),
+        (Class::BadRequest, None) => with_advice(&failure.message, read_advice(view)),
         (Class::NotFound, _) => with_advice(&failure.message, &looked_where(view)),
         _ => failure.message.clone(),
     };
@@ -364,16 +371,30 @@ fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, ope
     }
 }
 
+/// What a person can do about a read that AWS takes for wrong.
+fn read_advice(view: &View<'_>) -> &'static str {
+    if view.resource.deleting {
+        "correct what AWS names, or set deletionPolicy: Retain to leave the AWS object there. It is asked again"
+    } else {
+        "correct what AWS names in the spec. It is asked again"
+    }
+}
+
 /// Where AWS was asked for an app that it does not know.
 fn looked_where(view: &View<'_>) -> String {
     let ledger = &view.state.ledger;
     let unknown = || "unknown".to_owned();
     let account = view.known.account.clone().or_else(|| ledger.account_id.clone());
     let region = ledger.region.clone().or_else(|| view.surroundings.region.clone());
-    let what = if view.resource.create == Operation::CloneBackend {
-        "spec.appId, spec.cloneFrom and the region"
-    } else {
-        "the app ID and the region"
+    let what = match view.resource.create {
+        Operation::CloneBackend => "spec.appId, spec.cloneFrom and the region",
+        Operation::CreateBackendApi => "the app ID, the name of the backend environment and the region",
+        Operation::CreateBackend
+        | Operation::CreateBackendEnvironment
+        | Operation::UpdateBackendApi
+        | Operation::DeleteBackend
+        | Operation::DeleteBackendApi
+        | Operation::DeleteBackendEnvironment => "the app ID and the region",
     };
     format!(
         "looked in account {}, region {}: check {what}. It is tried again",
@@ -397,7 +418,10 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     let stays = verdict.passing
         && (is_current && view.is_ready()
             || view.is_stalled() && may_still_hold(view)
-            || running && reason != Reason::AccessDenied && (!view.resource.deleting || !view.is_edited()))
+            || running
+                && reason != Reason::AccessDenied
+                && (!view.resource.deleting || !view.is_edited())
+                && view.reason().is_some_and(may_be_said_of_a_job))
         // The same again, in other words (a request id): no news.
         || view.reason() == Some(reason)
             && view.is_stalled() == verdict.stalled
@@ -414,6 +438,35 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     told(view, view.state.clone(), failure, &verdict, None)
 }
 
+/// Whether this reason may still be true of a write that is under way: the others say why nothing is done.
+const fn may_be_said_of_a_job(reason: Reason) -> bool {
+    match reason {
+        Reason::Available
+        | Reason::Creating
+        | Reason::Cloning
+        | Reason::Updating
+        | Reason::Deleting
+        | Reason::WaitingForJob
+        | Reason::JobTimedOut
+        | Reason::AppNotFound
+        | Reason::AccessDenied
+        | Reason::QuotaExceeded
+        | Reason::Throttled
+        | Reason::AwsUnavailable => true,
+        Reason::InvalidSpec
+        | Reason::DependencyNotReady
+        | Reason::AlreadyExists
+        | Reason::Conflict
+        | Reason::JobFailed
+        | Reason::InUse
+        | Reason::Drifted
+        | Reason::AccountNotFound
+        | Reason::AccountChanged
+        | Reason::Suspended
+        | Reason::Released => false,
+    }
+}
+
 /// Whether the stored reason of `Stalled` may still be true although a read has begun, which some reasons forbid.
 fn may_still_hold(view: &View<'_>) -> bool {
     let ledger = &view.state.ledger;
@@ -428,9 +481,13 @@ fn may_still_hold(view: &View<'_>) -> bool {
             | Reason::AccessDenied
             | Reason::QuotaExceeded
             | Reason::Drifted
-            | Reason::AppNotFound
-            | Reason::DependencyNotReady,
+            | Reason::AppNotFound,
         ) => is_current,
+        // What is missing is looked for before AWS is read.
+        Some(Reason::DependencyNotReady) => {
+            let is_missing = view.surroundings.dependency.is_some() || matches!(view.known.config, Some(Err(_)));
+            is_current && is_missing
+        }
         Some(
             Reason::Conflict
             | Reason::InUse

@@ -9,6 +9,9 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
 /// backend, its turn may come, and each thing said is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
+/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart. What
+/// AWS shows later than that need not be what the job brought about.
+pub const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 /// Denied access counts as IAM being slow for this long.
 pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 

@@ -329,8 +329,8 @@ pub enum Reply {
         /// AWS's text when it failed at once.
         error: Option<String>,
     },
-    /// AWS did it at once (kinds without jobs).
-    Done,
+    /// AWS did it at once (kinds without jobs), and shows the object so.
+    Done(Seen),
     /// Of a delete: there was nothing to delete.
     Absent,
     /// It failed.
@@ -403,6 +403,15 @@ impl<'a> View<'a> {
     pub(super) fn waits_since(&self, patience: Patience) -> Option<Timestamp> {
         let waiting = self.memory.waiting?;
         (waiting.patience == patience && waiting.generation == self.resource.generation).then_some(waiting.since)
+    }
+
+    /// The region that is pinned and the one that is named today, where they differ.
+    pub(super) fn has_moved(&self) -> Option<(&'a str, &'a str)> {
+        let (pinned, wanted) = (
+            self.state.ledger.region.as_deref()?,
+            self.surroundings.region.as_deref()?,
+        );
+        (pinned != wanted).then_some((pinned, wanted))
     }
 
     /// FAILED jobs in a row of this operation that count: a new generation, another configuration (`hash`) or a request

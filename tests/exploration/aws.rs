@@ -88,6 +88,7 @@ impl AwsJob {
             operation: self.operation.name().to_owned(),
             status: self.word.name(),
             create_time: self.created.map(|created| clocks.aws(created)),
+            update_time: None,
             error: (self.word == Word::Failed).then(|| self.why().to_owned()),
             exists: self.word == Word::Failed && self.existed,
         }

@@ -51,11 +51,15 @@ impl Kind for AmplifyBackend {
             let place = referred
                 .and_then(|entry| entry.location.as_ref())
                 .map(|place| &place.environment);
-            located.region = place.map(|place| place.region.clone());
+            // The reference serves only the create.
+            let owner = self.status.as_ref().filter(|status| status.origin.is_some());
+            let pinned = owner.and_then(|status| status.region.clone());
+            located.region = pinned.or_else(|| place.map(|place| place.region.clone()));
             source = place.map(|place| place.name.clone());
             if place.is_some_and(|place| place.app != spec.app_id) {
                 located.invalid = Some(format!(
-                    "cloneFrom.backendRef names AmplifyBackend {name} of another app: CloneBackend copies within one app"
+                    "cloneFrom.backendRef names AmplifyBackend {name} of another app, and CloneBackend copies within one app: name a backend of app {}, or correct spec.appId",
+                    spec.app_id
                 ));
             } else {
                 located.dependency = not_ready(index, namespace, name, "spec.cloneFrom.backendRef");

@@ -50,7 +50,10 @@ impl Kind for BackendApi {
             place = referred
                 .and_then(|entry| entry.location.as_ref())
                 .map(|there| there.environment.clone());
-            located.region = place.as_ref().map(|place| place.region.clone());
+            // The reference serves only create and update.
+            let owner = self.status.as_ref().filter(|status| status.ledger.origin.is_some());
+            let pinned = owner.and_then(|status| status.ledger.region.clone());
+            located.region = pinned.or_else(|| place.as_ref().map(|place| place.region.clone()));
             located.dependency = not_ready(index, namespace, name, "spec.backendRef");
         } else {
             located.region = spec.region.clone().or_else(|| default_region.map(str::to_owned));

@@ -70,11 +70,13 @@ impl Kind for BackendEnvironment {
     }
 
     fn status(&self, state: &State, _: Option<&Location>, found: Option<&Found>) -> serde_json::Value {
+        // Of a record that is not this resource's, or is gone, nothing is told.
+        let before = self.status.clone().filter(|_| state.ledger.origin.is_some());
         let mut status = BackendEnvironmentStatus {
             ledger: state.ledger.clone(),
-            ..self.status.clone().unwrap_or_default()
+            ..before.unwrap_or_default()
         };
-        if let Some(Found::Environment(record)) = found {
+        if let Some(Found::Environment(record)) = found.filter(|_| state.ledger.origin.is_some()) {
             status.backend_environment_arn = Some(record.arn.clone());
             status.stack_name.clone_from(&record.stack_name);
             status.deployment_artifacts.clone_from(&record.deployment_artifacts);

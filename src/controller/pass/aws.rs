@@ -24,7 +24,7 @@ use crate::{
     },
     api::{Job, RECONCILE_REQUESTED_AT},
     lifecycle::{
-        self, Listed, Looked, Observed, Polled, Purpose, Reply, Step, Wake, Write,
+        self, Listed, Looked, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
     telemetry::metrics::class_name,
@@ -216,20 +216,19 @@ impl<K: Kind> Pass<'_, K> {
         let client = self.aws(step, TokenClass::Poll, 1).await?;
         let polled = client.get_job(object.app(), &environment, &id).await;
         let polled = polled.map_err(|failure| self.failed(failure))?;
-        if let Some((job, updated)) = &polled {
-            self.ended(job, *updated);
+        if let Some(job) = &polled {
+            self.ended(job);
         }
-        let job = polled.map(|(job, _)| job);
-        Ok(Polled { job })
+        Ok(Polled { job: polled })
     }
 
     /// Takes note of the end of the job, the first time that it is seen.
-    pub(super) fn ended(&self, seen: &JobSeen, at: Option<Timestamp>) {
+    pub(super) fn ended(&self, seen: &JobSeen) {
         let job = self.object.state().ledger.job;
         let Some(job) = job.filter(|job| seen.is_terminal() && job.is_running()) else {
             return;
         };
-        let end = at.unwrap_or_else(|| self.context.now());
+        let end = seen.update_time.unwrap_or_else(|| self.context.now());
         let known = self.recall(|it| it.ended.replace((seen.id.clone(), end)));
         if known.is_some_and(|(id, _)| id == seen.id) {
             return;
@@ -291,10 +290,12 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Observed::Reply(match reply {
             Ok(None) => Reply::Absent,
             Ok(Some(Accepted::Record(record))) => {
+                let found = Found::Environment(record);
+                let seen = self.object.compare(&found, None);
                 if write == Write::Create {
-                    self.found = Some(Found::Environment(record));
+                    self.found = Some(found);
                 }
-                Reply::Done
+                Reply::Done(seen)
             }
             Ok(Some(Accepted::Job {
                 id,
@@ -357,12 +358,14 @@ impl<K: Kind> Pass<'_, K> {
 
     /// Its turn has not come. Whatever the status says meanwhile is true.
     async fn queued(&mut self) -> Result<Pause, Pause> {
-        let (state, wake) = self.decide(lifecycle::queued);
-        self.write(&state, "cannot write the status").await?;
-        Ok(match wake {
-            Wake::Never => Pause::Queued,
-            Wake::At(at) => Pause::Later(time_between(self.context.now(), at)),
-        })
+        match self.decide(lifecycle::queued) {
+            Queued::Wait => Ok(Pause::Queued),
+            Queued::Until(end) => Ok(Pause::Later(time_between(self.context.now(), end))),
+            Queued::Say(state) => {
+                self.write(&state, "cannot write the status").await?;
+                Ok(Pause::Queued)
+            }
+        }
     }
 
     /// What a refusal by AWS means beyond this resource.

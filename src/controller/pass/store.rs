@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::{
     api::{
         Job,
         backend_api::schema_problem,
-        conditions::{self, Reason},
+        conditions::{self, READY, Reason, STALLED},
     },
     lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
@@ -222,7 +223,7 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.take(object);
         if let Some(job) = lifecycle::ended(&state) {
-            self.ended(&job, None);
+            self.ended(&job);
         }
         self.tell(&before, &state);
         Ok(Observed::Stored { edited })
@@ -316,7 +317,7 @@ impl<K: Kind> Pass<'_, K> {
             .released(self.object.object_ref(&()), message, action);
     }
 
-    /// One line and one Event for each transition: of the reason, and of the job.
+    /// One line and one Event for each transition: of what the conditions say, and of the job.
     fn tell(&self, before: &State, after: &State) {
         let (old, new) = (&before.ledger, &after.ledger);
         let job = new.job.as_ref();
@@ -326,16 +327,24 @@ impl<K: Kind> Pass<'_, K> {
             return;
         };
         if reason == Reason::Released {
-            // Told when the finalizer went.
+            // Told when the finalizer went, where this operator took it off.
+            if !self.known.released && conditions::ready_reason(&old.conditions) != Some(reason) {
+                self.tell_release();
+            }
             return;
         }
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
         let known = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
         let has_failed = job.is_some_and(|job| job.has_failed() && !known(&job.id));
-        if !has_failed && old.origin.is_some() && new.origin.is_none() {
+        // Of a create that nobody saw the end of, nothing was ever there.
+        let was_there = old
+            .job
+            .as_ref()
+            .is_none_or(|job| !job.operation.is_create() || job.finish_time.is_some());
+        if !has_failed && was_there && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
         }
-        let is_transition = conditions::ready_reason(&old.conditions) != Some(reason);
+        let is_transition = is_transition(&old.conditions, &new.conditions);
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
         let has_ended = old.job.as_ref().is_some_and(Job::is_running) && job.is_some_and(|job| !job.is_running());
@@ -371,4 +380,12 @@ impl<K: Kind> Pass<'_, K> {
             self.context.events.transition(reference(), reason, message, action);
         }
     }
+}
+
+/// Whether `Ready` has another reason, or a person is needed now, for another reason than the spec before had.
+fn is_transition(old: &[Condition], new: &[Condition]) -> bool {
+    let stalled = |conditions| conditions::is_true(conditions, STALLED);
+    let of_spec = |conditions| conditions::get(conditions, READY).and_then(|ready| ready.observed_generation);
+    conditions::ready_reason(old) != conditions::ready_reason(new)
+        || stalled(new) && (!stalled(old) || of_spec(old) != of_spec(new))
 }

@@ -3,12 +3,13 @@
 use super::{
     play::{Answer, Play},
     scene::{
-        Kind, Scene, accepted, at, ended, intent, missing, name, present, refused, running, seen_job, with_status,
+        Kind, Scene, accepted, at, ended, intent, message, missing, name, present, refused, running, seen_job,
+        with_status,
     },
 };
 use crate::{
     api::{Job, Operation, Origin},
-    lifecycle::{Holds, Sending, Slot, Step, Wake, facts::Class, holds_slot},
+    lifecycle::{Holds, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot},
 };
 
 #[test]
@@ -340,10 +341,49 @@ fn another_region_than_the_pinned_one_is_stalled_and_never_a_second_create() {
         let mut play = Play::ready(kind);
         play.scene.surroundings.region = Some("us-east-1".into());
         play.after(7200).pass().is("status", "stalled: AccountChanged");
+        assert!(message(&play.scene.state).starts_with("the AWS object is in eu-west-1"));
         play.scene.state.ledger.origin = None;
         play.aws.object = None;
-        play.pass().is("", "stalled: AccountChanged");
+        play.pass().is("status", "stalled: AccountChanged");
+        assert!(message(&play.scene.state).starts_with("a create was sent to eu-west-1"));
         assert!(play.aws.carried_out.is_empty());
+    }
+}
+
+#[test]
+fn an_attempt_of_unknown_outcome_is_not_made_anew_in_a_region_that_the_spec_has_left() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.answers([Answer::LoseRequest]);
+        play.pass();
+        play.scene.surroundings.region = Some("us-east-1".into());
+        play.scene.resource.generation = 2;
+        let did = play.after(120).pass();
+        assert!(did.steps.ends_with("store status"), "{did:?}");
+        assert_eq!(did.says, "stalled: AccountChanged");
+        assert!(play.aws.carried_out.is_empty());
+        // It goes without a trace.
+        play.scene.resource.deleting = true;
+        assert_eq!(play.pass().steps, "release");
+    }
+}
+
+#[test]
+fn a_record_that_was_there_before_is_not_taken_for_what_a_create_has_made() {
+    for (created, differs) in [(-3600, None), (0, Some("stackName"))] {
+        let mut play = Play::applied(Kind::Environment);
+        play.aws.shows = Some(Seen {
+            create_time: Some(at(created)),
+            differs: differs.into_iter().collect(),
+            echo: None,
+        });
+        let did = play.pass();
+        assert_eq!(
+            did.steps, "look slot finalizer intend create store look status",
+            "{did:?}"
+        );
+        assert_eq!(did.says, "stalled: AlreadyExists");
+        assert_eq!(play.scene.state.ledger.origin, None);
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{DeletionPolicy, Operation, Origin, conditions::Reason},
-    lifecycle::{self, Holds, Wake, Write, facts::Class, holds_slot},
+    lifecycle::{self, Holds, Queued, Write, facts::Class, holds_slot},
 };
 
 fn deleting(kind: Kind) -> Play {
@@ -120,26 +120,24 @@ fn an_open_intent_is_resolved_before_anything_is_released() {
 
 #[test]
 fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
-    let queued = |scene: &Scene| {
-        let (state, wake) = lifecycle::queued(&scene.view(0.5));
-        (says(&state), wake)
-    };
-    let idle = |scene: &Scene| (scene.says(), Wake::Never);
+    let queued = |scene: &Scene| lifecycle::queued(&scene.view(0.5));
     for kind in Kind::ALL {
         let ready = Scene::new(kind).ready();
-        assert_eq!(queued(&ready), idle(&ready), "nobody deletes it");
+        assert_eq!(queued(&ready), Queued::Wait, "nobody deletes it");
         let mut scene = ready.deleting();
         scene.resource.deleted_at = Some(at(0));
-        let first = (scene.says(), Wake::At(at(5)));
         for seconds in [0, 4] {
-            assert_eq!(queued(&scene.clone().at(seconds)), first);
+            assert_eq!(queued(&scene.clone().at(seconds)), Queued::Until(at(5)));
         }
-        let then = ("working: Deleting".to_owned(), Wake::Never);
-        assert_eq!(queued(&scene.clone().at(5)), then);
-        // The API server's clock is ahead by far.
-        assert_eq!(queued(&scene.clone().at(-60)), then);
+        // Also where the API server's clock is ahead by far.
+        for seconds in [5, -60] {
+            let Queued::Say(state) = queued(&scene.clone().at(seconds)) else {
+                panic!("{seconds}: nothing is said");
+            };
+            assert_eq!(says(&state), "working: Deleting");
+        }
         let said = scene.said(Reason::Deleting).at(60);
-        assert_eq!(queued(&said), idle(&said), "said once");
+        assert_eq!(queued(&said), Queued::Wait, "said once");
     }
 }
 

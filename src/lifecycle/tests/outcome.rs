@@ -315,9 +315,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
     play.answers([Answer::LoseRequest]);
     play.pass();
     play.scene.resource.suspend = true;
-    play.after(120)
-        .pass()
-        .is("list resolve look store status", "still: Suspended");
+    play.after(120).pass().is("list resolve look store", "still: Suspended");
     // Meanwhile another API of the environment is made.
     play.scene.resource.suspend = false;
     play.aws.foreign_job("j-1", Operation::CreateBackendApi, 130);
@@ -399,7 +397,7 @@ fn a_suspended_resource_resolves_its_open_intent_by_reads_only() {
     play.wake().is("list look", "working: AwsUnavailable");
     play.after(120)
         .pass()
-        .is("list look store status", "still: Suspended")
+        .is("list look store", "still: Suspended")
         .wakes(None);
     assert!(play.aws.carried_out.is_empty());
     play.scene.resource.suspend = false;

@@ -44,6 +44,8 @@ pub(super) struct Aws {
     pub(super) answers: VecDeque<Answer>,
     /// What AWS says when it refuses a write.
     pub(super) refusal: Option<String>,
+    /// What AWS shows when it says that it has registered a record.
+    pub(super) shows: Option<Seen>,
     /// Reads fail like this.
     pub(super) reads: Option<Class>,
     /// AWS knows no job by its id.
@@ -181,7 +183,11 @@ impl Aws {
             } else {
                 self.put(scene.now);
             }
-            return Reply::Done;
+            // What it shows is there from then on.
+            if let Some(shown) = self.shows.take() {
+                self.object = Some(shown);
+            }
+            return Reply::Done(self.object.clone().unwrap_or_default());
         }
         let id = format!("j-{}", self.jobs.len() + 1);
         self.jobs.push(JobSeen {
@@ -243,6 +249,7 @@ impl Play {
                 jobs: Vec::new(),
                 answers: VecDeque::new(),
                 refusal: None,
+                shows: None,
                 reads: None,
                 forgets_jobs: false,
                 busy: false,

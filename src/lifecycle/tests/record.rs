@@ -32,7 +32,10 @@ fn closed_unconfirmed(operation: Operation) -> Job {
 
 #[test]
 fn a_job_that_a_list_shows_is_stored_as_the_list_shows_it_and_as_certain() {
-    let before = closed_unconfirmed(Operation::CreateBackend);
+    let before = Job {
+        finish_time: Some(at(120)),
+        ..closed_unconfirmed(Operation::CreateBackend)
+    };
     let scene = Scene::new(Kind::Backend).finalized().job(before.clone()).at(3600);
     let scene = scene
         .look(None)
@@ -54,6 +57,7 @@ fn a_job_that_a_list_shows_is_stored_as_the_list_shows_it_and_as_certain() {
 fn a_record_that_a_look_shows_late_is_stored_as_done_and_as_certain() {
     let before = Job {
         failures: 2,
+        finish_time: Some(at(120)),
         ..closed_unconfirmed(Operation::CreateBackendEnvironment)
     };
     let scene = Scene::new(Kind::Environment).finalized().job(before.clone()).at(3600);

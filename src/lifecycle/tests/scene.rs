@@ -412,6 +412,7 @@ pub(super) fn seen_job(id: &str, operation: Operation, created: i64) -> JobSeen 
         operation: operation.name().into(),
         status: "RUNNING".into(),
         create_time: Some(at(created)),
+        update_time: None,
         error: None,
         exists: false,
     }
