@@ -199,7 +199,14 @@ impl Stage<'_> {
         job.untold |= is_lost && job.created.is_none();
         match how {
             How::ReplyLost | How::ReplyLostLate => unknown,
-            _ if !operation.has_job() => Reply::Done,
+            _ if !operation.has_job() => {
+                let pass = world.processes[process].passes[name]
+                    .as_ref()
+                    .expect("a pass in flight");
+                let thing = world.aws.things[usize::from(flight.target)];
+                let seen = thing.map(|thing| self.compare(&thing, &pass.known, &pass.view));
+                Reply::Done(seen.unwrap_or_default())
+            }
             _ => Reply::Job {
                 id: (how != How::Nameless).then(|| id.to_string()),
                 environment: Some("dev".to_owned()),

@@ -475,7 +475,7 @@ impl<'a> Stage<'a> {
         })
     }
 
-    fn compare(&self, thing: &Thing, known: &Known, view: &Object) -> Seen {
+    pub(crate) fn compare(&self, thing: &Thing, known: &Known, view: &Object) -> Seen {
         let is_resolved = matches!(known.config, Some(Ok(_)));
         Seen {
             create_time: (!self.scenario.create.has_job()).then(|| self.clocks().aws(thing.made)),

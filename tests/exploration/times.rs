@@ -26,7 +26,8 @@ impl Object {
         if let Some(job) = &mut self.status.job {
             age(&mut job.requested, by, OLDEST_REQUEST);
             if let Some(finished) = &mut job.finished {
-                age(finished, by, OLDEST_FINISH);
+                // What came of an attempt that was given up came before it was.
+                age(finished, by, if job.unconfirmed { LATEST + 1 } else { OLDEST_FINISH });
                 if !job.unconfirmed {
                     // Nobody asks any more when a write that has ended was sent.
                     job.requested = OLDEST_REQUEST;
