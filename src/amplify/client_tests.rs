@@ -1139,6 +1139,60 @@ async fn credentials_of_another_account_than_the_roles_are_not_used() {
     );
 }
 
+/// A source of credentials that expire at once, with the access key of the day.
+#[derive(Clone, Debug)]
+struct Keys(Arc<Mutex<&'static str>>);
+
+impl ProvideCredentials for Keys {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let expiry = Some(std::time::SystemTime::now());
+        let credentials = aws_credential_types::Credentials::new(*self.0.lock(), "secret", None, expiry, "test");
+        future::ProvideCredentials::ready(Ok(credentials))
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_become_those_of_another_account_sign_nothing() {
+    let identity = |account: &str| {
+        let text = format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+        );
+        Act::Text(200, text.leak())
+    };
+    let fake = Fake::start(move |_, number| match number {
+        0 | 2 => identity("111111111111"),
+        5 => identity("222222222222"),
+        _ => Act::Answer(404, "NotFoundException", json!({})),
+    })
+    .await;
+    let keys = Keys(Arc::new(Mutex::new("AKIAFIRST")));
+    let provider = SharedCredentialsProvider::new(keys.clone());
+    let sessions = sessions(&fake.endpoint, patient(), Some(provider));
+    let session = sessions.session_for("team").unwrap();
+    assert_eq!(session.account_id().await.unwrap(), "111111111111");
+    let client = session.client("eu-west-1");
+    assert_eq!(client.look(&objects()[0]).await, Ok(None));
+    // Others of the same account: asked once.
+    *keys.0.lock() = "AKIASECOND";
+    for _ in 0..2 {
+        assert_eq!(client.look(&objects()[0]).await, Ok(None));
+    }
+    assert_eq!(fake.lines().len(), 5, "{:?}", fake.lines());
+    assert!(!session.is_worn_out());
+    // Those of another account are found out before anything is signed with them, each time.
+    *keys.0.lock() = "AKIATHIRD";
+    let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+    assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Never));
+    let said = "belonged to account 111111111111 and belong to 222222222222 now";
+    assert!(failure.message.contains(said), "{}", failure.message);
+    assert!(session.is_worn_out());
+    assert_eq!(fake.lines()[5..], ["POST /"], "STS alone");
+}
+
 #[tokio::test]
 async fn refused_credentials_wear_a_session_out_and_other_refusals_do_not() {
     for (code, worn_out) in [

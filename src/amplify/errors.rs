@@ -331,7 +331,18 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
 
 /// What the text of an `error` inside a success says. One that tells of trouble within AWS says nothing of the request.
 fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
-    const TROUBLE: &[&str] = &["internal", "unavailable", "timed out", "timeout", "try again"];
+    const TROUBLE: &[&str] = &[
+        "internal error",
+        "internal server",
+        "internalserver",
+        "internalfailure",
+        "service is unavailable",
+        "serviceunavailable",
+        "service unavailable",
+        "temporarily unavailable",
+        "timed out",
+        "try again",
+    ];
     match verdict(service, 400, "", text) {
         Class::BadRequest if says(text, TROUBLE) => (Class::Unavailable, Sent::Unknown),
         Class::BadRequest if says_missing(text) => (Class::NotFound, Sent::Refused),
@@ -383,7 +394,9 @@ fn says_quota(service: Service, status: u16, code: &str, text: &str) -> bool {
         "reached the maximum",
         "maximum number of",
     ];
-    if code.contains("QuotaExceeded") || says(text, PLAIN) {
+    // How long a name may be is no quota.
+    let of_text = says(text, &["character", "length"]);
+    if code.contains("QuotaExceeded") || says(text, PLAIN) && !of_text {
         return true;
     }
     let is_limit = code.contains("LimitExceeded");
@@ -526,6 +539,7 @@ mod tests {
             (CREATE, 429, "", "the maximum is 5", QuotaExceeded, Refused),
             (CREATE, 400, "LimitExceededException", "the maximum is 5", QuotaExceeded, Refused),
             (CREATE, 400, "BadRequestException", "the maximum is 5", BadRequest, Refused),
+            (CREATE, 400, "BadRequestException", "the maximum number of characters is 80", BadRequest, Refused),
             (CREATE, 400, "TooManyRequestsException", "", Throttled, Refused),
             (CREATE, 400, "SlowDown", "", Throttled, Refused),
             (CREATE, 400, "BadRequestException", "apiName: the maximum length is 80", BadRequest, Refused),
@@ -645,6 +659,8 @@ mod tests {
                 Class::Unavailable,
             ),
             ("InternalServerError", Class::Unavailable),
+            ("The API InternalOrders needs a schema", Class::BadRequest),
+            ("The name timeout is taken", Class::BadRequest),
         ] {
             let got = failure(CREATE, End::ErrorInReply, "", text);
             // What tells of trouble within AWS is no refusal: the work may have been done.

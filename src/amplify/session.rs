@@ -7,7 +7,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -278,6 +281,79 @@ impl ProvideCredentials for Chain {
     }
 }
 
+/// Credentials that never change their account. A source that begins to give those of another one (another role of the
+/// pod, another profile) would have what is in the first account looked for, and made again, in the second.
+#[derive(Debug)]
+struct SameAccount {
+    provider: SharedCredentialsProvider,
+    /// Asks STS, with the credentials that it is given.
+    sts: SdkConfig,
+    observer: Observer,
+    /// Whose credentials they are, once it was asked.
+    account: Arc<OnceCell<String>>,
+    /// The access key that the last credentials had.
+    key: Mutex<Option<String>>,
+    /// Whether they are another account's now. The next session is that one's.
+    has_changed: AtomicBool,
+}
+
+impl SameAccount {
+    async fn credentials(&self) -> Provided {
+        let credentials = self.provider.provide_credentials().await?;
+        let key = credentials.access_key_id().to_owned();
+        let is_new = self.key.lock().as_ref().is_some_and(|known| *known != key);
+        if let Some(account) = self.account.get().filter(|_| is_new) {
+            let provider = SharedCredentialsProvider::new(credentials.clone());
+            let sts = self.sts.to_builder().credentials_provider(provider).build();
+            let refused = |failure| CredentialsError::provider_error(NotAssumed(failure));
+            let now = caller(&self.observer, &aws_sdk_sts::Client::new(&sts))
+                .await
+                .map_err(refused)?;
+            if now != *account {
+                self.has_changed.store(true, Ordering::Release);
+                return Err(refused(Failure {
+                    class: Class::Unavailable,
+                    sent: Sent::Never,
+                    message: format!(
+                        "the operator's AWS credentials belonged to account {account} and belong to {now} now: nothing is sent before that is taken in"
+                    ),
+                }));
+            }
+        }
+        *self.key.lock() = Some(key);
+        Ok(credentials)
+    }
+}
+
+/// A provider for the SDK.
+#[derive(Clone, Debug)]
+struct Guarded(Arc<SameAccount>);
+
+impl ProvideCredentials for Guarded {
+    fn provide_credentials<'a>(&'a self) -> Providing<'a>
+    where
+        Self: 'a,
+    {
+        Providing::new(self.0.credentials())
+    }
+}
+
+/// Whose credentials this client signs with.
+async fn caller(observer: &Observer, sts: &aws_sdk_sts::Client) -> Result<String, Failure> {
+    const CALL: Call = Call {
+        service: Service::Sts,
+        operation: "GetCallerIdentity",
+    };
+    send!(observer, CALL, sts.get_caller_identity())?
+        .account
+        .filter(|account| is_account(account))
+        .ok_or_else(|| Failure {
+            class: Class::Unavailable,
+            sent: Sent::Unknown,
+            message: "GetCallerIdentity: the answer names no account".to_owned(),
+        })
+}
+
 /// Credentials that nobody else's calls are signed with.
 fn with_own_cache(base: &SdkConfig) -> SdkConfig {
     base.to_builder()
@@ -374,7 +450,9 @@ pub struct Session {
     sts: aws_sdk_sts::Client,
     /// Of a tenant's session: whose account it must be in.
     entry: Option<Arc<Entry>>,
-    account: OnceCell<String>,
+    account: Arc<OnceCell<String>>,
+    /// Of our own session: sees whether its credentials become another account's.
+    guard: Option<Arc<SameAccount>>,
     /// By region: no more than there are known ones.
     clients: Mutex<BTreeMap<String, Client>>,
     limits: Limits,
@@ -393,16 +471,37 @@ impl Session {
         } = common;
         // Every resource may name its region; then only the calls to STS lack one.
         let region = entry.as_ref().and_then(|entry| entry.region.as_deref());
-        let reads = with_region(limits.reads(&base), region);
+        let observer = Observer::new(metrics, clock);
+        let account = Arc::<OnceCell<String>>::default();
+        // A role stays in its account.
+        let provider = base.credentials_provider().filter(|_| entry.is_none());
+        let guard = provider.map(|provider| {
+            Arc::new(SameAccount {
+                provider,
+                sts: with_region(limits.reads(&base), region),
+                observer: observer.clone(),
+                account: account.clone(),
+                key: Mutex::default(),
+                has_changed: AtomicBool::new(false),
+            })
+        });
+        let base = match &guard {
+            None => base,
+            Some(guard) => {
+                let provider = SharedCredentialsProvider::new(Guarded(guard.clone()));
+                base.to_builder().credentials_provider(provider).build()
+            }
+        };
         Self {
-            sts: aws_sdk_sts::Client::new(&reads),
+            sts: aws_sdk_sts::Client::new(&with_region(limits.reads(&base), region)),
             base,
             entry,
-            account: OnceCell::new(),
+            account,
+            guard,
             clients: Mutex::default(),
             limits,
             allowed_regions,
-            observer: Observer::new(metrics, clock),
+            observer,
             since: Instant::now(),
         }
     }
@@ -410,21 +509,10 @@ impl Session {
     /// The AWS account that the credentials belong to. Asked once; a failure is not kept; callers at the same time
     /// share one call.
     pub async fn account_id(&self) -> Result<String, Failure> {
-        const CALL: Call = Call {
-            service: Service::Sts,
-            operation: "GetCallerIdentity",
-        };
         let account = self
             .account
             .get_or_try_init(|| async {
-                let account = send!(&self.observer, CALL, self.sts.get_caller_identity())?
-                    .account
-                    .filter(|account| is_account(account))
-                    .ok_or_else(|| Failure {
-                        class: Class::Unavailable,
-                        sent: Sent::Unknown,
-                        message: "GetCallerIdentity: the answer names no account".to_owned(),
-                    })?;
+                let account = caller(&self.observer, &self.sts).await?;
                 match &self.entry {
                     Some(entry) if entry.account != account => Err(Failure {
                         class: Class::AccessDenied,
@@ -441,10 +529,12 @@ impl Session {
         Ok(account.clone())
     }
 
-    /// Whether AWS has refused the credentials as expired or unknown. The session of the next call has new ones.
+    /// Whether AWS has refused the credentials as expired or unknown, or they have become those of another account. The
+    /// session of the next call has new ones.
     #[must_use]
     pub fn is_worn_out(&self) -> bool {
-        self.observer.is_worn_out()
+        let has_changed = |guard: &Arc<SameAccount>| guard.has_changed.load(Ordering::Acquire);
+        self.observer.is_worn_out() || self.guard.as_ref().is_some_and(has_changed)
     }
 
     fn is_due_for_renewal(&self) -> bool {

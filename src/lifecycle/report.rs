@@ -426,7 +426,8 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
         || view.reason() == Some(reason)
             && view.is_stalled() == verdict.stalled
             && ledger.observed_generation == view.resource.generation
-            && !view.is_requested();
+            && !view.is_requested()
+            && !is_of_another_call(view, failure);
     if stays {
         return Step::Settle {
             state: Box::new(view.state.clone()),
@@ -436,6 +437,14 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
         };
     }
     told(view, view.state.clone(), failure, &verdict, None)
+}
+
+/// Whether access is denied to another operation than the one that the status names: the first is allowed by now.
+fn is_of_another_call(view: &View<'_>, failure: &Failure) -> bool {
+    let operation = |message: &str| message.split(':').next().map(str::to_owned);
+    let said = conditions::get(&view.state.ledger.conditions, READY);
+    failure.class == Class::AccessDenied
+        && said.is_some_and(|ready| operation(&ready.message) != operation(&failure.message))
 }
 
 /// Whether this reason may still be true of a write that is under way: the others say why nothing is done.
