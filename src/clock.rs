@@ -10,10 +10,14 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How far AWS's time may be from ours before ours is corrected: time must not wobble by what answers take on their way.
 const DEAD_BAND: SignedDuration = SignedDuration::from_secs(5);
+/// Further off than this, one answer alone is not believed once AWS's time is known: a second one has to say the same. Both
+/// AWS's clocks and ours run evenly, but a machine may have slept.
+const JUMP: SignedDuration = SignedDuration::from_mins(1);
 /// An HTTP date is told in whole seconds, cut off (RFC 9110, section 5.6.7).
 const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 /// 2020-08-11, the version of Amplify's backend API: no answer of it was made before.
@@ -27,6 +31,16 @@ pub struct Clock {
     since: Instant,
     /// What is to be added to come to AWS's time, in milliseconds.
     correction: AtomicI64,
+    heard: Mutex<Heard>,
+}
+
+/// What the answers so far have said.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Whether AWS's time is known.
+    any: bool,
+    /// A correction that one answer alone asks for.
+    doubtful: Option<SignedDuration>,
 }
 
 impl Clock {
@@ -43,6 +57,7 @@ impl Clock {
             start,
             since: Instant::now(),
             correction: AtomicI64::new(0),
+            heard: Mutex::default(),
         }
     }
 
@@ -75,10 +90,19 @@ impl Clock {
         let least = date.duration_since(self.uncorrected(Instant::now()));
         let most = after(date, RESOLUTION).duration_since(self.uncorrected(asked));
         let present = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
-        if (least - DEAD_BAND..=most + DEAD_BAND).contains(&present) {
+        let possible = least - DEAD_BAND..=most + DEAD_BAND;
+        let mut heard = self.heard.lock();
+        let is_first = !std::mem::replace(&mut heard.any, true);
+        let doubtful = heard.doubtful.take();
+        if possible.contains(&present) {
             return;
         }
         let middle = (least + most) / 2;
+        let is_near = (middle - present).abs() <= JUMP;
+        if !is_first && !is_near && !doubtful.is_some_and(|before| possible.contains(&before)) {
+            heard.doubtful = Some(middle);
+            return;
+        }
         let millis = i64::try_from(middle.as_millis()).unwrap_or_default();
         self.correction.store(millis, Ordering::Release);
         tracing::warn!(
@@ -164,12 +188,30 @@ mod tests {
         clock.told(after(clock.now(), hour), clock.mark());
         assert!((error(&clock, since) - 3_600_000).abs() <= 1000);
         answer(&clock, since, 100, 200).await;
+        assert!((error(&clock, since) - 3_600_000).abs() <= 1000, "one may be wrong");
+        answer(&clock, since, 100, 200).await;
         assert!(error(&clock, since).abs() <= 1000);
         let clock = off_by(3600);
         answer(&clock, clock.since, 0, 29_000).await;
         assert!(error(&clock, clock.since).abs() <= 15_500);
         answer(&clock, clock.since, 20, 40).await;
         assert!(error(&clock, clock.since).abs() <= 6000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_awss_time_is_known_one_answer_alone_does_not_move_it_far() {
+        let clock = off_by(0);
+        let since = clock.since;
+        answer(&clock, since, 100, 200).await;
+        for hours in [3, -3, 1, 500] {
+            clock.told(after(clock.now(), SignedDuration::from_hours(hours)), clock.mark());
+            assert_eq!(error(&clock, since), 0, "{hours}");
+        }
+        // Two that say the same are believed, but not with another in between.
+        for (minutes, moved) in [(-30, 0), (20, 0), (-30, 0), (-30, -30)] {
+            clock.told(after(true_time(), SignedDuration::from_mins(minutes)), clock.mark());
+            assert_eq!((error(&clock, since) + 500).div_euclid(60_000), moved, "{minutes}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

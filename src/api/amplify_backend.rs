@@ -36,12 +36,12 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource and create another for the other app"),
-    validation = Rule::new("self.backendEnvironmentName == oldSelf.backendEnvironmentName").message("backendEnvironmentName is immutable: delete this resource and create another for the other environment"),
-    validation = Rule::new("has(self.appName) == has(oldSelf.appName) && (!has(self.appName) || self.appName == oldSelf.appName)").message("appName is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("has(self.resourceConfig) == has(oldSelf.resourceConfig)").message("resourceConfig is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("has(self.cloneFrom) == has(oldSelf.cloneFrom) && (!has(self.cloneFrom) || self.cloneFrom == oldSelf.cloneFrom)").message("cloneFrom is immutable, also adding or removing it: delete this resource and create another"),
+    validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other app"),
+    validation = Rule::new("self.backendEnvironmentName == oldSelf.backendEnvironmentName").message("backendEnvironmentName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other environment"),
+    validation = Rule::new("has(self.appName) == has(oldSelf.appName) && (!has(self.appName) || self.appName == oldSelf.appName)").message("appName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.resourceConfig) == has(oldSelf.resourceConfig)").message("resourceConfig is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.cloneFrom) == has(oldSelf.cloneFrom) && (!has(self.cloneFrom) || self.cloneFrom == oldSelf.cloneFrom)").message("cloneFrom is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.appName) || has(self.cloneFrom)").message("give appName (CreateBackend makes a new backend) or cloneFrom (CloneBackend copies one)"),
     validation = Rule::new("!(has(self.appName) && has(self.cloneFrom))").message("appName and cloneFrom exclude each other: keep appName to create a new backend, or cloneFrom to copy one"),
     validation = Rule::new("!has(self.cloneFrom) || !(has(self.resourceName) || has(self.resourceConfig))").message("resourceName and resourceConfig belong to CreateBackend: remove them from a clone"),

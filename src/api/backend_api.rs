@@ -48,10 +48,10 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.backendRef) == has(oldSelf.backendRef) && (!has(self.backendRef) || self.backendRef == oldSelf.backendRef)").message("backendRef is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("has(self.appId) == has(oldSelf.appId) && (!has(self.appId) || self.appId == oldSelf.appId)").message("appId is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("has(self.backendEnvironmentName) == has(oldSelf.backendEnvironmentName) && (!has(self.backendEnvironmentName) || self.backendEnvironmentName == oldSelf.backendEnvironmentName)").message("backendEnvironmentName is immutable, also adding or removing it: delete this resource and create another"),
-    validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource and create another"),
+    validation = Rule::new("has(self.backendRef) == has(oldSelf.backendRef) && (!has(self.backendRef) || self.backendRef == oldSelf.backendRef)").message("backendRef is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.appId) == has(oldSelf.appId) && (!has(self.appId) || self.appId == oldSelf.appId)").message("appId is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.backendEnvironmentName) == has(oldSelf.backendEnvironmentName) && (!has(self.backendEnvironmentName) || self.backendEnvironmentName == oldSelf.backendEnvironmentName)").message("backendEnvironmentName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.backendRef) || (has(self.appId) && has(self.backendEnvironmentName))").message("give backendRef (an AmplifyBackend in this namespace), or both appId and backendEnvironmentName"),
     validation = Rule::new("!(has(self.backendRef) && (has(self.appId) || has(self.backendEnvironmentName)))").message("backendRef excludes appId and backendEnvironmentName: keep backendRef, or the pair"),
     validation = Rule::new("!(has(self.region) && has(self.backendRef))").message("region is inherited from backendRef: remove region"),

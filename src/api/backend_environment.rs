@@ -49,10 +49,10 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource and create another for the other app"),
-    validation = Rule::new("self.environmentName == oldSelf.environmentName").message("environmentName is immutable: delete this resource and create another for the other environment"),
-    validation = Rule::new("has(self.stackName) == has(oldSelf.stackName) && (!has(self.stackName) || self.stackName == oldSelf.stackName)").message("stackName is immutable, also adding or removing it: AWS cannot change a record; delete this resource and create another"),
-    validation = Rule::new("has(self.deploymentArtifacts) == has(oldSelf.deploymentArtifacts) && (!has(self.deploymentArtifacts) || self.deploymentArtifacts == oldSelf.deploymentArtifacts)").message("deploymentArtifacts is immutable, also adding or removing it: AWS cannot change a record; delete this resource and create another"),
+    validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other app"),
+    validation = Rule::new("self.environmentName == oldSelf.environmentName").message("environmentName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other environment"),
+    validation = Rule::new("has(self.stackName) == has(oldSelf.stackName) && (!has(self.stackName) || self.stackName == oldSelf.stackName)").message("stackName is immutable, also adding or removing it: AWS cannot change a record; delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("has(self.deploymentArtifacts) == has(oldSelf.deploymentArtifacts) && (!has(self.deploymentArtifacts) || self.deploymentArtifacts == oldSelf.deploymentArtifacts)").message("deploymentArtifacts is immutable, also adding or removing it: AWS cannot change a record; delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
 )]
 pub struct BackendEnvironmentSpec {

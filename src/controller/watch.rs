@@ -33,7 +33,7 @@ use super::{
     queue::{self, Again},
     watched::Watched,
 };
-use crate::api::conditions;
+use crate::api::{Job, conditions};
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
@@ -126,6 +126,9 @@ impl<K: Kind> Watched<K> {
             Event::Delete(object) => {
                 // By its metadata alone: one that cannot be read goes like any other.
                 if let Some(key) = key_of::<K>(object.meta()) {
+                    if let Ok(object) = &object.0 {
+                        self.tell_left_behind(&key, object);
+                    }
                     self.gone(&key);
                 }
             }
@@ -197,6 +200,27 @@ impl<K: Kind> Watched<K> {
         self.index_entry(&key, object);
         // A closed queue: the operator is ending.
         let _ = changed.unbounded_send(key);
+    }
+
+    /// A resource that went although this operator had not released it: somebody removed its finalizer.
+    fn tell_left_behind(&self, key: &ObjectKey, object: &K) {
+        let is_released = self
+            .recollections
+            .known(key, |it| matches!(it.left_alone, Some(LeftAlone::Released)));
+        let ledger = object.state().ledger;
+        if ledger.origin.is_none() || is_released.is_none_or(|is_released| is_released) {
+            return;
+        }
+        let job = ledger.job.filter(Job::is_running);
+        warn!(
+            kind = K::NAME.name(),
+            object = key.path(),
+            account = ledger.account_id,
+            region = ledger.region,
+            operation = job.as_ref().map(|job| job.operation.name()),
+            job = job.as_ref().and_then(|job| job.id.as_deref()),
+            "somebody removed this operator's finalizer, and the resource is gone: its AWS object may be there still, and nobody's"
+        );
     }
 
     fn gone(&self, key: &ObjectKey) {

@@ -102,8 +102,9 @@ fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
         state.ledger.account_id = None;
         state.ledger.region = None;
     }
-    if failure.class == Class::BadRequest && says_exists(&failure.message) {
-        // Made since it was looked at: a look decides whose it is.
+    // Made since it was looked at: a look decides whose it is. Where that shows nothing, it is another thing that exists.
+    let is_said = view.reason() == Some(Reason::AlreadyExists) && !view.is_edited();
+    if failure.class == Class::BadRequest && says_exists(&failure.message) && !is_said {
         let say = Say::stalled(Reason::AlreadyExists, with_advice(&failure.message, NOT_OURS));
         let wait = timing::backoff(5.0, 3600.0, view.memory.tries, view.jitter);
         return Step::retry(view.say(state, say), timing::after(view.now, wait));

@@ -61,12 +61,12 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
 fn conflict(view: &View<'_>, winner: &str, leaving: bool) -> Step {
     let (progress, message) = if leaving {
         let message = format!(
-            "{winner} describes the same AWS object and owns it, and is being deleted: this resource goes on when it is gone"
+            "{winner} describes the same AWS object and comes first, and is being deleted: this resource goes on when it is gone"
         );
         (Progress::Reconciling, message)
     } else {
         let message = format!(
-            "{winner} describes the same AWS object and owns it: delete one of the two. Deleting this one deletes nothing in AWS"
+            "{winner} describes the same AWS object and comes first: delete one of the two. Deleting this one deletes nothing in AWS"
         );
         (Progress::Stalled, message)
     };

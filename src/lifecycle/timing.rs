@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A create must be sent within this time of its `requestTime`, or the intent is written anew.
 pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// Each call ends within this time, and has then reached AWS or never will before the outcome's grace is over.
+pub const CALL_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// How far AWS's clock may be from ours: AWS refuses requests that are signed by a clock further off.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a

@@ -629,7 +629,7 @@ fn changes() -> Vec<Change> {
         let kind = good["kind"].as_str().unwrap_or_default();
         let mut after = good.clone();
         after["spec"][field] = json!(other);
-        let said = format!("{field} is immutable: delete this resource and create another");
+        let said = format!("{field} is immutable: delete this resource, which deletes the AWS object unless");
         row(format!("{kind}: a changed {field}"), &good, after.clone(), Some(said));
         json_patch::merge(&mut after, &json!({ "spec": { field: null } }));
         let said = format!("spec.{field}: Required value");
