@@ -185,7 +185,8 @@ pub fn what_became(view: &View<'_>) -> &'static str {
         .job
         .as_ref()
         .filter(|job| job.finish_time.is_none() && !job.has_completed());
-    if view.known.released && open.is_some_and(|job| job.operation.is_delete() || job.is_open_intent()) {
+    let is_sent = |job: &Job| job.operation.is_delete() || job.is_open_intent();
+    if view.known.released && !is_wanted(view) && open.is_some_and(is_sent) {
         "released: a request to AWS was under way, and its account cannot be reached: see there what became of the AWS object"
     } else if ledger.origin.is_none() {
         "released: it owned no AWS object"

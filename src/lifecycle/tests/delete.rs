@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{DeletionPolicy, Operation, Origin, conditions::Reason},
-    lifecycle::{self, Holds, Queued, Write, facts::Class, holds_slot},
+    lifecycle::{self, Account, Holds, Queued, Write, facts::Class, holds_slot},
 };
 
 fn deleting(kind: Kind) -> Play {
@@ -156,6 +156,32 @@ fn a_record_that_is_found_while_it_is_being_deleted_is_not_said_to_be_ready() {
     );
     assert_eq!(play.pass().steps, "look slot delete release");
     assert_eq!(play.aws.carried_out, [Write::Create, Write::Delete]);
+}
+
+#[test]
+fn what_is_retained_is_handed_over_where_its_account_cannot_be_reached() {
+    let gone = || Account::Missing("no entry names the namespace".into());
+    let moved = || Account::Mapped("999988887777".into());
+    for account in [gone, moved] {
+        let mut open = Play::applied(Kind::Backend);
+        open.answers([Answer::LoseRequest]);
+        open.pass();
+        let mut deleting = deleting(Kind::Backend);
+        deleting.pass();
+        for (mut play, what) in [
+            (open, "a request to AWS was under way"),
+            (deleting, "a request to AWS was under way"),
+            (Play::ready(Kind::Api), "the AWS object stays, as deletionPolicy says"),
+        ] {
+            play.scene.resource.deleting = true;
+            play.scene.surroundings.account = account();
+            assert!(play.pass().says.starts_with("stalled: Account"));
+            play.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+            assert_eq!(play.pass().steps, "release");
+            let became = lifecycle::what_became(&play.scene.view(0.5));
+            assert!(became.contains(what), "{became}");
+        }
+    }
 }
 
 #[test]

@@ -430,6 +430,26 @@ fn a_vanished_job_that_shows_up_again_is_still_ours() {
 }
 
 #[test]
+fn what_aws_shows_long_after_the_end_of_an_update_is_brought_in_line_where_it_differs() {
+    for (end, shown, steps) in [
+        // Right after the end it is how AWS writes what the job brought about.
+        (590, "v2, as AWS writes it", "poll resolve look status"),
+        (400, "by hand", "poll resolve look store slot update record"),
+        (400, "v2", "poll resolve look status"),
+    ] {
+        let mut play = Play::ready(Kind::Api);
+        play.scene.resource.generation = 2;
+        play.aws.config = Ok("v2".into());
+        play.pass().is("resolve look slot update record", "working: Updating");
+        play.job_ends("COMPLETED");
+        play.aws.jobs.last_mut().unwrap().update_time = Some(at(end));
+        play.aws.holds = shown.into();
+        play.scene.now = at(600);
+        assert_eq!(play.pass().steps, steps, "{shown}");
+    }
+}
+
+#[test]
 fn a_vanished_update_is_repeated_only_where_a_look_shows_it_missing() {
     use crate::lifecycle::Equality;
     for (echoes, steps) in [

@@ -383,6 +383,28 @@ fn an_attempt_that_cannot_be_made_again_gives_up_the_slot() {
 }
 
 #[test]
+fn an_attempt_that_was_given_up_claims_nothing_that_began_after_its_closing() {
+    for (created, claims) in [(100, true), (120, true), (121, false), (129, false)] {
+        let mut play = Play::applied(Kind::Clone);
+        play.answers([Answer::LoseRequest]);
+        play.pass();
+        play.scene.resource.suspend = true;
+        play.after(120).pass();
+        play.aws.foreign_job("x-1", Operation::CloneBackend, created);
+        play.aws.jobs[0].status = "COMPLETED".into();
+        play.scene.resource.suspend = false;
+        let did = play.after(10).pass();
+        assert_eq!(
+            did.steps.contains("record"),
+            claims || did.steps.contains("create"),
+            "{created} {did:?}"
+        );
+        let id = play.job().id.as_deref();
+        assert_eq!(id == Some("x-1"), claims, "{created} {did:?}");
+    }
+}
+
+#[test]
 fn a_suspended_resource_resolves_its_open_intent_by_reads_only() {
     let mut play = Play::applied(Kind::Backend);
     play.answers([Answer::LoseReply]);
