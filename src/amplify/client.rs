@@ -640,7 +640,8 @@ impl Client {
         })
     }
 
-    /// The job that has this id. `None`: AWS does not know it. An id that cannot stand in the path of a request is looked for in the list of jobs.
+    /// The job that has this id. `None`: AWS does not know it. An id that cannot stand in the path of a request is looked for
+    /// in the list of jobs.
     pub async fn get_job(
         &self,
         app: &AppId,

@@ -105,7 +105,7 @@ pub(super) fn reduce<E>(call: Call, probe: &Probe, error: &SdkError<E, HttpRespo
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    if let Some(NotAssumed(failure)) = find(error) {
+    if let Some(NotProvided(failure)) = find(error) {
         return failure.clone();
     }
     reduced(call, probe.transmitted(), error)
@@ -177,17 +177,18 @@ fn of_sts(error: &CredentialsError) -> Option<Failure> {
     Some(reduced(call, false, error))
 }
 
-/// A role that cannot be assumed, as the credentials that a call would have been signed with.
+/// Credentials that a call would have been signed with, and that there are none of: a role that cannot be assumed, or an
+/// account that has changed.
 #[derive(Debug)]
-pub(super) struct NotAssumed(pub(super) Failure);
+pub(super) struct NotProvided(pub(super) Failure);
 
-impl fmt::Display for NotAssumed {
+impl fmt::Display for NotProvided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
     }
 }
 
-impl Error for NotAssumed {}
+impl Error for NotProvided {}
 
 /// The failure to assume this role. No call that needs it was sent.
 pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
@@ -821,7 +822,7 @@ mod tests {
             assert_eq!((got.class, got.sent), (class, Sent::Never), "{status} {code}");
             let start = "cannot assume arn:r: AssumeRoleWithWebIdentity: ";
             assert!(got.message.starts_with(start), "{}", got.message);
-            assert_eq!(NotAssumed(got.clone()).to_string(), got.message);
+            assert_eq!(NotProvided(got.clone()).to_string(), got.message);
         }
         let missing = not_assumed("arn:r", &CredentialsError::not_loaded("nothing in the chain"));
         assert_eq!((missing.class, missing.sent), (Class::AccessDenied, Sent::Never));

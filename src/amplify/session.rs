@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 use super::{
     accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
-    errors::{Call, NotAssumed, Service, not_assumed},
+    errors::{Call, NotProvided, Service, not_assumed},
     http::http_client,
     regions,
 };
@@ -305,7 +305,7 @@ impl SameAccount {
         if let Some(account) = self.account.get().filter(|_| is_new) {
             let provider = SharedCredentialsProvider::new(credentials.clone());
             let sts = self.sts.to_builder().credentials_provider(provider).build();
-            let refused = |failure| CredentialsError::provider_error(NotAssumed(failure));
+            let refused = |failure| CredentialsError::provider_error(NotProvided(failure));
             let now = caller(&self.observer, &aws_sdk_sts::Client::new(&sts))
                 .await
                 .map_err(refused)?;
@@ -325,16 +325,12 @@ impl SameAccount {
     }
 }
 
-/// A provider for the SDK.
-#[derive(Clone, Debug)]
-struct Guarded(Arc<SameAccount>);
-
-impl ProvideCredentials for Guarded {
+impl ProvideCredentials for SameAccount {
     fn provide_credentials<'a>(&'a self) -> Providing<'a>
     where
         Self: 'a,
     {
-        Providing::new(self.0.credentials())
+        Providing::new(self.credentials())
     }
 }
 
@@ -420,7 +416,7 @@ impl Assume {
         let outcome = result.as_ref().err().map_or("ok", |failure| class_name(failure.class));
         self.metrics
             .aws_request(Service::Sts.name(), "AssumeRole", outcome, start.elapsed());
-        result.map_err(|failure| CredentialsError::provider_error(NotAssumed(failure)))
+        result.map_err(|failure| CredentialsError::provider_error(NotProvided(failure)))
     }
 
     fn builder(&self) -> AssumeRoleProviderBuilder {
@@ -488,7 +484,8 @@ impl Session {
         let base = match &guard {
             None => base,
             Some(guard) => {
-                let provider = SharedCredentialsProvider::new(Guarded(guard.clone()));
+                let guard: Arc<dyn ProvideCredentials> = guard.clone();
+                let provider = SharedCredentialsProvider::from(guard);
                 base.to_builder().credentials_provider(provider).build()
             }
         };

@@ -90,6 +90,12 @@ pub struct Located {
     pub invalid: Option<String>,
 }
 
+/// Where the AWS object of a resource that owns one lives, whatever a reference of it names by now: references serve only
+/// create and update.
+pub(super) fn owned_region(ledger: Option<&Ledger>) -> Option<String> {
+    ledger.filter(|ledger| ledger.origin.is_some())?.region.clone()
+}
+
 /// What a reference to an AmplifyBackend of this namespace lacks: one that is there and Ready.
 pub(super) fn not_ready(index: &Index, namespace: &str, name: &str, field: &str) -> Option<Missing> {
     match index.backend(namespace, name) {
@@ -117,3 +123,22 @@ pub(super) fn not_ready(index: &Index, namespace: &str, name: &str, field: &str)
 /// Neither the spec nor the account entry names a region, and the operator has none.
 pub(super) const NO_REGION: &str =
     "no AWS region: set spec.region, or give the namespace's account entry or the operator (AWS_REGION) one";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Origin;
+
+    #[test]
+    fn only_what_is_owned_stays_in_its_region_whatever_a_reference_names_by_now() {
+        let pinned = |origin| Ledger {
+            origin,
+            region: Some("eu-west-1".into()),
+            ..Ledger::default()
+        };
+        assert_eq!(owned_region(None), None);
+        assert_eq!(owned_region(Some(&pinned(None))), None);
+        let owned = owned_region(Some(&pinned(Some(Origin::Cloned))));
+        assert_eq!(owned.as_deref(), Some("eu-west-1"));
+    }
+}

@@ -133,13 +133,13 @@ pub(super) async fn config_map_key(
     }
 }
 
-/// What somebody has to correct.
+/// The reference names nothing: somebody has to correct it.
 const fn absent(message: String) -> Missing {
     let lack = Lack::Absent;
     Missing { message, lack }
 }
 
-/// What is there cannot be sent.
+/// What the reference names cannot be sent: somebody has to mend it.
 const fn unusable(message: String) -> Missing {
     let lack = Lack::Unusable;
     Missing { message, lack }

@@ -202,13 +202,15 @@ impl<K: Kind> Watched<K> {
         let _ = changed.unbounded_send(key);
     }
 
-    /// A resource that went although this operator had not released it: somebody removed its finalizer.
+    /// A resource that went although this process had not released it: as a rule, somebody removed its finalizer. One that
+    /// only stands by sees how another releases.
     fn tell_left_behind(&self, key: &ObjectKey, object: &K) {
         let is_released = self
             .recollections
             .known(key, |it| matches!(it.left_alone, Some(LeftAlone::Released)));
         let ledger = object.state().ledger;
-        if ledger.origin.is_none() || is_released.is_none_or(|is_released| is_released) {
+        let is_at_work = self.begun.load(Ordering::Acquire);
+        if !is_at_work || ledger.origin.is_none() || is_released.is_none_or(|is_released| is_released) {
             return;
         }
         let job = ledger.job.filter(Job::is_running);
@@ -219,7 +221,7 @@ impl<K: Kind> Watched<K> {
             region = ledger.region,
             operation = job.as_ref().map(|job| job.operation.name()),
             job = job.as_ref().and_then(|job| job.id.as_deref()),
-            "somebody removed this operator's finalizer, and the resource is gone: its AWS object may be there still, and nobody's"
+            "the resource is gone, and this operator has not released it: if somebody removed its finalizer, its AWS object may be there still, and nobody's"
         );
     }
 

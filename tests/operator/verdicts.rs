@@ -192,7 +192,9 @@ async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<Wor
     for (name, _) in cases {
         stage.wait_until_ready(Kind::Api, name).await;
     }
-    stage.put_config_map("blank", "schema.graphql", " # TODO\n").await;
+    stage
+        .put_config_map("blank", "schema.graphql", " # nothing yet\n")
+        .await;
     stage
         .put_binary_config_map("binary", "schema.graphql", &[255, 254, 116, 0])
         .await;

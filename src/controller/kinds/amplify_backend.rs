@@ -7,7 +7,7 @@ use crate::{
     api::{AmplifyBackend, Job, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
-        kind::{Kind, Located, NO_REGION, Policies, not_ready},
+        kind::{Kind, Located, NO_REGION, Policies, not_ready, owned_region},
     },
     lifecycle::{Hashes, Seen, State},
 };
@@ -51,10 +51,7 @@ impl Kind for AmplifyBackend {
             let place = referred
                 .and_then(|entry| entry.location.as_ref())
                 .map(|place| &place.environment);
-            // The reference serves only the create.
-            let owner = self.status.as_ref().filter(|status| status.origin.is_some());
-            let pinned = owner.and_then(|status| status.region.clone());
-            located.region = pinned.or_else(|| place.map(|place| place.region.clone()));
+            located.region = owned_region(self.status.as_ref()).or_else(|| place.map(|place| place.region.clone()));
             source = place.map(|place| place.name.clone());
             if place.is_some_and(|place| place.app != spec.app_id) {
                 located.invalid = Some(format!(

@@ -10,7 +10,7 @@ use crate::{
     api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig},
     controller::{
         index::{Environment, Index, KindName, Location},
-        kind::{Kind, Located, NO_REGION, Policies, not_ready},
+        kind::{Kind, Located, NO_REGION, Policies, not_ready, owned_region},
     },
     lifecycle::{Echo, Equality, Hashes, Seen, State},
 };
@@ -50,10 +50,8 @@ impl Kind for BackendApi {
             place = referred
                 .and_then(|entry| entry.location.as_ref())
                 .map(|there| there.environment.clone());
-            // The reference serves only create and update.
-            let owner = self.status.as_ref().filter(|status| status.ledger.origin.is_some());
-            let pinned = owner.and_then(|status| status.ledger.region.clone());
-            located.region = pinned.or_else(|| place.as_ref().map(|place| place.region.clone()));
+            let owned = owned_region(self.status.as_ref().map(|status| &status.ledger));
+            located.region = owned.or_else(|| place.as_ref().map(|place| place.region.clone()));
             located.dependency = not_ready(index, namespace, name, "spec.backendRef");
         } else {
             located.region = spec.region.clone().or_else(|| default_region.map(str::to_owned));

@@ -111,3 +111,33 @@ impl Kind for BackendEnvironment {
         seen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::Origin;
+
+    #[test]
+    fn a_record_is_told_of_only_while_it_is_the_resources_own() {
+        let resource: BackendEnvironment = serde_json::from_value(json!({
+            "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "BackendEnvironment",
+            "metadata": { "name": "dev" }, "spec": { "appId": "d1a2", "environmentName": "dev" },
+            "status": { "backendEnvironmentArn": "arn:former", "stackName": "former" },
+        }))
+        .unwrap();
+        for (origin, arn) in [(None, None), (Some(Origin::Created), Some("arn:former"))] {
+            let state = State {
+                ledger: Ledger {
+                    origin,
+                    ..Ledger::default()
+                },
+                ..State::default()
+            };
+            let status = resource.status(&state, None, None);
+            assert_eq!(status["backendEnvironmentArn"].as_str(), arn);
+            assert_eq!(status["stackName"].is_string(), arn.is_some());
+        }
+    }
+}

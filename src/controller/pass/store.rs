@@ -389,3 +389,41 @@ fn is_transition(old: &[Condition], new: &[Condition]) -> bool {
     conditions::ready_reason(old) != conditions::ready_reason(new)
         || stalled(new) && (!stalled(old) || of_spec(old) != of_spec(new))
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::conditions::Progress;
+
+    #[test]
+    fn a_transition_is_another_reason_or_a_person_who_is_needed_now_or_for_another_spec() {
+        let said = |reason, progress, generation| {
+            conditions::state(&[], false, progress, reason, "said", generation, Timestamp::UNIX_EPOCH)
+        };
+        let (working, stalled) = (Progress::Reconciling, Progress::Stalled);
+        let missing = Reason::DependencyNotReady;
+        for (old, new, expected) in [
+            ((missing, working, 1), (missing, working, 1), false),
+            ((missing, working, 1), (missing, working, 2), false),
+            ((missing, working, 1), (missing, stalled, 1), true),
+            ((missing, stalled, 1), (missing, working, 1), false),
+            (
+                (Reason::InvalidSpec, stalled, 1),
+                (Reason::InvalidSpec, stalled, 1),
+                false,
+            ),
+            (
+                (Reason::InvalidSpec, stalled, 1),
+                (Reason::InvalidSpec, stalled, 2),
+                true,
+            ),
+            ((Reason::Creating, working, 1), (Reason::Available, working, 1), true),
+        ] {
+            let (old_said, new_said) = (said(old.0, old.1, old.2), said(new.0, new.1, new.2));
+            assert_eq!(is_transition(&old_said, &new_said), expected, "{old:?} {new:?}");
+        }
+        assert!(is_transition(&[], &said(Reason::Creating, working, 1)));
+    }
+}

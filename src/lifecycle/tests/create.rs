@@ -351,6 +351,25 @@ fn another_region_than_the_pinned_one_is_stalled_and_never_a_second_create() {
 }
 
 #[test]
+fn what_exists_by_awss_word_and_is_not_shown_is_given_up_after_one_more_attempt() {
+    let mut play = Play::applied(Kind::Backend);
+    play.aws.refusal = Some("S3 bucket b already exists".into());
+    play.answers(std::iter::repeat_n(Answer::Refuse(Class::BadRequest), 9));
+    assert_eq!(play.pass().says, "stalled: AlreadyExists");
+    let did = play.wake();
+    assert!(did.steps.ends_with("create status"), "{did:?}");
+    assert_eq!(did.says, "stalled: InvalidSpec");
+    for _ in 0..3 {
+        assert!(!play.wake().steps.contains("create"));
+        assert_eq!(play.scene.says(), "stalled: InvalidSpec");
+    }
+    assert_eq!(play.job().attempt, 2);
+    // An edit is tried.
+    play.scene.resource.generation = 2;
+    assert_eq!(play.pass().says, "stalled: AlreadyExists");
+}
+
+#[test]
 fn an_attempt_of_unknown_outcome_is_not_made_anew_in_a_region_that_the_spec_has_left() {
     for kind in Kind::ALL {
         let mut play = Play::applied(kind);

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     api::conditions::Reason,
     lifecycle::{
-        Lack, Missing, Step,
-        facts::{Class, Sent},
+        Account, Lack, Missing, Step,
+        facts::{Class, Failure, Sent},
     },
 };
 
@@ -428,6 +428,80 @@ fn a_stalled_reason_goes_when_it_no_longer_holds_whatever_else_is_wrong() {
             exists.wake().is("look", "stalled: AlreadyExists");
         }
     }
+}
+
+#[test]
+fn what_a_running_job_was_kept_from_is_not_said_any_more_when_it_goes_on() {
+    for (class, says) in [
+        (Class::Unavailable, "working: AwsUnavailable"),
+        (Class::Throttled, "working: Throttled"),
+    ] {
+        let mut account = Play::creating(Kind::Backend);
+        account.scene.surroundings.account = Account::Missing("no entry names the namespace".into());
+        account.after(5).pass().is("status", "stalled: AccountNotFound");
+        account.scene.surroundings.account = Account::Own;
+        account.aws.reads = Some(class);
+        account.pass().is("poll status", says);
+        account.wake().is("poll", says);
+        let mut suspended = Play::creating(Kind::Backend);
+        suspended.scene.resource.suspend = true;
+        suspended.after(5).pass().is("status", "still: Suspended");
+        suspended.scene.resource.suspend = false;
+        suspended.aws.reads = Some(class);
+        suspended.pass().is("poll status", says);
+        // What is said of the job itself stays.
+        let mut running = Play::creating(Kind::Backend);
+        running.aws.reads = Some(class);
+        running.wake().is("poll", "working: Creating");
+        // And a ConfigMap that is there by now.
+        let mut missing = Play::applied(Kind::Api);
+        missing.aws.config = Err("waits for ConfigMap schema".into());
+        missing.pass();
+        while missing.scene.says() != "stalled: DependencyNotReady" {
+            missing.wake();
+        }
+        missing.aws.config = Ok("v1".into());
+        missing.aws.reads = Some(class);
+        missing.wake().is("resolve look status", says);
+    }
+}
+
+#[test]
+fn access_that_is_denied_to_another_operation_than_before_is_told() {
+    let denied = |operation: &str| Failure {
+        message: format!("{operation}: AccessDeniedException (HTTP 403)"),
+        ..failure(Class::AccessDenied, Sent::Refused)
+    };
+    let mut scene = Scene::new(Kind::Backend);
+    for (operation, other, is_news) in [
+        ("GetBackend", "", true),
+        ("GetBackend", " in other words", false),
+        ("ListBackendJobs", "", true),
+    ] {
+        let mut failed = denied(operation);
+        failed.message.push_str(other);
+        scene.known.failed = Some(failed);
+        let Step::Settle { state, .. } = scene.next() else {
+            panic!("{operation} settles");
+        };
+        assert_eq!(*state != scene.state, is_news, "{operation}{other}");
+        scene.state = *state;
+        assert!(message(&scene.state).starts_with(operation));
+    }
+}
+
+#[test]
+fn a_read_that_aws_takes_for_wrong_says_what_to_do() {
+    let mut play = Play::applied(Kind::Backend);
+    play.aws.reads = Some(Class::BadRequest);
+    play.pass().is("look status", "stalled: InvalidSpec");
+    assert!(message(&play.scene.state).ends_with("correct what AWS names in the spec. It is asked again"));
+    let mut deleting = Play::ready(Kind::Backend);
+    deleting.scene.resource.deleting = true;
+    deleting.scene.resource.generation = 2;
+    deleting.aws.reads = Some(Class::BadRequest);
+    deleting.pass().is("look status", "stalled: InvalidSpec");
+    assert!(message(&deleting.scene.state).contains("deletionPolicy: Retain"));
 }
 
 #[test]

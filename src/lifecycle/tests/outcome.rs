@@ -394,11 +394,6 @@ fn an_attempt_that_was_given_up_claims_nothing_that_began_after_its_closing() {
         play.aws.jobs[0].status = "COMPLETED".into();
         play.scene.resource.suspend = false;
         let did = play.after(10).pass();
-        assert_eq!(
-            did.steps.contains("record"),
-            claims || did.steps.contains("create"),
-            "{created} {did:?}"
-        );
         let id = play.job().id.as_deref();
         assert_eq!(id == Some("x-1"), claims, "{created} {did:?}");
     }

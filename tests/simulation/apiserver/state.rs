@@ -286,14 +286,6 @@ impl State {
         if !uid.is_empty() && uid != metadata::text(&old, "uid") {
             return Err(self.conflict(request, "Precondition failed: UID in precondition is not the object's"));
         }
-        if metadata::text(&object, "resourceVersion").is_empty() {
-            if !resource.unconditional_update {
-                let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";
-                return Err(Refusal::invalid(&resource.kind, &request.name, why));
-            }
-            let current = old["metadata"]["resourceVersion"].clone();
-            metadata::set(&mut object, "resourceVersion", Some(current));
-        }
         self.replace(caller, request, &old, object)
     }
 
@@ -319,14 +311,6 @@ impl State {
             )));
         }
         Self::enter(&mut object, request.namespace.as_deref(), resource.namespaced)?;
-        if metadata::text(&object, "resourceVersion").is_empty() {
-            if !resource.unconditional_update {
-                let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";
-                return Err(Refusal::invalid(&resource.kind, &request.name, why));
-            }
-            let current = old["metadata"]["resourceVersion"].clone();
-            metadata::set(&mut object, "resourceVersion", Some(current));
-        }
         self.replace(caller, request, &old, object)
     }
 
@@ -335,7 +319,22 @@ impl State {
     }
 
     /// Stores what an update or a patch makes of an object.
-    fn replace(&mut self, caller: &Caller, request: &Request, old: &Object, object: Value) -> Result<Done, Refusal> {
+    fn replace(
+        &mut self,
+        caller: &Caller,
+        request: &Request,
+        old: &Object,
+        mut object: Value,
+    ) -> Result<Done, Refusal> {
+        let resource = self.table.get(request.resource);
+        if metadata::text(&object, "resourceVersion").is_empty() {
+            if !resource.unconditional_update {
+                let why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update";
+                return Err(Refusal::invalid(&resource.kind, &request.name, why));
+            }
+            let current = old["metadata"]["resourceVersion"].clone();
+            metadata::set(&mut object, "resourceVersion", Some(current));
+        }
         let version = metadata::text(&object, "resourceVersion");
         if version.parse::<u64>().is_err() {
             return Err(Refusal::blunder(format!("resourceVersion: Invalid value: {version:?}")));
