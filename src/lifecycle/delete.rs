@@ -167,9 +167,6 @@ pub(super) fn released(view: &View<'_>) -> Step {
     let message = format!("{what}; the resource goes when the other finalizers in metadata.finalizers are removed");
     let mut state = view.stored(Say::new(false, Progress::Settled, Reason::Released, message));
     state.ledger.origin = None;
-    if let Some(job) = state.ledger.job.as_mut().filter(|job| job.finish_time.is_none()) {
-        job.finish_time = Some(view.now_seconds());
-    }
     Step::settle(state, Wake::Never)
 }
 

@@ -2,9 +2,11 @@
 
 use super::{
     Flow, Reply, Step, Write,
-    facts::{Class, Failure},
-    needs::{backed_off, configured, free, given_up, possible},
+    facts::{Class, Failure, JobSeen},
+    needs::{backed_off, configured, free, given_up, possible, read},
     record::{accepted, record_accepted, unintended, without_job},
+    step::Purpose,
+    timing,
     view::View,
 };
 use crate::api::Operation;
@@ -17,7 +19,24 @@ pub(super) fn update(view: &View<'_>) -> Flow {
     let hash = configured(view)?;
     backed_off(view, operation, hash.as_deref())?;
     free(view, operation)?;
+    seen_since(view)?;
     Ok(Step::Send(Write::Update))
+}
+
+/// The look that shows the update missing is younger than the end of every listed job. An update that an earlier process
+/// could not record may have run at the look and ended before the list.
+fn seen_since(view: &View<'_>) -> Flow<()> {
+    let (Some(looked), Some(listed)) = (&view.known.look, &view.known.jobs) else {
+        return Ok(());
+    };
+    let may_have_run = |job: &JobSeen| {
+        let is_before = |end| timing::is_past(end, timing::CLOCK_SKEW, looked.at);
+        !job.update_time.is_some_and(is_before)
+    };
+    if looked.at < listed.at && listed.jobs.iter().any(may_have_run) {
+        return Err(read(view, Step::Look(Purpose::Write)));
+    }
+    Ok(())
 }
 
 /// What the reply to an update leads to.

@@ -2,11 +2,14 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, echoing, message, name},
+    scene::{Kind, Scene, at, echoing, message, name, seen_job, with_status},
 };
 use crate::{
-    api::{AdoptionPolicy, DeletionPolicy, Operation, Origin},
-    lifecycle::{Equality, Lack, Write, facts::Class},
+    api::{AdoptionPolicy, DeletionPolicy, Job, Operation, Origin},
+    lifecycle::{
+        Equality, Lack, Slot, Step, Write,
+        facts::{Class, JobSeen},
+    },
 };
 
 #[test]
@@ -168,6 +171,34 @@ fn what_an_earlier_process_may_have_sent_is_asked_for_until_no_job_is_pending() 
     play.wake()
         .is("slot resolve look list update record", "working: Updating");
     assert!(play.scene.memory.listed);
+}
+
+#[test]
+fn an_update_that_may_have_ended_between_the_look_and_the_list_is_looked_at_again() {
+    let ended = |at_seconds: Option<i64>| JobSeen {
+        update_time: at_seconds.map(at),
+        ..with_status(seen_job("x-1", Operation::UpdateBackendApi, -400), Job::COMPLETED)
+    };
+    let rows = [
+        ("ended after the look", ended(Some(1)), 2, "look"),
+        ("ended by a clock that is behind", ended(Some(-299)), 2, "look"),
+        ("ended, and nobody knows when", ended(None), 2, "look"),
+        ("ended long before the look", ended(Some(-300)), 2, "update"),
+        ("ended, and looked at after the list", ended(Some(1)), 0, "update"),
+    ];
+    for (name, job, listed_at, expected) in rows {
+        let mut scene = Scene::new(Kind::Api).ready().generation(2).config(Ok("v2"));
+        scene.known.slot = Some(Slot::Held);
+        scene = scene.look(echoing("echo of v1", Some(Equality::Different)));
+        scene.now = at(listed_at);
+        scene = scene.jobs([job]);
+        let step = scene.next();
+        let is_as_expected = match expected {
+            "look" => matches!(step, Step::Look(_)),
+            _ => matches!(step, Step::Send(Write::Update)),
+        };
+        assert!(is_as_expected, "{name}: {step:?}");
+    }
 }
 
 #[test]
