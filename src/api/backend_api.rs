@@ -125,30 +125,6 @@ pub struct ResourceConfig {
     pub conflict_resolution: Option<ConflictResolution>,
 }
 
-/// Why AWS cannot be given this `transformSchema`, in words that complete "the value …"; none: it can.
-///
-/// AWS takes a schema that defines nothing, and drops the tables of all models that are no longer in it. The definition
-/// refuses such a text in the spec; one from a ConfigMap passes no definition.
-#[must_use]
-pub fn schema_problem(text: &str) -> Option<String> {
-    if text.len() > rules::MAX_SCHEMA_BYTES as usize {
-        return Some(format!(
-            "has {} bytes, and at most {} (512 KiB) are taken",
-            text.len(),
-            rules::MAX_SCHEMA_BYTES
-        ));
-    }
-    // What GraphQL ignores between its words: https://spec.graphql.org/October2021/#sec-Language.Source-Text.Ignored-Tokens
-    let is_ignored = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '\u{feff}');
-    let is_nothing = |line: &str| line.split('#').next().is_none_or(|code| code.chars().all(is_ignored));
-    let is_empty = text.split(['\n', '\r']).all(is_nothing);
-    match (text.is_empty(), is_empty) {
-        (true, _) => Some("is empty".to_owned()),
-        (false, true) => Some("is empty: it holds nothing but blanks, commas and comments".to_owned()),
-        (false, false) => None,
-    }
-}
-
 /// Where `transformSchema` comes from.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{
         FIELD_MANAGER, FINALIZER,
-        backend_api::schema_problem,
+        rules::schema_problem,
         rules::{is_config_map_key, is_object_name},
         text::shortened,
     },

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -27,14 +28,15 @@ PAGE = ROOT / "docs" / "mutants.md"
 VERSION = "27.1.0"
 CARGO = os.environ.get("CARGO", "cargo")
 JOBS = int(os.environ.get("MUTANTS_JOBS", min(os.cpu_count() or 1, 4)))
-# A smaller library: each mutant is one build of it.
-LEFT_OUT = {"src/lib.rs": "tests/mutants/lib.rs"}
+# A smaller library for each part of the code, in the place of src/lib.rs: each mutant is one build of it.
+LIBRARIES = {"src/lifecycle/": "tests/mutants/lifecycle.rs", "": "tests/mutants/lib.rs"}
 # A mutant may ask for memory without end.
 MEMORY = 8 << 30
 # cargo-mutants's exit codes: nothing missed, something missed, something that did not end.
 RAN = (0, 2, 3)
 CAUGHT = ("CaughtMutant", "Timeout")
 RESULT = re.compile(r"(<!-- written by make mutants -->\n).*?(<!-- end -->\n)", re.DOTALL)
+ROW = re.compile(r"^\| `([^`]+)` \|([ |\d]+)\|$", re.MULTILINE)
 LISTED = re.compile(r"^- `(?P<change>[^`]+)`(?: at `(?P<line>[^`]+)`)?: ", re.MULTILINE)
 
 
@@ -62,8 +64,9 @@ def tool(folder):
     return folder / "tool" / "bin" / "cargo-mutants"
 
 
-def mirror(tree):
-    """Makes this folder a copy of the repository as it is now. Only what differs is written: cargo goes by times."""
+def mirror(tree, library):
+    """Makes this folder a copy of the repository as it is now, but with this library. Only what differs is written: cargo
+    goes by times."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     wanted = {name for name in names if name and (ROOT / name).is_file()}
@@ -71,18 +74,27 @@ def mirror(tree):
         if str(path.relative_to(tree)) not in wanted:
             path.unlink()
     for name in wanted:
-        source, copy = (ROOT / LEFT_OUT.get(name, name)).read_bytes(), tree / name
+        source, copy = (ROOT / (library if name == "src/lib.rs" else name)).read_bytes(), tree / name
         if not copy.exists() or copy.read_bytes() != source:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source)
 
 
-def settings(folder, files):
-    """Returns the options that name the settings: those of the repository, or the same for some files alone."""
-    if not files:
-        return []
+def parts(files):
+    """Returns the libraries, each with the patterns of its files: those given, or else all that the settings name."""
     text = (ROOT / ".cargo" / "mutants.toml").read_text()
-    some = re.sub(r"^examine_globs = \[.*?^\]", f"examine_globs = {json.dumps(files)}", text, flags=re.DOTALL | re.MULTILINE)
+    patterns = files or tomllib.loads(text)["examine_globs"]
+    found = {}
+    for pattern in patterns:
+        library = next(library for start, library in LIBRARIES.items() if pattern.startswith(start))
+        found.setdefault(library, []).append(pattern)
+    return found
+
+
+def settings(folder, patterns):
+    """Returns the options that name the settings: those of the repository, for these files alone."""
+    text = (ROOT / ".cargo" / "mutants.toml").read_text()
+    some = re.sub(r"^examine_globs = \[.*?^\]", f"examine_globs = {json.dumps(patterns)}", text, flags=re.DOTALL | re.MULTILINE)
     (folder / "mutants.toml").write_text(some)
     return ["--config", folder / "mutants.toml"]
 
@@ -125,13 +137,13 @@ def outcomes(folder):
     return found
 
 
-def run(program, folder, arguments):
-    """Runs all jobs to their end."""
+def run(program, folder, library, arguments):
+    """Runs all jobs to their end, in this library. Returns the mutants."""
     for job in range(JOBS):
         place = folder / str(job)
-        mirror(place / "tree")
+        mirror(place / "tree", library)
         shutil.rmtree(place / "mutants.out", ignore_errors=True)
-    say(f"{JOBS} at a time; the logs are {folder}/*/log, the mutants and what the tests said {folder}/*/mutants.out")
+    say(f"in {library}, {JOBS} at a time; the logs are {folder}/*/log, what the tests said {folder}/*/mutants.out")
     running = [start(program, folder, job, arguments) for job in range(JOBS)]
     told = time.monotonic()
     while any(job.poll() is None for job in running):
@@ -145,6 +157,7 @@ def run(program, folder, arguments):
         if job.returncode not in RAN:
             log = (folder / str(number) / "log").read_text().splitlines()
             fail("\n  ".join([f"job {number} ended with exit code {job.returncode}:", *log[-40:]]))
+    return [Mutant(outcome, folder / "0" / "tree") for outcome in outcomes(folder)]
 
 
 class Mutant:
@@ -180,12 +193,18 @@ def equal():
 
 
 def write(mutants, listed):
-    """Writes the result of a whole run into the page."""
-    rows = ["| code | tested | caught | equal | missed | unviable |", "|---|---:|---:|---:|---:|---:|"]
-    for file in [*sorted({mutant.file for mutant in mutants}), "**all**"]:
-        some = [mutant for mutant in mutants if file in (mutant.file, "**all**")]
-        rows.append("| {} | {} | {} | {} | {} | {} |".format(file, *counts(some, listed)))
-    PAGE.write_text(RESULT.sub(lambda found: found[1] + "\n".join(rows) + "\n" + found[2], PAGE.read_text()))
+    """Writes the result into the page: the row of each file that was run, and the sum."""
+    page = PAGE.read_text()
+    known = RESULT.search(page)[0]
+    rows = {row[1]: [int(number) for number in row[2].split("|")] for row in ROW.finditer(known)}
+    for file in {mutant.file for mutant in mutants}:
+        rows[file] = list(counts([mutant for mutant in mutants if mutant.file == file], listed))
+    there = {file: row for file, row in sorted(rows.items()) if (ROOT / file).exists()}
+    total = [sum(column) for column in zip(*there.values())]
+    lines = ["| code | tested | caught | equal | missed | unviable |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [" | ".join([f"| `{file}`", *map(str, row)]) + " |" for file, row in there.items()]
+    lines.append(" | ".join(["| **all**", *map(str, total)]) + " |")
+    PAGE.write_text(RESULT.sub(lambda found: found[1] + "\n".join(lines) + "\n" + found[2], page))
 
 
 def counts(mutants, listed):
@@ -203,19 +222,20 @@ def main():
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     files = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[2:]))
-    arguments = [*settings(folder, files), *sys.argv[2 + len(files) :]]
-    run(tool(folder), folder, arguments)
-    mutants = [Mutant(outcome, folder / "0" / "tree") for outcome in outcomes(folder)]
+    options = sys.argv[2 + len(files) :]
+    program, mutants = tool(folder), []
+    for library, patterns in parts(files).items():
+        mutants += run(program, folder, library, [*settings(folder, patterns), *options])
     listed = equal()
     survivors = [mutant for mutant in mutants if survives(mutant)]
     for mutant in survivors:
         if mutant.key() in listed:
             say(f"equal to the original: {mutant}")
     stale = listed - {mutant.key() for mutant in survivors}
-    if arguments:
-        stale = set()
-    else:
+    if not options:
         write(mutants, listed)
+    if files or options:
+        stale = {entry for entry in stale if not options and entry[0] in files}
     for file, change, line in sorted(stale, key=str):
         say(f"listed in {PAGE.relative_to(ROOT)} as equal, and no survivor: {file}: {change} at {line}")
     for mutant in survivors:

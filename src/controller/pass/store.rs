@@ -18,8 +18,8 @@ use super::{
 use crate::{
     api::{
         Job,
-        backend_api::schema_problem,
         conditions::{self, READY, Reason, STALLED},
+        rules::schema_problem,
     },
     lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
