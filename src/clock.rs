@@ -1,4 +1,5 @@
-//! The time of day, as AWS tells it. The only place of the program that asks the machine what time it is.
+//! The time of day, as AWS tells it, and how long the machine is up. The only place of the program that asks the machine
+//! what time it is.
 //!
 //! AWS's jobs carry AWS's times, and the SDK corrects its own clock by AWS's when it signs: with a node's clock that is
 //! hours off AWS still answers, and what is compared with AWS's times must be told by the same clock. Between two
@@ -24,8 +25,8 @@ const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 const FIRST: i64 = 1_597_104_000;
 
 /// One for the process, shared.
-#[derive(Debug)]
 pub struct Clock {
+    uptime: Box<dyn Fn() -> Duration + Send + Sync>,
     /// What the machine's clock said at `since`.
     start: Timestamp,
     since: Instant,
@@ -47,13 +48,14 @@ impl Clock {
     /// Begins with what the machine's clock says now.
     #[must_use]
     pub fn of_machine() -> Self {
-        Self::starting_at(Timestamp::now())
+        Self::new(Timestamp::now(), machine_uptime)
     }
 
-    /// Begins with this time.
-    #[must_use]
-    pub fn starting_at(start: Timestamp) -> Self {
+    /// Begins with this time. `uptime` tells how long the machine is up: it never runs back, and goes on while the process
+    /// stands still.
+    pub fn new(start: Timestamp, uptime: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
+            uptime: Box::new(uptime),
             start,
             since: Instant::now(),
             correction: AtomicI64::new(0),
@@ -73,6 +75,12 @@ impl Clock {
     pub fn at(&self, moment: Instant) -> Timestamp {
         let correction = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
         after(self.uncorrected(moment), correction)
+    }
+
+    /// How long the machine is up.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        (self.uptime)()
     }
 
     /// This moment, to be told later by [`at`](Self::at).
@@ -120,6 +128,32 @@ impl Clock {
     }
 }
 
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock")
+            .field("start", &self.start)
+            .field("correction", &self.correction)
+            .finish_non_exhaustive()
+    }
+}
+
+/// While the machine was suspended included: a process that was frozen, or whose machine was asleep, must see it when it
+/// wakes up. (A virtual machine that is paused from outside may not see it: then AWS's view and the stored intent are what
+/// is left.)
+#[cfg(target_os = "linux")]
+fn machine_uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Never negative. If it were, nobody would lead.
+    Duration::try_from(time).unwrap_or(Duration::MAX)
+}
+
+/// Time since this process first asked. A frozen process sees it; a machine that was asleep may not.
+#[cfg(not(target_os = "linux"))]
+fn machine_uptime() -> Duration {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
+}
+
 /// Never beyond the last time, or before the first, that there is.
 fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(time)
@@ -137,7 +171,9 @@ mod tests {
     }
 
     fn off_by(seconds: i64) -> Clock {
-        Clock::starting_at(after(true_time(), SignedDuration::from_secs(seconds)))
+        Clock::new(after(true_time(), SignedDuration::from_secs(seconds)), || {
+            Duration::ZERO
+        })
     }
 
     /// How far the clock is from AWS's, in milliseconds.

@@ -4,6 +4,7 @@
 
 pub mod amplify;
 pub mod api;
+pub mod apiserver;
 pub mod cli;
 pub mod clock;
 pub mod controller;
@@ -11,4 +12,5 @@ pub mod import;
 pub mod leader;
 pub mod lifecycle;
 pub mod operator;
+pub mod random;
 pub mod telemetry;

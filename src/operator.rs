@@ -1,8 +1,11 @@
-//! The wiring: settings → clients → one loop per kind and namespace, and one token that ends them all.
+//! The wiring: settings and the world around → one loop per kind and namespace, and one token that ends them all.
+//!
+//! [`run`] takes from the machine what [`operate`] is given: whoever simulates a machine gives it something else.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use kube::{Api, Client, api::ApiResource};
 use tokio::{
     net::TcpListener,
@@ -13,64 +16,108 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    amplify::Sessions,
+    amplify::{Base, Sessions},
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
+    apiserver::Way,
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
+    random::Random,
     telemetry::{self, Health, Metrics, error::in_words},
 };
 
 /// How long a watch may fail before the program says that it is not alive.
 const WATCH_LIMIT: Duration = Duration::from_mins(10);
-/// How long the API server may be silent while something is expected of it: longer than a watch is open. kube sets no
-/// limit, and a list that is never answered would hold its kind for ever.
-const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
+
+/// What the operator is given of the world around it.
+pub struct World {
+    /// The API server.
+    pub apiserver: Way,
+    /// AWS: asked for when the API server has answered.
+    pub aws: BoxFuture<'static, Base>,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// Chance.
+    pub random: Arc<Random>,
+    /// Where it is told how things stand.
+    pub metrics: Arc<Metrics>,
+    /// Where it is told whether the program is ready and alive.
+    pub health: Arc<Health>,
+    /// Ends everything: what is in flight is finished first.
+    pub shutdown: CancellationToken,
+}
+
+impl World {
+    /// The machine that this process runs on.
+    async fn of_machine(shutdown: CancellationToken) -> kube::Result<Self> {
+        Ok(Self {
+            apiserver: Way::infer().await?,
+            aws: Box::pin(Base::load()),
+            clock: Arc::new(Clock::of_machine()),
+            random: Arc::new(Random::of_machine()),
+            metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
+            health: Arc::new(Health::new(WATCH_LIMIT)),
+            shutdown,
+        })
+    }
+}
 
 /// Runs the operator until SIGTERM or Ctrl-C, and then until what is in flight is done.
 pub async fn run(settings: Run) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let health = Arc::new(Health::new(WATCH_LIMIT));
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
         let address = settings.listen;
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
-    let address = listener.local_addr().context("no listen address")?;
-    let (accounts_file, accounts) = match settings.accounts.clone() {
-        Some(path) => AccountsFile::open(path).map(Some).map_err(anyhow::Error::msg)?.unzip(),
-        None => (None, None),
-    };
-    let mut tasks = JoinSet::new();
+    let listen = listener.local_addr().context("no listen address")?;
+    let world = World::of_machine(shutdown).await.map_err(no_way)?;
     // Probes are answered to the end, while what is in flight is done.
     let served = CancellationToken::new();
     let serving = tokio::spawn(telemetry::server::serve(
         listener,
-        health.clone(),
-        metrics.clone(),
+        world.health.clone(),
+        world.metrics.clone(),
         served.clone(),
     ));
+    info!(%listen, "probes and metrics are served");
+    operate(settings, world).await?;
+    served.cancel();
+    serving.await.context("the health server failed")??;
+    info!("operator ended");
+    Ok(())
+}
 
+/// Runs the operator in this world until its shutdown, and then until what is in flight is done.
+pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
+    let World {
+        apiserver,
+        aws,
+        clock,
+        random,
+        metrics,
+        health,
+        shutdown,
+    } = world;
+    let (accounts_file, accounts) = match settings.accounts.clone() {
+        Some(path) => AccountsFile::open(path).map(Some).map_err(anyhow::Error::msg)?.unzip(),
+        None => (None, None),
+    };
     let turns = Turns::default();
-    let clock = Arc::new(Clock::of_machine());
-    let connected = connect(&settings, &metrics, &clock, &turns).await;
-    let (client, leadership, mut turn) = connected.map_err(|error| {
-        let why = in_words(error.as_ref());
-        anyhow::anyhow!(
-            "no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
-        )
-    })?;
+    let (leadership, mut turn) = take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(no_way)?;
+    let client = leadership.client(&apiserver).map_err(no_way)?;
     let namespaces = settings.namespaces();
     if !crds_are_there(&client, &namespaces, &shutdown).await {
         return Ok(());
     }
-    let sessions = Sessions::load(metrics.clone(), clock.clone(), accounts, settings.allowed_regions()).await;
+    let allowed_regions = settings.allowed_regions();
+    let sessions = Sessions::new(aws.await, metrics.clone(), clock.clone(), accounts, allowed_regions);
     let (events, write_events) = Events::new(client.clone(), clock.clone());
+    let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);
     let context = Context::new(Parts {
@@ -93,13 +140,13 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         health: health.clone(),
         leadership,
         shutdown: shutdown.clone(),
+        random,
     });
     if let Some(file) = accounts_file {
         tasks.spawn(controller::accounts::follow(context.clone(), file));
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        listen = %address,
         namespaces = if namespaces.is_empty() {
             "all".to_owned()
         } else {
@@ -109,40 +156,42 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     );
     // After an error nothing is waited for, and a lease is not given back: it runs out when nothing is under way anymore.
     tokio::select! {
-        ended = control(&context, namespaces, &health, &turns, &shutdown) => ended?,
+        biased;
         lost = &mut turn => {
             lost.context("the election failed")??;
             anyhow::bail!("the election ended by itself");
         }
+        ended = control(&context, namespaces, &health, &turns, &shutdown) => ended?,
     }
     drop(context);
     tasks.shutdown().await;
     turns.finished.cancel();
     turn.await.context("the election failed")??;
-    served.cancel();
-    serving.await.context("the health server failed")??;
-    info!("operator ended");
     Ok(())
 }
 
-/// A client of the API server, whether it may be used to write, and the task that ends when leadership is lost.
-async fn connect(
+/// Whether this process may write, and the task that ends when leadership is lost.
+fn take_part(
     settings: &Run,
+    apiserver: &Way,
     metrics: &Arc<Metrics>,
     clock: &Arc<Clock>,
+    random: &Random,
     turns: &Turns,
-) -> anyhow::Result<(Client, Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
-    let mut config = kube::Config::infer().await?;
-    config.read_timeout = Some(SILENCE_LIMIT);
-    config.reset_reader_on_write = true;
+) -> kube::Result<(Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
     if !settings.leader_elect {
         let turn = tokio::spawn(turns.clone().alone(metrics.clone()));
-        return Ok((Client::try_from(config)?, Arc::new(Leadership::sole()), turn));
+        return Ok((Arc::new(Leadership::sole(clock.clone())), turn));
     }
     let pod = std::env::var("POD_NAMESPACE").ok();
-    let namespace = leader::namespace(settings.lease_namespace.clone(), pod, &config.default_namespace);
-    let (election, leadership, client) = Election::new(config, namespace, metrics.clone(), clock.clone())?;
-    Ok((client, leadership, tokio::spawn(election.run(turns.clone()))))
+    let namespace = leader::namespace(settings.lease_namespace.clone(), pod, apiserver.default_namespace());
+    let (election, leadership) = Election::new(apiserver, namespace, metrics.clone(), clock.clone(), random)?;
+    Ok((leadership, tokio::spawn(election.run(turns.clone()))))
+}
+
+fn no_way(error: kube::Error) -> anyhow::Error {
+    let why = in_words(&error);
+    anyhow::anyhow!("no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account")
 }
 
 /// Runs the loops of all kinds in all namespaces.
@@ -176,6 +225,8 @@ async fn control(
         }
     };
     tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
         () = filled => {
             // Backends twice: one may take its region from another.
             for (backends, _, _) in &stores {
@@ -190,7 +241,6 @@ async fn control(
             info!("all stores are filled");
             turns.prepared.cancel();
         }
-        () = shutdown.cancelled() => {}
     }
     while let Some(ended) = loops.join_next().await {
         ended.context("a control loop failed")?;
@@ -230,8 +280,9 @@ async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &Cance
             said = true;
         }
         tokio::select! {
-            () = tokio::time::sleep(CRD_RETRY) => {}
+            biased;
             () = shutdown.cancelled() => return false,
+            () = tokio::time::sleep(CRD_RETRY) => {}
         }
     }
 }

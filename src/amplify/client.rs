@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aws_config::{Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
@@ -18,6 +18,7 @@ use aws_sdk_amplify::{operation::RequestId, types::BackendEnvironment};
 use aws_sdk_amplifybackend::{operation::get_backend::GetBackendOutput, types as sdk};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::Instant;
 
 use super::{
     Accepted, AppId, Backends, Creation, EnvironmentName, Found, JobId, Object, Record, ResourceName,

@@ -20,5 +20,5 @@ pub use client::{BackendDescription, Client};
 pub use errors::without_request_id;
 pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
 pub use object::{Accepted, Backends, Creation, Found, Object, Record};
-pub use session::{Assignment, Session, Sessions};
+pub use session::{Assignment, Base, Session, Sessions};
 pub use throttle::{BucketKey, Permit, Throttle};

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aws_config::{
@@ -24,7 +24,7 @@ use aws_credential_types::provider::{
     future::ProvideCredentials as Providing,
 };
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     accounts::{Accounts, Entry, Lookup, is_account},
@@ -51,12 +51,39 @@ const ANY_REGION: Region = Region::from_static("us-east-1");
 /// Longest name of a session that STS takes.
 const SESSION_NAME_LIMIT: usize = 64;
 
+/// What the SDK is configured with: credentials, region, and how it sends, waits and tells the time.
+#[derive(Clone, Debug)]
+pub struct Base {
+    config: SdkConfig,
+    /// Where the credentials come from, where that can be looked up again.
+    chain: Option<Chain>,
+}
+
+impl Base {
+    /// The SDK's own chain: environment, profile, web identity, pod identity, instance.
+    pub async fn load() -> Self {
+        let chain = Chain::default();
+        let config = environment()
+            .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
+            .load()
+            .await;
+        Self {
+            config,
+            chain: Some(chain),
+        }
+    }
+
+    /// This configuration.
+    #[must_use]
+    pub const fn of(config: SdkConfig) -> Self {
+        Self { config, chain: None }
+    }
+}
+
 /// All sessions, and the configuration that they start from.
 #[derive(Debug)]
 pub struct Sessions {
-    base: SdkConfig,
-    /// Where the base's credentials come from, unless a test says.
-    chain: Option<Chain>,
+    base: Base,
     common: Common,
     own: Mutex<Arc<Session>>,
     tenants: Option<Mutex<Tenants>>,
@@ -91,36 +118,29 @@ pub struct Assignment {
 }
 
 impl Sessions {
-    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. With `accounts`, it only
-    /// serves to assume the roles that they name. The clock is told AWS's time by each answer.
-    pub async fn load(
+    /// Sessions that start from this base. With `accounts`, it only serves to assume the roles that they name. The clock is
+    /// told AWS's time by each answer.
+    #[must_use]
+    pub fn new(
+        base: Base,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
         accounts: Option<Accounts>,
         allowed_regions: Vec<String>,
     ) -> Self {
-        let chain = Chain::default();
-        let base = environment()
-            .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
-            .load()
-            .await;
         let common = Common {
             limits: Limits::default(),
             metrics,
             clock,
             allowed_regions: allowed_regions.into(),
         };
-        Self {
-            chain: Some(chain),
-            ..Self::new(base, common, accounts)
-        }
+        Self::with(base, common, accounts)
     }
 
-    fn new(base: SdkConfig, common: Common, accounts: Option<Accounts>) -> Self {
-        let own = Session::new(base.clone(), common.clone(), None);
+    fn with(base: Base, common: Common, accounts: Option<Accounts>) -> Self {
+        let own = Session::new(base.config.clone(), common.clone(), None);
         Self {
             base,
-            chain: None,
             common,
             own: Mutex::new(Arc::new(own)),
             tenants: accounts.map(|accounts| {
@@ -153,10 +173,10 @@ impl Sessions {
         let Some(tenants) = &self.tenants else {
             let mut own = self.own.lock();
             if own.is_due_for_renewal() {
-                if let Some(chain) = &self.chain {
+                if let Some(chain) = &self.base.chain {
                     chain.forget();
                 }
-                let base = with_own_cache(&self.base);
+                let base = with_own_cache(&self.base.config);
                 *own = Arc::new(Session::new(base, self.common.clone(), None));
             }
             return Ok(own.clone());
@@ -188,11 +208,11 @@ impl Sessions {
             entry: entry.clone(),
             session_name: session_name(namespace),
             // The SDK's STS endpoint is the region's own. Ours is open for certain, the entry's may not be for us.
-            base: with_region(self.common.limits.reads(&self.base), entry.region.as_deref()),
+            base: with_region(self.common.limits.reads(&self.base.config), entry.region.as_deref()),
             provider: OnceCell::new(),
             metrics: self.common.metrics.clone(),
         };
-        let base = with_own_cache(&self.base)
+        let base = with_own_cache(&self.base.config)
             .to_builder()
             .credentials_provider(SharedCredentialsProvider::new(provider))
             .build();
@@ -202,7 +222,7 @@ impl Sessions {
     /// What is known of a namespace's account and region without asking AWS.
     #[must_use]
     pub fn assignment(&self, namespace: &str) -> Assignment {
-        let own = || named_region(&self.base).map(ToString::to_string);
+        let own = || named_region(&self.base.config).map(ToString::to_string);
         let Some(tenants) = &self.tenants else {
             return Assignment {
                 account: Account::Own,
@@ -574,7 +594,7 @@ pub(super) mod tests {
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(credentials)
             .build();
-        Sessions::new(base, common(limits), None)
+        Sessions::with(Base::of(base), common(limits), None)
     }
 
     fn common(limits: Limits) -> Common {
@@ -597,7 +617,7 @@ pub(super) mod tests {
             .load()
             .await;
         let accounts = Accounts::parse(accounts).unwrap();
-        Sessions::new(base, common(limits), Some(accounts))
+        Sessions::with(Base::of(base), common(limits), Some(accounts))
     }
 
     #[test]
@@ -620,7 +640,7 @@ pub(super) mod tests {
                 .region(Region::from_static("eu-west-1"))
                 .build()
         };
-        let with = |accounts| Sessions::new(base(), common(Limits::default()), accounts);
+        let with = |accounts| Sessions::with(Base::of(base()), common(Limits::default()), accounts);
         let own = with(None).assignment("a");
         assert_eq!((own.account, own.digest), (Account::Own, 0));
         assert_eq!(own.region.as_deref(), Some("eu-west-1"));

@@ -354,7 +354,7 @@ impl std::fmt::Debug for Permit {
 pub struct Throttle<T> {
     settings: Settings,
     on_grant: Box<dyn Fn(T) + Send + Sync>,
-    buckets: Mutex<HashMap<BucketKey, Bucket<T>>>,
+    buckets: Mutex<BTreeMap<BucketKey, Bucket<T>>>,
     changed: Notify,
     metrics: OnceLock<Arc<Metrics>>,
     this: Weak<Self>,
@@ -447,6 +447,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 }
             };
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = self.changed.notified() => {}
                 () = wait => {}
@@ -481,7 +482,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         self.changed.notify_one();
     }
 
-    fn report(&self, buckets: &HashMap<BucketKey, Bucket<T>>) {
+    fn report(&self, buckets: &BTreeMap<BucketKey, Bucket<T>>) {
         if let Some(metrics) = self.metrics.get() {
             for class in Class::ALL {
                 let waiting = buckets.values().map(|bucket| bucket.queues[class as usize].len()).sum();

@@ -81,8 +81,9 @@ pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {
-            _ = interval.tick() => {}
+            biased;
             () = context.shutdown.cancelled() => return,
+            _ = interval.tick() => {}
         }
         // A file may be on a network, and a read of it may take its time.
         let read = tokio::task::spawn_blocking(move || {

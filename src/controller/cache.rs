@@ -4,7 +4,7 @@
 //! where a pass begins, and when it is told to the index after a list. No I/O.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     marker::PhantomData,
     sync::Arc,
 };
@@ -88,7 +88,7 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Forgets what a whole list did not hold. From now on the cache is filled.
-    pub(super) fn retain(&self, listed: &HashSet<Arc<ObjectKey>>) {
+    pub(super) fn retain(&self, listed: &BTreeSet<Arc<ObjectKey>>) {
         self.objects.write().retain(|key, _| listed.contains(key));
         self.filled.cancel();
     }
@@ -121,8 +121,8 @@ impl<K: Kind> Cache<K> {
         objects.get_key_value(key).map(|(key, _)| key.clone())
     }
 
-    /// The names of all objects.
-    pub(super) fn keys(&self) -> Vec<Arc<ObjectKey>> {
+    /// The names of all objects, in order.
+    pub(super) fn keys(&self) -> BTreeSet<Arc<ObjectKey>> {
         self.objects.read().keys().cloned().collect()
     }
 
@@ -208,9 +208,9 @@ mod tests {
         let gone = cache.put(key("gone"), &api("gone", "1", "1"));
         let kept = cache.put(key("kept"), &api("kept", "2", "2")).expect("a key");
         assert!(gone.is_some() && !cache.filled.is_cancelled());
-        cache.retain(&HashSet::from([kept.clone()]));
+        cache.retain(&BTreeSet::from([kept.clone()]));
         cache.filled().await;
-        assert_eq!(cache.keys(), [kept]);
+        assert_eq!(cache.keys(), BTreeSet::from([kept]));
     }
 
     #[test]

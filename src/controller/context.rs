@@ -1,6 +1,6 @@
 //! What all reconciles share.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::channel::mpsc;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use crate::{
     clock::Clock,
     leader::Leadership,
     lifecycle::Settings,
+    random::Random,
     telemetry::{Health, Metrics},
 };
 
@@ -43,6 +44,8 @@ pub struct Parts {
     pub leadership: Arc<Leadership>,
     /// Ends everything.
     pub shutdown: CancellationToken,
+    /// Spreads what would fall together.
+    pub random: Arc<Random>,
 }
 
 /// Settings of the token buckets.
@@ -60,6 +63,7 @@ pub struct Context {
     pub(super) health: Arc<Health>,
     pub(super) leadership: Arc<Leadership>,
     pub(super) shutdown: CancellationToken,
+    pub(super) random: Arc<Random>,
     pub(super) index: Mutex<Index>,
     pub(super) backends: BackendListings,
     pub(super) records: RecordListings,
@@ -115,6 +119,7 @@ impl Context {
             health: parts.health,
             leadership: parts.leadership,
             shutdown: parts.shutdown,
+            random: parts.random,
             index: Mutex::new(Index::default()),
             backends: BackendListings::default(),
             records: RecordListings::default(),
@@ -147,7 +152,7 @@ impl Context {
     pub(super) fn set_accounts(&self, accounts: Accounts) -> usize {
         let changed = self.sessions.set_accounts(accounts);
         let of_these = |key: &&ObjectKey| changed.contains(&key.namespace);
-        let keys: Vec<_> = self.index.lock().keys().filter(of_these).cloned().collect();
+        let keys: BTreeSet<_> = self.index.lock().keys().filter(of_these).cloned().collect();
         self.wake(keys);
         changed.len()
     }

@@ -1,18 +1,19 @@
 //! The queue of a kind: who has a pass next, and when. One pass per resource at a time, and so many at a time in all.
 //!
-//! kube's own `applier` does this too, and keeps each resource's name, uid and version four times over meanwhile: with ten
-//! thousand resources that wait for their drift checks, 5 MiB. Its scheduler, which is what is hard here, serves both.
+//! Whoever has waited longest comes first: kube's own scheduler takes any of those that wait.
 
-use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
-
-use futures::{
-    Stream, StreamExt,
-    channel::mpsc,
-    stream::{self, FuturesUnordered},
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
 };
-use kube::runtime::scheduler::{ScheduleRequest, scheduler};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use futures::{Stream, StreamExt, stream::FuturesUnordered};
+use tokio_util::{
+    sync::CancellationToken,
+    time::{DelayQueue, delay_queue},
+};
 
 use super::index::ObjectKey;
 
@@ -36,42 +37,95 @@ pub(super) async fn run<P: Future<Output = Again>>(
     shutdown: CancellationToken,
     pass: impl Fn(Arc<ObjectKey>) -> P,
 ) {
-    let (later, asked) = mpsc::unbounded();
-    let at_once = requests.map(|message| ScheduleRequest {
-        message,
-        run_at: Instant::now(),
-    });
-    let mut due = pin!(scheduler(stream::select(at_once, asked)));
-    let mut busy = HashSet::new();
+    let mut requests = pin!(requests.fuse());
+    let mut schedule = Schedule::default();
     let mut passes = FuturesUnordered::new();
     loop {
+        while passes.len() < concurrency
+            && let Some(key) = schedule.next()
+        {
+            let pass = pass(key.clone());
+            passes.push(async move { (key, pass.await) });
+        }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
-            Some((key, again)) = passes.next() => {
-                busy.remove(&key);
-                if let Again::After(delay) = again {
-                    let run_at = Instant::now() + delay.min(LONGEST);
-                    // This function holds the receiver.
-                    let _ = later.unbounded_send(ScheduleRequest { message: key, run_at });
-                }
-            }
-            Some(key) = async { due.as_mut().hold_unless(|key| !busy.contains(key)).next().await },
-                if passes.len() < concurrency =>
-            {
-                busy.insert(key.clone());
-                let pass = pass(key.clone());
-                passes.push(async move { (key, pass.await) });
-            }
+            Some((key, again)) = passes.next() => schedule.passed(key, again),
+            Some(key) = requests.next() => schedule.request(key),
+            Some(due) = schedule.later.next() => schedule.due(due.into_inner()),
         }
     }
     while passes.next().await.is_some() {}
+}
+
+/// Where a resource stands.
+enum Stage {
+    /// It has its turn after those before it.
+    Ready,
+    /// It has its pass; `again`: and another one right after it.
+    Passing { again: bool },
+    /// It comes again later.
+    Waiting(delay_queue::Key),
+}
+
+/// Who is next.
+#[derive(Default)]
+struct Schedule {
+    ready: VecDeque<Arc<ObjectKey>>,
+    later: DelayQueue<Arc<ObjectKey>>,
+    stages: HashMap<Arc<ObjectKey>, Stage>,
+}
+
+impl Schedule {
+    /// Something happened to this resource.
+    fn request(&mut self, key: Arc<ObjectKey>) {
+        match self.stages.get_mut(&key) {
+            Some(Stage::Ready) => return,
+            Some(Stage::Passing { again }) => {
+                *again = true;
+                return;
+            }
+            Some(Stage::Waiting(timer)) => {
+                self.later.remove(timer);
+            }
+            None => {}
+        }
+        self.due(key);
+    }
+
+    /// Its time has come.
+    fn due(&mut self, key: Arc<ObjectKey>) {
+        self.ready.push_back(key.clone());
+        self.stages.insert(key, Stage::Ready);
+    }
+
+    /// Who has a pass now.
+    fn next(&mut self) -> Option<Arc<ObjectKey>> {
+        let key = self.ready.pop_front()?;
+        self.stages.insert(key.clone(), Stage::Passing { again: false });
+        Some(key)
+    }
+
+    /// Its pass has ended, and asked for this.
+    fn passed(&mut self, key: Arc<ObjectKey>, again: Again) {
+        if matches!(self.stages.remove(&key), Some(Stage::Passing { again: true })) {
+            self.due(key);
+        } else if let Again::After(delay) = again {
+            let timer = self.later.insert(key.clone(), delay.min(LONGEST));
+            self.stages.insert(key, Stage::Waiting(timer));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{cell::RefCell, rc::Rc};
 
-    use tokio::{task, time};
+    use futures::channel::mpsc;
+    use tokio::{
+        task,
+        time::{self, Instant},
+    };
 
     use super::*;
     use crate::controller::index::KindName;

@@ -2,12 +2,12 @@
 //! that is refused never makes the view of another stale.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt, channel::mpsc, stream};
@@ -20,6 +20,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error_span, warn};
 
@@ -75,6 +76,7 @@ pub fn run<K: Kind>(
             let watch = watched.clone().watch(changed);
             let reconcile = watched.reconcile(woken, queue, begin);
             tokio::select! {
+                biased;
                 () = watch => {}
                 // Ends once the operator is to end and what is in flight is done.
                 () = reconcile => {}
@@ -245,13 +247,13 @@ impl<K: Kind> Watched<K> {
                     .is_none_or(|namespace| *namespace == key.namespace)
         };
         let mut index = self.context.index.lock();
-        let unseen: Vec<_> = index
+        let unseen: BTreeSet<_> = index
             .keys()
             .filter(mine)
             .filter(|key| !is_there(key))
             .cloned()
             .collect();
-        let touched: Vec<_> = unseen.iter().flat_map(|key| index.remove(key)).collect();
+        let touched: BTreeSet<_> = unseen.iter().flat_map(|key| index.remove(key)).collect();
         drop(index);
         for key in &unseen {
             self.context.throttle.forget(key);
@@ -271,8 +273,9 @@ impl<K: Kind> Watched<K> {
             .take_until(begin.cancelled())
             .for_each(|()| std::future::ready(()));
         tokio::select! {
-            () = dropped => {}
+            biased;
             () = shutdown.cancelled() => return,
+            () = dropped => {}
         }
         self.recollections.begin(self.context.now());
         self.begun.store(true, Ordering::Release);
@@ -322,9 +325,9 @@ impl<K: Kind> Watched<K> {
 /// What a list has shown so far.
 #[derive(Default)]
 struct Listed {
-    all: HashSet<Arc<ObjectKey>>,
+    all: BTreeSet<Arc<ObjectKey>>,
     /// Those that changed. They are told when the list is whole.
-    news: HashSet<Arc<ObjectKey>>,
+    news: BTreeSet<Arc<ObjectKey>>,
 }
 
 impl Listed {
@@ -367,7 +370,7 @@ mod tests {
         // Seen before, so no news any more.
         listed.show(key("edited"), false);
         listed.show(key("other"), false);
-        assert_eq!(listed.all, HashSet::from([key("edited"), key("other")]));
-        assert_eq!(listed.news, HashSet::from([key("edited")]));
+        assert_eq!(listed.all, BTreeSet::from([key("edited"), key("other")]));
+        assert_eq!(listed.news, BTreeSet::from([key("edited")]));
     }
 }

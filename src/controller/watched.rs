@@ -1,14 +1,12 @@
 //! A kind in a namespace: its cache, and what the index is told of its resources.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{
     cache::{self, Cache},

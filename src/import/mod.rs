@@ -29,7 +29,7 @@ use self::{
     plan::{Kind, Part},
 };
 use crate::{
-    amplify::{Client, Session, Sessions},
+    amplify::{Base, Client, Session, Sessions},
     cli::Import,
     clock::Clock,
     lifecycle::facts::{Class, Failure},
@@ -45,7 +45,13 @@ const NOT_IMPORTED: &str = "not-imported.txt";
 pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let clock = Arc::new(Clock::of_machine());
-    let sessions = Sessions::load(metrics, clock, None, settings.allowed_region.clone()).await;
+    let sessions = Sessions::new(
+        Base::load().await,
+        metrics,
+        clock,
+        None,
+        settings.allowed_region.clone(),
+    );
     // The namespace says which account only with an accounts file.
     let region = settings.region.clone().or_else(|| sessions.assignment("").region);
     // An empty AWS_REGION is a region to the SDK.

@@ -14,7 +14,6 @@
 mod rules;
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,9 +24,9 @@ use std::{
 use http::{Method, Request};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::PostParams,
-    client::{Body, ClientBuilder, retry::RetryPolicy},
+    client::{Body, retry::RetryPolicy},
 };
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, buffer::BufferLayer, filter::FilterLayer, retry::RetryLayer};
@@ -36,7 +35,7 @@ use tracing::{debug, info, warn};
 pub use rules::Loss;
 use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
-use crate::{api::FIELD_MANAGER, clock::Clock, telemetry::Metrics};
+use crate::{api::FIELD_MANAGER, apiserver::Way, clock::Clock, random::Random, telemetry::Metrics};
 
 /// The name of the Lease.
 pub const LEASE: &str = "amplify-operator";
@@ -48,30 +47,29 @@ const QUEUE: usize = 1024;
 /// Whether this process may write.
 #[derive(Debug)]
 pub struct Leadership {
-    /// In nanoseconds of [`uptime`].
+    clock: Arc<Clock>,
+    /// In nanoseconds of the machine's uptime.
     until: AtomicU64,
 }
 
 impl Leadership {
     /// Of a process that takes part in no election: it always leads.
     #[must_use]
-    pub const fn sole() -> Self {
-        Self {
-            until: AtomicU64::new(u64::MAX),
-        }
+    pub const fn sole(clock: Arc<Clock>) -> Self {
+        let until = AtomicU64::new(u64::MAX);
+        Self { clock, until }
     }
 
     /// Of a process that has yet to be elected.
-    const fn none() -> Self {
-        Self {
-            until: AtomicU64::new(0),
-        }
+    const fn none(clock: Arc<Clock>) -> Self {
+        let until = AtomicU64::new(0);
+        Self { clock, until }
     }
 
     /// Whether this process may send a write that leaves now.
     #[must_use]
     pub fn holds(&self) -> bool {
-        nanos(uptime()) < self.until.load(Ordering::Acquire)
+        nanos(self.clock.uptime()) < self.until.load(Ordering::Acquire)
     }
 
     fn set(&self, until: Option<Uptime>) {
@@ -79,8 +77,7 @@ impl Leadership {
     }
 
     /// A client that refuses to change anything while this process does not lead.
-    fn client(self: &Arc<Self>, mut config: Config) -> kube::Result<Client> {
-        let retries = std::mem::replace(&mut config.default_retry, false);
+    pub fn client(self: &Arc<Self>, way: &Way) -> kube::Result<Client> {
         let leadership = self.clone();
         let guard = FilterLayer::new(move |request: Request<Body>| {
             if is_read(request.method()) || leadership.holds() {
@@ -89,35 +86,15 @@ impl Leadership {
                 Err(BoxError::from("not sent: this process does not lead"))
             }
         });
-        let builder = ClientBuilder::try_from(config)?.with_layer(&guard);
-        if !retries {
-            return Ok(builder.build());
-        }
-        // The client's own retries, but outside of the guard: it must be asked each time.
+        // kube's own retries, but outside of the guard: it must be asked each time.
         let retry = RetryLayer::new(RetryPolicy::server_retry());
+        let builder = way.connect()?.with_layer(&guard);
         Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&retry).build())
     }
 }
 
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// Time since the machine started, while it was suspended included: a process that was frozen, or whose machine was
-/// asleep, must see it when it wakes up. (A virtual machine that is paused from outside may not see it: then AWS's view
-/// and the stored intent are what is left.)
-#[cfg(target_os = "linux")]
-fn uptime() -> Uptime {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    // Never negative. If it were, nobody would lead.
-    Duration::try_from(time).unwrap_or(Duration::MAX)
-}
-
-/// Time since this process first asked. A frozen process sees it; a machine that was asleep may not.
-#[cfg(not(target_os = "linux"))]
-fn uptime() -> Uptime {
-    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
-    START.elapsed()
 }
 
 fn nanos(time: Uptime) -> u64 {
@@ -167,35 +144,34 @@ pub struct Election {
 }
 
 impl Election {
-    /// The election for the Lease in this namespace, and a client for everything else that this process does.
+    /// The election for the Lease in this namespace, and whether this process leads.
     pub fn new(
-        mut config: Config,
+        way: &Way,
         namespace: String,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
-    ) -> kube::Result<(Self, Arc<Leadership>, Client)> {
-        let leadership = Arc::new(Leadership::none());
-        let client = leadership.client(config.clone())?;
-        // With a connection of its own, and without the client's retries: they know nothing of the deadline.
-        config.default_retry = false;
-        let own = Client::try_from(config)?;
+        random: &Random,
+    ) -> kube::Result<(Self, Arc<Leadership>)> {
+        let leadership = Arc::new(Leadership::none(clock.clone()));
         let election = Self {
-            api: Api::namespaced(own, &namespace),
+            // With a connection of its own, and without retries: they know nothing of the deadline.
+            api: Api::namespaced(way.plain()?, &namespace),
             namespace,
-            candidate: Candidate::new(identity()),
+            candidate: Candidate::new(identity(random)),
             leadership: leadership.clone(),
             metrics,
             clock,
             trouble: String::new(),
         };
-        Ok((election, leadership, client))
+        Ok((election, leadership))
     }
 
     /// Takes part until the work is finished. An error: leadership is lost.
     pub async fn run(mut self, turns: Turns) -> Result<(), Lost> {
         tokio::select! {
-            () = turns.prepared.cancelled() => {}
+            biased;
             () = turns.finished.cancelled() => return Ok(()),
+            () = turns.prepared.cancelled() => {}
         }
         info!(
             lease = LEASE,
@@ -204,7 +180,7 @@ impl Election {
         );
         loop {
             let ending = turns.finished.is_cancelled();
-            match self.candidate.next(uptime(), self.clock.now(), ending) {
+            match self.candidate.next(self.clock.uptime(), self.clock.now(), ending) {
                 Action::Look => {
                     if !self.look().await {
                         if ending {
@@ -222,7 +198,7 @@ impl Election {
                     }
                 }
                 Action::Wait(until) => {
-                    self.wait(until.saturating_sub(uptime()), &turns).await;
+                    self.wait(until.saturating_sub(self.clock.uptime()), &turns).await;
                     self.candidate.waited();
                 }
                 Action::Release(lease) => {
@@ -246,7 +222,7 @@ impl Election {
     async fn look(&mut self) -> bool {
         match self.within_limit(self.api.get_opt(LEASE)).await {
             Ok(lease) => {
-                self.candidate.saw(lease, uptime());
+                self.candidate.saw(lease, self.clock.uptime());
                 true
             }
             Err(error) => {
@@ -257,10 +233,10 @@ impl Election {
     }
 
     async fn write(&mut self, lease: Lease) {
-        let begun = uptime();
+        let begun = self.clock.uptime();
         match self.put(lease).await {
             Ok(lease) => {
-                self.candidate.wrote(lease, begun, uptime());
+                self.candidate.wrote(lease, begun, self.clock.uptime());
                 self.leadership.set(self.candidate.leads_until());
                 self.trouble.clear();
             }
@@ -297,7 +273,7 @@ impl Election {
         let left = self
             .candidate
             .leads_until()
-            .map_or(REQUEST_LIMIT, |until| until.saturating_sub(uptime()));
+            .map_or(REQUEST_LIMIT, |until| until.saturating_sub(self.clock.uptime()));
         match tokio::time::timeout(left.min(REQUEST_LIMIT), request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(error.to_string()),
@@ -308,8 +284,9 @@ impl Election {
     /// Sleeps for this time, or until the work is finished.
     async fn wait(&self, time: Duration, turns: &Turns) {
         tokio::select! {
-            () = tokio::time::sleep(time) => {}
+            biased;
             () = turns.finished.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
         }
     }
 
@@ -335,16 +312,18 @@ pub fn namespace(asked: Option<String>, pod: Option<String>, context: &str) -> S
 }
 
 /// The pod's name, for people, and something that no other process has, not even an earlier one of this pod.
-fn identity() -> String {
+fn identity(random: &Random) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_default();
     let host = if host.is_empty() { FIELD_MANAGER } else { &host };
-    let random = || RandomState::new().hash_one(std::process::id());
-    format!("{host}_{:016x}{:016x}", random(), random())
+    format!("{host}_{:016x}{:016x}", random.bits(), random.bits())
 }
 
 #[cfg(test)]
 mod tests {
-    use kube::api::{DeleteParams, Patch, PatchParams};
+    use kube::{
+        Config,
+        api::{DeleteParams, Patch, PatchParams},
+    };
     use serde_json::json;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -354,7 +333,7 @@ mod tests {
     use super::*;
 
     /// A server that says 200 and `{}` to every request, or 503 to the first; and the methods that it was asked with.
-    async fn server(first: u16) -> (Config, Arc<parking_lot::Mutex<Vec<String>>>) {
+    async fn server(first: u16) -> (Way, Arc<parking_lot::Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let methods = Arc::<parking_lot::Mutex<Vec<String>>>::default();
@@ -371,14 +350,15 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        (Config::new(url.parse().unwrap()), methods)
+        (Way::of(Config::new(url.parse().unwrap())), methods)
     }
 
     #[tokio::test]
     async fn a_process_that_does_not_lead_reads_and_cannot_write() {
-        let (config, asked) = server(200).await;
-        let leadership = Arc::new(Leadership::none());
-        let client = leadership.client(config).unwrap();
+        let (way, asked) = server(200).await;
+        let clock = Arc::new(Clock::of_machine());
+        let leadership = Arc::new(Leadership::none(clock.clone()));
+        let client = leadership.client(&way).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
         let patch = Patch::Merge(json!({}));
         api.get("x").await.unwrap();
@@ -395,22 +375,23 @@ mod tests {
         }
         assert_eq!(*asked.lock(), ["GET"]);
 
-        leadership.set(Some(uptime() + Duration::from_mins(1)));
+        leadership.set(Some(clock.uptime() + Duration::from_mins(1)));
         api.patch("x", &PatchParams::default(), &patch).await.unwrap();
         assert_eq!(*asked.lock(), ["GET", "PATCH"]);
 
-        leadership.set(Some(uptime()));
+        leadership.set(Some(clock.uptime()));
         api.patch("x", &PatchParams::default(), &patch).await.unwrap_err();
         assert_eq!(*asked.lock(), ["GET", "PATCH"], "its time is over");
     }
 
     #[tokio::test]
     async fn a_retry_is_a_write_of_its_own() {
-        let (config, asked) = server(503).await;
-        let leadership = Arc::new(Leadership::none());
-        let client = leadership.client(config).unwrap();
+        let (way, asked) = server(503).await;
+        let clock = Arc::new(Clock::of_machine());
+        let leadership = Arc::new(Leadership::none(clock.clone()));
+        let client = leadership.client(&way).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
-        leadership.set(Some(uptime() + Duration::from_mins(1)));
+        leadership.set(Some(clock.uptime() + Duration::from_mins(1)));
         let patch = Patch::Merge(json!({}));
         api.patch("x", &PatchParams::default(), &patch).await.unwrap();
         assert_eq!(*asked.lock(), ["PATCH", "PATCH"], "retried as the usual client does");
@@ -418,12 +399,14 @@ mod tests {
 
     #[test]
     fn a_sole_process_always_leads_and_a_candidate_does_not_yet() {
-        assert!(Leadership::sole().holds());
-        assert!(!Leadership::none().holds());
+        let clock = Arc::new(Clock::of_machine());
+        assert!(Leadership::sole(clock.clone()).holds());
+        assert!(!Leadership::none(clock).holds());
     }
 
     #[test]
     fn two_identities_are_never_the_same() {
+        let identity = || identity(&Random::of_machine());
         assert_ne!(identity(), identity());
     }
 

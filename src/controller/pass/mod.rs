@@ -229,7 +229,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     fn decide<R>(&self, decide: impl FnOnce(&View<'_>) -> R) -> R {
         decide(&View {
             now: self.context.now(),
-            jitter: jitter(),
+            jitter: self.context.random.fraction(),
             settings: &self.context.settings,
             resource: &self.wanted(),
             state: &self.object.state(),
@@ -334,12 +334,6 @@ impl<'a, K: Kind> Pass<'a, K> {
     fn index(&mut self) {
         self.located = self.watched.index_entry(&self.key, self.object.as_ref());
     }
-}
-
-/// A number in 0..1 that differs from call to call.
-fn jitter() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    f64::from(u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// By two clocks that may differ: never less than nothing.

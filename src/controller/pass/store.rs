@@ -235,6 +235,7 @@ impl<K: Kind> Pass<'_, K> {
             tokio::time::sleep(RECORD_AFTER_SHUTDOWN).await;
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(delay) => Ok(()),
             // The intent is stored: the next process finds the job by it.
             () = patience => Err(Pause::Later(Duration::from_secs(1))),
