@@ -1,19 +1,37 @@
-//! AWS's clock: real time plus an offset that a test moves forward. No sleeping happens here.
+//! AWS's clock: the wall clock plus an offset that a test moves forward. No sleeping happens here.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicI64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The time of the simulated AWS, in milliseconds since the epoch.
-#[derive(Debug, Default)]
 pub(crate) struct Clock {
+    wall: Box<dyn Fn() -> i64 + Send + Sync>,
     offset: AtomicI64,
 }
 
 impl Clock {
+    pub(crate) fn of_machine() -> Self {
+        Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis))
+    }
+
+    /// A clock whose wall clock is this.
+    pub(crate) fn new(wall: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self {
+            wall: Box::new(wall),
+            offset: AtomicI64::new(0),
+        }
+    }
+
     pub(crate) fn now(&self) -> i64 {
-        real_now() + self.offset.load(Ordering::Relaxed)
+        self.wall() + self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Without the offset: signatures and sessions are judged by it, because clients know no other.
+    pub(crate) fn wall(&self) -> i64 {
+        (self.wall)()
     }
 
     pub(crate) fn advance(&self, by: Duration) {
@@ -21,9 +39,12 @@ impl Clock {
     }
 }
 
-/// The wall clock: signatures and sessions are judged by it, because clients know no other.
-pub(crate) fn real_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock")
+            .field("now", &self.now())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A duration as milliseconds, saturating far beyond any test.

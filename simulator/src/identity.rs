@@ -52,12 +52,12 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     /// Checks the session token and the expiry.
-    pub(crate) fn check(&self, token: Option<&str>, real_now: i64) -> Result<(), AwsError> {
+    pub(crate) fn check(&self, token: Option<&str>, wall: i64) -> Result<(), AwsError> {
         if self.token.as_deref() != token {
             return Err(unrecognised());
         }
         match self.expires {
-            Some(expires) if real_now >= expires => Err(AwsError::expired_token()),
+            Some(expires) if wall >= expires => Err(AwsError::expired_token()),
             _ => Ok(()),
         }
     }

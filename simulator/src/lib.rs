@@ -22,6 +22,7 @@ mod faults;
 mod history;
 mod identity;
 mod ids;
+mod in_process;
 mod operations;
 mod server;
 mod service;
@@ -38,5 +39,6 @@ pub use config::{
 pub use control::{AppState, BackendState, Control, EnvironmentState, JobState, Location, RemoteControl, RemoteError};
 pub use faults::{Action, Ending, Fault, Garbage, JobFault, JobScript, Match, Rules};
 pub use history::{Body, Call, Count, Filter};
+pub use in_process::{Delivery, InProcess};
 pub use simulator::Simulator;
 pub use wire::operation::{Class, Operation, Service};

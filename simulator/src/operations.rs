@@ -116,7 +116,7 @@ pub(crate) struct Context<'a> {
     pub(crate) subject: Subject<'a>,
     pub(crate) request_id: &'a str,
     pub(crate) now: i64,
-    pub(crate) real_now: i64,
+    pub(crate) wall: i64,
 }
 
 /// Carries out a request.

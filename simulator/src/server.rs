@@ -115,10 +115,15 @@ async fn controlled(mut control: Router, peer: IpAddr, request: Request<Incoming
 }
 
 fn response(answer: Answer) -> Response<Body> {
+    let is_cut = answer.damage == Damage::Truncate;
+    whole(answer).map(|body| Body::new(ReplyBody::new(body, is_cut)))
+}
+
+/// The answer before anything happens to it on the way.
+pub(crate) fn whole(answer: Answer) -> Response<Bytes> {
     let length = answer.reply.body.len();
-    let body = ReplyBody::new(answer.reply.body, answer.damage == Damage::Truncate);
-    let mut response = status(StatusCode::from_u16(answer.reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    *response.body_mut() = Body::new(body);
+    let mut response = Response::new(answer.reply.body);
+    *response.status_mut() = StatusCode::from_u16(answer.reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

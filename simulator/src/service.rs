@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    clock::{Clock, millis, real_now},
+    clock::{Clock, millis},
     config::{Config, Settings},
     faults::{Action, Faults, Garbage, Subject},
     history::{Body, Call, History},
@@ -106,8 +106,8 @@ struct Admitted {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config) -> Self {
-        let clock = Clock::default();
+    /// With this clock, and ids that begin with this seed.
+    pub(crate) fn new(config: &Config, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
         let default_account = config
             .keys
@@ -122,8 +122,6 @@ impl Shared {
                 .apps
                 .insert(app.app_id.clone(), App::new(&app.app_id, &app.name, now));
         }
-        // Two simulators of one moment must not hand out the same ids.
-        let seed = now.unsigned_abs() ^ (u64::from(std::process::id()) << 40);
         Self {
             clock,
             state: Mutex::new(State {
@@ -281,7 +279,7 @@ impl Shared {
             .headers
             .get("x-amz-security-token")
             .and_then(|token| token.to_str().ok());
-        let now = real_now();
+        let now = self.clock.wall();
         credentials.check(token, now)?;
         let signed = Signed {
             method: incoming.method.as_str(),
@@ -358,7 +356,7 @@ impl Shared {
             subject: admitted.subject(),
             request_id: &admitted.request_id,
             now: self.clock.now(),
-            real_now: real_now(),
+            wall: self.clock.wall(),
         };
         match operations::perform(&mut context) {
             Ok(done) => {

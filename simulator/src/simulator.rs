@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::{Calls, Control, config::Config, control, server, service::Shared};
+use crate::{Calls, Control, clock::Clock, config::Config, control, server, service::Shared};
 
 /// The two Amplify APIs and STS on a local port, until it is dropped.
 #[derive(Debug)]
@@ -22,7 +22,10 @@ impl Simulator {
         let listener = std::net::TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(config));
+        let clock = Clock::of_machine();
+        // Two simulators of one moment must not hand out the same ids.
+        let seed = clock.now().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
+        let shared = Arc::new(Shared::new(config, clock, seed));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let control = control::routes(Control::new(shared.clone()));

@@ -1,5 +1,8 @@
 //! What a test plays on: a namespace, a simulator of AWS, and an operator process that can be killed.
 
+#[path = "../laws/conditions.rs"]
+pub(crate) mod conditions;
+
 use std::{
     fs::File,
     net::SocketAddr,
@@ -44,6 +47,8 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
+
+pub(crate) use conditions::*;
 
 /// The app of all tests; each test has an AWS of its own.
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
@@ -857,28 +862,4 @@ pub(crate) fn graphql_api(environment: &str, schema: &str) -> Value {
 
 pub(crate) fn environment(name: &str) -> Value {
     json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
-}
-
-/// A condition of a resource; null where it is absent.
-pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
-    static NULL: Value = Value::Null;
-    let conditions = object["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == type_)
-        .unwrap_or(&NULL)
-}
-
-pub(crate) fn ready(object: &Value) -> &Value {
-    condition(object, "Ready")
-}
-
-/// The message of Ready.
-pub(crate) fn message(object: &Value) -> &str {
-    ready(object)["message"].as_str().unwrap_or_default()
-}
-
-pub(crate) fn is_stalled(object: &Value) -> bool {
-    condition(object, "Stalled")["status"] == "True"
 }

@@ -13,7 +13,18 @@
 )]
 
 mod apiserver;
+#[path = "../laws/checker.rs"]
+mod checker;
+#[path = "../laws/conditions.rs"]
+mod conditions;
 mod faithful;
+#[path = "../laws/history.rs"]
+mod history;
+mod judge;
+mod plan;
+mod run;
+mod seeds;
+mod world;
 
 use std::process::ExitCode;
 
@@ -30,7 +41,10 @@ macro_rules! trials {
 pub(crate) use trials;
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [apiserver::tests::trials(), faithful::trials()]
+    if let Some(code) = seeds::asked() {
+        return code;
+    }
+    let trials: Vec<Trial> = [apiserver::tests::trials(), faithful::trials(), seeds::trials()]
         .into_iter()
         .flatten()
         .collect();

@@ -6,7 +6,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
+#[path = "../laws/checker.rs"]
 mod checker;
+#[path = "../laws/checker_tests.rs"]
 mod checker_tests;
 #[expect(
     dead_code,
@@ -14,6 +16,7 @@ mod checker_tests;
 )]
 #[path = "../faults/gate.rs"]
 mod gate;
+#[path = "../laws/history.rs"]
 mod history;
 mod nemesis;
 mod recorder;
@@ -44,8 +47,11 @@ use gate::Gate;
 use history::History;
 use nemesis::{Damage, Operators, Size};
 use recorder::Recorder;
-use stage::{APP, PATIENCE, Setup, Stage, World};
+use stage::{APP, PATIENCE, Setup, Stage, World, conditions};
 use users::{Deeds, Users};
+
+/// How much later than it may be sent a request may arrive on a busy machine, in milliseconds.
+const ON_THE_WAY: history::Millis = 5000;
 
 const OBJECTS: usize = 200;
 const USERS: usize = 4;
@@ -366,6 +372,8 @@ fn history(stage: &Stage, recorder: &Recorder, users: &Users, damage: &Damage) -
         stripped: stripped.expect("no user has failed").clone(),
         meddled: damage.meddled(),
         schemas: users::schemas(),
+        on_the_way: ON_THE_WAY,
+        skew: 0,
         outcome_grace: i64::try_from(OUTCOME_GRACE.as_millis()).expect("short"),
         drift_interval: i64::try_from(DRIFT_INTERVAL.as_millis()).expect("short"),
     }

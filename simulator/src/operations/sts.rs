@@ -63,7 +63,7 @@ pub(super) fn assume_role(context: &mut Context<'_>) -> Result<Done, AwsError> {
         role_arn,
         session_name,
         query.get("ExternalId"),
-        context.real_now + seconds * 1000,
+        context.wall + seconds * 1000,
         context.ids,
     )?;
     let expiration = jiff::Timestamp::from_millisecond(issued.expires / 1000 * 1000)

@@ -38,4 +38,5 @@ pub(crate) use faults::Odds;
 pub(crate) use request::Verb;
 pub(crate) use rights::Withdrawn;
 pub(crate) use server::{Reach, Server};
-pub(crate) use users::Named;
+pub(crate) use state::Write;
+pub(crate) use users::{Named, Users};

@@ -1,7 +1,7 @@
 //! The shell around the state: connections, delays, streams and faults, on tokio's clock. No thread, no I/O.
 //!
-//! A request that has arrived is carried on by a task of the server: a client that gives up, or is killed, does not take
-//! it back.
+//! All of it runs in the runtime in which the server was made, clients may live in others: a request that has arrived is
+//! carried on by a task of the server, and a client that gives up, or is killed, does not take it back.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{oneshot, watch},
+    runtime::Handle,
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tower::BoxError;
@@ -50,7 +51,15 @@ struct Inner {
     /// Something has changed that a watch may have waited for.
     news: watch::Sender<()>,
     began: Instant,
+    /// Where its tasks run.
+    home: Handle,
+    /// Told whenever something leaves for a client.
+    sent: Arc<Notify>,
+    observer: Mutex<Option<Observer>>,
 }
+
+/// Who is told of each accepted write, before anything else happens.
+type Observer = Box<dyn FnMut(&Write) + Send>;
 
 struct World {
     state: State,
@@ -101,7 +110,27 @@ impl Server {
             world: Mutex::new(world),
             news: watch::Sender::new(()),
             began: Instant::now(),
+            home: Handle::current(),
+            sent: Arc::default(),
+            observer: Mutex::default(),
         }))
+    }
+
+    /// Is told whenever something leaves for a client.
+    pub(crate) fn sent(&self) -> Arc<Notify> {
+        self.0.sent.clone()
+    }
+
+    /// Tells of each accepted write from now on, before anything else happens. Nothing is kept for
+    /// [`take_history`](Self::take_history) then.
+    pub(crate) fn observe(&self, observer: impl FnMut(&Write) + Send + 'static) {
+        *self.0.observer.lock() = Some(Box::new(observer));
+    }
+
+    fn tell(&self, world: &mut World) {
+        if let Some(observer) = &mut *self.0.observer.lock() {
+            world.state.history.drain(..).for_each(|write| observer(&write));
+        }
     }
 
     /// The service that a client of this name is made from.
@@ -258,7 +287,10 @@ impl Server {
     }
 
     fn change<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
-        let done = act(&mut self.0.world.lock());
+        let mut world = self.0.world.lock();
+        let done = act(&mut world);
+        self.tell(&mut world);
+        drop(world);
         self.0.news.send_replace(());
         done
     }
@@ -267,8 +299,9 @@ impl Server {
         match self.answer(&who, &head, body).await {
             // The client may have given up.
             Some(answer) => drop(reply.send(answer)),
-            None => reply.closed().await,
+            None => return reply.closed().await,
         }
+        self.0.sent.notify_one();
     }
 
     /// The reply to a request. None: there is none, and the connection stays.
@@ -342,6 +375,7 @@ impl Server {
             cached,
         };
         let done = world.state.handle(&caller, request);
+        self.tell(world);
         if world.state.store.revision() != before {
             self.0.news.send_replace(());
         }
@@ -355,7 +389,9 @@ impl Server {
             Done::Watch(cursor) => {
                 let fate = self.0.world.lock().faults.watch();
                 let lines = Lines::new(self.clone(), who.clone(), *cursor, fate, breaks);
-                let lines = stream::unfold(lines, |mut lines| async move { Some((lines.next().await?, lines)) });
+                let (shown, read) = mpsc::unbounded_channel();
+                tokio::spawn(lines.show(shown));
+                let lines = stream::unfold(read, |mut read| async move { Some((read.recv().await?, read)) });
                 response(200, Body::from_stream(lines))
             }
         }
@@ -426,7 +462,8 @@ impl tower::Service<HttpRequest<kube::client::Body>> for Connection {
             let (head, body) = request.into_parts();
             let body = body.collect_bytes().await?;
             let (reply, answer) = oneshot::channel();
-            tokio::spawn(async move { server.serve(who, head, body, reply).await });
+            let home = server.0.home.clone();
+            home.spawn(server.serve(who, head, body, reply));
             let answer = within(silence_limit, answer).await.ok_or_else(timed_out)?;
             let reply = answer.unwrap_or_else(|_| Err(broken(io::ErrorKind::ConnectionReset)))?;
             Ok(reply.map(|body| match silence_limit {
@@ -511,6 +548,28 @@ impl Lines {
                 .unwrap_or(now)
                 .min(now + BOOKMARK),
             over: false,
+        }
+    }
+
+    /// Shows them until the last, or until nobody reads any more.
+    async fn show(mut self, reader: mpsc::UnboundedSender<Result<Bytes, BoxError>>) {
+        loop {
+            let line = tokio::select! {
+                biased;
+                () = reader.closed() => return,
+                line = self.next() => line,
+            };
+            let is_last = line.as_ref().is_none_or(Result::is_err);
+            if let Some(line) = line {
+                // The reader may have gone.
+                let _ = reader.send(line);
+            }
+            if is_last {
+                drop(reader);
+                self.server.0.sent.notify_one();
+                return;
+            }
+            self.server.0.sent.notify_one();
         }
     }
 

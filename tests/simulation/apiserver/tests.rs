@@ -392,9 +392,10 @@ fn a_watch_ends_in_time_and_says_before_how_far_it_came() {
 fn a_watch_from_before_a_compaction_is_refused_and_a_slow_one_ends() {
     play(1, async |server: Server| {
         let api = backends(server.client("operator", NAMESPACE));
-        server.users().create(DEV, spec()).expect("created");
+        let created = server.users().create(DEV, spec()).expect("created");
+        let version = created["metadata"]["resourceVersion"].as_str().expect("a version");
         let open = api
-            .watch(&WatchParams::default().timeout(600), "1")
+            .watch(&WatchParams::default().timeout(600), version)
             .await
             .expect("a watch");
         server.users().annotate(DEV, "x", Some("1")).expect("annotated");

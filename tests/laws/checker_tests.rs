@@ -183,6 +183,8 @@ fn good() -> History {
             vec![aws_job("j1", 2400, 7400), aws_job("j2", 20_500, 25_500)],
         )]
         .into(),
+        on_the_way: 5000,
+        skew: 0,
         outcome_grace: 15_000,
         drift_interval: 20_000,
         ..History::default()

@@ -1,5 +1,5 @@
 //! What happened: every version of every object, every call to AWS, and what was done behind the operator's back. Data
-//! only; the recorder fills it and the checker reads it.
+//! only; who records fills it and the checker reads it. What needs no cluster is shared with the simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use amplify_simulator::{Call, JobState, Operation};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::stage::condition;
+use crate::conditions::condition;
 
 /// Milliseconds since the epoch. Operator, API server, simulator and recorder share a machine and so a clock.
 pub(crate) type Millis = i64;
@@ -28,6 +28,10 @@ pub(crate) struct History {
     pub(crate) meddled: Vec<(String, Millis)>,
     /// What the ConfigMaps say, by name and key. They never change.
     pub(crate) schemas: BTreeMap<(String, String), String>,
+    /// How much later than it may be sent a request may arrive.
+    pub(crate) on_the_way: Millis,
+    /// How far apart the clocks of the operator, the API server and AWS may be.
+    pub(crate) skew: Millis,
     /// `--outcome-grace`
     pub(crate) outcome_grace: Millis,
     /// `--drift-interval`

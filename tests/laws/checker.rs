@@ -1,20 +1,21 @@
 //! The promises of the operator, checked over a history. Pure: histories in, violations out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use amplify_operator::lifecycle::timing::SEND_WITHIN;
 use amplify_simulator::{JobState, Operation};
 use serde_json::Value;
 
 use crate::{
+    conditions::is_stalled,
     history::{AwsCall, History, Millis, Version, time},
-    stage::is_stalled,
 };
 
 /// Times in a status are whole seconds.
 const SECOND: Millis = 1000;
-/// How much later than it may be sent a create may arrive on a busy machine.
-const ON_THE_WAY: Millis = 5 * SECOND;
 /// A version that the recorder saw later than this after it was written does not tell what AWS held then.
 const LATE: Millis = 2500;
 
@@ -303,7 +304,7 @@ impl<'a> Story<'a> {
             };
             let intent = &self.intended[&at];
             *accepted.entry(at).or_default() += 1;
-            if !(intent.first..=latest(intent)).contains(&call.time) || !intent.finalizer {
+            if !self.sent_within(intent).contains(&call.time) || !intent.finalizer {
                 let what = format!(
                     "{} at {} for the intent of {}..{}",
                     call.operation, call.time, intent.first, intent.last
@@ -341,13 +342,21 @@ impl<'a> Story<'a> {
             let intent = &self.intended[*at];
             intent.job.is_none()
                 && intent.version.status()["job"]["operation"] == call.operation.as_str()
-                && (intent.first..=latest(intent)).contains(&call.time)
+                && self.sent_within(intent).contains(&call.time)
                 && !accepted.contains_key(*at)
         };
         let intents = self.intents_of.get(&call.key)?.iter().filter(may_be);
         intents.min_by_key(|at| self.intended[*at].last).copied()
     }
 
+    /// When a create of this intent may arrive.
+    fn sent_within(&self, intent: &Intent<'_>) -> RangeInclusive<Millis> {
+        let History { on_the_way, skew, .. } = self.history;
+        let send_within = i64::try_from(SEND_WITHIN.as_millis()).unwrap_or_default();
+        intent.first - skew..=intent.last + SECOND + send_within + on_the_way + skew
+    }
+
+    /// Whether AWS has said that it no longer knows this job.
     fn has_vanished(&self, id: &str) -> bool {
         self.history
             .jobs
@@ -373,7 +382,7 @@ impl<'a> Story<'a> {
                 let job = &after.status()["job"];
                 let waited =
                     time(&job["requestTime"]).unwrap_or_default() - time(&open["requestTime"]).unwrap_or_default();
-                if job["unconfirmed"] != true || waited < self.history.outcome_grace - SECOND {
+                if job["unconfirmed"] != true || waited < self.history.outcome_grace - SECOND - self.history.skew {
                     let what = format!("{job} follows {open}, whose outcome was unknown");
                     violations.push(violation(Law::OneOutcomeAtATime, after, &what));
                 }
@@ -418,7 +427,9 @@ impl<'a> Story<'a> {
             };
             let is_alive = |version: &&Version| {
                 let last = self.lives[version.uid()].last();
-                last.is_none_or(|last| !last.gone || last.seen + ON_THE_WAY >= call.time)
+                last.is_none_or(|last| {
+                    !last.gone || last.seen + self.history.on_the_way + self.history.skew >= call.time
+                })
             };
             let mut deleting = self
                 .deleting
@@ -569,9 +580,4 @@ fn deletes_with(version: &Version) -> Operation {
         "BackendApi" => Operation::DeleteBackendApi,
         _ => Operation::DeleteBackendEnvironment,
     }
-}
-
-/// When a create of this intent may arrive at the latest.
-fn latest(intent: &Intent<'_>) -> Millis {
-    intent.last + SECOND + i64::try_from(SEND_WITHIN.as_millis()).unwrap_or_default() + ON_THE_WAY
 }

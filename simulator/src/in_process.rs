@@ -1,0 +1,90 @@
+//! The service without a socket, a thread or a clock of its own: whoever has it carries the requests and the answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::http::{HeaderValue, Request, Response, header};
+use bytes::Bytes;
+
+use crate::{
+    Calls, Control,
+    clock::Clock,
+    config::Config,
+    server,
+    service::{Damage, Incoming, Shared},
+};
+
+/// The two Amplify APIs and STS, on a clock that is given. It waits on tokio's clock: in the runtime that polls it.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    shared: Arc<Shared>,
+}
+
+/// What comes back of a request.
+#[derive(Debug)]
+pub enum Delivery {
+    /// An answer.
+    Whole(Response<Bytes>),
+    /// Half of an answer; then the connection breaks.
+    Cut(Response<Bytes>),
+    /// The connection breaks.
+    Nothing,
+}
+
+impl InProcess {
+    /// With this configuration. `now` is the time by AWS's clock since the epoch; all that is left to chance comes from
+    /// the seed.
+    pub fn new(config: &Config, now: impl Fn() -> Duration + Send + Sync + 'static, seed: u64) -> Self {
+        let clock = Clock::new(move || crate::clock::millis(now()));
+        Self {
+            shared: Arc::new(Shared::new(config, clock, seed)),
+        }
+    }
+
+    /// Clock, settings, faults, and whatever else happens behind a client's back.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(self.shared.clone())
+    }
+
+    /// The requests so far.
+    #[must_use]
+    pub fn history(&self) -> Calls {
+        Calls::new(self.shared.clone())
+    }
+
+    /// Carries a request out, and says what comes back. A request that has arrived is carried out though nobody waits
+    /// for the answer any more, if this future is polled to its end.
+    pub async fn answer(&self, request: Request<Bytes>) -> Delivery {
+        let (head, body) = request.into_parts();
+        let incoming = Incoming {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: head.headers,
+            body,
+        };
+        let answer = self.shared.clone().answer(incoming).await;
+        let damage = answer.damage;
+        let mut response = server::whole(answer);
+        let millis = u64::try_from(self.shared.clock.wall()).unwrap_or_default();
+        let date = jiff::Timestamp::try_from(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        // As an HTTP server does.
+        if let Ok(date) = date
+            && let Ok(date) = HeaderValue::from_str(&date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        {
+            response.headers_mut().insert(header::DATE, date);
+        }
+        match damage {
+            Damage::None => Delivery::Whole(response),
+            Damage::Truncate => {
+                let body = response.body_mut();
+                body.truncate(body.len() / 2);
+                Delivery::Cut(response)
+            }
+            Damage::Reset => Delivery::Nothing,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the conditions of a resource say.
+
+use serde_json::Value;
+
+/// A condition of a resource; null where it is absent.
+pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == type_)
+        .unwrap_or(&NULL)
+}
+
+pub(crate) fn ready(object: &Value) -> &Value {
+    condition(object, "Ready")
+}
+
+/// The message of Ready.
+pub(crate) fn message(object: &Value) -> &str {
+    ready(object)["message"].as_str().unwrap_or_default()
+}
+
+pub(crate) fn is_stalled(object: &Value) -> bool {
+    condition(object, "Stalled")["status"] == "True"
+}

@@ -1,0 +1,122 @@
+//! Sees every accepted write as it is made, with what AWS holds at that moment, and judges all of them by the laws that the
+//! soak is judged by.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use amplify_operator::api::GROUP;
+use amplify_simulator::Control;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::{
+    apiserver::Write,
+    checker,
+    history::{Millis, Version},
+    plan::APP,
+};
+
+/// All versions so far.
+#[derive(Clone)]
+pub(crate) struct Judge(Arc<Mutex<Record>>);
+
+#[derive(Default)]
+struct Record {
+    versions: Vec<Version>,
+    /// By uid: where its last version is.
+    last: BTreeMap<String, usize>,
+    /// One line for each write.
+    log: Vec<String>,
+    /// Writes of operators that are no renewal of a lease.
+    written: u64,
+}
+
+impl Judge {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Takes a write in, at this time of AWS.
+    pub(crate) fn see(&self, write: &Write, aws: &Control, now: Millis) {
+        let mut record = self.0.lock();
+        if write.resource != "leases" {
+            record.log.push(write.line());
+            record.written += u64::from(write.who.starts_with("operator-"));
+        }
+        let gone = write.after.is_none();
+        let Some(object) = write.after.as_ref().or(write.before.as_ref()) else {
+            return;
+        };
+        let ours = object["apiVersion"]
+            .as_str()
+            .is_some_and(|version| version.starts_with(GROUP));
+        if !ours {
+            return;
+        }
+        let mut version = Version {
+            number: write.revision,
+            seen: now,
+            written: now,
+            gone,
+            object: Value::clone(object),
+            held: Value::Null,
+        };
+        version.held = held(aws, &version);
+        let place = record.versions.len();
+        record.last.insert(version.uid().to_owned(), place);
+        record.versions.push(version);
+    }
+
+    /// Says something into the log.
+    pub(crate) fn note(&self, line: String) {
+        self.0.lock().log.push(line);
+    }
+
+    /// The resources that are there, as they are now.
+    pub(crate) fn living(&self, aws: &Control) -> Vec<Version> {
+        let record = self.0.lock();
+        let last = record.last.values().map(|place| &record.versions[*place]);
+        let mut living: Vec<_> = last.filter(|last| !last.gone).cloned().collect();
+        drop(record);
+        for last in &mut living {
+            last.held = held(aws, last);
+        }
+        living
+    }
+
+    /// Those that have not said their last word, with what they say.
+    pub(crate) fn restless(&self, aws: &Control) -> Vec<String> {
+        let living = self.living(aws);
+        let restless = living.iter().filter(|last| !checker::is_at_rest(last, &living));
+        restless
+            .map(|last| format!("{}: {:#}", last.title(), last.status()))
+            .collect()
+    }
+
+    pub(crate) fn versions(&self) -> Vec<Version> {
+        self.0.lock().versions.clone()
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.0.lock().written
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.0.lock().log.clone()
+    }
+}
+
+/// What AWS holds now under the name of this object.
+fn held(aws: &Control, version: &Version) -> Value {
+    let place = (APP, version.environment());
+    match version.kind() {
+        "AmplifyBackend" => json!(aws.backend(place)),
+        "BackendEnvironment" => json!(aws.environment(place)),
+        _ => {
+            let resource = version.spec()["resourceName"].as_str().unwrap_or_default();
+            json!(
+                aws.backend(place)
+                    .and_then(|backend| backend.apis.get(resource).cloned())
+            )
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! What happens in a run, drawn from a seed before it begins: who plays, and at which time somebody or something acts. Data
+//! only, so that a run can be played again with less of it.
+
+use std::time::Duration;
+
+use amplify_operator::api::RECONCILE_REQUESTED_AT;
+use amplify_simulator::{Action, Class, Fault, Garbage, JobFault, JobScript, Operation};
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use crate::world::Fate;
+
+/// The app of all runs.
+pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
+/// The ConfigMap of each namespace, and the keys that hold a schema.
+pub(crate) const SCHEMAS: &str = "schemas";
+pub(crate) const KEYS: [&str; 3] = ["first", "second", "third"];
+/// The finalizer of somebody else.
+pub(crate) const HOLD: &str = "example.com/hold";
+/// How long a run is disturbed.
+const LENGTH: Duration = Duration::from_hours(3);
+
+/// A run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) scene: Scene,
+    /// In the order of their times.
+    pub(crate) events: Vec<(Duration, Event)>,
+    /// How long it is disturbed.
+    pub(crate) length: Duration,
+}
+
+/// Where it plays.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// How far each operator's clock is off, in seconds: one for each operator.
+    pub(crate) clocks: Vec<i64>,
+    pub(crate) leader_elect: bool,
+    pub(crate) namespaces: Vec<String>,
+    /// Whether the operator watches each namespace by itself.
+    pub(crate) is_namespaced: bool,
+    pub(crate) flags: Vec<String>,
+    pub(crate) job: Duration,
+    pub(crate) oddities: Oddities,
+    pub(crate) cast: Vec<Cast>,
+}
+
+/// What AWS is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Oddities {
+    pub(crate) visible_while_creating: bool,
+    pub(crate) oldest_job_first: bool,
+    pub(crate) read_after_create_delay: Duration,
+    pub(crate) job_listing_delay: Duration,
+    pub(crate) is_clone_listed_under_source: bool,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) adds_newline: bool,
+}
+
+/// A resource that is there now and then.
+#[derive(Clone, Debug)]
+pub(crate) struct Cast {
+    /// The plural of its kind.
+    pub(crate) plural: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) spec: Value,
+}
+
+/// Somebody or something acts.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A user, on the resource of this number.
+    User(usize, Deed),
+    /// The ConfigMap of a namespace goes or comes back.
+    ConfigMap(usize, bool),
+    /// The operators' rights in a namespace go or come back.
+    Rights(usize, bool),
+    /// A definition is served or not.
+    Definition(&'static str, bool),
+    ApiServer(Trouble),
+    /// An operator is cut off, gets no answer, or is reached again.
+    Reach(usize, Option<bool>),
+    Cloud(Weather),
+    Operator(usize, Blow),
+}
+
+/// What users do.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    Create(Value),
+    Edit(Value),
+    Delete,
+    /// All finalizers are taken off.
+    Strip,
+    /// Somebody else's finalizer comes or goes.
+    Hold(bool),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    Rough(bool),
+    Up(bool),
+    Broken,
+    Compacted,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Weather {
+    Rough(bool),
+    Hanging(bool),
+    Fault(Fault),
+    Job(JobFault),
+    /// The AWS object of the resource of this number is removed.
+    Removed(usize),
+    /// Somebody else's job begins in its environment.
+    Foreign(usize, Operation, Duration),
+}
+
+/// What happens to an operator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Blow {
+    Killed,
+    KilledAt(u32, Fate),
+    Frozen(Duration),
+    Terminated,
+    /// Its machine's clock is off by so many seconds when it is started next.
+    Clock(i64),
+}
+
+impl Plan {
+    /// The run of this seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let scene = Scene::draw(&mut rng);
+        let length = LENGTH.mul_f64(0.3 + rng.f64());
+        let mut draw = Draw {
+            rng,
+            length,
+            events: Vec::new(),
+        };
+        draw.users(&scene);
+        draw.aws(&scene);
+        draw.kubernetes(&scene);
+        draw.operators(&scene);
+        let mut events = draw.events;
+        events.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            scene,
+            events,
+            length,
+        }
+    }
+}
+
+impl Scene {
+    fn draw(rng: &mut Rng) -> Self {
+        let leader_elect = rng.u8(..3) > 0;
+        let operators = if leader_elect { rng.usize(1..=3) } else { 1 };
+        let clocks = (0..operators).map(|_| off(rng)).collect();
+        let namespaces: Vec<_> = (0..rng.usize(1..=3)).map(|number| format!("team-{number}")).collect();
+        let is_namespaced = rng.u8(..4) == 0;
+        let mut flags = vec![
+            format!("--drift-interval={}m", rng.u8(5..60)),
+            format!("--job-timeout={}m", rng.u8(10..60)),
+            format!("--max-job-attempts={}", rng.u8(1..4)),
+            format!("--concurrency={}", one(rng, &[1, 2, 16])),
+        ];
+        if leader_elect {
+            flags.extend(["--leader-elect", "--lease-namespace=operators"].map(str::to_owned));
+        }
+        if is_namespaced {
+            flags.extend(
+                namespaces
+                    .iter()
+                    .map(|namespace| format!("--watch-namespace={namespace}")),
+            );
+        }
+        let is_slow = rng.bool();
+        let seconds = |rng: &mut Rng, most| Duration::from_secs(if is_slow { rng.u64(..most) } else { 0 });
+        let oddities = Oddities {
+            visible_while_creating: rng.bool(),
+            oldest_job_first: rng.bool(),
+            read_after_create_delay: seconds(rng, 60),
+            job_listing_delay: seconds(rng, 30),
+            is_clone_listed_under_source: rng.bool(),
+            page_size: one(rng, &[None, Some(1), Some(3)]),
+            adds_newline: rng.bool(),
+        };
+        let cast = namespaces.iter().flat_map(|namespace| cast(rng, namespace)).collect();
+        Self {
+            clocks,
+            leader_elect,
+            namespaces,
+            is_namespaced,
+            flags,
+            job: Duration::from_secs(one(rng, &[0, 3, 20, 90, 400])),
+            oddities,
+            cast,
+        }
+    }
+}
+
+/// How far a machine's clock is off, in seconds.
+fn off(rng: &mut Rng) -> i64 {
+    one(rng, &[0, 0, 0, 1, -1, 4, -4, 70, -70, 3600, -3600])
+}
+
+/// Who plays in a namespace. Resources refer to backends that are called as their environments.
+fn cast(rng: &mut Rng, namespace: &str) -> Vec<Cast> {
+    let name = |what: &str| format!("{namespace}-{what}");
+    let of = |plural, what: &str, spec| Cast {
+        plural,
+        namespace: namespace.to_owned(),
+        name: name(what),
+        spec,
+    };
+    let backend =
+        |environment: &str| json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment });
+    let (a, b, c) = (name("a"), name("b"), name("c"));
+    let clone = |from: Value| json!({ "appId": APP, "backendEnvironmentName": c, "cloneFrom": from });
+    let record = |environment: &str| json!({ "appId": APP, "environmentName": environment, "stackName": "stack", "deploymentArtifacts": "bucket" });
+    let all = [
+        of("amplifybackends", "a", backend(&a)),
+        of("amplifybackends", "b", backend(&b)),
+        of(
+            "amplifybackends",
+            "c",
+            clone(if rng.bool() {
+                json!({ "backendRef": { "name": a } })
+            } else {
+                json!({ "backendEnvironmentName": "main" })
+            }),
+        ),
+        of(
+            "backendapis",
+            "api",
+            json!({ "backendRef": { "name": a }, "resourceName": "shop" }),
+        ),
+        of(
+            "backendapis",
+            "host-api",
+            json!({ "appId": APP, "backendEnvironmentName": "host", "resourceName": name("host") }),
+        ),
+        of("backendenvironments", "record", record(&name("record"))),
+        // The same AWS objects, described twice.
+        of("amplifybackends", "twin", backend(&b)),
+        of("backendenvironments", "twin", record(&a)),
+    ];
+    all.into_iter().filter(|_| rng.u8(..5) > 0).collect()
+}
+
+struct Draw {
+    rng: Rng,
+    length: Duration,
+    events: Vec<(Duration, Event)>,
+}
+
+impl Draw {
+    fn at(&mut self) -> Duration {
+        let millis = u64::try_from(self.length.as_millis()).unwrap_or_default();
+        Duration::from_millis(self.rng.u64(..millis))
+    }
+
+    fn add(&mut self, event: Event) {
+        let at = self.at();
+        self.events.push((at, event));
+    }
+
+    /// Something that lasts for a while, up to `longest`.
+    fn lasting(&mut self, longest: Duration, event: impl Fn(bool) -> Event) {
+        let begin = self.at();
+        let end = begin + longest.mul_f64(self.rng.f64());
+        self.events.push((begin, event(true)));
+        self.events.push((end, event(false)));
+    }
+
+    fn times(&mut self, most: usize) -> usize {
+        // Nothing at all of a sort is as telling as much of it.
+        if self.rng.u8(..3) == 0 {
+            0
+        } else {
+            self.rng.usize(..=most)
+        }
+    }
+
+    fn users(&mut self, scene: &Scene) {
+        for number in 0..scene.cast.len() {
+            let spec = spec(&scene.cast[number], &mut self.rng);
+            // Most are there from the beginning.
+            let at = if self.rng.u8(..4) == 0 {
+                self.at()
+            } else {
+                Duration::from_secs(self.rng.u64(..20))
+            };
+            self.events.push((at, Event::User(number, Deed::Create(spec))));
+        }
+        if scene.cast.is_empty() {
+            return;
+        }
+        for turn in 0..self.times(60) {
+            let number = self.rng.usize(..scene.cast.len());
+            let deed = deed(&scene.cast[number], &mut self.rng, turn);
+            let at = self.at();
+            if matches!(deed, Deed::Delete) && self.rng.bool() {
+                let again = at + Duration::from_secs(self.rng.u64(..900));
+                let spec = spec(&scene.cast[number], &mut self.rng);
+                self.events.push((again, Event::User(number, Deed::Create(spec))));
+            }
+            self.events.push((at, Event::User(number, deed)));
+        }
+        for _ in 0..self.times(3) {
+            let number = self.rng.usize(..scene.cast.len());
+            self.lasting(Duration::from_mins(30), |on| Event::User(number, Deed::Hold(on)));
+        }
+        for _ in 0..self.times(3) {
+            let namespace = self.rng.usize(..scene.namespaces.len());
+            self.lasting(Duration::from_mins(30), |gone| Event::ConfigMap(namespace, !gone));
+        }
+    }
+
+    fn aws(&mut self, scene: &Scene) {
+        for _ in 0..self.times(4) {
+            self.lasting(Duration::from_mins(20), |on| Event::Cloud(Weather::Rough(on)));
+        }
+        for _ in 0..self.times(2) {
+            self.lasting(Duration::from_mins(10), |on| Event::Cloud(Weather::Hanging(on)));
+        }
+        for _ in 0..self.times(25) {
+            let operation = {
+                let of = if self.rng.u8(..3) > 0 { WRITES } else { OTHERS };
+                one(&mut self.rng, of)
+            };
+            let fault = Fault::on(operation, answer(&mut self.rng, operation)).times(self.rng.u64(1..3));
+            self.add(Event::Cloud(Weather::Fault(fault)));
+        }
+        for _ in 0..self.times(10) {
+            let fault = JobFault::on(one(&mut self.rng, WRITES), job(&mut self.rng));
+            self.add(Event::Cloud(Weather::Job(fault)));
+        }
+        if scene.cast.is_empty() {
+            return;
+        }
+        for _ in 0..self.times(4) {
+            let number = self.rng.usize(..scene.cast.len());
+            self.add(Event::Cloud(Weather::Removed(number)));
+        }
+        for _ in 0..self.times(4) {
+            let number = self.rng.usize(..scene.cast.len());
+            let (operation, time) = (one(&mut self.rng, WRITES), Duration::from_secs(self.rng.u64(..600)));
+            self.add(Event::Cloud(Weather::Foreign(number, operation, time)));
+        }
+    }
+
+    fn kubernetes(&mut self, scene: &Scene) {
+        for _ in 0..self.times(5) {
+            self.lasting(Duration::from_mins(20), |on| Event::ApiServer(Trouble::Rough(on)));
+        }
+        for _ in 0..self.times(3) {
+            self.lasting(Duration::from_mins(5), |down| Event::ApiServer(Trouble::Up(!down)));
+        }
+        for _ in 0..self.times(6) {
+            let trouble = one(&mut self.rng, &[Trouble::Broken, Trouble::Compacted]);
+            self.add(Event::ApiServer(trouble));
+        }
+        for _ in 0..self.times(2) {
+            let namespace = self.rng.usize(..scene.namespaces.len());
+            self.lasting(Duration::from_mins(15), |gone| Event::Rights(namespace, !gone));
+        }
+        for _ in 0..self.times(2) {
+            let plural = one(
+                &mut self.rng,
+                &["amplifybackends", "backendapis", "backendenvironments"],
+            );
+            self.lasting(Duration::from_mins(10), |gone| Event::Definition(plural, !gone));
+        }
+        for _ in 0..self.times(3) {
+            let which = self.rng.usize(..scene.clocks.len());
+            let is_silent = self.rng.bool();
+            self.lasting(Duration::from_mins(4), |cut| {
+                Event::Reach(which, cut.then_some(is_silent))
+            });
+        }
+    }
+
+    fn operators(&mut self, scene: &Scene) {
+        for _ in 0..self.times(12) {
+            let which = self.rng.usize(..scene.clocks.len());
+            let fate = one(&mut self.rng, &[Fate::KilledBefore, Fate::KilledAfter]);
+            let blow = match self.rng.u8(..10) {
+                0 => Blow::Killed,
+                1..6 => Blow::KilledAt(self.rng.u32(..60), fate),
+                6 | 7 => Blow::Frozen(Duration::from_secs(self.rng.u64(1..180))),
+                8 => Blow::Terminated,
+                _ => Blow::Clock(off(&mut self.rng)),
+            };
+            self.add(Event::Operator(which, blow));
+        }
+    }
+}
+
+pub(crate) fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
+    rng.choice(of).expect("at least one").clone()
+}
+
+/// A spec to begin with.
+fn spec(cast: &Cast, rng: &mut Rng) -> Value {
+    let mut spec = cast.spec.clone();
+    if cast.plural == "backendapis" {
+        let mut config = config(rng);
+        // Null takes a field away, and there is none yet.
+        if let Some(fields) = config.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        spec["resourceConfig"] = config;
+    }
+    match rng.u8(..10) {
+        0..3 => {
+            spec["adoptionPolicy"] = "IfExists".into();
+            spec["deletionPolicy"] = one(rng, &["Delete", "Retain"]).into();
+        }
+        3 => spec["deletionPolicy"] = "Retain".into(),
+        4 => spec["suspend"] = true.into(),
+        _ => {}
+    }
+    spec
+}
+
+fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
+    let policy = one(rng, &["Delete", "Retain"]);
+    Deed::Edit(match rng.u8(..100) {
+        0..25 if cast.plural == "backendapis" => json!({ "spec": { "resourceConfig": config(rng) } }),
+        0..12 => json!({ "spec": { "suspend": true } }),
+        12..30 => json!({ "spec": { "suspend": false } }),
+        30..36 => json!({ "spec": { "jobTimeout": format!("{}m", rng.u8(1..90)) } }),
+        36..42 => json!({ "spec": { "deletionPolicy": policy } }),
+        42..46 => json!({ "spec": { "deletionPolicy": policy, "adoptionPolicy": "IfExists" } }),
+        46..58 => json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: turn.to_string() } } }),
+        // The API server refuses these.
+        58..60 => json!({ "spec": { "appId": "d0000000000" } }),
+        60..64 => json!({ "metadata": { "labels": { "turn": turn.to_string() }, "annotations": { "turn": "x" } } }),
+        64..70 => return Deed::Strip,
+        _ => return Deed::Delete,
+    })
+}
+
+fn config(rng: &mut Rng) -> Value {
+    let mode = one(rng, &["API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS"]);
+    let strategy = one(rng, &["OPTIMISTIC_CONCURRENCY", "LAMBDA", "AUTOMERGE", "NONE"]);
+    let mut config = json!({
+        "apiName": "shop", "service": "AppSync",
+        "defaultAuthType": {
+            "mode": mode,
+            "settings": { "expirationTime": rng.u8(1..30), "description": format!("d{}", rng.u8(..4)) },
+        },
+        "conflictResolution": { "resolutionStrategy": strategy },
+    });
+    if rng.bool() {
+        let key = one(rng, &KEYS);
+        config["transformSchemaFrom"] = json!({ "configMapKeyRef": { "name": SCHEMAS, "key": key } });
+        config["transformSchema"] = Value::Null;
+    } else {
+        config["transformSchema"] = json!(schema(&format!("a{}", rng.u8(..4))));
+        config["transformSchemaFrom"] = Value::Null;
+    }
+    config
+}
+
+/// A schema with this model.
+pub(crate) fn schema(model: &str) -> String {
+    format!("type {} @model {{ id: ID! }}", model.to_uppercase())
+}
+
+const WRITES: &[Operation] = &[
+    Operation::CreateBackend,
+    Operation::CloneBackend,
+    Operation::DeleteBackend,
+    Operation::CreateBackendApi,
+    Operation::UpdateBackendApi,
+    Operation::DeleteBackendApi,
+];
+const OTHERS: &[Operation] = &[
+    Operation::CreateBackendEnvironment,
+    Operation::DeleteBackendEnvironment,
+    Operation::GetBackend,
+    Operation::GetBackendApi,
+    Operation::GetBackendEnvironment,
+    Operation::GetBackendJob,
+    Operation::ListBackendJobs,
+    Operation::ListBackendEnvironments,
+    Operation::GetCallerIdentity,
+];
+
+/// What AWS can answer.
+fn answer(rng: &mut Rng, operation: Operation) -> Action {
+    let is_write = operation.class() == Class::Write;
+    let has_job = WRITES.contains(&operation);
+    let status = one(rng, &[500, 503, 504]);
+    // Within the time that the operator waits before it believes that nothing came of a request.
+    let duration = Some(Duration::from_secs(rng.u64(1..40)));
+    match rng.u8(..28) {
+        4..7 => Action::ServerErrorAfter { status },
+        7..9 => Action::Reset,
+        9..12 => Action::ResetAfter,
+        12 | 13 => Action::Hang { duration },
+        14 | 15 => Action::HangAfter { duration },
+        16 => Action::Truncate,
+        17 => Action::Garbage {
+            kind: one(rng, &[Garbage::Html, Garbage::Empty, Garbage::InvalidUtf8]),
+        },
+        18 if is_write => Action::Garbage {
+            kind: Garbage::NoMembers,
+        },
+        19 => Action::TooManyRequests,
+        20 => Action::LimitExceeded,
+        21 => Action::RateExceeded,
+        22 if operation == Operation::CreateBackendEnvironment => Action::QuotaExceeded,
+        23 | 24 if has_job => Action::PendingJob { validation: rng.bool() },
+        25 => Action::ExpiredToken,
+        26 => Action::AccessDenied,
+        27 if is_write => Action::respond(400, "BadRequestException", "The request is not valid."),
+        _ => Action::ServerError { status },
+    }
+}
+
+fn job(rng: &mut Rng) -> JobScript {
+    match rng.u8(..10) {
+        0..3 => JobScript::failed("the stack rolled back", rng.bool()),
+        3 => JobScript::vanishes(rng.bool()),
+        4 | 5 => JobScript::stuck(),
+        6 => JobScript::default().saying(&["QUEUED", "ALMOST"]),
+        _ => JobScript::default().lasting(Duration::from_secs(rng.u64(3..3000))),
+    }
+}

@@ -1,0 +1,422 @@
+//! Plays a plan, lets everything come to rest, and says what was found.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use amplify_operator::api::RECONCILE_REQUESTED_AT;
+use amplify_simulator::{CloneJobEnvironment, Config, Control, Ending, JobScript, Settings};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::{
+    apiserver::{self, Named, Reach, Withdrawn},
+    checker::{self, Findings},
+    history::{History, Millis},
+    judge::Judge,
+    plan::{APP, Blow, Cast, Deed, Event, HOLD, KEYS, Plan, SCHEMAS, Trouble, Weather, schema},
+    world::{REGION, Start, World, aws, beginning},
+};
+
+/// How long everything may take to come to rest when nobody disturbs any more: a job that hung is asked for every 5 min, an
+/// outcome is waited for, a failed job is tried again after 15 min.
+const REST: Duration = Duration::from_hours(3);
+/// How long nothing may happen then, but for checks.
+const SILENCE: Duration = Duration::from_hours(1);
+/// `--outcome-grace`, unless it is set.
+const OUTCOME_GRACE: Millis = 120_000;
+/// A call to AWS ends within 30 s, and its request arrives up to 30 s after that.
+const ON_THE_WAY: Millis = 65_000;
+/// The operator's clock follows AWS's within 5 s, and what stands in a status has whole seconds.
+const SKEW: Millis = 7000;
+
+/// What a run has shown.
+pub(crate) struct Outcome {
+    pub(crate) seed: u64,
+    pub(crate) violations: Vec<String>,
+    /// How much time has passed in it.
+    pub(crate) simulated: Duration,
+    pub(crate) events: usize,
+    pub(crate) aws_calls: u64,
+    pub(crate) creates: usize,
+    pub(crate) restarts: u64,
+    /// One line for each accepted write and each event.
+    pub(crate) log: Vec<String>,
+}
+
+/// Plays it to the end.
+pub(crate) fn run(plan: &Plan) -> Outcome {
+    // What the SDK and kube draw for their backoffs.
+    fastrand::seed(plan.seed);
+    let mut run = Run::new(plan);
+    for (at, event) in &plan.events {
+        run.world.run(*at);
+        run.act(event);
+    }
+    run.world.run(plan.length);
+    run.calm();
+    let rested = run.rest();
+    let mut violations = Vec::new();
+    if rested {
+        run.silence(&mut violations);
+    }
+    run.outcome(violations)
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    world: World,
+    judge: Judge,
+    stripped: BTreeSet<String>,
+    meddled: Vec<(String, Millis)>,
+    events: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let scene = &plan.scene;
+        let mut world = World::new(plan.seed, &config(plan));
+        let judge = Judge::new();
+        let (control, see, base) = (world.simulator().control(), judge.clone(), beginning().as_millisecond());
+        world.apiserver(|server| {
+            let control: Control = control;
+            server.observe(move |write| see.see(write, &control, write.at.as_millisecond().max(base)));
+        });
+        world.users(|users| {
+            for namespace in scene.namespaces.iter().map(String::as_str).chain(["operators"]) {
+                users.create_namespace(namespace).expect("a namespace");
+                users
+                    .put_config_map(namespace, SCHEMAS, &schemas())
+                    .expect("a ConfigMap");
+            }
+        });
+        world.aws(|aws| {
+            for environment in ["main", "host"] {
+                assert!(aws.put_backend((APP, environment), "storefront"), "an app");
+            }
+        });
+        for (number, off) in scene.clocks.iter().enumerate() {
+            world.add(Start {
+                name: format!("operator-{number}"),
+                flags: scene.flags.clone(),
+                seed: plan.seed.wrapping_mul(31).wrapping_add(number as u64),
+                time: beginning() + SignedDuration::from_secs(*off),
+            });
+        }
+        Self {
+            plan,
+            world,
+            judge,
+            stripped: BTreeSet::new(),
+            meddled: Vec::new(),
+            events: 0,
+        }
+    }
+
+    fn now(&self) -> Millis {
+        beginning().as_millisecond() + i64::try_from(self.world.now().as_millis()).unwrap_or_default()
+    }
+
+    fn cast(&self, number: usize) -> &'a Cast {
+        &self.plan.scene.cast[number]
+    }
+
+    fn act(&mut self, event: &Event) {
+        self.events += 1;
+        self.judge.note(format!("{:?} {event:?}", self.world.now()));
+        match event {
+            Event::User(number, deed) => self.user(*number, deed),
+            Event::ConfigMap(namespace, there) => {
+                let namespace = &self.plan.scene.namespaces[*namespace];
+                self.world.users(|users| {
+                    if *there {
+                        drop(users.put_config_map(namespace, SCHEMAS, &schemas()));
+                    } else {
+                        drop(users.delete(Named("configmaps", namespace, SCHEMAS)));
+                    }
+                });
+            }
+            Event::Rights(namespace, there) => {
+                let namespace = &self.plan.scene.namespaces[*namespace];
+                self.world.apiserver(|server| {
+                    for number in 0..self.plan.scene.clocks.len() {
+                        let rights = Withdrawn {
+                            who: Some(format!("operator-{number}")),
+                            ..Withdrawn::of_namespace(namespace)
+                        };
+                        if *there {
+                            server.give_back(&rights);
+                        } else {
+                            server.withdraw(rights);
+                        }
+                    }
+                });
+            }
+            Event::Definition(plural, served) => self.world.apiserver(|server| {
+                if *served {
+                    server.serve_definition(plural);
+                } else {
+                    server.hide_definition(plural);
+                }
+            }),
+            Event::ApiServer(trouble) => self.world.apiserver(|server| match trouble {
+                Trouble::Rough(true) => server.set_odds(apiserver::Odds::rough()),
+                Trouble::Rough(false) => server.set_odds(apiserver::Odds::default()),
+                Trouble::Up(true) => server.come_back(),
+                Trouble::Up(false) => server.go_down(),
+                Trouble::Broken => server.break_connections(),
+                Trouble::Compacted => server.compact(),
+            }),
+            Event::Reach(which, cut) => {
+                let reach = match cut {
+                    None => Reach::Reached,
+                    Some(true) => Reach::Silent,
+                    Some(false) => Reach::Refused,
+                };
+                self.world
+                    .apiserver(|server| server.set_reach(&format!("operator-{which}"), reach));
+            }
+            Event::Cloud(weather) => self.weather(weather),
+            Event::Operator(which, blow) => match *blow {
+                Blow::Killed => self.world.kill(*which),
+                Blow::KilledAt(after, fate) => self.world.set_trap(*which, after, fate),
+                Blow::Frozen(time) => self.world.freeze(*which, time),
+                Blow::Terminated => self.world.terminate(*which),
+                Blow::Clock(off) => self.world.set_clock(*which, SignedDuration::from_secs(off)),
+            },
+        }
+    }
+
+    fn user(&mut self, number: usize, deed: &Deed) {
+        let cast = self.cast(number);
+        let named = Named(cast.plural, &cast.namespace, &cast.name);
+        let there = self.world.users(|users| users.get(named));
+        if let (Deed::Strip, Some(object)) = (deed, &there) {
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            // One that is not being deleted gets it back: it is as any other then.
+            if !object["metadata"]["deletionTimestamp"].is_null() {
+                self.stripped.insert(uid.to_owned());
+            }
+        }
+        // The API server refuses what is wrong, or is not there.
+        self.world.users(|users| match deed {
+            Deed::Create(spec) => {
+                if there.is_none() {
+                    drop(users.create(named, json!({ "spec": spec })));
+                }
+            }
+            Deed::Edit(patch) => drop(users.merge(named, patch)),
+            Deed::Delete => drop(users.delete(named)),
+            Deed::Strip => drop(users.merge(named, &json!({ "metadata": { "finalizers": null } }))),
+            Deed::Hold(true) => drop(users.add_finalizer(named, HOLD)),
+            Deed::Hold(false) => drop(users.strip_finalizer(named, HOLD)),
+        });
+    }
+
+    fn weather(&mut self, weather: &Weather) {
+        match weather {
+            Weather::Rough(on) => self
+                .world
+                .cloud
+                .set_odds(if *on { aws::Odds::ROUGH } else { aws::Odds::default() }),
+            Weather::Hanging(on) => self.world.cloud.set_hanging(REGION, *on),
+            Weather::Fault(fault) => drop(self.world.aws(|aws| aws.fault(fault.clone()))),
+            Weather::Job(fault) => drop(self.world.aws(|aws| aws.job_fault(fault.clone()))),
+            Weather::Removed(number) => {
+                let cast = self.cast(*number);
+                let environment = environment(cast);
+                let place = (APP, environment.as_str());
+                let is_done = self.world.aws(|aws| match cast.plural {
+                    "amplifybackends" => aws.delete_backend(place),
+                    "backendenvironments" => aws.delete_environment(place),
+                    _ => false,
+                });
+                if is_done {
+                    self.meddled.push((environment, self.now()));
+                }
+            }
+            Weather::Foreign(number, operation, time) => {
+                let environment = environment(self.cast(*number));
+                let script = JobScript::default().lasting(*time);
+                self.world
+                    .aws(|aws| aws.start_job((APP, environment.as_str()), operation.as_str(), script));
+            }
+        }
+    }
+
+    /// Nobody disturbs any more, what hangs ends, and all that is there is looked at once.
+    fn calm(&mut self) {
+        let scene = &self.plan.scene;
+        for namespace in 0..scene.namespaces.len() {
+            self.act(&Event::Rights(namespace, true));
+            self.act(&Event::ConfigMap(namespace, true));
+        }
+        for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
+            self.act(&Event::Definition(plural, true));
+        }
+        self.act(&Event::ApiServer(Trouble::Rough(false)));
+        self.act(&Event::ApiServer(Trouble::Up(true)));
+        for which in 0..scene.clocks.len() {
+            self.act(&Event::Reach(which, None));
+        }
+        self.act(&Event::Cloud(Weather::Rough(false)));
+        self.act(&Event::Cloud(Weather::Hanging(false)));
+        self.world.aws(|aws| {
+            aws.clear_faults();
+            aws.change_settings(|settings| settings.job_duration = Duration::from_secs(5));
+            let app = aws.app((APP, "")).expect("the app");
+            for (environment, job) in app
+                .jobs
+                .iter()
+                .flat_map(|(name, jobs)| jobs.iter().map(move |job| (name, job)))
+            {
+                if !job.vanished && !matches!(job.status.as_str(), "COMPLETED" | "FAILED") {
+                    aws.end_job((APP, environment.as_str()), Some(&job.id), Ending::Completed);
+                }
+            }
+        });
+        for number in 0..scene.cast.len() {
+            self.act(&Event::User(number, Deed::Hold(false)));
+            self.act(&Event::User(
+                number,
+                Deed::Edit(json!({
+                    "metadata": { "annotations": { RECONCILE_REQUESTED_AT: "at rest" } },
+                    "spec": { "suspend": false },
+                })),
+            ));
+        }
+    }
+
+    /// Waits until each resource has said its last word. False: some have not in time; the checker says which.
+    fn rest(&mut self) -> bool {
+        let end = self.world.now() + REST;
+        while self.world.now() < end {
+            self.world.run(self.world.now() + Duration::from_secs(30));
+            let judge = self.judge.clone();
+            if self.world.aws(|aws| judge.restless(aws)).is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// At rest nothing is written, and AWS is only read.
+    fn silence(&mut self, violations: &mut Vec<String>) {
+        // What was looked at last may still be said, and the Events of it.
+        self.world.run(self.world.now() + Duration::from_mins(5));
+        let written = self.judge.written();
+        let accepted = |run: &Self| run.world.simulator().history().writes().len();
+        let before = accepted(self);
+        let tasks = self.world.sizes();
+        self.world.run(self.world.now() + SILENCE);
+        if self.judge.written() != written {
+            violations.push(format!("{} writes at rest", self.judge.written() - written));
+        }
+        if accepted(self) != before {
+            violations.push(format!("{} writes to AWS at rest", accepted(self) - before));
+        }
+        for (name, (count, _)) in self.world.sizes() {
+            let before = tasks.get(&name).map_or(0, |(before, _)| *before);
+            if before > 0 && count > before + 8 {
+                violations.push(format!(
+                    "{name} had {before} tasks, and has {count} an hour later, at rest"
+                ));
+            }
+        }
+    }
+
+    fn outcome(self, mut violations: Vec<String>) -> Outcome {
+        let plan = self.plan;
+        let jobs = self.world.aws(|aws| aws.app((APP, "")).expect("the app").jobs);
+        let mut history = History {
+            versions: self.judge.versions(),
+            calls: self
+                .world
+                .simulator()
+                .history()
+                .all()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            jobs,
+            stripped: self.stripped,
+            meddled: self.meddled,
+            schemas: KEYS
+                .map(|key| ((SCHEMAS.to_owned(), key.to_owned()), schema(key)))
+                .into(),
+            on_the_way: ON_THE_WAY,
+            skew: SKEW,
+            outcome_grace: OUTCOME_GRACE,
+            drift_interval: 3_600_000,
+        };
+        let Findings {
+            violations: found,
+            creates,
+            ..
+        } = checker::check(&history);
+        violations.extend(found.iter().map(|it| format!("{:?}: {}", it.law, it.what)));
+        // As AWS is now, not as it was when this was written.
+        for living in self.world.aws(|aws| self.judge.living(aws)) {
+            if let Some(last) = history.versions.iter_mut().rfind(|it| it.uid() == living.uid()) {
+                last.held = living.held;
+            }
+        }
+        let quiet = checker::check_quiet(&history);
+        violations.extend(quiet.iter().map(|it| format!("{:?}: {}", it.law, it.what)));
+        violations.extend(self.world.complaints.iter().cloned());
+        let counts: BTreeMap<_, _> = self.world.simulator().history().counts();
+        Outcome {
+            seed: plan.seed,
+            violations,
+            simulated: self.world.now() * u32::try_from(self.world.operators()).unwrap_or(1),
+            events: self.events,
+            aws_calls: counts.values().map(|count| count.calls).sum(),
+            creates,
+            restarts: self.world.restarts,
+            log: self.judge.log(),
+        }
+    }
+}
+
+/// The environment that the resource of this part is about.
+fn environment(cast: &Cast) -> String {
+    let spec = &cast.spec;
+    let name = [
+        &spec["backendEnvironmentName"],
+        &spec["environmentName"],
+        &spec["backendRef"]["name"],
+    ]
+    .into_iter()
+    .find_map(Value::as_str);
+    name.unwrap_or_default().to_owned()
+}
+
+fn schemas() -> Value {
+    KEYS.iter()
+        .map(|key| ((*key).to_owned(), schema(key)))
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .collect()
+}
+
+fn config(plan: &Plan) -> Config {
+    let oddities = plan.scene.oddities;
+    let mut settings = Settings {
+        job_duration: plan.scene.job,
+        read_after_create_delay: oddities.read_after_create_delay,
+        job_listing_delay: oddities.job_listing_delay,
+        visible_while_creating: oddities.visible_while_creating,
+        page_size: oddities.page_size,
+        oldest_job_first: oddities.oldest_job_first,
+        ..Settings::default()
+    };
+    if oddities.is_clone_listed_under_source {
+        settings.clone_job_environment = CloneJobEnvironment::Source;
+    }
+    settings.echo.trailing_newline = oddities.adds_newline;
+    let mut config = Config::default().app(APP, "storefront").settings(settings);
+    REGION.clone_into(&mut config.region);
+    config.history_limit = usize::MAX;
+    config
+}

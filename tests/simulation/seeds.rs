@@ -1,0 +1,254 @@
+//! Runs seeds, each in a world of its own, and makes the runs that fail small.
+//!
+//! - In `make test`: a fixed set, and fresh ones until the time is over.
+//! - `SIMULATE_SECONDS` (0: until it is stopped): fresh ones for so long. `SIMULATE_SEED`: this one alone. These are
+//!   `make simulate`.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    plan::Plan,
+    run::{Outcome, run},
+};
+
+crate::trials! {
+    the_same_seed_gives_the_same_run_byte_for_byte,
+    whatever_happens_the_promises_are_kept,
+}
+
+/// Seeds that are always run.
+const FIXED: u64 = 24;
+/// How long fresh ones are run after these.
+const FRESH: Duration = Duration::from_secs(20);
+/// How long it is tried to make a run that fails smaller.
+const SHRINKING: Duration = Duration::from_secs(60);
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// How many lines of the log of a run that fails are shown, the last ones.
+const SHOWN: usize = 60;
+
+fn the_same_seed_gives_the_same_run_byte_for_byte() {
+    for seed in [3, 4] {
+        let [first, second] = [(); 2].map(|()| run(&Plan::of(seed)).log);
+        let differs = first.iter().zip(&second).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
+}
+
+fn whatever_happens_the_promises_are_kept() {
+    let total = simulate(1..=FIXED, Some(FRESH));
+    assert!(total.failed.is_empty(), "{}", total.told());
+}
+
+/// What all runs have shown.
+#[derive(Debug, Default)]
+struct Total {
+    seeds: u64,
+    simulated: Duration,
+    events: usize,
+    aws_calls: u64,
+    creates: usize,
+    restarts: u64,
+    /// The violations of each seed that has some.
+    failed: BTreeMap<u64, Vec<String>>,
+}
+
+impl Total {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.simulated += outcome.simulated;
+        self.events += outcome.events;
+        self.aws_calls += outcome.aws_calls;
+        self.creates += outcome.creates;
+        self.restarts += outcome.restarts;
+        if !outcome.violations.is_empty() {
+            self.failed.insert(outcome.seed, outcome.violations);
+        }
+    }
+
+    fn line(&self) -> String {
+        let violations: usize = self.failed.values().map(Vec::len).sum();
+        format!(
+            "simulation: {} seeds; {:.0} simulated hours; {} events; violations: {violations}",
+            self.seeds,
+            self.simulated.as_secs_f64() / 3600.0,
+            self.events
+        )
+    }
+
+    fn told(&self) -> String {
+        let mut told = self.line();
+        for (seed, violations) in &self.failed {
+            told.push_str(&format!("\nSIMULATE_SEED={seed} make simulate: {}", violations[0]));
+        }
+        told
+    }
+}
+
+/// What the environment asks for instead of tests, if it does.
+pub(crate) fn asked() -> Option<ExitCode> {
+    let setting = |name: &str| {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+        Some(
+            value
+                .parse::<u64>()
+                .unwrap_or_else(|_| panic!("{name} is no number: {value}")),
+        )
+    };
+    let total = match (setting("SIMULATE_SEED"), setting("SIMULATE_SECONDS")) {
+        (Some(seed), _) => repeat(seed),
+        (None, Some(0)) => simulate(1..=0, None),
+        (None, Some(seconds)) => simulate(1..=0, Some(Duration::from_secs(seconds))),
+        (None, None) => return None,
+    };
+    println!("{}", total.line());
+    Some(if total.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs these seeds, and then fresh ones for so long (`None`: until the process is stopped), on all cores.
+fn simulate(fixed: std::ops::RangeInclusive<u64>, fresh: Option<Duration>) -> Total {
+    let begun = Instant::now();
+    let total = Mutex::new(Total::default());
+    let told = Mutex::new(begun);
+    let seeds = Mutex::new(fixed);
+    let fresh_since = Mutex::new(None::<Instant>);
+    let next = || {
+        if let Some(seed) = seeds.lock().next() {
+            return Some(seed);
+        }
+        let since = *fresh_since.lock().get_or_insert_with(Instant::now);
+        let is_over = fresh.is_some_and(|time| since.elapsed() >= time);
+        (!is_over).then(any_seed)
+    };
+    let work = || {
+        while let Some(seed) = next() {
+            let outcome = protected(&Plan::of(seed));
+            if !outcome.violations.is_empty() {
+                show(&outcome);
+            }
+            total.lock().add(outcome);
+            let mut told = told.lock();
+            if told.elapsed() >= PROGRESS {
+                *told = Instant::now();
+                println!("{} ({:.0?})", total.lock().line(), begun.elapsed());
+            }
+        }
+    };
+    thread::scope(|threads| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            threads.spawn(work);
+        }
+    });
+    let total = total.into_inner();
+    println!(
+        "evidence: {} in {:.0?}; AWS calls: {}; accepted creates: {}; operators killed at a request: {}",
+        total.line(),
+        begun.elapsed(),
+        total.aws_calls,
+        total.creates,
+        total.restarts
+    );
+    total
+}
+
+/// A seed that nobody has chosen.
+fn any_seed() -> u64 {
+    static DRAWN: AtomicUsize = AtomicUsize::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(now.as_millis()).unwrap_or_default();
+    millis * 1000 + DRAWN.fetch_add(1, Relaxed) as u64 % 1000
+}
+
+/// Runs one seed, says all that happened, and makes it small if it fails.
+fn repeat(seed: u64) -> Total {
+    let plan = Plan::of(seed);
+    let outcome = protected(&plan);
+    if std::env::var_os("SIMULATE_LOG").is_some() {
+        outcome.log.iter().for_each(|line| println!("{line}"));
+    }
+    if let Some(first) = outcome.violations.first() {
+        show(&outcome);
+        let small = shrink(plan, law(first));
+        println!("the smallest run that was found in {SHRINKING:?} with the same law broken:");
+        println!("{:?}", small.scene);
+        for (at, event) in &small.events {
+            println!("  {at:?} {event:?}");
+        }
+        let outcome = protected(&small);
+        outcome.log.iter().for_each(|line| println!("{line}"));
+        show(&outcome);
+    }
+    let mut total = Total::default();
+    total.add(outcome);
+    total
+}
+
+/// A panic of the model or of the program is a violation like any other.
+fn protected(plan: &Plan) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| run(plan))).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(|&why| why.to_owned()));
+        Outcome {
+            seed: plan.seed,
+            violations: vec![format!("Panic: {}", why.unwrap_or_default())],
+            simulated: Duration::ZERO,
+            events: 0,
+            aws_calls: 0,
+            creates: 0,
+            restarts: 0,
+            log: Vec::new(),
+        }
+    })
+}
+
+fn show(outcome: &Outcome) {
+    let last = outcome.log.len().saturating_sub(SHOWN);
+    if std::env::var_os("SIMULATE_LOG").is_some() {
+        outcome.log[last..].iter().for_each(|line| println!("{line}"));
+    }
+    println!("SIMULATE_SEED={} make simulate", outcome.seed);
+    for violation in &outcome.violations {
+        println!("  {}", amplify_operator::api::conditions::truncated(violation, 600));
+    }
+}
+
+/// The law that a violation names.
+fn law(violation: &str) -> &str {
+    violation.split(':').next().unwrap_or_default()
+}
+
+/// Leaves out what is not needed for this law to be broken: events first, then operators.
+fn shrink(mut plan: Plan, broken: &str) -> Plan {
+    let begun = Instant::now();
+    let still_fails = |plan: &Plan| protected(plan).violations.iter().any(|it| law(it) == broken);
+    let mut part = plan.events.len().div_ceil(2);
+    while part > 0 && begun.elapsed() < SHRINKING {
+        let mut at = 0;
+        while at < plan.events.len() && begun.elapsed() < SHRINKING {
+            let mut smaller = plan.clone();
+            let end = (at + part).min(plan.events.len());
+            smaller.events.drain(at..end);
+            if still_fails(&smaller) {
+                plan = smaller;
+            } else {
+                at += part;
+            }
+        }
+        part = if part == 1 { 0 } else { part.div_ceil(2) };
+    }
+    plan
+}

@@ -1,0 +1,258 @@
+//! The way from an operator to AWS: the SDK's HTTP client, over a network that delays, drops and loses, to the simulator.
+
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+
+use amplify_simulator::{Delivery, InProcess};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use axum::body::Bytes;
+use fastrand::Rng;
+use http::{HeaderValue, Request, header};
+use http_body_util::{Full, Limited};
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot, watch},
+    time::sleep,
+};
+
+use super::line::{Fate, Line};
+
+/// How likely each trouble is, from 0 to 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Odds {
+    /// The request or the answer takes up to `longest`.
+    pub(crate) delayed: f64,
+    pub(crate) longest: Duration,
+    /// The connection breaks before the request has arrived.
+    pub(crate) dropped: f64,
+    /// The connection breaks, and the request arrives up to `latest` later.
+    pub(crate) late: f64,
+    pub(crate) latest: Duration,
+    /// The answer is lost.
+    pub(crate) lost: f64,
+}
+
+impl Odds {
+    /// What a bad day is like. A request arrives within 30 s, or never.
+    pub(crate) const ROUGH: Self = Self {
+        delayed: 0.15,
+        longest: Duration::from_secs(20),
+        dropped: 0.03,
+        late: 0.02,
+        latest: Duration::from_secs(30),
+        lost: 0.04,
+    };
+}
+
+/// AWS, and the network before it.
+#[derive(Clone)]
+pub(crate) struct Cloud(Arc<Inner>);
+
+struct Inner {
+    aws: InProcess,
+    network: Mutex<Network>,
+    /// Regions that do not answer.
+    hanging: watch::Sender<BTreeSet<String>>,
+    home: Handle,
+    /// Told whenever something leaves for a client.
+    sent: Arc<Notify>,
+}
+
+struct Network {
+    rng: Rng,
+    odds: Odds,
+}
+
+impl Cloud {
+    /// Carried by this runtime. All that is left to chance comes from the seed.
+    pub(crate) fn new(aws: InProcess, seed: u64, home: Handle, sent: Arc<Notify>) -> Self {
+        Self(Arc::new(Inner {
+            aws,
+            network: Mutex::new(Network {
+                rng: Rng::with_seed(seed),
+                odds: Odds::default(),
+            }),
+            hanging: watch::Sender::default(),
+            home,
+            sent,
+        }))
+    }
+
+    pub(crate) fn set_odds(&self, odds: Odds) {
+        self.0.network.lock().odds = odds;
+    }
+
+    /// Has a region answer, or not, from now on.
+    pub(crate) fn set_hanging(&self, region: &str, hangs: bool) {
+        self.0.hanging.send_modify(|all| {
+            if hangs {
+                all.insert(region.to_owned());
+            } else {
+                all.remove(region);
+            }
+        });
+    }
+
+    /// The SDK's HTTP client of a machine.
+    pub(crate) fn client(&self, line: Arc<Line>) -> Carrier {
+        Carrier {
+            cloud: self.clone(),
+            line,
+        }
+    }
+
+    async fn carry(self, request: Request<Bytes>, mut answer: oneshot::Sender<Delivery>) {
+        let (delays, end) = self.0.network.lock().draw();
+        sleep(delays[0]).await;
+        let region = region(&request);
+        let mut hanging = self.0.hanging.subscribe();
+        // It hangs as long as the client waits, and has not arrived.
+        tokio::select! {
+            biased;
+            up = hanging.wait_for(|all| !all.contains(&region)) => drop(up),
+            () = answer.closed() => return,
+        }
+        let delivery = match end {
+            End::Dropped => Delivery::Nothing,
+            End::Late(by) => {
+                self.hand_back(answer, Delivery::Nothing);
+                sleep(by).await;
+                drop(self.0.aws.answer(request).await);
+                return;
+            }
+            End::Lost => {
+                drop(self.0.aws.answer(request).await);
+                Delivery::Nothing
+            }
+            End::Answered => self.0.aws.answer(request).await,
+        };
+        sleep(delays[1]).await;
+        self.hand_back(answer, delivery);
+    }
+
+    fn hand_back(&self, answer: oneshot::Sender<Delivery>, delivery: Delivery) {
+        // The client may have given up.
+        let _ = answer.send(delivery);
+        self.0.sent.notify_one();
+    }
+}
+
+/// How the way of a request ends.
+enum End {
+    Answered,
+    Dropped,
+    Late(Duration),
+    Lost,
+}
+
+impl Network {
+    fn draw(&mut self) -> ([Duration; 2], End) {
+        let Self { rng, odds } = self;
+        let mut up_to = |longest: Duration| longest.mul_f64(rng.f64());
+        let (delay, late) = (up_to(odds.longest), up_to(odds.latest));
+        let mut delays = [Duration::ZERO; 2];
+        if rng.f64() < odds.delayed {
+            delays[rng.usize(0..2)] = delay;
+        }
+        let mut left = rng.f64();
+        for (odds, end) in [
+            (odds.dropped, End::Dropped),
+            (odds.late, End::Late(late)),
+            (odds.lost, End::Lost),
+        ] {
+            if left < odds {
+                return (delays, end);
+            }
+            left -= odds;
+        }
+        (delays, End::Answered)
+    }
+}
+
+/// The region that the request is signed for.
+fn region(request: &Request<Bytes>) -> String {
+    let signed = request.headers().get("authorization");
+    let signed = signed.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Credential=KEY/DATE/REGION/SERVICE/aws4_request
+    signed.split('/').nth(2).unwrap_or_default().to_owned()
+}
+
+/// Carries one machine's requests.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    cloud: Cloud,
+    line: Arc<Line>,
+}
+
+impl std::fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Carrier")
+    }
+}
+
+impl HttpClient for Carrier {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Carrier {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { cloud, line } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request
+                .try_into_http1x()
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            let mut request = request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
+            // As an HTTP client does.
+            let host = request.uri().host().and_then(|host| HeaderValue::from_str(host).ok());
+            request.headers_mut().extend(host.map(|host| (header::HOST, host)));
+            let fate = line.fate();
+            if fate == Fate::KilledBefore {
+                return line.die().await;
+            }
+            let (sender, answer) = oneshot::channel();
+            cloud.0.home.spawn(cloud.clone().carry(request, sender));
+            line.leave();
+            if fate == Fate::KilledAfter {
+                return line.die().await;
+            }
+            match answer.await {
+                Ok(Delivery::Whole(response)) => taken(response, false),
+                Ok(Delivery::Cut(response)) => taken(response, true),
+                Ok(Delivery::Nothing) | Err(_) => Err(ConnectorError::io(broken().into())),
+            }
+        })
+    }
+}
+
+fn taken(response: http::Response<Bytes>, is_cut: bool) -> Result<HttpResponse, ConnectorError> {
+    let (head, body) = response.into_parts();
+    let body = if is_cut {
+        // An error instead of its last byte.
+        let limit = body.len().saturating_sub(1);
+        SdkBody::from_body_1_x(Limited::new(Full::new(body), limit))
+    } else {
+        SdkBody::from(body)
+    };
+    let status = StatusCode::try_from(head.status.as_u16()).map_err(|error| ConnectorError::user(error.into()))?;
+    let mut taken = HttpResponse::new(status, body);
+    for (name, value) in &head.headers {
+        let value = value.to_str().unwrap_or_default().to_owned();
+        taken.headers_mut().insert(name.as_str().to_owned(), value);
+    }
+    Ok(taken)
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the network breaks the connection")
+}
