@@ -21,7 +21,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(carry_out(cli)),
+        Ok(runtime) => {
+            let code = runtime.block_on(carry_out(cli));
+            // A read of a file that hangs does not keep the process.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => report(&anyhow::Error::new(error).context("cannot start threads")),
     }
 }

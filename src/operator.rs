@@ -33,6 +33,9 @@ const WATCH_LIMIT: Duration = Duration::from_mins(10);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
+/// How long answers of the health server that are under way may take at the end.
+const SERVED: Duration = Duration::from_secs(1);
+
 /// What the operator is given of the world around it.
 pub struct World {
     /// The API server.
@@ -87,7 +90,10 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     info!(%listen, "probes and metrics are served");
     operate(settings, world).await?;
     served.cancel();
-    serving.await.context("the health server failed")??;
+    // Who keeps a connection open does not keep the process.
+    if let Ok(ended) = tokio::time::timeout(SERVED, serving).await {
+        ended.context("the health server failed")??;
+    }
     info!("operator ended");
     Ok(())
 }
@@ -111,11 +117,15 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     let (leadership, mut turn) = take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(no_way)?;
     let client = leadership.client(&apiserver).map_err(no_way)?;
     let namespaces = settings.namespaces();
-    if !crds_are_there(&client, &namespaces, &shutdown).await {
+    let found = shutdown.run_until_cancelled(wait_for_crds(&client, &namespaces)).await;
+    if found.is_none() {
         return Ok(());
     }
     let allowed_regions = settings.allowed_regions();
-    let sessions = Sessions::new(aws.await, metrics.clone(), clock.clone(), accounts, allowed_regions);
+    let Some(aws) = shutdown.run_until_cancelled(aws).await else {
+        return Ok(());
+    };
+    let sessions = Sessions::new(aws, metrics.clone(), clock.clone(), accounts, allowed_regions);
     let (events, write_events) = Events::new(client.clone(), clock.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
@@ -264,12 +274,12 @@ fn start<K: Kind>(
     watched
 }
 
-/// Waits until the API server serves all kinds. False: the operator is to end.
-async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &CancellationToken) -> bool {
+/// Waits until the API server serves all kinds.
+async fn wait_for_crds(client: &Client, namespaces: &[String]) {
     let mut said = false;
     loop {
         let missing = match missing_kinds(client, namespaces.first()).await {
-            Ok(missing) if missing.is_empty() => return true,
+            Ok(missing) if missing.is_empty() => return,
             Ok(missing) => format!("not served: {}", missing.join(", ")),
             Err(error) => in_words(&error),
         };
@@ -279,11 +289,7 @@ async fn crds_are_there(client: &Client, namespaces: &[String], shutdown: &Cance
             );
             said = true;
         }
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return false,
-            () = tokio::time::sleep(CRD_RETRY) => {}
-        }
+        tokio::time::sleep(CRD_RETRY).await;
     }
 }
 

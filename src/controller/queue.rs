@@ -15,8 +15,13 @@ use tokio_util::{
     time::{DelayQueue, delay_queue},
 };
 
+use tracing::warn;
+
 use super::index::ObjectKey;
 
+/// How long passes may take once the operator is to end. With what the lease takes after that it is less than the 30 s after
+/// which Kubernetes kills a container.
+const FINISH: Duration = Duration::from_secs(17);
 /// Nothing waits longer for its next pass.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
@@ -30,7 +35,8 @@ pub(super) enum Again {
 }
 
 /// Gives each requested resource a pass, and another one after the time that its pass asked for. A request during a pass is
-/// another pass, right after it. Ends with the shutdown, when the passes under way have ended.
+/// another pass, right after it. Ends with the shutdown: passes under way have 17 s to end. One that is dropped then is left as
+/// by a crash: before a create is sent its intent is stored, and the next process finds out what became of it.
 pub(super) async fn run<P: Future<Output = Again>>(
     requests: impl Stream<Item = Arc<ObjectKey>>,
     concurrency: usize,
@@ -55,7 +61,13 @@ pub(super) async fn run<P: Future<Output = Again>>(
             Some(due) = schedule.later.next() => schedule.due(due.into_inner()),
         }
     }
-    while passes.next().await.is_some() {}
+    let finished = async { while passes.next().await.is_some() {} };
+    if tokio::time::timeout(FINISH, finished).await.is_err() {
+        warn!(
+            passes = passes.len(),
+            "not finished in time: the next process finds out what became of it"
+        );
+    }
 }
 
 /// Where a resource stands.
@@ -121,7 +133,7 @@ impl Schedule {
 mod tests {
     use std::{cell::RefCell, rc::Rc};
 
-    use futures::channel::mpsc;
+    use futures::{channel::mpsc, stream};
     use tokio::{
         task,
         time::{self, Instant},
@@ -273,6 +285,21 @@ mod tests {
             let diary = bench.diary.borrow();
             assert_eq!(diary.len(), 2, "{diary:?}");
             assert_eq!(diary[1].0, 1);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_does_not_end_holds_a_shutdown_up_for_17_s() {
+        local(async {
+            let begin = Instant::now();
+            let shutdown = CancellationToken::new();
+            let asked = stream::iter([key("a")]).chain(stream::pending());
+            let queue = task::spawn_local(run(asked, 4, shutdown.clone(), |_| std::future::pending()));
+            time::sleep(SECOND).await;
+            shutdown.cancel();
+            queue.await.expect("the queue ends");
+            assert_eq!(begin.elapsed(), FINISH + SECOND);
         })
         .await;
     }

@@ -13,15 +13,6 @@ pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
         .unwrap_or(&NULL)
 }
 
-pub(crate) fn ready(object: &Value) -> &Value {
-    condition(object, "Ready")
-}
-
-/// The message of Ready.
-pub(crate) fn message(object: &Value) -> &str {
-    ready(object)["message"].as_str().unwrap_or_default()
-}
-
 pub(crate) fn is_stalled(object: &Value) -> bool {
     condition(object, "Stalled")["status"] == "True"
 }

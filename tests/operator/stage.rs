@@ -863,3 +863,12 @@ pub(crate) fn graphql_api(environment: &str, schema: &str) -> Value {
 pub(crate) fn environment(name: &str) -> Value {
     json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
 }
+
+pub(crate) fn ready(object: &Value) -> &Value {
+    condition(object, "Ready")
+}
+
+/// The message of Ready.
+pub(crate) fn message(object: &Value) -> &str {
+    ready(object)["message"].as_str().unwrap_or_default()
+}

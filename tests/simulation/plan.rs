@@ -36,10 +36,7 @@ pub(crate) struct Plan {
 pub(crate) struct Scene {
     /// How far each operator's clock is off, in seconds: one for each operator.
     pub(crate) clocks: Vec<i64>,
-    pub(crate) leader_elect: bool,
     pub(crate) namespaces: Vec<String>,
-    /// Whether the operator watches each namespace by itself.
-    pub(crate) is_namespaced: bool,
     pub(crate) flags: Vec<String>,
     pub(crate) job: Duration,
     pub(crate) oddities: Oddities,
@@ -192,9 +189,7 @@ impl Scene {
         let cast = namespaces.iter().flat_map(|namespace| cast(rng, namespace)).collect();
         Self {
             clocks,
-            leader_elect,
             namespaces,
-            is_namespaced,
             flags,
             job: Duration::from_secs(one(rng, &[0, 3, 20, 90, 400])),
             oddities,

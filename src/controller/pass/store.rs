@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -24,8 +24,8 @@ use crate::{
     lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
 
-/// How long a recording is still tried once the operator is to end.
-const RECORD_AFTER_SHUTDOWN: Duration = Duration::from_secs(20);
+/// The longest time between two tries to record what AWS has accepted.
+const RECORD_MAX: Duration = Duration::from_secs(5);
 
 impl<K: Kind> Pass<'_, K> {
     /// The configuration with its references resolved.
@@ -170,7 +170,7 @@ impl<K: Kind> Pass<'_, K> {
         let mut state = state.clone();
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
+            .with_max_delay(RECORD_MAX)
             .without_max_times()
             .build();
         let object = loop {
@@ -191,7 +191,7 @@ impl<K: Kind> Pass<'_, K> {
                         }
                         // Whose it is will be seen when the API server answers again.
                         Err(Pause::Later(_) | Pause::Failed(_)) => {
-                            self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
+                            sleep(delays.next().unwrap_or(RECORD_MAX)).await;
                             continue;
                         }
                     };
@@ -214,7 +214,7 @@ impl<K: Kind> Pass<'_, K> {
                     warn!(%error, "cannot record what AWS accepted; trying until it lands");
                 }
             }
-            self.pause(delays.next().unwrap_or(Duration::from_secs(5))).await?;
+            sleep(delays.next().unwrap_or(RECORD_MAX)).await;
         };
         // Somebody may have edited the spec while AWS was asked.
         let edited = object.meta().generation != generation;
@@ -227,19 +227,6 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.tell(&before, &state);
         Ok(Observed::Stored { edited })
-    }
-
-    async fn pause(&self, delay: Duration) -> Result<(), Pause> {
-        let patience = async {
-            self.context.shutdown.cancelled().await;
-            tokio::time::sleep(RECORD_AFTER_SHUTDOWN).await;
-        };
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(delay) => Ok(()),
-            // The intent is stored: the next process finds the job by it.
-            () = patience => Err(Pause::Later(Duration::from_secs(1))),
-        }
     }
 
     fn lost(state: &State, why: &str) {
