@@ -29,7 +29,13 @@ VERSION = "27.1.0"
 CARGO = os.environ.get("CARGO", "cargo")
 JOBS = int(os.environ.get("MUTANTS_JOBS", min(os.cpu_count() or 1, 4)))
 # A smaller library for each part of the code, in the place of src/lib.rs: each mutant is one build of it.
-LIBRARIES = {"src/lifecycle/": "tests/mutants/lifecycle.rs", "": "tests/mutants/lib.rs"}
+LIBRARIES = {
+    "src/lifecycle/": "tests/mutants/lifecycle.rs",
+    "src/controller/index": "tests/mutants/pure.rs",
+    "src/amplify/throttle": "tests/mutants/pure.rs",
+    "src/leader/rules": "tests/mutants/pure.rs",
+    "": "tests/mutants/lib.rs",
+}
 # A mutant may ask for memory without end.
 MEMORY = 8 << 30
 # cargo-mutants's exit codes: nothing missed, something missed, something that did not end.

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) events: Vec<(Duration, Event)>,
     /// How long it is disturbed.
     pub(crate) length: Duration,
+    /// How long nothing may happen at the end, but for checks.
+    pub(crate) quiet: Duration,
 }
 
 /// Where it plays.
@@ -93,6 +95,8 @@ pub(crate) enum Deed {
     Strip,
     /// Somebody else's finalizer comes or goes.
     Hold(bool),
+    /// The status is emptied: nobody can know any more what it said.
+    Wipe,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +115,8 @@ pub(crate) enum Weather {
     Job(JobFault),
     /// The AWS object of the resource of this number is removed.
     Removed(usize),
+    /// Somebody makes it by hand, or changes it: an API gets this schema.
+    Made(usize, String),
     /// Somebody else's job begins in its environment.
     Foreign(usize, Operation, Duration),
 }
@@ -132,6 +138,7 @@ impl Plan {
         let mut rng = Rng::with_seed(seed);
         let scene = Scene::draw(&mut rng);
         let length = LENGTH.mul_f64(0.3 + rng.f64());
+        let quiet = Duration::from_hours(one(&mut rng, &[1, 1, 24]));
         let mut draw = Draw {
             rng,
             length,
@@ -148,6 +155,7 @@ impl Plan {
             scene,
             events,
             length,
+            quiet,
         }
     }
 }
@@ -342,6 +350,11 @@ impl Draw {
             let number = self.rng.usize(..scene.cast.len());
             self.add(Event::Cloud(Weather::Removed(number)));
         }
+        for _ in 0..self.times(6) {
+            let number = self.rng.usize(..scene.cast.len());
+            let text = schema(&format!("x{}", self.rng.u8(..3)));
+            self.add(Event::Cloud(Weather::Made(number, text)));
+        }
         for _ in 0..self.times(4) {
             let number = self.rng.usize(..scene.cast.len());
             let (operation, time) = (one(&mut self.rng, WRITES), Duration::from_secs(self.rng.u64(..600)));
@@ -380,18 +393,36 @@ impl Draw {
         }
     }
 
+    /// The API server or AWS gives no answer around this time.
+    fn around(&mut self, at: Duration) {
+        let before = Duration::from_millis(self.rng.u64(..20_000));
+        let after = Duration::from_secs(self.rng.u64(30..90));
+        let event: fn(bool) -> Event = match self.rng.u8(..3) {
+            0 => |down| Event::ApiServer(Trouble::Up(!down)),
+            1 => |cut| Event::Reach(0, cut.then_some(true)),
+            _ => |on| Event::Cloud(Weather::Hanging(on)),
+        };
+        self.events.push((at.saturating_sub(before), event(true)));
+        self.events.push((at + after, event(false)));
+    }
+
     fn operators(&mut self, scene: &Scene) {
         for _ in 0..self.times(12) {
             let which = self.rng.usize(..scene.clocks.len());
             let fate = one(&mut self.rng, &[Fate::KilledBefore, Fate::KilledAfter]);
-            let blow = match self.rng.u8(..10) {
+            let blow = match self.rng.u8(..12) {
                 0 => Blow::Killed,
                 1..6 => Blow::KilledAt(self.rng.u32(..60), fate),
                 6 | 7 => Blow::Frozen(Duration::from_secs(self.rng.u64(1..180))),
-                8 => Blow::Terminated,
+                8..11 => Blow::Terminated,
                 _ => Blow::Clock(off(&mut self.rng)),
             };
-            self.add(Event::Operator(which, blow));
+            let at = self.at();
+            self.events.push((at, Event::Operator(which, blow)));
+            if matches!(blow, Blow::Terminated) && self.rng.bool() {
+                // While everything else goes wrong, too.
+                self.around(at);
+            }
         }
     }
 }
@@ -437,6 +468,7 @@ fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
         58..60 => json!({ "spec": { "appId": "d0000000000" } }),
         60..64 => json!({ "metadata": { "labels": { "turn": turn.to_string() }, "annotations": { "turn": "x" } } }),
         64..70 => return Deed::Strip,
+        70 => return Deed::Wipe,
         _ => return Deed::Delete,
     })
 }

@@ -56,6 +56,7 @@ struct Total {
     seeds: u64,
     simulated: Duration,
     events: usize,
+    kubernetes_requests: u64,
     aws_calls: u64,
     creates: usize,
     restarts: u64,
@@ -68,6 +69,7 @@ impl Total {
         self.seeds += 1;
         self.simulated += outcome.simulated;
         self.events += outcome.events;
+        self.kubernetes_requests += outcome.kubernetes_requests;
         self.aws_calls += outcome.aws_calls;
         self.creates += outcome.creates;
         self.restarts += outcome.restarts;
@@ -155,9 +157,10 @@ fn simulate(fixed: std::ops::RangeInclusive<u64>, fresh: Option<Duration>) -> To
     });
     let total = total.into_inner();
     println!(
-        "evidence: {} in {:.0?}; AWS calls: {}; accepted creates: {}; operators killed at a request: {}",
+        "evidence: {} in {:.0?}; requests to the API server: {}; calls to AWS: {}; accepted creates: {}; operators killed at a request: {}",
         total.line(),
         begun.elapsed(),
+        total.kubernetes_requests,
         total.aws_calls,
         total.creates,
         total.restarts
@@ -207,6 +210,7 @@ fn protected(plan: &Plan) -> Outcome {
             violations: vec![format!("Panic: {}", why.unwrap_or_default())],
             simulated: Duration::ZERO,
             events: 0,
+            kubernetes_requests: 0,
             aws_calls: 0,
             creates: 0,
             restarts: 0,

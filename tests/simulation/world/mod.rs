@@ -27,7 +27,7 @@ use process::Process;
 pub(crate) use process::{REGION, Start};
 
 /// The longest stretch of time.
-const STRETCH: Duration = Duration::from_secs(2);
+const STRETCH: Duration = Duration::from_secs(10);
 /// The shortest one: tokio's clock has no finer grain.
 const TICK: Duration = Duration::from_millis(1);
 /// How long a process that has ended is not started again.
