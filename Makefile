@@ -54,6 +54,11 @@ soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all tha
 	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
 
+.PHONY: simulate
+simulate: rust ## Run the operator on a virtual clock through random trouble until stopped; SIMULATE_SECONDS bounds it, SIMULATE_SEED repeats one
+	@SIMULATE_SECONDS="$${SIMULATE_SECONDS:-0}" \
+	  $(CARGO) test $(CARGO_FLAGS) --quiet --workspace --all-features --test simulation
+
 .PHONY: mutants
 mutants: system rust python3 ## Change the pure code in one place at a time and see that a unit test fails; MUTANTS=src/leader/rules.rs for one file
 	@CARGO="$(CARGO)" python3 tests/mutants/run.py "$(target)/mutants" $(MUTANTS)

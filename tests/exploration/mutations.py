@@ -9,6 +9,7 @@ longer reads as it is written here.
     tests/exploration/mutations.py slot after # those whose name contains one of these words
 """
 
+import contextlib
 import io
 import os
 import pathlib
@@ -237,32 +238,20 @@ MUTATIONS = [
 def main() -> int:
     words = sys.argv[1:]
     chosen = [it for it in MUTATIONS if not words or any(word in it[0] for word in words)]
-    root = pathlib.Path(__file__).resolve().parents[2]
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).resolve()
-    copy = target / "mutations"
-    restore(root, copy)
+    copy, target = prepare(pathlib.Path(__file__).resolve().parents[2])
     explored, tabled, missed = [], [], 0
     for what, *edits, finder in chosen:
-        good = {}
-        for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
-            path = copy / file
-            good.setdefault(path, path.read_text())
-            text = path.read_text()
-            if text.count(old) != 1:
-                sys.exit(f"{what}: {file} no longer reads {old!r}")
-            path.write_text(text.replace(old, new))
         table = finder.removeprefix("table: ")
-        if table != finder:
-            others = look_up(copy, target, table)
-            tabled.append(f"| {what} | {others or 'not found'} |")
-            missed += others is None
-        else:
-            states, broken = explore(copy, target, finder)
-            explored.append(f"| {what} | `{finder}` | {states or 'not found'} | {broken} |")
-            missed += states is None
+        with broken(copy, what, edits):
+            if table != finder:
+                others = look_up(copy, target, table)
+                tabled.append(f"| {what} | {others or 'not found'} |")
+                missed += others is None
+            else:
+                states, law = explore(copy, target, finder)
+                explored.append(f"| {what} | `{finder}` | {states or 'not found'} | {law} |")
+                missed += states is None
         print((tabled if table != finder else explored)[-1], file=sys.stderr, flush=True)
-        for path, text in good.items():
-            path.write_text(text)
     print(f"{len(explored)} by an exploration:\n")
     print("| rule, and how it is broken | found by | after states | what does not hold |")
     print("|---|---|---|---|")
@@ -272,6 +261,32 @@ def main() -> int:
     print("|---|---|")
     print("\n".join(tabled))
     return 1 if missed else 0
+
+
+def prepare(root):
+    """Returns the copy and the target folder."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).resolve()
+    copy = target / "mutations"
+    restore(root, copy)
+    return copy, target
+
+
+@contextlib.contextmanager
+def broken(copy, what, edits):
+    """The copy with these edits, as long as it is asked for. Edits: file, what stands there, what is put there, and so on."""
+    good = {}
+    for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
+        path = copy / file
+        good.setdefault(path, path.read_text())
+        text = path.read_text()
+        if text.count(old) != 1:
+            sys.exit(f"{what}: {file} no longer reads {old!r}")
+        path.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        for path, text in good.items():
+            path.write_text(text)
 
 
 def restore(root, copy):
