@@ -235,14 +235,12 @@ impl<'a> Run<'a> {
                 let cast = self.cast(*number);
                 let environment = environment(cast);
                 let place = (APP, environment.as_str());
-                let is_done = self.world.aws(|aws| match cast.plural {
+                self.world.aws(|aws| match cast.plural {
                     "amplifybackends" => aws.delete_backend(place),
                     "backendenvironments" => aws.delete_environment(place),
-                    _ => false,
+                    _ => aws.delete_api(place, cast.spec["resourceName"].as_str().unwrap_or_default()),
                 });
-                if is_done {
-                    self.meddled.push((environment, self.now()));
-                }
+                self.meddled.push((environment, self.now()));
             }
             Weather::Made(number, text) => {
                 let cast = self.cast(*number);
@@ -250,7 +248,7 @@ impl<'a> Run<'a> {
                 let place = (APP, environment.as_str());
                 let resource = cast.spec["resourceName"].as_str().unwrap_or_default();
                 let config = json!({ "apiName": "shop", "service": "AppSync", "transformSchema": text });
-                let is_done = self.world.aws(|aws| match cast.plural {
+                self.world.aws(|aws| match cast.plural {
                     "amplifybackends" => aws.put_backend(place, "storefront"),
                     "backendapis" => aws.put_api(place, resource, config.as_object().cloned().unwrap_or_default()),
                     _ => {
@@ -265,9 +263,7 @@ impl<'a> Run<'a> {
                         )
                     }
                 });
-                if is_done {
-                    self.meddled.push((environment, self.now()));
-                }
+                self.meddled.push((environment, self.now()));
             }
             Weather::Foreign(number, operation, time) => {
                 let environment = environment(self.cast(*number));
