@@ -57,15 +57,7 @@ pub fn learn(known: &mut Known, step: &Step, observed: Observed) {
         Observed::Look(looked) => known.look = Some(looked),
         Observed::Jobs(listed) => known.jobs = Some(listed),
         Observed::Poll(polled) => known.poll = Some(polled),
-        Observed::Config(config) => {
-            // What was seen before could not be compared with it.
-            let uncompared = |looked: &mut Looked| {
-                let echo = looked.seen.as_ref().and_then(|seen| seen.echo.as_ref());
-                config.is_ok() && echo.is_some_and(|echo| echo.equality.is_none())
-            };
-            known.look.take_if(uncompared);
-            known.config = Some(config);
-        }
+        Observed::Config(config) => known.config = Some(config),
         Observed::Slot(slot) => known.slot = Some(slot),
         Observed::Failed(failure) => known.failed = Some(failure),
         Observed::Reply(reply) => {

@@ -1,7 +1,7 @@
 //! Rules 1 and 2: where are we, and create once.
 
 use super::{
-    play::{Answer, Play},
+    play::{Answer, Did, Play},
     scene::{
         Kind, Scene, accepted, at, ended, intent, message, missing, name, present, refused, running, seen_job,
         with_status,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{Job, Operation, Origin},
-    lifecycle::{Holds, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot},
+    lifecycle::{Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot},
 };
 
 #[test]
@@ -48,6 +48,28 @@ fn a_create_is_slot_list_finalizer_intent_send_record_and_then_ready() {
         play.wake().is(look, "ready: Available");
         assert_eq!(play.scene.state.ledger.observed_generation, 1);
         assert_eq!(play.job().attempt, 1);
+    }
+}
+
+#[test]
+fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
+    for kind in Kind::ALL {
+        let lists = if kind == Kind::Clone { 2 } else { 1 };
+        let requests = |did: Did| -> u32 {
+            let request = |step| match step {
+                "look" | "create" => 1,
+                "list" => lists,
+                _ => 0,
+            };
+            did.steps.split(' ').map(request).sum()
+        };
+        let mut play = Play::applied(kind);
+        play.answers([Answer::LoseRequest]);
+        assert_eq!(requests(play.pass()), Purpose::Write.calls(kind.create()), "{kind:?}");
+        assert_eq!(requests(play.wake()), Purpose::Outcome.calls(kind.create()), "{kind:?}");
+        let mut ready = Play::ready(kind);
+        ready.pass();
+        assert_eq!(requests(ready.wake()), Purpose::Drift.calls(kind.create()), "{kind:?}");
     }
 }
 

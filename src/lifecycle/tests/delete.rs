@@ -191,6 +191,7 @@ fn deletion_waits_for_a_create_job_that_is_running() {
         play.scene.resource.deleting = true;
         play.scene.resource.generation = 2;
         play.wake().is("poll status", "working: Deleting");
+        assert_eq!(play.scene.state.ledger.observed_generation, 2, "the deletion is seen");
         play.wake().is("poll", "working: Deleting");
         play.job_ends("COMPLETED");
         play.wake()
@@ -247,8 +248,24 @@ fn a_backend_waits_for_the_apis_in_it() {
     play.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
     play.scene.surroundings.dependents.leaving = vec!["BackendApi default/blog".into()];
     play.pass().is("status", "stalled: InUse").wakes(None);
-    assert!(message(&play.scene.state).contains("BackendApi default/shop"));
+    assert_eq!(
+        message(&play.scene.state),
+        "still in use by BackendApi default/shop: delete it first"
+    );
     play.pass().is("", "stalled: InUse");
+    // One of several stands for all: the message changes as seldom as can be.
+    let mut several = play.clone();
+    several
+        .scene
+        .surroundings
+        .dependents
+        .staying
+        .push("BackendApi default/blog".into());
+    several.pass().is("status", "stalled: InUse");
+    assert_eq!(
+        message(&several.scene.state),
+        "still in use by BackendApi default/blog and others: delete it first"
+    );
     play.scene.surroundings.dependents.staying.clear();
     play.pass().is("status", "working: Deleting").wakes(None);
     play.pass().is("", "working: Deleting");
@@ -410,6 +427,18 @@ fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
 }
 
 #[test]
+fn a_process_lists_once_what_an_earlier_one_may_have_sent() {
+    for kind in Kind::WITH_JOBS {
+        let mut play = deleting(kind);
+        play.answers([Answer::Refuse(Class::Throttled)]);
+        play.restart()
+            .pass()
+            .is("look slot list delete status", "working: Throttled");
+        play.wake().is("look slot delete record", "working: Deleting");
+    }
+}
+
+#[test]
 fn what_is_released_and_held_by_somebody_else_says_what_became_of_its_object() {
     let held = |mut play: Play| {
         play.scene.resource.held = true;
@@ -462,6 +491,35 @@ fn what_is_released_and_held_by_somebody_else_says_what_became_of_its_object() {
     stripped.scene.resource.finalizer = false;
     stripped.pass().is("status", "still: Released");
     assert!(message(&stripped.scene.state).contains("may still be there"));
+}
+
+#[test]
+fn an_object_whose_delete_was_sent_is_said_to_be_deleted_only_where_that_was_seen() {
+    let sent = || {
+        let mut play = deleting(Kind::Backend);
+        play.pass();
+        play.after(10);
+        play
+    };
+    let mut completed = sent();
+    completed.job_ends("COMPLETED");
+    assert_eq!(completed.pass().steps, "poll release");
+    let mut by_hand = sent();
+    by_hand.job_ends("FAILED");
+    by_hand.pass().is("poll look status", "working: Deleting");
+    by_hand.aws.object = None;
+    assert_eq!(by_hand.wake().steps, "look release");
+    // While the job runs, somebody takes off the finalizer.
+    let mut stripped = sent();
+    stripped.scene.resource.finalizer = false;
+    for (play, says) in [
+        (completed, "the AWS object is deleted"),
+        (by_hand, "the AWS object is gone"),
+        (stripped, "may still be there"),
+    ] {
+        let became = lifecycle::what_became(&play.scene.view(0.5));
+        assert!(became.ends_with(says), "{became}");
+    }
 }
 
 #[test]

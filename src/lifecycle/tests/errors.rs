@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, failure, message, missing, name},
+    scene::{Kind, Scene, at, failure, message, missing, name, present, says, stored},
 };
 use crate::{
     api::conditions::Reason,
@@ -127,8 +127,26 @@ fn a_refused_update_stays_stalled_until_a_new_generation_or_a_request() {
     let mut mended = play.clone();
     mended.aws.holds = "v2".into();
     mended.wake().is("resolve look status", "ready: Available");
+    let mut another = play.clone();
+    another.aws.config = Ok("v3".into());
+    another
+        .wake()
+        .is("resolve look slot update record", "working: Updating");
     play.scene.resource.generation = 3;
     play.pass().is("resolve look slot update record", "working: Updating");
+}
+
+#[test]
+fn a_check_of_what_was_given_up_that_has_begun_goes_on_where_an_answer_of_aws_sets_the_clock_back() {
+    let begun = |kind| {
+        let mut play = Play::applied(kind);
+        play.answers([Answer::Refuse(Class::BadRequest)]);
+        assert_eq!(play.pass().says, "stalled: InvalidSpec");
+        play.scene.at(3599)
+    };
+    assert_eq!(name(&begun(Kind::Api).config(Ok("v1")).next()), "look");
+    let step = begun(Kind::Backend).look(present()).next();
+    assert_eq!(says(stored(&step).unwrap()), "stalled: AlreadyExists");
 }
 
 #[test]
@@ -184,6 +202,19 @@ fn stalled_stays_during_slow_retries() {
         play.wake()
             .is("look slot list intend create record", "working: Creating");
     }
+}
+
+#[test]
+fn what_aws_refused_of_a_former_spec_is_not_said_any_more_when_the_edit_is_sent() {
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::Refuse(Class::Throttled)]);
+    play.pass();
+    play.scene.resource.generation = 2;
+    play.aws.reads = Some(Class::Throttled);
+    play.pass().is("look status", "working: Throttled");
+    play.aws.reads = None;
+    play.crash_after("intend")
+        .is("look slot list intend", "working: Creating");
 }
 
 #[test]
@@ -258,10 +289,21 @@ fn what_is_ready_stays_ready_through_throttling_and_short_outages() {
 
 #[test]
 fn a_running_job_says_what_it_does_through_throttling_and_outages() {
-    for class in [Class::Throttled, Class::Unavailable] {
+    for (class, says) in [
+        (Class::Throttled, "working: Throttled"),
+        (Class::Unavailable, "working: AwsUnavailable"),
+    ] {
         let mut play = Play::creating(Kind::Backend);
         play.aws.reads = Some(class);
         play.wake().is("poll", "working: Creating");
+        play.scene.resource.generation = 2;
+        play.wake().is("poll", "working: Creating");
+        // That it is being deleted is said all the same, and once.
+        play.scene.resource.generation = 3;
+        play.scene.resource.deleting = true;
+        play.wake().is("poll status", says);
+        assert_eq!(play.scene.state.ledger.observed_generation, 3);
+        play.wake().is("poll", says);
     }
 }
 
@@ -460,8 +502,9 @@ fn what_a_running_job_was_kept_from_is_not_said_any_more_when_it_goes_on() {
         while missing.scene.says() != "stalled: DependencyNotReady" {
             missing.wake();
         }
-        missing.aws.config = Ok("v1".into());
         missing.aws.reads = Some(class);
+        missing.wake().is("resolve look", "stalled: DependencyNotReady");
+        missing.aws.config = Ok("v1".into());
         missing.wake().is("resolve look status", says);
     }
 }

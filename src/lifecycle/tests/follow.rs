@@ -150,6 +150,8 @@ fn a_failed_create_that_left_nothing_is_tried_again_after_1_and_5_minutes_and_th
         }
         play.after(10).job_ends("FAILED");
         assert_eq!(play.pass().wakes(3210).says, "stalled: JobFailed");
+        let text = format!("{} failed 3 times in a row: no capacity; ", kind.create());
+        assert!(message(&play.scene.state).starts_with(&text));
         let look = if kind == Kind::Api { "resolve look" } else { "look" };
         play.pass().is("", "stalled: JobFailed");
         for _ in 0..3 {
@@ -328,6 +330,16 @@ fn failures_start_again_with_a_new_generation_or_a_handled_request() {
 }
 
 #[test]
+fn a_request_made_while_the_job_runs_is_answered_by_a_poll() {
+    let mut play = Play::creating(Kind::Backend);
+    play.scene.resource.request = Some("now".into());
+    play.wake().is("poll status", "working: Creating");
+    let handled = play.scene.state.ledger.last_handled_reconcile_at.as_deref();
+    assert_eq!(handled, Some("now"));
+    play.wake().is("poll", "working: Creating");
+}
+
+#[test]
 fn a_failure_without_a_reason_is_not_called_running() {
     let mut play = Play::creating(Kind::Backend);
     play.after(10).job_ends("FAILED");
@@ -413,6 +425,19 @@ fn a_vanished_job_is_an_unknown_outcome() {
     there.aws.jobs.clear();
     there.aws.put(at(1));
     there.after(120).pass().is("poll list look status", "ready: Available");
+}
+
+#[test]
+fn of_a_vanished_job_a_list_or_a_look_made_before_the_two_minutes_proves_nothing() {
+    let scene = Scene::new(Kind::Backend)
+        .owned(Origin::Created)
+        .job(running(Operation::CreateBackend))
+        .poll(None);
+    let early_list = scene.clone().at(119).jobs([]).at(121).look(None);
+    assert_eq!(name(&early_list.next()), "settle");
+    let early_look = scene.clone().at(119).look(None).at(121).jobs([]);
+    assert_eq!(name(&early_look.next()), "settle");
+    assert_eq!(name(&scene.at(120).look(None).jobs([]).next()), "store");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     api::{AdoptionPolicy, DeletionPolicy, Job, Operation, Origin},
     lifecycle::{
-        Equality, Lack, Slot, Step, Write,
+        Equality, Lack, Purpose, Slot, Step, Write,
         facts::{Class, JobSeen},
     },
 };
@@ -31,14 +31,19 @@ fn adopting_stores_finalizer_then_origin_account_and_region() {
 }
 
 #[test]
-fn an_adopted_record_says_too_that_it_deploys_nothing() {
-    let mut play = Play::new(Scene::new(Kind::Environment).adopting());
-    play.aws.put(at(-7200));
-    play.pass();
-    assert_eq!(
-        message(&play.scene.state),
-        "adopted: the environment's record exists; a record deploys nothing"
-    );
+fn what_is_adopted_says_so_and_a_record_that_it_deploys_nothing() {
+    let exists = "adopted: the AWS object exists as the spec wants it";
+    let record = "adopted: the environment's record exists; a record deploys nothing";
+    for (kind, says) in [
+        (Kind::Backend, exists),
+        (Kind::Api, exists),
+        (Kind::Environment, record),
+    ] {
+        let mut play = Play::new(Scene::new(kind).adopting());
+        play.aws.put(at(-7200));
+        play.pass();
+        assert_eq!(message(&play.scene.state), says);
+    }
 }
 
 #[test]
@@ -94,6 +99,7 @@ fn a_ready_object_is_looked_at_once_per_interval_at_its_phase() {
         play.pass().wakes(1200);
         let look = if kind == Kind::Api { "resolve look" } else { "look" };
         play.wake().is(look, "ready: Available").wakes(3600);
+        play.pass().is("", "ready: Available").wakes(3600);
         play.wake().is(look, "ready: Available").wakes(3600);
         // A restart neither causes nor skips one.
         play.after(600).restart().pass().is("", "ready: Available").wakes(3000);
@@ -123,8 +129,14 @@ fn edits_that_aws_knows_nothing_of_cost_no_aws_call() {
 
 #[test]
 fn an_edited_config_is_sent_once() {
-    for echoes in [Equality::Equal, Equality::Unknown, Equality::Different] {
+    let echoes = [Equality::Equal, Equality::Unknown, Equality::Different];
+    let origins = [Origin::Created, Origin::Adopted];
+    for (echoes, origin) in echoes
+        .into_iter()
+        .flat_map(|echoes| origins.map(|origin| (echoes, origin)))
+    {
         let mut play = Play::ready(Kind::Api);
+        play.scene.state.ledger.origin = Some(origin);
         play.aws.echoes = echoes;
         play.scene.resource.generation = 2;
         play.aws.config = Ok("v2".into());
@@ -260,6 +272,11 @@ fn an_update_whose_end_was_seen_before_its_object_is_not_sent_twice() {
     play.job_ends("COMPLETED");
     let object = play.aws.object.take();
     play.wake().is("poll resolve look status", "working: Updating");
+    assert_eq!(
+        play.job().error,
+        None,
+        "only a create can turn out to have made nothing"
+    );
     play.aws.object = object;
     play.wake().is("resolve look status", "ready: Available");
     assert_eq!(play.aws.carried_out, [Write::Update]);
@@ -427,6 +444,11 @@ fn a_missing_config_map_never_passes_for_an_edit_that_was_carried_out() {
     play.after(10).pass();
     play.scene.resource.generation = 2;
     play.aws.config = Err("waits for ConfigMap schema".into());
+    // Nor where the edit is first seen by a drift check.
+    play.clone()
+        .after(3600)
+        .pass()
+        .is("resolve look status", "working: DependencyNotReady");
     play.pass().is("resolve status", "working: DependencyNotReady");
     for _ in 0..3 {
         play.wake().is("resolve look", "working: DependencyNotReady");
@@ -661,11 +683,32 @@ fn a_create_that_aws_refuses_because_something_is_there_is_looked_at_again() {
             "stalled: AlreadyExists",
         );
         play.aws.put(at(-1));
-        let says = if adopting {
-            "ready: Available"
+        let (says, why) = if adopting {
+            ("ready: Available", "adopted: ")
         } else {
-            "stalled: AlreadyExists"
+            // No job of this resource has failed, and none is said to have.
+            (
+                "stalled: AlreadyExists",
+                "the AWS object already exists and this resource did not create it; ",
+            )
         };
         assert_eq!(play.wake().says, says);
+        assert!(message(&play.scene.state).starts_with(why));
+    }
+}
+
+#[test]
+fn a_look_that_somebody_waits_for_does_not_queue_with_the_drift_checks() {
+    let check = || Scene::new(Kind::Backend).ready().at(3600);
+    let mut requested = check();
+    requested.resource.request = Some("now".into());
+    for (scene, purpose) in [
+        (check(), Purpose::Drift),
+        (check().generation(2), Purpose::Write),
+        (requested, Purpose::Write),
+        (Scene::new(Kind::Backend), Purpose::Write),
+    ] {
+        let step = scene.next();
+        assert!(matches!(step, Step::Look(found) if found == purpose), "{step:?}");
     }
 }

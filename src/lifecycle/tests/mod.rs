@@ -10,6 +10,7 @@ mod delete;
 mod errors;
 mod follow;
 mod keep;
+mod learn;
 mod outcome;
 mod play;
 mod properties;

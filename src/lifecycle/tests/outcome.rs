@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{Operation, Origin},
-    lifecycle::{Slot, Step, facts::Class},
+    lifecycle::{Slot, Step, Wake, facts::Class},
 };
 
 #[test]
@@ -157,6 +157,12 @@ fn a_list_or_a_look_made_before_the_two_minutes_proves_nothing() {
     assert_eq!(name(&early_list.next()), "settle");
     let early_look = scene.clone().at(119).look(None).at(121).jobs([]);
     assert_eq!(name(&early_look.next()), "settle");
+    // Nor is AWS asked again at once.
+    for now in [120, 121] {
+        let step = scene.clone().at(119).jobs([]).at(now).look(None).next();
+        let is_later = matches!(&step, Step::Settle { wake: Wake::At(time), .. } if *time == at(now + 30));
+        assert!(is_later, "{step:?}");
+    }
     assert_eq!(name(&scene.at(120).look(None).jobs([]).next()), "intend");
 }
 
@@ -190,6 +196,12 @@ fn a_record_is_ours_only_with_equal_fields_and_a_time_after_the_request() {
             );
             assert_eq!(state.ledger.origin, None);
         }
+    }
+    // Of a record, `after` is no job that was there before, but the earliest time of all attempts.
+    let mut second = scene;
+    second.state.ledger.job.as_mut().unwrap().after = Some(at(-400));
+    for (created, step) in [(-400, "record"), (-401, "settle")] {
+        assert_eq!(name(&second.clone().look(recorded(created)).next()), step, "{created}");
     }
 }
 

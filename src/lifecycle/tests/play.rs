@@ -398,6 +398,10 @@ pub(super) fn check(scene: &Scene, step: &Step) {
     let open = ledger.job.as_ref().filter(|job| job.is_open_intent());
     let resource = &scene.resource;
     match step {
+        Step::Look(_) => {
+            let is_compared = !resource.is_updatable() || scene.known.config.is_some();
+            assert!(is_compared || resource.deleting, "a look that nothing is compared with");
+        }
         Step::Send(Write::Create) => {
             assert!(resource.finalizer, "I2: a create without a stored finalizer");
             assert!(open.is_some(), "I2: a create without a stored intent");

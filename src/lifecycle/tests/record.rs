@@ -110,6 +110,28 @@ fn the_end_of_a_job_is_stored_with_aws_s_word_and_makes_its_attempt_certain() {
 }
 
 #[test]
+fn a_job_that_aws_no_longer_knows_is_closed_with_the_reason_and_is_in_doubt_only_where_it_may_still_create() {
+    let table = [
+        (Kind::Backend, Operation::CreateBackend, None, true),
+        (Kind::Backend, Operation::CreateBackend, present(), false),
+        (Kind::Api, Operation::UpdateBackendApi, None, false),
+        (Kind::Api, Operation::UpdateBackendApi, present(), false),
+    ];
+    for (kind, operation, seen, unconfirmed) in table {
+        let before = running(operation);
+        let scene = Scene::new(kind).owned(kind.origin()).job(before.clone()).at(120);
+        let scene = scene.poll(None).jobs([]).config(Ok("v1")).look(seen);
+        let expected = Job {
+            finish_time: Some(at(120)),
+            error: Some("AWS no longer knows the job j-1".into()),
+            unconfirmed,
+            ..before
+        };
+        assert_eq!(stores(&scene), expected);
+    }
+}
+
+#[test]
 fn an_accepted_job_is_stored_as_the_reply_describes_it_and_makes_its_attempt_certain() {
     let before = Job {
         unconfirmed: true,
@@ -163,6 +185,10 @@ fn an_intent_that_made_nothing_is_closed_with_the_reason() {
         stores(&another),
         closed("the AWS object exists, but this attempt did not make it", false)
     );
+    // What is in doubt says since when: there was no job before it.
+    let mut first = nothing;
+    first.state.ledger.job.as_mut().unwrap().after = None;
+    assert_eq!(stores(&first).after, Some(at(-300)));
 }
 
 #[test]
@@ -187,6 +213,14 @@ fn a_new_attempt_carries_todays_generation_and_starts_its_failures_again() {
         ..expected
     };
     assert_eq!(stores(&scene.generation(2)), expected, "of an edited spec");
+    let before = intent(Operation::CreateBackendApi);
+    let scene = Scene::new(Kind::Api).finalized().job(before).at(120);
+    let scene = scene.look(None).jobs([]).slot(Slot::Held).config(Ok("v2"));
+    assert_eq!(
+        stores(&scene).config_hash.as_deref(),
+        Some("v2"),
+        "of another configuration"
+    );
 }
 
 #[test]

@@ -5,8 +5,11 @@ use super::{
     scene::{Kind, Scene, at, message, says},
 };
 use crate::{
-    api::{Job, Operation, conditions::Reason},
-    lifecycle::{Step, facts::Class},
+    api::{
+        Job, Operation,
+        conditions::{MESSAGE_LIMIT, Reason},
+    },
+    lifecycle::{Step, facts::Class, report::with_advice},
 };
 
 /// A pass that waits writes nothing, however often it comes.
@@ -169,6 +172,18 @@ fn the_messages_of_a_life_name_operation_and_job() {
     play.aws.object = object;
     play.wake();
     assert_eq!(message(&play.scene.state), "CreateBackend completed (job j-1)");
+}
+
+#[test]
+fn only_a_text_that_leaves_no_room_for_the_advice_is_shortened() {
+    let advice = "; set deletionPolicy: Retain";
+    let room = MESSAGE_LIMIT - advice.len();
+    for length in [0, 1, room - 1, room, room + 1, 2 * room] {
+        let text = "x".repeat(length);
+        let message = with_advice(&text, &advice[2..]);
+        assert!(message.len() <= MESSAGE_LIMIT && message.ends_with(advice));
+        assert_eq!(message.starts_with(&text), length <= room, "{length}");
+    }
 }
 
 #[test]
