@@ -44,7 +44,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
         slot(view)?;
     }
-    let purpose = if view.is_ready() && !view.is_edited() {
+    let purpose = if owned && view.is_ready() && !view.is_edited() {
         Purpose::Drift
     } else {
         Purpose::Write

@@ -702,8 +702,12 @@ fn a_look_that_somebody_waits_for_does_not_queue_with_the_drift_checks() {
     let check = || Scene::new(Kind::Backend).ready().at(3600);
     let mut requested = check();
     requested.resource.request = Some("now".into());
+    // It may be adopted next: whose account it is in must have been asked.
+    let mut of_nobody = check();
+    of_nobody.state.ledger.origin = None;
     for (scene, purpose) in [
         (check(), Purpose::Drift),
+        (of_nobody, Purpose::Write),
         (check().generation(2), Purpose::Write),
         (requested, Purpose::Write),
         (Scene::new(Kind::Backend), Purpose::Write),
