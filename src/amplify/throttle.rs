@@ -567,11 +567,11 @@ mod tests {
         let ask = |bucket: &mut Bucket<_>, class| bucket.acquire(start, &"a", class, 1, &mut Vec::new());
         assert_eq!(ask(&mut bucket, Class::Poll), Answer::Queued(false));
         assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
-        assert_eq!(
-            bucket.acquire(at(start, 0.2), &"c", Class::Drift, 1, &mut Vec::new()),
-            Answer::Queued(false)
-        );
-        assert_eq!(granted(&mut bucket, at(start, 0.6)), ["b", "c"]);
+        for (who, is_new) in [("d", true), ("c", false)] {
+            let answer = bucket.acquire(at(start, 0.2), &who, Class::Drift, 1, &mut Vec::new());
+            assert_eq!(answer, Answer::Queued(is_new));
+        }
+        assert_eq!(granted(&mut bucket, at(start, 0.8)), ["b", "d", "c"]);
     }
 
     #[test]
