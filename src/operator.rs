@@ -78,7 +78,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
     let listen = listener.local_addr().context("no listen address")?;
-    let world = World::of_machine(shutdown).await.map_err(no_way)?;
+    let world = World::of_machine(shutdown).await.map_err(|error| no_way(&error))?;
     // Probes are answered to the end, while what is in flight is done.
     let served = CancellationToken::new();
     let serving = tokio::spawn(telemetry::server::serve(
@@ -114,8 +114,9 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
         None => (None, None),
     };
     let turns = Turns::default();
-    let (leadership, mut turn) = take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(no_way)?;
-    let client = leadership.client(&apiserver).map_err(no_way)?;
+    let (leadership, mut turn) =
+        take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(|error| no_way(&error))?;
+    let client = leadership.client(&apiserver).map_err(|error| no_way(&error))?;
     let namespaces = settings.namespaces();
     let found = shutdown.run_until_cancelled(wait_for_crds(&client, &namespaces)).await;
     if found.is_none() {
@@ -180,7 +181,10 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether this process may write, and the task that ends when leadership is lost.
+/// The task that ends when leadership is lost.
+type Turn = JoinHandle<Result<(), Lost>>;
+
+/// Whether this process may write, and how long.
 fn take_part(
     settings: &Run,
     apiserver: &Way,
@@ -188,7 +192,7 @@ fn take_part(
     clock: &Arc<Clock>,
     random: &Random,
     turns: &Turns,
-) -> kube::Result<(Arc<Leadership>, JoinHandle<Result<(), Lost>>)> {
+) -> kube::Result<(Arc<Leadership>, Turn)> {
     if !settings.leader_elect {
         let turn = tokio::spawn(turns.clone().alone(metrics.clone()));
         return Ok((Arc::new(Leadership::sole(clock.clone())), turn));
@@ -199,8 +203,8 @@ fn take_part(
     Ok((leadership, tokio::spawn(election.run(turns.clone()))))
 }
 
-fn no_way(error: kube::Error) -> anyhow::Error {
-    let why = in_words(&error);
+fn no_way(error: &kube::Error) -> anyhow::Error {
+    let why = in_words(error);
     anyhow::anyhow!("no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account")
 }
 

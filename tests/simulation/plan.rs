@@ -46,6 +46,7 @@ pub(crate) struct Scene {
 }
 
 /// What AWS is like.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Oddities {
     pub(crate) visible_while_creating: bool,

@@ -86,7 +86,7 @@ impl Machine {
     }
 
     fn moment(&self, time: Duration) -> Instant {
-        self.base + (time - self.booted)
+        self.base + time.saturating_sub(self.booted)
     }
 
     /// Stands still until this time: when it goes on, all that was due is late.
