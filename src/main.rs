@@ -77,7 +77,11 @@ async fn import(settings: amplify_operator::cli::Import) -> anyhow::Result<ExitC
 fn print_crds() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     for crd in api::crds() {
-        writeln!(out, "---\n{}", api::to_yaml(&crd)?.trim_end())?;
+        match writeln!(out, "---\n{}", api::to_yaml(&crd)?.trim_end()) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -58,6 +58,9 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let region = region.filter(|region| !region.trim().is_empty());
     let region =
         region.context("no AWS region is known: give --region, set AWS_REGION, or set a region in the AWS profile")?;
+    if let Some(why) = sessions.refuses_region(&region) {
+        bail!("{why}");
+    }
     let session = sessions.session_for("").map_err(|failure| refused(&failure))?;
     let inventory = read(&settings, &session, region).await?;
     let parts = plan::plan(&inventory);

@@ -21,7 +21,7 @@ use super::error::in_words;
 use crate::api::text::escaped;
 
 /// What is logged unless `RUST_LOG` says otherwise: ours from info on, of the libraries only what is wrong.
-const DEFAULT_FILTER: &str = "info,kube=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn,\
+const DEFAULT_FILTER: &str = "info,kube=warn,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
                               aws_smithy_http_client=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
 /// How log lines look.

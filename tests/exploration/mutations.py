@@ -313,7 +313,9 @@ def restore(root, copy):
 def test(copy, target, *arguments):
     """Runs tests of the copy, with all that the workspace's own builds have built."""
     command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--workspace", "--all-features", *arguments]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    # Builds are shared. The programs are not, or the workspace's own would be a broken one.
+    places = {"CARGO_BUILD_BUILD_DIR": str(target), "CARGO_TARGET_DIR": str(copy.parent / "mutations-programs")}
+    environment = {**os.environ, **places}
     return subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
 
 

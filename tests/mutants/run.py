@@ -209,7 +209,7 @@ def write(mutants, listed):
     total = [sum(column) for column in zip(*there.values())]
     lines = ["| code | tested | caught | equal | missed | unviable |", "|---|---:|---:|---:|---:|---:|"]
     lines += [" | ".join([f"| `{file}`", *map(str, row)]) + " |" for file, row in there.items()]
-    lines.append(" | ".join(["| **all**", *map(str, total)]) + " |")
+    lines.append(" | ".join(["| **these files**", *map(str, total)]) + " |")
     PAGE.write_text(RESULT.sub(lambda found: found[1] + "\n".join(lines) + "\n" + found[2], page))
 
 

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `apiserver` | the model of kube-apiserver and etcd, and its own tests |
 //! | `faithful` | the model against a real kube-apiserver |
+//! | `world` | the machines, the network to AWS, the time |
+//! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
 
 #![allow(
     clippy::expect_used,

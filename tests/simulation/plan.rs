@@ -40,6 +40,7 @@ pub(crate) struct Scene {
     pub(crate) clocks: Vec<i64>,
     pub(crate) namespaces: Vec<String>,
     pub(crate) flags: Vec<String>,
+    pub(crate) drift_interval: Duration,
     pub(crate) job: Duration,
     pub(crate) oddities: Oddities,
     pub(crate) cast: Vec<Cast>,
@@ -168,8 +169,9 @@ impl Scene {
         let clocks = (0..operators).map(|_| off(rng)).collect();
         let namespaces: Vec<_> = (0..rng.usize(1..=3)).map(|number| format!("team-{number}")).collect();
         let is_namespaced = rng.u8(..4) == 0;
+        let drift_interval = Duration::from_mins(rng.u64(5..60));
         let mut flags = vec![
-            format!("--drift-interval={}m", rng.u8(5..60)),
+            format!("--drift-interval={}s", drift_interval.as_secs()),
             format!("--job-timeout={}m", rng.u8(10..60)),
             format!("--max-job-attempts={}", rng.u8(1..4)),
             format!("--concurrency={}", one(rng, &[1, 2, 16])),
@@ -200,6 +202,7 @@ impl Scene {
             clocks,
             namespaces,
             flags,
+            drift_interval,
             job: Duration::from_secs(one(rng, &[0, 3, 20, 90, 400])),
             oddities,
             cast,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Puts faults that were mended back, one at a time, and shows how many of the simulation's fixed seeds find each.
 
-Works on a copy of the last commit, as tests/exploration/mutations.py does, and takes most faults from there. Prints the
-table of docs/simulation.md at the end. Ends with 1 when one is not found, or when a place no longer reads as it is written.
+Works on a copy of the last commit, as tests/exploration/mutations.py does, and takes most faults from there. Prints a
+table at the end. Ends with 1 when one is not found, or when a place no longer reads as it is written.
 
     tests/simulation/put_back.py            # all; a minute or two each on 2 cores
     tests/simulation/put_back.py SIGTERM    # those whose name contains one of these words

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     apiserver::{self, Named, Reach, Withdrawn},
-    checker::{self, Findings},
+    checker::{self, Findings, Violation},
     history::{History, Millis},
     judge::Judge,
     plan::{APP, Blow, Cast, Deed, Event, HOLD, KEYS, Plan, SCHEMAS, Trouble, Weather, schema},
@@ -69,8 +69,8 @@ struct Run<'a> {
     judge: Judge,
     stripped: BTreeSet<String>,
     meddled: Vec<(String, Millis)>,
-    /// Uids of resources whose status was emptied, and their environments: what was lost with it cannot be kept.
-    wiped: Vec<String>,
+    /// Uid and AWS object of resources whose status was emptied: what was lost with it cannot be kept.
+    wiped: Vec<(String, String)>,
     events: usize,
 }
 
@@ -195,9 +195,13 @@ impl<'a> Run<'a> {
         let named = Named(cast.plural, &cast.namespace, &cast.name);
         let there = self.world.users(|users| users.get(named));
         if let (Deed::Wipe, Some(object)) = (deed, &there) {
-            self.wiped
-                .push(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
-            self.wiped.push(environment(cast));
+            let environment = environment(cast);
+            let key = match cast.spec["resourceName"].as_str() {
+                Some(resource) => format!("{environment}/{resource}"),
+                None => environment,
+            };
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            self.wiped.push((uid.to_owned(), key));
         }
         if let (Deed::Strip, Some(object)) = (deed, &there) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
@@ -377,15 +381,18 @@ impl<'a> Run<'a> {
             on_the_way: ON_THE_WAY,
             skew: SKEW,
             outcome_grace: OUTCOME_GRACE,
-            drift_interval: 3_600_000,
+            drift_interval: i64::try_from(plan.scene.drift_interval.as_millis()).unwrap_or_default(),
         };
         let Findings {
             violations: found,
             creates,
             ..
         } = checker::check(&history);
-        let is_wiped = |text: &str| self.wiped.iter().any(|wiped| text.contains(wiped));
-        let found = found.iter().filter(|it| !is_wiped(&it.name) && !is_wiped(&it.what));
+        let is_wiped = |it: &Violation| {
+            let mut wiped = self.wiped.iter();
+            wiped.any(|(uid, key)| it.what.contains(uid) || it.name == *key && !it.what.contains('('))
+        };
+        let found = found.iter().filter(|it| !is_wiped(it));
         violations.extend(found.map(|it| format!("{:?}: {}", it.law, it.what)));
         // As AWS is now, not as it was when this was written.
         for living in self.world.aws(|aws| self.judge.living(aws)) {

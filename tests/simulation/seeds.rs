@@ -27,18 +27,16 @@ crate::trials! {
 }
 
 /// Seeds that are always run.
-const FIXED: u64 = 24;
+const FIXED: u64 = 16;
 /// How long fresh ones are run after these.
-const FRESH: Duration = Duration::from_secs(20);
+const FRESH: Duration = Duration::from_secs(15);
 /// How long it is tried to make a run that fails smaller.
 const SHRINKING: Duration = Duration::from_mins(1);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// How many lines of the log of a run that fails are shown, the last ones.
-const SHOWN: usize = 60;
 
 fn the_same_seed_gives_the_same_run_byte_for_byte() {
-    for seed in [3, 4] {
+    for seed in [2, 8] {
         let [first, second] = [(); 2].map(|()| run(&Plan::of(seed)).log);
         let differs = first.iter().zip(&second).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");
@@ -225,10 +223,6 @@ fn protected(plan: &Plan) -> Outcome {
 }
 
 fn show(outcome: &Outcome) {
-    let last = outcome.log.len().saturating_sub(SHOWN);
-    if std::env::var_os("SIMULATE_LOG").is_some() {
-        outcome.log[last..].iter().for_each(|line| println!("{line}"));
-    }
     println!("SIMULATE_SEED={} make simulate", outcome.seed);
     for violation in &outcome.violations {
         println!("  {}", amplify_operator::api::conditions::truncated(violation, 600));
@@ -240,7 +234,7 @@ fn law(violation: &str) -> &str {
     violation.split(':').next().unwrap_or_default()
 }
 
-/// Leaves out what is not needed for this law to be broken: events first, then operators.
+/// Leaves out the events that are not needed for this law to be broken.
 fn shrink(mut plan: Plan, broken: &str) -> Plan {
     let begun = Instant::now();
     let still_fails = |plan: &Plan| protected(plan).violations.iter().any(|it| law(it) == broken);
