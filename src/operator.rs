@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    amplify::{Base, Sessions},
+    amplify::{Accounts, Base, Sessions},
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
     apiserver::Way,
     cli::Run,
@@ -46,6 +46,8 @@ pub struct World {
     pub clock: Arc<Clock>,
     /// Chance.
     pub random: Arc<Random>,
+    /// The accounts file, and what it said when it was opened.
+    pub accounts: Option<(AccountsFile, Accounts)>,
     /// Where it is told how things stand.
     pub metrics: Arc<Metrics>,
     /// Where it is told whether the program is ready and alive.
@@ -56,9 +58,11 @@ pub struct World {
 
 impl World {
     /// The machine that this process runs on.
-    async fn of_machine(shutdown: CancellationToken) -> kube::Result<Self> {
+    async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let accounts = settings.accounts.clone().map(AccountsFile::open);
         Ok(Self {
-            apiserver: Way::infer().await?,
+            accounts: accounts.transpose().map_err(anyhow::Error::msg)?,
+            apiserver: Way::infer().await.map_err(|error| no_way(&error))?,
             aws: Box::pin(Base::load()),
             clock: Arc::new(Clock::of_machine()),
             random: Arc::new(Random::of_machine()),
@@ -78,7 +82,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
     let listen = listener.local_addr().context("no listen address")?;
-    let world = World::of_machine(shutdown).await.map_err(|error| no_way(&error))?;
+    let world = World::of_machine(&settings, shutdown).await?;
     // Probes are answered to the end, while what is in flight is done.
     let served = CancellationToken::new();
     let serving = tokio::spawn(telemetry::server::serve(
@@ -105,14 +109,12 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
         aws,
         clock,
         random,
+        accounts,
         metrics,
         health,
         shutdown,
     } = world;
-    let (accounts_file, accounts) = match settings.accounts.clone() {
-        Some(path) => AccountsFile::open(path).map(Some).map_err(anyhow::Error::msg)?.unzip(),
-        None => (None, None),
-    };
+    let (accounts_file, accounts) = accounts.unzip();
     let turns = Turns::default();
     let (leadership, mut turn) =
         take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(|error| no_way(&error))?;

@@ -78,6 +78,7 @@ impl Process {
             aws: Box::pin(std::future::ready(Base::of(sdk(cloud, &line, base, time)))),
             clock: Arc::new(Clock::new(time, move || UPTIME + base.elapsed())),
             random: Arc::new(Random::seeded(start.seed)),
+            accounts: None,
             metrics: Arc::new(Metrics::new("simulated")),
             health: Arc::new(Health::new(Duration::from_mins(10))),
             shutdown: shutdown.clone(),
