@@ -17,7 +17,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    plan::Plan,
+    plan::{Event, Plan},
     run::{Outcome, run},
 };
 
@@ -28,6 +28,8 @@ crate::trials! {
 
 /// Seeds that are always run.
 const FIXED: u64 = 16;
+/// Seeds that are run twice.
+const SAME: [u64; 3] = [1, 2, 8];
 /// How long fresh ones are run after these.
 const FRESH: Duration = Duration::from_secs(15);
 /// How long it is tried to make a run that fails smaller.
@@ -36,8 +38,12 @@ const SHRINKING: Duration = Duration::from_mins(1);
 const PROGRESS: Duration = Duration::from_secs(10);
 
 fn the_same_seed_gives_the_same_run_byte_for_byte() {
-    for seed in [2, 8] {
-        let [first, second] = [(); 2].map(|()| run(&Plan::of(seed)).log);
+    // But for the waits between kube's retries: it draws them from the standard library's random state.
+    let is_retried = |event: &Event| matches!(event, Event::ApiServer(_) | Event::Reach(..) | Event::Definition(..));
+    for seed in SAME {
+        let mut plan = Plan::of(seed);
+        plan.events.retain(|(_, event)| !is_retried(event));
+        let [first, second] = [(); 2].map(|()| run(&plan).log);
         let differs = first.iter().zip(&second).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");
         assert_eq!(first.len(), second.len(), "seed {seed}");

@@ -19,7 +19,7 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 use tower::BoxError;
@@ -48,8 +48,8 @@ pub(crate) struct Server(Arc<Inner>);
 
 struct Inner {
     world: Mutex<World>,
-    /// Something has changed that a watch may have waited for.
-    news: watch::Sender<()>,
+    /// Something has changed that a watch may have waited for. Wakes in the order of waiting; tokio's watch channel does not.
+    news: Arc<Notify>,
     began: Instant,
     /// Where its tasks run.
     home: Handle,
@@ -108,7 +108,7 @@ impl Server {
         };
         Self(Arc::new(Inner {
             world: Mutex::new(world),
-            news: watch::Sender::new(()),
+            news: Arc::default(),
             began: Instant::now(),
             home: Handle::current(),
             sent: Arc::default(),
@@ -291,7 +291,7 @@ impl Server {
         let done = act(&mut world);
         self.tell(&mut world);
         drop(world);
-        self.0.news.send_replace(());
+        self.0.news.notify_waiters();
         done
     }
 
@@ -377,7 +377,7 @@ impl Server {
         let done = world.state.handle(&caller, request);
         self.tell(world);
         if world.state.store.revision() != before {
-            self.0.news.send_replace(());
+            self.0.news.notify_waiters();
         }
         done
     }
@@ -507,7 +507,6 @@ struct Lines {
     cursor: Cursor,
     fate: WatchFate,
     breaks: u64,
-    news: watch::Receiver<()>,
     deadline: Instant,
     ends: Option<(Instant, WatchEnd)>,
     /// When the last change was shown: none may come before.
@@ -533,7 +532,6 @@ impl Lines {
         let open = cursor.timeout_seconds.map_or(OPEN, Duration::from_secs);
         let deadline = now + open;
         Self {
-            news: server.0.news.subscribe(),
             ends: fate.end.map(|(after, end)| (now + after, end)),
             server,
             who,
@@ -574,8 +572,10 @@ impl Lines {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        let news = self.server.0.news.clone();
         loop {
-            self.news.mark_unchanged();
+            let mut changed = std::pin::pin!(news.notified());
+            changed.as_mut().enable();
             match self.act() {
                 Act::Show(line) => return Some(Ok(line.into())),
                 Act::Break => {
@@ -585,8 +585,7 @@ impl Lines {
                 Act::End => return None,
                 Act::Wait(until) => tokio::select! {
                     biased;
-                    // It lives as long as the server.
-                    _ = self.news.changed() => {}
+                    () = changed => {}
                     () = sleep_until(until.unwrap_or(self.deadline)), if until.is_some() => {}
                 },
             }

@@ -20,7 +20,7 @@ use http_body_util::{Full, Limited};
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, oneshot},
     time::sleep,
 };
 
@@ -60,8 +60,8 @@ pub(crate) struct Cloud(Arc<Inner>);
 struct Inner {
     aws: InProcess,
     network: Mutex<Network>,
-    /// Regions that do not answer.
-    hanging: watch::Sender<BTreeSet<String>>,
+    /// Some region hangs, or does not any more.
+    turned: Notify,
     home: Handle,
     /// Told whenever something leaves for a client.
     sent: Arc<Notify>,
@@ -70,6 +70,8 @@ struct Inner {
 struct Network {
     rng: Rng,
     odds: Odds,
+    /// Regions that do not answer.
+    hanging: BTreeSet<String>,
 }
 
 impl Cloud {
@@ -80,8 +82,9 @@ impl Cloud {
             network: Mutex::new(Network {
                 rng: Rng::with_seed(seed),
                 odds: Odds::default(),
+                hanging: BTreeSet::new(),
             }),
-            hanging: watch::Sender::default(),
+            turned: Notify::new(),
             home,
             sent,
         }))
@@ -93,13 +96,13 @@ impl Cloud {
 
     /// Has a region answer, or not, from now on.
     pub(crate) fn set_hanging(&self, region: &str, hangs: bool) {
-        self.0.hanging.send_modify(|all| {
-            if hangs {
-                all.insert(region.to_owned());
-            } else {
-                all.remove(region);
-            }
-        });
+        let all = &mut self.0.network.lock().hanging;
+        if hangs {
+            all.insert(region.to_owned());
+        } else {
+            all.remove(region);
+        }
+        self.0.turned.notify_waiters();
     }
 
     /// The SDK's HTTP client of a machine.
@@ -114,12 +117,18 @@ impl Cloud {
         let (delays, end) = self.0.network.lock().draw();
         sleep(delays[0]).await;
         let region = region(&request);
-        let mut hanging = self.0.hanging.subscribe();
         // It hangs as long as the client waits, and has not arrived.
-        tokio::select! {
-            biased;
-            up = hanging.wait_for(|all| !all.contains(&region)) => drop(up),
-            () = answer.closed() => return,
+        loop {
+            let mut turned = std::pin::pin!(self.0.turned.notified());
+            turned.as_mut().enable();
+            if !self.0.network.lock().hanging.contains(&region) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = turned => {}
+                () = answer.closed() => return,
+            }
         }
         let delivery = match end {
             End::Dropped => Delivery::Nothing,
@@ -156,7 +165,7 @@ enum End {
 
 impl Network {
     fn draw(&mut self) -> ([Duration; 2], End) {
-        let Self { rng, odds } = self;
+        let Self { rng, odds, .. } = self;
         let mut up_to = |longest: Duration| longest.mul_f64(rng.f64());
         let (delay, late) = (up_to(odds.longest), up_to(odds.latest));
         let mut delays = [Duration::ZERO; 2];
