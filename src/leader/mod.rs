@@ -123,7 +123,12 @@ pub struct Turns {
 impl Turns {
     /// The course of a process that takes part in no election.
     pub async fn alone(self, metrics: Arc<Metrics>) -> Result<(), Lost> {
-        self.prepared.cancelled().await;
+        tokio::select! {
+            biased;
+            // It may end before it was ever prepared: what it needs may never come.
+            () = self.finished.cancelled() => return Ok(()),
+            () = self.prepared.cancelled() => {}
+        }
         metrics.set_leader(true);
         self.lead.cancel();
         self.finished.cancelled().await;
@@ -402,6 +407,15 @@ mod tests {
         let clock = Arc::new(Clock::of_machine());
         assert!(Leadership::sole(clock.clone()).holds());
         assert!(!Leadership::none(clock).holds());
+    }
+
+    #[tokio::test]
+    async fn who_takes_part_in_no_election_ends_though_it_was_never_prepared() {
+        let turns = Turns::default();
+        let metrics = Arc::new(Metrics::new("test"));
+        turns.finished.cancel();
+        turns.clone().alone(metrics).await.unwrap();
+        assert!(!turns.lead.is_cancelled());
     }
 
     #[test]
