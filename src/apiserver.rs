@@ -1,4 +1,4 @@
-//! The way to the API server: what every client of this process is made from. May do: what a kubeconfig or a pod's service
+//! The way to the API server: what every client of this process is made with. May do: what a kubeconfig or a pod's service
 //! account says.
 
 use std::time::Duration;
@@ -15,15 +15,15 @@ use tower::{BoxError, util::BoxService};
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
 /// Carries requests to the API server, each once.
-pub type Carrier = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
+pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
 /// Makes clients. Each has connections of its own, so that none waits for another's requests.
-pub struct Way {
-    connect: Box<dyn Fn() -> kube::Result<ClientBuilder<Carrier>> + Send + Sync>,
+pub struct Connector {
+    connect: Box<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
     default_namespace: String,
 }
 
-impl Way {
+impl Connector {
     /// By the kubeconfig, else by the pod's service account.
     pub async fn infer() -> kube::Result<Self> {
         let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
@@ -44,7 +44,7 @@ impl Way {
     /// By what `connect` makes for each client.
     pub fn new(
         default_namespace: String,
-        connect: impl Fn() -> kube::Result<ClientBuilder<Carrier>> + Send + Sync + 'static,
+        connect: impl Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             connect: Box::new(connect),
@@ -59,7 +59,7 @@ impl Way {
     }
 
     /// What a client is made from.
-    pub fn connect(&self) -> kube::Result<ClientBuilder<Carrier>> {
+    pub fn connect(&self) -> kube::Result<ClientBuilder<Transport>> {
         (self.connect)()
     }
 

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::{
     amplify::{Accounts, Base, Sessions},
     api::{AmplifyBackend, BackendApi, BackendEnvironment},
-    apiserver::Way,
+    apiserver::Connector,
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
@@ -39,7 +39,7 @@ const SERVED: Duration = Duration::from_secs(1);
 /// What the operator is given of the world around it.
 pub struct World {
     /// The API server.
-    pub apiserver: Way,
+    pub apiserver: Connector,
     /// AWS: asked for when the API server has answered.
     pub aws: BoxFuture<'static, Base>,
     /// The time.
@@ -62,7 +62,7 @@ impl World {
         let accounts = settings.accounts.clone().map(AccountsFile::open);
         Ok(Self {
             accounts: accounts.transpose().map_err(anyhow::Error::msg)?,
-            apiserver: Way::infer().await.map_err(|error| no_way(&error))?,
+            apiserver: Connector::infer().await.map_err(|error| no_way(&error))?,
             aws: Box::pin(Base::load()),
             clock: Arc::new(Clock::of_machine()),
             random: Arc::new(Random::of_machine()),
@@ -189,7 +189,7 @@ type Turn = JoinHandle<Result<(), Lost>>;
 /// Whether this process may write, and how long.
 fn take_part(
     settings: &Run,
-    apiserver: &Way,
+    apiserver: &Connector,
     metrics: &Arc<Metrics>,
     clock: &Arc<Clock>,
     random: &Random,

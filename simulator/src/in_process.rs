@@ -1,12 +1,10 @@
 //! The service without a socket, a thread or a clock of its own: whoever has it carries the requests and the answers.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderValue, Request, Response, header};
 use bytes::Bytes;
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 
 use crate::{
     Calls, Control,
@@ -59,21 +57,13 @@ impl InProcess {
     /// for the answer any more, if this future is polled to its end.
     pub async fn answer(&self, request: Request<Bytes>) -> Delivery {
         let (head, body) = request.into_parts();
-        let incoming = Incoming {
-            method: head.method,
-            path: head.uri.path().to_owned(),
-            query: head.uri.query().unwrap_or_default().to_owned(),
-            headers: head.headers,
-            body,
-        };
-        let answer = self.shared.clone().answer(incoming).await;
+        let answer = self.shared.clone().answer(Incoming::new(head, body)).await;
         let damage = answer.damage;
         let mut response = server::whole(answer);
-        let millis = u64::try_from(self.shared.clock.wall()).unwrap_or_default();
-        let date = jiff::Timestamp::try_from(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        let date = Timestamp::from_millisecond(self.shared.clock.wall()).unwrap_or_default();
         // As an HTTP server does.
-        if let Ok(date) = date
-            && let Ok(date) = HeaderValue::from_str(&date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&date)
+            && let Ok(date) = HeaderValue::from_str(&date)
         {
             response.headers_mut().insert(header::DATE, date);
         }

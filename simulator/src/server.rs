@@ -94,13 +94,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, co
 async fn answered(shared: Arc<Shared>, request: Request<IncomingBody>) -> Option<Answer> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.ok()?.to_bytes();
-    let incoming = Incoming {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: head.headers,
-        body,
-    };
+    let incoming = Incoming::new(head, body);
     // A task of its own: a request that hangs is carried out even if the client has closed the connection, as it would
     // be by a service that has the request already.
     tokio::spawn(shared.answer(incoming)).await.ok()

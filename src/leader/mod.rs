@@ -35,7 +35,7 @@ use tracing::{debug, info, warn};
 pub use rules::Loss;
 use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
-use crate::{api::FIELD_MANAGER, apiserver::Way, clock::Clock, random::Random, telemetry::Metrics};
+use crate::{api::FIELD_MANAGER, apiserver::Connector, clock::Clock, random::Random, telemetry::Metrics};
 
 /// The name of the Lease.
 pub const LEASE: &str = "amplify-operator";
@@ -77,7 +77,7 @@ impl Leadership {
     }
 
     /// A client that refuses to change anything while this process does not lead.
-    pub fn client(self: &Arc<Self>, way: &Way) -> kube::Result<Client> {
+    pub fn client(self: &Arc<Self>, connector: &Connector) -> kube::Result<Client> {
         let leadership = self.clone();
         let guard = FilterLayer::new(move |request: Request<Body>| {
             if is_read(request.method()) || leadership.holds() {
@@ -88,7 +88,7 @@ impl Leadership {
         });
         // kube's own retries, but outside of the guard: it must be asked each time.
         let retry = RetryLayer::new(RetryPolicy::server_retry());
-        let builder = way.connect()?.with_layer(&guard);
+        let builder = connector.connect()?.with_layer(&guard);
         Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&retry).build())
     }
 }
@@ -151,7 +151,7 @@ pub struct Election {
 impl Election {
     /// The election for the Lease in this namespace, and whether this process leads.
     pub fn new(
-        way: &Way,
+        connector: &Connector,
         namespace: String,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
@@ -160,7 +160,7 @@ impl Election {
         let leadership = Arc::new(Leadership::none(clock.clone()));
         let election = Self {
             // With a connection of its own, and without retries: they know nothing of the deadline.
-            api: Api::namespaced(way.plain()?, &namespace),
+            api: Api::namespaced(connector.plain()?, &namespace),
             namespace,
             candidate: Candidate::new(identity(random)),
             leadership: leadership.clone(),
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     /// A server that says 200 and `{}` to every request, or 503 to the first; and the methods that it was asked with.
-    async fn server(first: u16) -> (Way, Arc<parking_lot::Mutex<Vec<String>>>) {
+    async fn server(first: u16) -> (Connector, Arc<parking_lot::Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let methods = Arc::<parking_lot::Mutex<Vec<String>>>::default();
@@ -355,15 +355,15 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        (Way::of(Config::new(url.parse().unwrap())), methods)
+        (Connector::of(Config::new(url.parse().unwrap())), methods)
     }
 
     #[tokio::test]
     async fn a_process_that_does_not_lead_reads_and_cannot_write() {
-        let (way, asked) = server(200).await;
+        let (connector, asked) = server(200).await;
         let clock = Arc::new(Clock::of_machine());
         let leadership = Arc::new(Leadership::none(clock.clone()));
-        let client = leadership.client(&way).unwrap();
+        let client = leadership.client(&connector).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
         let patch = Patch::Merge(json!({}));
         api.get("x").await.unwrap();
@@ -391,10 +391,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_retry_is_a_write_of_its_own() {
-        let (way, asked) = server(503).await;
+        let (connector, asked) = server(503).await;
         let clock = Arc::new(Clock::of_machine());
         let leadership = Arc::new(Leadership::none(clock.clone()));
-        let client = leadership.client(&way).unwrap();
+        let client = leadership.client(&connector).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
         leadership.set(Some(clock.uptime() + Duration::from_mins(1)));
         let patch = Patch::Merge(json!({}));
@@ -414,7 +414,8 @@ mod tests {
         let turns = Turns::default();
         let metrics = Arc::new(Metrics::new("test"));
         turns.finished.cancel();
-        turns.clone().alone(metrics).await.unwrap();
+        let ended = tokio::time::timeout(REQUEST_LIMIT, turns.clone().alone(metrics)).await;
+        ended.expect("it ends").unwrap();
         assert!(!turns.lead.is_cancelled());
     }
 

@@ -20,6 +20,8 @@ mod apiserver;
 mod checker;
 #[path = "../laws/conditions.rs"]
 mod conditions;
+#[path = "../laws/draws.rs"]
+mod draws;
 mod faithful;
 #[path = "../laws/history.rs"]
 mod history;

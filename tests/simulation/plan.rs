@@ -8,13 +8,13 @@ use amplify_simulator::{Action, Class, Fault, Garbage, JobFault, JobScript, Oper
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::world::Fate;
+use crate::{
+    draws::{OTHERS, WRITES, config, one, schema, spec},
+    world::Fate,
+};
 
 /// The app of all runs.
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
-/// The ConfigMap of each namespace, and the keys that hold a schema.
-pub(crate) const SCHEMAS: &str = "schemas";
-pub(crate) const KEYS: [&str; 3] = ["first", "second", "third"];
 /// The finalizer of somebody else.
 pub(crate) const HOLD: &str = "example.com/hold";
 /// How long a run is disturbed.
@@ -295,7 +295,7 @@ impl Draw {
 
     fn users(&mut self, scene: &Scene) {
         for number in 0..scene.cast.len() {
-            let spec = spec(&scene.cast[number], &mut self.rng);
+            let spec = spec(&scene.cast[number].spec, &mut self.rng);
             // Most are there from the beginning.
             let at = if self.rng.u8(..4) == 0 {
                 self.at()
@@ -313,7 +313,7 @@ impl Draw {
             let at = self.at();
             if matches!(deed, Deed::Delete) && self.rng.bool() {
                 let again = at + Duration::from_secs(self.rng.u64(..900));
-                let spec = spec(&scene.cast[number], &mut self.rng);
+                let spec = spec(&scene.cast[number].spec, &mut self.rng);
                 self.events.push((again, Event::User(number, Deed::Create(spec))));
             }
             self.events.push((at, Event::User(number, deed)));
@@ -431,33 +431,6 @@ impl Draw {
     }
 }
 
-pub(crate) fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
-    rng.choice(of).expect("at least one").clone()
-}
-
-/// A spec to begin with.
-fn spec(cast: &Cast, rng: &mut Rng) -> Value {
-    let mut spec = cast.spec.clone();
-    if cast.plural == "backendapis" {
-        let mut config = config(rng);
-        // Null takes a field away, and there is none yet.
-        if let Some(fields) = config.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
-        spec["resourceConfig"] = config;
-    }
-    match rng.u8(..10) {
-        0..3 => {
-            spec["adoptionPolicy"] = "IfExists".into();
-            spec["deletionPolicy"] = one(rng, &["Delete", "Retain"]).into();
-        }
-        3 => spec["deletionPolicy"] = "Retain".into(),
-        4 => spec["suspend"] = true.into(),
-        _ => {}
-    }
-    spec
-}
-
 fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
     let policy = one(rng, &["Delete", "Retain"]);
     Deed::Edit(match rng.u8(..100) {
@@ -476,53 +449,6 @@ fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
         _ => return Deed::Delete,
     })
 }
-
-fn config(rng: &mut Rng) -> Value {
-    let mode = one(rng, &["API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS"]);
-    let strategy = one(rng, &["OPTIMISTIC_CONCURRENCY", "LAMBDA", "AUTOMERGE", "NONE"]);
-    let mut config = json!({
-        "apiName": "shop", "service": "AppSync",
-        "defaultAuthType": {
-            "mode": mode,
-            "settings": { "expirationTime": rng.u8(1..30), "description": format!("d{}", rng.u8(..4)) },
-        },
-        "conflictResolution": { "resolutionStrategy": strategy },
-    });
-    if rng.bool() {
-        let key = one(rng, &KEYS);
-        config["transformSchemaFrom"] = json!({ "configMapKeyRef": { "name": SCHEMAS, "key": key } });
-        config["transformSchema"] = Value::Null;
-    } else {
-        config["transformSchema"] = json!(schema(&format!("a{}", rng.u8(..4))));
-        config["transformSchemaFrom"] = Value::Null;
-    }
-    config
-}
-
-/// A schema with this model.
-pub(crate) fn schema(model: &str) -> String {
-    format!("type {} @model {{ id: ID! }}", model.to_uppercase())
-}
-
-const WRITES: &[Operation] = &[
-    Operation::CreateBackend,
-    Operation::CloneBackend,
-    Operation::DeleteBackend,
-    Operation::CreateBackendApi,
-    Operation::UpdateBackendApi,
-    Operation::DeleteBackendApi,
-];
-const OTHERS: &[Operation] = &[
-    Operation::CreateBackendEnvironment,
-    Operation::DeleteBackendEnvironment,
-    Operation::GetBackend,
-    Operation::GetBackendApi,
-    Operation::GetBackendEnvironment,
-    Operation::GetBackendJob,
-    Operation::ListBackendJobs,
-    Operation::ListBackendEnvironments,
-    Operation::GetCallerIdentity,
-];
 
 /// What AWS can answer.
 fn answer(rng: &mut Rng, operation: Operation) -> Action {

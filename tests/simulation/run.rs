@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::{
     apiserver::{self, Named, Reach, Withdrawn},
     checker::{self, Findings, Violation},
+    draws::{KEYS, SCHEMAS, schema},
     history::{History, Millis},
     judge::Judge,
-    plan::{APP, Blow, Cast, Deed, Event, HOLD, KEYS, Plan, SCHEMAS, Trouble, Weather, schema},
+    plan::{APP, Blow, Cast, Deed, Event, HOLD, Plan, Trouble, Weather},
     world::{REGION, Start, World, aws, beginning},
 };
 

@@ -49,7 +49,9 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
 }
 
 fn whatever_happens_the_promises_are_kept() {
-    let total = simulate(FIXED, Some(Duration::ZERO));
+    let seeds = Mutex::new(1..=FIXED);
+    // Beside other suites, half of the cores.
+    let total = simulate(cores().div_ceil(2), || seeds.lock().next());
     if !total.failed.is_empty() {
         let failed = total.failed.keys().filter(|seed| **seed <= FIXED).count();
         println!("fixed seeds that fail: {failed} of {FIXED}");
@@ -116,8 +118,11 @@ pub(crate) fn asked() -> Option<ExitCode> {
     };
     let total = match (setting("SIMULATE_SEED"), setting("SIMULATE_SECONDS")) {
         (Some(seed), _) => repeat(seed),
-        (None, Some(0)) => simulate(0, None),
-        (None, Some(seconds)) => simulate(0, Some(Duration::from_secs(seconds))),
+        (None, Some(seconds)) => {
+            let begun = Instant::now();
+            let is_over = || seconds > 0 && begun.elapsed().as_secs() >= seconds;
+            simulate(cores(), || (!is_over()).then(any_seed))
+        }
         (None, None) => return None,
     };
     println!("{}", total.line());
@@ -128,21 +133,15 @@ pub(crate) fn asked() -> Option<ExitCode> {
     })
 }
 
-/// Runs the first so many seeds, and then fresh ones for so long (`None`: until the process is stopped), on all cores.
-fn simulate(fixed: u64, fresh: Option<Duration>) -> Total {
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs seeds as long as there is a next one, so many at a time.
+fn simulate(at_a_time: usize, next: impl Fn() -> Option<u64> + Sync) -> Total {
     let begun = Instant::now();
     let total = Mutex::new(Total::default());
     let told = Mutex::new(begun);
-    let seeds = Mutex::new(1..=fixed);
-    let fresh_since = Mutex::new(None::<Instant>);
-    let next = || {
-        if let Some(seed) = seeds.lock().next() {
-            return Some(seed);
-        }
-        let since = *fresh_since.lock().get_or_insert_with(Instant::now);
-        let is_over = fresh.is_some_and(|time| since.elapsed() >= time);
-        (!is_over).then(any_seed)
-    };
     let work = || {
         while let Some(seed) = next() {
             let outcome = protected(&Plan::of(seed));
@@ -158,9 +157,7 @@ fn simulate(fixed: u64, fresh: Option<Duration>) -> Total {
         }
     };
     thread::scope(|threads| {
-        // Beside other suites, half of the cores.
-        let share = if fixed > 0 { 2 } else { 1 };
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from).div_ceil(share) {
+        for _ in 0..at_a_time {
             threads.spawn(work);
         }
     });

@@ -10,6 +10,8 @@
 mod checker;
 #[path = "../laws/checker_tests.rs"]
 mod checker_tests;
+#[path = "../laws/draws.rs"]
+mod draws;
 #[expect(
     dead_code,
     reason = "the gate is shared with the tests of faults, which use the rest"

@@ -26,6 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    draws::{OTHERS, WRITES, one},
     gate::{Gate, Rule, Treatment, is_patch},
     history::Millis,
     recorder::now,
@@ -56,10 +57,6 @@ impl Damage {
     pub(crate) fn meddled(&self) -> Vec<(String, Millis)> {
         self.meddled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-pub(crate) fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
-    rng.choice(of).expect("at least one").clone()
 }
 
 async fn pause(rng: &mut Rng, usual: Duration, end: &CancellationToken) -> bool {
@@ -126,26 +123,6 @@ fn job(rng: &mut Rng) -> (&'static str, JobScript) {
         ),
     }
 }
-
-const WRITES: &[Operation] = &[
-    Operation::CreateBackend,
-    Operation::CloneBackend,
-    Operation::DeleteBackend,
-    Operation::CreateBackendApi,
-    Operation::UpdateBackendApi,
-    Operation::DeleteBackendApi,
-];
-const OTHERS: &[Operation] = &[
-    Operation::CreateBackendEnvironment,
-    Operation::DeleteBackendEnvironment,
-    Operation::GetBackend,
-    Operation::GetBackendApi,
-    Operation::GetBackendEnvironment,
-    Operation::GetBackendJob,
-    Operation::ListBackendJobs,
-    Operation::ListBackendEnvironments,
-    Operation::GetCallerIdentity,
-];
 
 pub(crate) async fn disturb_aws(stage: &Stage, cast: &[Cast], damage: &Damage, seed: u64, end: CancellationToken) {
     let mut rng = Rng::with_seed(seed);

@@ -22,14 +22,11 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    nemesis::one,
+    draws::{KEYS, SCHEMAS, config, one, schema, spec},
     recorder::Recorder,
     stage::{APP, Kind, Stage, backend, environment, object},
 };
 
-/// ConfigMap with a schema under each of these keys.
-const SCHEMAS: &str = "schemas";
-const KEYS: [&str; 3] = ["first", "second", "third"];
 /// Backends that AWS has and no resource describes.
 pub(crate) const SOURCES: usize = 4;
 pub(crate) const HOSTS: usize = 12;
@@ -110,7 +107,6 @@ pub(crate) fn host(number: usize) -> String {
 }
 
 pub(crate) fn schemas() -> BTreeMap<(String, String), String> {
-    let schema = |key: &str| format!("type {} @model {{ id: ID! }}", key.to_uppercase());
     KEYS.map(|key| ((SCHEMAS.to_owned(), key.to_owned()), schema(key)))
         .into()
 }
@@ -151,7 +147,7 @@ impl Users {
     pub(crate) async fn begin(&self, seed: u64) {
         let mut rng = Rng::with_seed(seed);
         for chunk in self.cast.chunks(16) {
-            let creates: Vec<_> = chunk.iter().map(|cast| (cast, spec(cast, &mut rng))).collect();
+            let creates: Vec<_> = chunk.iter().map(|cast| (cast, spec(&cast.spec, &mut rng))).collect();
             join_all(creates.into_iter().map(|(cast, spec)| self.create(cast, spec))).await;
         }
     }
@@ -170,7 +166,7 @@ impl Users {
     async fn act(&self, rng: &mut Rng, turn: usize) {
         let cast = rng.choice(&self.cast).expect("somebody plays");
         let Some(last) = self.recorder.last(cast.kind, &cast.name) else {
-            let spec = spec(cast, rng);
+            let spec = spec(&cast.spec, rng);
             self.create(cast, spec).await;
             return;
         };
@@ -261,49 +257,4 @@ impl Users {
             join_all(chunk.iter().map(|cast| self.edit(cast, patch.clone()))).await;
         }
     }
-}
-
-/// A spec to begin with.
-fn spec(cast: &Cast, rng: &mut Rng) -> Value {
-    let mut spec = cast.spec.clone();
-    if cast.kind == Kind::Api {
-        let mut config = config(rng);
-        // Null takes a field away, and there is none yet.
-        if let Some(fields) = config.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
-        spec["resourceConfig"] = config;
-    }
-    match rng.u8(..10) {
-        0..3 => {
-            spec["adoptionPolicy"] = "IfExists".into();
-            spec["deletionPolicy"] = one(rng, &["Delete", "Retain"]).into();
-        }
-        3 => spec["deletionPolicy"] = "Retain".into(),
-        4 => spec["suspend"] = true.into(),
-        _ => {}
-    }
-    spec
-}
-
-fn config(rng: &mut Rng) -> Value {
-    let mode = one(rng, &["API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS"]);
-    let strategy = one(rng, &["OPTIMISTIC_CONCURRENCY", "LAMBDA", "AUTOMERGE", "NONE"]);
-    let mut config = json!({
-        "apiName": "shop", "service": "AppSync",
-        "defaultAuthType": {
-            "mode": mode,
-            "settings": { "expirationTime": rng.u8(1..30), "description": format!("d{}", rng.u8(..4)) },
-        },
-        "conflictResolution": { "resolutionStrategy": strategy },
-    });
-    if rng.bool() {
-        let key = one(rng, &KEYS);
-        config["transformSchemaFrom"] = json!({ "configMapKeyRef": { "name": SCHEMAS, "key": key } });
-        config["transformSchema"] = Value::Null;
-    } else {
-        config["transformSchema"] = json!(format!("type A{} @model {{ id: ID! }}", rng.u8(..4)));
-        config["transformSchemaFrom"] = Value::Null;
-    }
-    config
 }

@@ -7,7 +7,7 @@ use std::{
 
 use amplify_operator::{
     amplify::Base,
-    apiserver::{Carrier, SILENCE_LIMIT, Way},
+    apiserver::{Connector, SILENCE_LIMIT, Transport},
     cli::{Cli, Command},
     clock::Clock,
     operator::{World, operate},
@@ -111,9 +111,9 @@ impl Process {
     }
 }
 
-fn way(name: &str, server: &Server, line: &Arc<Line>) -> Way {
+fn way(name: &str, server: &Server, line: &Arc<Line>) -> Connector {
     let (connection, line) = (server.connection(name).giving_up_after(SILENCE_LIMIT), line.clone());
-    Way::new("operators".to_owned(), move || {
+    Connector::new("operators".to_owned(), move || {
         let (connection, line) = (connection.clone(), line.clone());
         let carry = service_fn(move |request| {
             let (mut connection, line) = (connection.clone(), line.clone());
@@ -140,7 +140,7 @@ fn way(name: &str, server: &Server, line: &Arc<Line>) -> Way {
                 }))
             }
         });
-        let carrier: Carrier = BoxService::new(carry.map_err(BoxError::from));
+        let carrier: Transport = BoxService::new(carry.map_err(BoxError::from));
         Ok(ClientBuilder::new(carrier, "operators"))
     })
 }
