@@ -1,14 +1,17 @@
 //! The way to the API server: what every client of this process is made with. May do: what a kubeconfig or a pod's service
 //! account says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, DynBody},
 };
-use tower::{BoxError, util::BoxService};
+use tokio::time::{Sleep, sleep};
+use tower::{BoxError, retry::Policy, util::BoxService};
+
+use crate::random::Random;
 
 /// How long the API server may be silent while something is expected of it: longer than a watch is open. kube sets no
 /// limit, and a list that is never answered would hold its kind for ever.
@@ -66,5 +69,137 @@ impl Connector {
     /// A client that tries nothing again.
     pub fn plain(&self) -> kube::Result<Client> {
         Ok(self.connect()?.build())
+    }
+}
+
+/// Sends again what the API server has no time for (429, 503, 504), up to three times within some seconds. kube's own policy
+/// goes on for minutes: meanwhile a pass would keep its place, and a watch would not see that the API server is back.
+#[derive(Clone)]
+pub struct Retries {
+    random: Arc<Random>,
+    left: u32,
+    /// Before the next one.
+    wait: Duration,
+}
+
+impl Retries {
+    const FIRST: Duration = Duration::from_millis(100);
+    /// The longest time that the API server may ask for.
+    const LONGEST: Duration = Duration::from_secs(2);
+
+    /// Of a request that has not been sent.
+    #[must_use]
+    pub const fn new(random: Arc<Random>) -> Self {
+        Self {
+            random,
+            left: 3,
+            wait: Self::FIRST,
+        }
+    }
+}
+
+impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retries {
+    type Future = Sleep;
+
+    fn retry(&mut self, _: &mut Request<Body>, result: &mut Result<Response<B>, BoxError>) -> Option<Sleep> {
+        let response = result.as_ref().ok()?;
+        let is_busy = matches!(
+            response.status(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        if !is_busy {
+            return None;
+        }
+        self.left = self.left.checked_sub(1)?;
+        // Not all at the same time again.
+        let wait = self.wait.mul_f64(0.5 + self.random.fraction());
+        self.wait *= 2;
+        Some(sleep(wait.max(asked_for(response.headers()).min(Self::LONGEST))))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let mut copy = Request::new(request.body().try_clone()?);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Some(copy)
+    }
+}
+
+/// How long the API server wants to be left alone.
+fn asked_for(headers: &HeaderMap) -> Duration {
+    let seconds = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long is waited before each retry of a request that is always answered so.
+    async fn waits(answer: impl Fn() -> Result<Response<()>, BoxError>) -> Vec<Duration> {
+        let mut policy = Retries::new(Arc::new(Random::seeded(1)));
+        let mut waits = Vec::new();
+        while let Some(wait) = policy.retry(&mut Request::new(Body::empty()), &mut answer()) {
+            let begun = Instant::now();
+            wait.await;
+            waits.push(begun.elapsed());
+        }
+        waits
+    }
+
+    fn answer(status: u16, retry_after: Option<&str>) -> Response<()> {
+        let mut answer = Response::builder().status(status);
+        if let Some(value) = retry_after {
+            answer = answer.header(RETRY_AFTER, value);
+        }
+        answer.body(()).expect("an answer")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_api_server_has_no_time_for_is_sent_three_times_more_and_nothing_else_is() {
+        for (status, retries) in [(200, 0), (400, 0), (409, 0), (429, 3), (500, 0), (503, 3), (504, 3)] {
+            let waits = waits(|| Ok(answer(status, None))).await;
+            assert_eq!(waits.len(), retries, "{status}");
+            for (wait, most) in waits.iter().zip([150, 300, 600]) {
+                let millis = wait.as_millis();
+                assert!((most / 3..=most + 1).contains(&millis), "{status}: {millis} ms");
+            }
+        }
+        assert!(
+            waits(|| Err("reset".into())).await.is_empty(),
+            "it may have been carried out"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_api_server_may_ask_for_two_seconds_before_each() {
+        for (asked, seconds) in [("1", 1), ("2", 2), ("3600", 2), ("soon", 0)] {
+            let waits = waits(|| Ok(answer(429, Some(asked)))).await;
+            for wait in waits {
+                assert_eq!(wait.as_secs(), seconds, "{asked}: {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_is_sent_again_as_it_was() {
+        let mut request = Request::post("/apis/x?y=z").header("content-type", "a/b");
+        request.extensions_mut().map(|all| all.insert(7_u8));
+        let request = request.body(Body::from(b"body".to_vec())).expect("a request");
+        let copy =
+            Policy::<_, Response<()>, _>::clone_request(&mut Retries::new(Arc::new(Random::seeded(1))), &request);
+        let copy = copy.expect("a copy");
+        assert_eq!(
+            (copy.method(), copy.uri(), copy.headers()),
+            (request.method(), request.uri(), request.headers())
+        );
+        assert_eq!(copy.extensions().get::<u8>(), Some(&7));
     }
 }

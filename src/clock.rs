@@ -3,7 +3,8 @@
 //!
 //! AWS's jobs carry AWS's times, and the SDK corrects its own clock by AWS's when it signs: with a node's clock that is
 //! hours off AWS still answers, and what is compared with AWS's times must be told by the same clock. Between two
-//! answers time runs by the monotonic clock, so that nobody who sets the machine's clock moves what is due.
+//! answers time runs by the machine's uptime: nobody who sets its clock moves what is due, and it goes on while the machine
+//! sleeps.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -12,7 +13,6 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 /// How far AWS's time may be from ours before ours is corrected: time must not wobble by what answers take on their way.
 const DEAD_BAND: SignedDuration = SignedDuration::from_secs(5);
@@ -29,7 +29,8 @@ pub struct Clock {
     uptime: Box<dyn Fn() -> Duration + Send + Sync>,
     /// What the machine's clock said at `since`.
     start: Timestamp,
-    since: Instant,
+    /// The uptime of then.
+    since: Duration,
     /// What is to be added to come to AWS's time, in milliseconds.
     correction: AtomicI64,
     heard: Mutex<Heard>,
@@ -55,9 +56,9 @@ impl Clock {
     /// stands still.
     pub fn new(start: Timestamp, uptime: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
+            since: uptime(),
             uptime: Box::new(uptime),
             start,
-            since: Instant::now(),
             correction: AtomicI64::new(0),
             heard: Mutex::default(),
         }
@@ -66,13 +67,13 @@ impl Clock {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.at(Instant::now())
+        self.at(self.uptime())
     }
 
-    /// What time it was at a moment of the monotonic clock, as far as is known by now: the begin of a call is told right
+    /// What time it was at this uptime, as far as is known by now: the begin of a call is told right
     /// even where only its answer has told how late it is.
     #[must_use]
-    pub fn at(&self, moment: Instant) -> Timestamp {
+    pub fn at(&self, moment: Duration) -> Timestamp {
         let correction = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
         after(self.uncorrected(moment), correction)
     }
@@ -83,19 +84,13 @@ impl Clock {
         (self.uptime)()
     }
 
-    /// This moment, to be told later by [`at`](Self::at).
-    #[must_use]
-    pub fn mark(&self) -> Instant {
-        Instant::now()
-    }
-
-    /// Takes in that an answer of AWS that has just come, to what was asked at this moment, was made at this date.
-    pub fn told(&self, date: Timestamp, asked: Instant) {
+    /// Takes in that an answer of AWS that has just come, to what was asked at this uptime, was made at this date.
+    pub fn told(&self, date: Timestamp, asked: Duration) {
         if date.as_second() < FIRST {
             return;
         }
         // AWS's clock showed the date at some moment between the two.
-        let least = date.duration_since(self.uncorrected(Instant::now()));
+        let least = date.duration_since(self.uncorrected(self.uptime()));
         let most = after(date, RESOLUTION).duration_since(self.uncorrected(asked));
         let present = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
         let possible = least - DEAD_BAND..=most + DEAD_BAND;
@@ -119,8 +114,8 @@ impl Clock {
         );
     }
 
-    fn uncorrected(&self, moment: Instant) -> Timestamp {
-        let elapsed: Duration = moment.saturating_duration_since(self.since);
+    fn uncorrected(&self, moment: Duration) -> Timestamp {
+        let elapsed = moment.saturating_sub(self.since);
         after(
             self.start,
             SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX),
@@ -161,6 +156,8 @@ fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     /// AWS's time, to the second, at the begin of each test.
@@ -171,8 +168,9 @@ mod tests {
     }
 
     fn off_by(seconds: i64) -> Clock {
-        Clock::new(after(true_time(), SignedDuration::from_secs(seconds)), || {
-            Duration::ZERO
+        let boot = Instant::now();
+        Clock::new(after(true_time(), SignedDuration::from_secs(seconds)), move || {
+            Duration::from_hours(5) + boot.elapsed()
         })
     }
 
@@ -184,7 +182,7 @@ mod tests {
 
     /// An answer that was made `made` ms after it was asked for, and came `took` ms after.
     async fn answer(clock: &Clock, since: Instant, made: u64, took: u64) {
-        let asked = clock.mark();
+        let asked = clock.uptime();
         tokio::time::advance(Duration::from_millis(made)).await;
         let aws = after(true_time(), SignedDuration::try_from(since.elapsed()).unwrap());
         let date = Timestamp::from_second(aws.as_second()).unwrap();
@@ -196,7 +194,7 @@ mod tests {
     async fn a_clock_that_is_off_tells_awss_time_after_the_first_answer() {
         for off in [3600, -3600, 60, -7, 7, 86_400 * 365 * 30, -86_400 * 365 * 5] {
             let clock = off_by(off);
-            let since = clock.since;
+            let since = Instant::now();
             tokio::time::advance(Duration::from_millis(1234)).await;
             answer(&clock, since, 100, 200).await;
             let error = error(&clock, since);
@@ -208,7 +206,7 @@ mod tests {
     async fn a_synchronised_clock_does_not_move_at_all() {
         for off in [-4, -1, 0, 1, 4] {
             let clock = off_by(off);
-            let since = clock.since;
+            let since = Instant::now();
             for (made, took) in [(0, 0), (100, 200), (0, 999), (0, 25_000), (25_000, 25_000), (999, 1000)] {
                 answer(&clock, since, made, took).await;
                 assert_eq!(error(&clock, since), i128::from(off) * 1000, "{off} {made} {took}");
@@ -219,33 +217,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn awss_time_may_step_back_and_what_a_slow_answer_left_open_a_quick_one_settles() {
         let clock = off_by(0);
-        let since = clock.since;
+        let since = Instant::now();
         let hour = SignedDuration::from_hours(1);
-        clock.told(after(clock.now(), hour), clock.mark());
+        clock.told(after(clock.now(), hour), clock.uptime());
         assert!((error(&clock, since) - 3_600_000).abs() <= 1000);
         answer(&clock, since, 100, 200).await;
         assert!((error(&clock, since) - 3_600_000).abs() <= 1000, "one may be wrong");
         answer(&clock, since, 100, 200).await;
         assert!(error(&clock, since).abs() <= 1000);
-        let clock = off_by(3600);
-        answer(&clock, clock.since, 0, 29_000).await;
-        assert!(error(&clock, clock.since).abs() <= 15_500);
-        answer(&clock, clock.since, 20, 40).await;
-        assert!(error(&clock, clock.since).abs() <= 6000);
+        let (clock, since) = (off_by(3600), Instant::now());
+        answer(&clock, since, 0, 29_000).await;
+        assert!(error(&clock, since).abs() <= 15_500);
+        answer(&clock, since, 20, 40).await;
+        assert!(error(&clock, since).abs() <= 6000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn once_awss_time_is_known_one_answer_alone_does_not_move_it_far() {
         let clock = off_by(0);
-        let since = clock.since;
+        let since = Instant::now();
         answer(&clock, since, 100, 200).await;
         for hours in [3, -3, 1, 500] {
-            clock.told(after(clock.now(), SignedDuration::from_hours(hours)), clock.mark());
+            clock.told(after(clock.now(), SignedDuration::from_hours(hours)), clock.uptime());
             assert_eq!(error(&clock, since), 0, "{hours}");
         }
         // Two that say the same are believed, but not with another in between.
         for (minutes, moved) in [(-30, 0), (20, 0), (-30, 0), (-30, -30)] {
-            clock.told(after(true_time(), SignedDuration::from_mins(minutes)), clock.mark());
+            clock.told(after(true_time(), SignedDuration::from_mins(minutes)), clock.uptime());
             assert_eq!((error(&clock, since) + 500).div_euclid(60_000), moved, "{minutes}");
         }
     }
@@ -258,18 +256,30 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             "2020-08-10T23:59:59Z".parse().unwrap(),
         ] {
-            clock.told(date, clock.mark());
+            clock.told(date, clock.uptime());
             assert_eq!(clock.now(), true_time(), "{date}");
         }
-        clock.told(Timestamp::MAX, clock.mark());
+        clock.told(Timestamp::MAX, clock.uptime());
         assert!(clock.now() > true_time(), "and nothing overflows");
+    }
+
+    #[test]
+    fn time_goes_on_while_the_machine_sleeps() {
+        // The monotonic clock stands still then.
+        let uptime = std::sync::Arc::new(AtomicI64::new(100));
+        let told = uptime.clone();
+        let clock = Clock::new(true_time(), move || {
+            Duration::from_secs(told.load(Ordering::Acquire).unsigned_abs())
+        });
+        uptime.store(100 + 3 * 3600, Ordering::Release);
+        assert_eq!(clock.now().duration_since(true_time()), SignedDuration::from_hours(3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_begin_of_a_call_is_told_right_by_what_its_own_answer_said() {
         let clock = off_by(-3600);
-        let begun = clock.mark();
-        answer(&clock, clock.since, 500, 1000).await;
+        let begun = clock.uptime();
+        answer(&clock, Instant::now(), 500, 1000).await;
         let off = clock.at(begun).duration_since(true_time());
         assert!(off.abs() <= SignedDuration::from_secs(1), "{off}");
         assert_eq!(

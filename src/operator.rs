@@ -5,12 +5,17 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use futures::future::BoxFuture;
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
 use kube::{Api, Client, api::ApiResource};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -28,8 +33,11 @@ use crate::{
     telemetry::{self, Health, Metrics, error::in_words},
 };
 
-/// How long a watch may fail before the program says that it is not alive.
+/// How long the API server may give no answer to any watch before the program says that it is not alive.
 const WATCH_LIMIT: Duration = Duration::from_mins(10);
+/// How long a namespace that has been read waits for word from the others. One that is refused, or answers nothing, holds
+/// nobody up; those that are read at the same time know of each other before anything is decided.
+const OTHERS: Duration = Duration::from_secs(5);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
@@ -95,7 +103,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     operate(settings, world).await?;
     served.cancel();
     // Who keeps a connection open does not keep the process.
-    if let Ok(ended) = tokio::time::timeout(SERVED, serving).await {
+    if let Ok(ended) = timeout(SERVED, serving).await {
         ended.context("the health server failed")??;
     }
     info!("operator ended");
@@ -118,7 +126,9 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     let turns = Turns::default();
     let (leadership, mut turn) =
         take_part(&settings, &apiserver, &metrics, &clock, &random, &turns).map_err(|error| no_way(&error))?;
-    let client = leadership.client(&apiserver).map_err(|error| no_way(&error))?;
+    let client = leadership
+        .client(&apiserver, random.clone())
+        .map_err(|error| no_way(&error))?;
     let namespaces = settings.namespaces();
     let found = shutdown.run_until_cancelled(wait_for_crds(&client, &namespaces)).await;
     if found.is_none() {
@@ -145,12 +155,14 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
         sessions,
         concurrency,
         throttle: Tokens {
+            // One account and region that hangs leaves the others the rest.
+            at_a_time: concurrency / 4,
             per_second: settings.aws_requests_per_second,
             burst: settings.aws_burst,
         },
         events,
         metrics,
-        health: health.clone(),
+        health,
         leadership,
         shutdown: shutdown.clone(),
         random,
@@ -174,7 +186,7 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
             lost.context("the election failed")??;
             anyhow::bail!("the election ended by itself");
         }
-        ended = control(&context, namespaces, &health, &turns, &shutdown) => ended?,
+        ended = control(&context, namespaces, &turns, &shutdown) => ended?,
     }
     drop(context);
     tasks.shutdown().await;
@@ -214,51 +226,29 @@ fn no_way(error: &kube::Error) -> anyhow::Error {
 async fn control(
     context: &Arc<Context>,
     namespaces: Vec<String>,
-    health: &Health,
     turns: &Turns,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let begin = &turns.lead;
     let namespaces = if namespaces.is_empty() {
         vec![None]
     } else {
         namespaces.into_iter().map(Some).collect()
     };
     let mut loops = JoinSet::new();
-    let mut stores = Vec::new();
-    for namespace in namespaces {
-        stores.push((
-            start::<AmplifyBackend>(context, namespace.as_ref(), begin, &mut loops),
-            start::<BackendApi>(context, namespace.as_ref(), begin, &mut loops),
-            start::<BackendEnvironment>(context, namespace.as_ref(), begin, &mut loops),
-        ));
-    }
-    let filled = async {
-        for (backends, apis, environments) in &stores {
-            backends.filled().await;
-            apis.filled().await;
-            environments.filled().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = filled => {
-            // Backends twice: one may take its region from another.
-            for (backends, _, _) in &stores {
-                backends.index();
-            }
-            for (backends, apis, environments) in &stores {
-                backends.index();
-                apis.index();
-                environments.index();
-            }
-            health.set_ready(true);
-            info!("all stores are filled");
-            turns.prepared.cancel();
-        }
-    }
-    while let Some(ended) = loops.join_next().await {
+    let scopes: Vec<_> = namespaces
+        .into_iter()
+        .map(|namespace| Scope::start(context, namespace.as_ref(), &mut loops))
+        .collect();
+    let mut beginning: FuturesUnordered<_> = scopes.iter().map(|scope| scope.begin(&scopes, turns)).collect();
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = loops.join_next() => ended,
+            Some(()) = beginning.next() => continue,
+        };
+        let Some(ended) = ended else {
+            return Ok(());
+        };
         ended.context("a control loop failed")?;
         // One that ends by itself would leave its kind alone: better to start anew.
         if !shutdown.is_cancelled() {
@@ -266,7 +256,52 @@ async fn control(
             anyhow::bail!("a control loop ended by itself");
         }
     }
-    Ok(())
+}
+
+/// What is watched together: a namespace, or all of them. Each begins, fails and recovers by itself.
+struct Scope {
+    backends: Arc<controller::Watched<AmplifyBackend>>,
+    apis: Arc<controller::Watched<BackendApi>>,
+    environments: Arc<controller::Watched<BackendEnvironment>>,
+    /// Passes are made from now on.
+    passes: CancellationToken,
+}
+
+impl Scope {
+    fn start(context: &Arc<Context>, namespace: Option<&String>, loops: &mut JoinSet<()>) -> Self {
+        let passes = CancellationToken::new();
+        Self {
+            backends: start(context, namespace, &passes, loops),
+            apis: start(context, namespace, &passes, loops),
+            environments: start(context, namespace, &passes, loops),
+            passes,
+        }
+    }
+
+    /// Begins when all of its resources have been read and this process leads.
+    async fn begin(&self, all: &[Self], turns: &Turns) {
+        self.backends.filled().await;
+        self.apis.filled().await;
+        self.environments.filled().await;
+        // Too late: they are seen later.
+        let _ = timeout(OTHERS, join_all(all.iter().map(Self::answered))).await;
+        // Backends twice: one may take its region from another.
+        self.backends.index();
+        self.backends.index();
+        self.apis.index();
+        self.environments.index();
+        info!(namespace = self.backends.namespace(), "all stores are filled");
+        turns.prepared.cancel();
+        turns.lead.cancelled().await;
+        self.passes.cancel();
+    }
+
+    /// Waits until the API server has given or refused all of its resources.
+    async fn answered(&self) {
+        self.backends.answered().await;
+        self.apis.answered().await;
+        self.environments.answered().await;
+    }
 }
 
 fn start<K: Kind>(
@@ -284,7 +319,7 @@ fn start<K: Kind>(
 async fn wait_for_crds(client: &Client, namespaces: &[String]) {
     let mut said = false;
     loop {
-        let missing = match missing_kinds(client, namespaces.first()).await {
+        let missing = match missing_kinds(client, namespaces).await {
             Ok(missing) if missing.is_empty() => return,
             Ok(missing) => format!("not served: {}", missing.join(", ")),
             Err(error) => in_words(&error),
@@ -301,30 +336,39 @@ async fn wait_for_crds(client: &Client, namespaces: &[String]) {
 
 /// The kinds that the API server does not serve. Asked through the kinds themselves: reading definitions needs rights
 /// that the operator does without.
-async fn missing_kinds(client: &Client, namespace: Option<&String>) -> kube::Result<Vec<&'static str>> {
+async fn missing_kinds(client: &Client, namespaces: &[String]) -> kube::Result<Vec<&'static str>> {
     let mut missing = Vec::new();
     for (kind, resource) in [
         ("AmplifyBackend", ApiResource::erase::<AmplifyBackend>(&())),
         ("BackendApi", ApiResource::erase::<BackendApi>(&())),
         ("BackendEnvironment", ApiResource::erase::<BackendEnvironment>(&())),
     ] {
-        if !is_served(client, &resource, namespace).await? {
+        if is_missing(client, &resource, namespaces).await? {
             missing.push(kind);
         }
     }
     Ok(missing)
 }
 
-async fn is_served(client: &Client, resource: &ApiResource, namespace: Option<&String>) -> kube::Result<bool> {
-    let api: Api<kube::api::DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
+/// Whether the API server says that it does not serve a kind. Where the operator has no right to list, it does not say: that
+/// is for the watch of that namespace to tell, and no reason to leave the others alone.
+async fn is_missing(client: &Client, resource: &ApiResource, namespaces: &[String]) -> kube::Result<bool> {
+    let one = kube::api::ListParams::default().limit(1);
+    let apis: Vec<Api<kube::api::DynamicObject>> = if namespaces.is_empty() {
+        vec![Api::all_with(client.clone(), resource)]
+    } else {
+        let of = |namespace: &String| Api::namespaced_with(client.clone(), namespace, resource);
+        namespaces.iter().map(of).collect()
     };
-    match api.list_metadata(&kube::api::ListParams::default().limit(1)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(error),
+    for api in apis {
+        match api.list_metadata(&one).await {
+            Ok(_) => return Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 403 => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(false)
 }
 
 fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {

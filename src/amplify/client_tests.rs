@@ -560,7 +560,7 @@ async fn the_clock_is_told_by_answers_of_aws_alone() {
         let sessions = fake.sessions();
         let client = sessions.session_for("").unwrap().client("eu-west-1");
         let before = sessions.clock().now();
-        let begun = sessions.clock().mark();
+        let begun = sessions.clock().uptime();
         drop(client.look(&objects()[0]).await);
         let date: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let off = |time: Timestamp, from: Timestamp| time.duration_since(from).abs();

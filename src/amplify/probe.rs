@@ -1,6 +1,6 @@
 //! What one call shows while it is under way: whether its request was sent, and what time AWS says it is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_amplify::operation::RequestId as _;
 use aws_smithy_runtime_api::{
@@ -17,7 +17,6 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::{DateTime, config_bag::ConfigBag, date_time::Format};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 
@@ -28,8 +27,8 @@ use crate::clock::Clock;
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     clock: Arc<Clock>,
-    /// When the request was handed over last.
-    sent: Arc<Mutex<Option<Instant>>>,
+    /// The uptime when the request was handed over last.
+    sent: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Probe {
@@ -58,7 +57,7 @@ impl Intercept for Probe {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        *self.sent.lock() = Some(self.clock.mark());
+        *self.sent.lock() = Some(self.clock.uptime());
         Ok(())
     }
 

@@ -523,6 +523,13 @@ impl Session {
         }
     }
 
+    /// The account that the credentials must belong to, or have been found to: nothing is asked.
+    #[must_use]
+    pub fn expected_account(&self) -> Option<String> {
+        let expected = self.entry.as_ref().map(|entry| entry.account.clone());
+        expected.or_else(|| self.account.get().cloned())
+    }
+
     /// The AWS account that the credentials belong to. Asked once; a failure is not kept; callers at the same time
     /// share one call.
     pub async fn account_id(&self) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! Token buckets: how many calls per second AWS gets, per account and region, and who goes first.
+//! Token buckets: how many calls AWS gets per second and at a time, per account and region, and who goes first.
 //!
 //! The core (`Bucket`) is pure: it is told the time. The shell ([`Throttle`]) holds a lock for moments, sleeps in
 //! [`Throttle::run`] only, and calls back when an object's turn has come, so that nobody waits inside a reconcile.
@@ -6,10 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -19,6 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::telemetry::Metrics;
 
@@ -32,6 +30,10 @@ const MAX_HALVINGS: u32 = 3;
 const RECOVERY: Duration = Duration::from_secs(20);
 /// Refusals this close together answer one burst, and count once.
 const ONE_BURST: Duration = Duration::from_secs(1);
+/// A call that fails after this time has held its pass up: a region that does not answer, or hardly.
+const SLOW: Duration = Duration::from_secs(4);
+/// After so many calls in a row that failed slowly, one object at a time goes on asking.
+const SLOW_IN_A_ROW: u32 = 3;
 /// What sums of fractions may be off by.
 const ROUNDING: f64 = 1e-6;
 
@@ -67,6 +69,8 @@ impl Class {
 /// The size of each bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// Objects that may be on their way to AWS at a time. 0 counts as 1.
+    pub at_a_time: usize,
     /// Calls per second in the long run. Under 0.01 counts as 0.01.
     pub per_second: f64,
     /// Calls at once after a quiet time. 0 counts as 1.
@@ -95,6 +99,13 @@ struct Ask {
 struct Bucket<T> {
     per_second: f64,
     burst: f64,
+    at_a_time: usize,
+    /// Objects that have a permit.
+    away: usize,
+    /// Objects that tokens are reserved for.
+    reserved: usize,
+    /// Calls in a row that failed slowly.
+    slow: u32,
     /// May be below zero: a debt.
     tokens: f64,
     updated: Instant,
@@ -126,6 +137,10 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         Self {
             per_second: settings.per_second.max(0.01),
             burst,
+            at_a_time: settings.at_a_time.max(1),
+            away: 0,
+            reserved: 0,
+            slow: 0,
             tokens: burst,
             updated: now,
             halvings: 0,
@@ -163,6 +178,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             let lapsed = self.asks.get(who).copied();
             if let Some(ask) = lapsed.filter(|ask| ask.reserved_until == Some(*until)) {
                 self.asks.remove(who);
+                self.reserved -= 1;
                 self.settle(f64::from(ask.cost));
             }
             self.reservations.pop_front();
@@ -188,8 +204,10 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         let ticket = match self.asks.get(who).copied() {
             Some(ask) if ask.reserved_until.is_some() => {
                 self.asks.remove(who);
+                self.reserved -= 1;
                 if cost <= ask.cost {
                     self.settle(f64::from(ask.cost - cost));
+                    self.away += 1;
                     return Answer::Granted;
                 }
                 self.settle(f64::from(ask.cost));
@@ -218,6 +236,8 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         if let Some(at) = others.iter().position(|other| other == who) {
             others.swap_remove(at);
             self.asks.remove(who);
+            self.reserved -= 1;
+            self.away += 1;
             return Answer::Granted;
         }
         Answer::Queued(fresh)
@@ -228,10 +248,18 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.next_ticket
     }
 
+    /// Whether as many are on their way as may be. Who waits is granted when one of them is back.
+    const fn is_full(&self) -> bool {
+        let most = if self.slow < SLOW_IN_A_ROW { self.at_a_time } else { 1 };
+        self.away + self.reserved >= most
+    }
+
     /// Reserves tokens for those whose turn it is, as far as the tokens go.
     fn grant(&mut self, now: Instant, granted: &mut Vec<T>) {
         let capacity = self.capacity();
-        while let Some(class) = self.turn() {
+        while !self.is_full()
+            && let Some(class) = self.turn()
+        {
             // Only the first of the class whose turn it is: waiting for enough tokens, it holds up the others.
             let Some((ticket, who)) = self.queues[class].first_key_value() else {
                 return;
@@ -247,6 +275,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
                 return;
             }
             self.tokens -= cost;
+            self.reserved += 1;
             ask.reserved_until = Some(now + RESERVED);
             self.reservations.push_back((now + RESERVED, who.clone()));
             self.queues[class].remove(&ticket);
@@ -273,7 +302,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
     /// When something happens by itself: enough tokens for the next in line, or a reservation that lapses.
     fn next_event(&self) -> Option<Instant> {
         let lapse = self.reservations.front().map(|(until, _)| *until);
-        let turn = self.turn().and_then(|class| {
+        let turn = self.turn().filter(|_| !self.is_full()).and_then(|class| {
             let who = self.queues[class].values().next()?;
             let need = f64::from(self.asks.get(who)?.cost).min(self.capacity());
             let seconds = ((need - self.tokens) / self.rate()).max(0.0);
@@ -303,9 +332,32 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.settle(0.0);
     }
 
+    /// A call has ended, so long after it began. True: from now on, or no longer, one object at a time asks.
+    fn answered(&mut self, now: Instant, end: End, after: Duration) -> bool {
+        let before = self.slow >= SLOW_IN_A_ROW;
+        match end {
+            End::Unavailable if after >= SLOW => self.slow = self.slow.saturating_add(1),
+            // Neither an answer nor a call that held anybody up.
+            End::Unavailable => {}
+            End::Answered => self.slow = 0,
+            End::Throttled => {
+                self.slow = 0;
+                self.slow_down(now);
+            }
+        }
+        before != (self.slow >= SLOW_IN_A_ROW)
+    }
+
+    /// An object is back from AWS, with so many tokens left.
+    fn back(&mut self, tokens: f64) {
+        self.away -= 1;
+        self.settle(tokens);
+    }
+
     fn forget(&mut self, who: &T) {
         if let Some(ask) = self.asks.remove(who) {
             if ask.reserved_until.is_some() {
+                self.reserved -= 1;
                 self.settle(f64::from(ask.cost));
             } else {
                 self.queues[ask.class as usize].remove(&ask.ticket);
@@ -314,31 +366,59 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
     }
 }
 
+/// How a call to AWS ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// AWS answered, whatever it said.
+    Answered,
+    /// AWS said slow down.
+    Throttled,
+    /// AWS gave no answer, or none that says anything.
+    Unavailable,
+}
+
+/// What a permit tells its bucket.
+enum Notice {
+    /// A call is made beyond what was asked for.
+    Debt,
+    /// A call ended so, that long after it began.
+    Ended(End, Duration),
+    /// The pass is over; so many tokens are left.
+    Back(u32),
+}
+
 /// Tokens that one pass may spend on calls to AWS. What it does not spend goes back when it is dropped.
 #[must_use = "the tokens go back when it is dropped"]
 pub struct Permit {
-    left: AtomicU32,
-    settle: Box<dyn Fn(f64) + Send + Sync>,
+    left: u32,
+    /// When the last call began.
+    begun: Instant,
+    tell: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 impl Permit {
     /// One call is being made. One beyond what was asked for (another page of a list) is taken as a debt.
-    pub fn spend(&self) {
-        let held = self
-            .left
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
-        if held.is_err() {
-            (self.settle)(-1.0);
+    pub fn spend(&mut self) {
+        self.begun = Instant::now();
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => (self.tell)(Notice::Debt),
         }
+    }
+
+    /// The call has ended.
+    ///
+    /// After "slow down" the bucket's rate and size halve, down to an eighth, and double again every 20 s; refusals within a
+    /// second count once. After three calls in a row that took 4 s or more and failed, one object at a time goes on asking,
+    /// until AWS answers.
+    pub fn ended(&self, end: End) {
+        (self.tell)(Notice::Ended(end, self.begun.elapsed()));
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let left = self.left.load(Ordering::Acquire);
-        if left > 0 {
-            (self.settle)(f64::from(left));
-        }
+        (self.tell)(Notice::Back(self.left));
     }
 }
 
@@ -401,10 +481,11 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
             Answer::Granted => {
                 let (this, key) = (Weak::clone(&self.this), bucket.clone());
                 Some(Permit {
-                    left: AtomicU32::new(cost.max(1)),
-                    settle: Box::new(move |tokens| {
+                    left: cost.max(1),
+                    begun: Instant::now(),
+                    tell: Box::new(move |notice| {
                         if let Some(throttle) = this.upgrade() {
-                            throttle.settle(&key, tokens);
+                            throttle.take(&key, notice);
                         }
                     }),
                 })
@@ -417,15 +498,6 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 None
             }
         }
-    }
-
-    /// AWS said slow down: the bucket's rate and size halve, down to an eighth, and double again every 20 s. Refusals
-    /// within a second count once.
-    pub fn throttled(&self, bucket: &BucketKey) {
-        if let Some(bucket) = self.buckets.lock().get_mut(bucket) {
-            bucket.slow_down(Instant::now());
-        }
-        self.changed.notify_one();
     }
 
     /// The object is gone: its place, or what is reserved for it, becomes free.
@@ -474,10 +546,20 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         next
     }
 
-    fn settle(&self, bucket: &BucketKey, tokens: f64) {
-        if let Some(bucket) = self.buckets.lock().get_mut(bucket) {
-            bucket.advance(Instant::now());
-            bucket.settle(tokens);
+    /// Takes in what a permit says.
+    fn take(&self, key: &BucketKey, notice: Notice) {
+        if let Some(bucket) = self.buckets.lock().get_mut(key) {
+            let now = Instant::now();
+            bucket.advance(now);
+            match notice {
+                Notice::Debt => bucket.settle(-1.0),
+                Notice::Ended(end, after) => {
+                    if bucket.answered(now, end, after) {
+                        tell_turn(key, end);
+                    }
+                }
+                Notice::Back(left) => bucket.back(f64::from(left)),
+            }
         }
         self.changed.notify_one();
     }
@@ -492,11 +574,26 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
     }
 }
 
+/// From now on, or no longer, one object at a time asks AWS.
+fn tell_turn(key: &BucketKey, end: End) {
+    let BucketKey { account, region } = key;
+    match end {
+        End::Unavailable => {
+            warn!(
+                account,
+                region, "AWS gives no answer here: one resource at a time goes on asking until it does"
+            );
+        }
+        End::Answered | End::Throttled => info!(account, region, "AWS answers here again"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SETTINGS: Settings = Settings {
+        at_a_time: usize::MAX,
         per_second: 5.0,
         burst: 10,
     };
@@ -757,6 +854,43 @@ mod tests {
     }
 
     #[test]
+    fn a_full_bucket_is_looked_at_only_when_a_reservation_lapses() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("a", Class::Write, 1), ("b", Class::Write, 1)]);
+        bucket.at_a_time = 1;
+        assert_eq!(granted(&mut bucket, at(start, 1.0)), ["a"]);
+        assert_eq!(bucket.next_event(), Some(at(start, 31.0)));
+        assert_eq!(
+            bucket.acquire(at(start, 1.0), &"a", Class::Write, 1, &mut Vec::new()),
+            Answer::Granted
+        );
+        bucket.advance(at(start, 31.0));
+        assert_eq!(bucket.next_event(), None);
+        assert!(granted(&mut bucket, at(start, 40.0)).is_empty());
+        bucket.back(0.0);
+        assert_eq!(granted(&mut bucket, at(start, 40.0)), ["b"]);
+        bucket.forget(&"b");
+        assert_eq!((bucket.away, bucket.reserved), (0, 0));
+    }
+
+    #[test]
+    fn a_place_that_is_not_taken_up_is_free_again() {
+        let start = Instant::now();
+        let mut bucket = queued(start, &[("a", Class::Write, 1)]);
+        bucket.at_a_time = 1;
+        assert_eq!(granted(&mut bucket, at(start, 1.0)), ["a"]);
+        let more = bucket.acquire(at(start, 1.0), &"a", Class::Write, 99, &mut Vec::new());
+        assert_eq!(
+            (more, bucket.reserved),
+            (Answer::Queued(false), 0),
+            "it needs more than is there"
+        );
+        assert_eq!(granted(&mut bucket, at(start, 3.0)), ["a"]);
+        bucket.advance(at(start, 33.0));
+        assert_eq!(bucket.reserved, 0, "it has not come for it");
+    }
+
+    #[test]
     fn a_forgotten_object_leaves_its_place_and_its_reservation() {
         let start = Instant::now();
         let mut bucket = queued(
@@ -785,7 +919,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(Arc::clone(&throttle).run(shutdown.clone()));
 
-        let permit = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
+        let mut permit = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
         (0..4).for_each(|_| permit.spend());
         assert!(throttle.acquire(&key(), "second", Class::Poll, 6).is_none());
         let text = metrics.encode().unwrap();
@@ -797,7 +931,7 @@ mod tests {
         assert_eq!(calls.recv().await, Some("second"));
         assert!(start.elapsed() < Duration::from_millis(10), "six came back");
         assert!(throttle.acquire(&key(), "third", Class::Poll, 5).is_none());
-        let permit = throttle.acquire(&key(), "second", Class::Poll, 6).unwrap();
+        let mut permit = throttle.acquire(&key(), "second", Class::Poll, 6).unwrap();
         (0..8).for_each(|_| permit.spend());
         drop(permit);
         assert_eq!(calls.recv().await, Some("third"));
@@ -819,13 +953,124 @@ mod tests {
             ..key()
         };
         for bucket in [key(), other.clone()] {
-            drop(throttle.acquire(&bucket, 0, Class::Write, 1));
+            let permit = throttle.acquire(&bucket, 0, Class::Write, 1).unwrap();
+            if bucket == key() {
+                permit.ended(End::Throttled);
+            }
         }
-        throttle.throttled(&key());
         let five = throttle.acquire(&key(), 1, Class::Write, 5);
         assert!(five.is_some() && throttle.acquire(&key(), 2, Class::Write, 1).is_none());
         let five = throttle.acquire(&other, 3, Class::Write, 5);
         assert!(five.is_some() && throttle.acquire(&other, 4, Class::Write, 5).is_some());
+    }
+
+    /// Who gets a permit, or is called to come for it, of these.
+    fn asked(throttle: &Throttle<u32>, bucket: &BucketKey, all: std::ops::Range<u32>) -> Vec<Permit> {
+        all.filter_map(|who| throttle.acquire(bucket, who, Class::Write, 1))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_objects_are_on_their_way_at_a_time_than_may_be_and_who_waits_goes_when_one_is_back() {
+        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let settings = Settings {
+            at_a_time: 4,
+            ..SETTINGS
+        };
+        let throttle = Throttle::new(settings, move |who| send.send(who).unwrap());
+        let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        let mut away = asked(&throttle, &key(), 0..6);
+        assert_eq!(away.len(), 4);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert!(calls.try_recv().is_err(), "there are tokens enough, and no place");
+        drop(away.pop());
+        assert_eq!(calls.recv().await, Some(4));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(calls.try_recv().is_err(), "what is reserved takes a place");
+        assert_eq!(
+            calls.recv().await,
+            Some(5),
+            "the place of one that does not come is free after 30 s"
+        );
+        away.extend(asked(&throttle, &key(), 5..6));
+        assert_eq!(away.len(), 4);
+        let other = BucketKey {
+            region: "us-east-1".to_owned(),
+            ..key()
+        };
+        assert_eq!(
+            asked(&throttle, &other, 6..10).len(),
+            4,
+            "another region has places of its own"
+        );
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_three_slow_failures_in_a_row_one_at_a_time_asks_until_there_is_an_answer() {
+        let second = Duration::from_secs(1);
+        let table: [(&str, &[(u64, End)], usize); 8] = [
+            ("three in a row", &[(9, End::Unavailable); 3], 1),
+            ("two", &[(9, End::Unavailable); 2], 4),
+            ("4 s are slow", &[(4, End::Unavailable); 3], 1),
+            ("3 s are not", &[(3, End::Unavailable); 4], 4),
+            (
+                "an answer between",
+                &[
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (9, End::Answered),
+                    (9, End::Unavailable),
+                ],
+                4,
+            ),
+            (
+                "a quick failure between",
+                &[
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (0, End::Unavailable),
+                    (9, End::Unavailable),
+                ],
+                1,
+            ),
+            (
+                "an answer after them",
+                &[
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (0, End::Answered),
+                ],
+                4,
+            ),
+            (
+                "a refusal after them",
+                &[
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (9, End::Unavailable),
+                    (0, End::Throttled),
+                ],
+                4,
+            ),
+        ];
+        for (why, ends, places) in table {
+            let throttle = Throttle::new(
+                Settings {
+                    at_a_time: 4,
+                    ..SETTINGS
+                },
+                |_| {},
+            );
+            for (after, end) in ends {
+                let mut permit = throttle.acquire(&key(), 0, Class::Write, 1).unwrap();
+                permit.spend();
+                tokio::time::sleep(second * u32::try_from(*after).unwrap()).await;
+                permit.ended(*end);
+            }
+            assert_eq!(asked(&throttle, &key(), 1..9).len(), places, "{why}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -833,7 +1078,7 @@ mod tests {
         let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
         let throttle = Throttle::new(SETTINGS, move |who| send.send(who).unwrap());
         let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
-        let all = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
+        let mut all = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
         (0..10).for_each(|_| all.spend());
         assert!(throttle.acquire(&key(), "gone", Class::Write, 10).is_none());
         assert!(throttle.acquire(&key(), "next", Class::Write, 1).is_none());

@@ -223,7 +223,8 @@ pub struct Job {
     /// or that there was none, was recorded.
     #[schemars(schema_with = "date_time")]
     pub request_time: Timestamp,
-    /// `createTime` (AWS's clock) of the environment's newest job, listed just before the intent. Absent: it had none.
+    /// By AWS's clock. Of a create: `createTime` of the environment's newest job, listed just before the intent. Of an update
+    /// or delete: when the job ended that made the object what it was before. Absent: there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub after: Option<Timestamp>,

@@ -22,7 +22,7 @@ use kube::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, error_span, warn};
+use tracing::{Instrument as _, debug, error_span, info, warn};
 
 use super::{
     cache::Cache,
@@ -63,7 +63,9 @@ pub fn run<K: Kind>(
         namespace,
         recollections: Recollections::default(),
         begun: AtomicBool::new(false),
+        failed: CancellationToken::new(),
     });
+    watched.context.health.watch_opens(watched.watch_key());
     let counted = Arc::downgrade(&watched);
     watched.context.metrics.ask(move |census| {
         if let Some(watched) = counted.upgrade() {
@@ -93,19 +95,37 @@ impl<K: Kind> Watched<K> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let name = self.name();
+        let key = self.watch_key();
+        let name = key.to_string();
         let mut listed = Listed::default();
+        // What is wrong: told once while it stays the same.
+        let mut trouble = String::new();
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.context.health.watch_works(&name, self.context.now());
+                    let is_whole = matches!(event, Event::InitDone);
+                    self.context.health.watch_works(&key, self.context.now());
                     self.take(event, &mut listed, &changed);
+                    if is_whole {
+                        self.context.health.watch_filled(&key);
+                    }
+                    if !std::mem::take(&mut trouble).is_empty() {
+                        info!(watch = name, "the watch works again");
+                    }
                 }
                 Err(error) => {
-                    self.context.health.watch_fails(&name, Instant::now());
-                    warn!(watch = name, %error, "watch interrupted; it is taken up again");
+                    self.failed.cancel();
+                    let is_answer = is_answer(&error);
+                    self.context.health.watch_fails(&key, is_answer, Instant::now());
+                    let text = error.to_string();
+                    if text == trouble {
+                        debug!(watch = name, %error, "watch interrupted again");
+                    } else {
+                        warn!(watch = name, %error, "watch interrupted; it is taken up again. No other waits for it");
+                        trouble = text;
+                    }
                 }
             }
         }
@@ -319,6 +339,17 @@ impl<K: Kind> Watched<K> {
             it.memory.tries
         });
         Again::After(FAILED * 2_u32.saturating_pow(tries.unwrap_or_default().saturating_sub(1).min(6)))
+    }
+}
+
+/// Whether the API server said so itself: of rights, of a definition, of what it has no time for.
+const fn is_answer(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => {
+            matches!(error, kube::Error::Api(_))
+        }
+        WatchError(_) | NoResourceVersion => true,
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{
 
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     cache::{self, Cache},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     api::{FINALIZER, Job, Ledger, conditions},
     lifecycle::{self, Account, Holds},
-    telemetry::metrics::Census,
+    telemetry::{WatchKey, metrics::Census},
 };
 
 /// A kind in a namespace (or in all), with its cache and what is remembered of its resources.
@@ -29,12 +30,28 @@ pub struct Watched<K: Kind> {
     pub(super) cache: Cache<K>,
     /// Whether passes are made: not on a standby.
     pub(super) begun: AtomicBool,
+    /// The watch has failed: it may be long before the cache is filled.
+    pub(super) failed: CancellationToken,
 }
 
 impl<K: Kind> Watched<K> {
     /// Waits until the cache holds all resources.
     pub async fn filled(&self) {
         self.cache.filled().await;
+    }
+
+    /// Waits until the cache holds all resources, or the API server has not given them for once.
+    pub async fn answered(&self) {
+        tokio::select! {
+            biased;
+            () = self.filled() => {}
+            () = self.failed.cancelled() => {}
+        }
+    }
+
+    /// The namespace that is watched; None: all.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// Puts all resources of the cache into the index.
@@ -46,12 +63,12 @@ impl<K: Kind> Watched<K> {
         }
     }
 
-    /// The name of its watch.
-    pub(super) fn name(&self) -> String {
-        let kind = K::NAME.name();
-        self.namespace
-            .as_ref()
-            .map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"))
+    /// Its watch.
+    pub(super) fn watch_key(&self) -> WatchKey {
+        WatchKey {
+            namespace: self.namespace.clone(),
+            kind: K::NAME.name(),
+        }
     }
 
     /// How things stand now.
@@ -60,7 +77,7 @@ impl<K: Kind> Watched<K> {
         let has_begun = self.begun.load(Ordering::Acquire);
         census.kind(kind, if has_begun { self.recollections.queued() } else { 0 });
         self.cache.count(|counted| census.object(kind, counted));
-        let (failing, event) = self.context.health.watch(&self.name(), Instant::now());
+        let (failing, event) = self.context.health.watch(&self.watch_key(), Instant::now());
         census.watch(kind, failing, event);
     }
 

@@ -23,11 +23,7 @@ use std::{
 
 use http::{Method, Request};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api, Client,
-    api::PostParams,
-    client::{Body, retry::RetryPolicy},
-};
+use kube::{Api, Client, api::PostParams, client::Body};
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, buffer::BufferLayer, filter::FilterLayer, retry::RetryLayer};
 use tracing::{debug, info, warn};
@@ -35,7 +31,13 @@ use tracing::{debug, info, warn};
 pub use rules::Loss;
 use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
-use crate::{api::FIELD_MANAGER, apiserver::Connector, clock::Clock, random::Random, telemetry::Metrics};
+use crate::{
+    api::FIELD_MANAGER,
+    apiserver::{Connector, Retries},
+    clock::Clock,
+    random::Random,
+    telemetry::Metrics,
+};
 
 /// The name of the Lease.
 pub const LEASE: &str = "amplify-operator";
@@ -77,7 +79,7 @@ impl Leadership {
     }
 
     /// A client that refuses to change anything while this process does not lead.
-    pub fn client(self: &Arc<Self>, connector: &Connector) -> kube::Result<Client> {
+    pub fn client(self: &Arc<Self>, connector: &Connector, random: Arc<Random>) -> kube::Result<Client> {
         let leadership = self.clone();
         let guard = FilterLayer::new(move |request: Request<Body>| {
             if is_read(request.method()) || leadership.holds() {
@@ -86,8 +88,8 @@ impl Leadership {
                 Err(BoxError::from("not sent: this process does not lead"))
             }
         });
-        // kube's own retries, but outside of the guard: it must be asked each time.
-        let retry = RetryLayer::new(RetryPolicy::server_retry());
+        // Outside of the guard: it must be asked each time.
+        let retry = RetryLayer::new(Retries::new(random));
         let builder = connector.connect()?.with_layer(&guard);
         Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&retry).build())
     }
@@ -363,7 +365,7 @@ mod tests {
         let (connector, asked) = server(200).await;
         let clock = Arc::new(Clock::of_machine());
         let leadership = Arc::new(Leadership::none(clock.clone()));
-        let client = leadership.client(&connector).unwrap();
+        let client = leadership.client(&connector, Arc::new(Random::of_machine())).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
         let patch = Patch::Merge(json!({}));
         api.get("x").await.unwrap();
@@ -394,12 +396,12 @@ mod tests {
         let (connector, asked) = server(503).await;
         let clock = Arc::new(Clock::of_machine());
         let leadership = Arc::new(Leadership::none(clock.clone()));
-        let client = leadership.client(&connector).unwrap();
+        let client = leadership.client(&connector, Arc::new(Random::of_machine())).unwrap();
         let api: Api<Lease> = Api::namespaced(client, "default");
         leadership.set(Some(clock.uptime() + Duration::from_mins(1)));
         let patch = Patch::Merge(json!({}));
         api.patch("x", &PatchParams::default(), &patch).await.unwrap();
-        assert_eq!(*asked.lock(), ["PATCH", "PATCH"], "retried as the usual client does");
+        assert_eq!(*asked.lock(), ["PATCH", "PATCH"], "sent again");
     }
 
     #[test]

@@ -70,9 +70,21 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
         return Ok(record_accepted(view, accepted));
     }
     match reply {
-        Reply::Done(seen) if outcome::is_made_by(view, job, seen) => Ok(outcome::done(view, job)),
-        // AWS says yes, and shows what was there before.
-        Reply::Done(_) => Ok(outcome::made_by_another(view, job)),
+        Reply::Done { asked, seen } => {
+            // By a clock that this answer has put right, the intent may seem to be of long ago.
+            let timely = Job {
+                request_time: job
+                    .request_time
+                    .max(asked.saturating_sub(timing::SEND_WITHIN).unwrap_or(*asked)),
+                ..job.clone()
+            };
+            Ok(if outcome::is_made_by(view, &timely, seen) {
+                outcome::done(view, &timely)
+            } else {
+                // AWS says yes, and shows what was there before.
+                outcome::made_by_another(view, job)
+            })
+        }
         Reply::Failed(failure) if failure.sent != Sent::Unknown => {
             let doubtful = job.unconfirmed
                 && failure.sent == Sent::Refused

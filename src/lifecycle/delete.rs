@@ -151,7 +151,7 @@ pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
         return record_accepted(view, job);
     }
     match reply {
-        Reply::Done(_) => Step::Release,
+        Reply::Done { .. } => Step::Release,
         Reply::Absent => absent(view),
         reply => without_job(view, job, reply),
     }

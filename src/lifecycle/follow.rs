@@ -9,7 +9,7 @@ use super::{
     report::{self, Say, account_is_there, suspended, working_message, working_reason},
     step::Purpose,
     timing,
-    view::{Equality, Hashes, State, View},
+    view::{Echo, Equality, Hashes, State, View},
 };
 use crate::api::{Job, conditions::Reason};
 
@@ -99,7 +99,7 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     let job = Job {
         status: Some(seen.status.clone()),
         finish_time: Some(view.now_seconds()),
-        failures: if completed { 0 } else { job.failures + 1 },
+        failures: if completed { 0 } else { job.failures.saturating_add(1) },
         unconfirmed: false,
         error: if completed {
             (creates && !shown).then(|| NOT_SHOWN.to_owned())
@@ -116,24 +116,36 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
             state.ledger.origin = None;
         }
     }
-    if view.resource.is_updatable() && (job.config_hash.is_none() || completed && is_changed_since(view, seen)?) {
-        // Stored by an older version, which did not say what a job carries; or what AWS has now need not be what it carried.
-        state.hashes = Hashes::default();
+    if view.resource.is_updatable() {
+        if job.config_hash.is_none() {
+            // Stored by an older version, which did not say what a job carries.
+            state.hashes = Hashes::default();
+        } else if completed {
+            let changed = changed_since(view, seen)?;
+            if changed.is_some() {
+                // What AWS has now need not be what the job carried.
+                state.hashes.sent = None;
+            }
+            state.hashes.echoed = changed;
+        }
     }
     state.ledger.job = Some(job);
     go_on(view, &state)
 }
 
-/// Whether somebody may have changed the object since this job ended: it ended long ago, and AWS shows something else than
-/// the spec. Right after the end such a difference is how AWS writes it.
-fn is_changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<bool> {
+/// What AWS shows, where somebody may have changed the object since this job ended: it ended long ago, and AWS shows
+/// something else than the spec. Right after the end such a difference is how AWS writes it; and so it is where AWS showed
+/// just this when the same configuration was sent before.
+fn changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<Option<String>> {
     let is_past = |end| timing::is_past(end, timing::SEEN_WITHIN, view.now);
     if !seen.update_time.is_some_and(is_past) || view.resource.deleting {
-        return Ok(false);
+        return Ok(None);
     }
     let shown = looked(view, Purpose::Write)?.seen.as_ref();
     let echo = shown.and_then(|shown| shown.echo.as_ref());
-    Ok(echo.is_some_and(|echo| echo.equality == Some(Equality::Different)))
+    let differs = echo.filter(|echo| echo.equality == Some(Equality::Different));
+    let is_known = |echo: &&Echo| view.state.hashes.echoed.as_ref() == Some(&echo.hash);
+    Ok(differs.filter(|echo| !is_known(echo)).map(|echo| echo.hash.clone()))
 }
 
 /// Whether this create completed, and no look has shown the object since.

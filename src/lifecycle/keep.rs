@@ -88,10 +88,12 @@ fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
     Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
 }
 
-/// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of.
+/// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of. One that was suspended
+/// is looked at first: no check was made meanwhile.
 fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     let owned = view.state.ledger.origin.is_some();
-    if !owned || !view.is_ready() || view.is_requested() || view.known.look.is_some() {
+    let was_suspended = view.reason() == Some(Reason::Suspended);
+    if !owned || !view.is_ready() || was_suspended || view.is_requested() || view.known.look.is_some() {
         return Ok(None);
     }
     let due = view.next_check();
@@ -230,7 +232,8 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
     }
     if view.resource.create.has_job() {
-        // Somebody's job may be deleting it.
+        // Somebody's job may be deleting it, or another resource be about to: its backend.
+        slot(view)?;
         none_pending(view, listed(view, Purpose::Write)?)?;
     }
     if !view.resource.finalizer {

@@ -1,6 +1,8 @@
 //! What a decision needs before it can be made: a look, a list, the slot, a reference. `Err` is the step that obtains it, or
 //! the status to wait with if it cannot be obtained now.
 
+use jiff::Timestamp;
+
 use super::{
     Flow, Step, Wake,
     facts::JobSeen,
@@ -198,12 +200,22 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&st
     Ok(())
 }
 
+/// When the job that made the object what it is ended, as far as that is known.
+pub(super) fn made(job: &Job) -> Option<Timestamp> {
+    let own = job.finish_time.filter(|_| !job.has_failed());
+    if job.operation.is_create() {
+        own
+    } else if job.operation.is_update() {
+        own.or(job.after)
+    } else {
+        job.after
+    }
+}
+
 /// A 404 is believed only some time after the end of the job that made the object: AWS may show it late.
 pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     let job = view.state.ledger.job.as_ref()?;
-    let finished = job
-        .finish_time
-        .filter(|_| !job.operation.is_delete() && !job.has_failed())?;
+    let finished = made(job)?;
     let believed = timing::after(finished, view.settings.absence_grace);
     if view.known.look.as_ref().map_or(view.now, |looked| looked.at) >= believed {
         return None;
@@ -218,7 +230,7 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     } else if view.is_ready() && !view.is_edited() {
         view.state.clone()
     } else {
-        let message = format!("{}; AWS does not show the object yet", working_message(job));
+        let message = report::with_advice(&working_message(job), "AWS does not show the object yet");
         view.stored(Say::working(working_reason(operation), message))
     };
     let delay = timing::backoff(5.0, 30.0, view.memory.tries, view.jitter);

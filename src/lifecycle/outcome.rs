@@ -29,8 +29,8 @@ pub(super) fn earliest(job: &Job) -> Timestamp {
 /// Whether AWS can have made something at this time (by its own clock) because of this intent, or of one before it since
 /// `after`. What came later than any request can take is somebody else's.
 fn is_of_its_time(view: &View<'_>, job: &Job, created: Timestamp) -> bool {
-    let longest = view.settings.outcome_grace.max(timing::CALL_WITHIN) + timing::SEND_WITHIN;
-    let latest = timing::after(job.request_time, longest);
+    let longest = view.settings.outcome_grace.max(timing::CALL_WITHIN);
+    let latest = timing::after(timing::after(job.request_time, longest), timing::SEND_WITHIN);
     // Once it is closed, others of ours may work there.
     let latest = job.finish_time.map_or(latest, |closed| closed.min(latest));
     let is_late_enough = match job.after {

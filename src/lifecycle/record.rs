@@ -3,6 +3,7 @@
 use super::{
     Reply, Step,
     facts::{Class, Failure, JobSeen, Sent},
+    needs::made,
     report::{self, Say, working_message, working_reason},
     view::{Hashes, State, View},
 };
@@ -54,7 +55,7 @@ pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> 
         Some(error) => Job {
             status: Some(Job::FAILED.to_owned()),
             finish_time: Some(view.now_seconds()),
-            failures: job.failures + 1,
+            failures: job.failures.saturating_add(1),
             error: Some(text::summary(error)),
             ..job
         },
@@ -69,9 +70,15 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
             state.ledger.origin = Some(view.resource.origin());
         }
         if job.config_hash.is_some() {
+            let before = view.state.ledger.job.as_ref();
+            let is_sent_again = state.hashes.sent.is_none()
+                && before.is_some_and(|before| before.has_completed() && before.config_hash == job.config_hash);
+            // What AWS shows after its own job is the new normal; only a later change is drift. Of what is sent once more,
+            // because it was seen late that AWS shows something else, that is kept: see `follow::is_changed_since`.
+            if !is_sent_again {
+                state.hashes.echoed = None;
+            }
             state.hashes.sent.clone_from(&job.config_hash);
-            // What AWS shows after its own job is the new normal; only a later change is drift.
-            state.hashes.echoed = None;
         }
     }
     record(view, state, job)
@@ -142,7 +149,8 @@ pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<Str
         config_hash: hash,
         source_environment_name: None,
         request_time: view.now_seconds(),
-        after: None,
+        // What it follows is forgotten with its record.
+        after: view.state.ledger.job.as_ref().and_then(made),
         unconfirmed: false,
         id: None,
         backend_environment_name: None,
@@ -162,7 +170,7 @@ pub(super) fn without_job(view: &View<'_>, job: Job, reply: &Reply) -> Step {
             report::failed(view, state, failure)
         }
         Reply::Failed(failure) => record_unknown(view, job, failure),
-        Reply::Job { .. } | Reply::Done(_) | Reply::Absent => {
+        Reply::Job { .. } | Reply::Done { .. } | Reply::Absent => {
             let failure = no_job_id(job.operation);
             record_unknown(view, job, &failure)
         }

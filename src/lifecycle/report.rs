@@ -564,7 +564,9 @@ pub(super) fn working_message(job: &Job) -> String {
         _ if job.is_open_intent() => format!("{operation} is being sent"),
         _ => {
             let error = job.error.as_deref().unwrap_or(NO_REASON);
-            format!("{operation} failed and will be tried again: {error}")
+            let message = format!("{operation} failed and will be tried again: {error}");
+            // At the end of AWS's text stands the cause.
+            text::shortened(&message, MESSAGE_LIMIT).into_owned()
         }
     }
 }

@@ -329,8 +329,13 @@ pub enum Reply {
         /// AWS's text when it failed at once.
         error: Option<String>,
     },
-    /// AWS did it at once (kinds without jobs), and shows the object so.
-    Done(Seen),
+    /// AWS did it at once (kinds without jobs).
+    Done {
+        /// When it was asked to, as far as is known since it has answered.
+        asked: Timestamp,
+        /// The object, as AWS shows it.
+        seen: Seen,
+    },
     /// Of a delete: there was nothing to delete.
     Absent,
     /// It failed.
@@ -432,7 +437,8 @@ impl<'a> View<'a> {
 
     /// The number of the next write.
     pub(super) fn next_attempt(&self) -> i64 {
-        self.state.ledger.job.as_ref().map_or(0, |job| job.attempt) + 1
+        let attempt = self.state.ledger.job.as_ref().map_or(0, |job| job.attempt);
+        attempt.saturating_add(1)
     }
 
     /// Now, to the second: what people read needs no more.

@@ -8,4 +8,4 @@ pub mod server;
 
 pub use logs::Format;
 pub use metrics::Metrics;
-pub use server::Health;
+pub use server::{Health, WatchKey};

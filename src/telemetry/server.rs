@@ -1,14 +1,6 @@
 //! The health server: `/livez`, `/readyz` and `/metrics`, over plain HTTP, for the cluster's inside.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -38,87 +30,150 @@ const FAILURE_LASTS: Duration = Duration::from_mins(2);
 /// Whether the program is ready and alive, as its parts report it.
 #[derive(Debug)]
 pub struct Health {
-    ready: AtomicBool,
-    watches: Mutex<BTreeMap<String, Watch>>,
+    watches: Mutex<BTreeMap<WatchKey, Watch>>,
     limit: Duration,
+}
+
+/// What a watch is of.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WatchKey {
+    /// Its namespace; None: all.
+    pub namespace: Option<String>,
+    /// The kind.
+    pub kind: &'static str,
+}
+
+impl fmt::Display for WatchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} in {namespace}", self.kind),
+            None => f.write_str(self.kind),
+        }
+    }
 }
 
 /// What is known of a watch.
 #[derive(Debug, Default)]
 struct Watch {
+    /// Whether all that it is of was read once.
+    is_filled: bool,
     /// When it last had something to tell.
     event: Option<Timestamp>,
-    /// Its first and its last failure without an event in between.
-    failures: Option<(Instant, Instant)>,
+    /// Its failures without an event in between.
+    failures: Option<Failures>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    first: Instant,
+    last: Instant,
+    /// Whether one of them was an answer of the API server.
+    answered: bool,
 }
 
 impl Watch {
+    fn failures(&self, now: Instant) -> Option<Failures> {
+        self.failures.filter(|failures| still_fails(failures.last, now))
+    }
+
     fn failing(&self, now: Instant) -> Option<Duration> {
-        let (first, _) = self.failures.filter(|(_, last)| still_fails(*last, now))?;
-        Some(now.saturating_duration_since(first))
+        let failures = self.failures(now)?;
+        Some(now.saturating_duration_since(failures.first))
     }
 }
 
 impl Health {
-    /// Not ready, and alive. A watch that fails for longer than `limit` makes it not alive.
+    /// Not ready, and alive. Without any answer of the API server for longer than `limit` it is not alive.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
         Self {
-            ready: AtomicBool::new(false),
             watches: Mutex::default(),
             limit,
         }
     }
 
-    /// Ready means that all stores are filled. Leadership has no part in it: a standby is ready to take over.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+    /// There is this watch from now on.
+    pub fn watch_opens(&self, key: WatchKey) {
+        self.watches.lock().entry(key).or_default();
     }
 
-    /// The watch of this name gave an event at this time. One that has nothing to tell is silent and well.
-    pub fn watch_works(&self, name: &str, now: Timestamp) {
-        let mut watches = self.watches.lock();
-        let watch = watches.entry(name.to_owned()).or_default();
-        watch.event = Some(now);
-        watch.failures = None;
+    /// All that this watch is of has been read.
+    pub fn watch_filled(&self, key: &WatchKey) {
+        self.with(key, |watch| watch.is_filled = true);
     }
 
-    /// The watch of this name gave an error at this time.
-    pub fn watch_fails(&self, name: &str, now: Instant) {
-        let mut watches = self.watches.lock();
-        let watch = watches.entry(name.to_owned()).or_default();
-        let failures = watch.failures.filter(|(_, last)| still_fails(*last, now));
-        watch.failures = Some((failures.map_or(now, |(first, _)| first), now));
+    /// This watch gave an event at this time. One that has nothing to tell is silent and well.
+    pub fn watch_works(&self, key: &WatchKey, now: Timestamp) {
+        self.with(key, |watch| {
+            watch.event = Some(now);
+            watch.failures = None;
+        });
     }
 
-    /// For how long the watch of this name has been failing (zero: it works), and when it last had something to tell.
-    pub fn watch(&self, name: &str, now: Instant) -> (Duration, Option<Timestamp>) {
+    /// This watch gave an error at this time: an answer of the API server, or none.
+    pub fn watch_fails(&self, key: &WatchKey, is_answer: bool, now: Instant) {
+        self.with(key, |watch| {
+            let before = watch.failures(now);
+            watch.failures = Some(Failures {
+                first: before.map_or(now, |before| before.first),
+                last: now,
+                answered: is_answer || before.is_some_and(|before| before.answered),
+            });
+        });
+    }
+
+    fn with(&self, key: &WatchKey, change: impl FnOnce(&mut Watch)) {
+        change(self.watches.lock().entry(key.clone()).or_default());
+    }
+
+    /// For how long this watch has been failing (zero: it works), and when it last had something to tell.
+    pub fn watch(&self, key: &WatchKey, now: Instant) -> (Duration, Option<Timestamp>) {
         let watches = self.watches.lock();
-        let watch = watches.get(name);
+        let watch = watches.get(key);
         let failing = watch.and_then(|watch| watch.failing(now)).unwrap_or_default();
         (failing, watch.and_then(|watch| watch.event))
     }
 
-    /// What keeps the program from being ready, if anything.
-    pub fn readiness(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
-            Ok(())
+    /// Ready means that all resources of a watched namespace have been read. Leadership has no part in it: a standby is ready
+    /// to take over. Either way, names the watches that have read nothing yet, or fail.
+    pub fn readiness(&self, now: Instant) -> Result<String, String> {
+        let watches = self.watches.lock();
+        let mut filled = BTreeMap::new();
+        for (key, watch) in watches.iter() {
+            *filled.entry(&key.namespace).or_insert(true) &= watch.is_filled;
+        }
+        let mut wrong = String::new();
+        for (key, watch) in watches.iter() {
+            let failing = watch.failing(now).map(|failing| failing.as_secs());
+            wrong += &match (watch.is_filled, failing) {
+                (true, None) => continue,
+                (true, Some(failing)) => format!("watch {key}: failing for {failing} s\n"),
+                (false, None) => format!("watch {key}: not read yet\n"),
+                (false, Some(failing)) => format!("watch {key}: not read yet, failing for {failing} s\n"),
+            };
+        }
+        if filled.into_values().any(|is_filled| is_filled) {
+            Ok(wrong)
         } else {
-            Err("stores: not filled yet\n".to_owned())
+            Err(format!("stores: not filled yet\n{wrong}"))
         }
     }
 
-    /// Which watches are dead, if any.
-    pub fn liveness(&self, now: Instant) -> Result<(), String> {
-        let dead: Vec<String> = self
-            .watches
-            .lock()
-            .iter()
-            .filter_map(|(name, watch)| Some((name, watch.failing(now)?)))
-            .filter(|(_, failing)| *failing > self.limit)
-            .map(|(name, failing)| format!("watch {name}: failing for {} s\n", failing.as_secs()))
-            .collect();
-        if dead.is_empty() { Ok(()) } else { Err(dead.concat()) }
+    /// Whether the program works. What the API server says of rights and definitions is no matter of that: another process
+    /// would be told the same. One that gets no answer at all is better started anew.
+    pub fn liveness(&self, now: Instant) -> Result<String, String> {
+        let watches = self.watches.lock();
+        let dead = watches.iter().filter_map(|(key, watch)| {
+            let failures = watch.failures(now).filter(|failures| !failures.answered)?;
+            let failing = now.saturating_duration_since(failures.first);
+            (failing > self.limit).then(|| format!("watch {key}: no answer for {} s\n", failing.as_secs()))
+        });
+        let dead: Vec<String> = dead.collect();
+        if dead.is_empty() || dead.len() < watches.len() {
+            Ok(String::new())
+        } else {
+            Err(dead.concat())
+        }
     }
 }
 
@@ -147,7 +202,7 @@ pub async fn serve(
         )
         .route(
             "/readyz",
-            get(async |State(shared): State<Shared>| answer(shared.health.readiness())),
+            get(async |State(shared): State<Shared>| answer(shared.health.readiness(Instant::now()))),
         )
         .route(
             "/metrics",
@@ -159,9 +214,9 @@ pub async fn serve(
         .await
 }
 
-fn answer(check: Result<(), String>) -> Response {
+fn answer(check: Result<String, String>) -> Response {
     match check {
-        Ok(()) => "ok\n".into_response(),
+        Ok(wrong) => format!("ok\n{wrong}").into_response(),
         Err(failing) => (StatusCode::SERVICE_UNAVAILABLE, failing).into_response(),
     }
 }
@@ -186,40 +241,91 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_program_is_ready_when_it_says_so_and_alive_until_a_watch_fails_for_too_long() {
-        let health = Health::new(Duration::from_mins(10));
-        let start = Instant::now();
-        assert_eq!(health.readiness().unwrap_err(), "stores: not filled yet\n");
-        health.set_ready(true);
-        assert_eq!(health.readiness(), Ok(()));
-
-        health.watch_works("BackendApi", Timestamp::UNIX_EPOCH);
-        for minute in 0..=10 {
-            let now = start + Duration::from_mins(minute);
-            health.watch_fails("AmplifyBackend", now);
-            assert_eq!(health.liveness(now), Ok(()));
+    fn key(kind: &'static str, namespace: Option<&str>) -> WatchKey {
+        WatchKey {
+            namespace: namespace.map(str::to_owned),
+            kind,
         }
+    }
+
+    #[test]
+    fn a_program_is_ready_when_one_namespace_has_been_read_and_names_those_that_have_not() {
+        let health = Health::new(Duration::from_mins(10));
+        let now = Instant::now();
+        assert_eq!(health.readiness(now).unwrap_err(), "stores: not filled yet\n");
+        for namespace in ["a", "b"] {
+            for kind in ["AmplifyBackend", "BackendApi"] {
+                health.watch_opens(key(kind, Some(namespace)));
+            }
+        }
+        health.watch_filled(&key("AmplifyBackend", Some("a")));
+        health.watch_filled(&key("AmplifyBackend", Some("b")));
         assert_eq!(
-            health.liveness(start + Duration::from_secs(601)),
-            Err("watch AmplifyBackend: failing for 601 s\n".to_owned())
+            health.readiness(now).unwrap_err(),
+            "stores: not filled yet\nwatch BackendApi in a: not read yet\nwatch BackendApi in b: not read yet\n"
         );
-        let silent = start + Duration::from_mins(13);
-        assert_eq!(health.liveness(silent), Ok(()), "it works, and has nothing to tell");
-        health.watch_fails("AmplifyBackend", silent);
-        assert_eq!(health.liveness(silent), Ok(()), "counted from anew");
+        health.watch_filled(&key("BackendApi", Some("b")));
+        health.watch_fails(&key("BackendApi", Some("a")), true, now);
+        health.watch_fails(&key("AmplifyBackend", Some("b")), true, now);
+        assert_eq!(
+            health.readiness(now + Duration::from_secs(3)).unwrap(),
+            "watch BackendApi in a: not read yet, failing for 3 s\nwatch AmplifyBackend in b: failing for 3 s\n"
+        );
+        health.watch_filled(&key("BackendApi", Some("a")));
+        for watch in [key("BackendApi", Some("a")), key("AmplifyBackend", Some("b"))] {
+            health.watch_works(&watch, Timestamp::UNIX_EPOCH);
+        }
+        assert_eq!(health.readiness(now).unwrap(), "");
+    }
 
-        let (failing, event) = health.watch("AmplifyBackend", silent + Duration::from_secs(9));
-        assert_eq!((failing, event), (Duration::from_secs(9), None));
-        let (failing, event) = health.watch("BackendApi", silent);
-        assert!(failing.is_zero() && event.is_some());
-        let later = silent + Duration::from_mins(3);
-        assert!(health.watch("AmplifyBackend", later).0.is_zero(), "silent again");
+    #[test]
+    fn a_program_is_alive_while_the_api_server_answers_any_watch_of_it_whatever_it_says() {
+        let (api, backend) = (key("BackendApi", None), key("AmplifyBackend", None));
+        let start = Instant::now();
+        // How each of the two fails, once a minute for 10 min; whether it is alive after 10 min and 1 s.
+        let (silent, refused) = (Some(false), Some(true));
+        for (api_fails, backend_fails, is_alive) in [
+            (silent, silent, false),
+            (silent, None, true),
+            (silent, refused, true),
+            (refused, refused, true),
+            (None, None, true),
+        ] {
+            let health = Health::new(Duration::from_mins(10));
+            for (watch, fails) in [(&api, api_fails), (&backend, backend_fails)] {
+                health.watch_opens(watch.clone());
+                for minute in 0..=10 {
+                    let now = start + Duration::from_mins(minute);
+                    if let Some(is_answer) = fails {
+                        health.watch_fails(watch, is_answer, now);
+                    }
+                    assert!(health.liveness(now).is_ok());
+                }
+            }
+            let said = health.liveness(start + Duration::from_secs(601));
+            assert_eq!(said.is_ok(), is_alive, "{api_fails:?} {backend_fails:?}: {said:?}");
+            if let Err(dead) = said {
+                assert_eq!(
+                    dead,
+                    "watch AmplifyBackend: no answer for 601 s\nwatch BackendApi: no answer for 601 s\n"
+                );
+            }
+        }
+    }
 
-        let other = Health::new(Duration::ZERO);
-        other.watch_fails("BackendApi", start);
-        other.watch_works("BackendApi", Timestamp::UNIX_EPOCH);
-        assert_eq!(other.liveness(start + Duration::from_secs(1)), Ok(()));
+    #[test]
+    fn a_watch_fails_from_its_first_failure_to_its_next_event_or_to_two_minutes_without_a_failure() {
+        let health = Health::new(Duration::from_mins(10));
+        let (watch, start) = (key("BackendApi", None), Instant::now());
+        let failing = |seconds| health.watch(&watch, start + Duration::from_secs(seconds)).0.as_secs();
+        health.watch_fails(&watch, false, start);
+        health.watch_fails(&watch, false, start + Duration::from_secs(60));
+        assert_eq!((failing(60), failing(180), failing(181)), (60, 180, 0), "silent again");
+        health.watch_fails(&watch, false, start + Duration::from_secs(200));
+        assert_eq!(failing(209), 9, "counted from anew");
+        health.watch_works(&watch, Timestamp::UNIX_EPOCH);
+        let (failing, event) = health.watch(&watch, start + Duration::from_secs(209));
+        assert_eq!((failing.as_secs(), event), (0, Some(Timestamp::UNIX_EPOCH)));
     }
 
     #[tokio::test]
@@ -247,7 +353,7 @@ mod tests {
         let not_ready = get("/readyz").await;
         assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
         assert!(not_ready.contains("stores: not filled yet"));
-        health.set_ready(true);
+        health.watch_filled(&key("BackendApi", None));
         assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get("/metrics application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
         assert!(metrics.contains(OPENMETRICS) && metrics.contains("# EOF"), "{metrics}");

@@ -205,7 +205,10 @@ impl Stage<'_> {
                     .expect("a pass in flight");
                 let thing = world.aws.things[usize::from(flight.target)];
                 let seen = thing.map(|thing| self.compare(&thing, &pass.known, &pass.view));
-                Reply::Done(seen.unwrap_or_default())
+                Reply::Done {
+                    asked: pass.view.now,
+                    seen: seen.unwrap_or_default(),
+                }
             }
             _ => Reply::Job {
                 id: (how != How::Nameless).then(|| id.to_string()),

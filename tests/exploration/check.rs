@@ -306,7 +306,7 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     if of_a_failed_create && new.status.origin != Some(Origin::Adopted) {
         breaks(world, Broken::Untrue("Ready though its create failed"));
     }
-    let done = matches!(pass.known.reply, Some(Reply::Done(_)));
+    let done = matches!(pass.known.reply, Some(Reply::Done { .. }));
     let was_ready = old.status.says.is_some_and(|says| says.ready);
     let is_shown = |thing: Thing| thing.is_of(new.uid) || new.status.origin == Some(Origin::Adopted);
     if !done && !was_ready && !pass.seen.is_some_and(is_shown) {

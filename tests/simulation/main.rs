@@ -6,6 +6,7 @@
 //! | `faithful` | the model against a real kube-apiserver |
 //! | `world` | the machines, the network to AWS, the time |
 //! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
+//! | `neighbours` | what one namespace or region suffers delays nobody else |
 
 #![allow(
     clippy::expect_used,
@@ -26,6 +27,7 @@ mod faithful;
 #[path = "../laws/history.rs"]
 mod history;
 mod judge;
+mod neighbours;
 mod plan;
 mod run;
 mod seeds;
@@ -49,9 +51,14 @@ fn main() -> ExitCode {
     if let Some(code) = seeds::asked() {
         return code;
     }
-    let trials: Vec<Trial> = [apiserver::tests::trials(), faithful::trials(), seeds::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> = [
+        apiserver::tests::trials(),
+        faithful::trials(),
+        neighbours::trials(),
+        seeds::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -99,6 +99,10 @@ pub(crate) enum Deed {
     Hold(bool),
     /// The status is emptied: nobody can know any more what it said.
     Wipe,
+    /// Another version of the definition lets somebody write what the operator cannot read, or it is mended.
+    Garble(bool),
+    /// It goes, whatever holds it.
+    Vanish,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -325,6 +329,13 @@ impl Draw {
         for _ in 0..self.times(3) {
             let namespace = self.rng.usize(..scene.namespaces.len());
             self.lasting(Duration::from_mins(30), |gone| Event::ConfigMap(namespace, !gone));
+        }
+        for _ in 0..self.times(3) {
+            let number = self.rng.usize(..scene.cast.len());
+            let goes = self.rng.bool();
+            self.lasting(Duration::from_mins(20), |on| {
+                Event::User(number, if on || !goes { Deed::Garble(on) } else { Deed::Vanish })
+            });
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     amplify::{
         Accepted, Client, Creation, Found, InvalidName, Object,
-        throttle::{BucketKey, Class as TokenClass},
+        throttle::{BucketKey, Class as TokenClass, End},
         without_request_id,
     },
     api::{Job, RECONCILE_REQUESTED_AT},
@@ -113,8 +113,8 @@ impl<K: Kind> Pass<'_, K> {
         let calls = purpose.calls(self.object.create());
         let client = self.aws(step, class(purpose), calls).await?;
         // Before the call: what AWS shows may be as old as that.
-        let begun = self.context.clock.mark();
-        let found = client.look(&object).await.map_err(|failure| self.failed(failure))?;
+        let begun = self.context.clock.uptime();
+        let found = self.answered(client.look(&object).await)?;
         Ok(self.looked(self.context.clock.at(begun), found))
     }
 
@@ -165,8 +165,8 @@ impl<K: Kind> Pass<'_, K> {
             Listing::Begin => {
                 let listed = match self.aws(step, TokenClass::Drift, 1).await {
                     Ok(client) => {
-                        let begun = self.context.clock.mark();
-                        let listed = list(&client).await.map_err(|failure| self.failed(failure));
+                        let begun = self.context.clock.uptime();
+                        let listed = self.answered(list(&client).await);
                         listed.map(|list| (self.context.clock.at(begun), list))
                     }
                     Err(refusal) => Err(refusal),
@@ -187,11 +187,11 @@ impl<K: Kind> Pass<'_, K> {
             Some(source) => Some(source.name.parse().map_err(|error| misnamed("cloneFrom", &error))?),
         };
         let mut jobs: Vec<JobSeen> = Vec::new();
-        let begun = self.context.clock.mark();
+        let begun = self.context.clock.uptime();
         for environment in [Some(object.environment()), source.as_ref()].into_iter().flatten() {
             let client = self.aws(step, class(purpose), calls).await?;
             let listed = client.list_jobs(object.app(), environment).await;
-            jobs.extend(listed.map_err(|failure| self.failed(failure))?);
+            jobs.extend(self.answered(listed)?);
         }
         let at = self.context.clock.at(begun);
         Ok(Listed { at, jobs })
@@ -215,7 +215,7 @@ impl<K: Kind> Pass<'_, K> {
         };
         let client = self.aws(step, TokenClass::Poll, 1).await?;
         let polled = client.get_job(object.app(), &environment, &id).await;
-        let polled = polled.map_err(|failure| self.failed(failure))?;
+        let polled = self.answered(polled)?;
         if let Some(job) = &polled {
             self.ended(job);
         }
@@ -273,6 +273,7 @@ impl<K: Kind> Pass<'_, K> {
         if !self.context.leadership.holds() {
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
+        let begun = self.context.clock.uptime();
         let reply = match write {
             Write::Create => {
                 let creation = self.creation()?;
@@ -287,28 +288,29 @@ impl<K: Kind> Pass<'_, K> {
             }
             Write::Delete => client.delete(&object).await,
         };
-        Ok(Observed::Reply(match reply {
-            Ok(None) => Reply::Absent,
-            Ok(Some(Accepted::Record(record))) => {
+        Ok(Observed::Reply(match self.answered(reply)? {
+            None => Reply::Absent,
+            Some(Accepted::Record(record)) => {
                 let found = Found::Environment(record);
                 let seen = self.object.compare(&found, None);
                 if write == Write::Create {
                     self.found = Some(found);
                 }
-                Reply::Done(seen)
+                // Told by what the answer itself said of the time.
+                let asked = self.context.clock.at(begun);
+                Reply::Done { asked, seen }
             }
-            Ok(Some(Accepted::Job {
+            Some(Accepted::Job {
                 id,
                 environment,
                 status,
                 error,
-            })) => Reply::Job {
+            }) => Reply::Job {
                 id,
                 environment,
                 status,
                 error,
             },
-            Err(failure) => return Err(self.failed(failure)),
         }))
     }
 
@@ -322,25 +324,28 @@ impl<K: Kind> Pass<'_, K> {
     async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
         let session = self.context.sessions.session_for(&self.key.namespace)?;
         self.session = Some(session.clone());
-        let account = session.account_id().await?;
+        let expected = match session.expected_account() {
+            Some(account) => account,
+            None => session.account_id().await?,
+        };
         let pinned = self.object.state().ledger.account_id;
-        if let Some(pinned) = pinned.filter(|pinned| *pinned != account) {
+        if let Some(pinned) = pinned.filter(|pinned| *pinned != expected) {
             return Err(Refusal::Failure(Failure {
                 class: Class::AccountChanged,
                 sent: Sent::Never,
                 message: format!(
-                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {account}: give back the former ones, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
+                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {expected}: give back the former ones, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
                 ),
             }));
         }
-        if self.known.account.as_ref().is_some_and(|before| *before != account) {
+        if self.known.account.as_ref().is_some_and(|before| *before != expected) {
             // What this pass has seen was in another account.
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
         let region = self.location()?.environment.region.clone();
         if self.permit.is_none() {
             let bucket = BucketKey {
-                account: account.clone(),
+                account: expected,
                 region: region.clone(),
             };
             let who = ObjectKey::clone(&self.key);
@@ -349,9 +354,11 @@ impl<K: Kind> Pass<'_, K> {
                 None => return Err(self.queued().await?.into()),
             }
         }
-        if let Some(permit) = &self.permit {
+        if let Some(permit) = &mut self.permit {
             permit.spend();
         }
+        // Asked once, of a role that is assumed for this: what hangs there holds no more passes up than AWS itself.
+        let account = session.account_id().await.map_err(|failure| self.failed(failure))?;
         lifecycle::learn(&mut self.known, step, Observed::Account(account));
         Ok(session.client(&region))
     }
@@ -368,17 +375,22 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// What a refusal by AWS means beyond this resource.
+    /// What a call came to. How it ended matters to all whose calls go to the same account and region.
+    fn answered<T>(&self, result: Result<T, Failure>) -> Result<T, Refusal> {
+        let answer = result.map_err(|failure| self.failed(failure))?;
+        self.tell_bucket(Some(End::Answered));
+        Ok(answer)
+    }
+
     fn failed(&self, failure: Failure) -> Refusal {
-        if failure.class == Class::Throttled
-            && let (Some(account), Ok(location)) = (&self.known.account, self.location())
-        {
-            self.context.throttle.throttled(&BucketKey {
-                account: account.clone(),
-                region: location.environment.region.clone(),
-            });
-        }
+        self.tell_bucket(end_of(&failure));
         failure.into()
+    }
+
+    fn tell_bucket(&self, end: Option<End>) {
+        if let (Some(permit), Some(end)) = (&self.permit, end) {
+            permit.ended(end);
+        }
     }
 
     fn location(&self) -> Result<&Location, Failure> {
@@ -403,6 +415,25 @@ impl<K: Kind> Pass<'_, K> {
             }
             KindName::BackendEnvironment => Object::Environment { app, environment },
         })
+    }
+}
+
+/// What a failure says of the way to AWS; None: nothing.
+const fn end_of(failure: &Failure) -> Option<End> {
+    match (failure.class, failure.sent) {
+        (Class::Throttled, _) => Some(End::Throttled),
+        (Class::Unavailable, _) => Some(End::Unavailable),
+        (
+            Class::NotFound
+            | Class::BadRequest
+            | Class::Pending
+            | Class::QuotaExceeded
+            | Class::AccessDenied
+            | Class::AccountNotFound
+            | Class::AccountChanged,
+            Sent::Refused | Sent::Unknown,
+        ) => Some(End::Answered),
+        (_, Sent::Never) => None,
     }
 }
 

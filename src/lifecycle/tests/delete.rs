@@ -4,11 +4,15 @@ use jiff::SignedDuration;
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, message, name, says},
+    scene::{Kind, Scene, at, failure, message, name, present, says, stored},
 };
 use crate::{
     api::{DeletionPolicy, Operation, Origin, conditions::Reason},
-    lifecycle::{self, Account, Holds, Queued, Write, facts::Class, holds_slot},
+    lifecycle::{
+        self, Account, Holds, Queued, Reply, Write,
+        facts::{Class, Sent},
+        holds_slot,
+    },
 };
 
 fn deleting(kind: Kind) -> Play {
@@ -639,5 +643,19 @@ fn a_delete_that_runs_is_followed_to_its_end_whatever_the_policy_says_by_now() {
             "{}",
             message(&play.scene.state)
         );
+    }
+}
+
+#[test]
+fn a_refused_delete_does_not_make_a_404_right_after_the_create_believed() {
+    let mut scene = Scene::new(Kind::Backend).ready().deleting().at(20);
+    scene.state.ledger.job.as_mut().unwrap().finish_time = Some(at(0));
+    assert_eq!(name(&scene.clone().look(None).next()), "settle");
+    let refused = Reply::Failed(failure(Class::Throttled, Sent::Refused));
+    let refused = scene.clone().look(present()).reply(refused).next();
+    scene.state = stored(&refused).unwrap().clone();
+    for (seconds, step) in [(40, "settle"), (299, "settle"), (300, "release")] {
+        let step_then = scene.clone().at(seconds).look(None).next();
+        assert_eq!(name(&step_then), step, "{seconds} s: {step_then:?}");
     }
 }

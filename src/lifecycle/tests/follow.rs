@@ -2,11 +2,11 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, ended, message, name, present, running, seen_job, with_status},
+    scene::{Kind, Scene, at, ended, message, name, present, running, says, seen_job, with_status},
 };
 use crate::{
     api::{Operation, Origin, conditions::Reason},
-    lifecycle::{Sending, Step, facts::Class},
+    lifecycle::{Equality, Sending, Step, Write, facts::Class},
 };
 
 #[test]
@@ -648,4 +648,26 @@ fn a_job_of_the_former_generation_does_not_make_the_edit_ready() {
     assert_eq!(play.scene.says(), "working: Creating");
     play.pass();
     assert_eq!(play.job().operation, Operation::UpdateBackendApi);
+}
+
+#[test]
+fn what_aws_writes_in_its_own_way_is_sent_once_more_at_the_most_though_the_end_is_seen_late_each_time() {
+    let mut play = Play::ready(Kind::Api);
+    play.aws.echoes = Equality::Different;
+    // After the timeout, polls are 5 min apart.
+    play.scene.resource.job_timeout = Some(jiff::SignedDuration::from_mins(5));
+    play.scene.resource.generation = 2;
+    play.aws.config = Ok("v2".into());
+    play.pass();
+    while play.now() < at(3 * 3600) {
+        let (begun, latest) = (play.job().request_time, play.aws.jobs.last().unwrap().clone());
+        let ends = begun + jiff::SignedDuration::from_mins(7);
+        if play.now() >= ends && latest.status == "RUNNING" {
+            play.aws.end("COMPLETED", ends);
+            play.aws.jobs.last_mut().unwrap().update_time = Some(ends);
+        }
+        play.wake();
+    }
+    assert_eq!(play.aws.carried_out, [Write::Update, Write::Update]);
+    assert_eq!(says(&play.scene.state), "ready: Available");
 }

@@ -18,7 +18,7 @@ fn adopting_stores_finalizer_then_origin_account_and_region() {
         let mut play = Play::new(Scene::new(kind).adopting().policy(Some(DeletionPolicy::Retain)));
         play.aws.put(at(-7200));
         let did = play.pass();
-        let list = if kind.create().has_job() { "list " } else { "" };
+        let list = if kind.create().has_job() { "slot list " } else { "" };
         assert!(did.steps.ends_with(&format!("look {list}finalizer status")), "{did:?}");
         assert_eq!(did.says, "ready: Available");
         let ledger = &play.scene.state.ledger;
@@ -52,7 +52,7 @@ fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
     play.aws.put(at(-7200));
     play.aws.holds = "by hand".into();
     play.pass().is(
-        "resolve look list finalizer store slot update record",
+        "resolve look slot list finalizer store slot update record",
         "working: Updating",
     );
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
@@ -64,7 +64,7 @@ fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
     unknown.aws.echoes = Equality::Unknown;
     unknown
         .pass()
-        .is("resolve look list finalizer status", "ready: Available");
+        .is("resolve look slot list finalizer status", "ready: Available");
     assert!(unknown.aws.carried_out.is_empty());
 }
 
@@ -74,7 +74,7 @@ fn an_adopted_object_with_another_immutable_field_has_drifted() {
         let mut play = Play::new(Scene::new(kind).adopting());
         play.aws.put(at(-7200));
         play.aws.object.as_mut().unwrap().differs.push("stackName");
-        let list = if kind.create().has_job() { "list " } else { "" };
+        let list = if kind.create().has_job() { "slot list " } else { "" };
         play.pass()
             .is(&format!("look {list}finalizer status"), "stalled: Drifted");
         assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
@@ -88,7 +88,7 @@ fn an_object_that_is_already_there_is_adopted_as_soon_as_the_policy_says_so() {
     play.pass().is("look status", "stalled: AlreadyExists");
     play.scene.resource.adoption_policy = AdoptionPolicy::IfExists;
     play.scene.resource.generation = 2;
-    play.pass().is("look list finalizer status", "ready: Available");
+    play.pass().is("look slot list finalizer status", "ready: Available");
 }
 
 #[test]
@@ -120,10 +120,35 @@ fn edits_that_aws_knows_nothing_of_cost_no_aws_call() {
         play.scene.resource.suspend = true;
         play.scene.resource.generation = 3;
         play.pass().is(steps, "ready: Suspended").wakes(None);
-        play.scene.resource.suspend = false;
-        play.scene.resource.generation = 4;
-        play.pass().is(steps, "ready: Available");
-        assert_eq!(play.scene.state.ledger.observed_generation, 4);
+    }
+}
+
+#[test]
+fn what_is_resumed_is_looked_at_before_it_is_called_ready() {
+    for kind in Kind::ALL {
+        let suspended = || {
+            let mut play = Play::ready(kind);
+            play.scene.resource.suspend = true;
+            play.scene.resource.generation = 2;
+            play.after(600).pass();
+            play.scene.resource.suspend = false;
+            play.scene.resource.generation = 3;
+            play
+        };
+        let mut play = suspended();
+        let steps = if kind == Kind::Api {
+            "resolve look status"
+        } else {
+            "look status"
+        };
+        play.restart().pass().is(steps, "ready: Available");
+        assert_eq!(play.scene.state.ledger.observed_generation, 3);
+        let mut play = suspended();
+        play.aws.object = None;
+        let did = play.restart().pass();
+        // It went while it was suspended.
+        let is_true = play.aws.object.is_some() || !did.says.starts_with("ready");
+        assert!(is_true, "{kind:?}: {did:?}");
     }
 }
 
@@ -664,7 +689,7 @@ fn what_somebody_is_deleting_is_not_adopted() {
     let mut play = Play::new(Scene::new(Kind::Backend).adopting());
     play.aws.put(at(-7200));
     play.aws.foreign_job("x-1", crate::api::Operation::DeleteBackend, -5);
-    play.pass().is("look list status", "working: WaitingForJob");
+    play.pass().is("look slot list status", "working: WaitingForJob");
     play.job_ends("COMPLETED");
     assert!(play.wake().steps.ends_with("intend create record"), "gone by now");
 }

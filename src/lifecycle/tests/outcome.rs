@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{Operation, Origin},
-    lifecycle::{Slot, Step, Wake, facts::Class},
+    lifecycle::{Reply, Slot, Step, Wake, facts::Class},
 };
 
 #[test]
@@ -221,7 +221,7 @@ fn present_by_then_but_not_ours_leads_to_rule_1() {
     play.aws.put(at(30));
     play.after(120)
         .pass()
-        .is("list look store list status", "ready: Available");
+        .is("list look store slot list status", "ready: Available");
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
 }
 
@@ -567,5 +567,28 @@ fn a_pending_job_that_hides_an_update_or_a_delete_is_waited_for_by_name() {
         } else {
             assert_eq!(did.says, "ready: Available");
         }
+    }
+}
+
+#[test]
+fn what_aws_says_it_has_made_is_its_own_though_the_clock_was_put_right_by_that_answer() {
+    // The intent's time is three hours old by AWS's clock.
+    for (created, step, origin) in [
+        (3 * 3600, "record", Some(Origin::Created)),
+        (3 * 3600 - 60, "record", Some(Origin::Created)),
+        (2 * 3600, "store", None),
+        (0, "store", None),
+    ] {
+        let scene = Scene::new(Kind::Environment)
+            .finalized()
+            .job(intent(Operation::CreateBackendEnvironment))
+            .at(3 * 3600)
+            .reply(Reply::Done {
+                asked: at(3 * 3600),
+                seen: recorded(created).unwrap(),
+            });
+        let answer = scene.next();
+        assert_eq!(name(&answer), step, "{created}: {answer:?}");
+        assert_eq!(stored(&answer).unwrap().ledger.origin, origin, "{created}");
     }
 }

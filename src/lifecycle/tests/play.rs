@@ -187,7 +187,8 @@ impl Aws {
             if let Some(shown) = self.shows.take() {
                 self.object = Some(shown);
             }
-            return Reply::Done(self.object.clone().unwrap_or_default());
+            let seen = self.object.clone().unwrap_or_default();
+            return Reply::Done { asked: scene.now, seen };
         }
         let id = format!("j-{}", self.jobs.len() + 1);
         self.jobs.push(JobSeen {

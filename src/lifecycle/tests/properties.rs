@@ -95,11 +95,14 @@ fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         Just(accepted("j-1")),
         Just(lost()),
-        proptest::collection::vec(Just("stackName"), 0..2).prop_map(|differs| Reply::Done(Seen {
-            create_time: Some(at(0)),
-            differs,
-            echo: None,
-        })),
+        proptest::collection::vec(Just("stackName"), 0..2).prop_map(|differs| Reply::Done {
+            asked: at(0),
+            seen: Seen {
+                create_time: Some(at(0)),
+                differs,
+                echo: None,
+            },
+        }),
         Just(Reply::Absent),
         (
             option::of(Just("j-2".to_owned())),

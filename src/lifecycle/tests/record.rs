@@ -229,6 +229,8 @@ fn a_change_is_stored_with_what_became_of_it() {
     let job = Job {
         attempt: 2,
         request_time: at(2),
+        // When the create ended.
+        after: Some(at(-3600)),
         ..intent(Operation::DeleteBackend)
     };
     let table = [

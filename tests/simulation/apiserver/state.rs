@@ -544,6 +544,17 @@ impl State {
         after
     }
 
+    /// Stores what no version of the definition that is served today lets through, or takes an object away, whatever holds it.
+    pub(crate) fn force(&mut self, caller: &Caller, key: &Key, object: Option<Value>) {
+        let verb = if object.is_some() { Verb::Update } else { Verb::Delete };
+        let origin = Origin {
+            caller,
+            verb,
+            status: false,
+        };
+        self.write(&origin, key, object);
+    }
+
     /// A uid. Its order says nothing about the order of creation.
     fn uid(&self) -> String {
         let (high, low) = (

@@ -141,6 +141,33 @@ impl Users {
         self.ask(Verb::Delete, of, false, Vec::new(), None)
     }
 
+    /// Changes an object as another version of its definition lets somebody do.
+    pub(crate) fn force(&self, of: Named<'_>, edit: impl FnOnce(&mut Value)) {
+        self.forced(of, |object| {
+            edit(object);
+            true
+        });
+    }
+
+    /// Has an object go, whatever holds it: its finalizers are taken off, and it is deleted, before anybody sees either.
+    pub(crate) fn vanish(&self, of: Named<'_>) {
+        self.forced(of, |_| false);
+    }
+
+    fn forced(&self, of: Named<'_>, edit: impl FnOnce(&mut Value) -> bool) {
+        let Named(plural, namespace, name) = of;
+        let Some(object) = self.get(of) else { return };
+        let mut object = Value::clone(&object);
+        let stays = edit(&mut object);
+        let caller = self.0.caller(WHO);
+        self.0.with(|state| {
+            if let Some(id) = state.table.plural(plural) {
+                let key = Key::new(id, Some(namespace).filter(|it| !it.is_empty()), name);
+                state.force(&caller, &key, stays.then_some(object));
+            }
+        });
+    }
+
     /// Makes a ConfigMap, or replaces its data.
     pub(crate) fn put_config_map(&self, namespace: &str, name: &str, data: &Value) -> Result<Object, Refusal> {
         let of = Named("configmaps", namespace, name);
