@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use futures::{
     StreamExt as _,
     future::{BoxFuture, join_all},
+    join,
     stream::FuturesUnordered,
 };
 use kube::{Api, Client, api::ApiResource};
@@ -26,7 +27,7 @@ use crate::{
     apiserver::Connector,
     cli::Run,
     clock::Clock,
-    controller::{self, Context, Events, Parts, Tokens, accounts::AccountsFile, kind::Kind},
+    controller::{self, Context, Events, Lists, Parts, Tokens, accounts::AccountsFile, kind::Kind},
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
     random::Random,
@@ -186,7 +187,7 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
             lost.context("the election failed")??;
             anyhow::bail!("the election ended by itself");
         }
-        ended = control(&context, namespaces, &turns, &shutdown) => ended?,
+        ended = control(&context, namespaces, settings.leader_elect, &turns, &shutdown) => ended?,
     }
     drop(context);
     tasks.shutdown().await;
@@ -226,6 +227,7 @@ fn no_way(error: &kube::Error) -> anyhow::Error {
 async fn control(
     context: &Arc<Context>,
     namespaces: Vec<String>,
+    stands_by: bool,
     turns: &Turns,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -239,7 +241,10 @@ async fn control(
         .into_iter()
         .map(|namespace| Scope::start(context, namespace.as_ref(), &mut loops))
         .collect();
-    let mut beginning: FuturesUnordered<_> = scopes.iter().map(|scope| scope.begin(&scopes, turns)).collect();
+    let mut beginning: FuturesUnordered<_> = scopes
+        .iter()
+        .map(|scope| scope.begin(&scopes, stands_by, turns))
+        .collect();
     loop {
         let ended = tokio::select! {
             biased;
@@ -278,29 +283,40 @@ impl Scope {
         }
     }
 
-    /// Begins when all of its resources have been read and this process leads.
-    async fn begin(&self, all: &[Self], turns: &Turns) {
-        self.backends.filled().await;
-        self.apis.filled().await;
-        self.environments.filled().await;
+    /// Begins when this process leads and all of its resources have been read since.
+    async fn begin(&self, all: &[Self], stands_by: bool, turns: &Turns) {
+        self.filled(Lists::First).await;
+        info!(namespace = self.backends.namespace(), "all stores are filled");
+        turns.prepared.cancel();
+        turns.lead.cancelled().await;
+        let lists = if stands_by { Lists::OfLeader } else { Lists::First };
+        self.filled(lists).await;
         // Too late: they are seen later.
-        let _ = timeout(OTHERS, join_all(all.iter().map(Self::answered))).await;
+        let _ = timeout(OTHERS, join_all(all.iter().map(|scope| scope.answered(lists)))).await;
         // Backends twice: one may take its region from another.
         self.backends.index();
         self.backends.index();
         self.apis.index();
         self.environments.index();
-        info!(namespace = self.backends.namespace(), "all stores are filled");
-        turns.prepared.cancel();
-        turns.lead.cancelled().await;
         self.passes.cancel();
     }
 
+    /// Waits until all of its resources have been read in this round.
+    async fn filled(&self, lists: Lists) {
+        join!(
+            self.backends.filled(lists),
+            self.apis.filled(lists),
+            self.environments.filled(lists)
+        );
+    }
+
     /// Waits until the API server has given or refused all of its resources.
-    async fn answered(&self) {
-        self.backends.answered().await;
-        self.apis.answered().await;
-        self.environments.answered().await;
+    async fn answered(&self, lists: Lists) {
+        join!(
+            self.backends.answered(lists),
+            self.apis.answered(lists),
+            self.environments.answered(lists)
+        );
     }
 }
 

@@ -99,8 +99,8 @@ impl Limits {
 pub(super) struct Observer {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    /// AWS has refused the session's credentials as expired or unknown.
-    worn_out: Arc<AtomicBool>,
+    /// AWS has refused the session's credentials as expired or unknown: to this call.
+    refused: Arc<AtomicBool>,
 }
 
 impl Observer {
@@ -108,7 +108,7 @@ impl Observer {
         Self {
             metrics,
             clock,
-            worn_out: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
@@ -116,8 +116,9 @@ impl Observer {
         Probe::new(self.clock.clone())
     }
 
-    pub(super) fn is_worn_out(&self) -> bool {
-        self.worn_out.load(Ordering::Acquire)
+    /// Whether AWS has refused the credentials since this was asked last.
+    pub(super) fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -146,7 +147,7 @@ where
         ),
     };
     if result.as_ref().is_err_and(|error| is_worn_out(error.code())) {
-        observer.worn_out.store(true, Ordering::Release);
+        observer.refused.store(true, Ordering::Release);
     }
     let result = result.map_err(|error| reduce(call, probe, &error));
     let outcome = result

@@ -1154,15 +1154,17 @@ impl ProvideCredentials for Keys {
     }
 }
 
+/// STS says whose credentials these are.
+fn identity(account: &str) -> Act {
+    let text = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+    );
+    Act::Text(200, text.leak())
+}
+
 #[tokio::test]
 async fn credentials_that_become_those_of_another_account_sign_nothing() {
-    let identity = |account: &str| {
-        let text = format!(
-            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-             <Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
-        );
-        Act::Text(200, text.leak())
-    };
     let fake = Fake::start(move |_, number| match number {
         0 | 2 => identity("111111111111"),
         5 => identity("222222222222"),
@@ -1182,31 +1184,45 @@ async fn credentials_that_become_those_of_another_account_sign_nothing() {
         assert_eq!(client.look(&objects()[0]).await, Ok(None));
     }
     assert_eq!(fake.lines().len(), 5, "{:?}", fake.lines());
-    assert!(!session.is_worn_out());
+    assert!(!session.is_found_worn_out().await);
     // Those of another account are found out before anything is signed with them, each time.
     *keys.0.lock() = "AKIATHIRD";
     let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
     assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Never));
     let said = "belonged to account 111111111111 and belong to 222222222222 now";
     assert!(failure.message.contains(said), "{}", failure.message);
-    assert!(session.is_worn_out());
+    assert!(session.is_found_worn_out().await);
     assert_eq!(fake.lines()[5..], ["POST /"], "STS alone");
 }
 
 #[tokio::test]
-async fn refused_credentials_wear_a_session_out_and_other_refusals_do_not() {
-    for (code, worn_out) in [
-        ("ExpiredTokenException", true),
-        ("UnrecognizedClientException", true),
-        ("AccessDeniedException", false),
-        ("InvalidSignatureException", false),
+async fn credentials_that_sts_refuses_too_wear_a_session_out_and_other_refusals_do_not() {
+    for (code, refuses, worn_out) in [
+        ("ExpiredTokenException", Refuses::Everywhere, true),
+        ("UnrecognizedClientException", Refuses::Everywhere, true),
+        // As in a region that the account has not opted into.
+        ("UnrecognizedClientException", Refuses::Amplify, false),
+        ("AccessDeniedException", Refuses::Everywhere, false),
+        ("InvalidSignatureException", Refuses::Everywhere, false),
     ] {
-        let fake = Fake::start(move |_, _| Act::Answer(403, code, json!({}))).await;
+        let fake = Fake::start(move |request, _| match (request.line.as_str(), refuses) {
+            ("POST /", Refuses::Amplify) => identity("111111111111"),
+            _ => Act::Answer(403, code, json!({})),
+        })
+        .await;
         let session = fake.sessions().session_for("team").unwrap();
-        assert!(!session.is_worn_out());
+        assert!(!session.is_found_worn_out().await);
+        assert_eq!(fake.lines().len(), 0, "nothing is asked for nothing");
         drop(session.client("eu-west-1").look(&objects()[0]).await);
-        assert_eq!(session.is_worn_out(), worn_out, "{code}");
+        assert_eq!(session.is_found_worn_out().await, worn_out, "{code}");
     }
+}
+
+/// Who refuses credentials.
+#[derive(Clone, Copy)]
+enum Refuses {
+    Everywhere,
+    Amplify,
 }
 
 #[tokio::test]

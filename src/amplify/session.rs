@@ -474,6 +474,8 @@ pub struct Session {
     limits: Limits,
     allowed_regions: Arc<[String]>,
     observer: Observer,
+    /// STS has refused the credentials as expired or unknown.
+    worn_out: AtomicBool,
     since: Instant,
 }
 
@@ -519,6 +521,7 @@ impl Session {
             limits,
             allowed_regions,
             observer,
+            worn_out: AtomicBool::new(false),
             since: Instant::now(),
         }
     }
@@ -553,12 +556,24 @@ impl Session {
         Ok(account.clone())
     }
 
-    /// Whether AWS has refused the credentials as expired or unknown, or they have become those of another account. The
-    /// session of the next call has new ones.
-    #[must_use]
-    pub fn is_worn_out(&self) -> bool {
+    /// Whether the credentials are worn out: AWS has refused them as expired or unknown, and STS does too; or they have become
+    /// those of another account. The session of the next call has new ones.
+    ///
+    /// A region that the account has not opted into refuses every key as unknown, which says nothing of the key: "The security
+    /// token included in the request is invalid" (AWS General Reference, "Managing AWS Regions").
+    pub async fn is_found_worn_out(&self) -> bool {
+        if self.observer.take_refused() {
+            let asked = caller(&self.observer, &self.sts).await;
+            if asked.is_err_and(|failure| failure.class == Class::AccessDenied) {
+                self.worn_out.store(true, Ordering::Release);
+            }
+        }
+        self.is_worn_out()
+    }
+
+    fn is_worn_out(&self) -> bool {
         let has_changed = |guard: &Arc<SameAccount>| guard.has_changed.load(Ordering::Acquire);
-        self.observer.is_worn_out() || self.guard.as_ref().is_some_and(has_changed)
+        self.worn_out.load(Ordering::Acquire) || self.guard.as_ref().is_some_and(has_changed)
     }
 
     fn is_due_for_renewal(&self) -> bool {

@@ -11,7 +11,6 @@ use std::{
 
 use kube::ResourceExt;
 use parking_lot::RwLock;
-use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
@@ -37,7 +36,6 @@ struct Cached {
 /// All objects of a kind in a namespace (or in all).
 pub(super) struct Cache<K> {
     objects: RwLock<HashMap<Arc<ObjectKey>, Cached>>,
-    filled: CancellationToken,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -45,7 +43,6 @@ impl<K> Default for Cache<K> {
     fn default() -> Self {
         Self {
             objects: RwLock::default(),
-            filled: CancellationToken::new(),
             kind: PhantomData,
         }
     }
@@ -87,15 +84,9 @@ impl<K: Kind> Cache<K> {
         self.objects.write().remove(key);
     }
 
-    /// Forgets what a whole list did not hold. From now on the cache is filled.
+    /// Forgets what a whole list did not hold.
     pub(super) fn retain(&self, listed: &BTreeSet<Arc<ObjectKey>>) {
         self.objects.write().retain(|key, _| listed.contains(key));
-        self.filled.cancel();
-    }
-
-    /// Waits until all objects are there.
-    pub(super) async fn filled(&self) {
-        self.filled.cancelled().await;
     }
 
     /// The object of this name.
@@ -198,18 +189,21 @@ mod tests {
             None,
             "another object of the same name"
         );
+        assert!(cache.contains(&key("shop")));
+        let mut counted = 0;
+        cache.count(|_| counted += 1);
+        assert_eq!(counted, 1);
         cache.remove(&key("shop"));
         assert!(!cache.contains(&key("shop")));
     }
 
-    #[tokio::test]
-    async fn it_is_filled_when_a_list_is_whole_and_forgets_what_that_does_not_hold() {
+    #[test]
+    fn it_forgets_what_a_whole_list_does_not_hold() {
         let cache = Cache::default();
         let gone = cache.put(key("gone"), &api("gone", "1", "1"));
         let kept = cache.put(key("kept"), &api("kept", "2", "2")).expect("a key");
-        assert!(gone.is_some() && !cache.filled.is_cancelled());
+        assert!(gone.is_some());
         cache.retain(&BTreeSet::from([kept.clone()]));
-        cache.filled().await;
         assert_eq!(cache.keys(), BTreeSet::from([kept]));
     }
 

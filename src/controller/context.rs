@@ -67,8 +67,8 @@ pub struct Context {
     pub(super) index: Mutex<Index>,
     pub(super) backends: BackendListings,
     pub(super) records: RecordListings,
-    pub(super) concurrency: usize,
-    pub(super) running: Semaphore,
+    /// How many passes may be under way at a time, over all queues.
+    pub(super) places: Arc<Semaphore>,
     queues: Arc<Queues>,
 }
 
@@ -123,8 +123,7 @@ impl Context {
             index: Mutex::new(Index::default()),
             backends: BackendListings::default(),
             records: RecordListings::default(),
-            concurrency: parts.concurrency,
-            running: Semaphore::new(parts.concurrency),
+            places: Arc::new(Semaphore::new(parts.concurrency)),
             queues,
         })
     }

@@ -205,6 +205,71 @@ mod tests {
         serde_json::from_value(object).expect("an object")
     }
 
+    fn named(name: &str) -> Arc<ObjectKey> {
+        Arc::new(ObjectKey::new(BackendEnvironment::NAME, "default", name))
+    }
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[test]
+    fn what_is_remembered_is_of_one_uid_and_goes_when_it_is_forgotten() {
+        let recollections = Recollections::<BackendEnvironment>::default();
+        let tries = |name: &str, uid: &str| {
+            recollections.with(&named(name), uid, NOW, |it| {
+                it.memory.tries += 1;
+                it.memory.tries
+            })
+        };
+        assert_eq!((tries("a", "1"), tries("a", "1"), tries("a", "2")), (1, 2, 1));
+        assert_eq!(tries("b", "3"), 1);
+        assert_eq!(recollections.known(&named("a"), |it| it.memory.tries), Some(1));
+        recollections.forget(&named("a"));
+        assert_eq!(recollections.known(&named("a"), |it| it.memory.tries), None);
+        assert_eq!(
+            recollections.known(&named("c"), |_| ()),
+            None,
+            "nothing is made of a question"
+        );
+        recollections.retain(|key| key.name != "b");
+        assert_eq!(recollections.known(&named("b"), |_| ()), None);
+    }
+
+    #[test]
+    fn what_something_happened_to_is_queued_until_its_pass_begins() {
+        let recollections = Recollections::<BackendEnvironment>::default();
+        for name in ["a", "b", "c"] {
+            recollections.with(&named(name), name, NOW, |it| it.memory.tries = 3);
+        }
+        assert_eq!(recollections.queued(), 0);
+        recollections.poke(&named("a"));
+        recollections.poke(&named("gone"));
+        assert_eq!(recollections.queued(), 1);
+        assert_eq!(recollections.known(&named("a"), |it| it.poked), Some(true));
+        assert_eq!(recollections.known(&named("b"), |it| it.poked), Some(false));
+        let later = Timestamp::from_second(60).expect("a time");
+        recollections.begin(later);
+        assert_eq!(recollections.queued(), 3, "each has its turn");
+        let memory = recollections.known(&named("a"), |it| (it.memory.tries, it.memory.since));
+        assert_eq!(memory, Some((0, later)), "somebody else may have decided until now");
+    }
+
+    #[test]
+    fn news_stays_news_until_the_pass_and_what_can_be_read_again_is_news() {
+        let recollections = Recollections::default();
+        recollections.with(&named("dev"), "1", NOW, |it| {
+            assert!(it.observe(&object(7)) && it.queued);
+            assert!(!it.observe(&object(7)) && it.queued, "its pass has not begun");
+            it.queued = false;
+            assert!(!it.observe(&object(7)) && !it.queued);
+            it.left_alone = Some(LeftAlone::Unreadable);
+            assert!(it.observe(&object(7)) && it.queued);
+            assert_eq!(it.left_alone, None);
+            it.left_alone = Some(LeftAlone::Released);
+            assert!(!it.observe(&object(7)));
+            assert_eq!(it.left_alone, Some(LeftAlone::Released), "nothing is left to do for it");
+        });
+    }
+
     fn seen(recollection: &Recollection<BackendEnvironment>, cached: u32) -> String {
         let newest = recollection.newest(object(cached));
         newest.resource_version().unwrap_or_default()
@@ -225,6 +290,11 @@ mod tests {
             // The watch may show it before the answer comes.
             it.wrote(Arc::new(object(9)), Some(version(&object(9))));
             assert!(it.latest.is_none());
+            it.wrote(Arc::new(object(10)), Some(version(&object(9))));
+            assert_eq!(
+                (seen(it, 9), seen(it, 10), seen(it, 11)),
+                ("10".into(), "10".into(), "11".into())
+            );
             it.wrote(Arc::new(object(10)), Some(version(&object(11))));
             assert_eq!(seen(it, 11), "11");
             assert!(it.observe(&object(12)), "somebody else wrote it");

@@ -35,4 +35,4 @@ mod watched;
 pub use context::{Context, Parts, Tokens};
 pub use events::Events;
 pub use watch::run;
-pub use watched::Watched;
+pub use watched::{Lists, Watched};

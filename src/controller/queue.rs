@@ -1,15 +1,19 @@
-//! The queue of a kind: who has a pass next, and when. One pass per resource at a time, and so many at a time in all.
+//! The queue of a kind: who has a pass next, and when. One pass per resource at a time, and so many at a time over all queues.
 //!
 //! Whoever has waited longest comes first: kube's own scheduler takes any of those that wait.
 
 use std::{
     collections::{HashMap, VecDeque},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream::FuturesUnordered};
+use futures::{Stream, StreamExt, future::OptionFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 use tokio_util::{
     sync::CancellationToken,
     time::{DelayQueue, delay_queue},
@@ -34,29 +38,57 @@ pub(super) enum Again {
     After(Duration),
 }
 
+/// The place of a pass among those that may be under way at a time, over all queues: first come, first served.
+pub(super) struct Place {
+    all: Arc<Semaphore>,
+    /// None: it is left to others, or there are no places any more.
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Waits for one of these.
+    async fn take(all: Arc<Semaphore>) -> Self {
+        let taken = all.clone().acquire_owned().await.ok();
+        Self { all, taken }
+    }
+
+    /// Leaves it to others for so long, and waits for one again.
+    pub(super) async fn leave_for(&mut self, time: Duration) {
+        self.taken = None;
+        sleep(time).await;
+        self.taken = self.all.clone().acquire_owned().await.ok();
+    }
+}
+
 /// Gives each requested resource a pass, and another one after the time that its pass asked for. A request during a pass is
 /// another pass, right after it. Ends with the shutdown: passes under way have 17 s to end. One that is dropped then is left as
 /// by a crash: before a create is sent its intent is stored, and the next process finds out what became of it.
 pub(super) async fn run<P: Future<Output = Again>>(
     requests: impl Stream<Item = Arc<ObjectKey>>,
-    concurrency: usize,
+    places: Arc<Semaphore>,
     shutdown: CancellationToken,
-    pass: impl Fn(Arc<ObjectKey>) -> P,
+    pass: impl Fn(Arc<ObjectKey>, Place) -> P,
 ) {
     let mut requests = pin!(requests.fuse());
     let mut schedule = Schedule::default();
     let mut passes = FuturesUnordered::new();
+    // Kept until there is one: who asks anew stands at the end of the line.
+    let mut place: Option<Pin<Box<_>>> = None;
     loop {
-        while passes.len() < concurrency
-            && let Some(key) = schedule.next()
-        {
-            let pass = pass(key.clone());
-            passes.push(async move { (key, pass.await) });
+        if place.is_none() && !schedule.ready.is_empty() {
+            place = Some(Box::pin(Place::take(places.clone())));
         }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some((key, again)) = passes.next() => schedule.passed(key, again),
+            Some(taken) = OptionFuture::from(place.as_mut()) => {
+                place = None;
+                if let Some(key) = schedule.next() {
+                    let pass = pass(key.clone(), taken);
+                    passes.push(async move { (key, pass.await) });
+                }
+            }
             Some(key) = requests.next() => schedule.request(key),
             Some(due) = schedule.later.next() => schedule.due(due.into_inner()),
         }
@@ -165,17 +197,23 @@ mod tests {
         let (ask, asked) = mpsc::unbounded();
         let shutdown = CancellationToken::new();
         let write = diary.clone();
-        let pass = move |key: Arc<ObjectKey>| {
+        let pass = move |key: Arc<ObjectKey>, place: Place| {
             let diary = write.clone();
             let note = move |what| diary.borrow_mut().push((begin.elapsed().as_secs(), what));
             async move {
                 note(format!("{} begins", key.name));
                 time::sleep(SECOND).await;
                 note(format!("{} ends", key.name));
+                drop(place);
                 again
             }
         };
-        let queue = task::spawn_local(run(asked, concurrency, shutdown.clone(), pass));
+        let queue = task::spawn_local(run(
+            asked,
+            Arc::new(Semaphore::new(concurrency)),
+            shutdown.clone(),
+            pass,
+        ));
         Bench {
             diary,
             ask,
@@ -232,6 +270,74 @@ mod tests {
                 (2, "c begins"),
                 (3, "c ends"),
             ]);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_queues_share_their_places_and_take_turns() {
+        local(async {
+            let places = Arc::new(Semaphore::new(1));
+            let diary = Diary::default();
+            let begin = Instant::now();
+            for queue in ["x", "y"] {
+                let asked =
+                    stream::iter([1, 2, 3].map(|number| key(&format!("{queue}{number}")))).chain(stream::pending());
+                let diary = diary.clone();
+                let pass = move |key: Arc<ObjectKey>, place: Place| {
+                    let diary = diary.clone();
+                    async move {
+                        diary.borrow_mut().push((begin.elapsed().as_secs(), key.name.clone()));
+                        time::sleep(SECOND).await;
+                        drop(place);
+                        Again::Never
+                    }
+                };
+                task::spawn_local(run(asked, places.clone(), CancellationToken::new(), pass));
+            }
+            time::sleep(10 * SECOND).await;
+            let diary: Vec<_> = diary.borrow().iter().map(|(at, name)| format!("{at} {name}")).collect();
+            assert_eq!(diary, ["0 x1", "1 x2", "2 y1", "3 x3", "4 y2", "5 y3"]);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_waits_for_long_leaves_its_place_to_others_and_keeps_its_resource() {
+        local(async {
+            let begin = Instant::now();
+            let diary = Diary::default();
+            let write = diary.clone();
+            let pass = move |key: Arc<ObjectKey>, mut place: Place| {
+                let diary = write.clone();
+                async move {
+                    let note = |what: &str| {
+                        diary
+                            .borrow_mut()
+                            .push((begin.elapsed().as_secs(), format!("{} {what}", key.name)))
+                    };
+                    note("begins");
+                    if key.name == "waits" {
+                        place.leave_for(10 * SECOND).await;
+                    }
+                    time::sleep(SECOND).await;
+                    note("ends");
+                    Again::Never
+                }
+            };
+            let (ask, asked) = mpsc::unbounded();
+            let places = Arc::new(Semaphore::new(1));
+            task::spawn_local(run(asked, places, CancellationToken::new(), pass));
+            for name in ["waits", "a", "waits"] {
+                ask.unbounded_send(key(name)).expect("the queue runs");
+            }
+            time::sleep(4 * SECOND).await;
+            ask.unbounded_send(key("waits")).expect("the queue runs");
+            time::sleep(60 * SECOND).await;
+            let diary: Vec<_> = diary.borrow().iter().map(|(at, what)| format!("{at} {what}")).collect();
+            let once = ["0 waits begins", "0 a begins", "1 a ends", "11 waits ends"];
+            // It was asked for meanwhile: one more, right after it.
+            assert_eq!(diary, [&once[..], &["11 waits begins", "22 waits ends"]].concat());
         })
         .await;
     }
@@ -295,7 +401,8 @@ mod tests {
             let begin = Instant::now();
             let shutdown = CancellationToken::new();
             let asked = stream::iter([key("a")]).chain(stream::pending());
-            let queue = task::spawn_local(run(asked, 4, shutdown.clone(), |_| std::future::pending()));
+            let places = Arc::new(Semaphore::new(4));
+            let queue = task::spawn_local(run(asked, places, shutdown.clone(), |_, _| std::future::pending()));
             time::sleep(SECOND).await;
             shutdown.cancel();
             queue.await.expect("the queue ends");

@@ -31,8 +31,8 @@ use super::{
     kind::Kind,
     memory::{LeftAlone, Recollections},
     pass,
-    queue::{self, Again},
-    watched::Watched,
+    queue::{self, Again, Place},
+    watched::{Lists, Watched},
 };
 use crate::api::{Job, conditions};
 
@@ -63,7 +63,7 @@ pub fn run<K: Kind>(
         namespace,
         recollections: Recollections::default(),
         begun: AtomicBool::new(false),
-        failed: CancellationToken::new(),
+        rounds: Default::default(),
     });
     watched.context.health.watch_opens(watched.watch_key());
     let counted = Arc::downgrade(&watched);
@@ -90,6 +90,17 @@ pub fn run<K: Kind>(
 
 impl<K: Kind> Watched<K> {
     async fn watch(self: Arc<Self>, changed: mpsc::UnboundedSender<Arc<ObjectKey>>) {
+        tokio::select! {
+            biased;
+            () = self.round(Lists::OfLeader).begun.cancelled() => {}
+            () = self.listed_and_watched(Lists::First, &changed) => {}
+        }
+        self.listed_and_watched(Lists::OfLeader, &changed).await;
+    }
+
+    /// Lists everything, and goes on to watch it.
+    async fn listed_and_watched(&self, lists: Lists, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
+        let round = self.round(lists);
         let client = self.context.client.clone();
         let api: Api<DeserializeGuard<K>> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -107,8 +118,11 @@ impl<K: Kind> Watched<K> {
                 Ok(event) => {
                     let is_whole = matches!(event, Event::InitDone);
                     self.context.health.watch_works(&key, self.context.now());
-                    self.take(event, &mut listed, &changed);
+                    self.take(event, &mut listed, changed);
                     if is_whole {
+                        round.whole.cancel();
+                        // What is newer serves the first round as well.
+                        self.round(Lists::First).whole.cancel();
                         self.context.health.watch_filled(&key);
                     }
                     if !std::mem::take(&mut trouble).is_empty() {
@@ -116,7 +130,7 @@ impl<K: Kind> Watched<K> {
                     }
                 }
                 Err(error) => {
-                    self.failed.cancel();
+                    round.failed.cancel();
                     let is_answer = is_answer(&error);
                     self.context.health.watch_fails(&key, is_answer, Instant::now());
                     let text = error.to_string();
@@ -306,18 +320,17 @@ impl<K: Kind> Watched<K> {
             std::future::ready(self.cache.key(&key))
         });
         let requests = stream::iter(all).chain(stream::select(woken, changes));
-        queue::run(requests, self.context.concurrency, shutdown, |key| self.pass(key)).await;
+        let places = self.context.places.clone();
+        queue::run(requests, places, shutdown, |key, place| self.pass(key, place)).await;
     }
 
     /// One pass over this resource. Answers when it wants another one, whatever happens.
-    async fn pass(&self, key: Arc<ObjectKey>) -> Again {
-        // Never closed.
-        let _running = self.context.running.acquire().await.ok();
+    async fn pass(&self, key: Arc<ObjectKey>, place: Place) -> Again {
         let begin = Instant::now();
         let (kind, path) = (K::NAME.name(), key.path());
         // Every line of a pass, those about calls to AWS included, says what it is about.
         let span = error_span!("pass", kind, object = path);
-        let result = pass::reconcile(self, &key).instrument(span).await;
+        let result = pass::reconcile(self, &key, place).instrument(span).await;
         self.context.metrics.reconciled(kind, begin.elapsed());
         match result {
             Ok(again) => {

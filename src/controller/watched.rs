@@ -30,22 +30,54 @@ pub struct Watched<K: Kind> {
     pub(super) cache: Cache<K>,
     /// Whether passes are made: not on a standby.
     pub(super) begun: AtomicBool,
-    /// The watch has failed: it may be long before the cache is filled.
+    /// What the watch is asked for: first by every process, and once more by one that leads after others.
+    pub(super) rounds: [Round; 2],
+}
+
+/// Everything is listed once.
+#[derive(Default)]
+pub(super) struct Round {
+    /// It is asked for.
+    pub(super) begun: CancellationToken,
+    /// The cache holds all that there was when this round began, or later.
+    pub(super) whole: CancellationToken,
+    /// A list has failed: it may be long before it is whole.
     pub(super) failed: CancellationToken,
 }
 
+/// A round of lists.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lists {
+    /// Of a process that has just begun.
+    First,
+    /// Of one that has just become the leader. What its watches have shown so far may be old: the leader before has written
+    /// until a moment ago, and a watch may have been silent for a minute.
+    OfLeader,
+}
+
 impl<K: Kind> Watched<K> {
-    /// Waits until the cache holds all resources.
-    pub async fn filled(&self) {
-        self.cache.filled().await;
+    /// Waits until the cache holds all resources that were there when this round was first asked for.
+    pub async fn filled(&self, lists: Lists) {
+        let round = self.round(lists);
+        round.begun.cancel();
+        round.whole.cancelled().await;
     }
 
-    /// Waits until the cache holds all resources, or the API server has not given them for once.
-    pub async fn answered(&self) {
+    /// Waits until the cache holds all resources, or the API server has refused them in this round.
+    pub async fn answered(&self, lists: Lists) {
+        let failed = &self.round(lists).failed;
         tokio::select! {
             biased;
-            () = self.filled() => {}
-            () = self.failed.cancelled() => {}
+            () = self.filled(lists) => {}
+            () = failed.cancelled() => {}
+        }
+    }
+
+    pub(super) const fn round(&self, lists: Lists) -> &Round {
+        let [first, of_leader] = &self.rounds;
+        match lists {
+            Lists::First => first,
+            Lists::OfLeader => of_leader,
         }
     }
 

@@ -43,6 +43,8 @@ use crate::{
 pub const LEASE: &str = "amplify-operator";
 /// How long one request about the lease may take: two fit between the renewal that failed and the deadline.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to give the lease back: it runs out by itself.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 /// Requests that may wait for the connection, as many as in the client's own queue.
 const QUEUE: usize = 1024;
 
@@ -173,8 +175,24 @@ impl Election {
         Ok((election, leadership))
     }
 
-    /// Takes part until the work is finished. An error: leadership is lost.
-    pub async fn run(mut self, turns: Turns) -> Result<(), Lost> {
+    /// Takes part until the work is finished, and 5 s longer at the most. An error: leadership is lost.
+    pub async fn run(self, turns: Turns) -> Result<(), Lost> {
+        let finished = turns.finished.clone();
+        let too_late = async {
+            finished.cancelled().await;
+            tokio::time::sleep(GIVE_BACK).await;
+        };
+        tokio::select! {
+            biased;
+            ended = self.take_part(turns) => ended,
+            () = too_late => {
+                info!(lease = LEASE, "leadership not given back in time: it runs out");
+                Ok(())
+            }
+        }
+    }
+
+    async fn take_part(mut self, turns: Turns) -> Result<(), Lost> {
         tokio::select! {
             biased;
             () = turns.finished.cancelled() => return Ok(()),

@@ -223,7 +223,7 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     let operation = job.operation;
     let state = if view.resource.deleting {
         let message = format!(
-            "AWS does not show the object, and may show it late: {operation} ended less than {:#} ago; deletion goes on then",
+            "AWS does not show the object, and may show it late: the job that made it ended less than {:#} ago; deletion goes on then",
             view.settings.absence_grace
         );
         view.stored(Say::working(Reason::Deleting, message))

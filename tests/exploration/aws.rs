@@ -206,7 +206,7 @@ impl Stage<'_> {
                 let thing = world.aws.things[usize::from(flight.target)];
                 let seen = thing.map(|thing| self.compare(&thing, &pass.known, &pass.view));
                 Reply::Done {
-                    asked: pass.view.now,
+                    asked: self.now,
                     seen: seen.unwrap_or_default(),
                 }
             }

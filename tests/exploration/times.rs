@@ -34,7 +34,11 @@ impl Object {
                 }
             }
             if let Some(after) = &mut job.after {
-                *after = aws.aged(*after, by);
+                if job.operation.is_create() {
+                    *after = aws.aged(*after, by);
+                } else {
+                    age(after, by, OLDEST_FINISH);
+                }
             }
         }
     }
@@ -93,7 +97,8 @@ impl World {
     fn aws(&mut self, by: Seconds, clocks: Clocks) -> Aws {
         let mut times: BTreeSet<Seconds> = self.aws.jobs.iter().filter_map(|job| job.created).collect();
         times.extend(self.aws.things.iter().flatten().map(|thing| thing.made));
-        times.extend(self.objects().filter_map(|object| object.status.job?.after));
+        let creates = |object: &mut Object| object.status.job.filter(|job| job.operation.is_create());
+        times.extend(self.objects().filter_map(|object| creates(object)?.after));
         for pass in self
             .processes
             .iter_mut()

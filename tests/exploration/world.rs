@@ -14,7 +14,7 @@ use amplify_operator::{
         Job, Ledger, Operation, Origin,
         conditions::{self, Reason},
     },
-    lifecycle::{Hashes, Known, Memory, Patience, State, Waiting, Write, facts::JobSeen},
+    lifecycle::{Hashes, Known, Memory, Patience, Reply, State, Waiting, Write, facts::JobSeen},
 };
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
@@ -722,7 +722,13 @@ impl Entry {
             config_hash: self.config.map(config_name),
             source_environment_name: self.source.then(|| "main".to_owned()),
             request_time: at(clocks.now, self.requested),
-            after: self.after.map(|after| clocks.aws(after)),
+            after: self.after.map(|after| {
+                if self.operation.is_create() {
+                    clocks.aws(after)
+                } else {
+                    at(clocks.now, after)
+                }
+            }),
             unconfirmed: self.unconfirmed,
             id: self.id.map(|id| id.to_string()),
             backend_environment_name: self.named.then(|| "dev".to_owned()),
@@ -742,7 +748,13 @@ impl Entry {
             config: job.config_hash.as_deref().map(config_of),
             source: job.source_environment_name.is_some(),
             requested: since(clocks.now, job.request_time),
-            after: job.after.map(|after| clocks.since_aws(after)),
+            after: job.after.map(|after| {
+                if job.operation.is_create() {
+                    clocks.since_aws(after)
+                } else {
+                    since(clocks.now, after)
+                }
+            }),
             unconfirmed: job.unconfirmed,
             id: job.id.as_deref().map(number),
             named: job.backend_environment_name.is_some(),
@@ -759,6 +771,10 @@ pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec
     if let Some(look) = &mut known.look {
         ours.push(&mut look.at);
         theirs.extend(look.seen.iter_mut().filter_map(|seen| seen.create_time.as_mut()));
+    }
+    if let Some(Reply::Done { asked, seen }) = &mut known.reply {
+        ours.push(asked);
+        theirs.extend(seen.create_time.as_mut());
     }
     let mut jobs: Vec<&'a mut JobSeen> = Vec::new();
     if let Some(listed) = &mut known.jobs {

@@ -7,6 +7,8 @@
 //! | `world` | the machines, the network to AWS, the time |
 //! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
 //! | `neighbours` | what one namespace or region suffers delays nobody else |
+//! | `takeover` | one process after another |
+//! | `town` | a small world for the two |
 
 #![allow(
     clippy::expect_used,
@@ -31,6 +33,8 @@ mod neighbours;
 mod plan;
 mod run;
 mod seeds;
+mod takeover;
+mod town;
 mod world;
 
 use std::process::ExitCode;
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         faithful::trials(),
         neighbours::trials(),
         seeds::trials(),
+        takeover::trials(),
     ]
     .into_iter()
     .flatten()

@@ -410,14 +410,15 @@ impl Draw {
 
     /// The API server or AWS gives no answer around this time.
     fn around(&mut self, at: Duration) {
-        let before = Duration::from_millis(self.rng.u64(..20_000));
+        // From 20 s before it to 20 s after it on.
+        let begin = (at + Duration::from_millis(self.rng.u64(..40_000))).saturating_sub(Duration::from_secs(20));
         let after = Duration::from_secs(self.rng.u64(30..90));
         let event: fn(bool) -> Event = match self.rng.u8(..3) {
             0 => |down| Event::ApiServer(Trouble::Up(!down)),
             1 => |cut| Event::Reach(0, cut.then_some(true)),
             _ => |on| Event::Cloud(Weather::Hanging(on)),
         };
-        self.events.push((at.saturating_sub(before), event(true)));
+        self.events.push((begin, event(true)));
         self.events.push((at + after, event(false)));
     }
 

@@ -55,8 +55,9 @@ impl<K: Kind> Pass<'_, K> {
     /// new ones.
     pub(super) async fn read(&mut self, step: &Step) -> Result<Observed, Pause> {
         let mut read = self.asked(step).await;
-        let is_worn_out = |pass: &Self| pass.session.as_ref().is_some_and(|session| session.is_worn_out());
-        if matches!(read, Err(Refusal::Failure(_))) && is_worn_out(self) && !self.renewed {
+        if let (Err(Refusal::Failure(_)), Some(session), false) = (&read, &self.session, self.renewed)
+            && session.is_found_worn_out().await
+        {
             self.renewed = true;
             read = self.asked(step).await;
         }

@@ -17,7 +17,7 @@ use super::{
     index::{Environment, ObjectKey},
     kind::{Kind, Located},
     memory::{self, Recollection},
-    queue::Again,
+    queue::{Again, Place},
     watched::Watched,
 };
 use crate::{
@@ -97,6 +97,7 @@ pub(super) struct Pass<'a, K: Kind> {
     /// The configuration with its references resolved.
     config: Option<ResourceConfig>,
     permit: Option<Permit>,
+    place: Place,
     /// Whose credentials the last call was made with.
     session: Option<Arc<Session>>,
     /// A read that failed for worn-out credentials is made again, once in a pass.
@@ -107,8 +108,12 @@ pub(super) struct Pass<'a, K: Kind> {
 }
 
 /// Reconciles a resource once. The answer: when again.
-pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, key: &Arc<ObjectKey>) -> Result<Again, Error> {
-    let Some(mut pass) = Pass::begin(watched, key) else {
+pub(super) async fn reconcile<K: Kind>(
+    watched: &Watched<K>,
+    key: &Arc<ObjectKey>,
+    place: Place,
+) -> Result<Again, Error> {
+    let Some(mut pass) = Pass::begin(watched, key, place) else {
         watched.forget_if_gone(key);
         return Ok(Again::Never);
     };
@@ -132,7 +137,7 @@ pub(super) async fn reconcile<K: Kind>(watched: &Watched<K>, key: &Arc<ObjectKey
 }
 
 impl<'a, K: Kind> Pass<'a, K> {
-    fn begin(watched: &'a Watched<K>, key: &Arc<ObjectKey>) -> Option<Self> {
+    fn begin(watched: &'a Watched<K>, key: &Arc<ObjectKey>, place: Place) -> Option<Self> {
         let context = &watched.context;
         let key = key.clone();
         let uid = watched.cache.uid(&key)?;
@@ -161,6 +166,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             found: None,
             config: None,
             permit: None,
+            place,
             session: None,
             renewed: false,
             // Before the object is located: what changes from here on is seen as a change.

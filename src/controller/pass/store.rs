@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -191,7 +191,7 @@ impl<K: Kind> Pass<'_, K> {
                         }
                         // Whose it is will be seen when the API server answers again.
                         Err(Pause::Later(_) | Pause::Failed(_)) => {
-                            sleep(delays.next().unwrap_or(RECORD_MAX)).await;
+                            self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;
                             continue;
                         }
                     };
@@ -214,7 +214,7 @@ impl<K: Kind> Pass<'_, K> {
                     warn!(%error, "cannot record what AWS accepted; trying until it lands");
                 }
             }
-            sleep(delays.next().unwrap_or(RECORD_MAX)).await;
+            self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;
         };
         // Somebody may have edited the spec while AWS was asked.
         let edited = object.meta().generation != generation;
@@ -227,6 +227,12 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.tell(&before, &state);
         Ok(Observed::Stored { edited })
+    }
+
+    /// Waits, and holds nobody up meanwhile: the API server may refuse what is written in one namespace for ever.
+    async fn stand_aside(&mut self, time: Duration) {
+        self.permit = None;
+        self.place.leave_for(time).await;
     }
 
     fn lost(state: &State, why: &str) {

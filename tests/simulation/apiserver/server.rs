@@ -4,7 +4,7 @@
 //! carried on by a task of the server, and a client that gives up, or is killed, does not take it back.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
     task::{Context, Poll},
@@ -70,6 +70,8 @@ struct World {
     /// Counts how often all connections broke.
     breaks: u64,
     reach: BTreeMap<String, Reach>,
+    /// Whose watches of what show nothing, though they stay open: client and plural.
+    silent: BTreeSet<(String, String)>,
     requests: BTreeMap<Asked, u64>,
 }
 
@@ -104,6 +106,7 @@ impl Server {
             is_up: true,
             breaks: 0,
             reach: BTreeMap::new(),
+            silent: BTreeSet::new(),
             requests: BTreeMap::new(),
         };
         Self(Arc::new(Inner {
@@ -192,6 +195,18 @@ impl Server {
     /// All connections break once.
     pub(crate) fn break_connections(&self) {
         self.change(|world| world.breaks += 1);
+    }
+
+    /// Whether this client's watches of this resource show anything from now on. They stay open and are not ended.
+    pub(crate) fn set_silent(&self, who: &str, plural: &str, silent: bool) {
+        self.change(|world| {
+            let of = (who.to_owned(), plural.to_owned());
+            if silent {
+                world.silent.insert(of);
+            } else {
+                world.silent.remove(&of);
+            }
+        });
     }
 
     /// Whether this client reaches the server from now on.
@@ -604,6 +619,10 @@ impl Lines {
             Reach::Silent => return Act::Wait(None),
             Reach::Reached if world.breaks != self.breaks => return Act::Break,
             Reach::Reached => {}
+        }
+        let plural = &state.table.get(self.cursor.resource).plural;
+        if world.silent.iter().any(|(who, of)| **who == *self.who && of == plural) {
+            return Act::Wait(None);
         }
         let end = self.ends.filter(|(at, _)| *at <= now).map(|(_, end)| end);
         match end {

@@ -1,0 +1,66 @@
+//! One process after another: what a new leader must know before it does anything, and how an old one ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    apiserver::{Named, Reach},
+    town::{Town, api, backend},
+    world::REGION,
+};
+
+crate::trials! {
+    a_new_leader_knows_what_its_silent_watches_have_not_shown,
+    a_process_ends_in_time_whenever_the_api_server_falls_silent,
+}
+
+const FLAGS: [&str; 2] = ["--leader-elect", "--lease-namespace=operators"];
+
+/// The watches of the standby show nothing while an API is made in a backend; then the leader dies, and the backend is deleted.
+/// Who does not know of the API would delete the backend under it.
+fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
+    let mut town = Town::of(1, &FLAGS, &["team", "operators"]);
+    town.passes(Duration::from_secs(5));
+    let dev = town.apply("amplifybackends", "team", &backend("dev"));
+    town.passes(Duration::from_secs(30));
+    town.add_operator();
+    // Its watches are as young as they can be when they fall silent.
+    town.passes(Duration::from_secs(60));
+    for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
+        town.world
+            .apiserver(|server| server.set_silent("operator-1", plural, true));
+    }
+    let shop = town.apply("backendapis", "team", &api("dev"));
+    town.passes(Duration::from_secs(20));
+    let (dev, shop) = (
+        Named("amplifybackends", "team", &dev),
+        Named("backendapis", "team", &shop),
+    );
+    assert_eq!(town.reason(shop), "Available");
+    town.world.kill(0);
+    town.world.users(|users| users.delete(dev)).expect("the backend");
+    town.passes(Duration::from_secs(50));
+    assert_eq!(town.reason(dev), "InUse");
+    assert_eq!(town.reason(shop), "Available");
+    town.is_well();
+}
+
+/// A pass waits for AWS when SIGTERM comes, and the API server falls silent in the midst of giving the lease back.
+fn a_process_ends_in_time_whenever_the_api_server_falls_silent() {
+    for seed in 1..=12 {
+        let mut town = Town::of(seed, &FLAGS, &["team", "operators"]);
+        let before = Duration::from_secs(60) + town.some(Duration::from_secs(10));
+        town.passes(before);
+        town.world.cloud.set_hanging(REGION, true);
+        town.apply("amplifybackends", "team", &json!(backend("dev")));
+        town.passes(Duration::from_secs(1));
+        town.world.terminate(0);
+        let before = Duration::from_secs(10) + town.some(Duration::from_secs(10));
+        town.passes(before);
+        town.world
+            .apiserver(|server| server.set_reach("operator-0", Reach::Silent));
+        town.passes(Duration::from_secs(30));
+        town.is_well();
+    }
+}
