@@ -378,6 +378,7 @@ pub enum End {
 }
 
 /// What a permit tells its bucket.
+#[derive(Clone, Copy)]
 enum Notice {
     /// A call is made beyond what was asked for.
     Debt,
@@ -964,6 +965,9 @@ mod tests {
         assert!(five.is_some() && throttle.acquire(&other, 4, Class::Write, 5).is_some());
     }
 
+    /// Calls: the seconds of each, and how it ended.
+    type Ends = &'static [(u64, End)];
+
     /// Who gets a permit, or is called to come for it, of these.
     fn asked(throttle: &Throttle<u32>, bucket: &BucketKey, all: std::ops::Range<u32>) -> Vec<Permit> {
         all.filter_map(|who| throttle.acquire(bucket, who, Class::Write, 1))
@@ -1009,7 +1013,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_three_slow_failures_in_a_row_one_at_a_time_asks_until_there_is_an_answer() {
         let second = Duration::from_secs(1);
-        let table: [(&str, &[(u64, End)], usize); 8] = [
+        let table: [(&str, Ends, usize); 8] = [
             ("three in a row", &[(9, End::Unavailable); 3], 1),
             ("two", &[(9, End::Unavailable); 2], 4),
             ("4 s are slow", &[(4, End::Unavailable); 3], 1),

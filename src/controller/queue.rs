@@ -314,7 +314,7 @@ mod tests {
                     let note = |what: &str| {
                         diary
                             .borrow_mut()
-                            .push((begin.elapsed().as_secs(), format!("{} {what}", key.name)))
+                            .push((begin.elapsed().as_secs(), format!("{} {what}", key.name)));
                     };
                     note("begins");
                     if key.name == "waits" {

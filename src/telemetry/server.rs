@@ -76,6 +76,17 @@ impl Watch {
         self.failures.filter(|failures| still_fails(failures.last, now))
     }
 
+    /// What is wrong with it, as a line.
+    fn complaint(&self, key: &WatchKey, now: Instant) -> Option<String> {
+        let failing = self.failing(now).map(|failing| failing.as_secs());
+        match (self.is_filled, failing) {
+            (true, None) => None,
+            (true, Some(failing)) => Some(format!("watch {key}: failing for {failing} s\n")),
+            (false, None) => Some(format!("watch {key}: not read yet\n")),
+            (false, Some(failing)) => Some(format!("watch {key}: not read yet, failing for {failing} s\n")),
+        }
+    }
+
     fn failing(&self, now: Instant) -> Option<Duration> {
         let failures = self.failures(now)?;
         Some(now.saturating_duration_since(failures.first))
@@ -142,16 +153,10 @@ impl Health {
         for (key, watch) in watches.iter() {
             *filled.entry(&key.namespace).or_insert(true) &= watch.is_filled;
         }
-        let mut wrong = String::new();
-        for (key, watch) in watches.iter() {
-            let failing = watch.failing(now).map(|failing| failing.as_secs());
-            wrong += &match (watch.is_filled, failing) {
-                (true, None) => continue,
-                (true, Some(failing)) => format!("watch {key}: failing for {failing} s\n"),
-                (false, None) => format!("watch {key}: not read yet\n"),
-                (false, Some(failing)) => format!("watch {key}: not read yet, failing for {failing} s\n"),
-            };
-        }
+        let wrong: String = watches
+            .iter()
+            .filter_map(|(key, watch)| watch.complaint(key, now))
+            .collect();
         if filled.into_values().any(|is_filled| is_filled) {
             Ok(wrong)
         } else {
@@ -319,7 +324,7 @@ mod tests {
         let (watch, start) = (key("BackendApi", None), Instant::now());
         let failing = |seconds| health.watch(&watch, start + Duration::from_secs(seconds)).0.as_secs();
         health.watch_fails(&watch, false, start);
-        health.watch_fails(&watch, false, start + Duration::from_secs(60));
+        health.watch_fails(&watch, false, start + Duration::from_mins(1));
         assert_eq!((failing(60), failing(180), failing(181)), (60, 180, 0), "silent again");
         health.watch_fails(&watch, false, start + Duration::from_secs(200));
         assert_eq!(failing(209), 9, "counted from anew");

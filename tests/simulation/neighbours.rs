@@ -41,7 +41,7 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
         if town.rng.bool() {
             town.world.kill(0);
             // Until it is there again, and knows that it is alone.
-            town.passes(Duration::from_secs(60));
+            town.passes(Duration::from_mins(1));
         }
         let took = town.record("well", REGION);
         assert!(
@@ -73,7 +73,7 @@ fn a_region_that_hangs_delays_no_other() {
             spec["region"] = json!(OTHER_REGION);
             town.apply("backendapis", "sick", &spec);
             if town.rng.u8(..10) == 0 {
-                let between = town.some(Duration::from_secs(60));
+                let between = town.some(Duration::from_mins(1));
                 town.passes(between);
             }
         }

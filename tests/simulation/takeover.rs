@@ -26,7 +26,7 @@ fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
     town.passes(Duration::from_secs(30));
     town.add_operator();
     // Its watches are as young as they can be when they fall silent.
-    town.passes(Duration::from_secs(60));
+    town.passes(Duration::from_mins(1));
     for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
         town.world
             .apiserver(|server| server.set_silent("operator-1", plural, true));
@@ -50,7 +50,7 @@ fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
 fn a_process_ends_in_time_whenever_the_api_server_falls_silent() {
     for seed in 1..=12 {
         let mut town = Town::of(seed, &FLAGS, &["team", "operators"]);
-        let before = Duration::from_secs(60) + town.some(Duration::from_secs(10));
+        let before = Duration::from_mins(1) + town.some(Duration::from_secs(10));
         town.passes(before);
         town.world.cloud.set_hanging(REGION, true);
         town.apply("amplifybackends", "team", &json!(backend("dev")));

@@ -122,7 +122,7 @@ impl Town {
         {
             self.passes(STEP);
         }
-        self.world.now() - begun
+        self.world.now().saturating_sub(begun)
     }
 
     /// The reason of Ready.
