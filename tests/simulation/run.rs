@@ -29,8 +29,9 @@ const OUTCOME_GRACE: Millis = 120_000;
 const ON_THE_WAY: Millis = 65_000;
 /// The end of a job that nobody has recorded is no matter after this time.
 const LONG_AGO: Millis = 3_600_000;
-/// The operator's clock follows AWS's within 5 s, and what stands in a status has whole seconds.
-const SKEW: Millis = 7000;
+/// The operator's clock follows AWS's within 5 s, or within half of the time that the slowest answer took until a quicker one
+/// settles it, and what stands in a status has whole seconds.
+const SKEW: Millis = 16_000;
 
 /// What a run has shown.
 pub(crate) struct Outcome {
