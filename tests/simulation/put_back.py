@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Puts faults that were mended back, one at a time, and shows how many of the simulation's fixed seeds find each.
+"""Puts faults that were mended back, one at a time, and shows what of the simulation finds each: how many of its fixed
+seeds, or which of its scenes.
 
 Works on a copy of the last commit, as tests/exploration/mutations.py does, and takes most faults from there. Prints a
 table at the end. Ends with 1 when one is not found, or when a place no longer reads as it is written.
@@ -53,30 +54,56 @@ OTHERS = [
      "                self.forget_the_unseen();\n", ""),
     ("a pass that ends wakes nobody who waits for its slot", "src/controller/pass/mod.rs",
      "    watched.context.wake(freed);\n", "    drop(freed);\n"),
+    ("what cannot be read stays in the index when it is gone (E7)", "src/controller/watch.rs",
+     "                if let Some(key) = key_of::<K>(object.meta()) {", "                if let (Some(key), Ok(_)) = (key_of::<K>(object.meta()), &object.0) {"),
+    ("times are the machine's, not AWS's (E8)", "src/clock.rs",
+     "        if date.as_second() < FIRST {", "        if date.as_second() < i64::MAX {"),
     ("a process that does not lead writes", "src/leader/mod.rs",
      "if is_read(request.method()) || leadership.holds() {",
      "if is_read(request.method()) || leadership.holds() || !request.uri().path().is_empty() {"),
 ]
 
 
+# As above, with the scene that is to find it.
+SCENES = [
+    ("all namespaces begin when the last is read (D1)", "a_namespace_that_cannot_be_read_delays_no_other", "src/operator.rs",
+     "        self.filled(lists).await;\n", "        join_all(all.iter().map(|scope| scope.filled(lists))).await;\n"),
+    ("one region may take all places (D5)", "a_region_that_hangs_delays_no_other", "src/operator.rs",
+     "            at_a_time: concurrency / 4,", "            at_a_time: usize::MAX,"),
+    ("a refused recording keeps its place", "what_a_namespace_refuses_to_record_delays_no_other", "src/controller/queue.rs",
+     "        self.taken = None;\n        sleep(time).await;", "        sleep(time).await;"),
+    ("a new leader goes by what its watches have shown", "a_new_leader_knows_what_its_silent_watches_have_not_shown",
+     "src/operator.rs", "let lists = if stands_by { Lists::OfLeader } else { Lists::First };",
+     "let lists = if stands_by { Lists::First } else { Lists::OfLeader };"),
+    ("the lease may be given back for ever", "a_process_ends_in_time_whenever_the_api_server_falls_silent", "src/leader/mod.rs",
+     "            tokio::time::sleep(GIVE_BACK).await;", "            tokio::time::sleep(GIVE_BACK * 1000).await;"),
+]
+
+FIXED_SEEDS = "whatever_happens_the_promises_are_kept"
+
+
 def rows():
-    """Returns name and edits of each."""
+    """Returns name, test and edits of each."""
     known = {name: edits for name, *edits, _ in mutations.MUTATIONS}
     for name, parts in EXPLORED.items():
-        yield name, [edit for part in parts for edit in known[part]]
+        yield name, FIXED_SEEDS, [edit for part in parts for edit in known[part]]
     for name, *edits in OTHERS:
-        yield name, edits
+        yield name, FIXED_SEEDS, edits
+    for name, scene, *edits in SCENES:
+        yield name, scene, edits
 
 
-def simulate(copy, target):
-    """How many of the fixed seeds fail, of how many, and what the first says."""
-    run = mutations.test(copy, target, "--test", "simulation", "--", "--exact", "whatever_happens_the_promises_are_kept")
+def simulate(copy, target, test):
+    """What finds it, and what that says first; None: nothing does."""
+    run = mutations.test(copy, target, "--test", "simulation", "--", "--exact", test)
     found = re.search(r"^fixed seeds that fail: (\d+) of (\d+)$", run.stdout, re.MULTILINE)
     law = re.search(r"^SIMULATE_SEED=\d+ make simulate\n  (\w+)", run.stdout, re.MULTILINE)
     if found and int(found[1]):
-        return int(found[1]), int(found[2]), law[1] if law else ""
+        return f"{found[1]} of {found[2]} seeds", law[1] if law else ""
+    if test != FIXED_SEEDS and f"test {test} " in run.stdout and "FAILED" in run.stdout:
+        return f"`{test}`", ""
     print(run.stdout[-3000:], run.stderr[-3000:], file=sys.stderr)
-    return 0, int(found[2]) if found else 0, ""
+    return None
 
 
 def main():
@@ -84,13 +111,14 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     copy, target = mutations.prepare(root)
     lines, missed = [], 0
-    for name, edits in rows():
+    for name, test, edits in rows():
         if words and not any(word in name for word in words):
             continue
         with mutations.broken(copy, name, edits):
-            failed, seeds, law = simulate(copy, target)
-        lines.append(f"| {name} | {failed} of {seeds} | {law} |")
-        missed += not failed
+            found = simulate(copy, target, test)
+        by, law = found or ("**nothing**", "")
+        lines.append(f"| {name} | {by} | {law} |")
+        missed += not found
         print(lines[-1], file=sys.stderr, flush=True)
     print("| what is put back | found by | what is broken first |")
     print("|---|---|---|")
