@@ -36,9 +36,10 @@ use crate::{
 
 /// How long the API server may give no answer to any watch before the program says that it is not alive.
 const WATCH_LIMIT: Duration = Duration::from_mins(10);
-/// How long a namespace that has been read waits for word from the others. One that is refused, or answers nothing, holds
-/// nobody up; those that are read at the same time know of each other before anything is decided.
-const OTHERS: Duration = Duration::from_secs(5);
+/// How long a namespace that has been read waits for the others: what lives in one AWS environment may be described in several.
+/// One whose lists are refused holds nobody up. One that fails otherwise is tried again within a minute and a half, and longer
+/// silence of the API server concerns all alike.
+const OTHERS: Duration = Duration::from_mins(2);
 /// How often a missing CustomResourceDefinition is looked for again.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 

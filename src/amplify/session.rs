@@ -476,6 +476,8 @@ pub struct Session {
     observer: Observer,
     /// STS has refused the credentials as expired or unknown.
     worn_out: AtomicBool,
+    /// Held while it is found out.
+    asking: tokio::sync::Mutex<()>,
     since: Instant,
 }
 
@@ -522,6 +524,7 @@ impl Session {
             allowed_regions,
             observer,
             worn_out: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::default(),
             since: Instant::now(),
         }
     }
@@ -562,6 +565,8 @@ impl Session {
     /// A region that the account has not opted into refuses every key as unknown, which says nothing of the key: "The security
     /// token included in the request is invalid" (AWS General Reference, "Managing AWS Regions").
     pub async fn is_found_worn_out(&self) -> bool {
+        // Who comes meanwhile waits for what the first finds out.
+        let _one = self.asking.lock().await;
         if self.observer.take_refused() {
             let asked = caller(&self.observer, &self.sts).await;
             if asked.is_err_and(|failure| failure.class == Class::AccessDenied) {

@@ -354,15 +354,18 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.settle(tokens);
     }
 
-    fn forget(&mut self, who: &T) {
-        if let Some(ask) = self.asks.remove(who) {
-            if ask.reserved_until.is_some() {
-                self.reserved -= 1;
-                self.settle(f64::from(ask.cost));
-            } else {
-                self.queues[ask.class as usize].remove(&ask.ticket);
-            }
+    /// True: it waited, or something was reserved for it.
+    fn forget(&mut self, who: &T) -> bool {
+        let Some(ask) = self.asks.remove(who) else {
+            return false;
+        };
+        if ask.reserved_until.is_some() {
+            self.reserved -= 1;
+            self.settle(f64::from(ask.cost));
+        } else {
+            self.queues[ask.class as usize].remove(&ask.ticket);
         }
+        true
     }
 }
 
@@ -400,11 +403,16 @@ pub struct Permit {
 impl Permit {
     /// One call is being made. One beyond what was asked for (another page of a list) is taken as a debt.
     pub fn spend(&mut self) {
-        self.begun = Instant::now();
+        self.begin();
         match self.left.checked_sub(1) {
             Some(left) => self.left = left,
             None => (self.tell)(Notice::Debt),
         }
+    }
+
+    /// The call begins now: something else came before it.
+    pub fn begin(&mut self) {
+        self.begun = Instant::now();
     }
 
     /// The call has ended.
@@ -501,12 +509,17 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         }
     }
 
-    /// The object is gone: its place, or what is reserved for it, becomes free.
+    /// The object is gone, or needs nothing after all: its place, or what is reserved for it, becomes free.
     pub fn forget(&self, who: &T) {
-        for bucket in self.buckets.lock().values_mut() {
-            bucket.forget(who);
+        let mut buckets = self.buckets.lock();
+        let waited = buckets
+            .values_mut()
+            .filter_map(|bucket| bucket.forget(who).then_some(()))
+            .count();
+        drop(buckets);
+        if waited > 0 {
+            self.changed.notify_one();
         }
-        self.changed.notify_one();
     }
 
     /// Hands out tokens as they come, until the shutdown.
@@ -631,7 +644,7 @@ mod tests {
             let now = start + Duration::from_millis(u64::from(tick));
             match bucket.acquire(now, &tick, Class::Write, 1, &mut Vec::new()) {
                 Answer::Granted => spent += 1,
-                Answer::Queued(_) => bucket.forget(&tick),
+                Answer::Queued(_) => assert!(bucket.forget(&tick)),
             }
             assert!(bucket.tokens <= 10.0);
         }
@@ -870,7 +883,7 @@ mod tests {
         assert!(granted(&mut bucket, at(start, 40.0)).is_empty());
         bucket.back(0.0);
         assert_eq!(granted(&mut bucket, at(start, 40.0)), ["b"]);
-        bucket.forget(&"b");
+        assert!(bucket.forget(&"b"));
         assert_eq!((bucket.away, bucket.reserved), (0, 0));
     }
 
@@ -898,9 +911,9 @@ mod tests {
             start,
             &[("a", Class::Write, 1), ("b", Class::Write, 1), ("c", Class::Write, 1)],
         );
-        bucket.forget(&"b");
+        assert!(bucket.forget(&"b") && !bucket.forget(&"b"));
         assert_eq!(granted(&mut bucket, at(start, 0.2)), ["a"]);
-        bucket.forget(&"a");
+        assert!(bucket.forget(&"a"));
         assert_eq!(granted(&mut bucket, at(start, 0.2)), ["c"]);
     }
 

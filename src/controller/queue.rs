@@ -93,6 +93,9 @@ pub(super) async fn run<P: Future<Output = Again>>(
             Some(due) = schedule.later.next() => schedule.due(due.into_inner()),
         }
     }
+    // Nothing begins any more: who needs a place to end has one.
+    places.close();
+    drop(place);
     let finished = async { while passes.next().await.is_some() {} };
     if tokio::time::timeout(FINISH, finished).await.is_err() {
         warn!(

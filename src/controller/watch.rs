@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, channel::mpsc, stream};
+use futures::{StreamExt, TryStreamExt as _, channel::mpsc, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt,
@@ -112,7 +112,9 @@ impl<K: Kind> Watched<K> {
         // What is wrong: told once while it stays the same.
         let mut trouble = String::new();
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        // kube says that a list begins before it asks for it: no news, and no reason to ask again soon after a refusal.
+        let is_news = |event: &Event<_>| std::future::ready(!matches!(event, Event::Init));
+        let mut events = std::pin::pin!(watcher(api, config).try_filter(is_news).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -130,8 +132,11 @@ impl<K: Kind> Watched<K> {
                     }
                 }
                 Err(error) => {
-                    round.failed.cancel();
+                    listed.begin();
                     let is_answer = is_answer(&error);
+                    if is_refusal(&error) {
+                        round.refused.cancel();
+                    }
                     self.context.health.watch_fails(&key, is_answer, Instant::now());
                     let text = error.to_string();
                     if text == trouble {
@@ -168,7 +173,7 @@ impl<K: Kind> Watched<K> {
                     self.gone(&key);
                 }
             }
-            Event::Init => listed.begin(),
+            Event::Init => {}
             Event::InitApply(object) => match self.readable(object) {
                 Ok(object) => {
                     if let Some((key, is_news)) = self.see(&object) {
@@ -366,6 +371,12 @@ const fn is_answer(error: &watcher::Error) -> bool {
     }
 }
 
+/// Whether the API server does not let this operator list, or serves no such thing: nobody can tell how long that lasts.
+fn is_refusal(error: &watcher::Error) -> bool {
+    use watcher::Error::InitialListFailed;
+    matches!(error, InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404))
+}
+
 /// What a list has shown so far.
 #[derive(Default)]
 struct Listed {
@@ -375,8 +386,8 @@ struct Listed {
 }
 
 impl Listed {
-    /// A list begins. The one before it may have broken off: whose news it showed have not been told yet, and are none to
-    /// this one.
+    /// A list begins after one that may have broken off: whose news that showed have not been told yet, and are none to this
+    /// one.
     fn begin(&mut self) {
         self.all.clear();
     }

@@ -41,8 +41,8 @@ pub(super) struct Round {
     pub(super) begun: CancellationToken,
     /// The cache holds all that there was when this round began, or later.
     pub(super) whole: CancellationToken,
-    /// A list has failed: it may be long before it is whole.
-    pub(super) failed: CancellationToken,
+    /// A list is refused: it may be long before it is whole.
+    pub(super) refused: CancellationToken,
 }
 
 /// A round of lists.
@@ -65,11 +65,11 @@ impl<K: Kind> Watched<K> {
 
     /// Waits until the cache holds all resources, or the API server has refused them in this round.
     pub async fn answered(&self, lists: Lists) {
-        let failed = &self.round(lists).failed;
+        let refused = &self.round(lists).refused;
         tokio::select! {
             biased;
             () = self.filled(lists) => {}
-            () = failed.cancelled() => {}
+            () = refused.cancelled() => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Create once: slot, list, finalizer, intent, send; and what the reply leads to.
 
+use jiff::Timestamp;
+
 use super::{
     Flow, Reply, Step, Wake, Write,
     facts::{Class, Failure, Sent, says_exists},
@@ -71,11 +73,11 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
     }
     match reply {
         Reply::Done { asked, seen } => {
-            // By a clock that this answer has put right, the intent may seem to be of long ago.
+            // By a clock that this answer has put right, the intent may seem to be of another time.
+            let asked = Timestamp::from_second(asked.as_second()).unwrap_or(*asked);
+            let earliest = asked.saturating_sub(timing::SEND_WITHIN).unwrap_or(asked);
             let timely = Job {
-                request_time: job
-                    .request_time
-                    .max(asked.saturating_sub(timing::SEND_WITHIN).unwrap_or(*asked)),
+                request_time: job.request_time.clamp(earliest, asked),
                 ..job.clone()
             };
             Ok(if outcome::is_made_by(view, &timely, seen) {

@@ -202,11 +202,10 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&st
 
 /// When the job that made the object what it is ended, as far as that is known.
 pub(super) fn made(job: &Job) -> Option<Timestamp> {
-    let own = job.finish_time.filter(|_| !job.has_failed());
     if job.operation.is_create() {
-        own
+        job.finish_time.filter(|_| !job.has_failed())
     } else if job.operation.is_update() {
-        own.or(job.after)
+        job.finish_time.filter(|_| job.has_completed()).or(job.after)
     } else {
         job.after
     }

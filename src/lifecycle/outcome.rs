@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Flow, Sending, Step, Wake,
     facts::JobSeen,
-    needs::{configured, listed, looked, none_pending, pending, possible, slot},
+    needs::{absence_in_doubt, configured, listed, looked, none_pending, pending, possible, slot},
     record::{intend, newest, record_claimed},
     report::{Say, account_is_there, suspension, working_message, working_reason},
     step::Purpose,
@@ -205,7 +205,7 @@ fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
         return Ok(come_again(view, job));
     }
     if job.operation.is_delete() && looked.seen.is_none() {
-        return Ok(Step::Release);
+        return Ok(absence_in_doubt(view).unwrap_or(Step::Release));
     }
     Ok(close(
         view,

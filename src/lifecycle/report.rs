@@ -415,8 +415,10 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     }
     let reason = verdict.reason;
     let is_current = ledger.observed_generation == view.resource.generation && !view.resource.deleting;
+    // Of one that is resumed nothing is known but what was known before.
+    let is_resumed = view.reason() == Some(Reason::Suspended) && !view.resource.deleting;
     let stays = verdict.passing
-        && (is_current && view.is_ready()
+        && ((is_current || is_resumed) && view.is_ready()
             || view.is_stalled() && may_still_hold(view)
             || running
                 && reason != Reason::AccessDenied

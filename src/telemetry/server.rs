@@ -67,8 +67,8 @@ struct Watch {
 struct Failures {
     first: Instant,
     last: Instant,
-    /// Whether one of them was an answer of the API server.
-    answered: bool,
+    /// The last that was an answer of the API server.
+    answer: Option<Instant>,
 }
 
 impl Watch {
@@ -128,7 +128,7 @@ impl Health {
             watch.failures = Some(Failures {
                 first: before.map_or(now, |before| before.first),
                 last: now,
-                answered: is_answer || before.is_some_and(|before| before.answered),
+                answer: is_answer.then_some(now).or(before.and_then(|before| before.answer)),
             });
         });
     }
@@ -169,9 +169,9 @@ impl Health {
     pub fn liveness(&self, now: Instant) -> Result<String, String> {
         let watches = self.watches.lock();
         let dead = watches.iter().filter_map(|(key, watch)| {
-            let failures = watch.failures(now).filter(|failures| !failures.answered)?;
-            let failing = now.saturating_duration_since(failures.first);
-            (failing > self.limit).then(|| format!("watch {key}: no answer for {} s\n", failing.as_secs()))
+            let failures = watch.failures(now)?;
+            let silent = now.saturating_duration_since(failures.answer.unwrap_or(failures.first));
+            (silent > self.limit).then(|| format!("watch {key}: no answer for {} s\n", silent.as_secs()))
         });
         let dead: Vec<String> = dead.collect();
         if dead.is_empty() || dead.len() < watches.len() {
@@ -316,6 +316,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn one_answer_does_not_make_up_for_all_later_silence() {
+        let health = Health::new(Duration::from_mins(10));
+        let (watch, start) = (key("BackendApi", None), Instant::now());
+        for minute in 0..=12 {
+            // Refused at once and once more, then silence.
+            health.watch_fails(&watch, minute < 2, start + Duration::from_mins(minute));
+        }
+        assert!(health.liveness(start + Duration::from_secs(660)).is_ok());
+        let dead = health.liveness(start + Duration::from_secs(661));
+        assert_eq!(dead.unwrap_err(), "watch BackendApi: no answer for 601 s\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::{
-    apiserver::{Named, Withdrawn},
+    apiserver::{Named, Verb, Withdrawn},
     world::{REGION, Start, World, beginning},
 };
 
@@ -135,6 +135,13 @@ impl Town {
         ready.map_or(String::new(), |ready| {
             ready["reason"].as_str().unwrap_or_default().to_owned()
         })
+    }
+
+    /// How many lists were asked for.
+    pub(crate) fn lists(&self) -> u64 {
+        let requests = self.world.server.requests();
+        let lists = requests.iter().filter(|(asked, _)| asked.verb == Verb::List);
+        lists.map(|(_, count)| count).sum()
     }
 
     /// No process has done what none may.

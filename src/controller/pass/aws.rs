@@ -275,6 +275,9 @@ impl<K: Kind> Pass<'_, K> {
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
         let begun = self.context.clock.uptime();
+        if let Some(permit) = &mut self.permit {
+            permit.begin();
+        }
         let reply = match write {
             Write::Create => {
                 let creation = self.creation()?;
@@ -366,6 +369,7 @@ impl<K: Kind> Pass<'_, K> {
 
     /// Its turn has not come. Whatever the status says meanwhile is true.
     async fn queued(&mut self) -> Result<Pause, Pause> {
+        self.is_queued = true;
         match self.decide(lifecycle::queued) {
             Queued::Wait => Ok(Pause::Queued),
             Queued::Until(end) => Ok(Pause::Later(time_between(self.context.now(), end))),

@@ -97,6 +97,8 @@ pub(super) struct Pass<'a, K: Kind> {
     /// The configuration with its references resolved.
     config: Option<ResourceConfig>,
     permit: Option<Permit>,
+    /// Whether it waits for tokens.
+    is_queued: bool,
     place: Place,
     /// Whose credentials the last call was made with.
     session: Option<Arc<Session>>,
@@ -113,15 +115,22 @@ pub(super) async fn reconcile<K: Kind>(
     key: &Arc<ObjectKey>,
     place: Place,
 ) -> Result<Again, Error> {
+    let throttle = &watched.context.throttle;
     let Some(mut pass) = Pass::begin(watched, key, place) else {
+        throttle.forget(key);
         watched.forget_if_gone(key);
         return Ok(Again::Never);
     };
     if let Some(again) = pass.is_settled() {
+        throttle.forget(key);
         return Ok(again);
     }
     let result = pass.run().await;
     drop(pass.permit.take());
+    if !pass.is_queued {
+        // What was reserved for it, and was not needed after all, is another's now.
+        throttle.forget(key);
+    }
     let freed = watched.context.index.lock().end_reservation(&pass.key);
     watched.context.wake(freed);
     if result.is_err() {
@@ -166,6 +175,7 @@ impl<'a, K: Kind> Pass<'a, K> {
             found: None,
             config: None,
             permit: None,
+            is_queued: false,
             place,
             session: None,
             renewed: false,

@@ -144,6 +144,13 @@ fn what_is_resumed_is_looked_at_before_it_is_called_ready() {
         play.restart().pass().is(steps, "ready: Available");
         assert_eq!(play.scene.state.ledger.observed_generation, 3);
         let mut play = suspended();
+        play.aws.reads = Some(Class::Unavailable);
+        let did = play.pass();
+        assert_eq!(did.says, "ready: Suspended", "{kind:?}: AWS is away: {did:?}");
+        assert_eq!(play.scene.state.ledger.observed_generation, 2);
+        play.aws.reads = None;
+        assert_eq!(play.wake().says, "ready: Available");
+        let mut play = suspended();
         play.aws.object = None;
         let did = play.restart().pass();
         // It went while it was suspended.

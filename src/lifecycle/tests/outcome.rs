@@ -592,3 +592,44 @@ fn what_aws_says_it_has_made_is_its_own_though_the_clock_was_put_right_by_that_a
         assert_eq!(stored(&answer).unwrap().ledger.origin, origin, "{created}");
     }
 }
+
+#[test]
+fn what_aws_says_it_has_made_is_its_own_though_the_clock_was_ahead() {
+    let scene = Scene::new(Kind::Environment)
+        .finalized()
+        .job(intent(Operation::CreateBackendEnvironment))
+        .at(-3600)
+        .reply(Reply::Done {
+            asked: at(-3600),
+            seen: recorded(-3600).unwrap(),
+        });
+    let answer = scene.next();
+    assert_eq!(name(&answer), "record", "{answer:?}");
+    assert_eq!(
+        stored(&answer).unwrap().ledger.job.as_ref().unwrap().request_time,
+        at(-3600)
+    );
+}
+
+#[test]
+fn a_delete_of_unknown_outcome_does_not_make_a_404_right_after_the_create_believed() {
+    let mut play = Play::creating(Kind::Backend);
+    play.job_ends("COMPLETED");
+    play.wake();
+    play.after(5);
+    play.scene.resource.deleting = true;
+    play.scene.resource.generation = 2;
+    play.answers([Answer::LoseRequest]);
+    assert!(play.pass().steps.contains("delete"));
+    play.aws.object = None;
+    let made = play.job().after.unwrap();
+    let mut did = play.wake();
+    while !did.steps.contains("release") {
+        did = play.wake();
+    }
+    assert!(
+        play.now().duration_since(made) >= play.scene.settings.absence_grace,
+        "{:?}",
+        play.now()
+    );
+}
