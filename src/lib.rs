@@ -8,6 +8,7 @@ pub mod apiserver;
 pub mod cli;
 pub mod clock;
 pub mod controller;
+pub mod fair_queue;
 pub mod import;
 pub mod leader;
 pub mod lifecycle;

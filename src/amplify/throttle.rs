@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::telemetry::Metrics;
+use crate::{fair_queue::FairQueue, telemetry::Metrics};
 
 /// How long tokens stay reserved for an object that does not come for them.
 const RESERVED: Duration = Duration::from_secs(30);
@@ -46,13 +46,21 @@ pub enum Class {
     Write,
     /// To see whether a job has ended.
     Poll,
+    /// To look because somebody asked for it.
+    Request,
     /// To see whether what is there is still as it should be.
     Drift,
 }
 
 impl Class {
     /// All classes, by priority.
-    pub const ALL: [Self; 4] = [Self::UnknownOutcome, Self::Write, Self::Poll, Self::Drift];
+    pub const ALL: [Self; 5] = [
+        Self::UnknownOutcome,
+        Self::Write,
+        Self::Poll,
+        Self::Request,
+        Self::Drift,
+    ];
 
     /// The class as a label.
     #[must_use]
@@ -61,6 +69,7 @@ impl Class {
             Self::UnknownOutcome => "unknown_outcome",
             Self::Write => "write",
             Self::Poll => "poll",
+            Self::Request => "request",
             Self::Drift => "drift",
         }
     }
@@ -114,10 +123,12 @@ struct Bucket<T> {
     /// When the present rate began.
     step_from: Instant,
     asks: HashMap<T, Ask>,
-    /// Who waits, by ticket, for each class.
-    queues: [BTreeMap<u64, T>; 4],
+    /// Who waits for each class.
+    queues: [FairQueue<T>; 5],
     /// Grants to other classes since the class was served.
-    passed: [u32; 4],
+    passed: [u32; 5],
+    /// Whose an object is: within a class, owners take turns.
+    owner: Owner<T>,
     /// In the order in which they expire; what no longer holds is passed over.
     reservations: VecDeque<(Instant, T)>,
     next_ticket: u64,
@@ -132,7 +143,7 @@ enum Answer {
 }
 
 impl<T: Clone + Eq + Hash> Bucket<T> {
-    fn new(settings: Settings, now: Instant) -> Self {
+    fn new(settings: Settings, owner: Owner<T>, now: Instant) -> Self {
         let burst = f64::from(settings.burst.max(1));
         Self {
             per_second: settings.per_second.max(0.01),
@@ -148,7 +159,8 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             step_from: now,
             asks: HashMap::new(),
             queues: Default::default(),
-            passed: [0; 4],
+            passed: [0; 5],
+            owner,
             reservations: VecDeque::new(),
             next_ticket: 0,
         }
@@ -199,8 +211,9 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
     /// Asks for tokens. `others` get what was reserved for them on the way.
     fn acquire(&mut self, now: Instant, who: &T, class: Class, cost: u32, others: &mut Vec<T>) -> Answer {
         self.advance(now);
+        let owner = (self.owner)(who);
         let cost = cost.max(1);
-        let mut fresh = false;
+        let (mut fresh, mut is_its_turn) = (false, false);
         let ticket = match self.asks.get(who).copied() {
             Some(ask) if ask.reserved_until.is_some() => {
                 self.asks.remove(who);
@@ -212,11 +225,12 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
                 }
                 self.settle(f64::from(ask.cost));
                 // It was its turn: it stays first in line for what it needs now.
+                is_its_turn = true;
                 ask.ticket
             }
             Some(ask) if ask.class == class => ask.ticket,
             Some(ask) => {
-                self.queues[ask.class as usize].remove(&ask.ticket);
+                self.queues[ask.class as usize].remove(owner, ask.ticket);
                 self.ticket()
             }
             None => {
@@ -224,7 +238,12 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
                 self.ticket()
             }
         };
-        self.queues[class as usize].insert(ticket, who.clone());
+        let queue = &mut self.queues[class as usize];
+        if is_its_turn {
+            queue.push_first(owner, ticket, who.clone());
+        } else {
+            queue.push(owner, ticket, who.clone());
+        }
         let ask = Ask {
             ticket,
             class,
@@ -261,12 +280,11 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             && let Some(class) = self.turn()
         {
             // Only the first of the class whose turn it is: waiting for enough tokens, it holds up the others.
-            let Some((ticket, who)) = self.queues[class].first_key_value() else {
+            let Some(who) = self.queues[class].first().cloned() else {
                 return;
             };
-            let (ticket, who) = (*ticket, who.clone());
             let Some(ask) = self.asks.get_mut(&who) else {
-                self.queues[class].remove(&ticket);
+                self.queues[class].pop();
                 continue;
             };
             let cost = f64::from(ask.cost);
@@ -278,7 +296,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             self.reserved += 1;
             ask.reserved_until = Some(now + RESERVED);
             self.reservations.push_back((now + RESERVED, who.clone()));
-            self.queues[class].remove(&ticket);
+            self.queues[class].pop();
             for (other, passed) in self.passed.iter_mut().enumerate() {
                 *passed = if other == class || self.queues[other].is_empty() {
                     0
@@ -303,7 +321,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
     fn next_event(&self) -> Option<Instant> {
         let lapse = self.reservations.front().map(|(until, _)| *until);
         let turn = self.turn().filter(|_| !self.is_full()).and_then(|class| {
-            let who = self.queues[class].values().next()?;
+            let who = self.queues[class].first()?;
             let need = f64::from(self.asks.get(who)?.cost).min(self.capacity());
             let seconds = ((need - self.tokens) / self.rate()).max(0.0);
             // A millisecond more, so that rounding does not make it wake up too early.
@@ -363,7 +381,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             self.reserved -= 1;
             self.settle(f64::from(ask.cost));
         } else {
-            self.queues[ask.class as usize].remove(&ask.ticket);
+            self.queues[ask.class as usize].remove((self.owner)(who), ask.ticket);
         }
         true
     }
@@ -439,9 +457,13 @@ impl std::fmt::Debug for Permit {
     }
 }
 
+/// Whose an object is.
+pub type Owner<T> = fn(&T) -> &str;
+
 /// All buckets. `T` names an object that waits.
 pub struct Throttle<T> {
     settings: Settings,
+    owner: Owner<T>,
     on_grant: Box<dyn Fn(T) + Send + Sync>,
     buckets: Mutex<BTreeMap<BucketKey, Bucket<T>>>,
     changed: Notify,
@@ -450,12 +472,13 @@ pub struct Throttle<T> {
 }
 
 impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
-    /// Full buckets of this size. `on_grant` is told when tokens are reserved for an object that was queued, which
+    /// Full buckets of this size. Within a class, owners take turns. `on_grant` is told when tokens are reserved for an object that was queued, which
     /// then asks again within 30 s; it must not block, and not call back into this.
     #[must_use]
-    pub fn new(settings: Settings, on_grant: impl Fn(T) + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(settings: Settings, owner: Owner<T>, on_grant: impl Fn(T) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             settings,
+            owner,
             on_grant: Box::new(on_grant),
             buckets: Mutex::default(),
             changed: Notify::new(),
@@ -480,7 +503,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
             let now = Instant::now();
             let answer = buckets
                 .entry(bucket.clone())
-                .or_insert_with(|| Bucket::new(self.settings, now))
+                .or_insert_with(|| Bucket::new(self.settings, self.owner, now))
                 .acquire(now, &who, class, cost, &mut others);
             self.report(&buckets);
             answer
@@ -612,13 +635,18 @@ mod tests {
         burst: 10,
     };
 
+    /// All is one owner's.
+    const fn nobody<T>(_: &T) -> &str {
+        ""
+    }
+
     fn at(start: Instant, seconds: f64) -> Instant {
         start + Duration::from_secs_f64(seconds)
     }
 
     /// An empty bucket with these waiting, in this order.
     fn queued(start: Instant, waiting: &[(&'static str, Class, u32)]) -> Bucket<&'static str> {
-        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut bucket = Bucket::new(SETTINGS, nobody, start);
         bucket.tokens = 0.0;
         for (who, class, cost) in waiting {
             let answer = bucket.acquire(start, who, *class, *cost, &mut Vec::new());
@@ -638,7 +666,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_the_burst_and_then_the_rate_and_no_more() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut bucket = Bucket::new(SETTINGS, nobody, start);
         let mut spent = 0;
         for tick in 0..60_000_u32 {
             let now = start + Duration::from_millis(u64::from(tick));
@@ -666,6 +694,30 @@ mod tests {
         );
         assert_eq!(granted(&mut bucket, at(start, 0.6)), ["lost", "write", "poll 1"]);
         assert_eq!(granted(&mut bucket, at(start, 1.0)), ["poll 2", "drift"]);
+    }
+
+    #[test]
+    fn within_a_class_owners_take_turns_and_no_crowd_delays_a_neighbour() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(SETTINGS, |who: &&str| who.split('/').next().unwrap_or_default(), start);
+        bucket.tokens = 0.0;
+        let crowd = ["crowd/1", "crowd/2", "crowd/3", "crowd/4"];
+        for who in crowd.iter().chain(&["well/1"]) {
+            assert_eq!(
+                bucket.acquire(start, who, Class::Write, 1, &mut Vec::new()),
+                Answer::Queued(true)
+            );
+        }
+        bucket.acquire(start, &"well/2", Class::Poll, 1, &mut Vec::new());
+        let order = ["crowd/1", "well/1", "crowd/2", "crowd/3", "crowd/4", "well/2"];
+        assert_eq!(granted(&mut bucket, at(start, 1.2)), order);
+        // Who needs more than was reserved is still first, whoever else waits.
+        let more = bucket.acquire(at(start, 1.2), &"crowd/3", Class::Write, 3, &mut Vec::new());
+        assert_eq!(more, Answer::Queued(false));
+        for who in ["well/3", "crowd/5"] {
+            bucket.acquire(at(start, 1.2), &who, Class::Write, 1, &mut Vec::new());
+        }
+        assert_eq!(granted(&mut bucket, at(start, 2.0)), ["crowd/3", "well/3", "crowd/5"]);
     }
 
     #[test]
@@ -701,13 +753,13 @@ mod tests {
     #[test]
     fn every_class_that_waits_gets_its_share() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut bucket = Bucket::new(SETTINGS, nobody, start);
         bucket.tokens = 0.0;
         for n in 0..2_000_u32 {
-            let class = Class::ALL[(n % 4) as usize];
+            let class = Class::ALL[(n % 5) as usize];
             bucket.acquire(start, &(class, n), class, 1, &mut Vec::new());
         }
-        let mut served = [0; 4];
+        let mut served = [0; 5];
         for second in 1..=80_u32 {
             let now = at(start, f64::from(second));
             for who in granted(&mut bucket, now) {
@@ -717,7 +769,7 @@ mod tests {
             }
         }
         assert_eq!(served.iter().sum::<u32>(), 400);
-        assert!(served[0] >= 270, "{served:?}");
+        assert!(served[0] >= 230, "{served:?}");
         for lower in &served[1..] {
             assert!(*lower >= 35, "{served:?}");
         }
@@ -726,7 +778,7 @@ mod tests {
     #[test]
     fn a_class_that_was_passed_over_nine_times_is_next() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut bucket = Bucket::new(SETTINGS, nobody, start);
         bucket.tokens = 0.0;
         bucket.acquire(start, &99, Class::Drift, 1, &mut Vec::new());
         for n in 0..20 {
@@ -741,7 +793,7 @@ mod tests {
     #[test]
     fn a_bucket_is_looked_at_when_there_are_tokens_for_the_next_or_a_reservation_lapses() {
         let start = Instant::now();
-        let never = Bucket::<&str>::new(SETTINGS, start);
+        let never = Bucket::<&str>::new(SETTINGS, nobody, start);
         assert_eq!(never.next_event(), None);
         let table = [
             ("two tokens at five a second", 0.0, 2, 0.4),
@@ -783,7 +835,7 @@ mod tests {
     fn refusals_within_a_second_count_once() {
         let start = Instant::now();
         for (second, rate) in [(0.999, 2.5), (1.0, 1.25)] {
-            let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+            let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
             bucket.slow_down(start);
             bucket.slow_down(at(start, second));
             assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
@@ -825,7 +877,7 @@ mod tests {
     #[test]
     fn a_cost_above_the_burst_is_granted_when_full_and_paid_off_later() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(SETTINGS, start);
+        let mut bucket = Bucket::new(SETTINGS, nobody, start);
         assert_eq!(
             bucket.acquire(start, &"big", Class::Write, 15, &mut Vec::new()),
             Answer::Granted
@@ -841,7 +893,7 @@ mod tests {
     #[test]
     fn a_refusal_halves_the_rate_down_to_an_eighth_and_it_recovers_within_a_minute() {
         let start = Instant::now();
-        let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+        let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
         for (second, rate) in [(0.0, 2.5), (0.5, 2.5), (2.0, 1.25), (4.0, 0.625), (6.0, 0.625)] {
             bucket.slow_down(at(start, second));
             assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
@@ -856,7 +908,7 @@ mod tests {
     #[test]
     fn a_bucket_that_slept_through_its_recovery_has_filled_at_each_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::<&str>::new(SETTINGS, start);
+        let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
         bucket.slow_down(start);
         bucket.tokens = -100.0;
         bucket.advance(at(start, 30.0));
@@ -927,7 +979,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_called_when_its_tokens_are_there_and_unspent_tokens_go_back() {
         let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
-        let throttle = Throttle::new(SETTINGS, move |who| send.send(who).unwrap());
+        let throttle = Throttle::new(SETTINGS, nobody, move |who| send.send(who).unwrap());
         let metrics = Arc::new(Metrics::new("test"));
         throttle.measure(Arc::clone(&metrics));
         let shutdown = CancellationToken::new();
@@ -961,7 +1013,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_makes_its_own_bucket_smaller_and_no_other() {
-        let throttle = Throttle::new(SETTINGS, |_| {});
+        let throttle = Throttle::new(SETTINGS, nobody, |_| {});
         let other = BucketKey {
             account: "210987654321".to_owned(),
             ..key()
@@ -994,7 +1046,7 @@ mod tests {
             at_a_time: 4,
             ..SETTINGS
         };
-        let throttle = Throttle::new(settings, move |who| send.send(who).unwrap());
+        let throttle = Throttle::new(settings, nobody, move |who| send.send(who).unwrap());
         let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
         let mut away = asked(&throttle, &key(), 0..6);
         assert_eq!(away.len(), 4);
@@ -1078,6 +1130,7 @@ mod tests {
                     at_a_time: 4,
                     ..SETTINGS
                 },
+                nobody,
                 |_| {},
             );
             for (after, end) in ends {
@@ -1093,7 +1146,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_behind_an_object_that_is_gone() {
         let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
-        let throttle = Throttle::new(SETTINGS, move |who| send.send(who).unwrap());
+        let throttle = Throttle::new(SETTINGS, nobody, move |who| send.send(who).unwrap());
         let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
         let mut all = throttle.acquire(&key(), "first", Class::Write, 10).unwrap();
         (0..10).for_each(|_| all.spend());
@@ -1109,7 +1162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn buckets_of_other_accounts_and_regions_do_not_wait_for_each_other() {
-        let throttle = Throttle::new(SETTINGS, |_| {});
+        let throttle = Throttle::new(SETTINGS, nobody, |_| {});
         let other = BucketKey {
             region: "us-east-1".to_owned(),
             ..key()

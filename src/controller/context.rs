@@ -105,7 +105,11 @@ impl Context {
     pub fn new(parts: Parts) -> Arc<Self> {
         let queues = Arc::<Queues>::default();
         let granted = queues.clone();
-        let throttle = Throttle::new(parts.throttle, move |key| granted.wake(key));
+        let throttle = Throttle::new(
+            parts.throttle,
+            |key: &ObjectKey| &key.namespace,
+            move |key| granted.wake(key),
+        );
         throttle.measure(parts.metrics.clone());
         tokio::spawn(throttle.clone().run(parts.shutdown.clone()));
         Arc::new(Self {

@@ -1,9 +1,10 @@
 //! The queue of a kind: who has a pass next, and when. One pass per resource at a time, and so many at a time over all queues.
 //!
-//! Whoever has waited longest comes first: kube's own scheduler takes any of those that wait.
+//! Namespaces take turns, and of one namespace whoever has waited longest comes first: kube's own scheduler takes any of those
+//! that wait.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -22,6 +23,7 @@ use tokio_util::{
 use tracing::warn;
 
 use super::index::ObjectKey;
+use crate::fair_queue::FairQueue;
 
 /// How long passes may take once the operator is to end. With what the lease takes after that it is less than the 30 s after
 /// which Kubernetes kills a container.
@@ -118,7 +120,9 @@ enum Stage {
 /// Who is next.
 #[derive(Default)]
 struct Schedule {
-    ready: VecDeque<Arc<ObjectKey>>,
+    ready: FairQueue<Arc<ObjectKey>>,
+    /// Of the last that became ready.
+    ticket: u64,
     later: DelayQueue<Arc<ObjectKey>>,
     stages: HashMap<Arc<ObjectKey>, Stage>,
 }
@@ -142,13 +146,14 @@ impl Schedule {
 
     /// Its time has come.
     fn due(&mut self, key: Arc<ObjectKey>) {
-        self.ready.push_back(key.clone());
+        self.ticket += 1;
+        self.ready.push(&key.namespace, self.ticket, key.clone());
         self.stages.insert(key, Stage::Ready);
     }
 
     /// Who has a pass now.
     fn next(&mut self) -> Option<Arc<ObjectKey>> {
-        let key = self.ready.pop_front()?;
+        let key = self.ready.pop()?;
         self.stages.insert(key.clone(), Stage::Passing { again: false });
         Some(key)
     }
@@ -273,6 +278,24 @@ mod tests {
                 (2, "c begins"),
                 (3, "c ends"),
             ]);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn namespaces_take_turns() {
+        local(async {
+            let bench = bench(1, Again::Never);
+            bench.ask("a");
+            for name in ["b", "c", "d"] {
+                bench.ask(name);
+            }
+            let other = ObjectKey::new(KindName::BackendApi, "other", "x");
+            bench.ask.unbounded_send(Arc::new(other)).expect("the queue runs");
+            time::sleep(10 * SECOND).await;
+            let diary = bench.diary.borrow();
+            let begun = diary.iter().filter_map(|(_, what)| what.strip_suffix(" begins"));
+            assert_eq!(begun.collect::<Vec<_>>(), ["a", "b", "x", "c", "d"]);
         })
         .await;
     }

@@ -44,10 +44,10 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
         slot(view)?;
     }
-    let purpose = if owned && view.is_ready() && !view.is_edited() {
-        Purpose::Drift
-    } else {
-        Purpose::Write
+    let purpose = match (owned && view.is_ready(), view.is_edited(), view.is_respecified()) {
+        (true, false, _) => Purpose::Drift,
+        (true, true, false) => Purpose::Request,
+        _ => Purpose::Write,
     };
     match (&looked(view, purpose)?.seen, owned) {
         (Some(seen), true) => keep(view, seen),

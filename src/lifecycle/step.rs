@@ -118,6 +118,8 @@ pub enum Purpose {
     Outcome,
     /// On the way to a write, or at its end.
     Write,
+    /// To see whether a Ready object is still as it should, because somebody asks for it.
+    Request,
     /// To see whether a Ready object is still as it should.
     Drift,
 }
@@ -127,7 +129,7 @@ impl Purpose {
     #[must_use]
     pub const fn calls(self, create: Operation) -> u32 {
         match (self, create) {
-            (Self::Drift, _) | (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
+            (Self::Drift | Self::Request, _) | (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
             // Look and list (of a clone: two lists), without or with the write that they lead to.
             (Self::Outcome, Operation::CloneBackend)
             | (Self::Write, Operation::CreateBackend | Operation::CreateBackendApi) => 3,

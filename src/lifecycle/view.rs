@@ -396,12 +396,16 @@ impl<'a> View<'a> {
 
     /// Whether today's spec, or a request, has not been looked at yet.
     pub(super) fn is_edited(&self) -> bool {
+        self.is_respecified() || self.is_requested()
+    }
+
+    /// Whether today's spec has not been looked at yet.
+    pub(super) fn is_respecified(&self) -> bool {
         let said = crate::api::conditions::get(&self.state.ledger.conditions, crate::api::conditions::READY);
         self.state.ledger.observed_generation != self.resource.generation
             || said.is_some_and(|ready| {
                 ready.status == "True" && ready.observed_generation != Some(self.resource.generation)
             })
-            || self.is_requested()
     }
 
     /// Since when it has waited for this with today's spec.

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod fair_queue;
 pub mod lifecycle;
 
 pub mod amplify {

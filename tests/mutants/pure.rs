@@ -12,6 +12,7 @@ pub mod api {
     pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Operation, Origin};
 }
 
+pub mod fair_queue;
 pub mod lifecycle;
 
 pub mod amplify {

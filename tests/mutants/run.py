@@ -33,6 +33,7 @@ LIBRARIES = {
     "src/lifecycle/": "tests/mutants/lifecycle.rs",
     "src/controller/index": "tests/mutants/pure.rs",
     "src/amplify/throttle": "tests/mutants/pure.rs",
+    "src/fair_queue": "tests/mutants/pure.rs",
     "src/leader/rules": "tests/mutants/pure.rs",
     "": "tests/mutants/lib.rs",
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use amplify_operator::api::RECONCILE_REQUESTED_AT;
 use serde_json::json;
 
 use crate::{
     apiserver::{Named, Verb, Withdrawn},
-    town::{OTHER_REGION, Town, api, backend},
+    town::{OTHER_REGION, Town, api, backend, record},
     world::REGION,
 };
 
@@ -15,6 +16,8 @@ crate::trials! {
     a_namespace_that_cannot_be_read_delays_no_other,
     a_region_that_hangs_delays_no_other,
     what_a_namespace_refuses_to_record_delays_no_other,
+    a_crowd_in_a_namespace_delays_no_other,
+    what_is_asked_for_in_a_loop_delays_no_other,
 }
 
 /// Seeds of each.
@@ -128,5 +131,50 @@ fn what_a_namespace_refuses_to_record_delays_no_other() {
     }
     let deletes = town.world.simulator().history().writes().len();
     assert_eq!(deletes, 20 + 20 + 3, "each was created and deleted once");
+    town.is_well();
+}
+
+/// Hundreds of resources of an app that AWS does not know: each is tried again for ever.
+fn a_crowd_in_a_namespace_delays_no_other() {
+    for seed in 1..=2 {
+        let mut town = Town::of(seed, &[], &["sick", "well"]);
+        town.passes(Duration::from_secs(30));
+        for number in 0..200 {
+            let mut spec = backend(&format!("e{number}"));
+            spec["appId"] = json!(format!("d{number}invented"));
+            town.apply("amplifybackends", "sick", &spec);
+        }
+        for longest in [1, 60, 600] {
+            let between = town.some(Duration::from_secs(longest));
+            town.passes(between);
+            let took = town.record("well", REGION);
+            assert!(took <= ALONE, "seed {seed}: {took:?} beside a crowd");
+        }
+        town.is_well();
+    }
+}
+
+/// Somebody annotates everything again and again.
+fn what_is_asked_for_in_a_loop_delays_no_other() {
+    let mut town = Town::of(1, &[], &["sick", "well"]);
+    town.passes(Duration::from_secs(30));
+    let all: Vec<_> = (0..60)
+        .map(|number| town.apply("backendenvironments", "sick", &record(&format!("r{number}"))))
+        .collect();
+    town.passes(Duration::from_mins(2));
+    for round in 0..20 {
+        for name in &all {
+            let named = Named("backendenvironments", "sick", name);
+            let annotated = town
+                .world
+                .users(|users| users.annotate(named, RECONCILE_REQUESTED_AT, Some(&round.to_string())));
+            annotated.expect("a record");
+        }
+        if round % 5 == 4 {
+            let took = town.record("well", REGION);
+            assert!(took <= ALONE, "{took:?} beside what is asked for in a loop");
+        }
+        town.passes(Duration::from_secs(1));
+    }
     town.is_well();
 }

@@ -70,6 +70,8 @@ SCENES = [
      "        self.filled(lists).await;\n", "        join_all(all.iter().map(|scope| scope.filled(lists))).await;\n"),
     ("one region may take all places (D5)", "a_region_that_hangs_delays_no_other", "src/operator.rs",
      "            at_a_time: concurrency / 4,", "            at_a_time: usize::MAX,"),
+    ("tokens and passes are first come, first served (D4)", "a_crowd_in_a_namespace_delays_no_other", "src/controller/context.rs",
+     "|key: &ObjectKey| &key.namespace", '|_: &ObjectKey| ""'),
     ("a refused recording keeps its place", "what_a_namespace_refuses_to_record_delays_no_other", "src/controller/queue.rs",
      "        self.taken = None;\n        sleep(time).await;", "        sleep(time).await;"),
     ("a new leader goes by what its watches have shown", "a_new_leader_knows_what_its_silent_watches_have_not_shown",

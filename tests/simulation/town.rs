@@ -22,6 +22,11 @@ pub(crate) fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
+/// The spec of a record.
+pub(crate) fn record(environment: &str) -> Value {
+    json!({ "appId": APP, "environmentName": environment, "stackName": "stack", "deploymentArtifacts": "bucket" })
+}
+
 /// The spec of an API in this environment.
 pub(crate) fn api(environment: &str) -> Value {
     json!({
@@ -112,9 +117,8 @@ impl Town {
     /// Applies a record, and says how long it takes to be Ready.
     pub(crate) fn record(&mut self, namespace: &str, region: &str) -> Duration {
         let environment = format!("e{}", self.applied);
-        let spec = json!({
-            "appId": APP, "region": region, "environmentName": environment, "stackName": "stack", "deploymentArtifacts": "bucket",
-        });
+        let mut spec = record(&environment);
+        spec["region"] = json!(region);
         let (begun, name) = (self.world.now(), self.apply("backendenvironments", namespace, &spec));
         let longest = Duration::from_mins(20);
         while self.reason(Named("backendenvironments", namespace, &name)) != "Available"

@@ -446,6 +446,7 @@ const fn class(purpose: Purpose) -> TokenClass {
     match purpose {
         Purpose::Outcome => TokenClass::UnknownOutcome,
         Purpose::Write => TokenClass::Write,
+        Purpose::Request => TokenClass::Request,
         Purpose::Drift => TokenClass::Drift,
     }
 }

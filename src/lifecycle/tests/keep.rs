@@ -741,7 +741,7 @@ fn a_look_that_somebody_waits_for_does_not_queue_with_the_drift_checks() {
         (check(), Purpose::Drift),
         (of_nobody, Purpose::Write),
         (check().generation(2), Purpose::Write),
-        (requested, Purpose::Write),
+        (requested, Purpose::Request),
         (Scene::new(Kind::Backend), Purpose::Write),
     ] {
         let step = scene.next();
