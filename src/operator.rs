@@ -106,7 +106,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     served.cancel();
     // Who keeps a connection open does not keep the process.
     if let Ok(ended) = timeout(SERVED, serving).await {
-        ended.context("the health server failed")??;
+        ended.context("the health server failed")?;
     }
     info!("operator ended");
     Ok(())
@@ -141,7 +141,7 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
         return Ok(());
     };
     let sessions = Sessions::new(aws, metrics.clone(), clock.clone(), accounts, allowed_regions);
-    let (events, write_events) = Events::new(client.clone(), clock.clone());
+    let (events, write_events) = Events::new(client.clone(), clock.clone(), metrics.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
     let concurrency = usize::from(settings.concurrency);

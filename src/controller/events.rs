@@ -25,10 +25,13 @@ use tracing::debug;
 use crate::{
     api::{FIELD_MANAGER, conditions::Reason, text::shortened},
     clock::Clock,
+    telemetry::Metrics,
 };
 
-/// Events waiting to be written at the most; further ones are dropped.
+/// Events waiting to be written at the most; further ones are left out.
 const QUEUE: usize = 1024;
+/// So many of these places are for warnings alone: in a burst, what goes as it should gives way first.
+const FOR_WARNINGS: usize = 256;
 /// Events that are remembered, to count repetitions. The repetition of an older one is an Event of its own.
 const REMEMBERED: usize = 256;
 /// How long one may take.
@@ -44,7 +47,10 @@ const OF_CLUSTER: &str = "default";
 
 /// Where Events are handed in.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::Sender<Occurrence>);
+pub struct Events {
+    waiting: mpsc::Sender<Occurrence>,
+    metrics: Arc<Metrics>,
+}
 
 /// Something that happened to an object. Two that are equal are one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +64,8 @@ struct Occurrence {
 
 impl Events {
     /// The hand-in, and the task that writes them until every hand-in is dropped.
-    pub fn new(client: Client, clock: Arc<Clock>) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
+    pub fn new(client: Client, clock: Arc<Clock>, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()> + Send) {
+        let (waiting, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
         let write = async move {
             let mut writer = Writer::new(client, clock);
             while let Some(occurrence) = receiver.recv().await {
@@ -72,7 +78,7 @@ impl Events {
                 }
             }
         };
-        (Self(sender), write)
+        (Self { waiting, metrics }, write)
     }
 
     /// `Ready` took another reason.
@@ -112,8 +118,10 @@ impl Events {
             // The end is our advice.
             note: shortened(message, NOTE_LIMIT).into_owned(),
         };
-        if self.0.try_send(occurrence).is_err() {
-            debug!(reason, "event dropped: too many are waiting");
+        let is_room = !quiet || self.waiting.capacity() > FOR_WARNINGS;
+        if !is_room || self.waiting.try_send(occurrence).is_err() {
+            self.metrics.event_left_out();
+            debug!(reason, "event left out: too many are waiting");
         }
     }
 }
@@ -289,7 +297,11 @@ mod tests {
 
     /// What is written of these occurrences: `create` or `patch` with the note or the count.
     async fn written(server: &Server, tell: impl FnOnce(&Events)) -> Vec<(String, String)> {
-        let (events, write) = Events::new(Client::new(server.clone(), "default"), Arc::new(Clock::of_machine()));
+        let (events, write) = Events::new(
+            Client::new(server.clone(), "default"),
+            Arc::new(Clock::of_machine()),
+            Arc::new(Metrics::new("test")),
+        );
         tell(&events);
         drop(events);
         write.await;
@@ -352,6 +364,24 @@ mod tests {
             paths[2].starts_with("/apis/events.k8s.io/v1/namespaces/shop/events/dev."),
             "{paths:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn in_a_burst_what_goes_as_it_should_gives_way_and_what_fails_does_not() {
+        let metrics = Arc::new(Metrics::new("test"));
+        let client = Client::new(Server::default(), "default");
+        let (events, _write) = Events::new(client, Arc::new(Clock::of_machine()), metrics.clone());
+        for _ in 0..2000 {
+            events.transition(object("dev"), Reason::Available, "it is there", "CreateBackend");
+        }
+        assert_eq!(events.waiting.capacity(), FOR_WARNINGS);
+        for _ in 0..FOR_WARNINGS + 10 {
+            events.job_failed(object("dev"), "it failed", "CreateBackend");
+        }
+        assert_eq!(events.waiting.capacity(), 0);
+        let left_out = 2000 - (QUEUE - FOR_WARNINGS) + 10;
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(&format!("events_left_out_total {left_out}")), "{text}");
     }
 
     #[tokio::test]

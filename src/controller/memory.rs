@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -61,6 +62,44 @@ pub(super) struct Recollection<K> {
     pub(super) told: Option<Class>,
     /// What the API server said when it refused the last write: told once.
     pub(super) refused: Option<String>,
+    /// How much is told of what becomes of it.
+    pub(super) ration: Ration,
+}
+
+/// How many lines and Events an object's transitions make: 25 at once, and one in 10 s in the long run. Somebody who changes
+/// one object again and again fills nobody's log.
+#[derive(Debug)]
+pub(super) struct Ration {
+    left: u32,
+    /// Since when the next one is on its way.
+    since: Instant,
+}
+
+impl Ration {
+    const MOST: u32 = 25;
+    const EVERY: Duration = Duration::from_secs(10);
+
+    fn new(now: Instant) -> Self {
+        Self {
+            left: Self::MOST,
+            since: now,
+        }
+    }
+
+    /// Takes one, if there is one left at this time.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let new = now.saturating_duration_since(self.since).as_secs() / Self::EVERY.as_secs();
+        let new = u32::try_from(new).unwrap_or(u32::MAX).min(Self::MOST - self.left);
+        self.left += new;
+        self.since = if self.left == Self::MOST {
+            now
+        } else {
+            self.since + Self::EVERY * new
+        };
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
+    }
 }
 
 /// What is remembered of all resources of a kind. Boxed: a hash map keeps room for more than it holds.
@@ -96,6 +135,7 @@ impl<K: Kind> Recollections<K> {
                 ended: None,
                 told: None,
                 refused: None,
+                ration: Ration::new(Instant::now()),
             })
         };
         let recollection = all.entry(key.clone()).or_insert_with(fresh);
@@ -210,6 +250,30 @@ mod tests {
     }
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[test]
+    fn of_one_object_25_things_are_told_at_once_and_then_one_in_ten_seconds() {
+        let start = Instant::now();
+        let mut ration = Ration::new(start);
+        // How many are told of 100 at this second.
+        for (second, told) in [
+            (0, 25),
+            (9, 0),
+            (10, 1),
+            (19, 0),
+            (20, 1),
+            (45, 2),
+            (49, 0),
+            (50, 1),
+            (10_000, 25),
+            (10_005, 0),
+            (10_010, 1),
+        ] {
+            let now = start + Duration::from_secs(second);
+            let taken = (0..100).filter(|_| ration.take(now)).count();
+            assert_eq!(taken, told, "{second} s");
+        }
+    }
 
     #[test]
     fn what_is_remembered_is_of_one_uid_and_goes_when_it_is_forgotten() {

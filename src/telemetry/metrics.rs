@@ -221,6 +221,7 @@ pub struct Metrics {
     token_waits: Family<QueueClass, Counter>,
     reconciles: Histograms<Kind>,
     reconcile_errors: Family<KindClass, Counter>,
+    events_left_out: Counter,
     queue: Family<Kind, Gauge>,
     objects: Family<Standing, Gauge>,
     jobs: Family<JobOperation, Gauge>,
@@ -327,6 +328,12 @@ impl Metrics {
                 &["kind"],
                 "Objects to which something happened and whose pass has not begun; 0 on a standby",
                 Family::default(),
+            ),
+            events_left_out: register.add(
+                "events_left_out_total",
+                &[],
+                "Transitions that no Event tells of: too many of one object, or of all, came at once",
+                Counter::default(),
             ),
             objects: register.add(
                 "objects",
@@ -446,6 +453,11 @@ impl Metrics {
     /// A pass ended in an error: of AWS ([`class_name`]), or a word for another source such as `kubernetes`.
     pub fn reconcile_error(&self, kind: &'static str, class: &'static str) {
         self.reconcile_errors.get_or_create(&KindClass { kind, class }).inc();
+    }
+
+    /// A transition was told by no Event: too many of this object came at once, or of all.
+    pub fn event_left_out(&self) {
+        self.events_left_out.inc();
     }
 
     /// An AWS job ended after this time.

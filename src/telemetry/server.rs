@@ -1,6 +1,11 @@
 //! The health server: `/livez`, `/readyz` and `/metrics`, over plain HTTP, for the cluster's inside.
 
-use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, io,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -12,10 +17,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::{Metrics, metrics::classic};
 
@@ -23,6 +38,13 @@ use super::{Metrics, metrics::classic};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The content type of Prometheus's own text format.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Connections at a time.
+const CONNECTIONS: usize = 64;
+/// How long the head of a request may take, and a connection say nothing between two.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long no connection is taken after one could not be.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A watch that fails is tried again at least this often; without a failure for longer it works again.
 const FAILURE_LASTS: Duration = Duration::from_mins(2);
@@ -198,12 +220,10 @@ struct Shared {
 }
 
 /// Serves until the shutdown, and then finishes the answers under way.
-pub async fn serve(
-    listener: TcpListener,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+///
+/// Whoever opens connections and says nothing keeps neither memory nor probes: a request's head has to come within 5 s, and
+/// of more than 64 connections the oldest gives way.
+pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
     let routes = Router::new()
         .route(
             "/livez",
@@ -218,9 +238,52 @@ pub async fn serve(
             get(async |State(shared): State<Shared>, headers: HeaderMap| scrape(&shared.metrics, &headers)),
         )
         .with_state(Shared { health, metrics });
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let ending = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!(%error, "no connection taken");
+                // No more files, as a rule: some connection has to end first.
+                if !is_of_one_connection(&error) {
+                    sleep(RETRY).await;
+                }
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let answered = ending.watch(connection);
+        open.push_back(connections.spawn(async move {
+            if let Err(error) = answered.await {
+                debug!(error, "a connection has ended early");
+            }
+        }));
+    }
+    drop(listener);
+    ending.shutdown().await;
+}
+
+/// Whether it is the connection that failed, and not the listening.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 fn answer(check: Result<String, String>) -> Response {
@@ -384,6 +447,58 @@ mod tests {
         assert!(get("/other").await.starts_with("HTTP/1.1 404"));
 
         shutdown.cancel();
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
+    }
+
+    /// A server, where it listens, and its end.
+    async fn server() -> (std::net::SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (health, metrics) = (Health::new(Duration::ZERO), Metrics::new("test"));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(serve(listener, Arc::new(health), Arc::new(metrics), shutdown.clone()));
+        (address, shutdown)
+    }
+
+    #[tokio::test]
+    async fn of_too_many_connections_the_oldest_give_way_and_a_probe_is_answered() {
+        let (address, _shutdown) = server().await;
+        let mut half_open = Vec::new();
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.unwrap();
+            half_open.push(stream);
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        for (number, stream) in half_open.iter_mut().enumerate() {
+            let is_kept = number > 200 - CONNECTIONS;
+            if !is_kept {
+                // Closed, or reset: something of it was never read.
+                let read = stream.read(&mut [0]).await;
+                assert!(matches!(read, Ok(0) | Err(_)), "{number}: {read:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_let_go_after_five_seconds() {
+        let (address, _shutdown) = server().await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.unwrap();
+        let begun = std::time::Instant::now();
+        tokio::join!(async { drop(silent.read(&mut [0]).await) }, async {
+            let mut answer = Vec::new();
+            drop(slow.read_to_end(&mut answer).await);
+        });
+        let took = begun.elapsed();
+        assert!((HEAD..3 * HEAD).contains(&took), "{took:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amplify_operator::{api::conditions::Reason, clock::Clock, controller::Events};
+use amplify_operator::{api::conditions::Reason, clock::Clock, controller::Events, telemetry::Metrics};
 use amplify_simulator::{JobFault, JobScript, Operation};
 use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event};
 use kube::{Api, api::ListParams};
@@ -57,7 +57,11 @@ async fn each_thing_that_happened_is_an_event_that_the_api_server_takes(world: A
         ..namespaced.clone()
     };
     let failed = format!("CreateBackend failed: {} Ask AWS Support.", "ü".repeat(600));
-    let (events, write) = Events::new(stage.world.client.clone(), Arc::new(Clock::of_machine()));
+    let (events, write) = Events::new(
+        stage.world.client.clone(),
+        Arc::new(Clock::of_machine()),
+        Arc::new(Metrics::new("test")),
+    );
     let running = "CreateBackend is running";
     for object in [&namespaced, &of_cluster] {
         events.transition(object.clone(), Reason::Creating, running, "CreateBackend");

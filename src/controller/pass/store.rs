@@ -354,6 +354,11 @@ impl<K: Kind> Pass<'_, K> {
             let delay = time_between(end, self.context.now());
             self.context.metrics.ready_after_job(job.operation, delay);
         }
+        if !has_failed && !self.recall(|it| it.ration.take(Instant::now())) {
+            self.context.metrics.event_left_out();
+            debug!(reason = reason.name(), "{message}");
+            return;
+        }
         // A job that ended before is not what this is about.
         let job = job.filter(|job| job.finish_time.is_none() || old.job.as_ref() != Some(job));
         info!(
