@@ -89,7 +89,10 @@ impl<T> FairQueue<T> {
 mod tests {
     use super::*;
 
-    /// With these in it, each called by its owner and its place.
+    /// Owners and tickets.
+    type Items = &'static [(&'static str, u64)];
+
+    /// With these in it, each called by its owner and its ticket.
     fn queue(items: &[(&str, u64)]) -> FairQueue<String> {
         let mut queue = FairQueue::default();
         for (owner, ticket) in items {
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn owners_take_turns_and_each_ones_items_come_in_their_order() {
-        let table: [(&str, &[(&str, u64)], &[&str]); 4] = [
+        let table: [(&str, Items, &[&str]); 4] = [
             ("one owner", &[("a", 2), ("a", 1), ("a", 3)], &["a1", "a2", "a3"]),
             (
                 "much and little",
