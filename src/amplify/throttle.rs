@@ -1144,6 +1144,65 @@ mod tests {
         }
     }
 
+    #[test]
+    fn it_is_told_when_one_at_a_time_begins_to_ask_and_when_it_ends() {
+        let start = Instant::now();
+        let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
+        let told = [
+            End::Unavailable,
+            End::Unavailable,
+            End::Unavailable,
+            End::Unavailable,
+            End::Answered,
+            End::Answered,
+        ]
+        .map(|end| bucket.answered(start, end, SLOW));
+        assert_eq!(told, [false, false, true, false, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_between_the_token_and_the_call_is_no_fault_of_aws() {
+        let throttle = Throttle::new(
+            Settings {
+                at_a_time: 4,
+                ..SETTINGS
+            },
+            nobody,
+            |_| {},
+        );
+        for _ in 0..SLOW_IN_A_ROW {
+            let mut permit = throttle.acquire(&key(), 0, Class::Write, 1).unwrap();
+            permit.spend();
+            tokio::time::sleep(2 * SLOW).await;
+            permit.begin();
+            permit.ended(End::Unavailable);
+        }
+        assert_eq!(asked(&throttle, &key(), 1..9).len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_of_one_that_is_forgotten_is_anothers_at_once() {
+        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let settings = Settings {
+            at_a_time: 1,
+            ..SETTINGS
+        };
+        let throttle = Throttle::new(settings, nobody, move |who| send.send(who).unwrap());
+        let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        let away = asked(&throttle, &key(), 0..3);
+        assert_eq!(away.len(), 1);
+        drop(away);
+        assert_eq!(calls.recv().await, Some(1));
+        let begun = Instant::now();
+        throttle.forget(&1);
+        assert_eq!(calls.recv().await, Some(2));
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "not when the reservation lapses"
+        );
+        running.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_behind_an_object_that_is_gone() {
         let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();

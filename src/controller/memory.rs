@@ -273,6 +273,10 @@ mod tests {
             let taken = (0..100).filter(|_| ration.take(now)).count();
             assert_eq!(taken, told, "{second} s");
         }
+        // Silence saves nothing up beyond that.
+        let mut ration = Ration::new(start);
+        let later = start + Duration::from_mins(20);
+        assert_eq!((0..100).filter(|_| ration.take(later)).count(), 25);
     }
 
     #[test]
