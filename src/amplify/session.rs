@@ -562,8 +562,8 @@ impl Session {
     /// Whether the credentials are worn out: AWS has refused them as expired or unknown, and STS does too; or they have become
     /// those of another account. The session of the next call has new ones.
     ///
-    /// A region that the account has not opted into refuses every key as unknown, which says nothing of the key: "The security
-    /// token included in the request is invalid" (AWS General Reference, "Managing AWS Regions").
+    /// A region that is not enabled for the account, or that takes no tokens of the global STS endpoint, refuses valid credentials
+    /// as if they were invalid (AWS knowledge center, `iam-validate-access-credentials`). That says nothing of the credentials.
     pub async fn is_found_worn_out(&self) -> bool {
         // Who comes meanwhile waits for what the first finds out.
         let _one = self.asking.lock().await;

@@ -472,8 +472,8 @@ pub struct Throttle<T> {
 }
 
 impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
-    /// Full buckets of this size. Within a class, owners take turns. `on_grant` is told when tokens are reserved for an object that was queued, which
-    /// then asks again within 30 s; it must not block, and not call back into this.
+    /// Full buckets of this size. Within a class, owners take turns. `on_grant` is told when tokens are reserved for an object
+    /// that was queued, which then asks again within 30 s; it must not block, and not call back into this.
     #[must_use]
     pub fn new(settings: Settings, owner: Owner<T>, on_grant: impl Fn(T) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -1078,52 +1078,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_three_slow_failures_in_a_row_one_at_a_time_asks_until_there_is_an_answer() {
+        const HANGS: (u64, End) = (9, End::Unavailable);
         let second = Duration::from_secs(1);
         let table: [(&str, Ends, usize); 8] = [
-            ("three in a row", &[(9, End::Unavailable); 3], 1),
-            ("two", &[(9, End::Unavailable); 2], 4),
+            ("three in a row", &[HANGS; 3], 1),
+            ("two", &[HANGS; 2], 4),
             ("4 s are slow", &[(4, End::Unavailable); 3], 1),
             ("3 s are not", &[(3, End::Unavailable); 4], 4),
-            (
-                "an answer between",
-                &[
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (9, End::Answered),
-                    (9, End::Unavailable),
-                ],
-                4,
-            ),
+            ("an answer between", &[HANGS, HANGS, (9, End::Answered), HANGS], 4),
             (
                 "a quick failure between",
-                &[
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (0, End::Unavailable),
-                    (9, End::Unavailable),
-                ],
+                &[HANGS, HANGS, (0, End::Unavailable), HANGS],
                 1,
             ),
-            (
-                "an answer after them",
-                &[
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (0, End::Answered),
-                ],
-                4,
-            ),
-            (
-                "a refusal after them",
-                &[
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (9, End::Unavailable),
-                    (0, End::Throttled),
-                ],
-                4,
-            ),
+            ("an answer after them", &[HANGS, HANGS, HANGS, (0, End::Answered)], 4),
+            ("a refusal after them", &[HANGS, HANGS, HANGS, (0, End::Throttled)], 4),
         ];
         for (why, ends, places) in table {
             let throttle = Throttle::new(

@@ -369,6 +369,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pass_that_has_left_its_place_ends_at_a_shutdown_though_others_keep_theirs() {
+        local(async {
+            let pass = |key: Arc<ObjectKey>, mut place: Place| async move {
+                if key.name != "waits" {
+                    return std::future::pending().await;
+                }
+                place.leave_for(10 * SECOND).await;
+                Again::Never
+            };
+            let asked = |names: &[&str]| {
+                stream::iter(names.iter().map(|name| key(name)).collect::<Vec<_>>()).chain(stream::pending())
+            };
+            let (places, shutdown) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+            let queue = task::spawn_local(run(asked(&["waits"]), places.clone(), shutdown.clone(), pass));
+            task::yield_now().await;
+            task::spawn_local(run(asked(&["hangs", "a"]), places, shutdown.clone(), pass));
+            time::sleep(SECOND).await;
+            let begin = Instant::now();
+            shutdown.cancel();
+            queue.await.expect("the queue ends");
+            assert!(begin.elapsed() <= 10 * SECOND, "{:?}", begin.elapsed());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_resource_comes_again_when_its_pass_said_or_at_once_when_something_happens_before() {
         local(async {
             let bench = bench(4, Again::After(10 * SECOND));

@@ -74,7 +74,7 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
             let is_sent_again = state.hashes.sent.is_none()
                 && before.is_some_and(|before| before.has_completed() && before.config_hash == job.config_hash);
             // What AWS shows after its own job is the new normal; only a later change is drift. Of what is sent once more,
-            // because it was seen late that AWS shows something else, that is kept: see `follow::is_changed_since`.
+            // because it was seen late that AWS shows something else, that is kept: see `follow::changed_since`.
             if !is_sent_again {
                 state.hashes.echoed = None;
             }

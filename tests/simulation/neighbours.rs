@@ -17,6 +17,7 @@ crate::trials! {
     a_region_that_hangs_delays_no_other,
     what_a_namespace_refuses_to_record_delays_no_other,
     a_crowd_in_a_namespace_delays_no_other,
+    who_needs_no_call_after_all_holds_no_place,
     what_is_asked_for_in_a_loop_delays_no_other,
 }
 
@@ -152,6 +153,36 @@ fn a_crowd_in_a_namespace_delays_no_other() {
         }
         town.is_well();
     }
+}
+
+/// While a region hangs, the checks of many backends of one app queue there. Afterwards one list serves all of them: those whose
+/// turn comes then need no call.
+fn who_needs_no_call_after_all_holds_no_place() {
+    let mut town = Town::of(1, &["--drift-interval=5m"], &["sick", "well"]);
+    town.passes(Duration::from_secs(30));
+    for number in 0..40 {
+        let environment = format!("e{number}");
+        for (plural, mut spec) in [
+            ("amplifybackends", backend(&environment)),
+            ("backendapis", api(&environment)),
+        ] {
+            if plural == "amplifybackends" || number < 8 {
+                spec["region"] = json!(OTHER_REGION);
+                town.apply(plural, "sick", &spec);
+            }
+        }
+    }
+    town.passes(Duration::from_mins(10));
+    town.world.cloud.set_hanging(OTHER_REGION, true);
+    town.passes(Duration::from_mins(8));
+    town.world.cloud.set_hanging(OTHER_REGION, false);
+    for _ in 0..5 {
+        // The first may have to wait for the call that hangs.
+        town.passes(Duration::from_secs(12));
+        let took = town.record("well", OTHER_REGION);
+        assert!(took <= ALONE, "{took:?} beside checks that need no call");
+    }
+    town.is_well();
 }
 
 /// Somebody annotates everything again and again.
