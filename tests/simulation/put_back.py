@@ -68,8 +68,10 @@ OTHERS = [
 SCENES = [
     ("all namespaces begin when the last is read (D1)", "a_namespace_that_cannot_be_read_delays_no_other", "src/operator.rs",
      "        self.filled(lists).await;\n", "        join_all(all.iter().map(|scope| scope.filled(lists))).await;\n"),
-    ("one region may take all places (D5)", "a_region_that_hangs_delays_no_other", "src/operator.rs",
-     "            at_a_time: concurrency / 4,", "            at_a_time: usize::MAX,"),
+    ("one region may take all places (D5)", "a_region_that_hangs_delays_no_other", "src/amplify/throttle.rs",
+     "        self.away + self.reserved >= most", "        self.away + self.reserved >= most && most == 0"),
+    ("a reservation that is not needed is kept (D12)", "who_needs_no_call_after_all_holds_no_place", "src/controller/pass/mod.rs",
+     "    if !pass.is_queued {", "    if !pass.is_queued && key.name.is_empty() {"),
     ("tokens and passes are first come, first served (D4)", "a_crowd_in_a_namespace_delays_no_other", "src/controller/context.rs",
      "|key: &ObjectKey| &key.namespace", '|_: &ObjectKey| ""'),
     ("a refused recording keeps its place", "what_a_namespace_refuses_to_record_delays_no_other", "src/controller/queue.rs",
