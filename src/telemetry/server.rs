@@ -487,13 +487,13 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_says_nothing_is_let_go_after_five_seconds() {
+        let begun = tokio::time::Instant::now();
         let (address, _shutdown) = server().await;
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.unwrap();
-        let begun = std::time::Instant::now();
         tokio::join!(async { drop(silent.read(&mut [0]).await) }, async {
             let mut answer = Vec::new();
             drop(slow.read_to_end(&mut answer).await);
