@@ -4,13 +4,16 @@
 //! environment's slot, what refers to a backend, what still lives inside one.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::lifecycle::{Dependents, Holds, Slot, Winner};
+
+/// How long a free slot is kept for the one whose turn it is. It may not come: its namespace may have lost its rights.
+const TURN: SignedDuration = SignedDuration::from_mins(2);
 
 /// The resource version of an object. Those of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions
 /// before that). One that is no number is neither before nor after any other.
@@ -133,6 +136,7 @@ impl Location {
 
 /// What the index knows of a resource.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Entry {
     /// `metadata.uid`
     pub uid: String,
@@ -154,6 +158,10 @@ pub struct Entry {
     pub owns: bool,
     /// Whether it holds the slot.
     pub holds: Holds,
+    /// Whether its status says that it waits for the slot.
+    pub waits: bool,
+    /// Whether a job of it is polled.
+    pub polled: bool,
     /// The id of the job that its status records.
     pub job: Option<String>,
     /// Whether it is Ready for today's generation.
@@ -166,6 +174,12 @@ type Place = (Option<String>, Arc<Environment>);
 impl Entry {
     fn place(&self, environment: &Arc<Environment>) -> Place {
         (self.tenant.clone(), environment.clone())
+    }
+
+    /// The account and region in which a job of it is polled.
+    fn polled_in(&self) -> Option<(String, String)> {
+        let region = &self.location.as_ref().filter(|_| self.polled)?.environment.region;
+        Some((self.account.clone()?, region.clone()))
     }
 
     fn slots(&self) -> impl Iterator<Item = Place> {
@@ -201,6 +215,12 @@ pub struct Index {
     /// By the AmplifyBackend that they refer to.
     by_reference: HashMap<Arc<ObjectKey>, Keys>,
     reserved: HashMap<Place, ObjectKey>,
+    /// How many jobs are polled, by account and region.
+    polled: HashMap<(String, String), usize>,
+    /// Those who asked for the slot and did not get it, and have not been woken since.
+    refused: HashSet<ObjectKey>,
+    /// Since when slots that are free are kept for these, who have not asked again.
+    offered: HashMap<ObjectKey, Timestamp>,
 }
 
 impl Index {
@@ -225,6 +245,8 @@ impl Index {
                 return BTreeSet::new();
             }
             known.version = entry.version;
+            // That it waits is nothing to the others; that it does so no longer may make it their turn.
+            known.waits |= entry.waits;
             if **known == entry {
                 return BTreeSet::new();
             }
@@ -241,6 +263,12 @@ impl Index {
         if entry.holds != Holds::No {
             // From here on the status says who holds the slot. When it says that the slot is free, it is.
             self.reserved.retain(|_, holder| *holder != **key);
+        }
+        if !entry.waits {
+            self.offered.remove(key.as_ref());
+        }
+        if let Some(place) = entry.polled_in() {
+            *self.polled.entry(place).or_default() += 1;
         }
         self.entries.insert(key.clone(), Box::new(entry));
         touched.extend(self.neighbours(key));
@@ -275,6 +303,8 @@ impl Index {
         let touched = self.unlink(key);
         self.entries.remove(key);
         self.reserved.retain(|_, holder| holder != key);
+        self.refused.remove(key);
+        self.offered.remove(key);
         touched
     }
 
@@ -283,6 +313,14 @@ impl Index {
         let Some(entry) = self.entries.get(key) else {
             return touched;
         };
+        if let Some(place) = entry.polled_in()
+            && let Some(jobs) = self.polled.get_mut(&place)
+        {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.polled.remove(&place);
+            }
+        }
         for place in entry.slots() {
             if self.by_environment.get_mut(&place).is_some_and(|keys| keys.remove(key)) {
                 self.by_environment.remove(&place);
@@ -390,21 +428,53 @@ impl Index {
             .collect()
     }
 
-    /// Takes the slots of this resource's environments, all or none.
+    /// Takes the slots of this resource's environments, all or none. Those who wait and could have theirs now go first, in the
+    /// order of creation and then of uid. One that does not come within two minutes loses its turn until it asks itself.
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
         let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
         if places.is_empty() {
             return Slot::Busy;
         }
-        for place in &places {
-            if self.holder(key, place, now).is_some() {
-                return Slot::Busy;
-            }
+        self.offered.remove(key);
+        let is_held = places.iter().any(|place| self.holder(key, place, now).is_some());
+        if is_held || self.is_kept_for_another(key, &places, now) {
+            self.refused.insert(key.clone());
+            return Slot::Busy;
         }
+        self.refused.remove(key);
         for place in places {
             self.reserved.insert(place, key.clone());
         }
         Slot::Held
+    }
+
+    /// Whether these slots, which are free, are kept for somebody whose turn it is.
+    fn is_kept_for_another(&mut self, key: &ObjectKey, places: &[Place], now: Timestamp) -> bool {
+        let first = places.iter().flat_map(|place| self.before(key, place, now));
+        let first: BTreeSet<_> = first.cloned().collect();
+        let mut is_kept = false;
+        for other in first {
+            let since = self.offered.entry(other).or_insert(now);
+            // A clock that was set back makes nobody wait longer.
+            *since = now.min(*since);
+            is_kept |= now.duration_since(*since) < TURN;
+        }
+        is_kept
+    }
+
+    /// Those who wait for this environment, could have their slots now, and go before this one.
+    fn before(&self, key: &ObjectKey, place: &Place, now: Timestamp) -> impl Iterator<Item = &ObjectKey> {
+        let me = self.get(key);
+        // Who has not waited yet comes after all who have: otherwise one that is edited again and again would always be next.
+        let is_first =
+            move |other: &Entry| me.is_some_and(|me| !me.waits || (other.created, &other.uid) < (me.created, &me.uid));
+        self.there(place)
+            .map(Arc::as_ref)
+            .filter(move |other| *other != key)
+            .filter(move |other| {
+                let entry = self.get(other).filter(|entry| entry.waits && is_first(entry));
+                entry.is_some_and(|entry| entry.slots().all(|place| self.holder(other, &place, now).is_none()))
+            })
     }
 
     fn holder(&self, me: &ObjectKey, place: &Place, now: Timestamp) -> Option<&ObjectKey> {
@@ -416,14 +486,24 @@ impl Index {
         })
     }
 
-    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who may wait for it.
+    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who asked for it
+    /// meanwhile: two that wait for a job of somebody else would wake each other for ever, if each woke all.
     pub fn end_reservation(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let before = self.reserved.len();
         self.reserved.retain(|_, holder| holder != key);
         if self.reserved.len() == before {
             return BTreeSet::new();
         }
-        self.neighbours(key)
+        let mut near = self.neighbours(key);
+        near.retain(|key| self.refused.remove(key));
+        near
+    }
+
+    /// How many jobs are polled in this account and region.
+    #[must_use]
+    pub fn polled(&self, account: &str, region: &str) -> usize {
+        let place = (account.to_owned(), region.to_owned());
+        self.polled.get(&place).copied().unwrap_or_default()
     }
 
     /// All resources.
@@ -478,6 +558,8 @@ mod tests {
             refers_to: None,
             owns: false,
             holds: Holds::No,
+            waits: false,
+            polled: false,
             job: None,
             ready: false,
         }

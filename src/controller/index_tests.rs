@@ -44,6 +44,8 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
             refers_to: None,
             owns: false,
             holds: Holds::No,
+            waits: false,
+            polled: false,
             job: None,
             ready: false,
         },
@@ -91,6 +93,10 @@ impl Resource {
 
     fn holds(self, holds: Holds) -> Self {
         self.with(|entry| entry.holds = holds)
+    }
+
+    fn waits(self) -> Self {
+        self.with(|entry| entry.waits = true)
     }
 
     fn created(self, second: i64) -> Self {
@@ -341,15 +347,165 @@ fn a_resource_that_is_gone_gives_up_what_it_reserved_and_held() {
 }
 
 #[test]
-fn the_end_of_a_reservation_wakes_who_may_wait_for_it_and_the_end_of_none_wakes_nobody() {
+fn the_end_of_a_reservation_wakes_who_found_it_once_and_the_end_of_none_wakes_nobody() {
     let clone = clone_of("clone", "from", "to");
-    let (from, to) = (api_in("from", "from"), api_in("to", "to"));
-    let mut table = Table::of(&[&clone, &from, &to]);
+    let (from, to, calm) = (api_in("from", "from"), api_in("to", "to"), api_in("calm", "to"));
+    let mut table = Table::of(&[&clone, &from, &to, &calm]);
     assert!(table.end(&clone).is_empty());
     assert!(table.takes(&clone));
+    assert!(!table.takes(&from) && !table.takes(&to));
     assert!(table.end(&from).is_empty(), "it has reserved nothing");
     assert_eq!(table.end(&clone), ["default/from", "default/to"]);
     assert!(table.end(&clone).is_empty());
+    // Both have been told.
+    assert!(table.takes(&clone));
+    assert!(table.end(&clone).is_empty());
+}
+
+#[test]
+fn two_that_find_a_job_of_somebody_else_do_not_wake_each_other_for_ever() {
+    let (first, second) = (api_in("first", "dev").waits(), api_in("second", "dev").waits());
+    let mut table = Table::of(&[&first, &second]);
+    assert!(table.takes(&first) && !table.takes(&second));
+    assert_eq!(table.end(&first), ["default/second"]);
+    // The first has found that it has to wait on, and comes again by itself.
+    assert!(!table.takes(&second) && table.takes_at(&second, 300));
+    assert!(table.end(&second).is_empty());
+}
+
+#[test]
+fn of_those_who_wait_the_oldest_has_its_turn_whoever_comes_first() {
+    let holder = backend_of("holder", "dev");
+    let old = api_in("z-old", "dev").created(1).waits();
+    let twin = api_in("y-twin", "dev").created(2).waits();
+    let young = api_in("a-young", "dev").created(3).waits();
+    let mut table = Table::of(&[&holder.clone().holds(Holds::Yes), &young, &twin, &old]);
+    assert!(!table.takes(&old) && !table.takes(&young));
+    table.put(&holder.holds(Holds::No));
+    assert!(!table.takes(&young), "two are older");
+    assert!(!table.takes(&twin), "one is older");
+    assert!(table.takes(&old));
+    // Its job runs, and ends.
+    let old = old.with(|entry| entry.waits = false);
+    table.put(&old.clone().holds(Holds::Yes));
+    table.end(&old);
+    assert!(!table.takes(&twin));
+    table.put(&old);
+    assert!(!table.takes(&young));
+    assert!(table.takes(&twin));
+}
+
+#[test]
+fn of_the_same_second_the_lower_uid_has_its_turn() {
+    let (first, second) = (api_in("1", "dev").waits(), api_in("2", "dev").waits());
+    let mut table = Table::of(&[&first, &second]);
+    assert!(!table.takes(&second));
+    assert!(table.takes(&first));
+}
+
+#[test]
+fn who_does_not_wait_or_could_not_go_on_or_is_elsewhere_keeps_nobody_waiting() {
+    let young = api_in("young", "dev").created(9).waits();
+    let busy = backend_of("busy", "other").holds(Holds::Yes);
+    let table = [
+        ("it does not wait", api_in("old", "dev")),
+        ("it is younger", api_in("old", "dev").created(10).waits()),
+        ("it waits elsewhere", api_in("old", "prod").waits()),
+        ("its source is busy", clone_of("old", "other", "dev").waits()),
+    ];
+    for (why, old) in table {
+        let mut index = Table::of(&[&busy, &old, &young]);
+        assert!(index.takes(&young), "{why}");
+    }
+}
+
+#[test]
+fn who_does_not_come_for_two_minutes_loses_its_turn_until_it_asks() {
+    let old = api_in("old", "dev").waits();
+    let (first, second) = (
+        api_in("first", "dev").created(1).waits(),
+        api_in("second", "dev").created(2).waits(),
+    );
+    let mut table = Table::of(&[&old, &first, &second]);
+    assert!(!table.takes_at(&second, 1000) && !table.takes_at(&first, 1119));
+    // The order of the others stays.
+    assert!(!table.takes_at(&second, 1120), "it is the turn of the first now");
+    assert!(table.takes_at(&first, 1121));
+    table.end(&first);
+    // The old one has lost its turn, whatever happened meanwhile.
+    assert!(table.takes_at(&first, 1200));
+    table.end(&first);
+    let holder = backend_of("holder", "dev");
+    table.put(&holder.clone().holds(Holds::Yes));
+    assert!(!table.takes_at(&first, 1300));
+    table.put(&holder);
+    assert!(table.takes_at(&first, 1301));
+    // It asks in vain, and has its turn again.
+    assert!(!table.takes_at(&old, 1302));
+    table.end(&first);
+    assert!(!table.takes_at(&first, 1303) && !table.takes_at(&first, 1422));
+    assert!(table.takes_at(&first, 1423));
+}
+
+#[test]
+fn a_turn_is_counted_anew_when_it_no_longer_waits_and_not_by_a_clock_that_was_set_back() {
+    let (old, young) = (api_in("old", "dev").waits(), api_in("young", "dev").created(1).waits());
+    let mut table = Table::of(&[&old, &young]);
+    assert!(!table.takes_at(&young, 1000));
+    table.put(&old.clone().with(|entry| entry.waits = false));
+    table.put(&old);
+    assert!(!table.takes_at(&young, 2000), "it has not been waited for yet");
+    assert!(!table.takes_at(&young, 30) && !table.takes_at(&young, 149));
+    assert!(table.takes_at(&young, 150));
+}
+
+#[test]
+fn who_has_not_waited_yet_comes_after_all_who_have() {
+    let (old, young) = (api_in("old", "dev"), api_in("young", "dev").created(1).waits());
+    let mut table = Table::of(&[&old, &young]);
+    assert!(!table.takes(&old), "it is older, and has just been edited");
+    assert!(table.takes(&young));
+    table.end(&young);
+    // Once it waits as well, it is older.
+    table.put(&old.waits());
+    assert!(!table.takes(&young));
+}
+
+#[test]
+fn that_one_waits_wakes_nobody_and_that_it_does_no_longer_wakes_the_others() {
+    let (api, other) = (api_in("api", "dev"), api_in("other", "dev"));
+    let mut table = Table::of(&[&api, &other]);
+    assert!(table.put(&api.clone().waits()).is_empty());
+    assert!(!table.takes(&other), "it is known all the same");
+    assert_eq!(table.put(&api), ["default/other"]);
+    assert!(table.takes(&other));
+}
+
+#[test]
+fn polled_jobs_are_counted_by_account_and_region() {
+    let polled = |name: &str, account: &str, region: &str| {
+        let mut api = api_in(name, name).pinned(account).with(|entry| entry.polled = true);
+        Arc::make_mut(&mut api.location().environment).region = region.into();
+        api
+    };
+    let (a, b) = (polled("a", "1", "eu-west-1"), polled("b", "1", "eu-west-1"));
+    let (other, elsewhere) = (polled("c", "2", "eu-west-1"), polled("d", "1", "us-east-1"));
+    let idle = api_in("e", "e").pinned("1");
+    let nowhere = polled("f", "1", "eu-west-1").nowhere();
+    let unknown = api_in("g", "g").with(|entry| entry.polled = true);
+    let mut table = Table::of(&[&a, &b, &other, &elsewhere, &idle, &nowhere, &unknown]);
+    let count = |table: &Table| ["1", "2"].map(|account| table.0.polled(account, "eu-west-1"));
+    assert_eq!(count(&table), [2, 1]);
+    // Seen again, moved, ended, gone.
+    table.put(&b);
+    assert_eq!(count(&table), [2, 1]);
+    table.put(&polled("b", "2", "eu-west-1"));
+    assert_eq!(count(&table), [1, 2]);
+    table.put(&a.with(|entry| entry.polled = false));
+    assert_eq!(count(&table), [0, 2]);
+    table.remove(&other);
+    table.remove(&b);
+    assert_eq!(count(&table), [0, 0]);
 }
 
 // Who is woken.
@@ -428,15 +584,24 @@ fn one_that_goes_leaves_the_others_where_they_are_and_the_last_one_leaves_nothin
     assert_eq!(table.remove(&from), ["default/clone", "default/a", "default/c"]);
     assert_eq!(table.put(&apis[0].clone().owns()), ["default/clone", "default/c"]);
     assert_eq!(table.remove(&clone), ["default/a", "default/c"]);
-    table.remove(&apis[0]);
+    let waiting = apis[0].clone().waits().pinned("1").with(|entry| entry.polled = true);
+    table.put(&waiting);
+    assert!(!table.takes(&apis[2]), "kept from it");
+    assert!(table.takes(&waiting));
+    assert!(!table.takes(&apis[2]), "refused");
+    table.remove(&waiting);
     table.remove(&apis[2]);
     let Index {
         entries,
         by_environment,
         by_reference,
         reserved,
+        polled,
+        refused,
+        offered,
     } = table.0;
     assert!(entries.is_empty() && by_environment.is_empty() && by_reference.is_empty() && reserved.is_empty());
+    assert!(polled.is_empty() && refused.is_empty() && offered.is_empty());
 }
 
 // Conflicts.

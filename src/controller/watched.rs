@@ -110,7 +110,7 @@ impl<K: Kind> Watched<K> {
         census.kind(kind, if has_begun { self.recollections.queued() } else { 0 });
         self.cache.count(|counted| census.object(kind, counted));
         let (failing, event) = self.context.health.watch(&self.watch_key(), Instant::now());
-        census.watch(kind, failing, event);
+        census.watch(kind, self.namespace.as_deref(), failing, event);
     }
 
     /// The name of a resource of this kind.
@@ -169,6 +169,8 @@ impl<K: Kind> Watched<K> {
             } else {
                 lifecycle::holds_slot(&ledger, policies.suspend, timeout)
             },
+            polled: lifecycle::is_polled(&ledger, policies.suspend),
+            waits: lifecycle::waits_for_slot(&ledger, policies.suspend),
             job: job.and_then(|job| job.id.clone()),
             ready: conditions::is_true(&ledger.conditions, conditions::READY)
                 && Some(ledger.observed_generation) == meta.generation,

@@ -25,7 +25,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Job, Ledger};
+use crate::api::{
+    Job, Ledger,
+    conditions::{self, Reason},
+};
 
 mod create;
 mod delete;
@@ -127,8 +130,8 @@ impl Holds {
     }
 }
 
-/// The slot is held from intent to the end of the job, and while nobody knows what became of a write. A job with an id that is suspended or past its timeout gives it
-/// up, and then AWS's refusal is the truth; an open intent keeps it.
+/// The slot is held from intent to the end of the job, and while nobody knows what became of a write. A job with an id that
+/// is suspended or past its timeout gives it up, and then AWS's refusal is the truth; an open intent keeps it.
 #[must_use]
 pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Holds {
     match &ledger.job {
@@ -136,4 +139,17 @@ pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Ho
         Some(job) if job.is_running() && !suspend => Holds::Until(timing::after(job.request_time, timeout)),
         _ => Holds::No,
     }
+}
+
+/// Whether a job of the resource is polled as the others are: past its timeout that is seldom.
+#[must_use]
+pub fn is_polled(ledger: &Ledger, suspend: bool) -> bool {
+    let has_timed_out = conditions::ready_reason(&ledger.conditions) == Some(Reason::JobTimedOut);
+    !suspend && !has_timed_out && ledger.job.as_ref().is_some_and(Job::is_running)
+}
+
+/// Whether the status says that the resource waits for its environment's slot. One that is suspended asks for nothing.
+#[must_use]
+pub fn waits_for_slot(ledger: &Ledger, suspend: bool) -> bool {
+    !suspend && conditions::ready_reason(&ledger.conditions) == Some(Reason::WaitingForJob)
 }

@@ -586,6 +586,7 @@ pub(crate) fn idle(names: usize) -> Process {
         listing: vec![None; names],
         behind: vec![None; names],
         reserved: None,
+        refused: vec![false; names],
     }
 }
 
