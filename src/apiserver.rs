@@ -1,6 +1,8 @@
 //! The way to the API server: what every client of this process is made with. May do: what a kubeconfig or a pod's service
 //! account says.
 
+mod pages;
+
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
@@ -10,6 +12,8 @@ use kube::{
 };
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, retry::Policy, util::BoxService};
+
+pub use pages::Pages;
 
 use crate::random::Random;
 
@@ -118,14 +122,19 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retries {
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
-        let mut copy = Request::new(request.body().try_clone()?);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        *copy.extensions_mut() = request.extensions().clone();
-        Some(copy)
+        copy(request)
     }
+}
+
+/// The same request, unless its body can be sent only once.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
 }
 
 /// How long the API server wants to be left alone.

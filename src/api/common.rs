@@ -308,7 +308,8 @@ pub struct Ledger {
     /// The last write to AWS that this resource intended or started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
-    /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled.
+    /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled; one over 128 bytes as its
+    /// digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! The requests to the API server. Each ends in time, and each write is one request.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -8,6 +8,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     kind::Kind,
@@ -25,6 +26,8 @@ use crate::{
 
 /// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The longest value of a request that is kept as it is, in bytes.
+const REQUEST_KEPT: usize = 128;
 /// How much of a refused name a message repeats, in bytes.
 const SHOWN: usize = 64;
 
@@ -58,12 +61,24 @@ pub(super) fn slim<K: Kind>(mut object: K) -> K {
     meta.owner_references = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|name, _| name == crate::api::RECONCILE_REQUESTED_AT);
+        annotations.values_mut().for_each(shorten_request);
     }
     meta.annotations.take_if(|annotations| annotations.is_empty());
     if let Some(finalizers) = &mut meta.finalizers {
         finalizers.shrink_to_fit();
     }
     object
+}
+
+/// A request is known by its value, which the status repeats when it has been answered: a long one by its digest.
+fn shorten_request(value: &mut String) {
+    if value.len() > REQUEST_KEPT {
+        let digest = Sha256::digest(value.as_bytes());
+        *value = digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+    }
 }
 
 /// The finalizers with ours added or taken away, on condition that the object is still the one that was looked at.
@@ -194,6 +209,41 @@ fn params() -> PatchParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_of_more_than_128_bytes_is_known_by_its_digest() {
+        let short = |value: &str| {
+            let mut value = value.to_owned();
+            shorten_request(&mut value);
+            value
+        };
+        let (kept, long) = ("x".repeat(128), "x".repeat(129));
+        assert_eq!(short(&kept), kept);
+        // `printf %0129d | tr 0 x | sha256sum`
+        let digest = "sha256:0ec9eb33e74510bcdd1f2ea55206e82f21649c5c2becbf2b433eb475b34c01bd";
+        assert_eq!(short(&long), digest);
+        assert_eq!(short(digest), digest);
+        assert_ne!(short(&"y".repeat(300_000)), short(&"x".repeat(300_000)));
+    }
+
+    #[test]
+    fn what_is_kept_of_an_object_is_small_whatever_others_write_into_it() {
+        let long = "x".repeat(250_000);
+        let object = json!({
+            "metadata": {
+                "name": "a", "annotations": { crate::api::RECONCILE_REQUESTED_AT: long, "note": long },
+                "labels": { "a": "b" }, "managedFields": [{ "manager": "kubectl" }],
+                "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b" }],
+            },
+            "spec": {
+                "appId": "d1a2b3c4d5e6f7", "backendEnvironmentName": "dev", "resourceName": "shop",
+                "resourceConfig": { "apiName": "shop", "service": "AppSync", "transformSchema": long },
+            },
+        });
+        let object: crate::api::BackendApi = serde_json::from_value(object).unwrap();
+        let kept = serde_json::to_string(&slim(object)).unwrap();
+        assert!(kept.len() < 600 && kept.contains("sha256:"), "{kept}");
+    }
 
     fn config_map(data: Value) -> ConfigMap {
         serde_json::from_value(data).unwrap()

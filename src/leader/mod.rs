@@ -33,7 +33,7 @@ use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
 use crate::{
     api::FIELD_MANAGER,
-    apiserver::{Connector, Retries},
+    apiserver::{Connector, Pages, Retries},
     clock::Clock,
     random::Random,
     telemetry::Metrics,
@@ -93,7 +93,11 @@ impl Leadership {
         // Outside of the guard: it must be asked each time.
         let retry = RetryLayer::new(Retries::new(random));
         let builder = connector.connect()?.with_layer(&guard);
-        Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&retry).build())
+        Ok(builder
+            .with_layer(&BufferLayer::new(QUEUE))
+            .with_layer(&retry)
+            .with_layer(&Pages::default())
+            .build())
     }
 }
 
