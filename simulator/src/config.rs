@@ -185,6 +185,8 @@ pub struct Settings {
     pub visible_while_creating: bool,
     /// No page is longer than this, whatever the request asks for.
     pub page_size: Option<usize>,
+    /// Calls per second that an account and region takes, with a second's worth at once; more are answered with 429. None: any.
+    pub calls_per_second: Option<u32>,
     /// Every page names the same token and is the first one.
     pub repeat_page_token: bool,
     /// The oldest job comes first in `ListBackendJobs`.
@@ -206,6 +208,7 @@ impl Default for Settings {
             job_id_prefix: String::new(),
             visible_while_creating: false,
             page_size: None,
+            calls_per_second: None,
             repeat_page_token: false,
             oldest_job_first: false,
             clone_job_environment: CloneJobEnvironment::Target,

@@ -23,6 +23,7 @@ mod history;
 mod identity;
 mod ids;
 mod in_process;
+mod limits;
 mod operations;
 mod server;
 mod service;

@@ -16,6 +16,7 @@ use crate::{
     history::{Body, Call, History},
     identity::{Caller, Identities},
     ids::Ids,
+    limits::Limits,
     operations::{self, Context, Names, Request},
     sigv4::{Authorization, Signed},
     state::{App, World},
@@ -50,6 +51,7 @@ pub(crate) struct State {
     pub(crate) identities: Identities,
     pub(crate) settings: Settings,
     pub(crate) faults: Faults,
+    pub(crate) limits: Limits,
     pub(crate) history: History,
     pub(crate) ids: Ids,
 }
@@ -141,6 +143,7 @@ impl Shared {
                 identities: Identities::new(&config.keys, &config.roles, config.unlisted_roles),
                 settings: config.settings.clone(),
                 faults: Faults::default(),
+                limits: Limits::default(),
                 history: History::new(config.history_limit.max(1)),
                 ids: Ids::new(seed),
             }),
@@ -247,7 +250,13 @@ impl Shared {
         let failed = match (verified, unreadable, service) {
             (Ok((claims, caller)), None, Some(service)) => {
                 let subject = subject(&request, service, &caller, &claims.region);
+                let mut is_refused = || {
+                    let limit = state.settings.calls_per_second.filter(|_| service != Service::Sts);
+                    let now = self.clock.now();
+                    limit.is_some_and(|limit| !state.limits.take(&caller.account, &claims.region, limit, now))
+                };
                 let action = state.faults.take(&subject);
+                let action = action.or_else(|| is_refused().then_some(Action::TooManyRequests));
                 call.faulted = action.is_some();
                 let seq = state.history.begin(call);
                 return Ok(Admitted {
