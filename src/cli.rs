@@ -77,9 +77,13 @@ pub struct Run {
     /// After a job ends, ignore "not found" from AWS for this long (at least 1s).
     #[arg(long, env = "AMPLIFY_OPERATOR_ABSENCE_GRACE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub absence_grace: SignedDuration,
-    /// AWS requests per second, for each account and region.
+    /// AWS requests per second to begin with, for each account and region. While requests wait, it grows by 1 every 10 s;
+    /// when AWS throttles, it halves.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = rate, value_name = "N")]
     pub aws_requests_per_second: f64,
+    /// AWS requests per second that the rate may grow to. Less than --aws-requests-per-second: it does not grow.
+    #[arg(long, env = "AMPLIFY_OPERATOR_AWS_MAX_REQUESTS_PER_SECOND", default_value_t = 25.0, value_parser = rate, value_name = "N")]
+    pub aws_max_requests_per_second: f64,
     /// AWS requests that may be sent at once after a quiet time, for each account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,

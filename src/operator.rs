@@ -160,6 +160,7 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
             // One account and region that hangs leaves the others the rest.
             at_a_time: concurrency / 4,
             per_second: settings.aws_requests_per_second,
+            most_per_second: settings.aws_max_requests_per_second,
             burst: settings.aws_burst,
         },
         events,

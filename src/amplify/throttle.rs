@@ -24,10 +24,12 @@ use crate::{fair_queue::FairQueue, telemetry::Metrics};
 const RESERVED: Duration = Duration::from_secs(30);
 /// A class that waits gets at least one grant in this many.
 const SHARE: u32 = 10;
-/// How often the rate can halve: down to an eighth.
-const MAX_HALVINGS: u32 = 3;
-/// How long each halving lasts. Three of them end within a minute.
+/// How far refusals bring the rate down: to an eighth of the least.
+const LOWEST: f64 = 0.125;
+/// How long each halving of the least rate lasts. Three of them end within a minute.
 const RECOVERY: Duration = Duration::from_secs(20);
+/// After so much time in which somebody waited for tokens, and AWS refused none, there is one more per second.
+const GROWTH: Duration = Duration::from_secs(10);
 /// Refusals this close together answer one burst, and count once.
 const ONE_BURST: Duration = Duration::from_secs(1);
 /// A call that fails after this time has held its pass up: a region that does not answer, or hardly.
@@ -80,8 +82,10 @@ impl Class {
 pub struct Settings {
     /// Objects that may be on their way to AWS at a time. 0 counts as 1.
     pub at_a_time: usize,
-    /// Calls per second in the long run. Under 0.01 counts as 0.01.
+    /// Calls per second to begin with. Under 0.01 counts as 0.01.
     pub per_second: f64,
+    /// Calls per second that the rate may grow to. Under `per_second` counts as `per_second`.
+    pub most_per_second: f64,
     /// Calls at once after a quiet time. 0 counts as 1.
     pub burst: u32,
 }
@@ -106,7 +110,14 @@ struct Ask {
 
 /// One bucket and its queues. Pure: every method that needs the time is given it.
 struct Bucket<T> {
-    per_second: f64,
+    /// Calls per second to begin with.
+    least: f64,
+    /// Calls per second at the most.
+    most: f64,
+    /// Calls per second now: under `least` after refusals, above it after unmet demand.
+    rate: f64,
+    /// For how long somebody has waited for tokens since the rate last changed.
+    unmet: Duration,
     burst: f64,
     at_a_time: usize,
     /// Objects that have a permit.
@@ -118,9 +129,10 @@ struct Bucket<T> {
     /// May be below zero: a debt.
     tokens: f64,
     updated: Instant,
-    halvings: u32,
+    /// The rate that the metrics tell.
+    told: Option<f64>,
     halved_at: Option<Instant>,
-    /// When the present rate began.
+    /// When the present rate began, where it is under the least.
     step_from: Instant,
     asks: HashMap<T, Ask>,
     /// Who waits for each class.
@@ -145,8 +157,12 @@ enum Answer {
 impl<T: Clone + Eq + Hash> Bucket<T> {
     fn new(settings: Settings, owner: Owner<T>, now: Instant) -> Self {
         let burst = f64::from(settings.burst.max(1));
+        let least = settings.per_second.max(0.01);
         Self {
-            per_second: settings.per_second.max(0.01),
+            least,
+            most: settings.most_per_second.max(least),
+            rate: least,
+            unmet: Duration::ZERO,
             burst,
             at_a_time: settings.at_a_time.max(1),
             away: 0,
@@ -154,7 +170,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             slow: 0,
             tokens: burst,
             updated: now,
-            halvings: 0,
+            told: None,
             halved_at: None,
             step_from: now,
             asks: HashMap::new(),
@@ -166,21 +182,32 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         }
     }
 
-    fn rate(&self) -> f64 {
-        self.per_second / f64::from(1_u32 << self.halvings)
-    }
-
     /// A slow bucket is also a small one: what it saved up would be the next burst.
     fn capacity(&self) -> f64 {
-        (self.burst / f64::from(1_u32 << self.halvings)).max(1.0)
+        (self.burst * (self.rate / self.least).min(1.0)).max(1.0)
+    }
+
+    /// When the rate grows, if somebody waits until then.
+    fn grows_at(&self) -> Instant {
+        self.updated + GROWTH.saturating_sub(self.unmet)
     }
 
     /// Brings tokens, rate and reservations up to this time.
     fn advance(&mut self, now: Instant) {
-        while self.halvings > 0 && self.step_from + RECOVERY <= now {
+        while self.rate < self.least && self.step_from + RECOVERY <= now {
             self.step_from += RECOVERY;
             self.fill(self.step_from);
-            self.halvings -= 1;
+            self.rate = (self.rate * 2.0).min(self.least);
+        }
+        if self.rate >= self.least && self.is_short() {
+            while self.rate < self.most && self.grows_at() <= now {
+                self.fill(self.grows_at());
+                self.unmet = Duration::ZERO;
+                self.rate = (self.rate + 1.0).min(self.most);
+            }
+            if self.rate < self.most {
+                self.unmet += now.saturating_duration_since(self.updated);
+            }
         }
         self.fill(now);
         while let Some((until, who)) = self.reservations.front() {
@@ -199,7 +226,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
 
     fn fill(&mut self, to: Instant) {
         let seconds = to.saturating_duration_since(self.updated).as_secs_f64();
-        self.tokens = (self.tokens + seconds * self.rate()).min(self.capacity());
+        self.tokens = (self.tokens + seconds * self.rate).min(self.capacity());
         self.updated = self.updated.max(to);
     }
 
@@ -273,6 +300,11 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.away + self.reserved >= most
     }
 
+    /// Whether somebody waits, and for nothing but tokens.
+    fn is_short(&self) -> bool {
+        !self.is_full() && self.turn().is_some()
+    }
+
     /// Reserves tokens for those whose turn it is, as far as the tokens go.
     fn grant(&mut self, now: Instant, granted: &mut Vec<T>) {
         let capacity = self.capacity();
@@ -323,11 +355,14 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         let turn = self.turn().filter(|_| !self.is_full()).and_then(|class| {
             let who = self.queues[class].first()?;
             let need = f64::from(self.asks.get(who)?.cost).min(self.capacity());
-            let seconds = ((need - self.tokens) / self.rate()).max(0.0);
+            let seconds = ((need - self.tokens) / self.rate).max(0.0);
             // A millisecond more, so that rounding does not make it wake up too early.
             let enough = self.updated + Duration::from_secs_f64(seconds + 0.001);
-            Some(if self.halvings > 0 {
+            // The rate may change before.
+            Some(if self.rate < self.least {
                 enough.min(self.step_from + RECOVERY)
+            } else if self.rate < self.most {
+                enough.min(self.grows_at())
             } else {
                 enough
             })
@@ -344,7 +379,8 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         {
             return;
         }
-        self.halvings = (self.halvings + 1).min(MAX_HALVINGS);
+        self.rate = (self.rate / 2.0).max(self.least * LOWEST);
+        self.unmet = Duration::ZERO;
         self.halved_at = Some(now);
         self.step_from = now;
         self.settle(0.0);
@@ -435,8 +471,8 @@ impl Permit {
 
     /// The call has ended.
     ///
-    /// After "slow down" the bucket's rate and size halve, down to an eighth, and double again every 20 s; refusals within a
-    /// second count once. After three calls in a row that took 4 s or more and failed, one object at a time goes on asking,
+    /// After "slow down" the bucket's rate halves, down to an eighth of the least; refusals within a second count once. Under
+    /// the least, its size shrinks with it, and both double again every 20 s. After three calls in a row that took 4 s or more and failed, one object at a time goes on asking,
     /// until AWS answers.
     pub fn ended(&self, end: End) {
         (self.tell)(Notice::Ended(end, self.begun.elapsed()));
@@ -505,7 +541,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 .entry(bucket.clone())
                 .or_insert_with(|| Bucket::new(self.settings, self.owner, now))
                 .acquire(now, &who, class, cost, &mut others);
-            self.report(&buckets);
+            self.report(&mut buckets);
             answer
         };
         others.into_iter().for_each(&self.on_grant);
@@ -530,6 +566,12 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 None
             }
         }
+    }
+
+    /// How many calls per second the bucket gives at present.
+    pub fn rate(&self, bucket: &BucketKey) -> f64 {
+        let least = self.settings.per_second;
+        self.buckets.lock().get(bucket).map_or(least, |bucket| bucket.rate)
     }
 
     /// The object is gone, or needs nothing after all: its place, or what is reserved for it, becomes free.
@@ -576,7 +618,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 bucket.grant(now, &mut granted);
                 next = next.into_iter().chain(bucket.next_event()).min();
             }
-            self.report(&buckets);
+            self.report(&mut buckets);
             next
         };
         granted.into_iter().for_each(&self.on_grant);
@@ -585,7 +627,8 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
 
     /// Takes in what a permit says.
     fn take(&self, key: &BucketKey, notice: Notice) {
-        if let Some(bucket) = self.buckets.lock().get_mut(key) {
+        let mut buckets = self.buckets.lock();
+        if let Some(bucket) = buckets.get_mut(key) {
             let now = Instant::now();
             bucket.advance(now);
             match notice {
@@ -597,16 +640,31 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 }
                 Notice::Back(left) => bucket.back(f64::from(left)),
             }
+            self.tell_rate(key, bucket);
         }
+        drop(buckets);
         self.changed.notify_one();
     }
 
-    fn report(&self, buckets: &BTreeMap<BucketKey, Bucket<T>>) {
+    fn report(&self, buckets: &mut BTreeMap<BucketKey, Bucket<T>>) {
         if let Some(metrics) = self.metrics.get() {
             for class in Class::ALL {
                 let waiting = buckets.values().map(|bucket| bucket.queues[class as usize].len()).sum();
                 metrics.set_token_queue(class.name(), waiting);
             }
+        }
+        for (key, bucket) in buckets {
+            self.tell_rate(key, bucket);
+        }
+    }
+
+    /// Tells the metrics a rate that has changed.
+    fn tell_rate(&self, key: &BucketKey, bucket: &mut Bucket<T>) {
+        let rate = bucket.rate;
+        if let Some(metrics) = self.metrics.get()
+            && bucket.told.replace(rate) != Some(rate)
+        {
+            metrics.set_token_rate(&key.account, &key.region, rate);
         }
     }
 }
@@ -632,6 +690,7 @@ mod tests {
     const SETTINGS: Settings = Settings {
         at_a_time: usize::MAX,
         per_second: 5.0,
+        most_per_second: 5.0,
         burst: 10,
     };
 
@@ -817,6 +876,9 @@ mod tests {
             Some(at(start, 30.2)),
             "the reservation of a lapses first"
         );
+        let mut growing = hungry(start);
+        growing.advance(at(start, 4.0));
+        assert_eq!(growing.next_event(), Some(at(start, 10.0)), "the rate grows first");
     }
 
     #[test]
@@ -839,7 +901,7 @@ mod tests {
             let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
             bucket.slow_down(start);
             bucket.slow_down(at(start, second));
-            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+            assert!((bucket.rate - rate).abs() < 1e-9, "{second} s: {}", bucket.rate);
         }
     }
 
@@ -897,12 +959,12 @@ mod tests {
         let mut bucket = Bucket::<&str>::new(SETTINGS, nobody, start);
         for (second, rate) in [(0.0, 2.5), (0.5, 2.5), (2.0, 1.25), (4.0, 0.625), (6.0, 0.625)] {
             bucket.slow_down(at(start, second));
-            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+            assert!((bucket.rate - rate).abs() < 1e-9, "{second} s: {}", bucket.rate);
         }
         assert!(bucket.tokens <= 10.0 / 8.0, "what was saved up is gone too");
         for (second, rate) in [(25.9, 0.625), (26.0, 1.25), (46.0, 2.5), (66.0, 5.0)] {
             bucket.advance(at(start, second));
-            assert!((bucket.rate() - rate).abs() < 1e-9, "{second} s: {}", bucket.rate());
+            assert!((bucket.rate - rate).abs() < 1e-9, "{second} s: {}", bucket.rate);
         }
     }
 
@@ -918,6 +980,93 @@ mod tests {
             "{}",
             bucket.tokens
         );
+    }
+
+    /// A bucket that may grow from 5 to 8 calls per second, with somebody who always wants more.
+    fn hungry(start: Instant) -> Bucket<&'static str> {
+        let settings = Settings {
+            most_per_second: 8.0,
+            ..SETTINGS
+        };
+        let mut bucket = Bucket::new(settings, nobody, start);
+        bucket.tokens = 0.0;
+        bucket.acquire(start, &"more", Class::Write, 1_000_000, &mut Vec::new());
+        bucket.tokens = -1e9;
+        bucket
+    }
+
+    #[test]
+    fn the_rate_grows_by_one_every_ten_seconds_of_unmet_demand_up_to_the_most() {
+        let start = Instant::now();
+        // However often it is looked at.
+        for step in [0.25, 1.0, 7.0, 60.0] {
+            let mut bucket = hungry(start);
+            let mut second = 0.0;
+            for (until, rate) in [
+                (9.9, 5.0),
+                (10.0, 6.0),
+                (19.9, 6.0),
+                (20.0, 7.0),
+                (30.0, 8.0),
+                (99.0, 8.0),
+            ] {
+                while second + step < until {
+                    second += step;
+                    bucket.advance(at(start, second));
+                }
+                bucket.advance(at(start, until));
+                assert!(
+                    (bucket.rate - rate).abs() < 1e-9,
+                    "{step}: at {until} s {}",
+                    bucket.rate
+                );
+            }
+            // At each rate for its time.
+            let filled = bucket.tokens + 1e9;
+            assert!(
+                (filled - (50.0 + 60.0 + 70.0 + 69.0 * 8.0)).abs() < 1e-3,
+                "{step}: {filled}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_time_in_which_somebody_waits_for_tokens_alone_makes_the_rate_grow() {
+        let start = Instant::now();
+        let mut bucket = hungry(start);
+        bucket.advance(at(start, 9.0));
+        assert!(bucket.forget(&"more"));
+        bucket.advance(at(start, 1000.0));
+        assert!((bucket.rate - 5.0).abs() < 1e-9, "nobody waits");
+        bucket.tokens = -1e9;
+        bucket.acquire(at(start, 1000.0), &"more", Class::Write, 1, &mut Vec::new());
+        bucket.at_a_time = 1;
+        bucket.away = 1;
+        bucket.advance(at(start, 2000.0));
+        assert!((bucket.rate - 5.0).abs() < 1e-9, "it waits for one that is away");
+        bucket.away = 0;
+        bucket.advance(at(start, 2000.9));
+        assert!((bucket.rate - 5.0).abs() < 1e-9, "9.9 s in all");
+        bucket.advance(at(start, 2001.0));
+        assert!((bucket.rate - 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_refusal_halves_what_the_rate_has_grown_to_and_begins_its_growth_anew() {
+        let start = Instant::now();
+        let mut bucket = hungry(start);
+        bucket.advance(at(start, 39.0));
+        bucket.answered(at(start, 39.0), End::Throttled, Duration::ZERO);
+        assert!((bucket.rate - 4.0).abs() < 1e-9);
+        bucket.advance(at(start, 58.9));
+        assert!((bucket.rate - 4.0).abs() < 1e-9);
+        bucket.advance(at(start, 59.0));
+        assert!((bucket.rate - 5.0).abs() < 1e-9, "first it recovers to the least");
+        bucket.advance(at(start, 68.9));
+        assert!((bucket.rate - 5.0).abs() < 1e-9);
+        bucket.advance(at(start, 69.0));
+        assert!((bucket.rate - 6.0).abs() < 1e-9);
+        assert!((bucket.capacity() - 10.0).abs() < 1e-9, "it stores no more than before");
     }
 
     #[test]

@@ -53,7 +53,6 @@ fn has_timed_out(view: &View<'_>, job: &Job) -> bool {
 
 /// Still running.
 fn waiting(view: &View<'_>, job: &Job) -> Step {
-    let elapsed = view.now.duration_since(job.request_time);
     let timeout = view.resource.timeout(view.settings);
     let timed_out = has_timed_out(view, job);
     let id = report::shown_id(job);
@@ -74,7 +73,10 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let mut state = view.state.clone();
     state.ledger.job = Some(job.clone());
     let state = view.say_for_job(state, say, job);
-    let due = timing::after(view.now, timing::poll_delay(elapsed, timed_out, view.jitter));
+    let due = timing::after(
+        view.now,
+        timing::poll_delay(view.surroundings.poll_every, timed_out, view.jitter),
+    );
     let deadline = timing::after(job.request_time, timeout);
     let wake = if timed_out { due } else { due.min(deadline) };
     Step::settle(state, Wake::At(wake))

@@ -223,7 +223,7 @@ fn believed_from(view: &View<'_>, job: &Job) -> Timestamp {
 /// Nothing is known yet: ask again later.
 fn come_again(view: &View<'_>, job: &Job) -> Step {
     let believed = believed_from(view, job);
-    let delay = timing::poll_delay(view.now.duration_since(job.request_time), false, view.jitter);
+    let delay = timing::outcome_delay(view.now.duration_since(job.request_time), view.jitter);
     let due = timing::after(view.now, delay);
     let wake = if view.now < believed { due.min(believed) } else { due };
     let state = match view.reason() {

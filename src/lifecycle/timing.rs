@@ -11,7 +11,7 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
 /// backend, its turn may come, and each thing said is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
-/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart. What
+/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart at the most. What
 /// AWS shows later than that need not be what the job brought about.
 pub const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 /// Denied access counts as IAM being slow for this long.
@@ -29,14 +29,28 @@ pub fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
     start.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// How long to wait before the next poll of a job that has run for `elapsed`: 5 s, growing by half each time to 30 s,
-/// 60 s after ten minutes, 5 min after the timeout; spread by ±10 %.
+/// How far apart the polls of each of so many jobs are that all together take at most half of `rate` calls per second: from
+/// 5 s to 60 s.
 #[must_use]
-pub fn poll_delay(elapsed: SignedDuration, timed_out: bool, jitter: f64) -> SignedDuration {
+pub fn poll_every(jobs: usize, rate: f64) -> SignedDuration {
+    let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));
+    let apart = (jobs / (rate.max(0.001) / 2.0)).clamp(5.0, 60.0);
+    SignedDuration::from_secs_f64(apart)
+}
+
+/// How long to wait before the next poll of a job, where polls are so far apart; 5 min after the timeout; spread by ±10 %.
+#[must_use]
+pub fn poll_delay(every: SignedDuration, timed_out: bool, jitter: f64) -> SignedDuration {
+    let seconds = if timed_out { 300.0 } else { every.as_secs_f64() };
+    SignedDuration::from_secs_f64(seconds * (0.9 + 0.2 * jitter))
+}
+
+/// How long to wait before the next look for what became of a write that was sent `elapsed` ago: 5 s, growing by half each
+/// time to 30 s, 60 s after ten minutes; spread by ±10 %.
+#[must_use]
+pub fn outcome_delay(elapsed: SignedDuration, jitter: f64) -> SignedDuration {
     let elapsed = elapsed.as_secs_f64().max(0.0);
-    let seconds = if timed_out {
-        300.0
-    } else if elapsed >= 600.0 {
+    let seconds = if elapsed >= 600.0 {
         60.0
     } else {
         // A delay that grows by half each time is 5 s plus half of the time that has passed.

@@ -225,6 +225,7 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
         "outcomeGrace": "130s",
         "absenceGrace": "6m",
         "awsRequestsPerSecond": 2.5,
+        "awsMaxRequestsPerSecond": 7.5,
         "awsBurst": 1_000_000,
         "allowedRegions": ["eu-new-1", "us-new-2"],
         "logFormat": "json",
@@ -283,6 +284,7 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
     assert_eq!(run.outcome_grace, SignedDuration::from_secs(130));
     assert_eq!(run.absence_grace, SignedDuration::from_mins(6));
     assert!((run.aws_requests_per_second - 2.5).abs() < f64::EPSILON);
+    assert!((run.aws_max_requests_per_second - 7.5).abs() < f64::EPSILON);
     assert_eq!(run.aws_burst, 1_000_000);
     assert_eq!(run.allowed_regions(), ["eu-new-1", "us-new-2"]);
     assert_eq!(run.log_format, Format::Json);

@@ -7,6 +7,7 @@
 //! | `world` | the machines, the network to AWS, the time |
 //! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
 //! | `neighbours` | what one namespace or region suffers delays nobody else |
+//! | `rates` | how many calls AWS gets, and when |
 //! | `takeover` | one process after another |
 //! | `town` | a small world for the two |
 
@@ -31,6 +32,7 @@ mod history;
 mod judge;
 mod neighbours;
 mod plan;
+mod rates;
 mod run;
 mod seeds;
 mod takeover;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         apiserver::tests::trials(),
         faithful::trials(),
         neighbours::trials(),
+        rates::trials(),
         seeds::trials(),
         takeover::trials(),
     ]

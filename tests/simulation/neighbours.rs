@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
+use amplify_simulator::{Ending, JobScript, Operation};
 use serde_json::json;
 
 use crate::{
     apiserver::{Named, Verb, Withdrawn},
-    town::{OTHER_REGION, Town, api, backend, record},
+    town::{APP, OTHER_REGION, Town, api, backend, record},
     world::REGION,
 };
 
@@ -19,6 +20,8 @@ crate::trials! {
     a_crowd_in_a_namespace_delays_no_other,
     who_needs_no_call_after_all_holds_no_place,
     what_is_asked_for_in_a_loop_delays_no_other,
+    those_who_wait_for_an_environment_go_in_the_order_of_their_creation,
+    those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then,
 }
 
 /// Seeds of each.
@@ -72,7 +75,9 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
 
 fn a_region_that_hangs_delays_no_other() {
     for seed in 1..=SEEDS {
-        let mut town = Town::of(seed, &[], &["sick", "well"]);
+        // With few places it takes long until one that hangs gives its back.
+        let flags: &[_] = if seed % 2 == 0 { &["--concurrency=4"] } else { &[] };
+        let mut town = Town::of(seed, flags, &["sick", "well"]);
         town.passes(Duration::from_secs(30));
         town.world.cloud.set_hanging(OTHER_REGION, true);
         let all = town.rng.u32(40..120);
@@ -205,5 +210,64 @@ fn what_is_asked_for_in_a_loop_delays_no_other() {
         }
         town.passes(Duration::from_secs(1));
     }
+    town.is_well();
+}
+
+/// An environment in which so many APIs are to be made, one after the other. Their names in the order of their creation.
+fn apis_of_one_environment(town: &mut Town, number: u32) -> Vec<String> {
+    town.world
+        .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
+    let names = (0..number).map(|number| {
+        // Neither their names nor those in AWS are in this order.
+        let mut spec = api("dev");
+        let resource = format!("shop{}", number * 7 % 10);
+        spec["resourceName"] = json!(resource);
+        town.apply("backendapis", "sick", &spec);
+        town.passes(Duration::from_secs(1));
+        resource
+    });
+    names.collect()
+}
+
+fn those_who_wait_for_an_environment_go_in_the_order_of_their_creation() {
+    let mut town = Town::of(1, &[], &["sick"]);
+    town.passes(Duration::from_secs(30));
+    let before = town.world.server.requests();
+    let names = apis_of_one_environment(&mut town, 10);
+    town.passes(Duration::from_mins(30));
+    let creates = town.world.simulator().history().of(Operation::CreateBackendApi);
+    let made: Vec<_> = creates.iter().filter_map(|call| call.resource.as_deref()).collect();
+    assert_eq!(made, names);
+    let writes: u64 = town
+        .world
+        .server
+        .requests()
+        .iter()
+        .filter(|(asked, _)| asked.verb == Verb::Patch && asked.resource.starts_with("backendapis"))
+        .map(|(asked, count)| count - before.get(asked).unwrap_or(&0))
+        .sum();
+    // Four of each, and that it waits.
+    assert!(writes <= 5 * 10, "{writes} writes");
+    town.is_well();
+}
+
+fn those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then() {
+    let mut town = Town::of(1, &[], &["sick"]);
+    town.passes(Duration::from_secs(30));
+    town.world
+        .aws(|aws| aws.start_job((APP, "dev"), "CreateBackendAuth", JobScript::stuck()))
+        .expect("an app");
+    apis_of_one_environment(&mut town, 3);
+    town.passes(Duration::from_mins(2));
+    let before = town.world.simulator().history().all().len();
+    town.passes(Duration::from_mins(20));
+    let calls = town.world.simulator().history().all().len() - before;
+    // Each about once a minute: a look and a list.
+    assert!(calls <= 3 * 2 * 25, "{calls} calls in 20 min");
+    town.world
+        .aws(|aws| assert!(aws.end_job((APP, "dev"), None, Ending::Completed)));
+    town.passes(Duration::from_mins(5));
+    let creates = town.world.simulator().history().of(Operation::CreateBackendApi);
+    assert_eq!(creates.len(), 3);
     town.is_well();
 }

@@ -21,9 +21,9 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    amplify::{Found, Permit, Session},
+    amplify::{BucketKey, Found, Permit, Session},
     api::{
-        FINALIZER, RECONCILE_REQUESTED_AT, ResourceConfig,
+        FINALIZER, Job, RECONCILE_REQUESTED_AT, ResourceConfig,
         conditions::{self, Reason},
     },
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
@@ -297,6 +297,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     fn surroundings(&self) -> Surroundings {
+        let poll_every = self.poll_every();
         let index = self.context.index.lock();
         Surroundings {
             region: self.located.region.clone(),
@@ -309,7 +310,21 @@ impl<'a, K: Kind> Pass<'a, K> {
             jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
             account: self.context.sessions.assignment(&self.key.namespace).account,
+            poll_every,
         }
+    }
+
+    /// How far apart polls are, with as many jobs as run now in the account and region of this one.
+    fn poll_every(&self) -> SignedDuration {
+        let ledger = self.object.state().ledger;
+        let region = self.located.location.as_ref().map(|it| it.environment.region.clone());
+        let is_running = ledger.job.as_ref().is_some_and(Job::is_running);
+        let (Some(account), Some(region), true) = (ledger.account_id, region, is_running) else {
+            return Surroundings::default().poll_every;
+        };
+        let jobs = self.context.index.lock().polled(&account, &region);
+        let rate = self.context.throttle.rate(&BucketKey { account, region });
+        timing::poll_every(jobs, rate)
     }
 
     /// Checks of all resources that share a list fall together; those of the others are spread.

@@ -1,5 +1,7 @@
 //! Rules 5 and 6: wait for the job, and what its failure means.
 
+use jiff::SignedDuration;
+
 use super::{
     play::{Answer, Play},
     scene::{Kind, Scene, at, ended, message, name, present, running, says, seen_job, with_status},
@@ -10,40 +12,32 @@ use crate::{
 };
 
 #[test]
-fn polls_begin_after_5_seconds_grow_by_half_to_30_and_slow_down_with_time() {
-    let mut play = Play::creating(Kind::Backend);
-    let mut delays = Vec::new();
-    for _ in 0..150 {
-        let before = play.now();
-        play.wake();
-        delays.push((
-            before.duration_since(at(0)).as_secs(),
-            play.now().duration_since(before).as_secs(),
-        ));
+fn polls_are_as_far_apart_as_the_other_jobs_let_them_and_5_minutes_after_the_timeout() {
+    for apart in [5, 42, 60] {
+        let mut play = Play::creating(Kind::Backend);
+        play.scene.surroundings.poll_every = SignedDuration::from_secs(apart);
+        while play.now() < at(9000) {
+            let before = play.now();
+            play.wake();
+            let elapsed = before.duration_since(at(0)).as_secs();
+            let delay = play.now().duration_since(before).as_secs();
+            match elapsed {
+                // As it was recorded: alone.
+                0 => assert_eq!(delay, 5),
+                // The timeout is said in time.
+                ..7200 => assert_eq!(delay, apart.min(7200 - elapsed), "after {elapsed} s"),
+                _ => assert_eq!(delay, 300, "after {elapsed} s"),
+            }
+        }
+        assert_eq!(play.scene.says(), "stalled: JobTimedOut");
     }
-    let first: Vec<_> = delays.iter().take(6).map(|(_, delay)| *delay).collect();
-    assert_eq!(first, [5, 7, 11, 16, 25, 30]);
-    for (elapsed, delay) in delays {
-        let longest = match elapsed {
-            ..600 => 30,
-            600..7200 => 60,
-            _ => 300,
-        };
-        // It grows at the beginning, and is cut short so that the timeout is said in time.
-        let is_shorter = elapsed < 70 || (7100..7200).contains(&elapsed);
-        assert!(
-            delay == longest || delay < longest && is_shorter,
-            "{delay} s after {elapsed} s"
-        );
-    }
-    assert_eq!(play.scene.says(), "stalled: JobTimedOut");
 }
 
 #[test]
 fn a_job_past_its_timeout_is_stalled_and_its_late_end_is_honoured() {
     for (spec, seconds) in [(None, 7200), (Some(90), 5400)] {
         let mut play = Play::creating(Kind::Backend);
-        play.scene.resource.job_timeout = spec.map(jiff::SignedDuration::from_mins);
+        play.scene.resource.job_timeout = spec.map(SignedDuration::from_mins);
         play.after(seconds - 1).pass().is("poll", "working: Creating").wakes(1);
         play.wake().is("poll status", "stalled: JobTimedOut").wakes(300);
         play.wake().is("poll", "stalled: JobTimedOut");
@@ -655,13 +649,13 @@ fn what_aws_writes_in_its_own_way_is_sent_once_more_at_the_most_though_the_end_i
     let mut play = Play::ready(Kind::Api);
     play.aws.echoes = Equality::Different;
     // After the timeout, polls are 5 min apart.
-    play.scene.resource.job_timeout = Some(jiff::SignedDuration::from_mins(5));
+    play.scene.resource.job_timeout = Some(SignedDuration::from_mins(5));
     play.scene.resource.generation = 2;
     play.aws.config = Ok("v2".into());
     play.pass();
     while play.now() < at(3 * 3600) {
         let (begun, latest) = (play.job().request_time, play.aws.jobs.last().unwrap().clone());
-        let ends = begun + jiff::SignedDuration::from_mins(7);
+        let ends = begun + SignedDuration::from_mins(7);
         if play.now() >= ends && latest.status == "RUNNING" {
             play.aws.end("COMPLETED", ends);
             play.aws.jobs.last_mut().unwrap().update_time = Some(ends);

@@ -3,27 +3,58 @@
 use jiff::SignedDuration;
 
 use super::scene::at;
-use crate::lifecycle::timing::{backoff, full_jitter, is_past, job_backoff, next_check, poll_delay};
+use crate::lifecycle::timing::{
+    backoff, full_jitter, is_past, job_backoff, next_check, outcome_delay, poll_delay, poll_every,
+};
 
 const fn seconds(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
 }
 
 #[test]
-fn polls_follow_the_schedule() {
-    for (elapsed, timed_out, delay) in [
-        (-5, false, 5),
-        (0, false, 5),
-        (5, false, 7),
-        (20, false, 15),
-        (50, false, 30),
-        (599, false, 30),
-        (600, false, 60),
-        (7199, false, 60),
-        (7200, true, 300),
+fn polls_are_as_far_apart_as_leaves_half_of_the_rate_to_others() {
+    for (jobs, rate, apart) in [
+        (0, 5.0, 5),
+        (1, 5.0, 5),
+        (12, 5.0, 5),
+        (25, 5.0, 10),
+        (100, 5.0, 40),
+        (150, 5.0, 60),
+        (10_000, 5.0, 60),
+        (200, 25.0, 16),
+        (1, 0.01, 60),
+        (1, 0.0, 60),
+        (usize::MAX, 1.0, 60),
     ] {
         assert_eq!(
-            poll_delay(seconds(elapsed), timed_out, 0.5).as_secs(),
+            poll_every(jobs, rate).as_secs(),
+            apart,
+            "{jobs} jobs at {rate} a second"
+        );
+    }
+}
+
+#[test]
+fn a_job_past_its_timeout_is_polled_every_five_minutes_whatever_else_runs() {
+    assert_eq!(poll_delay(seconds(5), false, 0.5), seconds(5));
+    assert_eq!(poll_delay(seconds(42), false, 0.5), seconds(42));
+    assert_eq!(poll_delay(seconds(5), true, 0.5), seconds(300));
+}
+
+#[test]
+fn what_became_of_a_write_is_asked_ever_more_rarely() {
+    for (elapsed, delay) in [
+        (-5, 5),
+        (0, 5),
+        (5, 7),
+        (20, 15),
+        (50, 30),
+        (599, 30),
+        (600, 60),
+        (7200, 60),
+    ] {
+        assert_eq!(
+            outcome_delay(seconds(elapsed), 0.5).as_secs(),
             delay,
             "after {elapsed} s"
         );
@@ -33,7 +64,7 @@ fn polls_follow_the_schedule() {
 #[test]
 fn jitter_spreads_by_a_tenth() {
     for (jitter, millis) in [(0.0, 27_000), (0.5, 30_000), (1.0, 33_000)] {
-        assert_eq!(poll_delay(seconds(60), false, jitter).as_millis(), millis);
+        assert_eq!(poll_delay(seconds(30), false, jitter).as_millis(), millis);
         assert_eq!(backoff(30.0, 600.0, 0, jitter).as_millis(), millis);
     }
 }
