@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use amplify_operator::lifecycle::timing;
 use amplify_simulator::{Control, JobState};
 use anyhow::{Context as _, Result};
-use jiff::SignedDuration;
 use tokio::time;
 
 use crate::{
@@ -67,9 +66,10 @@ pub(crate) fn measured(items: &[Item], eyes: &Eyes, control: &Control, polls: u6
     Ok(Delays::of(delays, usize::try_from(polls)?))
 }
 
-/// The poll schedule alone, played over jobs as long as AWS's.
-pub(crate) fn computed() -> Delays {
+/// The poll schedule alone, played over jobs as long as AWS's, while so many run in an account and region.
+pub(crate) fn computed(running: usize, rate: f64) -> Delays {
     let mut chance = Chance(1);
+    let every = timing::poll_every(running, rate);
     let spread = (P95 / MEDIAN).ln() / 1.645;
     let mut polls = 0;
     let delays = (0..JOBS).map(|_| {
@@ -78,8 +78,7 @@ pub(crate) fn computed() -> Delays {
         let length = MEDIAN * (spread * normal).exp();
         let mut now = 0.0;
         while now < length {
-            let elapsed = SignedDuration::from_secs_f64(now);
-            now += timing::poll_delay(elapsed, now >= 7200.0, chance.next()).as_secs_f64();
+            now += timing::poll_delay(every, now >= 7200.0, chance.next()).as_secs_f64();
             polls += 1;
         }
         now - length

@@ -9,6 +9,7 @@ mod counts;
 mod delay;
 mod eyes;
 mod mix;
+mod neighbours;
 mod report;
 mod scale;
 mod site;
@@ -29,6 +30,10 @@ use crate::{
 /// Objects of the runs that are about one thing: large schemas, delays.
 const LARGE: usize = 1000;
 const DELAYS: usize = 100;
+/// The rate that computed delays go by, in calls per second: where it begins.
+const RATE: f64 = 5.0;
+/// Ten backends and their APIs: up to ten jobs at a time.
+const FEW_DELAYS: usize = 33;
 
 #[derive(Debug, Parser)]
 #[command(about)]
@@ -39,9 +44,12 @@ struct Args {
     /// Length of each API's schema, in bytes.
     #[arg(long, default_value_t = 4 * 1024)]
     schema: usize,
-    /// Only the scales: no large schemas and no measured delays.
+    /// Only the scales: no large schemas, no measured delays, no neighbours.
     #[arg(long)]
     scales_only: bool,
+    /// Only what one neighbour sees of another.
+    #[arg(long, conflicts_with = "scales_only")]
+    neighbours_only: bool,
     /// How long steady state is watched, in seconds.
     #[arg(long, default_value_t = 60)]
     steady: u64,
@@ -75,15 +83,19 @@ async fn bench(args: Args) -> Result<()> {
         }
     };
     let mut scales = Vec::new();
-    for objects in args.scales {
+    let scale_list = if args.neighbours_only { Vec::new() } else { args.scales };
+    for objects in scale_list {
         let mix = Mix {
             objects,
             schema: args.schema,
         };
         scales.push(scale::run(&site, mix, lengths(objects)).await?);
     }
-    let (mut large, mut measured) = (None, None);
+    let (mut large, mut measured, mut neighbours) = (None, Vec::new(), Vec::new());
     if !args.scales_only {
+        neighbours = neighbours::run(&site).await?;
+    }
+    if !args.scales_only && !args.neighbours_only {
         let mix = Mix {
             objects: LARGE,
             schema: 64 * 1024,
@@ -93,18 +105,21 @@ async fn bench(args: Args) -> Result<()> {
             ..lengths(LARGE)
         };
         large = Some(scale::run(&site, mix, lengths).await?);
-        let mix = Mix {
-            objects: DELAYS,
-            schema: args.schema,
-        };
-        measured = Some(scale::delays(&site, mix).await?);
+        for objects in [FEW_DELAYS, DELAYS] {
+            let mix = Mix {
+                objects,
+                schema: args.schema,
+            };
+            measured.push(scale::delays(&site, mix).await?);
+        }
     }
     let report = Report {
         ground: ground(&site),
         scales,
         large,
         measured,
-        computed: delay::computed(),
+        computed: [10, 200].map(|running| (running, delay::computed(running, RATE))),
+        neighbours,
     };
     site.stop().await?;
     let text = report.markdown();
@@ -113,7 +128,9 @@ async fn bench(args: Args) -> Result<()> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let all = report.scales.iter().chain(&report.large);
-    let wrong: Vec<_> = all.flat_map(budget::violations).collect();
+    let mut wrong: Vec<_> = all.flat_map(budget::violations).collect();
+    let exceeded = report.neighbours.iter().filter(|row| row.is_kept == Some(false));
+    wrong.extend(exceeded.map(|row| format!("{}: {}, not {}", row.what, row.measured, row.wanted)));
     if !wrong.is_empty() {
         bail!("budgets are exceeded:\n  {}", wrong.join("\n  "));
     }

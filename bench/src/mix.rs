@@ -151,11 +151,45 @@ fn item(kind: Kind, count: usize, number: usize, schema: usize) -> Item {
 
 /// A record in the first app, for which nobody has waited.
 pub(crate) fn newcomer(name: &str) -> Item {
-    let spec = record("d000000000", name, REGIONS[0]);
+    newcomer_in(name, REGIONS[0])
+}
+
+/// The same in another region.
+pub(crate) fn newcomer_in(name: &str, region: &str) -> Item {
+    record_in(name, "d000000000", region)
+}
+
+/// A record of this app.
+pub(crate) fn record_in(name: &str, app: &str, region: &str) -> Item {
     Item {
         kind: Kind::Environment,
-        object: object(Kind::Environment, name, &spec),
+        object: object(Kind::Environment, name, &record(app, name, region)),
         name: name.to_owned(),
+    }
+}
+
+/// An API in an environment of the first app that has no AmplifyBackend.
+pub(crate) fn api_in(name: &str, environment: &str, region: &str, schema: &str) -> Item {
+    let mut spec = api_spec(0, 0);
+    spec["resourceConfig"]["transformSchema"] = json!(schema);
+    spec["appId"] = json!("d000000000");
+    spec["backendEnvironmentName"] = json!(environment);
+    spec["region"] = json!(region);
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("backendRef");
+    }
+    Item {
+        kind: Kind::Api,
+        object: object(Kind::Api, name, &spec),
+        name: name.to_owned(),
+    }
+}
+
+impl Item {
+    pub(crate) fn annotated(mut self, name: &str, value: &str) -> Self {
+        let annotations = self.object.metadata.annotations.get_or_insert_default();
+        annotations.insert(name.to_owned(), value.to_owned());
+        self
     }
 }
 

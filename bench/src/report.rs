@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 use crate::{
     delay::Delays,
     mix::Kind,
+    neighbours::Row,
     scale::{Figures, Phase},
     usage::Memory,
 };
@@ -24,8 +25,10 @@ pub(crate) struct Report {
     pub(crate) scales: Vec<Figures>,
     /// One run with large schemas.
     pub(crate) large: Option<Figures>,
-    pub(crate) measured: Option<Delays>,
-    pub(crate) computed: Delays,
+    pub(crate) measured: Vec<Delays>,
+    /// By how many jobs run in an account and region.
+    pub(crate) computed: [(usize, Delays); 2],
+    pub(crate) neighbours: Vec<Row>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -227,9 +230,15 @@ impl Report {
         text.push_str(&Table::new("request", scales).counts(|it| &it.delete).text);
         text.push_str("\nAfter a restart, until quiet:\n");
         text.push_str(&Table::new("request", scales).counts(|it| &it.restart).text);
-        self.large(&mut text);
-        self.delays(&mut text);
+        self.apart(&mut text);
         text
+    }
+
+    /// The runs that are about one thing.
+    fn apart(&self, text: &mut String) {
+        self.large(text);
+        self.neighbours(text);
+        self.delays(text);
     }
 
     fn large(&self, text: &mut String) {
@@ -258,13 +267,29 @@ impl Report {
                 it.jobs, it.p50, it.p95, it.polls
             );
         };
-        if let Some(measured) = &self.measured {
+        for measured in &self.measured {
             row("measured: 30 to 60 s long, default flags", measured);
         }
-        row(
-            "computed: the poll schedule alone, for jobs of a median of 5 min and a 95th percentile of 15 min (lognormal; an assumption)",
-            &self.computed,
-        );
+        for (running, computed) in &self.computed {
+            let title = format!(
+                "computed: the poll schedule alone at 5 calls/s with {running} jobs running, of a median of 5 min and a 95th \
+                 percentile of 15 min (lognormal; an assumption)"
+            );
+            row(&title, computed);
+        }
+    }
+
+    fn neighbours(&self, text: &mut String) {
+        if self.neighbours.is_empty() {
+            return;
+        }
+        text.push_str("\n## Neighbours\n\nDefault flags; each row is a run of its own.\n\n| | wanted | measured |\n|---|---|---|\n");
+        for Row {
+            what, wanted, measured, ..
+        } in &self.neighbours
+        {
+            let _ = writeln!(text, "| {what} | {wanted} | {measured} |");
+        }
     }
 }
 

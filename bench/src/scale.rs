@@ -297,7 +297,7 @@ async fn without_operator(client: &Client, namespace: &str, mix: Mix, extra: Ext
 /// Measures the delay between the end of a job and Ready, with the default flags.
 pub(crate) async fn delays(site: &Site, mix: Mix) -> Result<Delays> {
     say(mix, "delays, with jobs of 30 to 60 s");
-    let name = "delays";
+    let name = &format!("delays-{}", mix.objects);
     site.namespace(name).await?;
     let stage = Stage {
         site,

@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
         core::v1::{Namespace, ServiceAccount},
-        rbac::v1::ClusterRoleBinding,
+        rbac::v1::{ClusterRoleBinding, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -61,6 +61,29 @@ impl Site {
         self.cluster.dir().join("amplify-operator.log")
     }
 
+    /// A kubeconfig of somebody who has all rights in this namespace, and none elsewhere.
+    pub(crate) async fn limited_to(&self, namespace: &str) -> Result<PathBuf> {
+        let create = PostParams::default();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), namespace);
+        if accounts.get_opt("limited").await?.is_none() {
+            let account = object(json!({ "metadata": { "name": "limited" } }))?;
+            accounts.create(&create, &account).await?;
+            let binding = object(json!({
+                "metadata": { "name": "limited" },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+                "subjects": [{ "kind": "ServiceAccount", "name": "limited", "namespace": namespace }],
+            }))?;
+            bindings.create(&create, &binding).await?;
+        }
+        let kubeconfig = self.cluster.dir().join(format!("{namespace}.kubeconfig"));
+        std::fs::write(
+            &kubeconfig,
+            self.cluster.kubeconfig_for(&token(&accounts, "limited").await?),
+        )?;
+        Ok(kubeconfig)
+    }
+
     pub(crate) async fn namespace(&self, name: &str) -> Result<()> {
         namespace(&self.client, name).await
     }
@@ -91,6 +114,12 @@ async fn user(client: &Client) -> Result<String> {
         "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": "bench" }],
     }))?;
     bindings.create(&create, &binding).await?;
+    token(&accounts, "operator").await
+}
+
+/// A token of this ServiceAccount.
+async fn token(accounts: &Api<ServiceAccount>, name: &str) -> Result<String> {
+    let create = PostParams::default();
     let request = TokenRequest {
         spec: TokenRequestSpec {
             expiration_seconds: Some(24 * 3600),
@@ -98,7 +127,7 @@ async fn user(client: &Client) -> Result<String> {
         },
         ..TokenRequest::default()
     };
-    let token = accounts.create_token_request("operator", &create, &request).await?;
+    let token = accounts.create_token_request(name, &create, &request).await?;
     Ok(token.status.context("the API server gave no token")?.token)
 }
 
