@@ -200,14 +200,12 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             self.rate = (self.rate * 2.0).min(self.least);
         }
         if self.rate >= self.least && self.is_short() {
-            while self.rate < self.most && self.grows_at() <= now {
+            while self.grows_at() <= now {
                 self.fill(self.grows_at());
                 self.unmet = Duration::ZERO;
                 self.rate = (self.rate + 1.0).min(self.most);
             }
-            if self.rate < self.most {
-                self.unmet += now.saturating_duration_since(self.updated);
-            }
+            self.unmet += now.saturating_duration_since(self.updated);
         }
         self.fill(now);
         while let Some((until, who)) = self.reservations.front() {
