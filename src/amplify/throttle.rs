@@ -1162,6 +1162,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_makes_its_own_bucket_smaller_and_no_other() {
         let throttle = Throttle::new(SETTINGS, nobody, |_| {});
+        let metrics = Arc::new(Metrics::new("test"));
+        throttle.measure(Arc::clone(&metrics));
+        assert!((throttle.rate(&key()) - 5.0).abs() < 1e-9, "as long as there is none");
         let other = BucketKey {
             account: "210987654321".to_owned(),
             ..key()
@@ -1171,6 +1174,15 @@ mod tests {
             if bucket == key() {
                 permit.ended(End::Throttled);
             }
+        }
+        let rates = [key(), other.clone()].map(|bucket| throttle.rate(&bucket).to_string());
+        assert_eq!(rates, ["2.5", "5"]);
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"aws_token_rate{account="123456789012",region="eu-west-1"} 2.5"#,
+            r#"aws_token_rate{account="210987654321",region="eu-west-1"} 5"#,
+        ] {
+            assert!(text.contains(line), "{text}");
         }
         let five = throttle.acquire(&key(), 1, Class::Write, 5);
         assert!(five.is_some() && throttle.acquire(&key(), 2, Class::Write, 1).is_none());

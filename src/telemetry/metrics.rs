@@ -1,5 +1,5 @@
-//! Every metric of the program, with the labels that it may have. Labels come from closed lists: never a name, an app
-//! or a namespace.
+//! Every metric of the program, with the labels that it may have. Labels come from closed lists or from how the operator is
+//! set up (accounts, regions, watched namespaces): never a resource's name, an app or a resource's namespace.
 //!
 //! What happens is counted when it happens. How things stand is counted when somebody asks, by a [`Census`] over what is in
 //! memory: it costs no pass anything.

@@ -6,6 +6,7 @@
 //! | `faithful` | the model against a real kube-apiserver |
 //! | `world` | the machines, the network to AWS, the time |
 //! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
+//! | `ledger` | requests and replies that are lost or late, and what others do meanwhile |
 //! | `neighbours` | what one namespace or region suffers delays nobody else |
 //! | `rates` | how many calls AWS gets, and when |
 //! | `takeover` | one process after another |
@@ -30,6 +31,7 @@ mod faithful;
 #[path = "../laws/history.rs"]
 mod history;
 mod judge;
+mod ledger;
 mod neighbours;
 mod plan;
 mod rates;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         apiserver::tests::trials(),
         faithful::trials(),
+        ledger::trials(),
         neighbours::trials(),
         rates::trials(),
         seeds::trials(),

@@ -17,25 +17,35 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "exploratio
 
 import mutations  # noqa: E402
 
-# What is put back, and the mutations that are it.
-EXPLORED = {
-    "an open intent is no reason to wait": ["1, open intent first: an open intent is no reason to wait"],
-    "`sentConfigHash` is stored with the intent": ["2, sentConfigHash: it is stored with the intent, and outlives it"],
-    "a job that shows late passes for the attempt after it": [
-        "2, sentConfigHash: a job that was found in a list is taken to carry today's configuration"
-    ],
-    "the job that somebody else started meanwhile is claimed": [
-        "2, sentConfigHash: the job that somebody else started meanwhile is taken to carry today's configuration"
-    ],
-    "a joined job is recorded as this generation's": ["slots: a pending job of somebody else is taken for its own"],
-    "a create that AWS refused inside a 200 makes the object its own": [
-        "3, origin: a create that failed in AWS's answer makes the object its own"
-    ],
-    "a delete of unknown outcome is closed at once": ["4, deletes: one of unknown outcome is closed at once"],
-    "the index takes an older version for the newest": ["slots: the index takes an older version for the newest"],
-    "an update of unknown outcome is closed at once": ["4, updates: one of unknown outcome is closed at once"],
-    "the patch does not test observedGeneration": ["3, record: the patch does not test observedGeneration"],
-}
+FIXED_SEEDS = "whatever_happens_the_promises_are_kept"
+
+# What is put back, what is to find it, and the mutation that is it.
+EXPLORED = [
+    ("an open intent is no reason to wait", FIXED_SEEDS,
+     "1, open intent first: an open intent is no reason to wait"),
+    ("`sentConfigHash` is stored with the intent (A1)",
+     "an_api_that_is_taken_over_after_a_refused_create_gets_its_configuration",
+     "2, sentConfigHash: it is stored with the intent, and outlives it"),
+    ("a job that shows late passes for the attempt after it (A2)",
+     "a_job_that_shows_late_does_not_pass_for_the_edit_after_it",
+     "2, sentConfigHash: a job that was found in a list is taken to carry today's configuration"),
+    ("the job that somebody else started meanwhile is claimed (A3)",
+     "a_job_that_somebody_else_starts_meanwhile_does_not_make_its_configuration_ours",
+     "2, sentConfigHash: the job that somebody else started meanwhile is taken to carry today's configuration"),
+    ("a joined job is recorded as this generation's (A4)", "a_pending_job_of_somebody_else_does_not_pass_for_an_edit",
+     "slots: a pending job of somebody else is taken for its own"),
+    ("a create that AWS refused inside a 200 makes the object its own (B1)", "a_create_that_fails_in_its_answer_owns_nothing",
+     "3, origin: a create that failed in AWS's answer makes the object its own"),
+    ("a delete of unknown outcome is closed at once (B2)",
+     "a_delete_that_arrives_late_does_not_reach_the_next_backend_of_the_name",
+     "4, deletes: one of unknown outcome is closed at once"),
+    ("the index takes an older version for the newest (B3)", FIXED_SEEDS,
+     "slots: the index takes an older version for the newest"),
+    ("an update of unknown outcome is closed at once (B4)", "an_update_that_arrives_late_does_not_undo_the_edit_after_it",
+     "4, updates: one of unknown outcome is closed at once"),
+    ("the patch does not test observedGeneration (B5)", FIXED_SEEDS,
+     "3, record: the patch does not test observedGeneration"),
+]
 
 # What is put back; then where, what stands there, what is put there.
 OTHERS = [
@@ -88,14 +98,11 @@ SCENES = [
      "            tokio::time::sleep(GIVE_BACK).await;", "            tokio::time::sleep(GIVE_BACK * 1000).await;"),
 ]
 
-FIXED_SEEDS = "whatever_happens_the_promises_are_kept"
-
-
 def rows():
     """Returns name, test and edits of each."""
     known = {name: edits for name, *edits, _ in mutations.MUTATIONS}
-    for name, parts in EXPLORED.items():
-        yield name, FIXED_SEEDS, [edit for part in parts for edit in known[part]]
+    for name, test, mutation in EXPLORED:
+        yield name, test, known[mutation]
     for name, *edits in OTHERS:
         yield name, FIXED_SEEDS, edits
     for name, scene, *edits in SCENES:

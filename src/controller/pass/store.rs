@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{
-        Job,
+        FINALIZER, Job,
         conditions::{self, READY, Reason, STALLED},
         rules::schema_problem,
     },
@@ -272,13 +272,14 @@ impl<K: Kind> Pass<'_, K> {
 
     /// Removes the finalizer.
     pub(super) async fn release(&mut self) -> Result<Observed, Pause> {
-        let observed = self.set_finalizer(false, "cannot remove the finalizer").await?;
-        if matches!(observed, Observed::Stored { .. }) {
-            // The answer may bear the version of the write before it, as if the cache were up to date.
-            let left_alone = self.is_gone().then_some(LeftAlone::Released);
-            self.recall(|it| it.left_alone = left_alone);
-        }
-        Ok(observed)
+        // Before the answer: the watch may show sooner than that that the resource is gone.
+        let is_last = self.object.finalizers().iter().all(|name| name == FINALIZER);
+        self.recall(|it| it.left_alone = is_last.then_some(LeftAlone::Released));
+        let observed = self.set_finalizer(false, "cannot remove the finalizer").await;
+        // The answer may bear the version of the write before it, as if the cache were up to date.
+        let is_released = matches!(observed, Ok(Observed::Stored { .. })) && self.is_gone();
+        self.recall(|it| it.left_alone = is_released.then_some(LeftAlone::Released));
+        observed
     }
 
     /// An API server that refuses what the operator writes (a policy, a quota) can be told of by an Event alone.

@@ -1,0 +1,214 @@
+//! What the ledger is there for, one scene each: replies and requests that are lost or late, jobs and objects of somebody else, and
+//! an edit in the middle of it. In the end AWS holds what the spec says, and what is not ours is still there.
+
+use std::time::Duration;
+
+use amplify_simulator::{Action, Fault, JobScript, Operation};
+use serde_json::{Value, json};
+
+use crate::{
+    apiserver::Named,
+    town::{APP, Town, api, backend},
+};
+
+crate::trials! {
+    an_api_that_is_taken_over_after_a_refused_create_gets_its_configuration,
+    a_job_that_shows_late_does_not_pass_for_the_edit_after_it,
+    a_job_that_somebody_else_starts_meanwhile_does_not_make_its_configuration_ours,
+    a_pending_job_of_somebody_else_does_not_pass_for_an_edit,
+    a_create_that_fails_in_its_answer_owns_nothing,
+    a_delete_that_arrives_late_does_not_reach_the_next_backend_of_the_name,
+    an_update_that_arrives_late_does_not_undo_the_edit_after_it,
+}
+
+const APIS: &str = "backendapis";
+/// Longer than any job, grace and backoff of a scene.
+const SETTLED: Duration = Duration::from_mins(20);
+
+/// The schema of this version.
+fn schema(version: u32) -> String {
+    format!("type V{version} @model {{ id: ID! }}")
+}
+
+/// The spec of the API in the environment `dev`, of this version.
+fn version(version: u32) -> Value {
+    let mut spec = api("dev");
+    spec["resourceConfig"]["transformSchema"] = json!(schema(version));
+    spec
+}
+
+/// A town with a backend that somebody has made by hand.
+fn town() -> Town {
+    let mut town = Town::of(1, &[], &["home"]);
+    town.world
+        .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
+    town.passes(Duration::from_secs(30));
+    town
+}
+
+impl Town {
+    fn fault(&self, fault: Fault) {
+        self.world.aws(|aws| aws.fault(fault));
+    }
+
+    fn edit(&self, name: &str, spec: &Value) {
+        let edited = self.world.users(|users| {
+            let patch = json!({ "spec": { "resourceConfig": spec["resourceConfig"] } });
+            users.merge(Named(APIS, "home", name), &patch)
+        });
+        edited.expect("an API");
+    }
+
+    /// The schema that AWS holds of the API in `dev`.
+    fn held(&self) -> String {
+        let backend = self.world.aws(|aws| aws.backend((APP, "dev"))).expect("a backend");
+        let api = backend.apis.values().next().expect("an API");
+        api["transformSchema"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Somebody makes the API by hand, or changes it.
+    fn meddle(&self, version: u32) {
+        let config = json!({ "apiName": "shop", "service": "AppSync", "transformSchema": schema(version) });
+        let Value::Object(config) = config else { return };
+        self.world.aws(|aws| assert!(aws.put_api((APP, "dev"), "shop", config)));
+    }
+
+    /// It is Ready, and AWS holds this version.
+    fn has(&self, name: &str, version: u32) {
+        assert_eq!(self.reason(Named(APIS, "home", name)), "Available");
+        assert_eq!(self.held(), schema(version), "Ready for what AWS does not hold");
+        self.is_well();
+    }
+}
+
+/// A1
+fn an_api_that_is_taken_over_after_a_refused_create_gets_its_configuration() {
+    let mut town = town();
+    town.fault(Fault::on(Operation::CreateBackendApi, Action::TooManyRequests));
+    let mut spec = version(1);
+    spec["adoptionPolicy"] = json!("IfExists");
+    spec["deletionPolicy"] = json!("Delete");
+    let name = town.apply(APIS, "home", &spec);
+    while town
+        .world
+        .simulator()
+        .history()
+        .of(Operation::CreateBackendApi)
+        .is_empty()
+    {
+        town.passes(Duration::from_millis(100));
+    }
+    town.meddle(9);
+    town.passes(SETTLED);
+    town.has(&name, 1);
+}
+
+/// A2
+fn a_job_that_shows_late_does_not_pass_for_the_edit_after_it() {
+    let mut town = town();
+    town.world.aws(|aws| {
+        aws.change_settings(|settings| {
+            settings.job_listing_delay = Duration::from_mins(5);
+            settings.job_duration = Duration::from_mins(8);
+        });
+    });
+    town.fault(Fault::on(Operation::CreateBackendApi, Action::ResetAfter));
+    let name = town.apply(APIS, "home", &version(1));
+    town.passes(Duration::from_mins(1));
+    town.edit(&name, &version(2));
+    town.passes(2 * SETTLED);
+    town.has(&name, 2);
+}
+
+/// A3
+fn a_job_that_somebody_else_starts_meanwhile_does_not_make_its_configuration_ours() {
+    let mut town = town();
+    town.fault(Fault::on(Operation::CreateBackendApi, Action::Reset));
+    let name = town.apply(APIS, "home", &version(1));
+    town.passes(Duration::from_secs(20));
+    town.meddle(9);
+    let job = town
+        .world
+        .aws(|aws| aws.start_job((APP, "dev"), "CreateBackendAPI", JobScript::default()));
+    job.expect("an app");
+    town.passes(SETTLED);
+    town.has(&name, 1);
+}
+
+/// A4
+fn a_pending_job_of_somebody_else_does_not_pass_for_an_edit() {
+    let mut town = town();
+    let name = town.apply(APIS, "home", &version(1));
+    town.passes(Duration::from_mins(2));
+    town.has(&name, 1);
+    let script = JobScript {
+        duration: Some(Duration::from_mins(5)),
+        ..JobScript::default()
+    };
+    let job = town
+        .world
+        .aws(|aws| aws.start_job((APP, "dev"), "UpdateBackendAPI", script));
+    job.expect("an app");
+    town.edit(&name, &version(2));
+    town.passes(SETTLED);
+    town.has(&name, 2);
+}
+
+/// B1
+fn a_create_that_fails_in_its_answer_owns_nothing() {
+    let mut town = town();
+    let error = "Resource already exists".to_owned();
+    town.fault(Fault::on(Operation::CreateBackend, Action::ErrorInReply { error }));
+    let name = town.apply("amplifybackends", "home", &backend("prod"));
+    while town.world.simulator().history().of(Operation::CreateBackend).is_empty() {
+        town.passes(Duration::from_millis(100));
+    }
+    town.world
+        .aws(|aws| assert!(aws.put_backend((APP, "prod"), "storefront")));
+    town.passes(Duration::from_mins(5));
+    let named = Named("amplifybackends", "home", &name);
+    assert_eq!(town.reason(named), "AlreadyExists");
+    town.world.users(|users| users.delete(named)).expect("a backend");
+    town.passes(SETTLED);
+    assert!(town.world.users(|users| users.get(named)).is_none());
+    let theirs = town.world.aws(|aws| aws.backend((APP, "prod")));
+    assert!(theirs.is_some(), "somebody else's backend is deleted");
+    town.is_well();
+}
+
+/// B2
+fn a_delete_that_arrives_late_does_not_reach_the_next_backend_of_the_name() {
+    let mut town = town();
+    let first = town.apply("amplifybackends", "home", &backend("prod"));
+    town.passes(Duration::from_mins(10));
+    let late = Action::ArriveLate {
+        duration: Some(Duration::from_secs(28)),
+    };
+    town.fault(Fault::on(Operation::DeleteBackend, late));
+    town.world
+        .users(|users| users.delete(Named("amplifybackends", "home", &first)))
+        .expect("a backend");
+    town.passes(Duration::from_millis(200));
+    let second = town.apply("amplifybackends", "home", &backend("prod"));
+    town.passes(SETTLED);
+    assert_eq!(town.reason(Named("amplifybackends", "home", &second)), "Available");
+    let there = town.world.aws(|aws| aws.backend((APP, "prod")));
+    assert!(there.is_some(), "Ready, and AWS has none");
+    town.is_well();
+}
+
+/// B4
+fn an_update_that_arrives_late_does_not_undo_the_edit_after_it() {
+    let mut town = town();
+    let name = town.apply(APIS, "home", &version(1));
+    town.passes(Duration::from_mins(2));
+    let late = Action::ArriveLate {
+        duration: Some(Duration::from_secs(28)),
+    };
+    town.fault(Fault::on(Operation::UpdateBackendApi, late));
+    town.edit(&name, &version(2));
+    town.passes(Duration::from_secs(3));
+    town.edit(&name, &version(3));
+    town.passes(SETTLED);
+    town.has(&name, 3);
+}
