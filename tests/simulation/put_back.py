@@ -39,7 +39,8 @@ EXPLORED = [
     ("a delete of unknown outcome is closed at once (B2)",
      "a_delete_that_arrives_late_does_not_reach_the_next_backend_of_the_name",
      "4, deletes: one of unknown outcome is closed at once"),
-    ("the index takes an older version for the newest (B3)", FIXED_SEEDS,
+    ("the index takes an older version for the newest (B3)",
+     "a_list_that_shows_an_old_object_late_gives_its_environment_to_nobody",
      "slots: the index takes an older version for the newest"),
     ("an update of unknown outcome is closed at once (B4)", "an_update_that_arrives_late_does_not_undo_the_edit_after_it",
      "4, updates: one of unknown outcome is closed at once"),
@@ -47,35 +48,35 @@ EXPLORED = [
      "3, record: the patch does not test observedGeneration"),
 ]
 
-# What is put back; then where, what stands there, what is put there.
+# What is put back, what is to find it; then where, what stands there, what is put there.
 OTHERS = [
-    ("SIGTERM waits for passes for ever", "src/controller/queue.rs",
+    ("SIGTERM waits for passes for ever (D2)", "a_process_ends_in_time_whenever_the_api_server_falls_silent",
+     "src/controller/queue.rs",
      "if tokio::time::timeout(FINISH, finished).await.is_err() {",
      "if tokio::time::timeout(LONGEST, finished).await.is_err() {"),
-    ("SIGTERM is not heard before the definitions are found", "src/operator.rs",
+    ("SIGTERM is not heard before the definitions are found (D2)", "a_process_ends_although_the_definitions_are_missing",
+     "src/operator.rs",
      "let found = shutdown.run_until_cancelled(wait_for_crds(&client, &namespaces)).await;",
      "let found = CancellationToken::new().run_until_cancelled(wait_for_crds(&client, &namespaces)).await;"),
-    ("an update is sent by a look from before the list", "src/lifecycle/update.rs",
+    ("an update is sent by a look from before the list", FIXED_SEEDS, "src/lifecycle/update.rs",
      "    seen_since(view)?;\n", ""),
-    ("what was recorded is forgotten while the watch lags", "src/controller/memory.rs",
+    ("what was recorded is forgotten while the watch lags", FIXED_SEEDS, "src/controller/memory.rs",
      "Some(latest) if version(&cached).is_before(version(latest.as_ref())) => latest.clone(),",
      "Some(latest) if version(latest.as_ref()).is_before(version(&cached)) => latest.clone(),"),
-    ("a new list tells nobody what is gone", "src/controller/watch.rs",
+    ("a new list tells nobody what is gone", FIXED_SEEDS, "src/controller/watch.rs",
      "                self.forget_the_unseen();\n", ""),
-    ("a pass that ends wakes nobody who waits for its slot", "src/controller/pass/mod.rs",
+    ("a pass that ends wakes nobody who waits for its slot", FIXED_SEEDS, "src/controller/pass/mod.rs",
      "    watched.context.wake(freed);\n", "    drop(freed);\n"),
-    ("what cannot be read stays in the index when it is gone (E7)", "src/controller/watch.rs",
+    ("what cannot be read stays in the index when it is gone (E7)", "what_could_not_be_read_owns_nothing_when_it_is_gone",
+     "src/controller/watch.rs",
      "                if let Some(key) = key_of::<K>(object.meta()) {", "                if let (Some(key), Ok(_)) = (key_of::<K>(object.meta()), &object.0) {"),
-    ("times are the machine's, not AWS's (E8)", "src/clock.rs",
+    ("times are the machine's, not AWS's (E8)", "a_lost_reply_is_found_out_by_a_machine_whose_clock_is_wrong",
+     "src/clock.rs",
      "        if date.as_second() < FIRST {", "        if date.as_second() < i64::MAX {"),
-    ("a process that does not lead writes", "src/leader/mod.rs",
+    ("a process that does not lead writes", "an_old_leader_that_wakes_up_writes_nothing",
+     "src/leader/mod.rs",
      "if is_read(request.method()) || leadership.holds() {",
      "if is_read(request.method()) || leadership.holds() || !request.uri().path().is_empty() {"),
-]
-
-
-# As above, with the scene that is to find it.
-SCENES = [
     ("all namespaces begin when the last is read (D1)", "a_namespace_that_cannot_be_read_delays_no_other", "src/operator.rs",
      "        self.filled(lists).await;\n", "        join_all(all.iter().map(|scope| scope.filled(lists))).await;\n"),
     ("one region may take all places (D5)", "a_region_that_hangs_delays_no_other", "src/amplify/throttle.rs",
@@ -103,10 +104,8 @@ def rows():
     known = {name: edits for name, *edits, _ in mutations.MUTATIONS}
     for name, test, mutation in EXPLORED:
         yield name, test, known[mutation]
-    for name, *edits in OTHERS:
-        yield name, FIXED_SEEDS, edits
-    for name, scene, *edits in SCENES:
-        yield name, scene, edits
+    for name, test, *edits in OTHERS:
+        yield name, test, edits
 
 
 def simulate(copy, target, test):

@@ -8,8 +8,8 @@ use super::{
     },
 };
 use crate::{
-    api::{Job, Operation, Origin},
-    lifecycle::{Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot},
+    api::{Job, Operation, Origin, conditions::Reason},
+    lifecycle::{Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot},
 };
 
 #[test]
@@ -493,6 +493,38 @@ fn a_slot_is_held_from_the_intent_to_the_end_of_the_job() {
     assert_eq!(holds(ended(running(operation), "COMPLETED"), false), Holds::No);
     assert_eq!(holds(refused(intent(operation)), false), Holds::No);
     assert!(Holds::Until(at(10)).at(at(9)) && !Holds::Until(at(10)).at(at(10)));
+}
+
+#[test]
+fn a_job_is_polled_as_others_are_while_it_runs_within_its_time() {
+    let operation = Operation::CreateBackend;
+    let polled = |job: Job, suspend, reason| {
+        let scene = Scene::new(Kind::Backend).job(job).said(reason);
+        is_polled(&scene.state.ledger, suspend)
+    };
+    assert!(polled(running(operation), false, Reason::Creating));
+    assert!(!polled(running(operation), true, Reason::Creating));
+    assert!(!polled(running(operation), false, Reason::JobTimedOut));
+    assert!(!polled(intent(operation), false, Reason::Creating));
+    assert!(!polled(ended(running(operation), "COMPLETED"), false, Reason::Creating));
+    assert!(!is_polled(&Scene::new(Kind::Backend).state.ledger, false));
+}
+
+#[test]
+fn who_says_so_waits_for_the_slot_unless_it_is_suspended() {
+    for (reason, suspend, waits) in [
+        (Reason::WaitingForJob, false, true),
+        (Reason::WaitingForJob, true, false),
+        (Reason::Creating, false, false),
+        (Reason::Suspended, true, false),
+    ] {
+        let scene = Scene::new(Kind::Backend).said(reason);
+        assert_eq!(
+            waits_for_slot(&scene.state.ledger, suspend),
+            waits,
+            "{reason:?} {suspend}"
+        );
+    }
 }
 
 #[test]

@@ -265,6 +265,29 @@ fn a_change_is_stored_with_what_became_of_it() {
 }
 
 #[test]
+fn what_aws_echoes_is_forgotten_with_a_new_update_and_kept_with_one_that_is_sent_again() {
+    let update = |config: &str| Job {
+        config_hash: Some(config.to_owned()),
+        ..running(Operation::UpdateBackendApi)
+    };
+    let completed = |config| ended(update(config), Job::COMPLETED);
+    for (why, before, sent, is_kept) in [
+        ("sent again", completed("v2"), None, true),
+        ("AWS has accepted it since", completed("v2"), Some("v2"), false),
+        ("of another configuration", completed("v1"), None, false),
+        ("it failed", ended(update("v2"), Job::FAILED), None, false),
+    ] {
+        let mut scene = Scene::new(Kind::Api).ready().job(before).config(Ok("v2"));
+        scene.state.hashes.sent = sent.map(str::to_owned);
+        scene.state.hashes.echoed = Some("echo".to_owned());
+        let step = scene.reply(accepted("j-9")).next();
+        let state = stored(&step).unwrap_or_else(|| panic!("{why}: {step:?}"));
+        assert_eq!(state.hashes.echoed.is_some(), is_kept, "{why}");
+        assert_eq!(state.hashes.sent.as_deref(), Some("v2"), "{why}");
+    }
+}
+
+#[test]
 fn a_job_that_completed_stays_as_it_ended() {
     let job = ended(running(Operation::CreateBackend), Job::COMPLETED);
     let scene = Scene::new(Kind::Backend).ready().job(job.clone()).look(present());
