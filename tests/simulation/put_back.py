@@ -50,7 +50,7 @@ EXPLORED = [
 
 # What is put back, what is to find it; then where, what stands there, what is put there.
 OTHERS = [
-    ("SIGTERM waits for passes for ever (D2)", "a_process_ends_in_time_whenever_the_api_server_falls_silent",
+    ("SIGTERM waits for passes for ever (D2)", "a_process_ends_although_what_it_records_is_refused",
      "src/controller/queue.rs",
      "if tokio::time::timeout(FINISH, finished).await.is_err() {",
      "if tokio::time::timeout(LONGEST, finished).await.is_err() {"),

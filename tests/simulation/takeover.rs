@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    apiserver::{Named, Reach, Verb},
+    apiserver::{Named, Reach, Verb, Withdrawn},
     town::{Town, api, backend},
     world::REGION,
 };
@@ -14,6 +14,7 @@ crate::trials! {
     a_new_leader_knows_what_its_silent_watches_have_not_shown,
     a_process_ends_in_time_whenever_the_api_server_falls_silent,
     a_process_ends_although_the_definitions_are_missing,
+    a_process_ends_although_what_it_records_is_refused,
     an_old_leader_that_wakes_up_writes_nothing,
 }
 
@@ -71,7 +72,7 @@ fn a_process_ends_although_the_definitions_are_missing() {
     let mut town = Town::of(1, &[], &["team"]);
     town.world.apiserver(|server| {
         for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
-            server.hide_definition(plural);
+            server.remove_definition(plural);
         }
     });
     town.passes(Duration::from_secs(30));
@@ -108,4 +109,25 @@ fn an_old_leader_that_wakes_up_writes_nothing() {
         assert_eq!(writes(&town), before, "seed {seed}: writes of who no longer leads");
         town.is_well();
     }
+}
+
+/// AWS has accepted deletes, and the API server takes no write about them: each is tried again until it lands.
+fn a_process_ends_although_what_it_records_is_refused() {
+    let mut town = Town::of(1, &[], &["team"]);
+    town.passes(Duration::from_secs(30));
+    let all = ["a", "b", "c"].map(|name| town.apply("amplifybackends", "team", &backend(name)));
+    town.passes(Duration::from_mins(2));
+    let rights = Withdrawn {
+        verbs: Some(vec![Verb::Patch]),
+        ..Withdrawn::of_namespace("team")
+    };
+    town.world.apiserver(|server| server.withdraw(rights));
+    for name in &all {
+        let named = Named("amplifybackends", "team", name);
+        town.world.users(|users| users.delete(named)).expect("a backend");
+    }
+    town.passes(Duration::from_mins(1));
+    town.world.terminate(0);
+    town.passes(Duration::from_secs(30));
+    town.is_well();
 }

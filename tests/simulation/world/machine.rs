@@ -7,8 +7,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Notify,
+    task::yield_now,
     time::{Instant, advance, sleep_until},
 };
+
+/// How often all tasks have their turn until nothing is left to do now.
+const TURNS: u32 = 4;
 
 /// Times are the world's: since it began.
 pub(crate) struct Machine {
@@ -83,6 +87,16 @@ impl Machine {
             });
         }
         self.now()
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn settle(&self) {
+        self.runtime.block_on(async {
+            // One thing leads to another: a change, the watch that shows it, who reads that.
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
+        });
     }
 
     fn moment(&self, time: Duration) -> Instant {

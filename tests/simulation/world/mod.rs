@@ -26,8 +26,8 @@ use machine::Machine;
 use process::Process;
 pub(crate) use process::{REGION, Start};
 
-/// The longest stretch of time.
-const STRETCH: Duration = Duration::from_secs(10);
+/// The longest stretch of time: what happens on one machine by itself is heard by the others so late at the most.
+const STRETCH: Duration = Duration::from_secs(1);
 /// The shortest one: tokio's clock has no finer grain.
 const TICK: Duration = Duration::from_millis(1);
 /// How long a process that has ended is not started again.
@@ -177,6 +177,8 @@ impl World {
     pub(crate) fn run(&mut self, until: Duration) {
         while self.now < until {
             let mut horizon = until.min(self.now + STRETCH);
+            // What somebody has done meanwhile leaves before the others go on.
+            self.machine.settle();
             for which in 0..self.places.len() {
                 self.start_if_due(which);
                 horizon = self.run_process(which, horizon);
