@@ -15,7 +15,6 @@ crate::trials! {
     a_process_ends_in_time_whenever_the_api_server_falls_silent,
     a_process_ends_although_the_definitions_are_missing,
     a_process_ends_although_what_it_records_is_refused,
-    an_old_leader_that_wakes_up_writes_nothing,
 }
 
 const FLAGS: [&str; 2] = ["--leader-elect", "--lease-namespace=operators"];
@@ -79,36 +78,6 @@ fn a_process_ends_although_the_definitions_are_missing() {
     town.world.terminate(0);
     town.passes(Duration::from_secs(30));
     town.is_well();
-}
-
-/// A leader stands still in the midst of making a backend, for longer than it leads. Another has finished it meanwhile.
-fn an_old_leader_that_wakes_up_writes_nothing() {
-    for seed in 1..=12 {
-        let mut town = Town::of(seed, &FLAGS, &["team", "operators"]);
-        town.passes(Duration::from_secs(5));
-        town.add_operator();
-        town.passes(Duration::from_mins(1));
-        let writes = |town: &Town| -> u64 {
-            let requests = town.world.server.requests();
-            let of_old = requests.iter().filter(|(asked, _)| {
-                asked.who == "operator-0" && asked.verb == Verb::Patch && asked.resource.starts_with("amplifybackends")
-            });
-            of_old.map(|(_, count)| count).sum()
-        };
-        let dev = town.apply("amplifybackends", "team", &backend("dev"));
-        let before = town.some(Duration::from_millis(400));
-        town.passes(before);
-        town.world.freeze(0, Duration::from_mins(3));
-        let before = writes(&town);
-        town.passes(Duration::from_mins(10));
-        assert_eq!(
-            town.reason(Named("amplifybackends", "team", &dev)),
-            "Available",
-            "seed {seed}"
-        );
-        assert_eq!(writes(&town), before, "seed {seed}: writes of who no longer leads");
-        town.is_well();
-    }
 }
 
 /// AWS has accepted deletes, and the API server takes no write about them: each is tried again until it lands.
