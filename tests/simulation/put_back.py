@@ -79,7 +79,7 @@ OTHERS = [
     ("tokens and passes are first come, first served (D4)", "a_crowd_in_a_namespace_delays_no_other", "src/controller/context.rs",
      "|key: &ObjectKey| &key.namespace", '|_: &ObjectKey| ""'),
     ("who waits for an environment goes by chance (D9)", "those_who_wait_for_an_environment_go_in_the_order_of_their_creation",
-     "src/controller/index.rs", "        if is_held || self.is_kept_from(key, &places, now) {", "        if is_held {"),
+     "src/controller/index.rs", "        if is_held || self.is_kept_for_another(key, &places, now) {", "        if is_held {"),
     ("those who wait for a job of somebody else wake each other",
      "those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then", "src/controller/index.rs",
      "        near.retain(|key| self.refused.remove(key));\n", ""),
@@ -91,6 +91,7 @@ OTHERS = [
     ("the lease may be given back for ever", "a_process_ends_in_time_whenever_the_api_server_falls_silent", "src/leader/mod.rs",
      "            tokio::time::sleep(GIVE_BACK).await;", "            tokio::time::sleep(GIVE_BACK * 1000).await;"),
 ]
+
 
 def rows():
     """Returns name, test and edits of each."""
