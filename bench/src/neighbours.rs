@@ -8,7 +8,7 @@ use std::{
 
 use amplify_demo::operator::{self, Operator, Start};
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
-use amplify_simulator::{Action, Config, Fault, Location, Match, Settings, Simulator};
+use amplify_simulator::{Action, Config, Fault, Match, Settings, Simulator};
 use anyhow::{Context as _, Result};
 use kube::{
     Api,
@@ -252,17 +252,12 @@ async fn largest(site: &Site) -> Result<Row> {
     let type_ = "type A { id: ID } # ";
     let schema = format!("{type_}{}", "\"".repeat(512 * 1024 - type_.len()));
     let note = "x".repeat(250_000);
-    let region = |number: usize| if number.is_multiple_of(2) { HERE } else { THERE };
     let control = stage.simulator.control();
     for number in 0..120 {
-        let environment = format!("env{number}");
-        control.put_backend(
-            &Location::new("d000000000", &environment).region(region(number)),
-            "storefront",
-        );
+        control.put_backend(("d000000000", format!("env{number}").as_str()), "storefront");
     }
     let apis = (0..120).map(|number| {
-        mix::api_in(&format!("a{number}"), &format!("env{number}"), region(number), &schema).annotated("note", &note)
+        mix::api_in(&format!("a{number}"), &format!("env{number}"), HERE, &schema).annotated("note", &note)
     });
     // Not all at once in this process's memory.
     bare::apply(&site.client, "largest-apis", apis).await?;

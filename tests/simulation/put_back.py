@@ -41,9 +41,6 @@ EXPLORED = [
      "4, deletes: one of unknown outcome is closed at once"),
     ("an update of unknown outcome is closed at once (B4)", "an_update_that_arrives_late_does_not_undo_the_edit_after_it",
      "4, updates: one of unknown outcome is closed at once"),
-    ("the patch does not test observedGeneration (B5)",
-     "a_late_reply_takes_back_nothing_that_another_operator_says_of_a_newer_edit",
-     "3, record: the patch does not test observedGeneration"),
 ]
 
 # What is put back, what is to find it; then where, what stands there, what is put there.
@@ -72,9 +69,6 @@ OTHERS = [
      "|key: &ObjectKey| &key.namespace", '|_: &ObjectKey| ""'),
     ("who waits for an environment goes by chance (D9)", "those_who_wait_for_an_environment_go_in_the_order_of_their_creation",
      "src/controller/index.rs", "        if is_held || self.is_kept_for_another(key, &places, now) {", "        if is_held {"),
-    ("those who wait for a job of somebody else wake each other",
-     "those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then", "src/controller/index.rs",
-     "        near.retain(|key| self.refused.remove(key));\n", ""),
     ("a refused recording keeps its place", "what_a_namespace_refuses_to_record_delays_no_other", "src/controller/queue.rs",
      "        self.taken = None;\n        sleep(time).await;", "        sleep(time).await;"),
     ("a new leader goes by what its watches have shown", "a_new_leader_knows_what_its_silent_watches_have_not_shown",
