@@ -638,8 +638,8 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 }
                 Notice::Back(left) => bucket.back(f64::from(left)),
             }
-            self.tell_rate(key, bucket);
         }
+        self.tell_rates(&mut buckets);
         drop(buckets);
         self.changed.notify_one();
     }
@@ -651,18 +651,23 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 metrics.set_token_queue(class.name(), waiting);
             }
         }
-        for (key, bucket) in buckets {
-            self.tell_rate(key, bucket);
-        }
+        self.tell_rates(buckets);
     }
 
-    /// Tells the metrics a rate that has changed.
-    fn tell_rate(&self, key: &BucketKey, bucket: &mut Bucket<T>) {
-        let rate = bucket.rate;
-        if let Some(metrics) = self.metrics.get()
-            && bucket.told.replace(rate) != Some(rate)
-        {
-            metrics.set_token_rate(&key.account, &key.region, rate);
+    /// Tells the metrics of a region whose rate has changed what the account with the fewest calls gets there.
+    fn tell_rates(&self, buckets: &mut BTreeMap<BucketKey, Bucket<T>>) {
+        let Some(metrics) = self.metrics.get() else {
+            return;
+        };
+        let changed = |(key, bucket): (&BucketKey, &mut Bucket<T>)| {
+            let rate = bucket.rate;
+            (bucket.told.replace(rate) != Some(rate)).then(|| key.region.clone())
+        };
+        let regions: Vec<_> = buckets.iter_mut().filter_map(changed).collect();
+        for region in regions {
+            let here = buckets.iter().filter(|(key, _)| key.region == region);
+            let fewest = here.map(|(_, bucket)| bucket.rate).min_by(f64::total_cmp);
+            metrics.set_token_rate(&region, fewest.unwrap_or_default());
         }
     }
 }
@@ -1178,12 +1183,8 @@ mod tests {
         let rates = [key(), other.clone()].map(|bucket| throttle.rate(&bucket).to_string());
         assert_eq!(rates, ["2.5", "5"]);
         let text = metrics.encode().unwrap();
-        for line in [
-            r#"aws_token_rate{account="123456789012",region="eu-west-1"} 2.5"#,
-            r#"aws_token_rate{account="210987654321",region="eu-west-1"} 5"#,
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
+        let line = r#"aws_token_rate{region="eu-west-1"} 2.5"#;
+        assert!(text.contains(line), "the fewest: {text}");
         let five = throttle.acquire(&key(), 1, Class::Write, 5);
         assert!(five.is_some() && throttle.acquire(&key(), 2, Class::Write, 1).is_none());
         let five = throttle.acquire(&other, 3, Class::Write, 5);

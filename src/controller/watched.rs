@@ -110,7 +110,7 @@ impl<K: Kind> Watched<K> {
         census.kind(kind, if has_begun { self.recollections.queued() } else { 0 });
         self.cache.count(|counted| census.object(kind, counted));
         let (failing, event) = self.context.health.watch(&self.watch_key(), Instant::now());
-        census.watch(kind, self.namespace.as_deref(), failing, event);
+        census.watch(kind, failing, event);
     }
 
     /// The name of a resource of this kind.

@@ -1,5 +1,5 @@
-//! Every metric of the program, with the labels that it may have. Labels come from closed lists or from how the operator is
-//! set up (accounts, regions, watched namespaces): never a resource's name, an app or a resource's namespace.
+//! Every metric of the program, with the labels that it may have. Labels come from closed lists: never a name, an app, an
+//! account or a namespace.
 //!
 //! What happens is counted when it happens. How things stand is counted when somebody asks, by a [`Census`] over what is in
 //! memory: it costs no pass anything.
@@ -78,8 +78,7 @@ struct QueueClass {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Bucket {
-    account: String,
+struct Region {
     region: String,
 }
 
@@ -121,7 +120,7 @@ pub struct Census {
     objects: BTreeMap<Standing, i64>,
     jobs: BTreeMap<&'static str, Jobs>,
     queues: BTreeMap<&'static str, usize>,
-    failing: BTreeMap<Watch, Duration>,
+    failing: BTreeMap<&'static str, Duration>,
     events: BTreeMap<&'static str, Timestamp>,
 }
 
@@ -188,21 +187,9 @@ impl Census {
         }
     }
 
-    /// The watch of this kind, in this namespace alone where there is one for each: for how long it has been failing, and when
-    /// it last had something to tell.
-    pub fn watch(
-        &mut self,
-        kind: &'static str,
-        namespace: Option<&str>,
-        failing: Duration,
-        last_event: Option<Timestamp>,
-    ) {
-        let labels = [Some(("kind", kind)), namespace.map(|name| ("watched_namespace", name))];
-        let labels = labels
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name, value.to_owned()));
-        let longest = self.failing.entry(labels.collect()).or_default();
+    /// A watch of this kind: for how long it has been failing, and when it last had something to tell.
+    pub fn watch(&mut self, kind: &'static str, failing: Duration, last_event: Option<Timestamp>) {
+        let longest = self.failing.entry(kind).or_default();
         *longest = failing.max(*longest);
         if let Some(at) = last_event {
             let newest = self.events.entry(kind).or_insert(at);
@@ -227,9 +214,6 @@ pub struct Described {
     pub help: &'static str,
 }
 
-/// The labels of a watch: its kind, and its namespace where each has one of its own.
-type Watch = Vec<(&'static str, String)>;
-
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the program. One per process, shared.
@@ -241,7 +225,7 @@ pub struct Metrics {
     aws_duration: Histograms<AwsOperation>,
     token_queue: Family<QueueClass, Gauge>,
     token_waits: Family<QueueClass, Counter>,
-    token_rate: Family<Bucket, Gauge<f64, AtomicU64>>,
+    token_rate: Family<Region, Gauge<f64, AtomicU64>>,
     reconciles: Histograms<Kind>,
     reconcile_errors: Family<KindClass, Counter>,
     events_left_out: Counter,
@@ -251,7 +235,7 @@ pub struct Metrics {
     oldest_job: Family<JobOperation, Gauge>,
     job_duration: Histograms<JobEnd>,
     job_end_to_ready: Histograms<JobOperation>,
-    watch_failing: Family<Watch, Gauge>,
+    watch_failing: Family<Kind, Gauge>,
     watch_event: Family<Kind, Gauge>,
     leader: Gauge,
     alive_tasks: Gauge,
@@ -336,8 +320,8 @@ impl Metrics {
             ),
             token_rate: register.add(
                 "aws_token_rate",
-                &["account", "region"],
-                "Calls to AWS per second that an account and region gets at present: more when objects waited, less when AWS throttled",
+                &["region"],
+                "Calls to AWS per second that the account with the fewest gets at present: more when objects waited, less when AWS throttled",
                 Family::default(),
             ),
             reconciles: register.add(
@@ -391,8 +375,8 @@ impl Metrics {
             ),
             watch_failing: register.add(
                 "watch_failing_seconds",
-                &["kind", "watched_namespace"],
-                "For how long the watch of this kind has been failing; 0: it works. With --watch-namespace one for each namespace",
+                &["kind"],
+                "For how long the watch of this kind has been failing; 0: it works",
                 Family::default(),
             ),
             watch_event: register.add(
@@ -472,10 +456,10 @@ impl Metrics {
         self.token_waits.get_or_create(&QueueClass { class }).inc();
     }
 
-    /// How many calls per second this account and region gets at present.
-    pub fn set_token_rate(&self, account: &str, region: &str, rate: f64) {
-        let (account, region) = (account.to_owned(), region.to_owned());
-        self.token_rate.get_or_create(&Bucket { account, region }).set(rate);
+    /// How many calls per second the account with the fewest gets at present in this region.
+    pub fn set_token_rate(&self, region: &str, rate: f64) {
+        let region = region.to_owned();
+        self.token_rate.get_or_create(&Region { region }).set(rate);
     }
 
     /// A pass over an object of this kind ended.
@@ -569,9 +553,9 @@ impl Metrics {
         for (kind, queued) in census.queues {
             self.queue.get_or_create(&Kind { kind }).set(count(queued));
         }
-        for (watch, failing) in census.failing {
+        for (kind, failing) in census.failing {
             let seconds = i64::try_from(failing.as_secs()).unwrap_or(i64::MAX);
-            self.watch_failing.get_or_create(&watch).set(seconds);
+            self.watch_failing.get_or_create(&Kind { kind }).set(seconds);
         }
         for (kind, at) in census.events {
             self.watch_event.get_or_create(&Kind { kind }).set(at.as_second());
@@ -624,7 +608,7 @@ mod tests {
         );
         metrics.set_token_queue("write", 3);
         metrics.token_wait("write");
-        metrics.set_token_rate("123456789012", "eu-west-1", 7.5);
+        metrics.set_token_rate("eu-west-1", 7.5);
         metrics.reconciled("AmplifyBackend", Duration::from_millis(2));
         metrics.reconcile_error("AmplifyBackend", "kubernetes");
         metrics.job_ended(Operation::CreateBackend, "completed", Duration::from_secs(40));
@@ -647,9 +631,8 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         metrics.ask(move |census| {
             census.kind("AmplifyBackend", 5);
-            census.watch("AmplifyBackend", None, Duration::ZERO, Some(at(1_000)));
-            census.watch("AmplifyBackend", None, Duration::from_secs(7), Some(at(900)));
-            census.watch("BackendApi", Some("shop"), Duration::from_secs(8), None);
+            census.watch("AmplifyBackend", Duration::ZERO, Some(at(1_000)));
+            census.watch("AmplifyBackend", Duration::from_secs(7), Some(at(900)));
             for second in [500, 400] {
                 let mut running = ledger(false, Progress::Reconciling, Reason::Creating);
                 running.job = Some(job(second));
@@ -666,7 +649,7 @@ mod tests {
             r#"amplify_operator_aws_request_duration_seconds_bucket{le="0.05",service="amplify",operation="GetBackend"} 1"#,
             r#"amplify_operator_aws_token_queue{class="write"} 3"#,
             r#"amplify_operator_aws_token_waits_total{class="write"} 1"#,
-            r#"amplify_operator_aws_token_rate{account="123456789012",region="eu-west-1"} 7.5"#,
+            r#"amplify_operator_aws_token_rate{region="eu-west-1"} 7.5"#,
             r#"amplify_operator_reconcile_duration_seconds_count{kind="AmplifyBackend"} 1"#,
             r#"amplify_operator_reconcile_errors_total{kind="AmplifyBackend",class="kubernetes"} 1"#,
             r#"amplify_operator_queue_depth{kind="AmplifyBackend"} 5"#,
@@ -678,7 +661,6 @@ mod tests {
             r#"amplify_operator_job_duration_seconds_bucket{le="60.0",operation="CreateBackend",result="completed"} 1"#,
             r#"amplify_operator_job_end_to_ready_seconds_bucket{le="5.0",operation="CreateBackend"} 1"#,
             r#"amplify_operator_watch_failing_seconds{kind="AmplifyBackend"} 7"#,
-            r#"amplify_operator_watch_failing_seconds{kind="BackendApi",watched_namespace="shop"} 8"#,
             r#"amplify_operator_watch_last_event_timestamp_seconds{kind="AmplifyBackend"} 1000"#,
             "amplify_operator_leader 1",
             "amplify_operator_tokio_alive_tasks 0",
