@@ -1178,6 +1178,9 @@ mod tests {
             let permit = throttle.acquire(&bucket, 0, Class::Write, 1).unwrap();
             if bucket == key() {
                 permit.ended(End::Throttled);
+                let text = metrics.encode().unwrap();
+                let line = r#"aws_token_rate{region="eu-west-1"} 2.5"#;
+                assert!(text.contains(line), "at once: {text}");
             }
         }
         let rates = [key(), other.clone()].map(|bucket| throttle.rate(&bucket).to_string());
