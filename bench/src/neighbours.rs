@@ -74,7 +74,7 @@ impl<'a> Stage<'a> {
     /// Returns when it is ready, or does not wait for that.
     async fn start(&self, kubeconfig: &std::path::Path, namespaces: &[&str], is_waited_for: bool) -> Result<Running> {
         for namespace in namespaces {
-            self.site.namespace(namespace).await.ok();
+            self.site.namespace(namespace).await?;
         }
         let flags: Vec<_> = namespaces
             .iter()
@@ -107,6 +107,14 @@ impl<'a> Stage<'a> {
         let begin = Instant::now();
         self.apply(namespace, vec![mix::newcomer_in(namespace, region)]).await?;
         Ok(eyes.wait_ready(1).await? - begin)
+    }
+}
+
+/// In every region.
+fn any_app() -> Settings {
+    Settings {
+        auto_register_apps: true,
+        ..Settings::default()
     }
 }
 
@@ -199,13 +207,7 @@ async fn requests(site: &Site) -> Result<Row> {
 }
 
 async fn hanging(site: &Site) -> Result<Row> {
-    let stage = Stage::new(
-        site,
-        Settings {
-            auto_register_apps: true,
-            ..Settings::default()
-        },
-    )?;
+    let stage = Stage::new(site, any_app())?;
     let mut running = stage.operator(&["hanging", "hanging-alone", "hanging-well"]).await?;
     let alone = stage.newcomer("hanging-alone", THERE).await?;
     stage.simulator.control().fault(Fault {
@@ -322,13 +324,7 @@ async fn half_open(site: &Site) -> Result<Row> {
 }
 
 async fn invented(site: &Site) -> Result<Row> {
-    let stage = Stage::new(
-        site,
-        Settings {
-            auto_register_apps: true,
-            ..Settings::default()
-        },
-    )?;
+    let stage = Stage::new(site, any_app())?;
     let mut running = stage.operator(&["invented"]).await?;
     let records =
         (0..300).map(|number| mix::record_in(&format!("r{number}"), "d000000000", &format!("xx-nowhere-{number}")));
@@ -403,9 +399,9 @@ async fn records(site: &Site) -> Result<Row> {
     running.operator.stop().await?;
     Ok(Row {
         what: "1,000 records, AWS takes 20 calls per second: until all are Ready; calls that were throttled",
-        wanted: "under 150 s; under 1 %",
+        wanted: "under 170 s (2 calls each, and 1 more per second every 10 s); under 1 %",
         measured: format!("{:.0} s; {share:.2} %", took.as_secs_f64()),
-        is_kept: Some(share < 1.0 && took < Duration::from_secs(200)),
+        is_kept: Some(share < 1.0 && took < Duration::from_secs(170)),
     })
 }
 

@@ -93,11 +93,14 @@ impl Site {
     }
 }
 
+/// Makes it, unless it is there.
 async fn namespace(client: &Client, name: &str) -> Result<()> {
     let api: Api<Namespace> = Api::all(client.clone());
     let namespace = object(json!({ "metadata": { "name": name } }))?;
-    api.create(&PostParams::default(), &namespace).await?;
-    Ok(())
+    match api.create(&PostParams::default(), &namespace).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        created => Ok(created.map(drop)?),
+    }
 }
 
 /// Makes the operator's ServiceAccount; the answer is its token.

@@ -18,7 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{fair_queue::FairQueue, telemetry::Metrics};
+use crate::{
+    fair_queue::FairQueue,
+    telemetry::{Metrics, metrics::Census},
+};
 
 /// How long tokens stay reserved for an object that does not come for them.
 const RESERVED: Duration = Duration::from_secs(30);
@@ -129,8 +132,6 @@ struct Bucket<T> {
     /// May be below zero: a debt.
     tokens: f64,
     updated: Instant,
-    /// The rate that the metrics tell.
-    told: Option<f64>,
     halved_at: Option<Instant>,
     /// When the present rate began, where it is under the least.
     step_from: Instant,
@@ -170,7 +171,6 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             slow: 0,
             tokens: burst,
             updated: now,
-            told: None,
             halved_at: None,
             step_from: now,
             asks: HashMap::new(),
@@ -470,8 +470,8 @@ impl Permit {
     /// The call has ended.
     ///
     /// After "slow down" the bucket's rate halves, down to an eighth of the least; refusals within a second count once. Under
-    /// the least, its size shrinks with it, and both double again every 20 s. After three calls in a row that took 4 s or more and failed, one object at a time goes on asking,
-    /// until AWS answers.
+    /// the least, its size shrinks with it, and both double again every 20 s. After three calls in a row that took 4 s or more
+    /// and failed, one object at a time goes on asking, until AWS answers.
     pub fn ended(&self, end: End) {
         (self.tell)(Notice::Ended(end, self.begun.elapsed()));
     }
@@ -521,8 +521,14 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         })
     }
 
-    /// Reports queues and waits to these metrics from now on. Only the first call counts.
+    /// Has these metrics tell queues, rates and waits from now on. Only the first call counts.
     pub fn measure(&self, metrics: Arc<Metrics>) {
+        let this = Weak::clone(&self.this);
+        metrics.ask(move |census| {
+            if let Some(throttle) = this.upgrade() {
+                throttle.count(census);
+            }
+        });
         // A second set of metrics would be a second registry: there is one per process.
         let _ = self.metrics.set(metrics);
     }
@@ -535,12 +541,10 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         let answer = {
             let mut buckets = self.buckets.lock();
             let now = Instant::now();
-            let answer = buckets
+            buckets
                 .entry(bucket.clone())
                 .or_insert_with(|| Bucket::new(self.settings, self.owner, now))
-                .acquire(now, &who, class, cost, &mut others);
-            self.report(&mut buckets);
-            answer
+                .acquire(now, &who, class, cost, &mut others)
         };
         others.into_iter().for_each(&self.on_grant);
         match answer {
@@ -616,7 +620,6 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 bucket.grant(now, &mut granted);
                 next = next.into_iter().chain(bucket.next_event()).min();
             }
-            self.report(&mut buckets);
             next
         };
         granted.into_iter().for_each(&self.on_grant);
@@ -625,8 +628,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
 
     /// Takes in what a permit says.
     fn take(&self, key: &BucketKey, notice: Notice) {
-        let mut buckets = self.buckets.lock();
-        if let Some(bucket) = buckets.get_mut(key) {
+        if let Some(bucket) = self.buckets.lock().get_mut(key) {
             let now = Instant::now();
             bucket.advance(now);
             match notice {
@@ -639,35 +641,18 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 Notice::Back(left) => bucket.back(f64::from(left)),
             }
         }
-        self.tell_rates(&mut buckets);
-        drop(buckets);
         self.changed.notify_one();
     }
 
-    fn report(&self, buckets: &mut BTreeMap<BucketKey, Bucket<T>>) {
-        if let Some(metrics) = self.metrics.get() {
+    /// How things stand now.
+    fn count(&self, census: &mut Census) {
+        let now = Instant::now();
+        for (key, bucket) in self.buckets.lock().iter_mut() {
+            bucket.advance(now);
             for class in Class::ALL {
-                let waiting = buckets.values().map(|bucket| bucket.queues[class as usize].len()).sum();
-                metrics.set_token_queue(class.name(), waiting);
+                census.tokens(class.name(), bucket.queues[class as usize].len());
             }
-        }
-        self.tell_rates(buckets);
-    }
-
-    /// Tells the metrics of a region whose rate has changed what the account with the fewest calls gets there.
-    fn tell_rates(&self, buckets: &mut BTreeMap<BucketKey, Bucket<T>>) {
-        let Some(metrics) = self.metrics.get() else {
-            return;
-        };
-        let changed = |(key, bucket): (&BucketKey, &mut Bucket<T>)| {
-            let rate = bucket.rate;
-            (bucket.told.replace(rate) != Some(rate)).then(|| key.region.clone())
-        };
-        let regions: Vec<_> = buckets.iter_mut().filter_map(changed).collect();
-        for region in regions {
-            let here = buckets.iter().filter(|(key, _)| key.region == region);
-            let fewest = here.map(|(_, bucket)| bucket.rate).min_by(f64::total_cmp);
-            metrics.set_token_rate(&region, fewest.unwrap_or_default());
+            census.rate(&key.region, bucket.rate);
         }
     }
 }
@@ -1194,6 +1179,15 @@ mod tests {
         assert!(five.is_some() && throttle.acquire(&other, 4, Class::Write, 5).is_some());
     }
 
+    /// A throttle that runs, and whom it calls.
+    fn running(at_a_time: usize) -> (Arc<Throttle<u32>>, tokio::sync::mpsc::UnboundedReceiver<u32>) {
+        let (send, calls) = tokio::sync::mpsc::unbounded_channel();
+        let settings = Settings { at_a_time, ..SETTINGS };
+        let throttle = Throttle::new(settings, nobody, move |who| send.send(who).unwrap());
+        tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        (throttle, calls)
+    }
+
     /// Calls: the seconds of each, and how it ended.
     type Ends = &'static [(u64, End)];
 
@@ -1205,13 +1199,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_objects_are_on_their_way_at_a_time_than_may_be_and_who_waits_goes_when_one_is_back() {
-        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
-        let settings = Settings {
-            at_a_time: 4,
-            ..SETTINGS
-        };
-        let throttle = Throttle::new(settings, nobody, move |who| send.send(who).unwrap());
-        let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        let (throttle, mut calls) = running(4);
         let mut away = asked(&throttle, &key(), 0..6);
         assert_eq!(away.len(), 4);
         tokio::time::sleep(Duration::from_secs(25)).await;
@@ -1236,7 +1224,6 @@ mod tests {
             4,
             "another region has places of its own"
         );
-        running.abort();
     }
 
     #[tokio::test(start_paused = true)]
@@ -1314,13 +1301,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_place_of_one_that_is_forgotten_is_anothers_at_once() {
-        let (send, mut calls) = tokio::sync::mpsc::unbounded_channel();
-        let settings = Settings {
-            at_a_time: 1,
-            ..SETTINGS
-        };
-        let throttle = Throttle::new(settings, nobody, move |who| send.send(who).unwrap());
-        let running = tokio::spawn(Arc::clone(&throttle).run(CancellationToken::new()));
+        let (throttle, mut calls) = running(1);
         let away = asked(&throttle, &key(), 0..3);
         assert_eq!(away.len(), 1);
         drop(away);
@@ -1332,7 +1313,6 @@ mod tests {
             begun.elapsed() < Duration::from_secs(1),
             "not when the reservation lapses"
         );
-        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

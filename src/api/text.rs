@@ -3,7 +3,9 @@
 //! Amplify runs its command line for every job, so a job's error is a terminal's output: a command, a table drawn in
 //! colours, and the cause as its last lines (aws-amplify/amplify-studio#277, #324, #346, #369).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
+
+use sha2::{Digest as _, Sha256};
 
 /// How much of the first line of a job's error is kept, in bytes: it names the command that failed.
 const HEAD: usize = 200;
@@ -11,6 +13,15 @@ const HEAD: usize = 200;
 const TAIL: usize = 800;
 /// Stands for the part that is left out.
 const GAP: &str = " … ";
+
+/// The SHA-256 of this, in hexadecimal digits.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
 
 /// The text on one line, without terminal sequences, control characters and the characters that draw boxes.
 #[must_use]

@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -14,11 +13,11 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, Uri, uri::PathAndQuery};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Either, Full};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Either, Full, combinators::UnsyncBoxBody};
 use kube::client;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 /// Bytes of a page at the most, unless it is one object (etcd takes none above 1.5 MiB).
@@ -31,6 +30,9 @@ const LARGE: usize = MOST / 8;
 const AT_A_TIME: usize = 2;
 /// What is left of the objects of a page that is too large.
 const LESS: u32 = 4;
+
+/// A page that has been read.
+type Page = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Has pages that are too large asked for again with fewer objects, down to one. A list of smaller objects goes on as it is
 /// asked for.
@@ -62,6 +64,34 @@ impl Pages {
         } else {
             all.remove(path);
         }
+    }
+
+    /// The body and its length, unless it is longer than this: then the rest is not read. A large one keeps its turn until it
+    /// has been taken.
+    async fn read<B>(&self, mut body: B, most: usize) -> Result<Option<(usize, Page)>, BoxError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError> + Send,
+    {
+        let (mut bytes, mut turn) = (Vec::new(), None);
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(Into::into)?.into_data() {
+                let length = bytes.len() + data.len();
+                if length > most {
+                    return Ok(None);
+                }
+                if length > LARGE && turn.is_none() {
+                    turn = self.large.clone().acquire_owned().await.ok();
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        let length = bytes.len();
+        let page = Full::new(Bytes::from(bytes)).map_frame(move |frame| {
+            let _kept = &turn;
+            frame
+        });
+        Ok(Some((length, page.boxed_unsync())))
     }
 }
 
@@ -119,8 +149,8 @@ where
                 // One object is taken as it is.
                 let most = if limit > 1 { MOST } else { usize::MAX };
                 match pages.read(body, most).await? {
-                    Some(page) => {
-                        if page.length < HALF {
+                    Some((length, page)) => {
+                        if length < HALF {
                             pages.set(&path, limit.saturating_mul(2), asked);
                         }
                         return Ok(Response::from_parts(parts, Either::Right(page)));
@@ -129,62 +159,6 @@ where
                 }
             }
         })
-    }
-}
-
-impl Pages {
-    /// The body, unless it is longer than this: then the rest is not read.
-    async fn read<B>(&self, mut body: B, most: usize) -> Result<Option<Page>, BoxError>
-    where
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<BoxError> + Send,
-    {
-        let (mut bytes, mut turn) = (Vec::new(), None);
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(Into::into)?.into_data() {
-                let length = bytes.len() + data.len();
-                if length > most {
-                    return Ok(None);
-                }
-                if length > LARGE && turn.is_none() {
-                    turn = self.large.clone().acquire_owned().await.ok();
-                }
-                bytes.extend_from_slice(&data);
-            }
-        }
-        Ok(Some(Page {
-            length: bytes.len(),
-            bytes: Full::new(bytes.into()),
-            _turn: turn,
-        }))
-    }
-}
-
-/// A page that has been read. Until it has been taken, a large one keeps its turn.
-#[derive(Debug)]
-pub struct Page {
-    length: usize,
-    bytes: Full<Bytes>,
-    _turn: Option<OwnedSemaphorePermit>,
-}
-
-impl Body for Page {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.bytes).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.bytes.size_hint()
     }
 }
 
@@ -214,15 +188,19 @@ fn with_limit(request: &Request<client::Body>, limit: u32) -> Result<Request<cli
     let mut parts = request.uri().clone().into_parts();
     let path = format!("{}?{}", request.uri().path(), query.join("&"));
     parts.path_and_query = Some(PathAndQuery::try_from(path)?);
-    let mut page = super::copy(request).ok_or("a request for a list has no body that cannot be copied")?;
+    let mut page = super::copy(request).ok_or("the body of a request for a list cannot be sent twice")?;
     *page.uri_mut() = Uri::from_parts(parts)?;
     Ok(page)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        pin::Pin,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
+    use http_body::Frame;
     use tower::service_fn;
 
     use super::*;
@@ -297,7 +275,8 @@ mod tests {
         let mut third = std::pin::pin!(read(MOST));
         assert!(futures::poll!(&mut third).is_pending());
         assert!(read(LARGE).await.is_some());
-        let taken = first.unwrap().collect().await.unwrap().to_bytes();
+        let (_, first) = first.unwrap();
+        let taken = first.collect().await.unwrap().to_bytes();
         assert_eq!(taken.len(), MOST);
         assert!(futures::poll!(&mut third).is_ready());
     }

@@ -4,7 +4,7 @@
 //! environment's slot, what refers to a backend, what still lives inside one.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -217,8 +217,6 @@ pub struct Index {
     reserved: HashMap<Place, ObjectKey>,
     /// How many jobs are polled, by account and region.
     polled: HashMap<(String, String), usize>,
-    /// Those who asked for the slot and did not get it, and have not been woken since.
-    refused: HashSet<ObjectKey>,
     /// Since when slots that are free are kept for these, who have not asked again.
     offered: HashMap<ObjectKey, Timestamp>,
 }
@@ -303,7 +301,6 @@ impl Index {
         let touched = self.unlink(key);
         self.entries.remove(key);
         self.reserved.retain(|_, holder| holder != key);
-        self.refused.remove(key);
         self.offered.remove(key);
         touched
     }
@@ -438,10 +435,8 @@ impl Index {
         self.offered.remove(key);
         let is_held = places.iter().any(|place| self.holder(key, place, now).is_some());
         if is_held || self.is_kept_for_another(key, &places, now) {
-            self.refused.insert(key.clone());
             return Slot::Busy;
         }
-        self.refused.remove(key);
         for place in places {
             self.reserved.insert(place, key.clone());
         }
@@ -486,17 +481,14 @@ impl Index {
         })
     }
 
-    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who asked for it
-    /// meanwhile: two that wait for a job of somebody else would wake each other for ever, if each woke all.
+    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who may wait for it.
     pub fn end_reservation(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let before = self.reserved.len();
         self.reserved.retain(|_, holder| holder != key);
         if self.reserved.len() == before {
             return BTreeSet::new();
         }
-        let mut near = self.neighbours(key);
-        near.retain(|key| self.refused.remove(key));
-        near
+        self.neighbours(key)
     }
 
     /// How many jobs are polled in this account and region.

@@ -347,18 +347,14 @@ fn a_resource_that_is_gone_gives_up_what_it_reserved_and_held() {
 }
 
 #[test]
-fn the_end_of_a_reservation_wakes_who_found_it_once_and_the_end_of_none_wakes_nobody() {
+fn the_end_of_a_reservation_wakes_who_may_wait_for_it_and_the_end_of_none_wakes_nobody() {
     let clone = clone_of("clone", "from", "to");
-    let (from, to, calm) = (api_in("from", "from"), api_in("to", "to"), api_in("calm", "to"));
-    let mut table = Table::of(&[&clone, &from, &to, &calm]);
+    let (from, to) = (api_in("from", "from"), api_in("to", "to"));
+    let mut table = Table::of(&[&clone, &from, &to]);
     assert!(table.end(&clone).is_empty());
     assert!(table.takes(&clone));
-    assert!(!table.takes(&from) && !table.takes(&to));
     assert!(table.end(&from).is_empty(), "it has reserved nothing");
     assert_eq!(table.end(&clone), ["default/from", "default/to"]);
-    assert!(table.end(&clone).is_empty());
-    // Both have been told.
-    assert!(table.takes(&clone));
     assert!(table.end(&clone).is_empty());
 }
 
@@ -368,8 +364,8 @@ fn two_that_find_a_job_of_somebody_else_do_not_wake_each_other_for_ever() {
     let mut table = Table::of(&[&first, &second]);
     assert!(table.takes(&first) && !table.takes(&second));
     assert_eq!(table.end(&first), ["default/second"]);
-    // The first has found that it has to wait on, and comes again by itself.
-    assert!(!table.takes(&second) && table.takes_at(&second, 300));
+    // The first has to wait on, and comes again by itself: until then it is its turn.
+    assert!(!table.takes(&second));
     assert!(table.end(&second).is_empty());
 }
 
@@ -588,7 +584,7 @@ fn one_that_goes_leaves_the_others_where_they_are_and_the_last_one_leaves_nothin
     table.put(&waiting);
     assert!(!table.takes(&apis[2]), "kept from it");
     assert!(table.takes(&waiting));
-    assert!(!table.takes(&apis[2]), "refused");
+    assert!(!table.takes(&apis[2]), "reserved");
     table.remove(&waiting);
     table.remove(&apis[2]);
     let Index {
@@ -597,11 +593,10 @@ fn one_that_goes_leaves_the_others_where_they_are_and_the_last_one_leaves_nothin
         by_reference,
         reserved,
         polled,
-        refused,
         offered,
     } = table.0;
     assert!(entries.is_empty() && by_environment.is_empty() && by_reference.is_empty() && reserved.is_empty());
-    assert!(polled.is_empty() && refused.is_empty() && offered.is_empty());
+    assert!(polled.is_empty() && offered.is_empty());
 }
 
 // Conflicts.

@@ -1,6 +1,6 @@
 //! The requests to the API server. Each ends in time, and each write is one request.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -8,7 +8,6 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{
     kind::Kind,
@@ -19,7 +18,7 @@ use crate::{
         FIELD_MANAGER, FINALIZER,
         rules::schema_problem,
         rules::{is_config_map_key, is_object_name},
-        text::shortened,
+        text::{digest, shortened},
     },
     lifecycle::{Lack, Missing},
 };
@@ -73,11 +72,7 @@ pub(super) fn slim<K: Kind>(mut object: K) -> K {
 /// A request is known by its value, which the status repeats when it has been answered: a long one by its digest.
 fn shorten_request(value: &mut String) {
     if value.len() > REQUEST_KEPT {
-        let digest = Sha256::digest(value.as_bytes());
-        *value = digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        *value = format!("sha256:{}", digest(value.as_bytes()));
     }
 }
 

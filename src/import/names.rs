@@ -3,9 +3,9 @@
 //! A name is readable where that is enough, and carries a digest of the AWS object's identity where it is too long or
 //! another object would get the same.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256};
+use crate::api::text::digest;
 
 /// Kubernetes takes 253 characters; people and tables do not.
 const LONGEST: usize = 63;
@@ -67,10 +67,7 @@ fn name(identity: &str, parts: &[String], tried: usize) -> String {
     if digits == 0 {
         return plain;
     }
-    let digest = Sha256::digest(identity).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let digest = digest(identity.as_bytes());
     let start: String = plain.chars().take(LONGEST - 1 - digits).collect();
     let start = start.trim_end_matches('-');
     let start = if start.is_empty() { "x" } else { start };

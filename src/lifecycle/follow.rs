@@ -73,10 +73,8 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let mut state = view.state.clone();
     state.ledger.job = Some(job.clone());
     let state = view.say_for_job(state, say, job);
-    let due = timing::after(
-        view.now,
-        timing::poll_delay(view.surroundings.poll_every, timed_out, view.jitter),
-    );
+    let every = timing::poll_every(view.surroundings.polled, view.surroundings.rate);
+    let due = timing::after(view.now, timing::poll_delay(every, timed_out, view.jitter));
     let deadline = timing::after(job.request_time, timeout);
     let wake = if timed_out { due } else { due.min(deadline) };
     Step::settle(state, Wake::At(wake))

@@ -11,8 +11,8 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
 /// backend, its turn may come, and each thing said is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
-/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart at the most. What
-/// AWS shows later than that need not be what the job brought about.
+/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart at the
+/// most. What AWS shows later than that need not be what the job brought about.
 pub const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 /// Denied access counts as IAM being slow for this long.
 pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
@@ -29,8 +29,8 @@ pub fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
     start.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// How far apart the polls of each of so many jobs are that all together take at most half of `rate` calls per second: from
-/// 5 s to 60 s.
+/// How far apart the polls of a job are, where so many are polled and AWS gets `rate` calls per second: all of them together
+/// take half of that, but they are never less than 5 s apart, nor more than 60 s.
 #[must_use]
 pub fn poll_every(jobs: usize, rate: f64) -> SignedDuration {
     let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));

@@ -132,7 +132,7 @@ pub struct Hashes {
 }
 
 /// What the other resources of the cluster mean for this one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The region that spec, account and operator name today.
     pub region: Option<String>,
@@ -154,27 +154,10 @@ pub struct Surroundings {
     pub phase: SignedDuration,
     /// The account of the resource's namespace, as far as it is known without asking AWS.
     pub account: Account,
-    /// How far apart polls are, so that those of all jobs beside this one leave AWS calls for others.
-    pub poll_every: SignedDuration,
-}
-
-impl Default for Surroundings {
-    /// Alone.
-    fn default() -> Self {
-        Self {
-            region: None,
-            invalid: None,
-            source: None,
-            dependency: None,
-            resolved: false,
-            winner: None,
-            dependents: Dependents::default(),
-            jobs_of_others: BTreeSet::new(),
-            phase: SignedDuration::ZERO,
-            account: Account::default(),
-            poll_every: super::timing::poll_every(1, f64::MAX),
-        }
-    }
+    /// How many jobs are polled in the account and region of this one.
+    pub polled: usize,
+    /// How many calls per second AWS gets there.
+    pub rate: f64,
 }
 
 /// What a create or an update refers to, and is not to be had.

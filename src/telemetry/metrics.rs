@@ -122,6 +122,8 @@ pub struct Census {
     queues: BTreeMap<&'static str, usize>,
     failing: BTreeMap<&'static str, Duration>,
     events: BTreeMap<&'static str, Timestamp>,
+    waiting: BTreeMap<&'static str, usize>,
+    rates: BTreeMap<String, f64>,
 }
 
 /// How a resource counts, by its status.
@@ -195,6 +197,19 @@ impl Census {
             let newest = self.events.entry(kind).or_insert(at);
             *newest = at.max(*newest);
         }
+    }
+}
+
+impl Census {
+    /// So many objects wait for a token of this class.
+    pub fn tokens(&mut self, class: &'static str, waiting: usize) {
+        *self.waiting.entry(class).or_default() += waiting;
+    }
+
+    /// An account gets so many calls per second in this region. The fewest count.
+    pub fn rate(&mut self, region: &str, rate: f64) {
+        let fewest = self.rates.entry(region.to_owned()).or_insert(rate);
+        *fewest = rate.min(*fewest);
     }
 }
 
@@ -444,22 +459,9 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// How many objects wait for a token now, over all buckets.
-    pub fn set_token_queue(&self, class: &'static str, waiting: usize) {
-        self.token_queue
-            .get_or_create(&QueueClass { class })
-            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    }
-
     /// An object has to wait for a token.
     pub fn token_wait(&self, class: &'static str) {
         self.token_waits.get_or_create(&QueueClass { class }).inc();
-    }
-
-    /// How many calls per second the account with the fewest gets at present in this region.
-    pub fn set_token_rate(&self, region: &str, rate: f64) {
-        let region = region.to_owned();
-        self.token_rate.get_or_create(&Region { region }).set(rate);
     }
 
     /// A pass over an object of this kind ended.
@@ -560,6 +562,14 @@ impl Metrics {
         for (kind, at) in census.events {
             self.watch_event.get_or_create(&Kind { kind }).set(at.as_second());
         }
+        for (class, waiting) in census.waiting {
+            self.token_queue
+                .get_or_create(&QueueClass { class })
+                .set(count(waiting));
+        }
+        for (region, rate) in census.rates {
+            self.token_rate.get_or_create(&Region { region }).set(rate);
+        }
     }
 }
 
@@ -606,9 +616,7 @@ mod tests {
             class_name(Class::Throttled),
             Duration::from_millis(30),
         );
-        metrics.set_token_queue("write", 3);
         metrics.token_wait("write");
-        metrics.set_token_rate("eu-west-1", 7.5);
         metrics.reconciled("AmplifyBackend", Duration::from_millis(2));
         metrics.reconcile_error("AmplifyBackend", "kubernetes");
         metrics.job_ended(Operation::CreateBackend, "completed", Duration::from_secs(40));
@@ -631,6 +639,12 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         metrics.ask(move |census| {
             census.kind("AmplifyBackend", 5);
+            for waiting in [1, 2] {
+                census.tokens("write", waiting);
+            }
+            for rate in [9.0, 7.5, 25.0] {
+                census.rate("eu-west-1", rate);
+            }
             census.watch("AmplifyBackend", Duration::ZERO, Some(at(1_000)));
             census.watch("AmplifyBackend", Duration::from_secs(7), Some(at(900)));
             for second in [500, 400] {

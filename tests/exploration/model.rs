@@ -586,7 +586,6 @@ pub(crate) fn idle(names: usize) -> Process {
         listing: vec![None; names],
         behind: vec![None; names],
         reserved: None,
-        refused: vec![false; names],
     }
 }
 

@@ -381,18 +381,13 @@ impl<'a> Stage<'a> {
     fn over(&mut self, world: &mut World, process: usize, name: usize) {
         world.processes[process].passes[name] = None;
         if world.processes[process].reserved.map(usize::from) == Some(name) {
-            let refused = world.processes[process].refused.clone();
             let told = self.told(
                 &self.shown_to(world, process),
                 world.processes[process].reserved,
-                Tell::Over(name, refused),
+                Tell::Over(name),
             );
-            let operator = &mut world.processes[process];
-            for other in &told.touched {
-                operator.refused[*other] = false;
-            }
-            operator.reserved = None;
             self.touched.extend(&told.touched);
+            world.processes[process].reserved = None;
         }
     }
 
@@ -644,7 +639,6 @@ impl<'a> Stage<'a> {
             }
             let Some(held) = held else { continue };
             operator.behind[name] = None;
-            operator.refused[name] &= new.is_some();
             let told = self.told(&held, operator.reserved, Tell::New(name, new));
             self.touched.extend(&told.touched);
             keep_reservation(world, process, name, &told);
@@ -724,17 +718,11 @@ impl<'a> Stage<'a> {
 
     /// What such an index makes of what it is told.
     fn told(&self, held: &[Option<Old>], reserved: Option<u8>, tell: Tell) -> Arc<Told> {
-        let situation = hash_of(&(held, reserved, &tell));
+        let situation = hash_of(&(held, reserved, tell));
         if let Some(known) = self.decided.told.lock().get(&situation) {
             return known.clone();
         }
         let mut index = self.index(held, reserved);
-        // They ask while the slot is reserved.
-        let refuse = |index: &mut Index, refused: &dyn Fn(usize) -> bool| {
-            for name in (0..held.len()).filter(|name| refused(*name)) {
-                index.take_slot(&self.key(name), self.now);
-            }
-        };
         let mut put = |name, object: &Object, version| {
             let (key, entry) = (Arc::new(self.key(name)), self.entry(name, object, version));
             let touched = index.put(&key, entry.clone());
@@ -748,12 +736,8 @@ impl<'a> Stage<'a> {
                 let slot = index.take_slot(&self.key(name), self.now);
                 (name, (BTreeSet::new(), matches!(slot, Slot::Held)))
             }
-            Tell::Over(name, refused) => {
-                refuse(&mut index, &|other| refused[other]);
-                (name, (index.end_reservation(&self.key(name)), false))
-            }
+            Tell::Over(name) => (name, (index.end_reservation(&self.key(name)), false)),
         };
-        refuse(&mut index, &|other| other != name);
         let number = |key: ObjectKey| key.name.parse().expect("a number of ours");
         let told = Arc::new(Told {
             touched: touched.into_iter().map(number).collect(),
@@ -786,8 +770,7 @@ impl<'a> Stage<'a> {
         }
         let held = self.shown_to(world, process);
         let operator = &mut world.processes[process];
-        operator.refused[name] = !self.told(&held, operator.reserved, Tell::Wants(name)).takes;
-        if operator.refused[name] {
+        if !self.told(&held, operator.reserved, Tell::Wants(name)).takes {
             return Slot::Busy;
         }
         operator.reserved = Some(u8::try_from(name).expect("few names"));
@@ -810,7 +793,7 @@ fn keep_reservation(world: &mut World, process: usize, name: usize, told: &Told)
 }
 
 /// What an index is told.
-#[derive(Debug, Hash)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Tell {
     /// A pass or a list shows this, which may be old.
     Shown(usize, Old),
@@ -818,8 +801,8 @@ enum Tell {
     New(usize, Option<Object>),
     /// A pass of this name wants the slot.
     Wants(usize),
-    /// The pass of this name is over, after these were refused.
-    Over(usize, Vec<bool>),
+    /// The pass of this name is over.
+    Over(usize),
 }
 
 /// What an index made of it.

@@ -233,8 +233,6 @@ pub(crate) struct Process {
     pub(crate) behind: Vec<Option<Old>>,
     /// Whose pass has the environment's slot reserved.
     pub(crate) reserved: Option<u8>,
-    /// For each name: whether it found the slot reserved, and has not been woken since.
-    pub(crate) refused: Vec<bool>,
 }
 
 /// An object as it was so many versions ago.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::{
     amplify::{Creation, Found},
-    api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig},
+    api::{BackendApi, BackendApiStatus, Ledger, Operation, ResourceConfig, text::digest},
     controller::{
         index::{Environment, Index, KindName, Location},
         kind::{Kind, Located, NO_REGION, Policies, not_ready, owned_region},
@@ -17,6 +16,8 @@ use crate::{
 
 /// Stands for a schema that is not at hand. The definition asks for at least one character.
 const LEFT_OUT: &str = "";
+/// How many digits of its digest a configuration is known by.
+const HASH_DIGITS: usize = 32;
 
 /// AWS counts it down, so it is sent and never compared.
 const NOT_COMPARED: &str = "expirationTime";
@@ -166,15 +167,10 @@ fn with_placeholder(config: &ResourceConfig) -> Value {
 
 /// Hash of a resolved configuration.
 pub(in crate::controller) fn config_hash(config: &impl serde::Serialize) -> String {
-    use std::fmt::Write;
     let bytes = serde_json::to_vec(config).unwrap_or_default();
-    Sha256::digest(bytes)
-        .iter()
-        .take(16)
-        .fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    let mut digits = digest(&bytes);
+    digits.truncate(HASH_DIGITS);
+    digits
 }
 
 /// The part of `there` that `fields` speaks of.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     amplify::{BucketKey, Found, Permit, Session},
     api::{
-        FINALIZER, Job, RECONCILE_REQUESTED_AT, ResourceConfig,
+        FINALIZER, RECONCILE_REQUESTED_AT, ResourceConfig,
         conditions::{self, Reason},
     },
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
@@ -297,7 +297,7 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let poll_every = self.poll_every();
+        let (polled, rate) = self.polls();
         let index = self.context.index.lock();
         Surroundings {
             region: self.located.region.clone(),
@@ -310,21 +310,19 @@ impl<'a, K: Kind> Pass<'a, K> {
             jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
             account: self.context.sessions.assignment(&self.key.namespace).account,
-            poll_every,
+            polled,
+            rate,
         }
     }
 
-    /// How far apart polls are, with as many jobs as run now in the account and region of this one.
-    fn poll_every(&self) -> SignedDuration {
-        let ledger = self.object.state().ledger;
+    /// How many jobs are polled in the account and region of this one, and how many calls per second AWS gets there.
+    fn polls(&self) -> (usize, f64) {
         let region = self.located.location.as_ref().map(|it| it.environment.region.clone());
-        let is_running = ledger.job.as_ref().is_some_and(Job::is_running);
-        let (Some(account), Some(region), true) = (ledger.account_id, region, is_running) else {
-            return Surroundings::default().poll_every;
+        let (Some(account), Some(region)) = (self.object.state().ledger.account_id, region) else {
+            return Default::default();
         };
-        let jobs = self.context.index.lock().polled(&account, &region);
-        let rate = self.context.throttle.rate(&BucketKey { account, region });
-        timing::poll_every(jobs, rate)
+        let polled = self.context.index.lock().polled(&account, &region);
+        (polled, self.context.throttle.rate(&BucketKey { account, region }))
     }
 
     /// Checks of all resources that share a list fall together; those of the others are spread.

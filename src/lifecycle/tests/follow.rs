@@ -13,9 +13,10 @@ use crate::{
 
 #[test]
 fn polls_are_as_far_apart_as_the_other_jobs_let_them_and_5_minutes_after_the_timeout() {
-    for apart in [5, 42, 60] {
+    for (polled, apart) in [(12, 5), (105, 42), (1_000, 60)] {
         let mut play = Play::creating(Kind::Backend);
-        play.scene.surroundings.poll_every = SignedDuration::from_secs(apart);
+        play.scene.surroundings.polled = polled;
+        play.scene.surroundings.rate = 5.0;
         while play.now() < at(9000) {
             let before = play.now();
             play.wake();
