@@ -169,7 +169,7 @@ fn every_value() -> Value {
     json!({
         "replicas": 3,
         "imagePullSecrets": [{ "name": "registry" }],
-        "rbac": { "namespaced": true, "aggregate": true },
+        "rbac": { "namespaced": true, "keepWhileNeeded": true, "aggregate": true },
         "accounts": [
             {
                 "name": "team a", "namespaces": [PLATFORM.namespace, MANIFESTS], "region": "us-gov-west-1",
@@ -265,6 +265,7 @@ fn the_api_server_accepts_the_chart_with_every_value_set(site: &Site) -> Result<
                 "kind: ServiceMonitor",
                 "kind: PrometheusRule",
                 "kind: PodDisruptionBudget",
+                "kind: ValidatingAdmissionPolicyBinding",
                 "name: full-amplify-operator-accounts",
                 "grafana_dashboard: \"yes\"",
             ][..],

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-    core::v1::Namespace,
+    core::v1::{Namespace, NamespaceCondition},
     events::v1::Event,
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject},
 };
@@ -43,7 +43,7 @@ const EXTERNAL_ID: &str = "0123456789";
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = of_each_release("the operator creates and deletes each kind", |_| Ok(()));
     all.extend(tests![
-        a_namespace_that_is_deleted_with_its_role_binding_waits_for_rights_in_the_whole_cluster,
+        rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there,
         the_clusters_roles_view_edit_and_admin_take_in_the_three_kinds,
     ]);
     all
@@ -420,33 +420,42 @@ fn calls_what_is_allowed(operated: &Operated) -> Result<()> {
     Ok(())
 }
 
-/// Why the rights are cluster-wide unless somebody wants it otherwise, and the way out for who did.
-fn a_namespace_that_is_deleted_with_its_role_binding_waits_for_rights_in_the_whole_cluster(site: &Site) -> Result<()> {
-    let Release {
-        name, namespace, shop, ..
-    } = LEAVING;
+/// The namespace controller deletes all in it at once: without the chart's policy the RoleBinding goes before the finalizers.
+fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there(site: &Site) -> Result<()> {
+    let Release { full_name, shop, .. } = LEAVING;
     site.install_beside(&LEAVING, &json!({}))?;
     after_the_platform(site);
     let simulator = simulator(DEFAULT_ACCOUNT)?;
     let mut operator = Operator::start(site, &LEAVING, &simulator)?;
+    let namespaces: Api<Namespace> = Api::all(site.client.clone());
     let life = || -> Result<()> {
         site.kubectl(&["apply", "-f", SAMPLES[0], "--namespace", shop])?;
         wait_for_reason(site, shop, "ab/staging", "Available")?;
+        // AWS takes its time, so that the namespace controller asks for the rights while they are needed.
+        let held = Fault::on(Operation::DeleteBackend, Action::hang()).environment("staging");
+        simulator.control().fault(held);
         site.kubectl(&["delete", "namespace", shop, "--wait=false"])?;
-        site.eventually("the operator is refused what it needs to finish", async || {
-            // Right before the delete is sent the resource is read; else it is the finalizer.
-            let refused = operator.requests()?.into_iter().find(|request| {
-                let is_needed = matches!(request.verb.as_str(), "get" | "patch");
-                request.code == 403 && is_needed && request.resource == "amplifybackends"
-            });
-            Ok(refused)
-        })?;
-        let left = site.kubectl(&["get", "ab/staging", "--namespace", shop, "-o", "name"])?;
-        ensure!(left.contains("staging"), "{left}");
+        site.eventually(
+            "the namespace controller is refused the rights, and says why",
+            async || {
+                let namespace = namespaces.get(shop).await?;
+                let conditions = namespace
+                    .status
+                    .and_then(|status| status.conditions)
+                    .unwrap_or_default();
+                let says = |condition: &NamespaceCondition| {
+                    let message = condition.message.as_deref().unwrap_or_default();
+                    condition.type_ == "NamespaceDeletionContentFailure"
+                        && message.contains("AmplifyBackend staging still needs these rights")
+                };
+                Ok(conditions.iter().any(says).then_some(()))
+            },
+        )?;
+        for kind in ["role", "rolebinding"] {
+            site.kubectl(&["get", kind, full_name, "--namespace", shop])?;
+        }
 
-        let upgrade = ["upgrade", name, CHART, "--namespace", namespace, "--reuse-values"];
-        site.helm(&[&upgrade[..], &["--set", "rbac.namespaced=false"]].concat())?;
-        let namespaces: Api<Namespace> = Api::all(site.client.clone());
+        simulator.control().release();
         site.eventually("the namespace is gone", async || {
             Ok(namespaces.get_opt(shop).await?.is_none().then_some(()))
         })?;
@@ -455,6 +464,15 @@ fn a_namespace_that_is_deleted_with_its_role_binding_waits_for_rights_in_the_who
             apps.iter().all(|app| app.backends.is_empty()),
             "AWS is not empty: {apps:?}"
         );
+        // Nothing can be made in a namespace that goes, an Event neither.
+        let refused: BTreeSet<_> = operator
+            .requests()?
+            .into_iter()
+            .filter(|request| request.code == 403 && request.namespace == shop && request.resource != "events")
+            .map(|request| format!("{} {}", request.verb, request.uri))
+            .collect();
+        let of_its_end = |refused: &String| refused.starts_with("list ") || refused.starts_with("watch ");
+        ensure!(refused.iter().all(of_its_end), "the API server refuses {refused:#?}");
         Ok(())
     }();
     life.and_then(|()| operator.end())
