@@ -36,6 +36,7 @@ async fn a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a
     assert_eq!(object["status"]["job"]["status"], "COMPLETED");
     assert_eq!(object["status"]["origin"], "Created");
     stage.assert_writes(Some("dev"), 4).await;
+    stage.assert_reads("dev", 0);
     assert_eq!(
         without_polls(stage.all_calls()),
         [GetBackend, ListBackendJobs, CreateBackend, GetBackend]
@@ -68,6 +69,7 @@ async fn a_record_costs_three_writes_and_two_calls(world: Arc<World>) {
     assert_eq!(object["status"]["stackName"], "stack");
     assert!(object["status"]["backendEnvironmentArn"].is_string());
     stage.assert_writes(Some("dev"), 3).await;
+    stage.assert_reads("dev", 0);
     assert_eq!(stage.all_calls(), [GetBackendEnvironment, CreateBackendEnvironment]);
 }
 
@@ -95,6 +97,8 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
         .await;
     stage.wait_until_ready(Kind::Api, "shop").await;
     stage.assert_writes(Some("shop"), 4).await;
+    // Its schema, which the cache leaves out, before the create and for the look after its end.
+    stage.assert_reads("shop", 2);
     assert_eq!(
         without_polls(stage.all_calls()),
         [GetBackendApi, ListBackendJobs, CreateBackendApi, GetBackendApi]
@@ -112,6 +116,8 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
     assert_eq!(object["status"]["job"]["operation"], "UpdateBackendAPI");
     assert_eq!(object["status"]["job"]["attempt"], 2);
     stage.assert_writes(Some("shop"), 6).await;
+    // Once more each, and right before the update whether it still stands.
+    stage.assert_reads("shop", 5);
     assert_eq!(
         without_polls(stage.all_calls()),
         [GetBackendApi, UpdateBackendApi, GetBackendApi]
@@ -131,6 +137,8 @@ async fn a_delete_costs_at_most_two_writes_and_two_calls(world: Arc<World>) {
     stage.wait_until_gone(Kind::Backend, "dev").await;
     assert_eq!(without_polls(stage.all_calls()), [GetBackend, DeleteBackend]);
     stage.assert_writes(None, before + 2).await;
+    // Right before the delete.
+    stage.assert_reads("dev", 1);
 
     stage.simulator.history().clear();
     stage.delete(Kind::Environment, "record").await;

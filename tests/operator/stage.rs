@@ -634,13 +634,24 @@ impl Stage {
         );
     }
 
+    /// The operator has read this resource exactly so many times, besides its lists and watches. To be asked after
+    /// [`assert_writes`](Self::assert_writes), which waits for the audit log.
+    pub(crate) fn assert_reads(&self, name: &str, count: usize) {
+        let reads = self.requests(Some(name), |event| event.verb == "get");
+        assert_eq!(reads.len(), count, "reads: {reads:#?}");
+    }
+
     /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
     fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
+        self.requests(name, |event| event.is_write() && event.resource != "events")
+    }
+
+    fn requests(&self, name: Option<&str>, is_asked_for: impl Fn(&AuditEvent) -> bool) -> Vec<AuditEvent> {
         let user = format!("system:serviceaccount:{}:operator", self.namespaces[0]);
         let events = self.world.audit.events().expect("an audit log");
         events
             .into_iter()
-            .filter(|event| event.user == user && event.is_write() && event.resource != "events")
+            .filter(|event| event.user == user && is_asked_for(event))
             .filter(|event| name.is_none_or(|name| event.name == name))
             .collect()
     }

@@ -267,8 +267,13 @@ impl<K: Kind> Pass<'_, K> {
                 pause @ Refusal::Pause(_) => pause,
             })?;
         // An update or a delete has no intent that a second operator would see: the resource itself is looked at.
-        if let (Write::Update | Write::Delete, Some(stale)) = (write, self.stale_view().await?) {
-            return Ok(stale);
+        match write {
+            Write::Create => {}
+            Write::Update | Write::Delete => {
+                if let Some(stale) = self.stale_view().await? {
+                    return Ok(stale);
+                }
+            }
         }
         // Nothing may come between this and the request: see `leader`.
         if !self.context.leadership.holds() {
