@@ -298,6 +298,11 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.away + self.reserved >= most
     }
 
+    /// Whether AWS gives no answer, or fewer calls than it should.
+    fn is_in_trouble(&self) -> bool {
+        self.slow >= SLOW_IN_A_ROW || self.rate < self.least
+    }
+
     /// Whether somebody waits, and for nothing but tokens.
     fn is_short(&self) -> bool {
         !self.is_full() && self.turn().is_some()
@@ -574,6 +579,11 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
     pub fn rate(&self, bucket: &BucketKey) -> f64 {
         let least = self.settings.per_second;
         self.buckets.lock().get(bucket).map_or(least, |bucket| bucket.rate)
+    }
+
+    /// Whether what waits there may wait for long: AWS gives no answer, or fewer calls than it should.
+    pub fn is_in_trouble(&self, bucket: &BucketKey) -> bool {
+        self.buckets.lock().get(bucket).is_some_and(Bucket::is_in_trouble)
     }
 
     /// The object is gone, or needs nothing after all: its place, or what is reserved for it, becomes free.

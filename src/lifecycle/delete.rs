@@ -95,7 +95,8 @@ pub enum Queued {
     Say(Box<State>),
 }
 
-/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready.
+/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready, once that may last.
+/// Behind the deletions of others alone it goes on, and is as Ready as it was: each thing said would be a write.
 #[must_use]
 pub fn queued(view: &View<'_>) -> Queued {
     if !view.resource.deleting || !view.is_ready() {
@@ -103,6 +104,9 @@ pub fn queued(view: &View<'_>) -> Queued {
     }
     if let Some(end) = just_deleted(view) {
         return Queued::Until(end);
+    }
+    if !view.surroundings.is_in_trouble {
+        return Queued::Until(timing::after(view.now, timing::QUEUED));
     }
     let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
     Queued::Say(Box::new(view.stored(say)))

@@ -154,6 +154,8 @@ pub struct Surroundings {
     pub phase: SignedDuration,
     /// The account of the resource's namespace, as far as it is known without asking AWS.
     pub account: Account,
+    /// Whether AWS gives no answer in the account and region of this one, or fewer calls than it should.
+    pub is_in_trouble: bool,
     /// How many jobs are polled in the account and region of this one.
     pub polled: usize,
     /// How many calls per second AWS gets there.

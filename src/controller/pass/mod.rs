@@ -297,7 +297,10 @@ impl<'a, K: Kind> Pass<'a, K> {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let (polled, rate) = self.polls();
+        let bucket = self.bucket();
+        let throttle = &self.context.throttle;
+        let rate = bucket.as_ref().map_or(0.0, |bucket| throttle.rate(bucket));
+        let is_in_trouble = bucket.as_ref().is_some_and(|bucket| throttle.is_in_trouble(bucket));
         let index = self.context.index.lock();
         Surroundings {
             region: self.located.region.clone(),
@@ -310,19 +313,17 @@ impl<'a, K: Kind> Pass<'a, K> {
             jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
             account: self.context.sessions.assignment(&self.key.namespace).account,
-            polled,
+            polled: bucket.map_or(0, |bucket| index.polled(&bucket.account, &bucket.region)),
+            is_in_trouble,
             rate,
         }
     }
 
-    /// How many jobs are polled in the account and region of this one, and how many calls per second AWS gets there.
-    fn polls(&self) -> (usize, f64) {
-        let region = self.located.location.as_ref().map(|it| it.environment.region.clone());
-        let (Some(account), Some(region)) = (self.object.state().ledger.account_id, region) else {
-            return Default::default();
-        };
-        let polled = self.context.index.lock().polled(&account, &region);
-        (polled, self.context.throttle.rate(&BucketKey { account, region }))
+    /// The account and region in which AWS is asked about this resource, once they are pinned.
+    fn bucket(&self) -> Option<BucketKey> {
+        let account = self.object.state().ledger.account_id?;
+        let region = self.located.location.as_ref()?.environment.region.clone();
+        Some(BucketKey { account, region })
     }
 
     /// Checks of all resources that share a list fall together; those of the others are spread.

@@ -133,6 +133,9 @@ fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
         for seconds in [0, 4] {
             assert_eq!(queued(&scene.clone().at(seconds)), Queued::Until(at(5)));
         }
+        // Behind others that AWS answers.
+        assert_eq!(queued(&scene.clone().at(5)), Queued::Until(at(65)));
+        scene.surroundings.is_in_trouble = true;
         // Also where the API server's clock is ahead by far.
         for seconds in [5, -60] {
             let Queued::Say(state) = queued(&scene.clone().at(seconds)) else {
