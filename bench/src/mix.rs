@@ -134,7 +134,7 @@ fn item(kind: Kind, count: usize, number: usize, schema: usize) -> Item {
     let (name, spec) = match kind {
         Kind::Backend => (
             format!("backend-{count:06}"),
-            json!({ "appId": app, "appName": "storefront", "backendEnvironmentName": environment, "region": region }),
+            json!({ "appId": app, "appName": app, "backendEnvironmentName": environment, "region": region }),
         ),
         Kind::Api => (format!("api-{count:06}"), api_spec(count, schema)),
         Kind::Environment => (

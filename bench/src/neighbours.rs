@@ -326,8 +326,14 @@ async fn half_open(site: &Site) -> Result<Row> {
 async fn invented(site: &Site) -> Result<Row> {
     let stage = Stage::new(site, any_app())?;
     let mut running = stage.operator(&["invented"]).await?;
-    let records =
-        (0..300).map(|number| mix::record_in(&format!("r{number}"), "d000000000", &format!("xx-nowhere-{number}")));
+    let region = |number: usize| {
+        format!(
+            "xx-{}-{}",
+            ["nowhere", "anywhere", "elsewhere"][number / 100],
+            number % 100
+        )
+    };
+    let records = (0..300).map(|number| mix::record_in(&format!("r{number}"), "d000000000", &region(number)));
     let begin = Instant::now();
     stage.apply("invented", records.collect()).await?;
     time::sleep(Duration::from_secs(10)).await;
@@ -352,7 +358,7 @@ async fn without_rights(site: &Site) -> Result<Row> {
     running.operator.stop().await?;
     let kubeconfig = site.limited_to("rights-well").await?;
     let mut running = stage.start(&kubeconfig, &["rights-well", "rights-none"], true).await?;
-    let wait = stage.newcomer("rights-well", THERE).await?;
+    let wait = stage.newcomer("rights-well", HERE).await?;
     let live = get(running.operator.address(), "/livez").await?;
     running.operator.stop().await?;
     Ok(Row {
