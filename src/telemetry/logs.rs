@@ -20,8 +20,9 @@ use tracing_subscriber::{
 use super::error::in_words;
 use crate::api::text::escaped;
 
-/// What is logged unless `RUST_LOG` says otherwise: ours from info on, of the libraries only what is wrong.
-const DEFAULT_FILTER: &str = "info,kube=warn,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
+/// What is logged unless `RUST_LOG` says otherwise: ours from info on, of the libraries only what is wrong. What goes wrong with a
+/// watch our own lines say, once while it stays the same; kube's would repeat it with each try.
+const DEFAULT_FILTER: &str = "info,kube=warn,kube_runtime::watcher=error,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
                               aws_smithy_http_client=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
 /// How log lines look.
