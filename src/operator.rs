@@ -69,9 +69,12 @@ pub struct World {
 impl World {
     /// The machine that this process runs on.
     async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
-        let accounts = settings.accounts.clone().map(AccountsFile::open);
+        let accounts = match settings.accounts.clone().map(AccountsFile::at) {
+            Some(file) => Some(file.open().await.map_err(anyhow::Error::msg)?),
+            None => None,
+        };
         Ok(Self {
-            accounts: accounts.transpose().map_err(anyhow::Error::msg)?,
+            accounts,
             apiserver: Connector::infer().await.map_err(|error| no_way(&error))?,
             aws: Box::pin(Base::load()),
             clock: Arc::new(Clock::of_machine()),

@@ -2,8 +2,9 @@
 //!
 //! Polled, not watched: a mounted ConfigMap changes by a swap of symlinks, which a watch of the file does not see.
 
-use std::{fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use tracing::{error, info};
 
 use super::context::Context;
@@ -14,33 +15,62 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Largest file that is read: a ConfigMap holds 1 MiB.
 const LIMIT: u64 = 1024 * 1024;
 
+/// What a file says, or why it cannot be read.
+type Text = Result<String, String>;
+
 /// The accounts file, and what it said when it was read last.
-#[derive(Debug)]
 pub struct AccountsFile {
-    path: PathBuf,
+    name: String,
+    read: Box<dyn Fn() -> BoxFuture<'static, Text> + Send + Sync>,
     /// None: it could not be read, or not be used.
     seen: Option<String>,
     complaint: Option<String>,
 }
 
+impl fmt::Debug for AccountsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountsFile")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 impl AccountsFile {
-    /// Reads the file for the first time; then it must be valid.
-    pub fn open(path: PathBuf) -> Result<(Self, Accounts), String> {
-        let mut file = Self {
-            path,
+    /// The file of this path.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        let name = path.display().to_string();
+        Self::of(name, move || {
+            let path = path.clone();
+            // A file may be on a network, and a read of it may take its time.
+            let read = tokio::task::spawn_blocking(move || read(&path));
+            read.map(|read| read.unwrap_or_else(|error| Err(error.to_string())))
+                .boxed()
+        })
+    }
+
+    /// One of this name that is read in this way.
+    pub fn of(name: String, read: impl Fn() -> BoxFuture<'static, Text> + Send + Sync + 'static) -> Self {
+        Self {
+            name,
+            read: Box::new(read),
             seen: None,
             complaint: None,
-        };
-        match file.news() {
-            Some(Ok(accounts)) => Ok((file, accounts)),
+        }
+    }
+
+    /// Reads it for the first time; then it must be valid.
+    pub async fn open(mut self) -> Result<(Self, Accounts), String> {
+        match self.news().await {
+            Some(Ok(accounts)) => Ok((self, accounts)),
             Some(Err(complaint)) => Err(complaint),
             None => Err("the accounts file cannot be read".to_owned()),
         }
     }
 
     /// What it says now, or what is wrong with it. None: the same as before.
-    fn news(&mut self) -> Option<Result<Accounts, String>> {
-        let text = read(&self.path);
+    async fn news(&mut self) -> Option<Result<Accounts, String>> {
+        let text = (self.read)().await;
         if self.seen.is_some() && text.as_ref().ok() == self.seen.as_ref() {
             return None;
         }
@@ -55,7 +85,7 @@ impl AccountsFile {
                 Some(Ok(accounts))
             }
             Err(why) => {
-                let complaint = format!("the accounts file {}: {why}", self.path.display());
+                let complaint = format!("the accounts file {}: {why}", self.name);
                 self.seen = None;
                 let known = self.complaint.replace(complaint.clone());
                 (known.as_ref() != Some(&complaint)).then_some(Err(complaint))
@@ -64,7 +94,7 @@ impl AccountsFile {
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, String> {
+fn read(path: &PathBuf) -> Text {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(LIMIT + 1).read_to_string(&mut text);
@@ -85,21 +115,7 @@ pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
             () = context.shutdown.cancelled() => return,
             _ = interval.tick() => {}
         }
-        // A file may be on a network, and a read of it may take its time.
-        let read = tokio::task::spawn_blocking(move || {
-            let news = file.news();
-            (file, news)
-        });
-        let news;
-        (file, news) = match read.await {
-            Ok(read) => read,
-            Err(error) => {
-                error!(%error, "the accounts file is no longer followed");
-                context.metrics.set_accounts_file_valid(false);
-                return;
-            }
-        };
-        match news {
+        match file.news().await {
             None => {}
             Some(Ok(accounts)) => {
                 let entries = accounts.len();
@@ -122,41 +138,51 @@ pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_file_is_news_once_and_a_wrong_one_is_said_once() {
+    async fn opened(path: &std::path::Path) -> Result<(AccountsFile, Accounts), String> {
+        AccountsFile::at(path.to_owned()).open().await
+    }
+
+    #[tokio::test]
+    async fn a_file_is_news_once_and_a_wrong_one_is_said_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("accounts.yaml");
-        assert!(AccountsFile::open(path.clone()).unwrap_err().contains("accounts.yaml"));
+        assert!(opened(&path).await.unwrap_err().contains("accounts.yaml"));
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         write("accounts: [");
-        assert!(AccountsFile::open(path.clone()).is_err());
+        assert!(opened(&path).await.is_err());
         write("accounts: []");
-        let (mut file, accounts) = AccountsFile::open(path.clone()).unwrap();
+        let (mut file, accounts) = opened(&path).await.unwrap();
         assert!(accounts.is_empty());
-        assert!(file.news().is_none());
+        assert!(file.news().await.is_none());
         let one = "accounts: [{name: t, namespaces: [a], roleArn: \"arn:aws:iam::111111111111:role/x\"}]";
         write(one);
-        assert_eq!(file.news().unwrap().unwrap().len(), 1);
-        assert!(file.news().is_none());
+        assert_eq!(file.news().await.unwrap().unwrap().len(), 1);
+        assert!(file.news().await.is_none());
         write("accounts: nonsense");
-        assert!(file.news().unwrap().is_err());
-        assert!(file.news().is_none());
+        assert!(file.news().await.unwrap().is_err());
+        assert!(file.news().await.is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(file.news().unwrap().is_err(), "another complaint");
-        assert!(file.news().is_none());
+        assert!(file.news().await.unwrap().is_err(), "another complaint");
+        assert!(file.news().await.is_none());
         write(one);
         assert_eq!(
-            file.news().unwrap().unwrap().len(),
+            file.news().await.unwrap().unwrap().len(),
             1,
             "the last good one again is valid again"
         );
         write(&" ".repeat(usize::try_from(LIMIT).unwrap() + 1));
-        assert!(file.news().unwrap().unwrap_err().ends_with("is larger than 1 MiB"));
+        assert!(
+            file.news()
+                .await
+                .unwrap()
+                .unwrap_err()
+                .ends_with("is larger than 1 MiB")
+        );
     }
 
     #[cfg(unix)]
-    #[test]
-    fn a_swap_of_symlinks_as_the_kubelet_makes_it_is_seen() {
+    #[tokio::test]
+    async fn a_swap_of_symlinks_as_the_kubelet_makes_it_is_seen() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -166,9 +192,9 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/accounts.yaml", at("accounts.yaml")).unwrap();
-        let (mut file, _) = AccountsFile::open(at("accounts.yaml")).unwrap();
+        let (mut file, _) = opened(&at("accounts.yaml")).await.unwrap();
         symlink("..2", at("..data_tmp")).unwrap();
         std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        assert!(file.news().is_some_and(|news| news.is_ok()));
+        assert!(file.news().await.is_some_and(|news| news.is_ok()));
     }
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
-    apiserver::Named,
+    apiserver::{Named, Server},
     town::{APP, Town, api, backend},
 };
 
@@ -20,6 +20,8 @@ crate::trials! {
     a_create_that_fails_in_its_answer_owns_nothing,
     a_delete_that_arrives_late_does_not_reach_the_next_backend_of_the_name,
     an_update_that_arrives_late_does_not_undo_the_edit_after_it,
+    what_a_list_shows_late_gives_no_environment_to_another,
+    of_two_operators_neither_takes_back_what_the_other_says_of_a_later_edit,
     what_could_not_be_read_owns_nothing_when_it_is_gone,
     a_lost_reply_is_found_out_by_a_machine_whose_clock_is_wrong,
 }
@@ -226,6 +228,84 @@ fn an_update_that_arrives_late_does_not_undo_the_edit_after_it() {
     town.edit(&name, &version(2));
     town.passes(Duration::from_secs(4));
     town.edit(&name, &version(3));
+    town.passes(SETTLED);
+    town.has(&name, 3);
+}
+
+/// B3: while a list of two pages is read, the one on its first page is updated. When the list is whole, it is told as it was
+/// before.
+fn what_a_list_shows_late_gives_no_environment_to_another() {
+    let mut town = Town::of(1, &["--drift-interval=5s"], &["home", "zoo"]);
+    town.world
+        .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
+    town.passes(Duration::from_secs(30));
+    let both = ["shop", "blog"].map(|name| {
+        let mut spec = version(1);
+        spec["resourceName"] = json!(name);
+        town.apply(APIS, "home", &spec)
+    });
+    // A page is 2 MiB at the most.
+    for number in 0..12 {
+        let mut spec = api(&format!("e{number}"));
+        spec["suspend"] = json!(true);
+        let name = town.apply(APIS, "zoo", &spec);
+        let large = "x".repeat(200 << 10);
+        let annotated = town
+            .world
+            .users(|users| users.annotate(Named(APIS, "zoo", &name), "large", Some(&large)));
+        annotated.expect("an API");
+    }
+    town.passes(Duration::from_mins(5));
+    let job_duration = Duration::from_mins(2);
+    town.world
+        .aws(|aws| aws.change_settings(|settings| settings.job_duration = job_duration));
+    town.world.apiserver(|server| {
+        server.set_slow(APIS, Duration::from_secs(30));
+        server.break_connections();
+    });
+    for name in &both {
+        town.edit(name, &version(2));
+    }
+    town.world.apiserver(Server::compact);
+    let updates = |town: &Town| town.world.simulator().history().of(Operation::UpdateBackendApi);
+    town.passes(Duration::from_secs(90));
+    assert_eq!(updates(&town).len(), 1, "one job at a time");
+    town.passes(SETTLED);
+    assert_eq!(updates(&town).len(), 2);
+    for name in &both {
+        assert_eq!(town.reason(Named(APIS, "home", name)), "Available");
+    }
+    town.is_well();
+}
+
+/// B5: an operator is answered late, and another has meanwhile said what it makes of the next edit.
+fn of_two_operators_neither_takes_back_what_the_other_says_of_a_later_edit() {
+    let mut town = town();
+    town.add_operator();
+    let name = town.apply(APIS, "home", &version(1));
+    town.passes(SETTLED);
+    let silent = |town: &Town, silent| {
+        town.world
+            .apiserver(|server| server.set_silent("operator-1", APIS, silent));
+    };
+    silent(&town, true);
+    town.fault(Fault::on(
+        Operation::UpdateBackendApi,
+        Action::HangAfter {
+            duration: Some(Duration::from_secs(10)),
+        },
+    ));
+    town.edit(&name, &version(2));
+    town.passes(Duration::from_secs(2));
+    silent(&town, false);
+    town.edit(&name, &version(3));
+    let mut said = Vec::new();
+    for _ in 0..30 {
+        town.passes(Duration::from_millis(500));
+        let object = town.world.users(|users| users.get(Named(APIS, "home", &name)));
+        said.extend(object.and_then(|object| object["status"]["observedGeneration"].as_i64()));
+    }
+    assert_eq!(said, [3; 30], "before the answer and after it");
     town.passes(SETTLED);
     town.has(&name, 3);
 }

@@ -43,6 +43,8 @@ pub(crate) struct Scene {
     pub(crate) drift_interval: Duration,
     pub(crate) job: Duration,
     pub(crate) oddities: Oddities,
+    /// Whether an accounts file says with which role each namespace's objects are kept.
+    pub(crate) has_accounts: bool,
     pub(crate) cast: Vec<Cast>,
 }
 
@@ -78,6 +80,10 @@ pub(crate) enum Event {
     ConfigMap(usize, bool),
     /// The operators' rights in a namespace go or come back.
     Rights(usize, bool),
+    /// The entry of a namespace in the accounts file goes or comes back.
+    Account(usize, bool),
+    /// The accounts file becomes something that cannot be read, or is mended.
+    AccountsFile(bool),
     /// A definition is served or not.
     Definition(&'static str, bool),
     ApiServer(Trouble),
@@ -154,6 +160,7 @@ impl Plan {
         draw.aws(&scene);
         draw.kubernetes(&scene);
         draw.operators(&scene);
+        draw.accounts(&scene);
         let mut events = draw.events;
         events.sort_by_key(|(at, _)| *at);
         Self {
@@ -209,6 +216,7 @@ impl Scene {
             drift_interval,
             job: Duration::from_secs(one(rng, &[0, 3, 20, 90, 400])),
             oddities,
+            has_accounts: rng.u8(..3) == 0,
             cast,
         }
     }
@@ -405,6 +413,19 @@ impl Draw {
             self.lasting(Duration::from_mins(4), |cut| {
                 Event::Reach(which, cut.then_some(is_silent))
             });
+        }
+    }
+
+    fn accounts(&mut self, scene: &Scene) {
+        if !scene.has_accounts {
+            return;
+        }
+        for _ in 0..self.times(4) {
+            let namespace = self.rng.usize(..scene.namespaces.len());
+            self.lasting(Duration::from_mins(20), |gone| Event::Account(namespace, !gone));
+        }
+        for _ in 0..self.times(2) {
+            self.lasting(Duration::from_mins(20), |broken| Event::AccountsFile(!broken));
         }
     }
 

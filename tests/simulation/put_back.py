@@ -41,10 +41,16 @@ EXPLORED = [
      "4, deletes: one of unknown outcome is closed at once"),
     ("an update of unknown outcome is closed at once (B4)", "an_update_that_arrives_late_does_not_undo_the_edit_after_it",
      "4, updates: one of unknown outcome is closed at once"),
+    ("what is recorded lowers observedGeneration (B5)",
+     "of_two_operators_neither_takes_back_what_the_other_says_of_a_later_edit",
+     "3, record: the patch does not test observedGeneration"),
 ]
 
 # What is put back, what is to find it; then where, what stands there, what is put there.
 OTHERS = [
+    ("the index takes in what is older than it knows (B3)", "what_a_list_shows_late_gives_no_environment_to_another",
+     "src/controller/index.rs",
+     "            if entry.version.is_before(known.version) {", "            if false {"),
     ("SIGTERM waits for passes for ever (D2)", "a_process_ends_although_what_it_records_is_refused",
      "src/controller/queue.rs",
      "if tokio::time::timeout(FINISH, finished).await.is_err() {",

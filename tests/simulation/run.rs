@@ -2,12 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
-use amplify_simulator::{CloneJobEnvironment, Config, Control, Ending, EnvironmentState, JobScript, Settings};
+use amplify_simulator::{
+    CloneJobEnvironment, Config, Control, DEFAULT_ACCOUNT, Ending, EnvironmentState, JobScript, Settings,
+};
 use jiff::SignedDuration;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
@@ -75,7 +79,34 @@ struct Run<'a> {
     meddled: Vec<(String, Millis)>,
     /// Uid and AWS object of resources whose status was emptied: what was lost with it cannot be kept.
     wiped: Vec<(String, String)>,
+    accounts: AccountsText,
     events: usize,
+}
+
+/// The accounts file, and what is wrong with it.
+#[derive(Default)]
+struct AccountsText {
+    text: Arc<Mutex<String>>,
+    /// Namespaces without an entry, by number.
+    missing: BTreeSet<usize>,
+    is_broken: bool,
+}
+
+impl AccountsText {
+    fn write(&self, namespaces: &[String]) {
+        let there = namespaces
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| !self.missing.contains(number));
+        let entries: Vec<_> = there
+            .map(|(number, namespace)| {
+                let role = format!("arn:aws:iam::{DEFAULT_ACCOUNT}:role/team-{number}");
+                json!({ "name": namespace, "namespaces": [namespace], "roleArn": role })
+            })
+            .collect();
+        let text = json!({ "accounts": entries }).to_string();
+        *self.text.lock() = if self.is_broken { text.replace('{', "") } else { text };
+    }
 }
 
 impl<'a> Run<'a> {
@@ -101,12 +132,15 @@ impl<'a> Run<'a> {
                 assert!(aws.put_backend((APP, environment), "storefront"), "an app");
             }
         });
+        let accounts = AccountsText::default();
+        accounts.write(&scene.namespaces);
         for (number, off) in scene.clocks.iter().enumerate() {
             world.add(Start {
                 name: format!("operator-{number}"),
                 flags: scene.flags.clone(),
                 seed: plan.seed.wrapping_mul(31).wrapping_add(number as u64),
                 time: beginning() + SignedDuration::from_secs(*off),
+                accounts: scene.has_accounts.then(|| accounts.text.clone()),
             });
         }
         Self {
@@ -116,6 +150,7 @@ impl<'a> Run<'a> {
             stripped: BTreeSet::new(),
             meddled: Vec::new(),
             wiped: Vec::new(),
+            accounts,
             events: 0,
         }
     }
@@ -142,6 +177,18 @@ impl<'a> Run<'a> {
                         drop(users.delete(Named("configmaps", namespace, SCHEMAS)));
                     }
                 });
+            }
+            Event::Account(namespace, there) => {
+                if *there {
+                    self.accounts.missing.remove(namespace);
+                } else {
+                    self.accounts.missing.insert(*namespace);
+                }
+                self.accounts.write(&self.plan.scene.namespaces);
+            }
+            Event::AccountsFile(works) => {
+                self.accounts.is_broken = !*works;
+                self.accounts.write(&self.plan.scene.namespaces);
             }
             Event::Rights(namespace, there) => {
                 let namespace = &self.plan.scene.namespaces[*namespace];
@@ -313,7 +360,9 @@ impl<'a> Run<'a> {
         for namespace in 0..scene.namespaces.len() {
             self.act(&Event::Rights(namespace, true));
             self.act(&Event::ConfigMap(namespace, true));
+            self.act(&Event::Account(namespace, true));
         }
+        self.act(&Event::AccountsFile(true));
         for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
             self.act(&Event::Definition(plural, true));
         }

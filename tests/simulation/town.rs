@@ -78,6 +78,7 @@ impl Town {
             flags: self.flags.clone(),
             seed: self.rng.u64(..),
             time: beginning(),
+            accounts: None,
         });
     }
 

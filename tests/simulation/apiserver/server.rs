@@ -72,6 +72,8 @@ struct World {
     reach: BTreeMap<String, Reach>,
     /// Whose watches of what show nothing, though they stay open: client and plural.
     silent: BTreeSet<(String, String)>,
+    /// How long the later pages of a list take, by plural.
+    slow: BTreeMap<String, Duration>,
     requests: BTreeMap<Asked, u64>,
 }
 
@@ -107,6 +109,7 @@ impl Server {
             breaks: 0,
             reach: BTreeMap::new(),
             silent: BTreeSet::new(),
+            slow: BTreeMap::new(),
             requests: BTreeMap::new(),
         };
         Self(Arc::new(Inner {
@@ -207,6 +210,11 @@ impl Server {
                 world.silent.remove(&of);
             }
         });
+    }
+
+    /// How long the reply to a list of this resource takes from now on, from its second page on.
+    pub(crate) fn set_slow(&self, plural: &str, time: Duration) {
+        self.change(|world| world.slow.insert(plural.to_owned(), time));
     }
 
     /// Whether this client reaches the server from now on.
@@ -327,12 +335,17 @@ impl Server {
                 return Some(Err(broken(io::ErrorKind::ConnectionRefused)));
             }
             let request = Request::read(head, body, &world.state.table);
+            let mut slow = Duration::ZERO;
             if let Ok(request) = &request {
                 let resource = world.state.table.get(request.resource).plural.clone();
+                if request.verb == Verb::List && !request.options.continue_token.is_empty() {
+                    slow = world.slow.get(&resource).copied().unwrap_or_default();
+                }
                 let (who, verb) = (who.to_string(), request.verb);
                 *world.requests.entry(Asked { who, verb, resource }).or_default() += 1;
             }
-            let fate = world.faults.fate(request.as_ref().ok().map(|it| it.verb));
+            let mut fate = world.faults.fate(request.as_ref().ok().map(|it| it.verb));
+            fate.delays[1] += slow;
             (request, fate, world.breaks)
         };
         pause(fate.delays[0]).await;

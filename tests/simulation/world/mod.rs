@@ -196,7 +196,10 @@ impl World {
             let mut start = place.start.clone();
             start.seed ^= place.starts;
             start.time += SignedDuration::try_from(self.now).unwrap_or_default();
-            place.process = Some(Process::start(self.now, &start, &self.server, &self.cloud));
+            place.process = Process::start(self.now, &start, &self.server, &self.cloud);
+            if place.process.is_none() {
+                place.end(self.now);
+            }
         }
     }
 

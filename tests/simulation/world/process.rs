@@ -6,10 +6,11 @@ use std::{
 };
 
 use amplify_operator::{
-    amplify::Base,
+    amplify::{Accounts, Base},
     apiserver::{Connector, SILENCE_LIMIT, Transport},
     cli::{Cli, Command},
     clock::Clock,
+    controller::accounts::AccountsFile,
     operator::{World, operate},
     random::Random,
     telemetry::{Health, Metrics},
@@ -22,6 +23,7 @@ use aws_smithy_async::{
     time::{SharedTimeSource, TimeSource},
 };
 use clap::Parser as _;
+use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::{ClientBuilder, DynBody};
@@ -63,11 +65,14 @@ pub(crate) struct Start {
     pub(crate) seed: u64,
     /// What the machine's clock says.
     pub(crate) time: Timestamp,
+    /// Its accounts file, if it has one: what that says, at any time.
+    pub(crate) accounts: Option<Arc<Mutex<String>>>,
 }
 
 impl Process {
-    /// Starts one at this time of the world.
-    pub(crate) fn start(at: Duration, start: &Start, server: &Server, cloud: &Cloud) -> Self {
+    /// Starts one at this time of the world. None: it ends at once, because its accounts file is not valid.
+    pub(crate) fn start(at: Duration, start: &Start, server: &Server, cloud: &Cloud) -> Option<Self> {
+        let accounts = start.accounts.as_ref().map(accounts_file).transpose().ok()?;
         let machine = Machine::boot(at);
         let line = Line::new(machine.sent());
         let shutdown = CancellationToken::new();
@@ -78,7 +83,7 @@ impl Process {
             aws: Box::pin(std::future::ready(Base::of(sdk(cloud, &line, base, time)))),
             clock: Arc::new(Clock::new(time, move || UPTIME + base.elapsed())),
             random: Arc::new(Random::seeded(start.seed)),
-            accounts: None,
+            accounts,
             metrics: Arc::new(Metrics::new("simulated")),
             health: Arc::new(Health::new(Duration::from_mins(10))),
             shutdown: shutdown.clone(),
@@ -95,20 +100,27 @@ impl Process {
             *end.lock() = Some(result.map_err(|error| format!("{error:#}")));
             sent.notify_one();
         });
-        Self {
+        Some(Self {
             machine,
             line,
             shutdown,
             ended,
             frozen_until: None,
             deadline: None,
-        }
+        })
     }
 
     /// How it ended, if it has.
     pub(crate) fn ended(&self) -> Option<Result<(), String>> {
         self.ended.lock().clone()
     }
+}
+
+fn accounts_file(text: &Arc<Mutex<String>>) -> Result<(AccountsFile, Accounts), String> {
+    let text = text.clone();
+    let read = move || std::future::ready(Ok(text.lock().clone())).boxed();
+    let file = AccountsFile::of("accounts.yaml".to_owned(), read).open();
+    file.now_or_never().expect("it is read at once")
 }
 
 fn way(name: &str, server: &Server, line: &Arc<Line>) -> Connector {
