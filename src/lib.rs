@@ -10,6 +10,7 @@ pub mod clock;
 pub mod controller;
 pub mod fair_queue;
 pub mod import;
+pub mod kinds;
 pub mod leader;
 pub mod lifecycle;
 pub mod operator;

@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use futures::{
     StreamExt as _,
     future::{BoxFuture, join_all},
-    join,
     stream::FuturesUnordered,
 };
 use kube::{Api, Client, api::ApiResource};
@@ -23,11 +22,12 @@ use tracing::{info, warn};
 
 use crate::{
     amplify::{Accounts, Base, Sessions},
-    api::{AmplifyBackend, BackendApi, BackendEnvironment},
+    api::{self, KindName, kinds::kinds},
     apiserver::Connector,
     cli::Run,
     clock::Clock,
-    controller::{self, Context, Events, Lists, Parts, Tokens, accounts::AccountsFile, kind::Kind},
+    controller::{self, Context, Events, Listings, Lists, Parts, Store, Tokens, accounts::AccountsFile},
+    kinds::Remote,
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
     random::Random,
@@ -242,10 +242,13 @@ async fn control(
         namespaces.into_iter().map(Some).collect()
     };
     let mut loops = JoinSet::new();
-    let scopes: Vec<_> = namespaces
-        .into_iter()
-        .map(|namespace| Scope::start(context, namespace.as_ref(), &mut loops))
-        .collect();
+    let mut scopes: Vec<_> = namespaces.into_iter().map(Scope::of).collect();
+    macro_rules! start_each {
+        ($($kind:ident),+) => {
+            $(start::<api::$kind>(context, &mut scopes, &mut loops);)+
+        };
+    }
+    kinds!(start_each);
     let mut beginning: FuturesUnordered<_> = scopes
         .iter()
         .map(|scope| scope.begin(&scopes, stands_by, turns))
@@ -270,70 +273,61 @@ async fn control(
 
 /// What is watched together: a namespace, or all of them. Each begins, fails and recovers by itself.
 struct Scope {
-    backends: Arc<controller::Watched<AmplifyBackend>>,
-    apis: Arc<controller::Watched<BackendApi>>,
-    environments: Arc<controller::Watched<BackendEnvironment>>,
+    namespace: Option<String>,
+    /// Of each kind.
+    stores: Vec<Arc<dyn Store>>,
     /// Passes are made from now on.
     passes: CancellationToken,
 }
 
 impl Scope {
-    fn start(context: &Arc<Context>, namespace: Option<&String>, loops: &mut JoinSet<()>) -> Self {
-        let passes = CancellationToken::new();
+    fn of(namespace: Option<String>) -> Self {
         Self {
-            backends: start(context, namespace, &passes, loops),
-            apis: start(context, namespace, &passes, loops),
-            environments: start(context, namespace, &passes, loops),
-            passes,
+            namespace,
+            stores: Vec::new(),
+            passes: CancellationToken::new(),
         }
     }
 
     /// Begins when this process leads and all of its resources have been read since.
     async fn begin(&self, all: &[Self], stands_by: bool, turns: &Turns) {
         self.filled(Lists::First).await;
-        info!(namespace = self.backends.namespace(), "all stores are filled");
+        info!(namespace = self.namespace, "all stores are filled");
         turns.prepared.cancel();
         turns.lead.cancelled().await;
         let lists = if stands_by { Lists::OfLeader } else { Lists::First };
         self.filled(lists).await;
         // Too late: they are seen later.
         let _ = timeout(OTHERS, join_all(all.iter().map(|scope| scope.answered(lists)))).await;
-        // Backends twice: one may take its region from another.
-        self.backends.index();
-        self.backends.index();
-        self.apis.index();
-        self.environments.index();
+        for store in &self.stores {
+            store.index();
+        }
+        for store in &self.stores {
+            store.index_referring();
+        }
         self.passes.cancel();
     }
 
     /// Waits until all of its resources have been read in this round.
     async fn filled(&self, lists: Lists) {
-        join!(
-            self.backends.filled(lists),
-            self.apis.filled(lists),
-            self.environments.filled(lists)
-        );
+        join_all(self.stores.iter().map(|store| store.filled(lists))).await;
     }
 
     /// Waits until the API server has given or refused all of its resources.
     async fn answered(&self, lists: Lists) {
-        join!(
-            self.backends.answered(lists),
-            self.apis.answered(lists),
-            self.environments.answered(lists)
-        );
+        join_all(self.stores.iter().map(|store| store.answered(lists))).await;
     }
 }
 
-fn start<K: Kind>(
-    context: &Arc<Context>,
-    namespace: Option<&String>,
-    begin: &CancellationToken,
-    loops: &mut JoinSet<()>,
-) -> Arc<controller::Watched<K>> {
-    let (watched, task) = controller::run::<K>(context.clone(), namespace.cloned(), begin.clone());
-    loops.spawn(task);
-    watched
+/// Starts the loop of a kind in each scope.
+fn start<K: Remote>(context: &Arc<Context>, scopes: &mut [Scope], loops: &mut JoinSet<()>) {
+    let lists = Arc::<Listings<K::List>>::default();
+    for scope in scopes {
+        let (context, lists) = (context.clone(), lists.clone());
+        let (watched, task) = controller::run::<K>(context, scope.namespace.clone(), lists, scope.passes.clone());
+        loops.spawn(task);
+        scope.stores.push(watched);
+    }
 }
 
 /// Waits until the API server serves all kinds.
@@ -359,11 +353,12 @@ async fn wait_for_crds(client: &Client, namespaces: &[String]) {
 /// that the operator does without.
 async fn missing_kinds(client: &Client, namespaces: &[String]) -> kube::Result<Vec<&'static str>> {
     let mut missing = Vec::new();
-    for (kind, resource) in [
-        ("AmplifyBackend", ApiResource::erase::<AmplifyBackend>(&())),
-        ("BackendApi", ApiResource::erase::<BackendApi>(&())),
-        ("BackendEnvironment", ApiResource::erase::<BackendEnvironment>(&())),
-    ] {
+    macro_rules! resources {
+        ($($kind:ident),+) => {
+            [$((KindName::$kind.name(), ApiResource::erase::<api::$kind>(&()))),+]
+        };
+    }
+    for (kind, resource) in kinds!(resources) {
         if is_missing(client, &resource, namespaces).await? {
             missing.push(kind);
         }

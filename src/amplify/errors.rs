@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Error as HttpError;
 
 use super::probe::Probe;
 use crate::{
-    api::text,
+    api::{Operation, Read, operation::Service, text},
     lifecycle::facts::{Class, Failure, Sent},
 };
 
@@ -35,29 +35,29 @@ const ASSUME_ROLE: Call = Call {
     operation: "AssumeRole",
 };
 
-/// An AWS service, by the name that its IAM actions start with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Service {
-    Amplify,
-    AmplifyBackend,
-    Sts,
-}
-
-impl Service {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Amplify => "amplify",
-            Self::AmplifyBackend => "amplifybackend",
-            Self::Sts => "sts",
-        }
-    }
-}
-
 /// One operation of one service. Together they are the IAM action.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub(super) service: Service,
     pub(super) operation: &'static str,
+}
+
+impl Call {
+    /// One that writes.
+    pub(crate) const fn write(operation: Operation) -> Self {
+        Self {
+            service: operation.service(),
+            operation: operation.name(),
+        }
+    }
+
+    /// One that reads.
+    pub(crate) const fn read(read: Read) -> Self {
+        Self {
+            service: read.service(),
+            operation: read.name(),
+        }
+    }
 }
 
 impl fmt::Display for Call {

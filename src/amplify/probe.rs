@@ -25,7 +25,7 @@ use crate::clock::Clock;
 /// The SDK's errors do not say so: a failure to find credentials and a reset connection are both dispatch failures,
 /// and its timeouts cover both sides.
 #[derive(Clone, Debug)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     clock: Arc<Clock>,
     /// The uptime when the request was handed over last.
     sent: Arc<Mutex<Option<Duration>>>,

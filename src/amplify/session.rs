@@ -29,11 +29,12 @@ use tokio::{sync::OnceCell, time::Instant};
 use super::{
     accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
-    errors::{Call, NotProvided, Service, not_assumed},
+    errors::{Call, NotProvided, not_assumed},
     http::http_client,
     regions,
 };
 use crate::{
+    api::operation::Service,
     clock::Clock,
     lifecycle::{
         Account,

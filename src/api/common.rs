@@ -1,4 +1,4 @@
-//! What the three kinds share: policies, references, and the part of `status` that is the ledger of AWS jobs.
+//! What all kinds share: policies, references, and the part of `status` that is the ledger of AWS jobs.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{operation::Operation, rules};
 
 /// What happens to the AWS object when the resource is deleted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -99,105 +99,6 @@ pub enum Origin {
     Adopted,
 }
 
-/// The AWS operations that write, under AWS's own names.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
-pub enum Operation {
-    /// `amplifybackend:CreateBackend`
-    CreateBackend,
-    /// `amplifybackend:CloneBackend`
-    CloneBackend,
-    /// `amplifybackend:DeleteBackend`
-    DeleteBackend,
-    /// `amplifybackend:CreateBackendAPI`
-    #[serde(rename = "CreateBackendAPI")]
-    CreateBackendApi,
-    /// `amplifybackend:UpdateBackendAPI`
-    #[serde(rename = "UpdateBackendAPI")]
-    UpdateBackendApi,
-    /// `amplifybackend:DeleteBackendAPI`
-    #[serde(rename = "DeleteBackendAPI")]
-    DeleteBackendApi,
-    /// `amplify:CreateBackendEnvironment`
-    CreateBackendEnvironment,
-    /// `amplify:DeleteBackendEnvironment`
-    DeleteBackendEnvironment,
-}
-
-impl Operation {
-    /// Every operation.
-    pub const ALL: [Self; 8] = [
-        Self::CreateBackend,
-        Self::CloneBackend,
-        Self::DeleteBackend,
-        Self::CreateBackendApi,
-        Self::UpdateBackendApi,
-        Self::DeleteBackendApi,
-        Self::CreateBackendEnvironment,
-        Self::DeleteBackendEnvironment,
-    ];
-
-    /// AWS's name of the operation, as it stands in jobs, logs and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateBackend => "CreateBackend",
-            Self::CloneBackend => "CloneBackend",
-            Self::DeleteBackend => "DeleteBackend",
-            Self::CreateBackendApi => "CreateBackendAPI",
-            Self::UpdateBackendApi => "UpdateBackendAPI",
-            Self::DeleteBackendApi => "DeleteBackendAPI",
-            Self::CreateBackendEnvironment => "CreateBackendEnvironment",
-            Self::DeleteBackendEnvironment => "DeleteBackendEnvironment",
-        }
-    }
-
-    /// Whether the operation makes a new AWS object.
-    #[must_use]
-    pub const fn is_create(self) -> bool {
-        matches!(
-            self,
-            Self::CreateBackend | Self::CloneBackend | Self::CreateBackendApi | Self::CreateBackendEnvironment
-        )
-    }
-
-    /// Whether the operation changes an AWS object.
-    #[must_use]
-    pub const fn is_update(self) -> bool {
-        matches!(self, Self::UpdateBackendApi)
-    }
-
-    /// Whether the operation removes an AWS object.
-    #[must_use]
-    pub const fn is_delete(self) -> bool {
-        matches!(
-            self,
-            Self::DeleteBackend | Self::DeleteBackendApi | Self::DeleteBackendEnvironment
-        )
-    }
-
-    /// Whether AWS answers with a job that goes on after the reply.
-    #[must_use]
-    pub const fn has_job(self) -> bool {
-        !matches!(self, Self::CreateBackendEnvironment | Self::DeleteBackendEnvironment)
-    }
-
-    /// The operation that removes what this create made.
-    #[must_use]
-    pub const fn counterpart(self) -> Self {
-        match self {
-            Self::CreateBackendApi | Self::UpdateBackendApi | Self::DeleteBackendApi => Self::DeleteBackendApi,
-            Self::CreateBackendEnvironment | Self::DeleteBackendEnvironment => Self::DeleteBackendEnvironment,
-            Self::CreateBackend | Self::CloneBackend | Self::DeleteBackend => Self::DeleteBackend,
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// The last write to AWS that this resource intended or started.
 ///
 /// Neither `id` nor `finishTime`: the outcome of the call is not known yet, and the operator is finding out.
@@ -256,29 +157,56 @@ impl Job {
     /// The job status that AWS gives a job that ended badly.
     pub const FAILED: &str = "FAILED";
 
+    /// How far it has come: the one reading of its id, status and end.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match (&self.finish_time, &self.id, self.status.as_deref()) {
+            (None, None, _) => Phase::Intended,
+            (None, Some(_), _) => Phase::Running,
+            (Some(_), _, Some(Self::COMPLETED)) => Phase::Completed,
+            (Some(_), _, Some(Self::FAILED)) => Phase::Failed,
+            (Some(_), ..) => Phase::Closed,
+        }
+    }
+
     /// Whether the outcome of the call is not known yet.
     #[must_use]
-    pub const fn is_open_intent(&self) -> bool {
-        self.id.is_none() && self.finish_time.is_none()
+    pub fn is_open_intent(&self) -> bool {
+        self.phase() == Phase::Intended
     }
 
     /// Whether AWS runs this job, as far as is known.
     #[must_use]
-    pub const fn is_running(&self) -> bool {
-        self.id.is_some() && self.finish_time.is_none()
+    pub fn is_running(&self) -> bool {
+        self.phase() == Phase::Running
     }
 
     /// Whether the job ended with AWS's word for failure.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.finish_time.is_some() && self.status.as_deref() == Some(Self::FAILED)
+        self.phase() == Phase::Failed
     }
 
     /// Whether the job ended with AWS's word for success.
     #[must_use]
     pub fn has_completed(&self) -> bool {
-        self.finish_time.is_some() && self.status.as_deref() == Some(Self::COMPLETED)
+        self.phase() == Phase::Completed
     }
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// It may have been sent, and its outcome is not known.
+    Intended,
+    /// AWS runs it, as far as is known.
+    Running,
+    /// It ended with AWS's word for success.
+    Completed,
+    /// It ended with AWS's word for failure.
+    Failed,
+    /// It ended without either: AWS refused or forgot it, or answered with the result and no job.
+    Closed,
 }
 
 /// The part of `status` that all kinds share: what is known, what is owned, and which AWS job is under way.

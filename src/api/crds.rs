@@ -1,16 +1,21 @@
-//! The three CustomResourceDefinitions, made from the types.
+//! The CustomResourceDefinitions, made from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
-use super::{AmplifyBackend, BackendApi, BackendEnvironment};
+use super::{AmplifyBackend, BackendApi, BackendEnvironment, kinds::kinds};
 
 /// The definitions of all kinds, in the order in which people read of them.
 #[must_use]
-pub fn crds() -> [CustomResourceDefinition; 3] {
-    [AmplifyBackend::crd(), BackendApi::crd(), BackendEnvironment::crd()].map(finish)
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    macro_rules! definitions {
+        ($($kind:ident),+) => {
+            vec![$(finish($kind::crd())),+]
+        };
+    }
+    kinds!(definitions)
 }
 
 /// A definition or a resource as YAML, as `amplify-operator crd` and `amplify-operator import` print it.

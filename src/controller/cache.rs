@@ -13,11 +13,8 @@ use kube::ResourceExt;
 use parking_lot::RwLock;
 use tracing::error;
 
-use super::{
-    index::{ObjectKey, Version},
-    kind::Kind,
-};
-use crate::telemetry::metrics::Counted;
+use super::index::{ObjectKey, Version};
+use crate::{kinds::Kind, telemetry::metrics::Counted};
 
 /// The version of this object.
 pub(super) fn version<K: Kind>(object: &K) -> Version {
@@ -142,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{api::BackendApi, controller::index::KindName};
+    use crate::api::{BackendApi, KindName};
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new(KindName::BackendApi, "default", name)

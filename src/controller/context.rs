@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     events::Events,
-    index::{Index, KindName, ObjectKey},
-    listings::{BackendListings, RecordListings},
+    index::{Index, ObjectKey},
 };
 use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
+    api::KindName,
     clock::Clock,
     leader::Leadership,
     lifecycle::Settings,
@@ -65,8 +65,6 @@ pub struct Context {
     pub(super) shutdown: CancellationToken,
     pub(super) random: Arc<Random>,
     pub(super) index: Mutex<Index>,
-    pub(super) backends: BackendListings,
-    pub(super) records: RecordListings,
     /// How many passes may be under way at a time, over all queues.
     pub(super) places: Arc<Semaphore>,
     queues: Arc<Queues>,
@@ -125,8 +123,6 @@ impl Context {
             shutdown: parts.shutdown,
             random: parts.random,
             index: Mutex::new(Index::default()),
-            backends: BackendListings::default(),
-            records: RecordListings::default(),
             places: Arc::new(Semaphore::new(parts.concurrency)),
             queues,
         })

@@ -10,7 +10,11 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::lifecycle::{Dependents, Holds, Slot, Winner};
+use crate::{
+    amplify::{AppId, EnvironmentName, ResourceName},
+    api::KindName,
+    lifecycle::{Dependents, Holds, Slot, Winner},
+};
 
 /// How long a free slot is kept for the one whose turn it is. It may not come: its namespace may have lost its rights.
 const TURN: SignedDuration = SignedDuration::from_mins(2);
@@ -31,38 +35,6 @@ impl Version {
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         matches!((self.0, other.0), (Some(this), Some(other)) if this < other)
-    }
-}
-
-/// The kinds, in the order of their creation.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum KindName {
-    /// `AmplifyBackend`
-    AmplifyBackend,
-    /// `BackendApi`
-    BackendApi,
-    /// `BackendEnvironment`
-    BackendEnvironment,
-}
-
-impl KindName {
-    /// The kind as it stands in manifests, logs and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AmplifyBackend => "AmplifyBackend",
-            Self::BackendApi => "BackendApi",
-            Self::BackendEnvironment => "BackendEnvironment",
-        }
-    }
-
-    /// One of this kind, in a sentence.
-    const fn article(self) -> &'static str {
-        match self {
-            Self::AmplifyBackend => "an AmplifyBackend",
-            Self::BackendApi => "a BackendApi",
-            Self::BackendEnvironment => "a BackendEnvironment",
-        }
     }
 }
 
@@ -107,9 +79,9 @@ pub struct Environment {
     /// AWS region.
     pub region: String,
     /// AWS's app ID.
-    pub app: String,
+    pub app: AppId,
     /// Name of the environment.
-    pub name: String,
+    pub name: EnvironmentName,
 }
 
 /// Where the AWS object of a resource lives.
@@ -117,8 +89,8 @@ pub struct Environment {
 pub struct Location {
     /// The environment that it is, or is in.
     pub environment: Arc<Environment>,
-    /// Of an API: its name in the environment.
-    pub resource: Option<String>,
+    /// Of an object in an environment: its name there.
+    pub resource: Option<ResourceName>,
     /// Of a clone that is not made yet: the environment that is copied.
     pub source: Option<Arc<Environment>>,
 }
@@ -152,8 +124,10 @@ pub struct Entry {
     pub tenant: Option<String>,
     /// Where its AWS object lives, as far as it can be said.
     pub location: Option<Location>,
-    /// The AmplifyBackend that it refers to, by name.
-    pub refers_to: Option<String>,
+    /// The resource that it refers to.
+    pub refers_to: Option<Arc<ObjectKey>>,
+    /// Whether the AWS objects of others can be inside its own, and go with it.
+    pub contains: bool,
     /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
     pub owns: bool,
     /// Whether it holds the slot.
@@ -212,7 +186,7 @@ impl Keys {
 pub struct Index {
     entries: HashMap<Arc<ObjectKey>, Box<Entry>>,
     by_environment: HashMap<Place, Keys>,
-    /// By the AmplifyBackend that they refer to.
+    /// By the resource that they refer to.
     by_reference: HashMap<Arc<ObjectKey>, Keys>,
     reserved: HashMap<Place, ObjectKey>,
     /// How many jobs are polled, by account and region.
@@ -226,12 +200,6 @@ impl Index {
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
         self.entries.get(key).map(Box::as_ref)
-    }
-
-    /// The AmplifyBackend of this name.
-    #[must_use]
-    pub fn backend(&self, namespace: &str, name: &str) -> Option<&Entry> {
-        self.get(&backend(namespace, name))
     }
 
     /// Stores what is known now, and names the resources for which that may change something. What is older than what is
@@ -254,9 +222,12 @@ impl Index {
         for place in entry.slots() {
             self.by_environment.entry(place).or_default().insert(key.clone());
         }
-        if let Some(name) = &entry.refers_to {
-            let referred = self.shared(&backend(&key.namespace, name));
-            self.by_reference.entry(referred).or_default().insert(key.clone());
+        if let Some(referred) = &mut entry.refers_to {
+            *referred = self.shared(referred);
+            self.by_reference
+                .entry(referred.clone())
+                .or_default()
+                .insert(key.clone());
         }
         if entry.holds != Holds::No {
             // From here on the status says who holds the slot. When it says that the slot is free, it is.
@@ -323,15 +294,10 @@ impl Index {
                 self.by_environment.remove(&place);
             }
         }
-        if let Some(name) = &entry.refers_to {
-            let referred = backend(&key.namespace, name);
-            if self
-                .by_reference
-                .get_mut(&referred)
-                .is_some_and(|keys| keys.remove(key))
-            {
-                self.by_reference.remove(&referred);
-            }
+        if let Some(referred) = &entry.refers_to
+            && self.by_reference.get_mut(referred).is_some_and(|keys| keys.remove(key))
+        {
+            self.by_reference.remove(referred);
         }
         touched
     }
@@ -382,14 +348,11 @@ impl Index {
         })
     }
 
-    /// The BackendApis that own something in this backend.
+    /// The resources that own something inside the AWS object of this one.
     #[must_use]
     pub fn dependents(&self, key: &ObjectKey) -> Dependents {
         let mut dependents = Dependents::default();
-        if key.kind != KindName::AmplifyBackend {
-            return dependents;
-        }
-        let place = self.entries.get(key).and_then(|entry| {
+        let place = self.entries.get(key).filter(|entry| entry.contains).and_then(|entry| {
             let location = entry.location.as_ref()?;
             Some(entry.place(&location.environment))
         });
@@ -397,12 +360,13 @@ impl Index {
             return dependents;
         };
         for other in self.there(&place) {
-            let Some(entry) = self.get(other).filter(|entry| entry.owns) else {
+            let is_inside = |entry: &&Entry| {
+                let resource = entry.location.as_ref().and_then(|location| location.resource.as_ref());
+                entry.owns && resource.is_some()
+            };
+            let Some(entry) = self.get(other).filter(is_inside) else {
                 continue;
             };
-            if other.kind != KindName::BackendApi {
-                continue;
-            }
             let names = if entry.deleting {
                 &mut dependents.leaving
             } else {
@@ -509,12 +473,8 @@ fn name_for(me: &ObjectKey, other: &ObjectKey) -> String {
     if me.namespace == other.namespace {
         other.to_string()
     } else {
-        format!("{} of another namespace", other.kind.article())
+        format!("{} of another namespace", other.kind.one())
     }
-}
-
-fn backend(namespace: &str, name: &str) -> ObjectKey {
-    ObjectKey::new(KindName::AmplifyBackend, namespace, name)
 }
 
 #[cfg(test)]
@@ -541,13 +501,14 @@ mod tests {
             location: Some(Location {
                 environment: Arc::new(Environment {
                     region: "eu-west-1".into(),
-                    app: "d1".into(),
-                    name: "dev".into(),
+                    app: "d1".parse().expect("an app"),
+                    name: "dev".parse().expect("a name"),
                 }),
                 resource: None,
                 source: None,
             }),
             refers_to: None,
+            contains: true,
             owns: false,
             holds: Holds::No,
             waits: false,

@@ -15,7 +15,7 @@ fn backend_of(name: &str, environment: &str) -> Resource {
 /// A BackendApi in the namespace `default`, in this environment; nothing has happened to it yet.
 fn api_in(name: &str, environment: &str) -> Resource {
     let mut api = resource(KindName::BackendApi, name, environment);
-    api.location().resource = Some("shop".into());
+    api.location().resource = Some("shop".parse().expect("a name"));
     api
 }
 
@@ -42,6 +42,7 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
                 source: None,
             }),
             refers_to: None,
+            contains: kind == KindName::AmplifyBackend,
             owns: false,
             holds: Holds::No,
             waits: false,
@@ -52,11 +53,15 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
     }
 }
 
+fn backend(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey::new(KindName::AmplifyBackend, namespace, name)
+}
+
 fn environment(name: &str) -> Arc<Environment> {
     Arc::new(Environment {
         region: "eu-west-1".into(),
-        app: "d1".into(),
-        name: name.into(),
+        app: "d1".parse().expect("an app"),
+        name: name.parse().expect("a name"),
     })
 }
 
@@ -72,6 +77,9 @@ impl Resource {
 
     fn namespace(mut self, namespace: &str) -> Self {
         self.key = Arc::new(ObjectKey::new(self.key.kind, namespace, &self.key.name));
+        if let Some(referred) = &mut self.entry.refers_to {
+            *referred = Arc::new(ObjectKey::new(referred.kind, namespace, &referred.name));
+        }
         self
     }
 
@@ -108,7 +116,8 @@ impl Resource {
     }
 
     fn refers_to(self, name: &str) -> Self {
-        self.with(|entry| entry.refers_to = Some(name.into()))
+        let referred = Arc::new(ObjectKey::new(KindName::AmplifyBackend, &self.key.namespace, name));
+        self.with(|entry| entry.refers_to = Some(referred))
     }
 
     fn job(self, id: &str) -> Self {
@@ -178,9 +187,9 @@ fn what_was_put_is_found_by_its_key_and_a_backend_by_its_name() {
     let (dev, api) = (backend_of("dev", "dev").owns(), api_in("dev", "dev"));
     let table = Table::of(&[&dev, &api]);
     assert_eq!(table.0.get(&api.key), Some(&api.entry));
-    assert_eq!(table.0.backend("default", "dev"), Some(&dev.entry));
-    assert_eq!(table.0.backend("default", "other"), None);
-    assert_eq!(table.0.backend("other", "dev"), None);
+    assert_eq!(table.0.get(&backend("default", "dev")), Some(&dev.entry));
+    assert_eq!(table.0.get(&backend("default", "other")), None);
+    assert_eq!(table.0.get(&backend("other", "dev")), None);
     let keys: BTreeSet<_> = table.0.keys().collect();
     assert_eq!(keys, BTreeSet::from([dev.key.as_ref(), api.key.as_ref()]));
 }
@@ -199,7 +208,7 @@ fn of_two_versions_the_older_changes_nothing() {
         let woken = table.put(&dev(version).owns());
         assert_eq!(woken == ["default/api"], counts, "{why}");
         assert_eq!(
-            table.0.backend("default", "dev").expect("an entry").owns,
+            table.0.get(&backend("default", "dev")).expect("an entry").owns,
             counts,
             "{why}"
         );
@@ -213,7 +222,7 @@ fn a_version_that_changes_nothing_else_wakes_nobody_and_is_remembered() {
     assert!(table.put(&dev("11")).is_empty());
     assert!(table.put(&dev("10").owns()).is_empty());
     assert!(
-        !table.0.backend("default", "dev").expect("an entry").owns,
+        !table.0.get(&backend("default", "dev")).expect("an entry").owns,
         "it is older than 11"
     );
 }
@@ -801,7 +810,7 @@ fn resources_of_one_environment_share_one_copy_of_its_name() {
     let mut table = Table::of(&[&backend_of("from", "from"), &backend_of("to", "to")]);
     table.put(&clone_of("clone", "from", "to"));
     let location = |name| {
-        let entry = table.0.backend("default", name).expect("an entry");
+        let entry = table.0.get(&backend("default", name)).expect("an entry");
         entry.location.clone().expect("a location")
     };
     let clone = location("clone");

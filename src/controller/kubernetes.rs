@@ -9,17 +9,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    kind::Kind,
-    patches::{merge_difference, recording},
-};
+use super::patches::{merge_difference, recording};
 use crate::{
     api::{
         FIELD_MANAGER, FINALIZER,
-        rules::schema_problem,
         rules::{is_config_map_key, is_object_name},
         text::{digest, shortened},
     },
+    kinds::{Kind, config::Reference},
     lifecycle::{Lack, Missing},
 };
 
@@ -117,28 +114,28 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
         .map(slim)
 }
 
-/// The GraphQL schema in a key of a ConfigMap.
+/// What a key of a ConfigMap says.
 pub(super) async fn config_map_key(
     client: &Client,
     namespace: &str,
-    name: &str,
-    key: &str,
+    reference: &Reference,
 ) -> kube::Result<Result<String, Missing>> {
-    if let Some(refused) = invalid_reference(name, key) {
+    if let Some(refused) = invalid_reference(reference) {
         return Ok(Err(absent(refused)));
     }
+    let Reference { name, field, .. } = reference;
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     match in_time(api.get_opt(name)).await {
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Err(Missing {
             message: format!(
-                "the operator may not read ConfigMap {name}, which {REFERENCE} names: grant it `get` on configmaps"
+                "the operator may not read ConfigMap {name}, which {field} names: grant it `get` on configmaps"
             ),
             lack: Lack::NotReady,
         })),
         Err(error) => Err(error),
-        Ok(Some(config_map)) => Ok(schema_in(config_map, name, key)),
+        Ok(Some(config_map)) => Ok(value_in(config_map, reference)),
         Ok(None) => Ok(Err(absent(format!(
-            "ConfigMap {name}, which {REFERENCE} names, does not exist in this namespace: create it, or correct the name"
+            "ConfigMap {name}, which {field} names, does not exist in this namespace: create it, or correct the name"
         )))),
     }
 }
@@ -155,41 +152,40 @@ const fn unusable(message: String) -> Missing {
     Missing { message, lack }
 }
 
-/// The field that refers to a ConfigMap.
-const REFERENCE: &str = "spec.resourceConfig.transformSchemaFrom";
-
 /// The definition refuses such names, but a resource may be older than that rule; and they become part of a URL.
-fn invalid_reference(name: &str, key: &str) -> Option<String> {
+fn invalid_reference(reference: &Reference) -> Option<String> {
+    let Reference { name, key, field, .. } = reference;
     if !is_object_name(name) {
         let name = shortened(name, SHOWN);
         return Some(format!(
-            "{REFERENCE} names the ConfigMap {name:?}, and no object can have that name: correct configMapKeyRef.name"
+            "{field} names the ConfigMap {name:?}, and no object can have that name: correct configMapKeyRef.name"
         ));
     }
     (!is_config_map_key(key)).then(|| {
         let key = shortened(key, SHOWN);
-        format!("{REFERENCE} names the key {key:?}, and no ConfigMap can have that key: correct configMapKeyRef.key")
+        format!("{field} names the key {key:?}, and no ConfigMap can have that key: correct configMapKeyRef.key")
     })
 }
 
-fn schema_in(config_map: ConfigMap, name: &str, key: &str) -> Result<String, Missing> {
+fn value_in(config_map: ConfigMap, reference: &Reference) -> Result<String, Missing> {
+    let Reference { name, key, field, .. } = reference;
     let text = config_map.data.and_then(|mut data| data.remove(key));
     let Some(text) = text else {
         return Err(if config_map.binary_data.is_some_and(|data| data.contains_key(key)) {
             unusable(format!(
-                "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, is not UTF-8 text, so it stands in binaryData: \
+                "the value of key {key:?} in ConfigMap {name}, which {field} names, is not UTF-8 text, so it stands in binaryData: \
                  save the file as UTF-8 (not as UTF-16, which `>` in Windows PowerShell writes), and create the ConfigMap from it again"
             ))
         } else {
             absent(format!(
-                "ConfigMap {name} has no key {key:?}, which {REFERENCE} names: add the key, or correct it"
+                "ConfigMap {name} has no key {key:?}, which {field} names: add the key, or correct it"
             ))
         });
     };
-    match schema_problem(&text) {
+    match (reference.problem)(&text) {
         None => Ok(text),
         Some(problem) => Err(unusable(format!(
-            "the value of key {key:?} in ConfigMap {name}, which {REFERENCE} names, {problem}: put a GraphQL schema there"
+            "the value of key {key:?} in ConfigMap {name}, which {field} names, {problem}"
         ))),
     }
 }
@@ -204,6 +200,7 @@ fn params() -> PatchParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{api::ResourceConfig, kinds::config::Config as _};
 
     #[test]
     fn a_request_of_more_than_128_bytes_is_known_by_its_digest() {
@@ -238,6 +235,12 @@ mod tests {
         let object: crate::api::BackendApi = serde_json::from_value(object).unwrap();
         let kept = serde_json::to_string(&slim(object)).unwrap();
         assert!(kept.len() < 600 && kept.contains("sha256:"), "{kept}");
+    }
+
+    fn reference(name: &str, key: &str) -> Reference {
+        let config = json!({ "transformSchemaFrom": { "configMapKeyRef": { "name": name, "key": key } } });
+        let mut config: ResourceConfig = serde_json::from_value(config).unwrap();
+        config.take_reference().unwrap()
     }
 
     fn config_map(data: Value) -> ConfigMap {
@@ -280,7 +283,7 @@ mod tests {
             ),
         ] {
             let shown = map.to_string().chars().take(60).collect::<String>();
-            let found = schema_in(config_map(map), "win", "s.graphql");
+            let found = value_in(config_map(map), &reference("win", "s.graphql"));
             match (found, said) {
                 (Ok(_), Ok(())) => {}
                 (Err(Missing { message, lack }), Err((wanted, said))) => {
@@ -315,7 +318,7 @@ mod tests {
             ),
             ("schema", "a/b", "names the key \"a/b\""),
         ] {
-            let answer = config_map_key(&client, "shop", name, key).await.unwrap();
+            let answer = config_map_key(&client, "shop", &reference(name, key)).await.unwrap();
             let Err(Missing { message, .. }) = answer else {
                 panic!("{name:?} {key:?}: {answer:?}");
             };

@@ -1,15 +1,11 @@
-//! The lists that the drift checks of all resources of an app share: one call per app and check for its backends, one for
-//! its environment records.
+//! The lists that the drift checks of all resources of an app and kind share: one call per app and check.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use crate::amplify::{Backends, Record};
+use crate::amplify::AppId;
 
 /// All resources of an app fall due at the same moment; a list is kept this long for those that come late.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
@@ -17,14 +13,12 @@ const KEPT: SignedDuration = SignedDuration::from_secs(60);
 const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
 
 /// An app in an account (seen with one role) and region.
-pub(super) type App = (String, String, String);
-/// The records of an app's environments by name.
-pub(super) type Records = Arc<BTreeMap<String, Record>>;
+pub(super) type App = (String, String, AppId);
 
 /// What is to be done about the list of an app.
 pub(super) enum Listing<T> {
     /// It was made at this time, since the check fell due.
-    Fresh(Timestamp, T),
+    Fresh(Timestamp, Arc<T>),
     /// Another pass is making it.
     UnderWay,
     /// This pass is to make it, and to say so with [`Listings::put`].
@@ -33,16 +27,11 @@ pub(super) enum Listing<T> {
 
 enum Slot<T> {
     UnderWay(Timestamp),
-    Made(Timestamp, T),
+    Made(Timestamp, Arc<T>),
 }
 
 /// The lists of one kind, made or under way.
-pub(super) struct Listings<T>(Mutex<HashMap<App, Slot<T>>>);
-
-/// The lists of backends.
-pub(super) type BackendListings = Listings<Arc<Backends>>;
-/// The lists of records.
-pub(super) type RecordListings = Listings<Records>;
+pub struct Listings<T>(Mutex<HashMap<App, Slot<T>>>);
 
 impl<T> Default for Listings<T> {
     fn default() -> Self {
@@ -50,7 +39,7 @@ impl<T> Default for Listings<T> {
     }
 }
 
-impl<T: Clone> Listings<T> {
+impl<T> Listings<T> {
     /// The list for a check that fell due at `due`: an older list does not show what the check is to see.
     pub(super) fn get(&self, app: &App, due: Timestamp, now: Timestamp) -> Listing<T> {
         let mut lists = self.0.lock();
@@ -69,7 +58,7 @@ impl<T: Clone> Listings<T> {
     }
 
     /// Ends what [`Listing::Begin`] began at this time; without a list it failed.
-    pub(super) fn put(&self, app: App, at: Timestamp, list: Option<T>) {
+    pub(super) fn put(&self, app: App, at: Timestamp, list: Option<Arc<T>>) {
         let mut lists = self.0.lock();
         match list {
             Some(list) => lists.insert(app, Slot::Made(at, list)),

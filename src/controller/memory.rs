@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::{
     cache::version,
     index::{ObjectKey, Version},
-    kind::Kind,
 };
 use crate::{
     api,
+    kinds::Kind,
     lifecycle::{Memory, facts::Class},
 };
 

@@ -10,19 +10,16 @@
 //! | `kubernetes` | the writes to the API server |
 //! | `patches` | nothing: what those writes test and change |
 //! | `accounts` | the accounts file |
-//! | `listings` | the list of an app's environments that its drift checks share |
+//! | `listings` | nothing: the list of an app's objects that their drift checks share |
 //! | `events` | Kubernetes Events, on transitions only |
 //! | `index` | nothing: pure data over all kinds (conflicts, slots, references) |
 //! | `memory` | nothing: what this process remembers of each resource |
-//! | `kind`, `kinds` | nothing: the adapters of the three kinds |
 
 pub mod accounts;
 mod cache;
 mod context;
 mod events;
 pub mod index;
-pub mod kind;
-mod kinds;
 mod kubernetes;
 mod listings;
 mod memory;
@@ -34,5 +31,6 @@ mod watched;
 
 pub use context::{Context, Parts, Tokens};
 pub use events::Events;
+pub use listings::Listings;
 pub use watch::run;
-pub use watched::{Lists, Watched};
+pub use watched::{Lists, Store, Watched};

@@ -180,7 +180,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::controller::index::KindName;
+    use crate::api::KindName;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -28,13 +28,16 @@ use super::{
     cache::Cache,
     context::Context,
     index::ObjectKey,
-    kind::Kind,
+    listings::Listings,
     memory::{LeftAlone, Recollections},
     pass,
     queue::{self, Again, Place},
     watched::{Lists, Watched},
 };
-use crate::api::{Job, conditions};
+use crate::{
+    api::{Job, conditions},
+    kinds::{Kind, Remote},
+};
 
 /// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
@@ -50,15 +53,17 @@ const PAGE: u32 = 100;
 
 /// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
 /// `begin` is cancelled: nothing is decided before the caches of all kinds are filled.
-pub fn run<K: Kind>(
+pub fn run<K: Remote>(
     context: Arc<Context>,
     namespace: Option<String>,
+    lists: Arc<Listings<K::List>>,
     begin: CancellationToken,
 ) -> (Arc<Watched<K>>, impl Future<Output = ()> + Send) {
     let woken = context.queue(K::NAME, namespace.clone());
     let (changed, queue) = mpsc::unbounded();
     let watched = Arc::new(Watched {
         cache: Cache::default(),
+        lists,
         context,
         namespace,
         recollections: Recollections::default(),
@@ -88,7 +93,7 @@ pub fn run<K: Kind>(
     (watched, task)
 }
 
-impl<K: Kind> Watched<K> {
+impl<K: Remote> Watched<K> {
     async fn watch(self: Arc<Self>, changed: mpsc::UnboundedSender<Arc<ObjectKey>>) {
         tokio::select! {
             biased;
@@ -412,7 +417,7 @@ fn key_of<K: Kind>(meta: &ObjectMeta) -> Option<ObjectKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::index::KindName;
+    use crate::api::KindName;
 
     #[test]
     fn a_list_that_breaks_off_forgets_what_was_there_and_not_what_was_new() {

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,21 +14,24 @@ use super::{
     cache::{self, Cache},
     context::Context,
     index::{self, Entry, ObjectKey},
-    kind::{Kind, Located},
+    listings::Listings,
     memory::Recollections,
 };
 use crate::{
     api::{FINALIZER, Job, Ledger, conditions},
+    kinds::{Located, Remote},
     lifecycle::{self, Account, Holds},
     telemetry::{WatchKey, metrics::Census},
 };
 
 /// A kind in a namespace (or in all), with its cache and what is remembered of its resources.
-pub struct Watched<K: Kind> {
+pub struct Watched<K: Remote> {
     pub(super) context: Arc<Context>,
     pub(super) namespace: Option<String>,
     pub(super) recollections: Recollections<K>,
     pub(super) cache: Cache<K>,
+    /// What the drift checks of its resources share, in all namespaces.
+    pub(super) lists: Arc<Listings<K::List>>,
     /// Whether passes are made: not on a standby.
     pub(super) begun: AtomicBool,
     /// What the watch is asked for: first by every process, and once more by one that leads after others.
@@ -45,6 +49,62 @@ pub(super) struct Round {
     pub(super) refused: CancellationToken,
 }
 
+/// A kind in a namespace (or in all), whichever it is.
+pub trait Store: Send + Sync {
+    /// Waits until the cache holds all resources that were there when this round was first asked for.
+    fn filled(&self, lists: Lists) -> BoxFuture<'_, ()>;
+
+    /// Waits until the cache holds all resources, or the API server has refused them in this round.
+    fn answered(&self, lists: Lists) -> BoxFuture<'_, ()>;
+
+    /// Puts all resources of the cache into the index.
+    fn index(&self);
+
+    /// Does so once more with those that refer to others, which may have come into the index after them: they may take where
+    /// they live from those.
+    fn index_referring(&self);
+}
+
+impl<K: Remote> Store for Watched<K> {
+    fn filled(&self, lists: Lists) -> BoxFuture<'_, ()> {
+        let round = self.round(lists);
+        round.begun.cancel();
+        round.whole.cancelled().boxed()
+    }
+
+    fn answered(&self, lists: Lists) -> BoxFuture<'_, ()> {
+        let refused = &self.round(lists).refused;
+        async move {
+            tokio::select! {
+                biased;
+                () = self.filled(lists) => {}
+                () = refused.cancelled() => {}
+            }
+        }
+        .boxed()
+    }
+
+    fn index(&self) {
+        for key in self.cache.keys() {
+            if let Some(object) = self.cache.get(&key) {
+                self.index_entry(&key, &object);
+            }
+        }
+    }
+
+    fn index_referring(&self) {
+        let refers = |key: &ObjectKey| {
+            let index = self.context.index.lock();
+            index.get(key).is_some_and(|entry| entry.refers_to.is_some())
+        };
+        for key in self.cache.keys().into_iter().filter(|key| refers(key)) {
+            if let Some(object) = self.cache.get(&key) {
+                self.index_entry(&key, &object);
+            }
+        }
+    }
+}
+
 /// A round of lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lists {
@@ -55,43 +115,12 @@ pub enum Lists {
     OfLeader,
 }
 
-impl<K: Kind> Watched<K> {
-    /// Waits until the cache holds all resources that were there when this round was first asked for.
-    pub async fn filled(&self, lists: Lists) {
-        let round = self.round(lists);
-        round.begun.cancel();
-        round.whole.cancelled().await;
-    }
-
-    /// Waits until the cache holds all resources, or the API server has refused them in this round.
-    pub async fn answered(&self, lists: Lists) {
-        let refused = &self.round(lists).refused;
-        tokio::select! {
-            biased;
-            () = self.filled(lists) => {}
-            () = refused.cancelled() => {}
-        }
-    }
-
+impl<K: Remote> Watched<K> {
     pub(super) const fn round(&self, lists: Lists) -> &Round {
         let [first, of_leader] = &self.rounds;
         match lists {
             Lists::First => first,
             Lists::OfLeader => of_leader,
-        }
-    }
-
-    /// The namespace that is watched; None: all.
-    pub fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref()
-    }
-
-    /// Puts all resources of the cache into the index.
-    pub fn index(&self) {
-        for key in self.cache.keys() {
-            if let Some(object) = self.cache.get(&key) {
-                self.index_entry(&key, &object);
-            }
         }
     }
 
@@ -162,7 +191,8 @@ impl<K: Kind> Watched<K> {
             deleting,
             location,
             tenant,
-            refers_to: object.refers_to().map(str::to_owned),
+            refers_to: object.refers_to(&key.namespace).map(Arc::new),
+            contains: K::CONTAINS,
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
             holds: if released {
                 Holds::No

@@ -11,8 +11,13 @@ use super::{
     metadata,
 };
 use crate::{
-    amplify::{AppId, BackendDescription, Client, EnvironmentName, Found, Object, Record, without_request_id},
+    amplify::{AppId, Client, EnvironmentName, InvalidName, without_request_id},
     api::ResourceConfig,
+    kinds::{
+        amplify_backend::{self, Described},
+        backend_api,
+        backend_environment::{self, Record},
+    },
     lifecycle::facts::{Class, Failure},
 };
 
@@ -43,13 +48,13 @@ async fn environments(
     app: &AppId,
     bar: &ProgressBar,
 ) -> Result<BTreeMap<String, Environment>, Failure> {
-    let mut records: BTreeMap<String, Option<Record>> = patiently(|| client.list_environments(app))
+    let mut records: BTreeMap<String, Option<Record>> = patiently(|| backend_environment::list(client, app))
         .await?
         .into_iter()
         .map(|(name, record)| (name, Some(record)))
         .collect();
     // A backend whose record somebody has deleted is in this list only.
-    for name in patiently(|| client.backend_names(app)).await? {
+    for name in patiently(|| amplify_backend::names(client, app)).await? {
         records.entry(name).or_default();
     }
     bar.inc_length(u64::try_from(records.len()).unwrap_or(u64::MAX));
@@ -69,19 +74,14 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
         Ok(name) => name,
         Err(refused) => return Answer::Unknown(refused.to_string()),
     };
-    match patiently(|| client.describe_backend(app, &name)).await {
+    match patiently(|| amplify_backend::describe(client, app, &name)).await {
         Ok(Some(described)) => Answer::There(with_apis(client, app, &name, described).await),
         Ok(None) => Answer::Absent,
         Err(failure) => unknown(&failure),
     }
 }
 
-async fn with_apis(
-    client: &Client,
-    app: &AppId,
-    environment: &EnvironmentName,
-    described: BackendDescription,
-) -> Backend {
+async fn with_apis(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
     let apis = match metadata::graphql_apis(described.meta_config.as_deref()) {
         Ok(names) => {
             let mut apis = BTreeMap::new();
@@ -100,17 +100,13 @@ async fn with_apis(
 }
 
 async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: &str) -> Answer<ResourceConfig> {
-    let object = match name.parse() {
-        Ok(resource) => Object::Api {
-            app: app.clone(),
-            environment: environment.clone(),
-            resource,
-        },
-        Err(refused) => return Answer::Unknown(refused.to_string()),
+    let resource = match name.parse() {
+        Ok(resource) => resource,
+        Err(refused) => return Answer::Unknown(InvalidName::to_string(&refused)),
     };
-    match patiently(|| client.look(&object)).await {
-        Ok(Some(Found::Api { config })) => Answer::There(config),
-        Ok(_) => Answer::Absent,
+    match patiently(|| backend_api::look(client, app, environment, &resource)).await {
+        Ok(Some(config)) => Answer::There(config),
+        Ok(None) => Answer::Absent,
         Err(failure) => unknown(&failure),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{amplify::Record, api::ResourceConfig};
+use crate::{api::ResourceConfig, kinds::backend_environment::Record};
 
 /// Everything that was read.
 #[derive(Clone, Debug)]

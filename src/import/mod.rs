@@ -24,12 +24,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{
-    inventory::Inventory,
-    plan::{Kind, Part},
-};
+use self::{inventory::Inventory, plan::Part};
 use crate::{
     amplify::{Base, Client, Session, Sessions},
+    api::KindName,
     cli::Import,
     clock::Clock,
     lifecycle::facts::{Class, Failure},
@@ -217,14 +215,16 @@ fn summary(inventory: &Inventory, parts: &[Part]) -> (String, ExitCode) {
         let is_one = |part: &&Part| matches!(part, Part::Manifest { resource, .. } if resource.kind == kind);
         parts.iter().filter(is_one).count()
     };
+    let counts: Vec<_> = KindName::ALL
+        .iter()
+        .map(|kind| format!(", {}: {}", kind.name(), count(*kind)))
+        .collect();
     let mut text = format!(
-        "amplify-operator: AWS account {}, {}; apps: {}, AmplifyBackend: {}, BackendApi: {}, BackendEnvironment: {}\n",
+        "amplify-operator: AWS account {}, {}; apps: {}{}\n",
         inventory.account,
         inventory.region,
         inventory.apps.len(),
-        count(Kind::AmplifyBackend),
-        count(Kind::BackendApi),
-        count(Kind::BackendEnvironment),
+        counts.concat()
     );
     let mut code = ExitCode::SUCCESS;
     for part in parts {

@@ -13,35 +13,17 @@ use super::{
     schema::{Refusal, Schemas},
 };
 use crate::{
-    amplify::Record,
-    api::{AdoptionPolicy, DeletionPolicy, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
+    api::{AdoptionPolicy, DeletionPolicy, KindName, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
+    kinds::backend_environment::Record,
 };
 
 /// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
 const MAX_APPLIED_BYTES: usize = 200_000;
 
-/// Kinds, in the order of their names in files.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Kind {
-    AmplifyBackend,
-    BackendApi,
-    BackendEnvironment,
-}
-
-impl Kind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::AmplifyBackend => "AmplifyBackend",
-            Self::BackendApi => "BackendApi",
-            Self::BackendEnvironment => "BackendEnvironment",
-        }
-    }
-}
-
 /// A resource to be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resource {
-    pub(super) kind: Kind,
+    pub(super) kind: KindName,
     /// Its name in Kubernetes.
     pub(super) name: String,
     pub(super) spec: Value,
@@ -89,11 +71,11 @@ pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
 }
 
 /// The Kubernetes names of all resources, by kind and identity.
-struct Names(BTreeMap<Kind, BTreeMap<String, String>>);
+struct Names(BTreeMap<KindName, BTreeMap<String, String>>);
 
 impl Names {
     fn of(inventory: &Inventory) -> Self {
-        let mut wanted: BTreeMap<Kind, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        let mut wanted: BTreeMap<KindName, BTreeMap<String, Vec<String>>> = BTreeMap::new();
         let mut want = |kind, identity: &[&str], app: &App| {
             let parts = std::iter::once(app.name.as_str()).chain(identity[1..].iter().copied());
             let parts = parts.map(str::to_owned).collect();
@@ -106,12 +88,12 @@ impl Names {
             for (name, environment) in environments {
                 match &environment.backend {
                     Answer::There(backend) => {
-                        want(Kind::AmplifyBackend, &[id, name], app);
+                        want(KindName::AmplifyBackend, &[id, name], app);
                         for resource in backend.apis.iter().flat_map(|apis| apis.keys()) {
-                            want(Kind::BackendApi, &[id, name, resource], app);
+                            want(KindName::BackendApi, &[id, name, resource], app);
                         }
                     }
-                    Answer::Absent | Answer::Unknown(_) => want(Kind::BackendEnvironment, &[id, name], app),
+                    Answer::Absent | Answer::Unknown(_) => want(KindName::BackendEnvironment, &[id, name], app),
                 }
             }
         }
@@ -123,7 +105,7 @@ impl Names {
         )
     }
 
-    fn get(&self, kind: Kind, identity: &[&str]) -> String {
+    fn get(&self, kind: KindName, identity: &[&str]) -> String {
         let name = self.0.get(&kind).and_then(|names| names.get(&identity_of(identity)));
         name.cloned().unwrap_or_default()
     }
@@ -176,8 +158,8 @@ impl Planner<'_> {
         }
         let app_name = backend.app_name.as_deref().unwrap_or(&self.app.name);
         let resource = Resource {
-            kind: Kind::AmplifyBackend,
-            name: self.names.get(Kind::AmplifyBackend, &[self.app_id, name]),
+            kind: KindName::AmplifyBackend,
+            name: self.names.get(KindName::AmplifyBackend, &[self.app_id, name]),
             spec: with_policies(json!({
                 "appId": self.app_id,
                 "backendEnvironmentName": name,
@@ -217,8 +199,8 @@ impl Planner<'_> {
         spec["resourceName"] = json!(name);
         spec["resourceConfig"] = json!(config);
         let resource = Resource {
-            kind: Kind::BackendApi,
-            name: self.names.get(Kind::BackendApi, &[self.app_id, environment, name]),
+            kind: KindName::BackendApi,
+            name: self.names.get(KindName::BackendApi, &[self.app_id, environment, name]),
             spec,
         };
         match (self.judged(resource, notes), answer) {
@@ -255,8 +237,8 @@ impl Planner<'_> {
             }
         }
         Resource {
-            kind: Kind::BackendEnvironment,
-            name: self.names.get(Kind::BackendEnvironment, &[self.app_id, name]),
+            kind: KindName::BackendEnvironment,
+            name: self.names.get(KindName::BackendEnvironment, &[self.app_id, name]),
             spec,
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Schemas(Vec<CustomResourceDefinition>);
 
 impl Schemas {
     pub(super) fn new() -> Self {
-        Self(api::crds().into())
+        Self(api::crds())
     }
 
     /// What is refused of a spec of this kind.

@@ -10,7 +10,7 @@ use super::{
     plan::{Part, plan},
     summary, whole,
 };
-use crate::{amplify::Record, api::ResourceConfig};
+use crate::{api::ResourceConfig, kinds::backend_environment::Record};
 
 fn record(stack_name: Option<&str>) -> Record {
     Record {

@@ -17,7 +17,7 @@ use crate::api::{Job, conditions::Reason};
 
 /// The AWS object is absent and is to be created.
 pub(super) fn create(view: &View<'_>) -> Flow {
-    let operation = view.resource.create;
+    let operation = view.resource.abilities.create;
     given_up(view, operation)?;
     possible(view)?;
     let hash = configured(view)?;

@@ -26,7 +26,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
-    let operation = view.resource.create.counterpart();
+    let operation = view.resource.abilities.delete;
     if ledger
         .job
         .as_ref()
@@ -150,7 +150,7 @@ pub(super) fn is_handed_over(view: &View<'_>) -> bool {
 
 /// What the reply to a delete leads to.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
-    let job = unintended(view, view.resource.create.counterpart(), None);
+    let job = unintended(view, view.resource.abilities.delete, None);
     if let Some(job) = accepted(view, job.clone(), reply) {
         return record_accepted(view, job);
     }

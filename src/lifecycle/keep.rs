@@ -144,9 +144,9 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
         return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
     let mut kept = state.clone();
-    if let Some(echo) = &seen.echo {
+    if let (Some(echo), Some(operation)) = (&seen.echo, view.resource.abilities.update) {
         match decide_update(view, echo.equality, &echo.hash) {
-            Decision::Update => return update::update(view),
+            Decision::Update => return update::update(view, operation),
             Decision::Unresolved(missing) => return Ok(dependency_not_ready(view, missing)),
             Decision::Leave => {}
         }
@@ -231,7 +231,7 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
         let say = Say::stalled(Reason::AlreadyExists, exists(state.ledger.job.as_ref()));
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
     }
-    if view.resource.create.has_job() {
+    if view.resource.abilities.has_job() {
         // Somebody's job may be deleting it, or another resource be about to: its backend.
         slot(view)?;
         none_pending(view, listed(view, Purpose::Write)?)?;
@@ -243,14 +243,16 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     state.ledger.account_id.clone_from(&view.known.account);
     state.ledger.region.clone_from(&view.surroundings.region);
     let adopted = view.with_state(&state);
-    match keep(&adopted, seen) {
-        Ok(step @ Step::Settle { .. }) => Ok(step),
-        // It must be brought in line first: that it is ours is stored before AWS is told anything.
-        _ => Ok(Step::Record(Box::new(adopted.stored(Say::working(
-            Reason::Updating,
-            "adopted; UpdateBackendAPI brings it in line with the spec",
-        ))))),
+    if let Ok(step @ Step::Settle { .. }) = keep(&adopted, seen) {
+        return Ok(step);
     }
+    // It must be brought in line first: that it is ours is stored before AWS is told anything.
+    let message = match view.resource.abilities.update {
+        Some(update) => format!("adopted; {update} brings it in line with the spec"),
+        None => "adopted".to_owned(),
+    };
+    let say = Say::working(Reason::Updating, message);
+    Ok(Step::Record(Box::new(adopted.stored(say))))
 }
 
 /// The message of an object that is there and that nothing proves to be this resource's.
@@ -286,7 +288,10 @@ fn gone(view: &View<'_>) -> Flow {
     if view.is_ready() {
         // Not Ready any more, even where the next read fails and all else that is stored stays as it is.
         let message = "AWS no longer shows the object: it is made again";
-        state = view.say(state, Say::working(working_reason(view.resource.create), message));
+        state = view.say(
+            state,
+            Say::working(working_reason(view.resource.abilities.create), message),
+        );
     }
     create::create(&view.with_state(&state))
 }

@@ -16,7 +16,7 @@
 //! | `outcome` | a write whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |
 //! | `keep` | idle: look, adopt, drift |
-//! | `update` | UpdateBackendAPI |
+//! | `update` | tells AWS of a configuration that has changed |
 //! | `delete` | deletion |
 //! | `reply` | what the reply to a write leads to |
 //! | `record` | what is written of a write |
@@ -26,7 +26,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{
-    Job, Ledger,
+    Job, Ledger, Phase,
     conditions::{self, Reason},
 };
 
@@ -54,7 +54,7 @@ pub use record::recorded_beside;
 pub use step::{Patience, Purpose, Step, Wake, Write};
 pub use view::{
     Account, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Polled, Reply,
-    Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner,
+    Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner, Words,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.
@@ -84,12 +84,17 @@ fn decide(view: &View<'_>) -> Flow {
     if !view.resource.finalizer && (ledger.origin.is_some() || ledger.job.as_ref().is_some_and(may_have)) {
         return Ok(Step::AddFinalizer);
     }
-    match &ledger.job {
-        Some(job) if job.is_open_intent() && may_be_sent(view) => Ok(create::send(view, job)),
-        Some(job) if job.is_open_intent() => outcome::resolve(view, job),
-        Some(job) if job.is_running() && !may_leave(view, job) => follow::follow(view, job),
-        _ if view.resource.deleting => delete::delete(view),
-        _ => keep::idle(view),
+    match ledger.job.as_ref().map(|job| (job, job.phase())) {
+        Some((job, Phase::Intended)) if may_be_sent(view) => Ok(create::send(view, job)),
+        Some((job, Phase::Intended)) => outcome::resolve(view, job),
+        Some((job, Phase::Running)) if !may_leave(view, job) => follow::follow(view, job),
+        Some((_, Phase::Running | Phase::Completed | Phase::Failed | Phase::Closed)) | None => {
+            if view.resource.deleting {
+                delete::delete(view)
+            } else {
+                keep::idle(view)
+            }
+        }
     }
 }
 

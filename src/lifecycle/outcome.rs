@@ -89,7 +89,7 @@ pub(super) fn is_made_by(view: &View<'_>, job: &Job, seen: &Seen) -> bool {
 /// AWS did it at once, without a job.
 pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
     let mut state = view.state.clone();
-    state.ledger.origin = Some(view.resource.origin());
+    state.ledger.origin = Some(view.resource.abilities.origin);
     state.ledger.job = Some(Job {
         finish_time: Some(view.now_seconds()),
         failures: 0,

@@ -67,7 +67,7 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
     if job.finish_time.is_none() {
         if job.operation.is_create() {
-            state.ledger.origin = Some(view.resource.origin());
+            state.ledger.origin = Some(view.resource.abilities.origin);
         }
         if job.config_hash.is_some() {
             let before = view.state.ledger.job.as_ref();
@@ -88,7 +88,7 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
 /// AWS has afterwards is compared with the spec.
 pub(super) fn record_claimed(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
-    state.ledger.origin = Some(view.resource.origin());
+    state.ledger.origin = Some(view.resource.abilities.origin);
     state.hashes = Hashes::default();
     record(view, state, job)
 }

@@ -1,6 +1,6 @@
 //! What the reply to the write of a pass leads to.
 
-use super::{Flow, Reply, create, delete, update, view::View};
+use super::{Flow, Reply, Step, create, delete, step::Purpose, update, view::View};
 
 /// What the reply to the write of this pass leads to.
 ///
@@ -10,6 +10,10 @@ pub(super) fn after_send(view: &View<'_>, reply: &Reply) -> Flow {
     match view.state.ledger.job.as_ref().filter(|job| job.is_open_intent()) {
         Some(job) => create::after_create(view, job, reply),
         None if view.resource.deleting => Ok(delete::after_delete(view, reply)),
-        None => Ok(update::after_update(view, reply)),
+        None => Ok(match view.resource.abilities.update {
+            Some(operation) => update::after_update(view, operation, reply),
+            // Nothing but an update or a delete is sent without an intent.
+            None => Step::Look(Purpose::Write),
+        }),
     }
 }

@@ -10,7 +10,7 @@ use super::{
     view::{Account, State, View},
 };
 use crate::api::{
-    Job, Operation, Origin,
+    Job, Operation, Origin, Verb,
     conditions::{self, MESSAGE_LIMIT, Progress, READY, Reason, STALLED},
     text,
 };
@@ -139,10 +139,7 @@ impl View<'_> {
             {
                 working_message(job)
             }
-            _ if self.resource.create == Operation::CreateBackendEnvironment => {
-                "the environment's record exists; a record deploys nothing".to_owned()
-            }
-            _ => "the AWS object exists as the spec wants it".to_owned(),
+            _ => self.resource.words.there.to_owned(),
         };
         let message = if ledger.origin == Some(Origin::Adopted) {
             format!("adopted: {how}")
@@ -172,11 +169,11 @@ impl View<'_> {
 
 /// The reason of work on this operation.
 pub(super) const fn working_reason(operation: Operation) -> Reason {
-    match operation {
-        Operation::CloneBackend => Reason::Cloning,
-        operation if operation.is_update() => Reason::Updating,
-        operation if operation.is_delete() => Reason::Deleting,
-        _ => Reason::Creating,
+    match operation.verb() {
+        Verb::Create(Origin::Cloned) => Reason::Cloning,
+        Verb::Create(Origin::Created | Origin::Adopted) => Reason::Creating,
+        Verb::Update => Reason::Updating,
+        Verb::Delete => Reason::Deleting,
     }
 }
 
@@ -386,16 +383,7 @@ fn looked_where(view: &View<'_>) -> String {
     let unknown = || "unknown".to_owned();
     let account = view.known.account.clone().or_else(|| ledger.account_id.clone());
     let region = ledger.region.clone().or_else(|| view.surroundings.region.clone());
-    let what = match view.resource.create {
-        Operation::CloneBackend => "spec.appId, spec.cloneFrom and the region",
-        Operation::CreateBackendApi => "the app ID, the name of the backend environment and the region",
-        Operation::CreateBackend
-        | Operation::CreateBackendEnvironment
-        | Operation::UpdateBackendApi
-        | Operation::DeleteBackend
-        | Operation::DeleteBackendApi
-        | Operation::DeleteBackendEnvironment => "the app ID and the region",
-    };
+    let what = view.resource.words.place;
     format!(
         "looked in account {}, region {}: check {what}. It is tried again",
         account.unwrap_or_else(unknown),

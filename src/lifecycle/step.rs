@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::view::State;
-use crate::api::Operation;
+use crate::api::Abilities;
 
 /// What the controller does next for a resource.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Step {
 pub enum Write {
     /// The create operation of the kind.
     Create,
-    /// `UpdateBackendAPI`
+    /// The update operation of the kind.
     Update,
     /// The delete operation of the kind.
     Delete,
@@ -125,16 +125,14 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// How many requests a pass with this purpose makes when it goes through: `create` is the kind's create operation.
+    /// How many requests a pass with this purpose makes when it goes through: a look, the lists of jobs, and the write that
+    /// they lead to.
     #[must_use]
-    pub const fn calls(self, create: Operation) -> u32 {
-        match (self, create) {
-            (Self::Drift | Self::Request, _) | (Self::Outcome, Operation::CreateBackendEnvironment) => 1,
-            // Look and list (of a clone: two lists), without or with the write that they lead to.
-            (Self::Outcome, Operation::CloneBackend)
-            | (Self::Write, Operation::CreateBackend | Operation::CreateBackendApi) => 3,
-            (Self::Write, Operation::CloneBackend) => 4,
-            _ => 2,
+    pub const fn calls(self, abilities: &Abilities) -> u32 {
+        match self {
+            Self::Drift | Self::Request => 1,
+            Self::Outcome => 1 + abilities.lists,
+            Self::Write => 2 + abilities.lists,
         }
     }
 }

@@ -12,8 +12,7 @@ use super::{
 use crate::api::Operation;
 
 /// Tells AWS of the configuration.
-pub(super) fn update(view: &View<'_>) -> Flow {
-    let operation = Operation::UpdateBackendApi;
+pub(super) fn update(view: &View<'_>, operation: Operation) -> Flow {
     given_up(view, operation)?;
     possible(view)?;
     let hash = configured(view)?;
@@ -40,13 +39,9 @@ fn seen_since(view: &View<'_>) -> Flow<()> {
 }
 
 /// What the reply to an update leads to.
-pub(super) fn after_update(view: &View<'_>, reply: &Reply) -> Step {
+pub(super) fn after_update(view: &View<'_>, operation: Operation, reply: &Reply) -> Step {
     let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
-    let job = unintended(
-        view,
-        Operation::UpdateBackendApi,
-        config.map(|config| config.hash.clone()),
-    );
+    let job = unintended(view, operation, config.map(|config| config.hash.clone()));
     if let Some(job) = accepted(view, job.clone(), reply) {
         return record_accepted(view, job);
     }

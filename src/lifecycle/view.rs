@@ -8,7 +8,7 @@ use super::{
     facts::{Failure, JobSeen},
     step::Patience,
 };
-use crate::api::{AdoptionPolicy, DeletionPolicy, Ledger, Operation, Origin};
+use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation};
 
 /// What one decision is made from.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,10 @@ pub struct Resource {
     pub finalizer: bool,
     /// Whether it has the finalizer of somebody else.
     pub held: bool,
-    /// The operation that creates its AWS object.
-    pub create: Operation,
+    /// What AWS can do with its object.
+    pub abilities: Abilities,
+    /// What is said of its object.
+    pub words: Words,
     /// `spec.deletionPolicy`
     pub deletion_policy: Option<DeletionPolicy>,
     /// `spec.adoptionPolicy`
@@ -90,25 +92,34 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Whether AWS can change the object (`UpdateBackendAPI`).
+    /// Whether AWS can change the object.
     #[must_use]
     pub const fn is_updatable(&self) -> bool {
-        matches!(self.create, Operation::CreateBackendApi)
-    }
-
-    /// The `origin` of what this resource creates.
-    #[must_use]
-    pub const fn origin(&self) -> Origin {
-        match self.create {
-            Operation::CloneBackend => Origin::Cloned,
-            _ => Origin::Created,
-        }
+        self.abilities.update.is_some()
     }
 
     /// How long a job of this resource may run.
     #[must_use]
     pub fn timeout(&self, settings: &Settings) -> SignedDuration {
         self.job_timeout.unwrap_or(settings.job_timeout)
+    }
+}
+
+/// What messages say of a kind's AWS objects, in its own words.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// Where AWS looks for one: "check …".
+    pub place: &'static str,
+    /// That one is there as the spec wants it.
+    pub there: &'static str,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            place: "the app ID and the region",
+            there: "the AWS object exists as the spec wants it",
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Scenario {
         match write {
             Write::Create => self.create,
             Write::Update => Operation::UpdateBackendApi,
-            Write::Delete => self.create.counterpart(),
+            Write::Delete => self.create.delete(),
         }
     }
 }

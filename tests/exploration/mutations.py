@@ -21,8 +21,9 @@ import tarfile
 # What is broken; where; what stands there; what is put there; the exploration that finds it, or the table ("table: NAME").
 MUTATIONS = [
     ("1, open intent first: an open intent is no reason to wait", "src/lifecycle/mod.rs",
-     "Some(job) if job.is_open_intent() => outcome::resolve(view, job),",
-     "Some(job) if job.is_open_intent() && view.resource.deleting => outcome::resolve(view, job),",
+     "Some((job, Phase::Intended)) => outcome::resolve(view, job),",
+     "Some((job, Phase::Intended)) if view.resource.deleting => outcome::resolve(view, job),\n"
+     "        Some((_, Phase::Intended)) => keep::idle(view),",
      "a_backend_is_created_once_by_an_operator_that_dies_twice"),
     ("1, adoption: what is there is taken in spite of adoptionPolicy Never", "src/lifecycle/keep.rs",
      "if view.resource.adoption_policy == AdoptionPolicy::Never {",
@@ -184,12 +185,13 @@ MUTATIONS = [
      "None => true,",
      "a_backend_that_somebody_else_makes_meanwhile_is_not_taken"),
     ("8, open intent: deletion does not wait for its outcome", "src/lifecycle/mod.rs",
-     "Some(job) if job.is_open_intent() => outcome::resolve(view, job),",
-     "Some(job) if job.is_open_intent() && !view.resource.deleting => outcome::resolve(view, job),",
+     "Some((job, Phase::Intended)) => outcome::resolve(view, job),",
+     "Some((job, Phase::Intended)) if !view.resource.deleting => outcome::resolve(view, job),\n"
+     "        Some((_, Phase::Intended)) => delete::delete(view),",
      "a_backend_is_deleted_with_its_resource"),
     ("8, running job: deletion does not wait for its end", "src/lifecycle/mod.rs",
-     "Some(job) if job.is_running() && !may_leave(view, job) => follow::follow(view, job),",
-     "Some(job) if job.is_running() && !view.resource.deleting => follow::follow(view, job),",
+     "Some((job, Phase::Running)) if !may_leave(view, job) => follow::follow(view, job),",
+     "Some((job, Phase::Running)) if !view.resource.deleting => follow::follow(view, job),",
      "a_backend_is_deleted_with_its_resource"),
     ("8, absence grace: the finalizer goes while AWS may show the object late", "src/lifecycle/delete.rs",
      "absence_in_doubt(view).unwrap_or(Step::Release)",
@@ -216,24 +218,25 @@ MUTATIONS = [
      "if entry.version.is_before(known.version) && known.version.is_before(entry.version) {",
      "two_apis_never_overlap_though_a_list_shows_an_old_one_late"),
     ("slots: a pending job of somebody else is taken for its own", "src/lifecycle/reply.rs",
-     "        None => Ok(update::after_update(view, reply)),",
-     """        None => {
-            if matches!(reply, Reply::Failed(failure) if failure.class == super::facts::Class::Pending) {
-                let jobs = &super::needs::listed(view, super::Purpose::Outcome)?.jobs;
-                let updates = jobs.iter().filter(|seen| seen.operation == "UpdateBackendAPI" && !seen.is_terminal());
-                if let Some(seen) = super::record::newest(updates) {
-                    let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
-                    let hash = config.map(|config| config.hash.clone());
-                    let update = super::record::unintended(view, crate::api::Operation::UpdateBackendApi, hash);
-                    return Ok(super::record::record_accepted(view, crate::api::Job {
-                        id: Some(seen.id.clone()),
-                        status: Some(seen.status.clone()),
-                        ..update
-                    }));
+     "            Some(operation) => update::after_update(view, operation, reply),",
+     """            Some(operation) => {
+                if matches!(reply, Reply::Failed(failure) if failure.class == super::facts::Class::Pending) {
+                    let jobs = &super::needs::listed(view, super::Purpose::Outcome)?.jobs;
+                    let is_update = |seen: &&super::facts::JobSeen| seen.operation == operation.name();
+                    let updates = jobs.iter().filter(is_update).filter(|seen| !seen.is_terminal());
+                    if let Some(seen) = super::record::newest(updates) {
+                        let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
+                        let hash = config.map(|config| config.hash.clone());
+                        let update = super::record::unintended(view, operation, hash);
+                        return Ok(super::record::record_accepted(view, crate::api::Job {
+                            id: Some(seen.id.clone()),
+                            status: Some(seen.status.clone()),
+                            ..update
+                        }));
+                    }
                 }
-            }
-            Ok(update::after_update(view, reply))
-        }""",
+                update::after_update(view, operation, reply)
+            }""",
      "an_update_of_somebody_else_does_not_pass_for_an_edit"),
     ("conflicts: two resources of one AWS object both work", "src/lifecycle/keep.rs",
      "if let Some(winner) = &around.winner {",

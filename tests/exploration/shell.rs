@@ -10,14 +10,14 @@ use std::{
 };
 
 use amplify_operator::{
-    api::{AdoptionPolicy, DeletionPolicy, Job, Operation},
+    api::{Abilities, AdoptionPolicy, DeletionPolicy, Job, Operation},
     controller::{
-        index::{Entry as Indexed, Environment, Index, KindName, Location, ObjectKey, Version},
+        index::{Entry as Indexed, Environment, Index, Location, ObjectKey, Version},
         patches::recording,
     },
     lifecycle::{
         self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings,
-        Slot, State, Step, Surroundings, View, Wake, Write,
+        Slot, State, Step, Surroundings, View, Wake, Words, Write,
         facts::{Class, Sent},
     },
 };
@@ -284,7 +284,8 @@ impl<'a> Stage<'a> {
             deleted_at: None,
             finalizer: object.finalizer,
             held: object.held,
-            create: self.scenario.create,
+            abilities: Abilities::of(self.scenario.create),
+            words: Words::default(),
             deletion_policy: self.scenario.deletion,
             adoption_policy: self.scenario.adoption,
             suspend: object.suspend,
@@ -648,11 +649,7 @@ impl<'a> Stage<'a> {
     // ---- several resources: the index ----
 
     fn key(&self, name: usize) -> ObjectKey {
-        let kind = match self.scenario.create {
-            Operation::CreateBackendApi => KindName::BackendApi,
-            Operation::CreateBackendEnvironment => KindName::BackendEnvironment,
-            _ => KindName::AmplifyBackend,
-        };
+        let kind = self.scenario.create.kind();
         ObjectKey::new(kind, "default", &name.to_string())
     }
 
@@ -664,13 +661,13 @@ impl<'a> Stage<'a> {
         let location = Location {
             environment: Arc::new(Environment {
                 region: "r".to_owned(),
-                app: "d1".to_owned(),
-                name: "dev".to_owned(),
+                app: "d1".parse().expect("an app"),
+                name: "dev".parse().expect("a name"),
             }),
             resource: self
                 .scenario
                 .is_updatable()
-                .then(|| self.scenario.target(name).to_string()),
+                .then(|| self.scenario.target(name).to_string().parse().expect("a name")),
             source: None,
         };
         Indexed {
@@ -682,6 +679,7 @@ impl<'a> Stage<'a> {
             tenant: None,
             location: Some(location).filter(|_| !released),
             refers_to: None,
+            contains: false,
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
             holds: if released {
                 Holds::No

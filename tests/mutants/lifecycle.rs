@@ -6,10 +6,14 @@
 pub mod api {
     pub mod common;
     pub mod conditions;
+    pub mod kinds;
+    pub mod operation;
     pub mod rules;
     pub mod text;
 
-    pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Operation, Origin};
+    pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Origin, Phase};
+    pub use kinds::KindName;
+    pub use operation::{Abilities, Operation, Read, Verb};
 }
 
 pub mod lifecycle;

@@ -6,17 +6,24 @@
 pub mod api {
     pub mod common;
     pub mod conditions;
+    pub mod kinds;
+    pub mod operation;
     pub mod rules;
     pub mod text;
 
-    pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Operation, Origin};
+    pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Origin, Phase};
+    pub use kinds::KindName;
+    pub use operation::{Abilities, Operation, Read, Verb};
 }
 
 pub mod fair_queue;
 pub mod lifecycle;
 
 pub mod amplify {
+    mod names;
     pub mod throttle;
+
+    pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
 }
 
 pub mod controller {

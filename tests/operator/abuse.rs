@@ -123,7 +123,7 @@ async fn a_name_that_would_change_a_path_is_refused_at_admission(world: Arc<Worl
 
 /// The definitions as they should be, or with a schema that lets everything pass.
 fn crds(open: bool) -> Vec<CustomResourceDefinition> {
-    let crds = api::crds().map(|crd| {
+    let crds = api::crds().into_iter().map(|crd| {
         let mut crd = json!(crd);
         if open {
             crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
@@ -131,7 +131,7 @@ fn crds(open: bool) -> Vec<CustomResourceDefinition> {
         }
         stage::object(crd)
     });
-    crds.into()
+    crds.collect()
 }
 
 /// A ConfigMap's name and key travel in a URL too, of the API server: a resource, and what it says.

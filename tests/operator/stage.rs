@@ -65,7 +65,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(cluster: &Cluster) -> Arc<Self> {
-        Self::with_crds(cluster, api::crds().into()).await
+        Self::with_crds(cluster, api::crds()).await
     }
 
     pub(crate) async fn with_crds(cluster: &Cluster, crds: Vec<CustomResourceDefinition>) -> Arc<Self> {

@@ -16,7 +16,7 @@ crate::tests! {
 async fn a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_is_gone(_: Arc<World>) {
     let cluster = Cluster::start(Options::default()).await.expect("a cluster of its own");
     // As a newer version may have it: a jobTimeout that this one cannot read.
-    let crds = api::crds().map(|crd| {
+    let crds = api::crds().into_iter().map(|crd| {
         let mut crd = json!(crd);
         let timeout = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/jobTimeout";
         if let Some(schema) = crd.pointer_mut(timeout) {
@@ -24,7 +24,7 @@ async fn a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_i
         }
         stage::object(crd)
     });
-    let world = World::with_crds(&cluster, crds.into()).await;
+    let world = World::with_crds(&cluster, crds.collect()).await;
     let stage = Stage::with(world, Setup::quick()).await;
     let mut spec = backend("bad");
     spec["jobTimeout"] = json!("until tea");

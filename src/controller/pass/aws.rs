@@ -10,19 +10,19 @@ use tracing::{debug, warn};
 
 use super::{
     super::{
-        index::{KindName, Location, ObjectKey},
-        kind::Kind,
-        listings::{Listing, Listings},
+        index::{Location, ObjectKey},
+        listings::Listing,
     },
     Pass, Pause, time_between,
 };
 use crate::{
     amplify::{
-        Accepted, Client, Creation, Found, InvalidName, Object,
+        Accepted, Client,
         throttle::{BucketKey, Class as TokenClass, End},
         without_request_id,
     },
     api::{Job, RECONCILE_REQUESTED_AT},
+    kinds::Remote,
     lifecycle::{
         self, Listed, Looked, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
@@ -50,7 +50,7 @@ impl From<Pause> for Refusal {
     }
 }
 
-impl<K: Kind> Pass<'_, K> {
+impl<K: Remote> Pass<'_, K> {
     /// Performs a step that reads AWS. One that AWS refuses because the credentials are worn out is made once more, with
     /// new ones.
     pub(super) async fn read(&mut self, step: &Step) -> Result<Observed, Pause> {
@@ -104,22 +104,22 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     async fn look(&mut self, step: &Step, purpose: Purpose) -> Result<Looked, Refusal> {
-        let object = self.object_name()?;
         if purpose == Purpose::Drift
-            && let Some((at, found)) = self.listed(step, &object).await?
+            && K::IS_LISTED
+            && let Some((at, found)) = self.listed(step).await?
         {
             return Ok(self.looked(at, Some(found)));
         }
         // Not in a list: only a look of its own can tell that it is gone.
-        let calls = purpose.calls(self.object.create());
+        let calls = purpose.calls(&self.object.abilities());
         let client = self.aws(step, class(purpose), calls).await?;
         // Before the call: what AWS shows may be as old as that.
         let begun = self.context.clock.uptime();
-        let found = self.answered(client.look(&object).await)?;
+        let found = self.answered(K::look(&client, self.location()?).await)?;
         Ok(self.looked(self.context.clock.at(begun), found))
     }
 
-    fn looked(&mut self, at: Timestamp, found: Option<Found>) -> Looked {
+    fn looked(&mut self, at: Timestamp, found: Option<K::Found>) -> Looked {
         let seen = found
             .as_ref()
             .map(|found| self.object.compare(found, self.config.as_ref()));
@@ -127,71 +127,47 @@ impl<K: Kind> Pass<'_, K> {
         Looked { at, seen }
     }
 
-    /// The object in the list that all drift checks of its app share, and when that list was made.
-    async fn listed(&mut self, step: &Step, object: &Object) -> Result<Option<(Timestamp, Found)>, Refusal> {
-        let context = self.context;
-        match object {
-            Object::Backend { app, environment } => {
-                let list = async |client: &Client| client.list_backends(app).await.map(Arc::new);
-                let (at, backends) = self.shared_list(step, &context.backends, list).await?;
-                let is_there = backends.environments.contains(environment.as_str());
-                let app_name = backends.app_name.clone();
-                Ok(is_there.then_some((at, Found::Backend { app_name })))
-            }
-            Object::Environment { app, environment } => {
-                let list = async |client: &Client| client.list_environments(app).await.map(Arc::new);
-                let (at, records) = self.shared_list(step, &context.records, list).await?;
-                let record = records.get(environment.as_str()).cloned();
-                Ok(record.map(|record| (at, Found::Environment(record))))
-            }
-            Object::Api { .. } => Ok(None),
-        }
-    }
-
-    /// The list of the object's app as of the check that fell due: made by this pass, or by the one of another resource.
-    async fn shared_list<T: Clone>(
-        &mut self,
-        step: &Step,
-        lists: &Listings<T>,
-        list: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
-    ) -> Result<(Timestamp, T), Refusal> {
+    /// The object in the list that all drift checks of its app share, as of the check that fell due, and when that list was
+    /// made: by this pass, or by the one of another resource.
+    async fn listed(&mut self, step: &Step) -> Result<Option<(Timestamp, K::Found)>, Refusal> {
         let environment = self.location()?.environment.clone();
         // Shared by those who would see the same: not by another role of the account.
         let account = self.object.state().ledger.account_id.unwrap_or_default();
         let account = format!("{account}/{:x}", self.mapping);
         let app = (account, environment.region.clone(), environment.app.clone());
-        match lists.get(&app, self.due(), self.context.now()) {
-            Listing::Fresh(at, list) => Ok((at, list)),
-            Listing::UnderWay => Err(Pause::Later(Duration::from_secs(1)).into()),
+        let lists = &self.watched.lists;
+        let (at, list) = match lists.get(&app, self.due(), self.context.now()) {
+            Listing::Fresh(at, list) => (at, list),
+            Listing::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),
             Listing::Begin => {
                 let listed = match self.aws(step, TokenClass::Drift, 1).await {
                     Ok(client) => {
                         let begun = self.context.clock.uptime();
-                        let listed = self.answered(list(&client).await);
-                        listed.map(|list| (self.context.clock.at(begun), list))
+                        let listed = self.answered(K::list(&client, &environment.app).await);
+                        listed.map(|list| (self.context.clock.at(begun), Arc::new(list)))
                     }
                     Err(refusal) => Err(refusal),
                 };
                 let made = listed.as_ref().ok().cloned();
                 let at = made.as_ref().map_or_else(|| self.context.now(), |(at, _)| *at);
                 lists.put(app, at, made.map(|(_, list)| list));
-                listed
+                listed?
             }
-        }
+        };
+        Ok(K::in_list(&list, &environment.name).map(|found| (at, found)))
     }
 
     async fn list_jobs(&mut self, step: &Step, purpose: Purpose) -> Result<Listed, Refusal> {
-        let calls = purpose.calls(self.object.create());
-        let object = self.object_name()?;
-        let source = match self.source() {
-            None => None,
-            Some(source) => Some(source.name.parse().map_err(|error| misnamed("cloneFrom", &error))?),
-        };
+        let calls = purpose.calls(&self.object.abilities());
+        let location = self.location()?.clone();
         let mut jobs: Vec<JobSeen> = Vec::new();
         let begun = self.context.clock.uptime();
-        for environment in [Some(object.environment()), source.as_ref()].into_iter().flatten() {
+        for environment in [Some(&location.environment), location.source.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             let client = self.aws(step, class(purpose), calls).await?;
-            let listed = client.list_jobs(object.app(), environment).await;
+            let listed = client.list_jobs(&environment.app, &environment.name).await;
             jobs.extend(self.answered(listed)?);
         }
         let at = self.context.clock.at(begun);
@@ -207,15 +183,14 @@ impl<K: Kind> Pass<'_, K> {
         if let Some(early) = early.filter(|early| !early.is_zero()) {
             return Err(Pause::Later(early).into());
         }
-        let object = self.object_name()?;
+        let environment = self.location()?.environment.clone();
         let job = ledger.job.ok_or_else(|| invalid("there is no job"))?;
         let id = job.id.unwrap_or_default();
-        let environment = match job.backend_environment_name {
-            Some(name) => name.parse().map_err(|error| misnamed("job", &error))?,
-            None => object.environment().clone(),
-        };
+        let named = job.backend_environment_name.map(|name| name.parse());
+        let named = named.transpose().map_err(|error| invalid(&format!("job: {error}")))?;
         let client = self.aws(step, TokenClass::Poll, 1).await?;
-        let polled = client.get_job(object.app(), &environment, &id).await;
+        let name = named.as_ref().unwrap_or(&environment.name);
+        let polled = client.get_job(&environment.app, name, &id).await;
         let polled = self.answered(polled)?;
         if let Some(job) = &polled {
             self.ended(job);
@@ -255,7 +230,7 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     async fn sent(&mut self, step: &Step, write: Write) -> Result<Observed, Refusal> {
-        let object = self.object_name()?;
+        let location = self.location()?.clone();
         let client = self
             .aws(step, TokenClass::Write, 1)
             .await
@@ -284,23 +259,21 @@ impl<K: Kind> Pass<'_, K> {
             permit.begin();
         }
         let reply = match write {
-            Write::Create => {
-                let creation = self.creation()?;
-                client.create(&object, &creation).await.map(Some)
-            }
+            Write::Create => self
+                .object
+                .create(&client, &location, self.config.as_ref())
+                .await
+                .map(Some),
             Write::Update => {
-                let config = self
-                    .config
-                    .as_ref()
-                    .ok_or_else(|| invalid("resourceConfig is not resolved"))?;
-                client.update(&object, config).await.map(Some)
+                let config = self.config.as_ref();
+                let config = config.ok_or_else(|| invalid("the configuration is not resolved"))?;
+                K::update(&client, &location, config).await.map(Some)
             }
-            Write::Delete => client.delete(&object).await,
+            Write::Delete => K::delete(&client, &location).await,
         };
         Ok(Observed::Reply(match self.answered(reply)? {
             None => Reply::Absent,
-            Some(Accepted::Record(record)) => {
-                let found = Found::Environment(record);
+            Some(Accepted::Done(found)) => {
                 let seen = self.object.compare(&found, None);
                 if write == Write::Create {
                     self.found = Some(found);
@@ -321,12 +294,6 @@ impl<K: Kind> Pass<'_, K> {
                 error,
             },
         }))
-    }
-
-    fn creation(&self) -> Result<Creation, Failure> {
-        self.object
-            .creation(self.location()?, self.config.as_ref())
-            .map_err(|error| invalid(&error))
     }
 
     /// A client for the object's account and region, with a token for one call.
@@ -407,25 +374,6 @@ impl<K: Kind> Pass<'_, K> {
         let location = self.located.location.as_ref();
         location.ok_or_else(|| invalid("the AWS object cannot be named yet"))
     }
-
-    fn object_name(&self) -> Result<Object, Failure> {
-        let location = self.location()?;
-        let refuse = |error: InvalidName| invalid(&error.to_string());
-        let app = location.environment.app.parse().map_err(refuse)?;
-        let environment = location.environment.name.parse().map_err(refuse)?;
-        Ok(match K::NAME {
-            KindName::AmplifyBackend => Object::Backend { app, environment },
-            KindName::BackendApi => {
-                let resource = location.resource.as_deref().unwrap_or_default();
-                Object::Api {
-                    app,
-                    environment,
-                    resource: resource.parse().map_err(refuse)?,
-                }
-            }
-            KindName::BackendEnvironment => Object::Environment { app, environment },
-        })
-    }
 }
 
 /// What a failure says of the way to AWS; None: nothing.
@@ -463,8 +411,4 @@ fn invalid(message: &str) -> Failure {
         sent: Sent::Never,
         message: message.to_owned(),
     }
-}
-
-fn misnamed(what: &str, error: &InvalidName) -> Failure {
-    invalid(&format!("{what}: {error}"))
 }

@@ -15,17 +15,17 @@ use tokio::time::Instant;
 use super::{
     context::Context,
     index::{Environment, ObjectKey},
-    kind::{Kind, Located},
     memory::{self, Recollection},
     queue::{Again, Place},
     watched::Watched,
 };
 use crate::{
-    amplify::{BucketKey, Found, Permit, Session},
+    amplify::{BucketKey, Permit, Session},
     api::{
-        FINALIZER, RECONCILE_REQUESTED_AT, ResourceConfig,
+        FINALIZER, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
     },
+    kinds::{Located, Remote},
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
 };
 
@@ -82,7 +82,7 @@ impl From<Error> for Pause {
 }
 
 /// One pass over one resource.
-pub(super) struct Pass<'a, K: Kind> {
+pub(super) struct Pass<'a, K: Remote> {
     watched: &'a Watched<K>,
     context: &'a Context,
     api: Api<K>,
@@ -93,9 +93,9 @@ pub(super) struct Pass<'a, K: Kind> {
     known: Known,
     memory: Memory,
     /// What AWS showed of the object in this pass.
-    found: Option<Found>,
+    found: Option<K::Found>,
     /// The configuration with its references resolved.
-    config: Option<ResourceConfig>,
+    config: Option<K::Config>,
     permit: Option<Permit>,
     /// Whether it waits for tokens.
     is_queued: bool,
@@ -110,7 +110,7 @@ pub(super) struct Pass<'a, K: Kind> {
 }
 
 /// Reconciles a resource once. The answer: when again.
-pub(super) async fn reconcile<K: Kind>(
+pub(super) async fn reconcile<K: Remote>(
     watched: &Watched<K>,
     key: &Arc<ObjectKey>,
     place: Place,
@@ -145,7 +145,7 @@ pub(super) async fn reconcile<K: Kind>(
     }
 }
 
-impl<'a, K: Kind> Pass<'a, K> {
+impl<'a, K: Remote> Pass<'a, K> {
     fn begin(watched: &'a Watched<K>, key: &Arc<ObjectKey>, place: Place) -> Option<Self> {
         let context = &watched.context;
         let key = key.clone();
@@ -287,7 +287,8 @@ impl<'a, K: Kind> Pass<'a, K> {
             deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
             finalizer: self.object.finalizers().iter().any(|name| name == FINALIZER),
             held: self.object.finalizers().iter().any(|name| name != FINALIZER),
-            create: self.object.create(),
+            abilities: self.object.abilities(),
+            words: self.object.words(),
             deletion_policy: policies.deletion,
             adoption_policy: policies.adoption,
             suspend: policies.suspend,
@@ -305,7 +306,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         Surroundings {
             region: self.located.region.clone(),
             invalid: self.located.invalid.clone(),
-            source: self.source().map(|source| source.name.clone()),
+            source: self.source().map(|source| source.name.to_string()),
             dependency: self.located.dependency.clone(),
             resolved: self.located.location.is_some(),
             winner: index.rival(&self.key),
@@ -331,7 +332,7 @@ impl<'a, K: Kind> Pass<'a, K> {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         match &self.located.location {
-            Some(location) if location.resource.is_none() => {
+            Some(location) if K::IS_LISTED => {
                 let account = self.object.state().ledger.account_id;
                 (account, &location.environment.region, &location.environment.app).hash(&mut hasher);
             }

@@ -12,14 +12,17 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{kind::Kind, kinds, kubernetes, memory::LeftAlone, queue::Again},
+    super::{kubernetes, memory::LeftAlone, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
     api::{
         FINALIZER, Job,
         conditions::{self, READY, Reason, STALLED},
-        rules::schema_problem,
+    },
+    kinds::{
+        Remote,
+        config::{self, Config as _},
     },
     lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
@@ -27,11 +30,11 @@ use crate::{
 /// The longest time between two tries to record what AWS has accepted.
 const RECORD_MAX: Duration = Duration::from_secs(5);
 
-impl<K: Kind> Pass<'_, K> {
+impl<K: Remote> Pass<'_, K> {
     /// The configuration with its references resolved.
     pub(super) async fn resolve(&mut self) -> Result<Observed, Pause> {
         let mut config = self.object.config().cloned().unwrap_or_default();
-        if kinds::is_schema_left_out(&config) {
+        if config.is_left_out() {
             let live = kubernetes::get_whole(&self.api, &self.key.name)
                 .await
                 .map_err(Error::kubernetes("cannot read the resource"))?;
@@ -41,31 +44,19 @@ impl<K: Kind> Pass<'_, K> {
             };
             config = live.config().cloned().unwrap_or_default();
         }
-        if let Some(from) = config.transform_schema_from.take() {
-            let reference = from.config_map_key_ref;
-            let value = kubernetes::config_map_key(
-                &self.context.client,
-                &self.key.namespace,
-                &reference.name,
-                &reference.key,
-            )
-            .await
-            .map_err(Error::kubernetes(
-                "cannot read the ConfigMap that transformSchemaFrom names",
-            ))?;
-            match value {
-                Ok(schema) => config.transform_schema = Some(schema),
+        if let Some(reference) = config.take_reference() {
+            let text = kubernetes::config_map_key(&self.context.client, &self.key.namespace, &reference)
+                .await
+                .map_err(Error::kubernetes("cannot read the ConfigMap that the spec names"))?;
+            match text {
+                Ok(text) => config.fill(text),
                 Err(missing) => return Ok(Observed::Config(Err(missing))),
             }
-        } else if let Some(problem) = config.transform_schema.as_deref().and_then(schema_problem) {
-            // The definition refuses it, but the resource may be older than that rule.
-            let message = format!("spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there");
-            return Ok(Observed::Config(Err(Missing {
-                message,
-                lack: Lack::Unusable,
-            })));
+        } else if let Some(message) = config.problem() {
+            let lack = Lack::Unusable;
+            return Ok(Observed::Config(Err(Missing { message, lack })));
         }
-        let hash = kinds::config_hash(&config);
+        let hash = config::hash(&config);
         self.config = Some(config);
         Ok(Observed::Config(Ok(Config { hash })))
     }

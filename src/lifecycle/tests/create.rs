@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::{
-    api::{Job, Operation, Origin, conditions::Reason},
+    api::{Abilities, Job, Operation, Origin, conditions::Reason},
     lifecycle::{Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot},
 };
 
@@ -65,11 +65,23 @@ fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
         };
         let mut play = Play::applied(kind);
         play.answers([Answer::LoseRequest]);
-        assert_eq!(requests(play.pass()), Purpose::Write.calls(kind.create()), "{kind:?}");
-        assert_eq!(requests(play.wake()), Purpose::Outcome.calls(kind.create()), "{kind:?}");
+        assert_eq!(
+            requests(play.pass()),
+            Purpose::Write.calls(&Abilities::of(kind.create())),
+            "{kind:?}"
+        );
+        assert_eq!(
+            requests(play.wake()),
+            Purpose::Outcome.calls(&Abilities::of(kind.create())),
+            "{kind:?}"
+        );
         let mut ready = Play::ready(kind);
         ready.pass();
-        assert_eq!(requests(ready.wake()), Purpose::Drift.calls(kind.create()), "{kind:?}");
+        assert_eq!(
+            requests(ready.wake()),
+            Purpose::Drift.calls(&Abilities::of(kind.create())),
+            "{kind:?}"
+        );
     }
 }
 

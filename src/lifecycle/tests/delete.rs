@@ -406,7 +406,7 @@ fn a_delete_that_is_refused_for_a_pending_job_waits_and_joins_nobody() {
     for kind in Kind::WITH_JOBS {
         let mut play = deleting(kind);
         play.answers([Answer::Refuse(Class::Pending)]);
-        play.aws.foreign_job("x-1", kind.create().counterpart(), 0);
+        play.aws.foreign_job("x-1", kind.create().delete(), 0);
         play.pass().is("look slot delete status", "working: WaitingForJob");
         assert_eq!(play.job().id, None);
         play.job_ends("COMPLETED");

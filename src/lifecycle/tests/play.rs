@@ -91,7 +91,7 @@ impl Aws {
 
     fn seen(&self, scene: &Scene) -> Option<Seen> {
         let mut seen = self.object.clone()?;
-        if scene.resource.create == Operation::CreateBackendApi {
+        if scene.resource.abilities.create == Operation::CreateBackendApi {
             // Compared with what the pass has resolved, if it has.
             let config = scene.known.config.as_ref().and_then(|config| config.as_ref().ok());
             let equality = config.map(|Config { hash: config }| match self.echoes {
@@ -143,9 +143,9 @@ impl Aws {
 
     fn reply(&mut self, scene: &Scene, write: Write, answer: &Answer) -> Reply {
         let operation = match write {
-            Write::Create => scene.resource.create,
+            Write::Create => scene.resource.abilities.create,
             Write::Update => Operation::UpdateBackendApi,
-            Write::Delete => scene.resource.create.counterpart(),
+            Write::Delete => scene.resource.abilities.delete,
         };
         let reply = match answer {
             Answer::Refuse(class) => {

@@ -29,7 +29,7 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn operations(create: Operation) -> impl Strategy<Value = Operation> {
-    let mut operations = vec![create, create, create.counterpart()];
+    let mut operations = vec![create, create, create.delete()];
     if create == Operation::CreateBackendApi {
         operations.push(Operation::UpdateBackendApi);
     }
@@ -198,7 +198,7 @@ prop_compose! {
 /// A scene with whatever a pass may have learnt.
 fn scene() -> impl Strategy<Value = Scene> {
     resource().prop_flat_map(|scene| {
-        let create = scene.resource.create;
+        let create = scene.resource.abilities.create;
         (
             Just(scene),
             option::of((0_i64..300, option::of(seen()))),
@@ -302,7 +302,7 @@ proptest! {
     /// comes to rest, and stays.
     #[test]
     fn what_settles_comes_to_rest((scene, world) in resource().prop_flat_map(|scene| {
-        let world = world(scene.resource.create);
+        let world = world(scene.resource.abilities.create);
         (Just(scene), world)
     })) {
         let mut scene = scene;

@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     api::{
-        AdoptionPolicy, DeletionPolicy, Job, Operation, Origin,
+        Abilities, AdoptionPolicy, DeletionPolicy, Job, Operation, Origin,
         conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
     },
     lifecycle::{
         self, Config, Echo, Equality, Known, Lack, Listed, Looked, Memory, Missing, Observed, Polled, Reply, Resource,
-        Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Write,
+        Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Words, Write,
         facts::{Class, Failure, JobSeen, Sent},
         learn, remember,
     },
@@ -50,6 +50,25 @@ impl Kind {
         }
     }
 
+    /// What messages say of one: the words need not be those of the program's kinds.
+    fn words(self) -> Words {
+        match self {
+            Self::Clone => Words {
+                place: "spec.appId, spec.cloneFrom and the region",
+                ..Words::default()
+            },
+            Self::Api => Words {
+                place: "the app ID, the name of the backend environment and the region",
+                ..Words::default()
+            },
+            Self::Environment => Words {
+                there: "the environment's record exists; a record deploys nothing",
+                ..Words::default()
+            },
+            Self::Backend => Words::default(),
+        }
+    }
+
     pub(super) const fn origin(self) -> Origin {
         match self {
             Self::Clone => Origin::Cloned,
@@ -82,7 +101,8 @@ impl Scene {
                 deleted_at: None,
                 finalizer: false,
                 held: false,
-                create: kind.create(),
+                abilities: Abilities::of(kind.create()),
+                words: kind.words(),
                 deletion_policy: None,
                 adoption_policy: AdoptionPolicy::Never,
                 suspend: false,
@@ -122,11 +142,8 @@ impl Scene {
 
     /// Ready for today's generation, for as long as the scene has gone on, with what it has sent and been echoed.
     pub(super) fn ready(self) -> Self {
-        let origin = match self.resource.create {
-            Operation::CloneBackend => Origin::Cloned,
-            _ => Origin::Created,
-        };
-        let operation = self.resource.create;
+        let origin = self.resource.abilities.origin;
+        let operation = self.resource.abilities.create;
         let mut scene = self.owned(origin).said(Reason::Available);
         scene.state.ledger.job = Some(Job {
             finish_time: Some(at(-3600)),
@@ -487,7 +504,7 @@ pub(super) fn lost() -> Reply {
 impl Scene {
     /// What the conditions say while the create is under way.
     pub(super) fn working(&self) -> &'static str {
-        match self.resource.create {
+        match self.resource.abilities.create {
             Operation::CloneBackend => "working: Cloning",
             Operation::CreateBackendEnvironment => "ready: Available",
             _ => "working: Creating",

@@ -1,6 +1,9 @@
 //! The port against a loopback server that answers well, badly, or not at all.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future};
 use parking_lot::Mutex;
@@ -13,13 +16,120 @@ use tokio::{
 
 use jiff::Timestamp;
 
-use super::*;
-use crate::amplify::{
-    Sessions,
-    http::ANSWER_LIMIT,
-    object::tests::full_config,
-    session::tests::{sessions, tenants},
+use super::{
+    answers::{MAX_PAGES, WORD_LIMIT},
+    *,
 };
+use crate::{
+    amplify::{
+        Accepted, AppId, EnvironmentName, JobId, ResourceName, Sessions,
+        errors::MESSAGE_LIMIT,
+        http::ANSWER_LIMIT,
+        session::tests::{sessions, tenants},
+    },
+    api::{AmplifyBackend, BackendApi, BackendEnvironment, ResourceConfig},
+    controller::index::{Environment, Location},
+    kinds::{
+        Remote,
+        amplify_backend::{self, Backend, Backends},
+        backend_api::tests::full_config,
+        backend_environment::Record,
+        config::Nothing,
+    },
+    lifecycle::facts::{Class, Sent},
+};
+
+/// An AWS object of each kind.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Backend,
+    Api,
+    Environment,
+}
+
+/// What AWS shows of one, or what a write has made or removed.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "short-lived")]
+enum Found {
+    Backend(Backend),
+    Api(ResourceConfig),
+    Environment(Record),
+}
+
+type Wrote = Result<Accepted<Found>, Failure>;
+
+fn done<F>(wrote: Result<Accepted<F>, Failure>, found: fn(F) -> Found) -> Wrote {
+    wrote.map(|accepted| match accepted {
+        Accepted::Done(it) => Accepted::Done(found(it)),
+        Accepted::Job {
+            id,
+            environment,
+            status,
+            error,
+        } => Accepted::Job {
+            id,
+            environment,
+            status,
+            error,
+        },
+    })
+}
+
+fn gone<F>(
+    wrote: Result<Option<Accepted<F>>, Failure>,
+    found: fn(F) -> Found,
+) -> Result<Option<Accepted<Found>>, Failure> {
+    wrote?.map(|accepted| done(Ok(accepted), found)).transpose()
+}
+
+fn location_in(app: &AppId, name: EnvironmentName, resource: ResourceName) -> Location {
+    let at = |name| {
+        Arc::new(Environment {
+            region: "eu-west-1".to_owned(),
+            app: app.clone(),
+            name,
+        })
+    };
+    Location {
+        environment: at(name),
+        resource: Some(resource),
+        source: Some(at("main".parse().unwrap())),
+    }
+}
+
+fn location() -> Location {
+    location_in(&app(), env(), "blog".parse().unwrap())
+}
+
+fn resource<K: Remote>(spec: &Value) -> K {
+    serde_json::from_value(json!({ "metadata": { "name": "it" }, "spec": spec })).unwrap()
+}
+
+impl Client {
+    async fn look(&self, of: Of) -> Result<Option<Found>, Failure> {
+        let location = location();
+        Ok(match of {
+            Of::Backend => AmplifyBackend::look(self, &location).await?.map(Found::Backend),
+            Of::Api => BackendApi::look(self, &location).await?.map(Found::Api),
+            Of::Environment => BackendEnvironment::look(self, &location).await?.map(Found::Environment),
+        })
+    }
+
+    async fn create_backend(&self) -> Wrote {
+        let backend: AmplifyBackend = resource(&json!({
+            "appId": "d1a2", "backendEnvironmentName": "dev", "appName": "shop", "resourceConfig": {},
+        }));
+        done(backend.create(self, &location(), None).await, Found::Backend)
+    }
+
+    async fn delete(&self, of: Of, location: &Location) -> Result<Option<Accepted<Found>>, Failure> {
+        match of {
+            Of::Backend => gone(AmplifyBackend::delete(self, location).await, Found::Backend),
+            Of::Api => gone(BackendApi::delete(self, location).await, Found::Api),
+            Of::Environment => gone(BackendEnvironment::delete(self, location).await, Found::Environment),
+        }
+    }
+}
 
 /// A request as the server got it.
 #[derive(Clone, Debug)]
@@ -208,31 +318,7 @@ fn env() -> EnvironmentName {
     "dev".parse().unwrap()
 }
 
-fn objects() -> [Object; 3] {
-    [
-        Object::Backend {
-            app: app(),
-            environment: env(),
-        },
-        Object::Api {
-            app: app(),
-            environment: env(),
-            resource: "blog".parse().unwrap(),
-        },
-        Object::Environment {
-            app: app(),
-            environment: env(),
-        },
-    ]
-}
-
-fn creation() -> Creation {
-    Creation::Backend {
-        app_name: "shop".to_owned(),
-        resource_name: None,
-        resource_config: true,
-    }
-}
+const OBJECTS: [Of; 3] = [Of::Backend, Of::Api, Of::Environment];
 
 /// The operations that write.
 const WRITES: [&str; 8] = [
@@ -246,30 +332,33 @@ const WRITES: [&str; 8] = [
     "DeleteBackendEnvironment",
 ];
 
-async fn write(client: &Client, operation: &str) -> Result<Option<Accepted>, Failure> {
-    let [backend, api, environment] = &objects();
+async fn write(client: &Client, operation: &str) -> Result<Option<Accepted<Found>>, Failure> {
+    let place = location();
     let config: ResourceConfig = serde_json::from_value(full_config()).unwrap();
-    let some = |result: Result<Accepted, Failure>| result.map(Some);
-    match operation {
-        "CreateBackend" => some(client.create(backend, &creation()).await),
+    let wrote = match operation {
+        "CreateBackend" => client.create_backend().await,
         "CloneBackend" => {
-            let source = "main".parse().unwrap();
-            some(client.create(backend, &Creation::Clone { source }).await)
+            let clone: AmplifyBackend = resource(&json!({
+                "appId": "d1a2", "backendEnvironmentName": "dev", "cloneFrom": { "backendEnvironmentName": "main" },
+            }));
+            done(clone.create(client, &place, None).await, Found::Backend)
         }
-        "CreateBackendAPI" => some(client.create(api, &Creation::Api { config }).await),
-        "UpdateBackendAPI" => some(client.update(api, &config).await),
+        "CreateBackendAPI" => {
+            let api: BackendApi = resource(&json!({ "resourceName": "blog", "resourceConfig": full_config() }));
+            done(api.create(client, &place, Some(&config)).await, Found::Api)
+        }
+        "UpdateBackendAPI" => done(BackendApi::update(client, &place, &config).await, Found::Api),
         "CreateBackendEnvironment" => {
-            let creation = Creation::Environment {
-                stack_name: Some("stack".to_owned()),
-                deployment_artifacts: None,
-            };
-            some(client.create(environment, &creation).await)
+            let record: BackendEnvironment =
+                resource(&json!({ "appId": "d1a2", "environmentName": "dev", "stackName": "stack" }));
+            done(record.create(client, &place, None).await, Found::Environment)
         }
-        "DeleteBackend" => client.delete(backend).await,
-        "DeleteBackendAPI" => client.delete(api).await,
-        "DeleteBackendEnvironment" => client.delete(environment).await,
+        "DeleteBackend" => return client.delete(Of::Backend, &place).await,
+        "DeleteBackendAPI" => return client.delete(Of::Api, &place).await,
+        "DeleteBackendEnvironment" => return client.delete(Of::Environment, &place).await,
         _ => panic!("{operation}"),
-    }
+    };
+    wrote.map(Some)
 }
 
 #[tokio::test]
@@ -344,18 +433,18 @@ async fn a_read_is_sent_up_to_three_times() {
         ),
     })
     .await;
-    let found = fake.client().look(&objects()[0]).await.unwrap();
+    let found = fake.client().look(Of::Backend).await.unwrap();
     assert_eq!(
         found,
-        Some(Found::Backend {
+        Some(Found::Backend(Backend {
             app_name: Some("shop".to_owned())
-        })
+        }))
     );
     assert_eq!(fake.lines().len(), 3);
 
     let broken = Fake::answering(504, json!({})).await;
     assert_eq!(
-        broken.client().look(&objects()[0]).await.unwrap_err().class,
+        broken.client().look(Of::Backend).await.unwrap_err().class,
         Class::Unavailable
     );
     assert_eq!(broken.lines().len(), 3);
@@ -374,7 +463,7 @@ async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
             .session_for("")
             .unwrap()
             .client("eu-west-1");
-        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        let failure = client.create_backend().await.unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (Class::Unavailable, Sent::Never),
@@ -400,7 +489,7 @@ async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
             .session_for("")
             .unwrap()
             .client("eu-west-1");
-        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        let failure = client.create_backend().await.unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (Class::Unavailable, Sent::Unknown),
@@ -436,7 +525,7 @@ async fn without_credentials_nothing_is_sent() {
         let fake = Fake::answering(200, json!({})).await;
         let sessions = sessions(&fake.endpoint, brief(), Some(SharedCredentialsProvider::new(provider)));
         let client = sessions.session_for("").unwrap().client("eu-west-1");
-        let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+        let failure = client.create_backend().await.unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (class, Sent::Never),
@@ -461,7 +550,11 @@ async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
         "eu-wst-1",
         "eu-new-2",
     ] {
-        let failure = session.client(region).delete(&objects()[0]).await.unwrap_err();
+        let failure = session
+            .client(region)
+            .delete(Of::Backend, &location())
+            .await
+            .unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (Class::BadRequest, Sent::Never),
@@ -473,7 +566,7 @@ async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
     // One that AWS has, and one that is allowed.
     for region in ["eu-west-1", "eu-new-1"] {
         assert_eq!(sessions.refuses_region(region), None);
-        drop(session.client(region).look(&objects()[0]).await);
+        drop(session.client(region).look(Of::Backend).await);
     }
     assert_eq!(fake.lines().len(), 2);
     // No client takes a name that is not parsed.
@@ -509,34 +602,16 @@ async fn another_not_found_than_the_services_own_says_nothing_of_what_is_there()
 }
 
 #[tokio::test]
-async fn a_creation_or_update_of_another_kind_of_object_is_not_sent() {
+async fn what_aws_cannot_change_is_not_sent() {
     let fake = Fake::answering(200, json!({"jobId": "j1"})).await;
-    let client = fake.client();
-    let config: ResourceConfig = serde_json::from_value(full_config()).unwrap();
-    let creations = [
-        creation(),
-        Creation::Clone {
-            source: "main".parse().unwrap(),
-        },
-        Creation::Api { config: config.clone() },
-        Creation::Environment {
-            stack_name: None,
-            deployment_artifacts: None,
-        },
-    ];
-    // By place in `objects`.
-    for (creation, own) in creations.iter().zip([0, 0, 1, 2]) {
-        for (place, object) in objects().iter().enumerate().filter(|(place, _)| *place != own) {
-            let failure = client.create(object, creation).await.unwrap_err();
-            assert_eq!(
-                (failure.class, failure.sent),
-                (Class::BadRequest, Sent::Never),
-                "{creation:?} {place}"
-            );
-        }
-    }
-    for object in [&objects()[0], &objects()[2]] {
-        let failure = client.update(object, &config).await.unwrap_err();
+    let (client, place) = (fake.client(), location());
+    let backend = AmplifyBackend::update(&client, &place, &Nothing::default())
+        .await
+        .unwrap_err();
+    let record = BackendEnvironment::update(&client, &place, &Nothing::default())
+        .await
+        .unwrap_err();
+    for failure in [backend, record] {
         assert_eq!((failure.class, failure.sent), (Class::BadRequest, Sent::Never));
     }
     assert!(fake.lines().is_empty());
@@ -561,7 +636,7 @@ async fn the_clock_is_told_by_answers_of_aws_alone() {
         let client = sessions.session_for("").unwrap().client("eu-west-1");
         let before = sessions.clock().now();
         let begun = sessions.clock().uptime();
-        drop(client.look(&objects()[0]).await);
+        drop(client.look(Of::Backend).await);
         let date: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let off = |time: Timestamp, from: Timestamp| time.duration_since(from).abs();
         let near = jiff::SignedDuration::from_mins(1);
@@ -579,13 +654,13 @@ async fn each_operation_asks_for_its_path_with_the_names_in_place() {
     for operation in WRITES {
         drop(write(&client, operation).await);
     }
-    for object in &objects() {
+    for object in OBJECTS {
         assert_eq!(client.look(object).await, Ok(None));
     }
     assert_eq!(client.list_jobs(&app(), &env()).await, Ok(Vec::new()));
     assert_eq!(client.get_job(&app(), &env(), "j-1").await, Ok(None));
     assert_eq!(
-        client.list_environments(&app()).await.unwrap_err().class,
+        BackendEnvironment::list(&client, &app()).await.unwrap_err().class,
         Class::NotFound
     );
     assert_eq!(
@@ -684,8 +759,8 @@ async fn an_answer_that_names_something_else_is_not_believed() {
                 "{operation} {reply}"
             );
         }
-        assert_eq!(client.look(&objects()[0]).await.unwrap_err().class, Class::Unavailable);
-        assert_eq!(client.look(&objects()[1]).await.unwrap_err().class, Class::Unavailable);
+        assert_eq!(client.look(Of::Backend).await.unwrap_err().class, Class::Unavailable);
+        assert_eq!(client.look(Of::Api).await.unwrap_err().class, Class::Unavailable);
         let job = client.get_job(&app(), &env(), "j1").await;
         assert_eq!(job.unwrap_err().class, Class::Unavailable);
     }
@@ -699,7 +774,10 @@ async fn an_answer_that_names_something_else_is_not_believed() {
             "{operation}"
         );
     }
-    assert_eq!(client.look(&objects()[2]).await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(
+        client.look(Of::Environment).await.unwrap_err().class,
+        Class::Unavailable
+    );
 }
 
 #[tokio::test]
@@ -802,7 +880,7 @@ async fn no_job_is_found_by_an_id_that_says_nothing_or_in_a_part_of_a_list() {
 
 #[tokio::test]
 async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
-    let there = Some(Found::Backend { app_name: None });
+    let there = Some(Found::Backend(Backend { app_name: None }));
     for (reply, expected) in [
         (
             json!({"appId": "d1a2", "backendEnvironmentName": "dev"}),
@@ -821,7 +899,7 @@ async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
         ),
     ] {
         let client = Fake::answering(200, reply.clone()).await.client();
-        let found = client.look(&objects()[0]).await.map_err(|failure| failure.class);
+        let found = client.look(Of::Backend).await.map_err(|failure| failure.class);
         assert_eq!(found, expected, "{reply}");
     }
 }
@@ -845,7 +923,7 @@ async fn the_backends_of_an_app_are_those_that_the_answer_lists() {
         ),
     ] {
         let fake = Fake::answering(200, reply.clone()).await;
-        let listed = fake.client().list_backends(&app()).await;
+        let listed = AmplifyBackend::list(&fake.client(), &app()).await;
         let expected = expected.map(|(name, environments)| Backends {
             app_name: name.map(str::to_owned),
             environments: environments.into_iter().map(str::to_owned).collect(),
@@ -854,7 +932,7 @@ async fn the_backends_of_an_app_are_those_that_the_answer_lists() {
         assert_eq!(fake.requests.lock()[0].body, json!({}), "without an environment's name");
     }
     let absent = Fake::start(|_, _| Act::Answer(404, "NotFoundException", json!({}))).await;
-    let failure = absent.client().list_backends(&app()).await.unwrap_err();
+    let failure = AmplifyBackend::list(&absent.client(), &app()).await.unwrap_err();
     assert_eq!(failure.class, Class::NotFound);
 }
 
@@ -869,18 +947,18 @@ async fn an_api_and_a_record_come_back_as_aws_echoes_them() {
         .await
         .client();
     let config = serde_json::from_value(full_config()).unwrap();
-    assert_eq!(client.look(&objects()[1]).await, Ok(Some(Found::Api { config })));
+    assert_eq!(client.look(Of::Api).await, Ok(Some(Found::Api(config))));
 
     // Neither says that there is an API.
     for nothing in [json!({}), json!({"appId": "d1a2", "backendEnvironmentName": "dev"})] {
         let client = Fake::answering(200, nothing).await.client();
-        assert_eq!(client.look(&objects()[1]).await.unwrap_err().class, Class::Unavailable);
+        assert_eq!(client.look(Of::Api).await.unwrap_err().class, Class::Unavailable);
     }
 
     let client = Fake::answering(200, json!({"backendEnvironment": record_json("dev", 1_600_000_000)}))
         .await
         .client();
-    let Ok(Some(Found::Environment(record))) = client.look(&objects()[2]).await else {
+    let Ok(Some(Found::Environment(record))) = client.look(Of::Environment).await else {
         panic!("no record");
     };
     assert_eq!(record.create_time.to_string(), "2020-09-13T12:26:40Z");
@@ -904,7 +982,9 @@ async fn list(client: &Client, list: &str) -> Result<usize, Failure> {
             .get_job(&app(), &env(), "j/1")
             .await
             .map(|job| usize::from(job.is_some())),
-        "environments" => client.list_environments(&app()).await.map(|records| records.len()),
+        "environments" => BackendEnvironment::list(client, &app())
+            .await
+            .map(|records| records.len()),
         "apps" => client.list_apps().await.map(|apps| apps.len()),
         _ => panic!("{list}"),
     }
@@ -1100,11 +1180,7 @@ async fn a_role_that_cannot_be_assumed_is_denied_unless_sts_is_away_or_busy() {
         assert!(failure.message.starts_with(role), "{}", failure.message);
         assert!(!failure.message.contains("s3cret"), "{}", failure.message);
         // A write that needs the role was not sent either.
-        let failure = session
-            .client("eu-west-1")
-            .create(&objects()[0], &creation())
-            .await
-            .unwrap_err();
+        let failure = session.client("eu-west-1").create_backend().await.unwrap_err();
         assert_eq!(
             (failure.class, failure.sent),
             (class, Sent::Never),
@@ -1177,17 +1253,17 @@ async fn credentials_that_become_those_of_another_account_sign_nothing() {
     let session = sessions.session_for("team").unwrap();
     assert_eq!(session.account_id().await.unwrap(), "111111111111");
     let client = session.client("eu-west-1");
-    assert_eq!(client.look(&objects()[0]).await, Ok(None));
+    assert_eq!(client.look(Of::Backend).await, Ok(None));
     // Others of the same account: asked once.
     *keys.0.lock() = "AKIASECOND";
     for _ in 0..2 {
-        assert_eq!(client.look(&objects()[0]).await, Ok(None));
+        assert_eq!(client.look(Of::Backend).await, Ok(None));
     }
     assert_eq!(fake.lines().len(), 5, "{:?}", fake.lines());
     assert!(!session.is_found_worn_out().await);
     // Those of another account are found out before anything is signed with them, each time.
     *keys.0.lock() = "AKIATHIRD";
-    let failure = client.create(&objects()[0], &creation()).await.unwrap_err();
+    let failure = client.create_backend().await.unwrap_err();
     assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Never));
     let said = "belonged to account 111111111111 and belong to 222222222222 now";
     assert!(failure.message.contains(said), "{}", failure.message);
@@ -1213,7 +1289,7 @@ async fn credentials_that_sts_refuses_too_wear_a_session_out_and_other_refusals_
         let session = fake.sessions().session_for("team").unwrap();
         assert!(!session.is_found_worn_out().await);
         assert_eq!(fake.lines().len(), 0, "nothing is asked for nothing");
-        drop(session.client("eu-west-1").look(&objects()[0]).await);
+        drop(session.client("eu-west-1").look(Of::Backend).await);
         assert_eq!(session.is_found_worn_out().await, worn_out, "{code}");
     }
 }
@@ -1246,7 +1322,7 @@ async fn each_call_is_counted_by_service_operation_and_outcome() {
 }
 
 async fn reads_are_unavailable(client: &Client) {
-    for object in &objects() {
+    for object in OBJECTS {
         assert_eq!(client.look(object).await.unwrap_err().class, Class::Unavailable);
     }
     let jobs = client.list_jobs(&app(), &env()).await;
@@ -1255,11 +1331,11 @@ async fn reads_are_unavailable(client: &Client) {
         let job = client.get_job(&app(), &env(), id).await;
         assert_eq!(job.unwrap_err().class, Class::Unavailable);
     }
-    let backends = client.list_backends(&app()).await;
+    let backends = AmplifyBackend::list(client, &app()).await;
     assert_eq!(backends.unwrap_err().class, Class::Unavailable);
-    let names = client.backend_names(&app()).await;
+    let names = amplify_backend::names(client, &app()).await;
     assert_eq!(names.unwrap_err().class, Class::Unavailable);
-    let records = client.list_environments(&app()).await;
+    let records = BackendEnvironment::list(client, &app()).await;
     assert_eq!(records.unwrap_err().class, Class::Unavailable);
     assert_eq!(client.list_apps().await.unwrap_err().class, Class::Unavailable);
     assert_eq!(client.app_name(&app()).await.unwrap_err().class, Class::Unavailable);
@@ -1301,7 +1377,7 @@ async fn an_answer_without_end_is_given_up_after_its_bytes_and_not_after_its_tim
         "{}",
         failure.message
     );
-    let failure = client.look(&objects()[1]).await.unwrap_err();
+    let failure = client.look(Of::Api).await.unwrap_err();
     assert_eq!(failure.class, Class::Unavailable, "{}", failure.message);
     // Once for the write, three times for the read; what was sent and not read is in buffers.
     let limit = 4 * (ANSWER_LIMIT as u64 + (16 << 20));
@@ -1314,7 +1390,7 @@ async fn an_answer_within_the_limit_is_read_however_long() {
     let schema = "#".repeat(ANSWER_LIMIT - 4096);
     let reply = json!({"resourceName": "blog", "resourceConfig": {"transformSchema": schema}});
     let client = Fake::answering(200, reply).await.client();
-    let Ok(Some(Found::Api { config })) = client.look(&objects()[1]).await else {
+    let Ok(Some(Found::Api(config))) = client.look(Of::Api).await else {
         panic!("no API");
     };
     assert_eq!(config.transform_schema.unwrap().len(), ANSWER_LIMIT - 4096);
@@ -1387,7 +1463,7 @@ async fn a_long_error_of_aws_is_cut_wherever_it_comes_from() {
         };
         check(&error);
     }
-    for object in &objects()[..2] {
+    for object in [Of::Backend, Of::Api] {
         check(&client.look(object).await.unwrap_err().message);
     }
     let job = client.get_job(&app(), &env(), "j1").await;
@@ -1408,7 +1484,7 @@ async fn the_texts_of_a_record_are_cut() {
         long[field] = long_with_secret().into();
     }
     let client = Fake::answering(200, json!({"backendEnvironment": long})).await.client();
-    let Ok(Some(Found::Environment(record))) = client.look(&objects()[2]).await else {
+    let Ok(Some(Found::Environment(record))) = client.look(Of::Environment).await else {
         panic!("no record");
     };
     for text in [Some(record.arn), record.stack_name, record.deployment_artifacts] {
@@ -1462,10 +1538,10 @@ fn no_name_reaches_another_path_than_its_own() {
         let resource: ResourceName = name.parse().unwrap();
         fake.requests.lock().clear();
         runtime.block_on(async {
-            let (a, e) = (app.clone(), environment.clone());
-            drop(client.delete(&Object::Backend { app: a.clone(), environment: e.clone() }).await);
-            drop(client.delete(&Object::Api { app: a.clone(), environment: e.clone(), resource }).await);
-            drop(client.delete(&Object::Environment { app: a, environment: e }).await);
+            let place = location_in(&app, environment.clone(), resource);
+            for of in OBJECTS {
+                drop(client.delete(of, &place).await);
+            }
             drop(client.get_job(&app, &environment, job.as_str()).await);
         });
         prop_assert_eq!(fake.lines(), [
@@ -1496,14 +1572,17 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
         .await
         .client();
     assert_eq!(absent.app_name(&app).await, Ok(None));
-    assert_eq!(absent.backend_names(&app).await, Ok(BTreeSet::new()));
-    assert_eq!(absent.describe_backend(&app, &dev).await, Ok(None));
+    assert_eq!(amplify_backend::names(&absent, &app).await, Ok(BTreeSet::new()));
+    assert_eq!(amplify_backend::describe(&absent, &app, &dev).await, Ok(None));
     let other = Fake::answering(200, json!({ "appId": "d2", "backendEnvironmentName": "dev" }))
         .await
         .client();
-    assert_eq!(other.backend_names(&app).await.unwrap_err().class, Class::Unavailable);
     assert_eq!(
-        other.describe_backend(&app, &dev).await.unwrap_err().class,
+        amplify_backend::names(&other, &app).await.unwrap_err().class,
+        Class::Unavailable
+    );
+    assert_eq!(
+        amplify_backend::describe(&other, &app, &dev).await.unwrap_err().class,
         Class::Unavailable
     );
     let other = Fake::answering(
@@ -1516,13 +1595,8 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     .client();
     assert_eq!(other.app_name(&app).await.unwrap_err().class, Class::Unavailable);
     let there = json!({ "appId": "d1", "appName": "shop", "backendEnvironmentName": "dev", "amplifyMetaConfig": "{}" });
-    let there = Fake::answering(200, there)
-        .await
-        .client()
-        .describe_backend(&app, &dev)
-        .await
-        .unwrap()
-        .unwrap();
+    let client = Fake::answering(200, there).await.client();
+    let there = amplify_backend::describe(&client, &app, &dev).await.unwrap().unwrap();
     assert_eq!(
         (there.app_name.as_deref(), there.meta_config.as_deref()),
         (Some("shop"), Some("{}"))
@@ -1530,5 +1604,8 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     let error = Fake::answering(200, json!({ "appId": "d1", "error": "broken" }))
         .await
         .client();
-    assert_eq!(error.backend_names(&app).await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(
+        amplify_backend::names(&error, &app).await.unwrap_err().class,
+        Class::Unavailable
+    );
 }

@@ -1,0 +1,51 @@
+//! The kinds: their only list. Pure.
+
+/// Gives the names of all kinds to the macro `with`, in the order in which they are defined, started and told of: one whose
+/// resources others refer to comes before those.
+macro_rules! kinds {
+    ($with:ident) => {
+        $with! { AmplifyBackend, BackendApi, BackendEnvironment }
+    };
+}
+pub(crate) use kinds;
+
+macro_rules! kind_names {
+    ($($kind:ident),+) => {
+        /// The name of a kind.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum KindName {
+            $(
+                #[doc = concat!("`", stringify!($kind), "`")]
+                $kind,
+            )+
+        }
+
+        impl KindName {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// The kind as it stands in manifests, logs and metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)+
+                }
+            }
+        }
+    };
+}
+kinds!(kind_names);
+
+impl KindName {
+    /// One of this kind, in a sentence.
+    #[must_use]
+    pub fn one(self) -> String {
+        let name = self.name();
+        let article = if name.starts_with(['A', 'E', 'I', 'O', 'U']) {
+            "an"
+        } else {
+            "a"
+        };
+        format!("{article} {name}")
+    }
+}

@@ -1,0 +1,443 @@
+//! `BackendApi`: CreateBackendAPI, GetBackendAPI, UpdateBackendAPI, DeleteBackendAPI.
+
+use aws_sdk_amplifybackend::types as sdk;
+use serde_json::Value;
+
+use super::{
+    Kind, Located, NO_REGION, Policies, Remote,
+    config::{self, Config, Reference},
+    environment, not_ready, owned_region,
+};
+use crate::{
+    amplify::{
+        Accepted, AppId, Call, Client, EnvironmentName, ResourceName,
+        answers::{absent_is_none, accepted, job_reply, never, no_error, same, unreadable},
+        send,
+    },
+    api::{
+        Abilities, BackendApi, BackendApiStatus, KindName, Ledger, Operation, Read, ResourceConfig,
+        backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
+        rules::schema_problem,
+    },
+    controller::index::{Environment, Index, Location, ObjectKey},
+    lifecycle::{Hashes, Seen, State, Words, facts::Failure},
+};
+
+const CREATE: Call = Call::write(Operation::CreateBackendApi);
+const UPDATE: Call = Call::write(Operation::UpdateBackendApi);
+const DELETE: Call = Call::write(Operation::DeleteBackendApi);
+const GET: Call = Call::read(Read::GetBackendApi);
+
+/// Stands for a schema that is not at hand. The definition asks for at least one character.
+const LEFT_OUT: &str = "";
+/// The field that refers to a ConfigMap.
+const REFERENCE: &str = "spec.resourceConfig.transformSchemaFrom";
+
+impl Config for ResourceConfig {
+    // AWS counts it down.
+    const NOT_COMPARED: &'static [&'static str] = &["expirationTime"];
+
+    fn is_left_out(&self) -> bool {
+        self.transform_schema.as_deref() == Some(LEFT_OUT)
+    }
+
+    fn take_reference(&mut self) -> Option<Reference> {
+        let reference = self.transform_schema_from.take()?.config_map_key_ref;
+        Some(Reference {
+            name: reference.name,
+            key: reference.key,
+            field: REFERENCE,
+            problem: |text| schema_problem(text).map(|problem| format!("{problem}: put a GraphQL schema there")),
+        })
+    }
+
+    fn fill(&mut self, text: String) {
+        self.transform_schema = Some(text);
+    }
+
+    fn problem(&self) -> Option<String> {
+        // The definition refuses it, but the resource may be older than that rule.
+        let problem = self.transform_schema.as_deref().and_then(schema_problem)?;
+        Some(format!(
+            "spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there"
+        ))
+    }
+}
+
+impl Kind for BackendApi {
+    const NAME: KindName = KindName::BackendApi;
+    const IS_LISTED: bool = false;
+
+    type Found = ResourceConfig;
+    type Config = ResourceConfig;
+
+    fn abilities(&self) -> Abilities {
+        Abilities::of(Operation::CreateBackendApi)
+    }
+
+    fn words(&self) -> Words {
+        Words {
+            place: "the app ID, the name of the backend environment and the region",
+            ..Words::default()
+        }
+    }
+
+    fn policies(&self) -> Policies {
+        Policies {
+            deletion: self.spec.deletion_policy,
+            adoption: self.spec.adoption_policy,
+            suspend: self.spec.suspend.unwrap_or_default(),
+            job_timeout: self.spec.job_timeout.map(|timeout| timeout.0),
+        }
+    }
+
+    fn refers_to(&self, namespace: &str) -> Option<ObjectKey> {
+        let reference = self.spec.backend_ref.as_ref()?;
+        Some(ObjectKey::new(KindName::AmplifyBackend, namespace, &reference.name))
+    }
+
+    fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
+        let spec = &self.spec;
+        let mut located = Located::default();
+        let mut place = None;
+        if let Some(referred) = self.refers_to(namespace) {
+            place = index
+                .get(&referred)
+                .and_then(|entry| entry.location.as_ref())
+                .map(|there| Ok(there.environment.clone()));
+            let owned = owned_region(self.status.as_ref().map(|status| &status.ledger));
+            let region = place.as_ref().and_then(|place| place.as_ref().ok());
+            located.region = owned.or_else(|| region.map(|place| place.region.clone()));
+            located.dependency = not_ready(index, &referred, "spec.backendRef");
+        } else {
+            located.region = spec.region.clone().or_else(|| default_region.map(str::to_owned));
+            if let (Some(region), Some(app), Some(name)) =
+                (&located.region, &spec.app_id, &spec.backend_environment_name)
+            {
+                place = Some(environment(region, app, name));
+            } else {
+                located.invalid = Some(NO_REGION.to_owned());
+            }
+        }
+        // Once pinned, status says where it lives: the reference serves only create and update.
+        let pinned = self.status.as_ref().and_then(|status| {
+            let (app, name) = (status.app_id.as_ref()?, status.backend_environment_name.as_ref()?);
+            Some(environment(status.ledger.region.as_ref()?, app, name))
+        });
+        let Some(place) = pinned.or(place) else {
+            return located;
+        };
+        let named = place.and_then(|environment| {
+            Ok(Location {
+                environment,
+                resource: Some(spec.resource_name.parse()?),
+                source: None,
+            })
+        });
+        located.locate(named)
+    }
+
+    fn state(&self) -> State {
+        let status = self.status.clone().unwrap_or_default();
+        State {
+            ledger: status.ledger,
+            hashes: Hashes {
+                sent: status.sent_config_hash,
+                echoed: status.echoed_config_hash,
+            },
+        }
+    }
+
+    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
+        self.status.as_mut().map(|status| &mut status.ledger)
+    }
+
+    fn stored(&self) -> Value {
+        self.status
+            .as_ref()
+            .map_or(Value::Null, |status| serde_json::json!(status))
+    }
+
+    fn status(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {
+        serde_json::json!(BackendApiStatus {
+            ledger: state.ledger.clone(),
+            app_id: location.map(|location| location.environment.app.to_string()),
+            backend_environment_name: location.map(|location| location.environment.name.to_string()),
+            sent_config_hash: state.hashes.sent.clone(),
+            echoed_config_hash: state.hashes.echoed.clone(),
+        })
+    }
+
+    fn config(&self) -> Option<&ResourceConfig> {
+        Some(&self.spec.resource_config)
+    }
+
+    fn leave_out(&mut self) {
+        if let Some(schema) = &mut self.spec.resource_config.transform_schema {
+            LEFT_OUT.clone_into(schema);
+            schema.shrink_to_fit();
+        }
+    }
+
+    fn compare(&self, found: &ResourceConfig, config: Option<&ResourceConfig>) -> Seen {
+        let echo = match config {
+            Some(config) => config::echo(config, found, true),
+            // Unresolved, the spec still says which fields are set.
+            None => config::echo(&with_placeholder(&self.spec.resource_config), found, false),
+        };
+        Seen {
+            echo: Some(echo),
+            ..Seen::default()
+        }
+    }
+}
+
+fn with_placeholder(config: &ResourceConfig) -> ResourceConfig {
+    let mut config = config.clone();
+    if config.transform_schema_from.take().is_some() {
+        config.transform_schema = Some(LEFT_OUT.to_owned());
+    }
+    config
+}
+
+/// The names of the API that a location is of.
+fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &ResourceName), Failure> {
+    let Environment { app, name, .. } = location.environment.as_ref();
+    let resource = location.resource.as_ref().ok_or_else(|| never("the API has no name"))?;
+    Ok((app, name, resource))
+}
+
+/// An API by its names. `None`: AWS says that there is none.
+pub async fn look(
+    client: &Client,
+    app: &AppId,
+    environment: &EnvironmentName,
+    resource: &ResourceName,
+) -> Result<Option<ResourceConfig>, Failure> {
+    let sdk = client.usable()?;
+    let request = sdk.backend_reads.get_backend_api().app_id(app.as_str());
+    let request = request
+        .backend_environment_name(environment.as_str())
+        .resource_name(resource.as_str());
+    let Some(output) = absent_is_none(send!(sdk.observer(), GET, request))? else {
+        return Ok(None);
+    };
+    let named = output.backend_environment_name.as_deref();
+    same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
+    same(GET, "backendEnvironmentName", named, environment.as_str())?;
+    same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str())?;
+    no_error(GET, output.error)?;
+    if output.resource_name.is_none() && output.resource_config.is_none() {
+        return Err(unreadable(GET, "the answer describes no API"));
+    }
+    Ok(Some(output.resource_config.map(config_from_sdk).unwrap_or_default()))
+}
+
+impl Remote for BackendApi {
+    type List = ();
+
+    async fn look(client: &Client, location: &Location) -> Result<Option<ResourceConfig>, Failure> {
+        let (app, environment, resource) = names(location)?;
+        look(client, app, environment, resource).await
+    }
+
+    async fn list(_: &Client, _: &AppId) -> Result<(), Failure> {
+        Err(never("AWS lists no APIs"))
+    }
+
+    fn in_list((): &(), _: &EnvironmentName) -> Option<ResourceConfig> {
+        None
+    }
+
+    async fn create(
+        &self,
+        client: &Client,
+        location: &Location,
+        config: Option<&ResourceConfig>,
+    ) -> Result<Accepted<ResourceConfig>, Failure> {
+        let sdk = client.usable()?;
+        let (app, environment, resource) = names(location)?;
+        let config = config.ok_or_else(|| never("resourceConfig is not resolved"))?;
+        let request = sdk.backend_writes.create_backend_api().app_id(app.as_str());
+        let request = request
+            .backend_environment_name(environment.as_str())
+            .resource_name(resource.as_str())
+            .resource_config(config_to_sdk(config));
+        let reply = job_reply!(send!(sdk.observer(), CREATE, request)?);
+        accepted(CREATE, app, &[environment], reply)
+    }
+
+    async fn update(
+        client: &Client,
+        location: &Location,
+        config: &ResourceConfig,
+    ) -> Result<Accepted<ResourceConfig>, Failure> {
+        let sdk = client.usable()?;
+        let (app, environment, resource) = names(location)?;
+        let request = sdk.backend_writes.update_backend_api().app_id(app.as_str());
+        let request = request
+            .backend_environment_name(environment.as_str())
+            .resource_name(resource.as_str())
+            .resource_config(config_to_sdk(config));
+        let reply = job_reply!(send!(sdk.observer(), UPDATE, request)?);
+        accepted(UPDATE, app, &[environment], reply)
+    }
+
+    async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<ResourceConfig>>, Failure> {
+        let sdk = client.usable()?;
+        let (app, environment, resource) = names(location)?;
+        let request = sdk.backend_writes.delete_backend_api().app_id(app.as_str());
+        let request = request
+            .backend_environment_name(environment.as_str())
+            .resource_name(resource.as_str());
+        let Some(output) = absent_is_none(send!(sdk.observer(), DELETE, request))? else {
+            return Ok(None);
+        };
+        accepted(DELETE, app, &[environment], job_reply!(output)).map(Some)
+    }
+}
+
+/// The configuration in the SDK's types. What is absent stays absent.
+fn config_to_sdk(config: &ResourceConfig) -> sdk::BackendApiResourceConfig {
+    sdk::BackendApiResourceConfig::builder()
+        .set_api_name(config.api_name.clone())
+        .set_service(config.service.clone())
+        .set_transform_schema(config.transform_schema.clone())
+        .set_default_auth_type(config.default_auth_type.as_ref().map(auth_to_sdk))
+        .set_additional_auth_types(
+            config
+                .additional_auth_types
+                .as_ref()
+                .map(|types| types.iter().map(auth_to_sdk).collect()),
+        )
+        .set_conflict_resolution(config.conflict_resolution.as_ref().map(|resolution| {
+            sdk::BackendApiConflictResolution::builder()
+                .set_resolution_strategy(resolution.resolution_strategy.map(strategy_to_sdk))
+                .build()
+        }))
+        .build()
+}
+
+fn auth_to_sdk(auth: &AuthType) -> sdk::BackendApiAuthType {
+    sdk::BackendApiAuthType::builder()
+        .set_mode(auth.mode.map(mode_to_sdk))
+        .set_settings(auth.settings.as_ref().map(|settings| {
+            sdk::BackendApiAppSyncAuthSettings::builder()
+                .set_cognito_user_pool_id(settings.cognito_user_pool_id.clone())
+                .set_description(settings.description.clone())
+                .set_expiration_time(settings.expiration_time)
+                .set_open_id_auth_ttl(settings.open_id_auth_ttl.clone())
+                .set_open_id_client_id(settings.open_id_client_id.clone())
+                .set_open_id_iat_ttl(settings.open_id_iat_ttl.clone())
+                .set_open_id_issue_url(settings.open_id_issue_url.clone())
+                .set_open_id_provider_name(settings.open_id_provider_name.clone())
+                .build()
+        }))
+        .build()
+}
+
+fn mode_to_sdk(mode: AuthMode) -> sdk::Mode {
+    match mode {
+        AuthMode::ApiKey => sdk::Mode::ApiKey,
+        AuthMode::AwsIam => sdk::Mode::AwsIam,
+        AuthMode::AmazonCognitoUserPools => sdk::Mode::AmazonCognitoUserPools,
+        AuthMode::OpenidConnect => sdk::Mode::OpenidConnect,
+    }
+}
+
+fn strategy_to_sdk(strategy: ResolutionStrategy) -> sdk::ResolutionStrategy {
+    match strategy {
+        ResolutionStrategy::OptimisticConcurrency => sdk::ResolutionStrategy::OptimisticConcurrency,
+        ResolutionStrategy::Lambda => sdk::ResolutionStrategy::Lambda,
+        ResolutionStrategy::Automerge => sdk::ResolutionStrategy::Automerge,
+        ResolutionStrategy::None => sdk::ResolutionStrategy::None,
+    }
+}
+
+/// What AWS echoes. A word that the API does not know (a new mode) is absent, that is, unknown.
+fn config_from_sdk(config: sdk::BackendApiResourceConfig) -> ResourceConfig {
+    ResourceConfig {
+        api_name: config.api_name,
+        service: config.service,
+        transform_schema: config.transform_schema,
+        transform_schema_from: None,
+        default_auth_type: config.default_auth_type.map(auth_from_sdk),
+        additional_auth_types: config
+            .additional_auth_types
+            .map(|types| types.into_iter().map(auth_from_sdk).collect()),
+        conflict_resolution: config.conflict_resolution.map(|resolution| ConflictResolution {
+            resolution_strategy: resolution.resolution_strategy.as_ref().and_then(strategy_from_sdk),
+        }),
+    }
+}
+
+fn auth_from_sdk(auth: sdk::BackendApiAuthType) -> AuthType {
+    AuthType {
+        mode: auth.mode.as_ref().and_then(mode_from_sdk),
+        settings: auth.settings.map(|settings| AuthSettings {
+            cognito_user_pool_id: settings.cognito_user_pool_id,
+            description: settings.description,
+            expiration_time: settings.expiration_time,
+            open_id_auth_ttl: settings.open_id_auth_ttl,
+            open_id_client_id: settings.open_id_client_id,
+            open_id_iat_ttl: settings.open_id_iat_ttl,
+            open_id_issue_url: settings.open_id_issue_url,
+            open_id_provider_name: settings.open_id_provider_name,
+        }),
+    }
+}
+
+fn mode_from_sdk(mode: &sdk::Mode) -> Option<AuthMode> {
+    match mode {
+        sdk::Mode::ApiKey => Some(AuthMode::ApiKey),
+        sdk::Mode::AwsIam => Some(AuthMode::AwsIam),
+        sdk::Mode::AmazonCognitoUserPools => Some(AuthMode::AmazonCognitoUserPools),
+        sdk::Mode::OpenidConnect => Some(AuthMode::OpenidConnect),
+        _ => None,
+    }
+}
+
+fn strategy_from_sdk(strategy: &sdk::ResolutionStrategy) -> Option<ResolutionStrategy> {
+    match strategy {
+        sdk::ResolutionStrategy::OptimisticConcurrency => Some(ResolutionStrategy::OptimisticConcurrency),
+        sdk::ResolutionStrategy::Lambda => Some(ResolutionStrategy::Lambda),
+        sdk::ResolutionStrategy::Automerge => Some(ResolutionStrategy::Automerge),
+        sdk::ResolutionStrategy::None => Some(ResolutionStrategy::None),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_comes_back_from_the_sdk_as_it_went_in() {
+        let full: ResourceConfig = serde_json::from_value(full_config()).unwrap();
+        assert_eq!(config_from_sdk(config_to_sdk(&full)), full);
+        let empty = ResourceConfig::default();
+        assert_eq!(config_from_sdk(config_to_sdk(&empty)), empty);
+    }
+
+    #[test]
+    fn an_auth_mode_that_is_not_known_yet_is_absent() {
+        let auth = sdk::BackendApiAuthType::builder().mode("AWS_LAMBDA".into()).build();
+        assert_eq!(auth_from_sdk(auth).mode, None);
+    }
+
+    /// Every field of the configuration, in AWS's names.
+    pub(crate) fn full_config() -> serde_json::Value {
+        serde_json::json!({
+            "apiName": "blog", "service": "AppSync", "transformSchema": "type Post @model { id: ID! }",
+            "defaultAuthType": {"mode": "API_KEY", "settings": {"description": "key", "expirationTime": 7.5}},
+            "additionalAuthTypes": [
+                {"mode": "AWS_IAM"},
+                {"mode": "AMAZON_COGNITO_USER_POOLS", "settings": {"cognitoUserPoolId": "eu-west-1_x"}},
+                {"mode": "OPENID_CONNECT", "settings": {
+                    "openIDAuthTTL": "1", "openIDClientId": "c", "openIDIatTTL": "2",
+                    "openIDIssueURL": "https://issuer.example", "openIDProviderName": "p"}}
+            ],
+            "conflictResolution": {"resolutionStrategy": "AUTOMERGE"}
+        })
+    }
+}

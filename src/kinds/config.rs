@@ -1,0 +1,125 @@
+//! What kinds with a configuration share: what of it refers to a ConfigMap, how it is known by a hash, and how it is compared
+//! with what AWS shows. Pure.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    api::text::digest,
+    lifecycle::{Echo, Equality},
+};
+
+/// How many digits of its digest a configuration is known by.
+const HASH_DIGITS: usize = 32;
+
+/// A configuration that an update can change.
+pub trait Config: Clone + std::fmt::Debug + Default + Serialize + Send + Sync + 'static {
+    /// Fields that AWS changes by itself: sent, and never compared.
+    const NOT_COMPARED: &'static [&'static str] = &[];
+
+    /// Whether a part of it is not at hand: the cache holds none that is long.
+    fn is_left_out(&self) -> bool {
+        false
+    }
+
+    /// Takes the reference to a ConfigMap out of it. What the ConfigMap says takes its place by [`fill`](Self::fill).
+    fn take_reference(&mut self) -> Option<Reference> {
+        None
+    }
+
+    /// Puts in what a reference stands for.
+    fn fill(&mut self, _text: String) {}
+
+    /// Why it cannot be sent although the API server took it, and what to do.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The configuration of a kind that has none.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Nothing {}
+
+impl Config for Nothing {}
+
+/// A reference to a key of a ConfigMap in the resource's namespace.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The ConfigMap.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// The field that refers to it.
+    pub field: &'static str,
+    /// What is wrong with a text, in words that complete "the value …", and what to put there instead.
+    pub problem: fn(&str) -> Option<String>,
+}
+
+/// Hash of a resolved configuration.
+pub fn hash(config: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(config).unwrap_or_default();
+    let mut digits = digest(&bytes);
+    digits.truncate(HASH_DIGITS);
+    digits
+}
+
+/// What AWS shows of the fields that are wanted. `is_resolved`: what is wanted is known whole.
+pub fn echo<C: Config>(wanted: &C, there: &C, is_resolved: bool) -> Echo {
+    let (fields, there) = (serde_json::json!(wanted), serde_json::json!(there));
+    Echo {
+        hash: hash(&project(C::NOT_COMPARED, &fields, &there)),
+        equality: is_resolved.then(|| equality(C::NOT_COMPARED, &fields, &there)),
+    }
+}
+
+/// The part of `there` that `fields` speaks of.
+fn project(not_compared: &[&str], fields: &Value, there: &Value) -> Value {
+    let project = |fields, there| project(not_compared, fields, there);
+    match (fields, there) {
+        (Value::Object(fields), Value::Object(there)) => fields
+            .iter()
+            .filter(|(name, _)| !not_compared.contains(&name.as_str()))
+            .map(|(name, field)| {
+                (
+                    name.clone(),
+                    there.get(name).map_or(Value::Null, |value| project(field, value)),
+                )
+            })
+            .collect(),
+        (Value::Array(fields), Value::Array(values)) if fields.len() == values.len() => fields
+            .iter()
+            .zip(values)
+            .map(|(field, value)| project(field, value))
+            .collect(),
+        (_, Value::String(text)) => Value::String(text.trim_end().to_owned()),
+        _ => there.clone(),
+    }
+}
+
+fn equality(not_compared: &[&str], wanted: &Value, there: &Value) -> Equality {
+    let equality = |wanted, there| equality(not_compared, wanted, there);
+    let worst = |all: &mut dyn Iterator<Item = Equality>| {
+        all.fold(Equality::Equal, |sum, each| match (sum, each) {
+            (Equality::Different, _) | (_, Equality::Different) => Equality::Different,
+            (Equality::Unknown, _) | (_, Equality::Unknown) => Equality::Unknown,
+            _ => Equality::Equal,
+        })
+    };
+    match (wanted, there) {
+        (_, Value::Null) => Equality::Unknown,
+        (Value::Object(fields), Value::Object(there)) => worst(&mut fields.iter().map(|(name, field)| {
+            match there.get(name) {
+                None => Equality::Unknown,
+                // Not comparable: an edit of it alone must be sent.
+                Some(value) if not_compared.contains(&name.as_str()) && field != value => Equality::Unknown,
+                Some(value) => equality(field, value),
+            }
+        })),
+        (Value::Array(fields), Value::Array(values)) if fields.len() == values.len() => {
+            worst(&mut fields.iter().zip(values).map(|(field, value)| equality(field, value)))
+        }
+        (Value::String(wanted), Value::String(there)) if wanted.trim_end() == there.trim_end() => Equality::Equal,
+        _ if wanted == there => Equality::Equal,
+        _ => Equality::Different,
+    }
+}
