@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
-    apiserver::{Named, Server},
+    apiserver::Named,
     town::{APP, Town, api, backend},
 };
 
@@ -235,7 +235,7 @@ fn an_update_that_arrives_late_does_not_undo_the_edit_after_it() {
 /// B3: while a list of two pages is read, the one on its first page is updated. When the list is whole, it is told as it was
 /// before.
 fn what_a_list_shows_late_gives_no_environment_to_another() {
-    let mut town = Town::of(1, &["--drift-interval=5s"], &["home", "zoo"]);
+    let mut town = Town::of(1, &["--drift-interval=20s", "--concurrency=1"], &["home", "zoo"]);
     town.world
         .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
     town.passes(Duration::from_secs(30));
@@ -256,17 +256,33 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
         annotated.expect("an API");
     }
     town.passes(Duration::from_mins(5));
-    let job_duration = Duration::from_mins(2);
-    town.world
-        .aws(|aws| aws.change_settings(|settings| settings.job_duration = job_duration));
-    town.world.apiserver(|server| {
-        server.set_slow(APIS, Duration::from_secs(30));
-        server.break_connections();
+    // No list of AWS's shows in time that the environment is taken.
+    town.world.aws(|aws| {
+        aws.change_settings(|settings| {
+            settings.job_duration = Duration::from_mins(2);
+            settings.job_listing_delay = Duration::from_mins(3);
+        });
     });
+    // Right after a check, which reads the resource itself: the next one falls into the list.
+    let looks = |town: &Town| town.world.simulator().history().of(Operation::GetBackendApi).len();
+    let before = looks(&town);
+    while looks(&town) == before {
+        town.passes(Duration::from_millis(100));
+    }
+    town.world
+        .apiserver(|server| server.set_silent("operator-0", APIS, true));
     for name in &both {
         town.edit(name, &version(2));
     }
-    town.world.apiserver(Server::compact);
+    // What the watch has not shown is history: everything is listed anew.
+    town.world.apiserver(|server| {
+        server.set_slow(APIS, Duration::from_secs(30));
+        server.compact();
+        server.break_connections();
+    });
+    town.passes(Duration::from_secs(1));
+    town.world
+        .apiserver(|server| server.set_silent("operator-0", APIS, false));
     let updates = |town: &Town| town.world.simulator().history().of(Operation::UpdateBackendApi);
     town.passes(Duration::from_secs(90));
     assert_eq!(updates(&town).len(), 1, "one job at a time");
