@@ -1,5 +1,7 @@
 //! What the counts and the memory must keep to. Times are not judged: they are shown as ratios.
 
+use std::time::Duration;
+
 use amplify_simulator::Operation;
 
 use crate::{counts::Counts, mix::Kind, scale::Figures};
@@ -75,11 +77,13 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
     check_drift(&mut check, drift, mix.apps() as u64, apis);
 
     let delete = &figures.delete.counts;
+    // Who waits for longer than a minute says so.
+    let waits = u64::from(figures.delete.time > Duration::from_mins(1));
     for (kind, most) in [
         // One more says that it waits for its API to go.
-        (Kind::Backend, 2 * backends + apis),
-        (Kind::Api, 2 * apis),
-        (Kind::Environment, count(Kind::Environment)),
+        (Kind::Backend, (2 + waits) * backends + apis),
+        (Kind::Api, (2 + waits) * apis),
+        (Kind::Environment, (1 + waits) * count(Kind::Environment)),
     ] {
         let writes = delete.writes_of(kind);
         check(

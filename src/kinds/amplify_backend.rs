@@ -112,13 +112,15 @@ impl Kind for AmplifyBackend {
             return located;
         };
         let at = |name: &str| environment(&region, &spec.app_id, name);
-        let named = at(&spec.backend_environment_name).and_then(|environment| {
-            let source = source.as_deref().map(at).transpose()?;
-            Ok(Location {
-                environment,
-                resource: None,
-                source,
-            })
+        // What is there stays where it is, whatever the spec says by now of what was copied.
+        let source = source.as_deref().map(at).transpose().unwrap_or_else(|error| {
+            located.invalid = Some(format!("cloneFrom: {error}"));
+            None
+        });
+        let named = at(&spec.backend_environment_name).map(|environment| Location {
+            environment,
+            resource: None,
+            source,
         });
         located.locate(named)
     }

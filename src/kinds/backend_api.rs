@@ -159,10 +159,14 @@ impl Kind for BackendApi {
     }
 
     fn status(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {
+        // What AWS has for it stays pinned, although the spec may name nothing valid any more.
+        let pinned = self.status.as_ref().filter(|_| location.is_none());
+        let app_id = location.map(|location| location.environment.app.to_string());
+        let name = location.map(|location| location.environment.name.to_string());
         serde_json::json!(BackendApiStatus {
             ledger: state.ledger.clone(),
-            app_id: location.map(|location| location.environment.app.to_string()),
-            backend_environment_name: location.map(|location| location.environment.name.to_string()),
+            app_id: app_id.or_else(|| pinned?.app_id.clone()),
+            backend_environment_name: name.or_else(|| pinned?.backend_environment_name.clone()),
             sent_config_hash: state.hashes.sent.clone(),
             echoed_config_hash: state.hashes.echoed.clone(),
         })

@@ -1,6 +1,6 @@
 //! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Flow, Reply, Step, Wake, Write,
@@ -55,7 +55,7 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
         // Who deletes a backend and its APIs does so one after the other.
-        if let Some(end) = just_deleted(view) {
+        if let Some(end) = just_deleted(view, timing::SAID_OF_DELETION) {
             return Err(Step::settle(view.state.clone(), Wake::At(end)));
         }
         let message = format!("still in use by {}: delete it first", first_of(&dependents.staying));
@@ -77,11 +77,11 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     Ok(())
 }
 
-/// Until when nothing is said of a deletion that has just been asked for, and that may be over by then.
-fn just_deleted(view: &View<'_>) -> Option<Timestamp> {
-    let end = timing::after(view.resource.deleted_at?, timing::SAID_OF_DELETION);
+/// Until when nothing is said of a deletion that was asked for less than so long ago, and that may be over by then.
+fn just_deleted(view: &View<'_>, span: SignedDuration) -> Option<Timestamp> {
+    let end = timing::after(view.resource.deleted_at?, span);
     // Of the API server's clock nobody knows how far it is off.
-    (view.now < end && end <= timing::after(view.now, timing::SAID_OF_DELETION)).then_some(end)
+    (view.now < end && end <= timing::after(view.now, span)).then_some(end)
 }
 
 /// What is to be done while a resource waits for its turn to ask AWS.
@@ -95,18 +95,20 @@ pub enum Queued {
     Say(Box<State>),
 }
 
-/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready, once that may last.
-/// Behind the deletions of others alone it goes on, and is as Ready as it was: each thing said would be a write.
+/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready. Each thing said is a
+/// write, and of a crowd that AWS answers most are over in a minute.
 #[must_use]
 pub fn queued(view: &View<'_>) -> Queued {
     if !view.resource.deleting || !view.is_ready() {
         return Queued::Wait;
     }
-    if let Some(end) = just_deleted(view) {
+    let span = if view.surroundings.is_in_trouble {
+        timing::SAID_OF_DELETION
+    } else {
+        timing::QUEUED
+    };
+    if let Some(end) = just_deleted(view, span) {
         return Queued::Until(end);
-    }
-    if !view.surroundings.is_in_trouble {
-        return Queued::Until(timing::after(view.now, timing::QUEUED));
     }
     let say = Say::working(Reason::Deleting, "deletion waits for its turn to ask AWS");
     Queued::Say(Box::new(view.stored(say)))

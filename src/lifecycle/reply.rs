@@ -1,6 +1,6 @@
 //! What the reply to the write of a pass leads to.
 
-use super::{Flow, Reply, Step, create, delete, step::Purpose, update, view::View};
+use super::{Flow, Reply, Step, create, delete, update, view::View};
 
 /// What the reply to the write of this pass leads to.
 ///
@@ -13,7 +13,7 @@ pub(super) fn after_send(view: &View<'_>, reply: &Reply) -> Flow {
         None => Ok(match view.resource.abilities.update {
             Some(operation) => update::after_update(view, operation, reply),
             // Nothing but an update or a delete is sent without an intent.
-            None => Step::Look(Purpose::Write),
+            None => Step::settle(view.state.clone(), view.check_after_now()),
         }),
     }
 }

@@ -11,7 +11,7 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
 /// backend, its turn may come, and each thing said is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
-/// How often it is seen whether AWS still answers where a deletion waits for its turn.
+/// How long a deletion may wait for its turn behind others that AWS answers, before that is said.
 pub const QUEUED: SignedDuration = SignedDuration::from_mins(1);
 /// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart at the
 /// most. What AWS shows later than that need not be what the job brought about.

@@ -566,8 +566,8 @@ async fn until_ready(stage: &Stage, life: Life, name: &str, disturbed: &Disturbe
 }
 
 async fn until_gone(stage: &Stage, kind: Kind, name: &str, disturbed: &Disturbed) {
-    // On a busy machine the fault may come after the first request.
-    for number in 0..if disturbed.alone { 0 } else { 2 } {
+    // On a busy machine the fault may come after the first requests.
+    for number in 0..if disturbed.alone { 0 } else { 6 } {
         let needs = async {
             while let Some(object) = stage.api(kind).get_opt(name).await.expect("an answer") {
                 if waits_for_a_request(&json!(object)) {

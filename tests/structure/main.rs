@@ -1,7 +1,7 @@
 //! Each folder of `src` names only what its `//!` lets it name. Read from the text: what a file imports or calls stands there.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -110,34 +110,36 @@ fn operations() -> Vec<String> {
 }
 
 /// The code of each file below `src`, without comments and tests, by its path there.
-fn code() -> Vec<(String, String)> {
+fn code() -> io::Result<Vec<(String, String)>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![root.clone()];
     let mut all = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder") {
-            let path: PathBuf = entry.expect("an entry").path();
-            let name = path.strip_prefix(&root).expect("below src").display().to_string();
+        for entry in fs::read_dir(&folder)? {
+            let path: PathBuf = entry?.path();
+            let name = path
+                .strip_prefix(&root)
+                .map_err(io::Error::other)?
+                .display()
+                .to_string();
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && !name.contains("/tests/") {
-                let text = fs::read_to_string(&path).expect("text");
+            } else if is_code && !name.ends_with("tests.rs") && !name.contains("/tests/") {
+                let text = fs::read_to_string(&path)?;
                 let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
                 let text = text
                     .split("#[cfg(test)]\npub(crate) mod tests {")
                     .next()
                     .unwrap_or_default();
                 let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = lines.collect::<Vec<_>>().join("\n");
                 // The service has the name of a kind.
-                let code = lines
-                    .collect::<Vec<_>>()
-                    .join("\n")
-                    .replace("Service::AmplifyBackend", "Service");
-                all.push((name, code));
+                all.push((name, code.replace("Service::AmplifyBackend", "Service")));
             }
         }
     }
-    all
+    Ok(all)
 }
 
 /// Whether the word stands in the code by itself: not as a part of another one.
@@ -152,8 +154,8 @@ fn names(code: &str, word: &str) -> bool {
 }
 
 #[test]
-fn each_folder_names_only_what_its_first_lines_let_it_name() {
-    let all = code();
+fn each_folder_names_only_what_its_first_lines_let_it_name() -> io::Result<()> {
+    let all = code()?;
     assert!(all.len() > 60, "{} files", all.len());
     let is_in = |name: &str, place: &str| place.is_empty() || name == place || name.starts_with(&format!("{place}/"));
     let mut found = Vec::new();
@@ -169,6 +171,7 @@ fn each_folder_names_only_what_its_first_lines_let_it_name() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+    Ok(())
 }
 
 #[test]

@@ -372,7 +372,8 @@ impl<K: Remote> Pass<'_, K> {
 
     fn location(&self) -> Result<&Location, Failure> {
         let location = self.located.location.as_ref();
-        location.ok_or_else(|| invalid("the AWS object cannot be named yet"))
+        let why = self.located.invalid.as_deref();
+        location.ok_or_else(|| invalid(why.unwrap_or("the AWS object cannot be named yet")))
     }
 }
 

@@ -130,18 +130,19 @@ fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
         assert_eq!(queued(&ready), Queued::Wait, "nobody deletes it");
         let mut scene = ready.deleting();
         scene.resource.deleted_at = Some(at(0));
-        for seconds in [0, 4] {
-            assert_eq!(queued(&scene.clone().at(seconds)), Queued::Until(at(5)));
-        }
-        // Behind others that AWS answers.
-        assert_eq!(queued(&scene.clone().at(5)), Queued::Until(at(65)));
-        scene.surroundings.is_in_trouble = true;
-        // Also where the API server's clock is ahead by far.
-        for seconds in [5, -60] {
-            let Queued::Say(state) = queued(&scene.clone().at(seconds)) else {
-                panic!("{seconds}: nothing is said");
-            };
-            assert_eq!(says(&state), "working: Deleting");
+        // Behind others that AWS answers, and where it does not.
+        for (is_in_trouble, end) in [(false, 60), (true, 5)] {
+            scene.surroundings.is_in_trouble = is_in_trouble;
+            for seconds in [0, end - 1] {
+                assert_eq!(queued(&scene.clone().at(seconds)), Queued::Until(at(end)));
+            }
+            // Also where the API server's clock is ahead by far.
+            for seconds in [end, -61] {
+                let Queued::Say(state) = queued(&scene.clone().at(seconds)) else {
+                    panic!("{seconds}: nothing is said");
+                };
+                assert_eq!(says(&state), "working: Deleting");
+            }
         }
         let said = scene.said(Reason::Deleting).at(60);
         assert_eq!(queued(&said), Queued::Wait, "said once");
