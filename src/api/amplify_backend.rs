@@ -24,14 +24,8 @@ use super::{
     namespaced,
     status = "Ledger",
     doc = "A backend of an AWS Amplify (Gen 1) app: CreateBackend or CloneBackend, kept until it is deleted.",
-    printcolumn(name = "READY", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "REASON", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "APP", type_ = "string", json_path = ".spec.appId"),
     printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".spec.backendEnvironmentName"),
-    printcolumn(name = "JOB", type_ = "string", json_path = ".status.job.status"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "JOB-ID", type_ = "string", json_path = ".status.job.id", priority = 1),
-    printcolumn(name = "MESSAGE", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("!has(self.spec.cloneFrom) || !has(self.spec.cloneFrom.backendRef) || self.spec.cloneFrom.backendRef.name != self.metadata.name").message("cloneFrom.backendRef names this resource itself: name the AmplifyBackend to copy")
 )]
 #[serde(rename_all = "camelCase")]
@@ -46,8 +40,7 @@ use super::{
     validation = Rule::new("!(has(self.appName) && has(self.cloneFrom))").message("appName and cloneFrom exclude each other: keep appName to create a new backend, or cloneFrom to copy one"),
     validation = Rule::new("!has(self.cloneFrom) || !(has(self.resourceName) || has(self.resourceConfig))").message("resourceName and resourceConfig belong to CreateBackend: remove them from a clone"),
     validation = Rule::new("!has(self.cloneFrom) || !has(self.cloneFrom.backendEnvironmentName) || self.cloneFrom.backendEnvironmentName != self.backendEnvironmentName").message("cloneFrom.backendEnvironmentName is this backend's own environment: name the environment to copy"),
-    validation = Rule::new("!has(self.region) || !has(self.cloneFrom) || !has(self.cloneFrom.backendRef)").message("region is inherited from cloneFrom.backendRef: remove region"),
-    validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
+    validation = Rule::new("!has(self.region) || !has(self.cloneFrom) || !has(self.cloneFrom.backendRef)").message("region is inherited from cloneFrom.backendRef: remove region")
 )]
 pub struct AmplifyBackendSpec {
     /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7` (not its name or ARN). The app must exist. Immutable.

@@ -24,27 +24,8 @@ use super::{
     namespaced,
     status = "BackendApiStatus",
     doc = "The GraphQL API of an AWS Amplify (Gen 1) backend: CreateBackendAPI, UpdateBackendAPI, DeleteBackendAPI.",
-    printcolumn(
-        name = "READY",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "REASON",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
-    ),
     printcolumn(name = "APP", type_ = "string", json_path = ".status.appId"),
-    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName"),
-    printcolumn(name = "JOB", type_ = "string", json_path = ".status.job.status"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "JOB-ID", type_ = "string", json_path = ".status.job.id", priority = 1),
-    printcolumn(
-        name = "MESSAGE",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
-        priority = 1
-    )
+    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -54,8 +35,7 @@ use super::{
     validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.backendRef) || (has(self.appId) && has(self.backendEnvironmentName))").message("give backendRef (an AmplifyBackend in this namespace), or both appId and backendEnvironmentName"),
     validation = Rule::new("!(has(self.backendRef) && (has(self.appId) || has(self.backendEnvironmentName)))").message("backendRef excludes appId and backendEnvironmentName: keep backendRef, or the pair"),
-    validation = Rule::new("!(has(self.region) && has(self.backendRef))").message("region is inherited from backendRef: remove region"),
-    validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
+    validation = Rule::new("!(has(self.region) && has(self.backendRef))").message("region is inherited from backendRef: remove region")
 )]
 pub struct BackendApiSpec {
     /// The AmplifyBackend that the API belongs to, in the same namespace. It must be Ready before the API is created. Unset: give `appId` and `backendEnvironmentName`. Immutable.

@@ -25,35 +25,15 @@ use super::{
     namespaced,
     status = "BackendEnvironmentStatus",
     doc = "The record of a backend environment in an AWS Amplify (Gen 1) app. It deploys nothing: Ready means that the record exists.",
-    printcolumn(
-        name = "READY",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "REASON",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
-    ),
     printcolumn(name = "APP", type_ = "string", json_path = ".spec.appId"),
-    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".spec.environmentName"),
-    printcolumn(name = "JOB", type_ = "string", json_path = ".status.job.status"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "JOB-ID", type_ = "string", json_path = ".status.job.id", priority = 1),
-    printcolumn(
-        name = "MESSAGE",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
-        priority = 1
-    )
+    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".spec.environmentName")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other app"),
     validation = Rule::new("self.environmentName == oldSelf.environmentName").message("environmentName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other environment"),
     validation = Rule::new("has(self.stackName) == has(oldSelf.stackName) && (!has(self.stackName) || self.stackName == oldSelf.stackName)").message("stackName is immutable, also adding or removing it: AWS cannot change a record; delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.deploymentArtifacts) == has(oldSelf.deploymentArtifacts) && (!has(self.deploymentArtifacts) || self.deploymentArtifacts == oldSelf.deploymentArtifacts)").message("deploymentArtifacts is immutable, also adding or removing it: AWS cannot change a record; delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)").message("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it")
+    validation = Rule::new("has(self.deploymentArtifacts) == has(oldSelf.deploymentArtifacts) && (!has(self.deploymentArtifacts) || self.deploymentArtifacts == oldSelf.deploymentArtifacts)").message("deploymentArtifacts is immutable, also adding or removing it: AWS cannot change a record; delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another")
 )]
 pub struct BackendEnvironmentSpec {
     /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7` (not its name or ARN). The app must exist. Immutable.

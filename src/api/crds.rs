@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions, made from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool, ValidationRule,
 };
 use kube::CustomResourceExt;
 
@@ -23,13 +24,66 @@ pub fn to_yaml(object: &impl serde::Serialize) -> Result<String, serde_saphyr::s
     serde_saphyr::to_string(object)
 }
 
-/// What the derive cannot express.
+/// What is the same for all kinds: columns before and after a kind's own, each with its type, its path, and whether it shows with
+/// `-o wide` alone.
+const BEFORE: [(&str, &str, &str, bool); 2] = [
+    (
+        "READY",
+        "string",
+        r#".status.conditions[?(@.type=="Ready")].status"#,
+        false,
+    ),
+    (
+        "REASON",
+        "string",
+        r#".status.conditions[?(@.type=="Ready")].reason"#,
+        false,
+    ),
+];
+const AFTER: [(&str, &str, &str, bool); 4] = [
+    ("JOB", "string", ".status.job.status", false),
+    ("AGE", "date", ".metadata.creationTimestamp", false),
+    ("JOB-ID", "string", ".status.job.id", true),
+    (
+        "MESSAGE",
+        "string",
+        r#".status.conditions[?(@.type=="Ready")].message"#,
+        true,
+    ),
+];
+
+fn column((name, type_, path, is_wide): (&str, &str, &str, bool)) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: type_.to_owned(),
+        json_path: path.to_owned(),
+        priority: is_wide.then_some(1),
+        ..CustomResourceColumnDefinition::default()
+    }
+}
+
+/// The rule of a spec that all kinds share.
+fn rule() -> ValidationRule {
+    ValidationRule {
+        rule: "!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)".to_owned(),
+        message: Some("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it".to_owned()),
+        ..ValidationRule::default()
+    }
+}
+
+/// What the derive cannot express, and what is the same for all kinds.
 fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
+        let own = version.additional_printer_columns.take().unwrap_or_default();
+        let columns = BEFORE.map(column).into_iter().chain(own).chain(AFTER.map(column));
+        version.additional_printer_columns = Some(columns.collect());
         let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else {
             continue;
         };
         tidy(schema);
+        if let Some(spec) = schema.properties.as_mut().and_then(|p| p.get_mut("spec")) {
+            spec.x_kubernetes_validations.get_or_insert_default().push(rule());
+        }
         if let Some(status) = schema.properties.as_mut().and_then(|p| p.get_mut("status")) {
             // kstatus takes an object without a status for Current: one that no operator has seen must not pass for done.
             status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));

@@ -19,13 +19,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.serviceAccount.name | default (ternary (include "amplify-operator.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
+{{- /* The names of the kinds, as in the definitions: "plural" or "kind", each with a suffix. */ -}}
+{{- define "amplify-operator.kinds" -}}
+{{- $names := list -}}
+{{- range $path, $_ := .root.Files.Glob "files/crds/*.yaml" -}}
+{{- $definition := $.root.Files.Get $path | fromYaml -}}
+{{- $names = append $names (print (get $definition.spec.names $.name) $.suffix) -}}
+{{- end -}}
+{{- join ", " $names -}}
+{{- end -}}
+
+{{- define "amplify-operator.plurals" -}}
+{{- include "amplify-operator.kinds" (dict "root" . "name" "plural" "suffix" "") -}}
+{{- end -}}
+
 {{- /* The rights of the program: a test compares them with the API server's audit log. */ -}}
 {{- define "amplify-operator.rules" -}}
 - apiGroups: [amplify-operator.dev]
-  resources: [amplifybackends, backendapis, backendenvironments]
+  resources: [{{ include "amplify-operator.plurals" . }}]
   verbs: [get, list, watch, patch]
 - apiGroups: [amplify-operator.dev]
-  resources: [amplifybackends/status, backendapis/status, backendenvironments/status]
+  resources: [{{ include "amplify-operator.kinds" (dict "root" . "name" "plural" "suffix" "/status") }}]
   verbs: [patch]
 # A BackendApi's transformSchemaFrom.
 - apiGroups: [""]
