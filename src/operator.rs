@@ -147,25 +147,12 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     let (events, write_events) = Events::new(client.clone(), clock.clone(), metrics.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
-    let concurrency = usize::from(settings.concurrency);
     let context = Context::new(Parts {
         client,
-        settings: Settings {
-            drift_interval: settings.drift_interval,
-            job_timeout: settings.job_timeout,
-            max_job_attempts: i64::from(settings.max_job_attempts),
-            outcome_grace: settings.outcome_grace,
-            absence_grace: settings.absence_grace,
-        },
+        settings: decisions(&settings),
         sessions,
-        concurrency,
-        throttle: Tokens {
-            // One account and region that hangs leaves the others the rest.
-            at_a_time: concurrency / 4,
-            per_second: settings.aws_requests_per_second,
-            most_per_second: settings.aws_max_requests_per_second,
-            burst: settings.aws_burst,
-        },
+        concurrency: usize::from(settings.concurrency),
+        throttle: tokens(&settings),
         events,
         metrics,
         health,
@@ -199,6 +186,28 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     turns.finished.cancel();
     turn.await.context("the election failed")??;
     Ok(())
+}
+
+/// The settings that decisions depend on.
+fn decisions(settings: &Run) -> Settings {
+    Settings {
+        drift_interval: settings.drift_interval,
+        job_timeout: settings.job_timeout,
+        max_job_attempts: i64::from(settings.max_job_attempts),
+        outcome_grace: settings.outcome_grace,
+        absence_grace: settings.absence_grace,
+    }
+}
+
+/// The settings of the token buckets.
+fn tokens(settings: &Run) -> Tokens {
+    Tokens {
+        // One account and region that hangs leaves the others the rest.
+        at_a_time: usize::from(settings.concurrency) / 4,
+        per_second: settings.aws_requests_per_second,
+        most_per_second: settings.aws_max_requests_per_second,
+        burst: settings.aws_burst,
+    }
 }
 
 /// The task that ends when leadership is lost.

@@ -12,6 +12,7 @@ const IDLE: u64 = 16 * 1024;
 const READY: u64 = 64 * 1024;
 
 /// What is not as it should be.
+#[expect(clippy::too_many_lines, reason = "a list of budgets")]
 pub(crate) fn violations(figures: &Figures) -> Vec<String> {
     let mix = figures.mix;
     let mut wrong = Vec::new();

@@ -132,6 +132,7 @@ fn times(bare: Duration, operator: Duration) -> String {
 
 impl Report {
     /// As Markdown.
+    #[expect(clippy::too_many_lines, reason = "the page from top to bottom")]
     pub(crate) fn markdown(&self) -> String {
         let scales = &self.scales;
         let ground = &self.ground;

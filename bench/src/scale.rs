@@ -174,6 +174,7 @@ fn aws(job_duration: Duration) -> Result<Simulator> {
 }
 
 /// Measures one scale.
+#[expect(clippy::too_many_lines, reason = "one phase after the other")]
 pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figures> {
     let name = format!("objects-{}-{}", mix.objects, mix.schema);
     let (bare_name, late_name) = (format!("{name}-bare"), format!("{name}-late"));

@@ -244,6 +244,7 @@ fn a_standby_takes_only_what_it_has_itself_seen_unchanged_for_a_whole_duration()
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_leader_renews_in_time_or_stops() {
     let conflict = |at: u64, found: Option<Lease>| {
         with(leading(0), |it| {

@@ -376,6 +376,7 @@ impl Exploration {
         events.extend(table.into_iter().filter(|(may, _)| *may).map(|(_, event)| event));
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each way in which the world goes on")]
     fn take(&self, world: &mut World, event: Event) {
         let mut stage = self.stage();
         match event {
@@ -662,6 +663,7 @@ impl Model for Exploration {
         }]
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each way in which the world goes on")]
     fn actions(&self, world: &World, events: &mut Vec<Event>) {
         if world.broken.is_some() {
             return;

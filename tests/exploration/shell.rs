@@ -393,6 +393,7 @@ impl<'a> Stage<'a> {
     }
 
     /// What comes of a step. None: the pass is over.
+    #[expect(clippy::too_many_lines, reason = "an arm for each step")]
     fn observe(
         &mut self,
         world: &mut World,

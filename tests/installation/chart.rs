@@ -444,6 +444,7 @@ fn the_api_server_accepts_the_plain_manifests(site: &Site) -> Result<()> {
     no_pod_security_warning(&warnings)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definitions_and_the_data(
     site: &Site,
 ) -> Result<()> {

@@ -299,6 +299,7 @@ fn refused_backends() -> Vec<Refused> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refused_apis() -> Vec<Refused> {
     let mut rows = vec![
         row(

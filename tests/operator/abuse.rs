@@ -162,6 +162,7 @@ async fn the_references_are_refused(stage: &Stage) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one thing after the other")]
 async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: Arc<World>) {
     let options = Options {
         audit: false,

@@ -51,6 +51,7 @@ fn assert_lines(lines: &[String], parts: &[&[&str]]) {
     assert!(are_these, "{parts:#?}\nand not\n{lines:#?}");
 }
 
+#[expect(clippy::too_many_lines, reason = "one thing after the other")]
 async fn the_log_and_the_events_tell_the_life_of_one_resource_in_order(world: Arc<World>) {
     let stage = Stage::new(world).await;
     let denied = Action::respond(403, "AccessDeniedException", "not authorized");

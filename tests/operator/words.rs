@@ -184,6 +184,7 @@ async fn what_is_being_deleted_is_not_ready_while_aws_takes_fewer_calls(world: A
     operator.kill().await.expect("it ends");
 }
 
+#[expect(clippy::too_many_lines, reason = "one thing after the other")]
 async fn a_typo_is_answered_with_where_it_was_looked_for(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick()).await;
     let with = |mut spec: Value, field: &str, value: &str| {

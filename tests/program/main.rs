@@ -46,6 +46,7 @@ fn home() -> TempDir {
 const LISTEN: &str = "--listen=127.0.0.1:0";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
     let home = home();
     let file = |name: &str, content: &str| {

@@ -163,6 +163,7 @@ impl<'a> Run<'a> {
         &self.plan.scene.cast[number]
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each event")]
     fn act(&mut self, event: &Event) {
         self.events += 1;
         self.judge.note(format!("{:?} {event:?}", self.world.now()));

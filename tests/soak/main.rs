@@ -119,6 +119,7 @@ async fn soak() -> Result<(), Failed> {
     outcome
 }
 
+#[expect(clippy::too_many_lines, reason = "one thing after the other")]
 async fn run(world: Arc<World>, seed: u64, length: Duration) -> Result<(), Failed> {
     let begin = Instant::now();
     let setup = Setup {

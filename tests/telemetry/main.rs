@@ -128,6 +128,7 @@ fn alerts_and_dashboard_name_only_metrics_and_labels_that_there_are() {
 
 /// As far as it can be said without Grafana: what its JSON model asks for.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one thing after the other")]
 fn the_dashboard_is_one_that_grafana_can_load() {
     let model = dashboard::model();
     for (field, is) in [

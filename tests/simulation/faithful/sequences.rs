@@ -68,6 +68,7 @@ pub(super) fn all() -> Vec<Sequence> {
 
 type Named = (&'static str, Vec<Step>);
 
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 fn life() -> Vec<Named> {
     let finalizers = |all: &[&str]| json!({ "metadata": { "finalizers": all } });
     vec![
@@ -183,6 +184,7 @@ fn statuses() -> Vec<Named> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 fn identities() -> Vec<Named> {
     let of = |version: &str, uid: &str| json!({ "metadata": { "resourceVersion": version, "uid": uid, "annotations": { "x": format!("of {version} {uid}") } } });
     vec![
@@ -391,6 +393,7 @@ fn wrong() -> Vec<Named> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 fn lists() -> Vec<Named> {
     let page = |limit, token| list(BACKENDS).query("limit", limit).query("continue", token);
     vec![
@@ -500,6 +503,7 @@ fn cache() -> Vec<Named> {
     )]
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 fn others() -> Vec<Named> {
     vec![
         (
