@@ -1,7 +1,7 @@
 //! What a kind is: its description ([`Kind`]) and the requests to AWS about its objects ([`Remote`]), both in one file per kind.
 //!
-//! [`Kind`] is pure: mappings only. [`Remote`] may do one request to AWS in each function, with the SDK. May not: decide
-//! anything, know the API server, or name another kind than the one of the file.
+//! [`Kind`] is pure: mappings only. [`Remote`] may make one request to AWS in each function, or read one list with all its pages.
+//! May not: decide anything, know the API server, or use another kind's code (a reference may name its kind).
 //!
 //! | file | holds |
 //! |---|---|
@@ -95,7 +95,7 @@ pub trait Kind:
     fn compare(&self, found: &Self::Found, config: Option<&Self::Config>) -> Seen;
 }
 
-/// The requests to AWS about the objects of a kind. Each makes one, and a write is sent once.
+/// The requests to AWS about the objects of a kind. Each makes one, or reads one list, and a write is sent once.
 pub trait Remote: Kind {
     /// All objects of an app.
     type List: Send + Sync + 'static;
