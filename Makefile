@@ -17,7 +17,7 @@ help: ## List the targets
 
 .PHONY: demo
 demo: rust control-plane ## Bring up an API server, a simulated AWS and the operator, and apply deploy/samples
-	@echo "demo: building the operator and the demo; the first time about 4 minutes on 2 cores"
+	@echo "demo: building the operator and the demo; the first time about 5 minutes on 2 cores"
 	@$(CARGO) build $(CARGO_FLAGS) -p amplify-operator -p amplify-demo
 	@exec "$(target)/debug/amplify-demo"
 

@@ -24,8 +24,7 @@ pub fn to_yaml(object: &impl serde::Serialize) -> Result<String, serde_saphyr::s
     serde_saphyr::to_string(object)
 }
 
-/// What is the same for all kinds: columns before and after a kind's own, each with its type, its path, and whether it shows with
-/// `-o wide` alone.
+/// The columns that all kinds have before their own: name, type, path, and whether it shows with `-o wide` alone.
 const BEFORE: [(&str, &str, &str, bool); 2] = [
     (
         "READY",
@@ -40,6 +39,7 @@ const BEFORE: [(&str, &str, &str, bool); 2] = [
         false,
     ),
 ];
+/// Those after their own.
 const AFTER: [(&str, &str, &str, bool); 4] = [
     ("JOB", "string", ".status.job.status", false),
     ("AGE", "date", ".metadata.creationTimestamp", false),
@@ -62,8 +62,8 @@ fn column((name, type_, path, is_wide): (&str, &str, &str, bool)) -> CustomResou
     }
 }
 
-/// The rule of a spec that all kinds share.
-fn rule() -> ValidationRule {
+/// Who takes over what exists must say what becomes of it.
+fn adoption_needs_a_deletion_policy() -> ValidationRule {
     ValidationRule {
         rule: "!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)".to_owned(),
         message: Some("adoptionPolicy IfExists needs an explicit deletionPolicy: Retain leaves the adopted AWS object when this resource is deleted, Delete deletes it".to_owned()),
@@ -82,7 +82,9 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         };
         tidy(schema);
         if let Some(spec) = schema.properties.as_mut().and_then(|p| p.get_mut("spec")) {
-            spec.x_kubernetes_validations.get_or_insert_default().push(rule());
+            spec.x_kubernetes_validations
+                .get_or_insert_default()
+                .push(adoption_needs_a_deletion_policy());
         }
         if let Some(status) = schema.properties.as_mut().and_then(|p| p.get_mut("status")) {
             // kstatus takes an object without a status for Current: one that no operator has seen must not pass for done.

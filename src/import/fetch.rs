@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     amplify::{AppId, Client, EnvironmentName, InvalidName, without_request_id},
-    api::ResourceConfig,
+    api::{BackendEnvironment, ResourceConfig},
     kinds::{
+        Remote as _,
         amplify_backend::{self, Described},
         backend_api,
-        backend_environment::{self, Record},
+        backend_environment::Record,
     },
     lifecycle::facts::{Class, Failure},
 };
@@ -48,7 +49,7 @@ async fn environments(
     app: &AppId,
     bar: &ProgressBar,
 ) -> Result<BTreeMap<String, Environment>, Failure> {
-    let mut records: BTreeMap<String, Option<Record>> = patiently(|| backend_environment::list(client, app))
+    let mut records: BTreeMap<String, Option<Record>> = patiently(|| BackendEnvironment::list(client, app))
         .await?
         .into_iter()
         .map(|(name, record)| (name, Some(record)))

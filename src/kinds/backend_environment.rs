@@ -155,7 +155,17 @@ impl Remote for BackendEnvironment {
     }
 
     async fn list(client: &Client, app: &AppId) -> Result<BTreeMap<String, Record>, Failure> {
-        list(client, app).await
+        let sdk = client.usable()?;
+        let pages = paged(LIST, |token| async move {
+            let request = sdk.amplify_reads.list_backend_environments().app_id(app.as_str());
+            let page = send!(sdk.observer(), LIST, request.max_results(50).set_next_token(token))?;
+            Ok((page.backend_environments, page.next_token))
+        });
+        let environments = pages.await?.whole(LIST)?;
+        let records = environments
+            .into_iter()
+            .map(|environment| record(environment).ok_or_else(|| unreadable(LIST, "a time is out of range")));
+        records.collect()
     }
 
     fn in_list(list: &BTreeMap<String, Record>, environment: &EnvironmentName) -> Option<Record> {
@@ -193,23 +203,6 @@ impl Remote for BackendEnvironment {
         };
         recorded(DELETE, output.backend_environment, name).map(|record| Some(Accepted::Done(record)))
     }
-}
-
-/// The app's environment records by name, all pages. An app that AWS does not know is `NotFound`.
-///
-/// A list that cannot be read to its end is `Unavailable`, never a shorter list: what is not in it counts as gone.
-pub async fn list(client: &Client, app: &AppId) -> Result<BTreeMap<String, Record>, Failure> {
-    let sdk = client.usable()?;
-    let pages = paged(LIST, |token| async move {
-        let request = sdk.amplify_reads.list_backend_environments().app_id(app.as_str());
-        let page = send!(sdk.observer(), LIST, request.max_results(50).set_next_token(token))?;
-        Ok((page.backend_environments, page.next_token))
-    });
-    let environments = pages.await?.whole(LIST)?;
-    let records = environments
-        .into_iter()
-        .map(|environment| record(environment).ok_or_else(|| unreadable(LIST, "a time is out of range")));
-    records.collect()
 }
 
 fn recorded(

@@ -198,9 +198,7 @@ impl Census {
             *newest = at.max(*newest);
         }
     }
-}
 
-impl Census {
     /// So many objects wait for a token of this class.
     pub fn tokens(&mut self, class: &'static str, waiting: usize) {
         *self.waiting.entry(class).or_default() += waiting;

@@ -89,6 +89,20 @@ const RULES: &[Rule] = &[
         why: "the port knows neither Kubernetes nor the loop",
     },
     Rule {
+        places: &["kinds"],
+        except: &[],
+        words: || {
+            owned(&[
+                "kube::Client",
+                "kube::Api",
+                "crate::telemetry",
+                "super::super",
+                "controller::Context",
+            ])
+        },
+        why: "a kind maps and asks AWS: it knows neither the API server nor the loop",
+    },
+    Rule {
         places: &[""],
         except: &["clock.rs"],
         words: || owned(&["Timestamp::now()", "SystemTime::now()"]),
