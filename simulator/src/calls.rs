@@ -76,8 +76,11 @@ impl Calls {
             let place = [call.account.as_deref(), call.region.as_deref()].map(Option::unwrap_or_default);
             let mut name = format!("{}/{}/{}/{}", place[0], place[1], call.app(), call.environment());
             // A backend's resource name is no part of its key.
-            if call.operation == Operation::CreateBackendApi {
-                name = format!("{name}/{}", call.resource());
+            match call.operation {
+                Operation::CreateBackendApi => name = format!("{name}/{}", call.resource()),
+                // A backend has one, whatever it is called.
+                Operation::CreateBackendStorage | Operation::ImportBackendStorage => name += "/storage",
+                _ => {}
             }
             *objects.entry(name).or_default() += 1;
         }

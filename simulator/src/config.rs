@@ -195,6 +195,12 @@ pub struct Settings {
     pub clone_job_environment: CloneJobEnvironment,
     /// Whether an app that is not registered exists as soon as it is named.
     pub auto_register_apps: bool,
+    /// How AWS says that a backend has no room for a resource: it has one of a kind, and a storage needs an auth.
+    pub crowded: Crowded,
+    /// Reads of a resource by another name than that of the only one of its category show that one.
+    pub any_name_shows_the_only_one: bool,
+    /// A new backend has an auth, as after `amplify add auth`: no operation about it is simulated.
+    pub new_backends_have_auth: bool,
     /// How `GetBackendAPI` changes what was stored.
     pub echo: Echo,
 }
@@ -213,9 +219,23 @@ impl Default for Settings {
             oldest_job_first: false,
             clone_job_environment: CloneJobEnvironment::Target,
             auto_register_apps: false,
+            crowded: Crowded::Refused,
+            any_name_shows_the_only_one: false,
+            new_backends_have_auth: false,
             echo: Echo::default(),
         }
     }
+}
+
+/// How AWS says that a backend has no room for a resource: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Crowded {
+    /// At once, with 400.
+    #[default]
+    Refused,
+    /// By a job that fails.
+    FailedJob,
 }
 
 /// The environment that a clone's job is listed under. It excludes other jobs in both.

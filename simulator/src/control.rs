@@ -3,7 +3,11 @@
 mod http;
 mod remote;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +19,7 @@ use crate::{
     state::{self, Backend, Effect, EnvironmentRecord, NewJob, World},
 };
 
+pub use crate::state::Category;
 pub(crate) use http::routes;
 pub use remote::{RemoteControl, RemoteError};
 
@@ -95,13 +100,29 @@ pub struct AppState {
 }
 
 /// A backend in an [`AppState`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendState {
     /// As it was created with.
     pub app_name: String,
     /// The stored configuration of each API, by resource name.
     pub apis: BTreeMap<String, Value>,
+    /// Its storages, likewise.
+    #[serde(default)]
+    pub storages: BTreeMap<String, ResourceState>,
+    /// The names of its auths.
+    #[serde(default)]
+    pub auths: BTreeSet<String>,
+}
+
+/// A resource of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ResourceState {
+    /// Its stored configuration.
+    pub config: Map<String, Value>,
+    /// Whether what it stands for was there before.
+    pub imported: bool,
 }
 
 /// An environment record in an [`AppState`].
@@ -254,12 +275,7 @@ impl Control {
                 app_name.clone_into(&mut backend.app_name);
                 return;
             }
-            let backend = Backend {
-                app_name: app_name.to_owned(),
-                visible_from: now,
-                apis: BTreeMap::new(),
-                meta_config: None,
-            };
+            let backend = Backend::new(app_name.to_owned(), now);
             app.put_backend(&at.environment, backend, now);
         })
         .is_some()
@@ -287,30 +303,56 @@ impl Control {
         .is_some()
     }
 
-    /// Puts an API with this configuration; false if the backend does not exist.
-    pub fn put_api(&self, at: impl Into<Location>, resource: &str, config: Map<String, Value>) -> bool {
+    /// Puts a resource with this configuration, as if it had been made there or linked; false if the backend does not exist.
+    pub fn put_resource(&self, at: impl Into<Location>, category: Category, name: &str, state: ResourceState) -> bool {
         let at = at.into();
         self.with_app(&at, |app, now| {
-            let api = state::Api {
-                config,
+            let resource = state::Resource {
+                config: state.config,
+                is_imported: state.imported,
                 visible_from: now,
             };
             let backend = app.backends.get_mut(&at.environment)?;
-            backend.apis.insert(resource.to_owned(), api);
+            backend.resources.insert((category, name.to_owned()), resource);
             Some(())
         })
         .flatten()
         .is_some()
     }
 
-    /// Removes an API; false if there was none.
-    pub fn delete_api(&self, at: impl Into<Location>, resource: &str) -> bool {
+    /// Removes a resource; false if there was none.
+    pub fn delete_resource(&self, at: impl Into<Location>, category: Category, name: &str) -> bool {
         let at = at.into();
         self.with_app(&at, |app, _| {
-            app.backends.get_mut(&at.environment)?.apis.remove(resource)
+            let backend = app.backends.get_mut(&at.environment)?;
+            backend.resources.remove(&(category, name.to_owned()))
         })
         .flatten()
         .is_some()
+    }
+
+    /// Puts an API with this configuration; false if the backend does not exist.
+    pub fn put_api(&self, at: impl Into<Location>, resource: &str, config: Map<String, Value>) -> bool {
+        let state = ResourceState {
+            config,
+            imported: false,
+        };
+        self.put_resource(at, Category::Api, resource, state)
+    }
+
+    /// Removes an API; false if there was none.
+    pub fn delete_api(&self, at: impl Into<Location>, resource: &str) -> bool {
+        self.delete_resource(at, Category::Api, resource)
+    }
+
+    /// Puts a storage; false if the backend does not exist.
+    pub fn put_storage(&self, at: impl Into<Location>, resource: &str, state: ResourceState) -> bool {
+        self.put_resource(at, Category::Storage, resource, state)
+    }
+
+    /// Gives a backend an auth, as `amplify add auth` does; false if the backend does not exist.
+    pub fn put_auth(&self, at: impl Into<Location>, resource: &str) -> bool {
+        self.put_resource(at, Category::Auth, resource, ResourceState::default())
     }
 
     /// Puts an environment record, or changes it: its `updateTime` is now. False if the app does not exist.
@@ -464,10 +506,20 @@ fn backend_state(backend: &Backend) -> BackendState {
     BackendState {
         app_name: backend.app_name.clone(),
         apis: backend
-            .apis
-            .iter()
-            .map(|(resource, api)| (resource.clone(), Value::Object(api.config.clone())))
+            .of(Category::Api)
+            .map(|(name, api)| (name.to_owned(), Value::Object(api.config.clone())))
             .collect(),
+        storages: backend
+            .of(Category::Storage)
+            .map(|(name, storage)| {
+                let state = ResourceState {
+                    config: storage.config.clone(),
+                    imported: storage.is_imported,
+                };
+                (name.to_owned(), state)
+            })
+            .collect(),
+        auths: backend.of(Category::Auth).map(|(name, _)| name.to_owned()).collect(),
     }
 }
 

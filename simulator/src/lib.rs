@@ -34,12 +34,18 @@ mod wire;
 
 pub use calls::Calls;
 pub use config::{
-    App, CloneJobEnvironment, Config, DEFAULT_ACCESS_KEY_ID, DEFAULT_ACCOUNT, DEFAULT_SECRET_ACCESS_KEY, Echo, Key,
-    Role, Settings,
+    App, CloneJobEnvironment, Config, Crowded, DEFAULT_ACCESS_KEY_ID, DEFAULT_ACCOUNT, DEFAULT_SECRET_ACCESS_KEY, Echo,
+    Key, Role, Settings,
 };
-pub use control::{AppState, BackendState, Control, EnvironmentState, JobState, Location, RemoteControl, RemoteError};
+pub use control::{
+    AppState, BackendState, Category, Control, EnvironmentState, JobState, Location, RemoteControl, RemoteError,
+    ResourceState,
+};
 pub use faults::{Action, Ending, Fault, Garbage, JobFault, JobScript, Match, Rules};
 pub use history::{Body, Call, Count, Filter};
 pub use in_process::{Delivery, InProcess};
 pub use simulator::Simulator;
-pub use wire::operation::{Class, Operation, Service};
+pub use wire::{
+    model::table,
+    operation::{Class, Operation, Service},
+};

@@ -51,6 +51,9 @@ struct Args {
     /// GetBackendAPI ends transformSchema with a newline and adds AWS's defaults.
     #[arg(long, env = "AMPLIFY_SIMULATOR_NORMALISE_ECHO")]
     normalise_echo: bool,
+    /// A new backend has an auth, as after `amplify add auth`, which a storage needs.
+    #[arg(long, env = "AMPLIFY_SIMULATOR_NEW_BACKENDS_HAVE_AUTH")]
+    new_backends_have_auth: bool,
     /// How many calls the history keeps.
     #[arg(long, env = "AMPLIFY_SIMULATOR_HISTORY_LIMIT", default_value_t = 100_000)]
     history_limit: usize,
@@ -71,6 +74,7 @@ impl Args {
                 read_after_create_delay: self.read_after_create_delay,
                 page_size: self.page_size,
                 auto_register_apps: self.auto_register_apps,
+                new_backends_have_auth: self.new_backends_have_auth,
                 echo: Echo {
                     trailing_newline: self.normalise_echo,
                     defaults: self.normalise_echo,

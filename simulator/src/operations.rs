@@ -1,23 +1,24 @@
 //! What each operation does to the state and what it answers. No I/O, no clock: all of it comes in.
 
-mod apis;
 mod apps;
 mod backends;
 mod environments;
 mod jobs;
 mod paging;
+mod resources;
 mod sts;
 
 use serde_json::{Value, json};
 
 use crate::{
     config::Settings,
-    faults::{Faults, Subject},
+    faults::{Ending, Faults, Subject},
     identity::{Caller, Identities},
     ids::Ids,
-    state::{App, Effect, Job, NewJob, Region},
+    state::{App, Category, Effect, Job, NewJob, Region},
     wire::{
         input::{Input, Query, missing},
+        model,
         operation::Operation,
         reply::{AwsError, Reply},
         route::Route,
@@ -56,7 +57,7 @@ impl Request {
                 source_environment: plain.environment,
                 ..plain
             },
-            Operation::GetBackend | Operation::CreateBackendApi => Names {
+            Operation::GetBackend | Operation::CreateBackendApi | Operation::CreateBackendStorage => Names {
                 environment: self.input.peek("backendEnvironmentName"),
                 ..plain
             },
@@ -121,16 +122,22 @@ pub(crate) struct Context<'a> {
 
 /// Carries out a request.
 pub(crate) fn perform(context: &mut Context<'_>) -> Result<Done, AwsError> {
+    model::check(context.request.route.operation, &context.request.input)?;
     match context.request.route.operation {
         Operation::CreateBackend => backends::create(context),
         Operation::CloneBackend => backends::clone(context),
         Operation::GetBackend => backends::get(context),
         Operation::DeleteBackend => backends::delete(context),
         Operation::RemoveAllBackends => backends::remove_all(context),
-        Operation::CreateBackendApi => apis::create(context),
-        Operation::GetBackendApi => apis::get(context),
-        Operation::UpdateBackendApi => apis::update(context),
-        Operation::DeleteBackendApi => apis::delete(context),
+        Operation::CreateBackendApi => resources::create(context, Category::Api),
+        Operation::GetBackendApi => resources::get(context, Category::Api),
+        Operation::UpdateBackendApi => resources::update(context, Category::Api),
+        Operation::DeleteBackendApi => resources::delete(context, Category::Api),
+        Operation::CreateBackendStorage => resources::create(context, Category::Storage),
+        Operation::ImportBackendStorage => resources::import_bucket(context),
+        Operation::GetBackendStorage => resources::get(context, Category::Storage),
+        Operation::UpdateBackendStorage => resources::update(context, Category::Storage),
+        Operation::DeleteBackendStorage => resources::delete(context, Category::Storage),
         Operation::GetBackendJob => jobs::get(context),
         Operation::ListBackendJobs => jobs::list(context),
         Operation::CreateBackendEnvironment => environments::create(context),
@@ -179,6 +186,11 @@ impl<'a> Context<'a> {
 
     /// Starts a job unless one is in the way, and answers as AWS does.
     fn start(&mut self, app_id: &str, new: NewJob) -> Result<Done, AwsError> {
+        self.start_to_fail(app_id, new, None)
+    }
+
+    /// The same; the job comes to nothing for this reason, if there is one.
+    fn start_to_fail(&mut self, app_id: &str, new: NewJob, why: Option<String>) -> Result<Done, AwsError> {
         let (settings, now) = (self.settings, self.now);
         let environment = new.environment.clone();
         let app = self
@@ -192,17 +204,23 @@ impl<'a> Context<'a> {
             return Err(AwsError::pending_job("BadRequestException", app_id, blocked));
         }
         // Only a job that really starts uses up a rule.
-        let script = self.faults.take_script(&self.subject);
+        let mut script = self.faults.take_script(&self.subject);
+        if let Some(error) = why {
+            script.ending = Ending::Failed { error, applied: false };
+        }
+        let tells_little = self.request.route.operation.tells_little();
         let job = app.start_job(new, script, settings, self.ids, now);
         let mut body = json!({
             "appId": app_id,
             "backendEnvironmentName": environment,
             "jobId": job.id,
-            "operation": job.operation,
             "status": job.status,
         });
-        if let Some(error) = &job.error {
-            body["error"] = json!(error);
+        if !tells_little {
+            body["operation"] = json!(job.operation);
+            if let Some(error) = &job.error {
+                body["error"] = json!(error);
+            }
         }
         Ok(Done {
             job_id: Some(job.id.clone()),
@@ -212,13 +230,24 @@ impl<'a> Context<'a> {
 
     /// A job that is listed in the one environment that it is about.
     fn start_in(&mut self, app_id: &str, environment: &str, effect: Effect) -> Result<Done, AwsError> {
+        self.start_in_to_fail(app_id, environment, effect, None)
+    }
+
+    /// The same; the job comes to nothing for this reason, if there is one.
+    fn start_in_to_fail(
+        &mut self,
+        app_id: &str,
+        environment: &str,
+        effect: Effect,
+        why: Option<String>,
+    ) -> Result<Done, AwsError> {
         let new = NewJob {
             operation: self.request.route.operation.as_str().to_owned(),
             environment: environment.to_owned(),
             also_holds: None,
             effect,
         };
-        self.start(app_id, new)
+        self.start_to_fail(app_id, new, why)
     }
 }
 

@@ -6,7 +6,8 @@ mod jobs;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(crate) use app::{Api, App, Backend, EnvironmentRecord, hidden};
+pub use app::Category;
+pub(crate) use app::{App, Backend, EnvironmentRecord, Resource, hidden};
 pub(crate) use jobs::{Effect, Job, NewJob};
 
 /// Everything in every account and region.

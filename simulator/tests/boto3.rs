@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
@@ -46,6 +47,8 @@ fn drive(case: &str) -> Simulator {
             .role("arn:aws:iam::222222222222:role/team/deployer", Some("secret"))
     };
     let simulator = Simulator::start(&config).unwrap();
+    let mut table = tempfile::NamedTempFile::new().unwrap();
+    write!(table, "{}", amplify_simulator::table()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client.py");
     let mut command = Command::new(python());
     command
@@ -57,6 +60,7 @@ fn drive(case: &str) -> Simulator {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("SIMULATOR_TABLE", table.path())
         .envs(simulator.client_env().iter().cloned());
     if let Err(error) = run(&mut command) {
         panic!("{error}");
@@ -86,6 +90,19 @@ fn graphql_apis_are_created_echoed_updated_and_deleted_by_jobs() {
         "1"
     );
     assert!(created.accepted && created.job_id.is_some());
+}
+
+#[test]
+fn a_storage_is_created_changed_removed_and_imported_by_jobs() {
+    let simulator = drive("storages");
+    let creates = simulator.history().creates_by_object();
+    assert_eq!(creates["123456789012/eu-west-1/d123/dev/storage"], 3);
+    assert!(simulator.history().dangerous().is_empty());
+}
+
+#[test]
+fn the_table_of_operations_says_what_the_service_models_say() {
+    drive("models");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{AppState, Control, EnvironmentState, Location};
+use super::{AppState, Category, Control, EnvironmentState, Location, ResourceState};
 use crate::{
     Calls,
     config::{App, Key, Role, Settings},
@@ -44,6 +44,7 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/backends", put(put_backend).delete(delete_backend))
         .route("/backends/meta-config", put(put_meta_config))
         .route("/apis", put(put_api).delete(delete_api))
+        .route("/resources", put(put_resource).delete(delete_resource))
         .route("/environments", put(put_environment).delete(delete_environment))
         .route("/jobs", post(start_job))
         .route("/jobs/end", post(end_job))
@@ -207,6 +208,32 @@ struct DeleteApi {
 
 async fn delete_api(State(control): State<Control>, Json(gone): Json<DeleteApi>) -> Answer {
     found(control.delete_api(gone.at, &gone.resource))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PutResource {
+    at: Location,
+    category: Category,
+    resource: String,
+    #[serde(default)]
+    state: ResourceState,
+}
+
+async fn put_resource(State(control): State<Control>, Json(put): Json<PutResource>) -> Answer {
+    found(control.put_resource(put.at, put.category, &put.resource, put.state))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DeleteResource {
+    at: Location,
+    category: Category,
+    resource: String,
+}
+
+async fn delete_resource(State(control): State<Control>, Json(gone): Json<DeleteResource>) -> Answer {
+    found(control.delete_resource(gone.at, gone.category, &gone.resource))
 }
 
 #[derive(Deserialize)]

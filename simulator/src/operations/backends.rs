@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Context, Done};
 use crate::{
     config::CloneJobEnvironment,
-    state::{Backend, Effect, NewJob},
+    state::{Backend, Category, Effect, NewJob},
     wire::{operation::Operation, reply::AwsError},
 };
 
@@ -21,6 +21,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let effect = Effect::CreateBackend {
         environment: environment.to_owned(),
         app_name: app_name.to_owned(),
+        has_auth: context.settings.new_backends_have_auth,
     };
     context.start_in(app_id, environment, effect)
 }
@@ -83,7 +84,7 @@ pub(super) fn get(context: &mut Context<'_>) -> Result<Done, AwsError> {
                 "amplifyFeatureFlags": "{}",
             });
             let meta = backend.meta_config.clone();
-            let meta = meta.unwrap_or_else(|| meta_config(app_id, region, stack, backend));
+            let meta = meta.unwrap_or_else(|| meta_config(app_id, region, environment, stack, backend));
             if !meta.is_empty() {
                 body["amplifyMetaConfig"] = json!(meta);
             }
@@ -93,16 +94,47 @@ pub(super) fn get(context: &mut Context<'_>) -> Result<Done, AwsError> {
     Ok(Done::json(&body))
 }
 
-/// Stringified JSON, as AWS sends it: the project's amplify-meta.json, with a category for the GraphQL APIs.
-fn meta_config(app_id: &str, region: &str, stack: Option<&str>, backend: &Backend) -> String {
+/// Stringified JSON, as AWS sends it: the project's amplify-meta.json, with what the categories have in them. Secrets are
+/// among it, as in AWS's.
+fn meta_config(app_id: &str, region: &str, environment: &str, stack: Option<&str>, backend: &Backend) -> String {
     let mut meta = json!({
-        "providers": { "awscloudformation": { "Region": region, "StackName": stack, "AmplifyAppId": app_id } },
+        "providers": { "awscloudformation": {
+            "Region": region, "StackName": stack, "AmplifyAppId": app_id,
+            "DeploymentBucketName": stack.map(|stack| format!("{stack}-deployment")),
+        } },
     });
-    for resource in backend.apis.keys() {
-        meta["api"][resource] = json!({ "service": "AppSync", "providerPlugin": "awscloudformation" });
+    for ((category, name), resource) in &backend.resources {
+        let mut shown = match category {
+            Category::Api => json!({ "service": "AppSync", "output": {
+                "GraphQLAPIIdOutput": format!("{app_id}{name}"),
+                "GraphQLAPIEndpointOutput": format!("https://{app_id}{name}.appsync-api.{region}.amazonaws.com/graphql"),
+                "GraphQLAPIKeyOutput": format!("{SECRET}-api-key"),
+            } }),
+            Category::Storage => json!({ "service": "S3", "output": {
+                "BucketName": super::resources::bucket(environment, resource), "Region": region,
+            } }),
+            Category::Auth => json!({ "service": "Cognito", "output": {
+                "UserPoolId": format!("{region}_{name}"), "AppClientID": format!("{name}native"),
+                "AppClientIDWeb": format!("{name}web"), "IdentityPoolId": format!("{region}:00000000-0000-4000-8000-000000000000"),
+                "HostedUIDomain": format!("{name}-{environment}"), "AppClientSecret": format!("{SECRET}-client"),
+            } }),
+        };
+        shown["providerPlugin"] = json!("awscloudformation");
+        if resource.is_imported {
+            shown["serviceType"] = json!("imported");
+        }
+        let category = match category {
+            Category::Api => "api",
+            Category::Storage => "storage",
+            Category::Auth => "auth",
+        };
+        meta[category][name] = shown;
     }
     meta.to_string()
 }
+
+/// What the secrets in a backend's metadata begin with: nobody may ever see it.
+const SECRET: &str = "never-to-be-shown";
 
 pub(super) fn delete(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let app_id = context.app_id()?;

@@ -2,25 +2,64 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jobs::{Due, Effect, EnvironmentJobs, JobKey};
 
-/// A backend with the GraphQL APIs in it.
+/// A backend with what is in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Backend {
     pub(crate) app_name: String,
     pub(crate) visible_from: i64,
-    pub(crate) apis: BTreeMap<String, Api>,
+    pub(crate) resources: BTreeMap<(Category, String), Resource>,
     /// The `amplifyMetaConfig` that it is to have; empty: none at all.
     pub(crate) meta_config: Option<String>,
 }
 
-/// A GraphQL API.
+/// What a resource of a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Category {
+    /// A GraphQL API.
+    Api,
+    /// An S3 storage.
+    Storage,
+    /// A user pool. No operation about it is simulated: it is there or not.
+    Auth,
+}
+
+/// What the auth of a new backend is called.
+const AUTH: &str = "users";
+
+/// A resource of a backend.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Api {
+pub(crate) struct Resource {
     pub(crate) config: Map<String, Value>,
+    /// Whether what it stands for was there before.
+    pub(crate) is_imported: bool,
     pub(crate) visible_from: i64,
+}
+
+impl Backend {
+    pub(crate) const fn new(app_name: String, visible_from: i64) -> Self {
+        Self {
+            app_name,
+            visible_from,
+            resources: BTreeMap::new(),
+            meta_config: None,
+        }
+    }
+
+    pub(crate) fn get(&self, category: Category, name: &str) -> Option<&Resource> {
+        self.resources.get(&(category, name.to_owned()))
+    }
+
+    /// The resources of a category, with their names.
+    pub(crate) fn of(&self, category: Category) -> impl Iterator<Item = (&str, &Resource)> {
+        let all = self.resources.iter().filter(move |((of, _), _)| *of == category);
+        all.map(|((_, name), resource)| (name.as_str(), resource))
+    }
 }
 
 /// What `CreateBackendEnvironment` registers, and `CreateBackend` too.
@@ -73,21 +112,25 @@ impl App {
     pub(crate) fn apply(&mut self, effect: Effect, now: i64, visible_from: i64) {
         match effect {
             Effect::Nothing => {}
-            Effect::CreateBackend { environment, app_name } => {
-                let backend = Backend {
-                    app_name,
-                    visible_from,
-                    apis: BTreeMap::new(),
-                    meta_config: None,
-                };
+            Effect::CreateBackend {
+                environment,
+                app_name,
+                has_auth,
+            } => {
+                let mut backend = Backend::new(app_name, visible_from);
+                if has_auth {
+                    backend
+                        .resources
+                        .insert((Category::Auth, AUTH.to_owned()), Resource::default());
+                }
                 self.put_backend(&environment, backend, now);
             }
             Effect::CloneBackend { source, target } => {
                 // The source may be gone by now; AWS would have failed the job, but that is a fault to order.
                 if let Some(mut backend) = self.backends.get(&source).cloned() {
                     backend.visible_from = visible_from;
-                    for api in backend.apis.values_mut() {
-                        api.visible_from = visible_from;
+                    for resource in backend.resources.values_mut() {
+                        resource.visible_from = visible_from;
                     }
                     self.put_backend(&target, backend, now);
                 }
@@ -96,32 +139,36 @@ impl App {
                 self.backends.remove(&environment);
                 self.environments.remove(&environment);
             }
-            Effect::PutApi {
+            Effect::Put {
                 environment,
+                key,
                 resource,
-                config,
             } => {
                 if let Some(backend) = self.backends.get_mut(&environment) {
-                    backend.apis.insert(resource, Api { config, visible_from });
+                    let resource = Resource {
+                        visible_from,
+                        ..resource
+                    };
+                    backend.resources.insert(key, resource);
                 }
             }
-            Effect::UpdateApi {
+            Effect::Update {
                 environment,
-                resource,
+                key,
                 config,
             } => {
-                let api = self
+                let resource = self
                     .backends
                     .get_mut(&environment)
-                    .and_then(|backend| backend.apis.get_mut(&resource));
-                if let Some(api) = api {
+                    .and_then(|backend| backend.resources.get_mut(&key));
+                if let Some(resource) = resource {
                     // Members that are not sent keep their value.
-                    api.config.extend(config);
+                    resource.config.extend(config);
                 }
             }
-            Effect::DeleteApi { environment, resource } => {
+            Effect::Remove { environment, key } => {
                 if let Some(backend) = self.backends.get_mut(&environment) {
-                    backend.apis.remove(&resource);
+                    backend.resources.remove(&key);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::App;
+use super::{App, Category, Resource};
 use crate::{
     clock::millis,
     config::Settings,
@@ -20,6 +20,7 @@ pub(crate) enum Effect {
     CreateBackend {
         environment: String,
         app_name: String,
+        has_auth: bool,
     },
     CloneBackend {
         source: String,
@@ -28,19 +29,22 @@ pub(crate) enum Effect {
     DeleteBackend {
         environment: String,
     },
-    PutApi {
+    /// Makes a resource of a backend.
+    Put {
         environment: String,
-        resource: String,
+        key: (Category, String),
+        resource: Resource,
+    },
+    /// Changes its configuration.
+    Update {
+        environment: String,
+        key: (Category, String),
         config: Map<String, Value>,
     },
-    UpdateApi {
+    /// Removes it.
+    Remove {
         environment: String,
-        resource: String,
-        config: Map<String, Value>,
-    },
-    DeleteApi {
-        environment: String,
-        resource: String,
+        key: (Category, String),
     },
 }
 
@@ -48,7 +52,7 @@ impl Effect {
     const fn creates(&self) -> bool {
         matches!(
             self,
-            Self::CreateBackend { .. } | Self::CloneBackend { .. } | Self::PutApi { .. }
+            Self::CreateBackend { .. } | Self::CloneBackend { .. } | Self::Put { .. }
         )
     }
 
@@ -59,9 +63,7 @@ impl Effect {
             | Self::CloneBackend {
                 target: environment, ..
             } => Self::DeleteBackend { environment },
-            Self::PutApi {
-                environment, resource, ..
-            } => Self::DeleteApi { environment, resource },
+            Self::Put { environment, key, .. } => Self::Remove { environment, key },
             _ => Self::Nothing,
         }
     }
@@ -352,6 +354,7 @@ mod tests {
             effect: Effect::CreateBackend {
                 environment: environment.into(),
                 app_name: "shop".into(),
+                has_auth: false,
             },
         }
     }

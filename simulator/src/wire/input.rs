@@ -70,6 +70,11 @@ impl Input {
         }
     }
 
+    /// A member of any type; a null is absent, as for AWS.
+    pub(crate) fn get(&self, member: &str) -> Option<&Value> {
+        self.0.get(member).filter(|value| !value.is_null())
+    }
+
     /// A string for the records, whatever else is wrong with the request.
     pub(crate) fn peek(&self, member: &str) -> Option<&str> {
         self.0.get(member).and_then(Value::as_str)

@@ -1,4 +1,6 @@
-//! Method and path to operation and names. Pure.
+//! Method and path to operation and names, by the table of operations. Pure.
+
+use std::sync::LazyLock;
 
 use super::{
     operation::{Operation, Service},
@@ -14,96 +16,64 @@ pub(crate) struct Route {
     pub(crate) job: Option<String>,
 }
 
-impl Route {
-    const fn new(operation: Operation) -> Self {
-        Self {
-            operation,
-            app: None,
-            environment: None,
-            job: None,
-        }
-    }
-
-    fn app(mut self, app: &str) -> Self {
-        self.app = Some(app.to_owned());
-        self
-    }
-
-    fn environment(mut self, environment: &str) -> Self {
-        self.environment = Some(environment.to_owned());
-        self
-    }
-
-    fn job(mut self, job: &str) -> Self {
-        self.job = Some(job.to_owned());
-        self
-    }
+/// An operation's method and path.
+struct Template {
+    operation: Operation,
+    method: &'static str,
+    segments: Vec<&'static str>,
 }
+
+static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
+    let template = |operation: Operation| {
+        let (method, path) = operation.route().split_once(' ')?;
+        Some(Template {
+            operation,
+            method,
+            segments: path.split('/').skip(1).collect(),
+        })
+    };
+    Operation::ALL.iter().copied().filter_map(template).collect()
+});
 
 /// Routes a request of one of the two Amplify APIs by its path as received, dot segments removed.
 pub(crate) fn route(service: Service, method: &str, raw_path: &str) -> Route {
+    let unknown = Route {
+        operation: Operation::Unknown,
+        app: None,
+        environment: None,
+        job: None,
+    };
     let Some(segments) = path::segments(raw_path) else {
-        return Route::new(Operation::Unknown);
+        return unknown;
     };
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let found = match service {
-        Service::AmplifyBackend => amplifybackend(method, &segments),
-        Service::Amplify => amplify(method, &segments),
-        Service::Sts => None,
-    };
-    found.unwrap_or(const { Route::new(Operation::Unknown) })
+    let mut of_service = TEMPLATES
+        .iter()
+        .filter(|template| template.operation.service() == Some(service) && template.method == method);
+    of_service
+        .find_map(|template| matching(template, &segments))
+        .unwrap_or(unknown)
 }
 
-fn amplifybackend(method: &str, segments: &[&str]) -> Option<Route> {
-    use Operation as Op;
-    let route = match (method, segments) {
-        ("POST", ["backend"]) => Route::new(Op::CreateBackend),
-        ("POST", ["backend", app, "details"]) => Route::new(Op::GetBackend).app(app),
-        ("POST", ["backend", app, "remove"]) => Route::new(Op::RemoveAllBackends).app(app),
-        ("POST", ["backend", app, "environments", env, "clone"]) => {
-            Route::new(Op::CloneBackend).app(app).environment(env)
-        }
-        ("POST", ["backend", app, "environments", env, "remove"]) => {
-            Route::new(Op::DeleteBackend).app(app).environment(env)
-        }
-        ("POST", ["backend", app, "api"]) => Route::new(Op::CreateBackendApi).app(app),
-        ("POST", ["backend", app, "api", env]) => Route::new(Op::UpdateBackendApi).app(app).environment(env),
-        ("POST", ["backend", app, "api", env, verb]) => {
-            let operation = match *verb {
-                "details" => Op::GetBackendApi,
-                "remove" => Op::DeleteBackendApi,
-                "generateModels" => Op::GenerateBackendApiModels,
-                "getModels" => Op::GetBackendApiModels,
-                _ => return None,
-            };
-            Route::new(operation).app(app).environment(env)
-        }
-        ("POST", ["backend", app, "job", env]) => Route::new(Op::ListBackendJobs).app(app).environment(env),
-        ("GET", ["backend", app, "job", env, job]) => Route::new(Op::GetBackendJob).app(app).environment(env).job(job),
-        ("POST", ["backend", app, "job", env, job]) => {
-            Route::new(Op::UpdateBackendJob).app(app).environment(env).job(job)
-        }
-        _ => return None,
+fn matching(template: &Template, segments: &[String]) -> Option<Route> {
+    if template.segments.len() != segments.len() {
+        return None;
+    }
+    let mut route = Route {
+        operation: template.operation,
+        app: None,
+        environment: None,
+        job: None,
     };
-    Some(route)
-}
-
-fn amplify(method: &str, segments: &[&str]) -> Option<Route> {
-    use Operation as Op;
-    let route = match (method, segments) {
-        ("GET", ["apps"]) => Route::new(Op::ListApps),
-        ("GET", ["apps", app]) => Route::new(Op::GetApp).app(app),
-        ("DELETE", ["apps", app]) => Route::new(Op::DeleteApp).app(app),
-        ("POST", ["apps", app, "backendenvironments"]) => Route::new(Op::CreateBackendEnvironment).app(app),
-        ("GET", ["apps", app, "backendenvironments"]) => Route::new(Op::ListBackendEnvironments).app(app),
-        ("GET", ["apps", app, "backendenvironments", env]) => {
-            Route::new(Op::GetBackendEnvironment).app(app).environment(env)
-        }
-        ("DELETE", ["apps", app, "backendenvironments", env]) => {
-            Route::new(Op::DeleteBackendEnvironment).app(app).environment(env)
-        }
-        _ => return None,
-    };
+    for (wanted, given) in template.segments.iter().zip(segments) {
+        let name = match *wanted {
+            "{appId}" => &mut route.app,
+            "{backendEnvironmentName}" | "{environmentName}" => &mut route.environment,
+            "{jobId}" => &mut route.job,
+            literal if literal == given => continue,
+            _ => return None,
+        };
+        *name = Some(given.clone());
+    }
     Some(route)
 }
 
@@ -136,6 +106,11 @@ mod tests {
             POST /backend/d1/api/dev/generateModels GenerateBackendAPIModels d1 dev
             POST /backend/d1/api/dev/getModels      GetBackendAPIModels d1 dev
             POST /backend/d1/api/dev/other          Unknown
+            POST /backend/d1/storage                CreateBackendStorage d1
+            POST /backend/d1/storage/dev            UpdateBackendStorage d1 dev
+            POST /backend/d1/storage/dev/import     ImportBackendStorage d1 dev
+            POST /backend/d1/storage/dev/details    GetBackendStorage d1 dev
+            POST /backend/d1/storage/dev/remove     DeleteBackendStorage d1 dev
             GET  /backend/d1/job/dev/j1             GetBackendJob d1 dev j1
             POST /backend/d1/job/dev                ListBackendJobs d1 dev
             POST /backend/d1/job/dev/j1             UpdateBackendJob d1 dev j1
@@ -180,6 +155,12 @@ mod tests {
                 "POST",
                 "/backend/d1/api/../details",
                 Op::GetBackend,
+            ),
+            (
+                Service::AmplifyBackend,
+                "POST",
+                "/backend/d1/storage/../remove",
+                Op::RemoveAllBackends,
             ),
             (
                 Service::Amplify,
