@@ -17,7 +17,7 @@ use std::{
 };
 
 use amplify_devcluster::{Cluster, Options, audit::AuditLog, tools};
-use amplify_simulator::{Config, Simulator};
+use amplify_simulator::{Config, Settings, Simulator};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -71,9 +71,11 @@ async fn demo() -> Result<()> {
         "2. AWS: starting a simulator of AWS Amplify's APIs with the app {} ({}). Its jobs run {seconds} s; AWS's run",
         APP.0, APP.1
     ))?;
-    say("   minutes. Like AWS it runs one job per backend environment at a time.")?;
-    let simulator = Simulator::start(&Config::default().app(APP.0, APP.1).job_duration(JOB_DURATION))
-        .context("cannot start the simulator")?;
+    say(
+        "   minutes. Like AWS it runs one job per backend environment at a time. Its new backends have an auth, which a",
+    )?;
+    say("   storage needs and which the operator does not make.")?;
+    let simulator = simulated()?;
     say(&format!("   {} serves.", simulator.url()))?;
 
     say(
@@ -118,6 +120,16 @@ async fn demo() -> Result<()> {
     Ok(())
 }
 
+/// The simulator, with the app of the samples.
+fn simulated() -> Result<Simulator> {
+    let settings = Settings {
+        job_duration: JOB_DURATION,
+        new_backends_have_auth: true,
+        ..Settings::default()
+    };
+    Simulator::start(&Config::default().app(APP.0, APP.1).settings(settings)).context("cannot start the simulator")
+}
+
 async fn install_definitions(kubectl: &Kubectl) -> Result<()> {
     kubectl.apply_text(&operator::definitions().await?).await?;
     let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
@@ -144,7 +156,7 @@ async fn show(
         .count();
     ensure!(samples > 0, "no samples in {}", Path::new(SAMPLES).display());
     say(
-        "   A backend; a clone of it and its GraphQL API, which wait for it and for each other; an environment record.",
+        "   A backend; a clone of it, its GraphQL API and its storage, which wait for it and for each other; a record.",
     )?;
     say("   What kubectl get amplify shows, until all are Ready:\n")?;
     let start = Instant::now();
@@ -215,8 +227,9 @@ fn explain(kubectl: &Kubectl, simulator: &Simulator, operator: &Operator, log: &
         "kubectl explain amplifybackend.spec.cloneFrom",
         "kubectl patch backendapi storefront --type=merge \\",
         "    -p '{\"spec\":{\"resourceConfig\":{\"conflictResolution\":{\"resolutionStrategy\":\"AUTOMERGE\"}}}}'",
-        "kubectl delete amplifybackend staging --wait=false    # InUse, until its BackendApi goes too",
+        "kubectl delete amplifybackend staging --wait=false    # InUse, until what is in it goes too",
         "kubectl delete backendapi storefront",
+        "kubectl delete backendstorage photos",
     ] {
         say(&format!("  {line}"))?;
     }

@@ -4,7 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger},
+    common::{BackendRef, JobDuration, Ledger},
+    policies::{Described, Nouns, Policies},
     rules,
 };
 
@@ -67,19 +68,21 @@ pub struct AmplifyBackendSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// What happens in AWS when this resource is deleted. `Delete`: the backend is deleted too. `Retain`: the backend stays. Unset: a backend that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DeletionPolicy")]
-    pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens when the backend already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over.
-    #[serde(default)]
-    pub adoption_policy: AdoptionPolicy,
-    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. A job that AWS already runs continues. Unset: false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub policies: Policies,
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
+}
+
+impl Described for AmplifyBackend {
+    const NOUNS: Nouns = Nouns {
+        object: "backend",
+        an_object: "a backend",
+        and_then: "",
+        its_job: Nouns::ITS_JOB,
+    };
 }
 
 /// The resource configuration of CreateBackend: an object without fields.

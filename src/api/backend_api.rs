@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AdoptionPolicy, BackendRef, DeletionPolicy, JobDuration, Ledger},
+    backend_target::{BackendTarget, ResolvedTarget},
+    common::{Hashes, JobDuration, KeepsLedger, Ledger},
+    policies::{Described, Nouns, Policies},
     rules,
 };
 
@@ -29,48 +31,32 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.backendRef) == has(oldSelf.backendRef) && (!has(self.backendRef) || self.backendRef == oldSelf.backendRef)").message("backendRef is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.appId) == has(oldSelf.appId) && (!has(self.appId) || self.appId == oldSelf.appId)").message("appId is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.backendEnvironmentName) == has(oldSelf.backendEnvironmentName) && (!has(self.backendEnvironmentName) || self.backendEnvironmentName == oldSelf.backendEnvironmentName)").message("backendEnvironmentName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.backendRef) || (has(self.appId) && has(self.backendEnvironmentName))").message("give backendRef (an AmplifyBackend in this namespace), or both appId and backendEnvironmentName"),
-    validation = Rule::new("!(has(self.backendRef) && (has(self.appId) || has(self.backendEnvironmentName)))").message("backendRef excludes appId and backendEnvironmentName: keep backendRef, or the pair"),
-    validation = Rule::new("!(has(self.region) && has(self.backendRef))").message("region is inherited from backendRef: remove region")
+    validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another")
 )]
 pub struct BackendApiSpec {
-    /// The AmplifyBackend that the API belongs to, in the same namespace. It must be Ready before the API is created. Unset: give `appId` and `backendEnvironmentName`. Immutable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend_ref: Option<BackendRef>,
-    /// The ID of the Amplify app, such as `d1a2b3c4d5e6f7`, of a backend that has no AmplifyBackend in this namespace. Goes together with `backendEnvironmentName`. Unset: give `backendRef`. Immutable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "rules::app_id")]
-    pub app_id: Option<String>,
-    /// The name of the backend environment, such as `staging`. Goes together with `appId`. Unset: give `backendRef`. Immutable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "rules::aws_name")]
-    pub backend_environment_name: Option<String>,
+    /// Which backend.
+    #[serde(flatten)]
+    pub target: BackendTarget,
     /// The name of the API in the backend, such as `storefront`. The Amplify CLI works only with letters and digits. Immutable.
     #[schemars(schema_with = "rules::aws_name")]
     pub resource_name: String,
     /// The configuration of the API. A change runs UpdateBackendAPI. Fields you leave out are not managed.
     pub resource_config: ResourceConfig,
-    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `backendRef`, whose region applies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "rules::region")]
-    pub region: Option<String>,
-    /// What happens in AWS when this resource is deleted. `Delete`: the API is deleted too. `Retain`: the API stays. Unset: an API that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DeletionPolicy")]
-    pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens when the API already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over and updates it where it differs from `resourceConfig`.
-    #[serde(default)]
-    pub adoption_policy: AdoptionPolicy,
-    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. A job that AWS already runs continues. Unset: false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub policies: Policies,
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
+}
+
+impl Described for BackendApi {
+    const NOUNS: Nouns = Nouns {
+        object: "API",
+        an_object: "an API",
+        and_then: " and updates it where it differs from `resourceConfig`",
+        its_job: Nouns::ITS_JOB,
+    };
 }
 
 /// The configuration of a GraphQL API, as CreateBackendAPI and UpdateBackendAPI take it.
@@ -220,16 +206,24 @@ pub struct BackendApiStatus {
     /// What all kinds share.
     #[serde(flatten)]
     pub ledger: Ledger,
-    /// The app that the API belongs to, resolved from the spec.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app_id: Option<String>,
-    /// The backend environment that the API belongs to, resolved from the spec.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend_environment_name: Option<String>,
-    /// Hash of the resolved resourceConfig that was sent to AWS last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sent_config_hash: Option<String>,
-    /// Hash of what AWS echoed for the fields that the spec sets, after the last completed job. A change of it is drift.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub echoed_config_hash: Option<String>,
+    /// Which backend it is in.
+    #[serde(flatten)]
+    pub target: ResolvedTarget,
+    /// What AWS has of its configuration.
+    #[serde(flatten)]
+    pub hashes: Hashes,
+}
+
+impl KeepsLedger for BackendApiStatus {
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    fn hashes(&self) -> Hashes {
+        self.hashes.clone()
+    }
 }

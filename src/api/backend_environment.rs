@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AdoptionPolicy, DeletionPolicy, Ledger, date_time},
+    common::{KeepsLedger, Ledger, date_time},
+    policies::{Described, Nouns, Policies},
     rules,
 };
 
@@ -54,16 +55,18 @@ pub struct BackendEnvironmentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// What happens in AWS when this resource is deleted. `Delete`: the record is deleted too. `Retain`: the record stays. Unset: a record that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DeletionPolicy")]
-    pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens when the record already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over.
-    #[serde(default)]
-    pub adoption_policy: AdoptionPolicy,
-    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again. Unset: false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub policies: Policies,
+}
+
+impl Described for BackendEnvironment {
+    const NOUNS: Nouns = Nouns {
+        object: "record",
+        an_object: "a record",
+        and_then: "",
+        its_job: "",
+    };
 }
 
 /// What the operator knows about the BackendEnvironment. Only the operator writes it.
@@ -90,4 +93,14 @@ pub struct BackendEnvironmentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub update_time: Option<Timestamp>,
+}
+
+impl KeepsLedger for BackendEnvironmentStatus {
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
 }

@@ -1,4 +1,4 @@
-//! What all kinds share: policies, references, and the part of `status` that is the ledger of AWS jobs.
+//! What all kinds share: references, and the part of `status` that is the ledger of AWS jobs.
 
 use std::{fmt, str::FromStr};
 
@@ -9,25 +9,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{operation::Operation, rules};
-
-/// What happens to the AWS object when the resource is deleted.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum DeletionPolicy {
-    /// It is deleted too.
-    Delete,
-    /// It stays as it is.
-    Retain,
-}
-
-/// What happens when the AWS object already exists and this resource did not create it.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum AdoptionPolicy {
-    /// It is not touched; the resource says `AlreadyExists`.
-    #[default]
-    Never,
-    /// It is taken over. Requires an explicit `deletionPolicy`.
-    IfExists,
-}
 
 /// A reference to an `AmplifyBackend` in the same namespace.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -258,6 +239,43 @@ impl Default for Ledger {
             last_handled_reconcile_at: None,
         }
     }
+}
+
+/// A status, as the operator keeps it.
+pub trait KeepsLedger {
+    /// The part that all kinds share.
+    fn ledger(&self) -> &Ledger;
+
+    /// The same, to be changed.
+    fn ledger_mut(&mut self) -> &mut Ledger;
+
+    /// Of kinds with a configuration: what AWS has of it.
+    fn hashes(&self) -> Hashes {
+        Hashes::default()
+    }
+}
+
+impl KeepsLedger for Ledger {
+    fn ledger(&self) -> &Ledger {
+        self
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        self
+    }
+}
+
+/// The part of `status` that all kinds with a configuration share: what AWS has of it, and what it echoed.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub struct Hashes {
+    /// Hash of the resolved resourceConfig that was sent to AWS last.
+    // Precisely: that AWS last accepted from this resource, or showed to have. None: what AWS has is not known, so
+    // configuration is compared with configuration.
+    #[serde(default, rename = "sentConfigHash", skip_serializing_if = "Option::is_none")]
+    pub sent: Option<String>,
+    /// Hash of what AWS echoed for the fields that the spec sets, after the last completed job. A change of it is drift.
+    #[serde(default, rename = "echoedConfigHash", skip_serializing_if = "Option::is_none")]
+    pub echoed: Option<String>,
 }
 
 /// The schema of an RFC 3339 point in time.

@@ -6,14 +6,18 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{AmplifyBackend, BackendApi, BackendEnvironment, kinds::kinds};
+use super::{
+    backend_target,
+    kinds::kinds,
+    policies::{Described, Nouns},
+};
 
 /// The definitions of all kinds, in the order in which people read of them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     macro_rules! definitions {
         ($($kind:ident),+) => {
-            vec![$(finish($kind::crd())),+]
+            vec![$(finish(super::$kind::crd(), super::$kind::NOUNS)),+]
         };
     }
     kinds!(definitions)
@@ -72,7 +76,7 @@ fn adoption_needs_a_deletion_policy() -> ValidationRule {
 }
 
 /// What the derive cannot express, and what is the same for all kinds.
-fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+fn finish(mut crd: CustomResourceDefinition, nouns: Nouns) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let own = version.additional_printer_columns.take().unwrap_or_default();
         let columns = BEFORE.map(column).into_iter().chain(own).chain(AFTER.map(column));
@@ -81,10 +85,23 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
             continue;
         };
         tidy(schema);
+        for part in schema.properties.iter_mut().flat_map(|parts| parts.values_mut()) {
+            for field in part.properties.iter_mut().flat_map(|fields| fields.values_mut()) {
+                field.description = field.description.take().map(|text| nouns.put_into(&text));
+            }
+        }
         if let Some(spec) = schema.properties.as_mut().and_then(|p| p.get_mut("spec")) {
-            spec.x_kubernetes_validations
-                .get_or_insert_default()
-                .push(adoption_needs_a_deletion_policy());
+            let rules = spec.x_kubernetes_validations.get_or_insert_default();
+            if spec
+                .properties
+                .as_ref()
+                .is_some_and(|fields| fields.contains_key("backendRef"))
+            {
+                let [before, after] = backend_target::rules();
+                rules.splice(..0, before);
+                rules.extend(after);
+            }
+            rules.push(adoption_needs_a_deletion_policy());
         }
         if let Some(status) = schema.properties.as_mut().and_then(|p| p.get_mut("status")) {
             // kstatus takes an object without a status for Current: one that no operator has seen must not pass for done.

@@ -12,21 +12,24 @@
 pub mod amplify_backend;
 pub mod backend_api;
 pub mod backend_environment;
+pub mod backend_target;
 pub mod common;
 pub mod conditions;
 mod crds;
 pub mod kinds;
 pub mod operation;
+pub mod policies;
 pub mod rules;
 pub mod text;
 
 pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
 pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
 pub use backend_environment::{BackendEnvironment, BackendEnvironmentSpec, BackendEnvironmentStatus};
-pub use common::{AdoptionPolicy, BackendRef, DeletionPolicy, Job, JobDuration, Ledger, Origin, Phase};
+pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Origin, Phase};
 pub use crds::{crds, to_yaml};
 pub use kinds::KindName;
 pub use operation::{Abilities, Operation, Read, Verb};
+pub use policies::{AdoptionPolicy, DeletionPolicy, Described, Policies};
 
 /// The API group.
 pub const GROUP: &str = "amplify-operator.dev";

@@ -53,7 +53,7 @@ struct Row {
 }
 
 macro_rules! operations {
-    ($($kind:ident in $service:ident {
+    ($($kind:ident in $service:ident $(, $alone:ident)? {
         $(create $create:ident = $create_name:literal, $origin:ident, $create_lists:literal;)+
         $(update $update:ident = $update_name:literal, $update_lists:literal;)?
         delete $delete:ident = $delete_name:literal, $delete_lists:literal;
@@ -70,6 +70,14 @@ macro_rules! operations {
             pub const fn update(self) -> Option<Self> {
                 match self.kind() {
                     $(KindName::$kind => first(&[$(Self::$update)?]),)+
+                }
+            }
+
+            /// Whether an environment has one object of the same kind, whatever it is called.
+            #[must_use]
+            pub const fn is_alone(self) -> bool {
+                match self.kind() {
+                    $(KindName::$kind => is_any(&[$(stringify!($alone))?]),)+
                 }
             }
 
@@ -112,7 +120,7 @@ macro_rules! operations {
     };
 }
 
-// Each with AWS's name, by which origin what it makes is owned, and in how many lists of jobs it shows what became of it: none
+// `alone`: an environment has one of the kind. Each with AWS's name, by which origin what it makes is owned, and in how many lists of jobs it shows what became of it: none
 // where AWS answers with the result, two where its job may be listed under either of two environments.
 operations! {
     AmplifyBackend in AmplifyBackend {
@@ -120,7 +128,7 @@ operations! {
         create CloneBackend = "CloneBackend", Cloned, 2;
         delete DeleteBackend = "DeleteBackend", 1;
     }
-    BackendApi in AmplifyBackend {
+    BackendApi in AmplifyBackend, alone {
         create CreateBackendApi = "CreateBackendAPI", Created, 1;
         update UpdateBackendApi = "UpdateBackendAPI", 1;
         delete DeleteBackendApi = "DeleteBackendAPI", 1;
@@ -129,6 +137,10 @@ operations! {
         create CreateBackendEnvironment = "CreateBackendEnvironment", Created, 0;
         delete DeleteBackendEnvironment = "DeleteBackendEnvironment", 0;
     }
+}
+
+const fn is_any(all: &[&str]) -> bool {
+    !all.is_empty()
 }
 
 const fn first(all: &[Operation]) -> Option<Operation> {
@@ -219,6 +231,9 @@ pub struct Abilities {
     pub delete: Operation,
     /// How many lists of jobs show what became of its create; none where it has no job.
     pub lists: u32,
+    /// Whether an environment has one of its kind, whatever it is called: what is not there under its name may be there under
+    /// another, which a further call shows.
+    pub is_alone: bool,
 }
 
 impl Abilities {
@@ -234,6 +249,7 @@ impl Abilities {
             update: create.update(),
             delete: create.delete(),
             lists: create.row().lists,
+            is_alone: create.is_alone(),
         }
     }
 

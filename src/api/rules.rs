@@ -7,14 +7,14 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Longest text of a field whose rule says by itself how long it may be.
-const LONG: u32 = 512;
+pub(super) const LONG: u32 = 512;
 /// Longest name of a Kubernetes object, and longest key of a ConfigMap.
 pub(super) const KUBERNETES_NAME: u32 = 253;
 /// Longest `transformSchema`, in bytes. Kubernetes stores no object above 1.5 MiB, and the operator holds some at a time.
 pub const MAX_SCHEMA_BYTES: u32 = 512 * 1024;
 
 /// A text that matches this regular expression (RE2), or is refused with this sentence.
-fn text(most: u32, pattern: &str, sentence: &str) -> Schema {
+pub(super) fn text(most: u32, pattern: &str, sentence: &str) -> Schema {
     json_schema!({
         "type": "string",
         "maxLength": most,

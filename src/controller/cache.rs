@@ -59,7 +59,7 @@ impl<K: Kind> Cache<K> {
         let cached = Cached {
             uid: object.uid()?.into(),
             version: version(object),
-            counted: Counted::of(&object.state().ledger),
+            counted: object.ledger().map_or_else(Counted::unseen, Counted::of),
             object: json,
         };
         let mut objects = self.objects.write();

@@ -89,13 +89,28 @@ pub struct Environment {
 pub struct Location {
     /// The environment that it is, or is in.
     pub environment: Arc<Environment>,
-    /// Of an object in an environment: its name there.
-    pub resource: Option<ResourceName>,
+    /// Of an object in an environment: what it is there.
+    pub within: Option<Within>,
     /// Of a clone that is not made yet: the environment that is copied.
     pub source: Option<Arc<Environment>>,
 }
 
+/// An object in an environment. An environment has one of each kind, whatever it is called.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Within {
+    /// Its kind.
+    pub kind: KindName,
+    /// Its name there, as far as it is known: AWS may give one.
+    pub name: Option<ResourceName>,
+}
+
 impl Location {
+    /// Whether this is the place of the same AWS object.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        let kind = |location: &Self| location.within.as_ref().map(|within| within.kind);
+        self.environment == other.environment && kind(self) == kind(other)
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Arc<Environment>> {
         // Sorted, so that two clones never wait for each other.
         self.source
@@ -324,12 +339,13 @@ impl Index {
     pub fn winner(&self, key: &ObjectKey) -> Option<&ObjectKey> {
         let me = self.entries.get(key)?;
         let location = me.location.as_ref()?;
-        let same =
-            |other: &Entry| {
-                other.location.as_ref().is_some_and(|other| {
-                    other.environment == location.environment && other.resource == location.resource
-                }) && (me.account.is_none() || other.account.is_none() || me.account == other.account)
-            };
+        let same = |other: &Entry| {
+            other
+                .location
+                .as_ref()
+                .is_some_and(|other| other.is_of_the_same(location))
+                && (me.account.is_none() || other.account.is_none() || me.account == other.account)
+        };
         self.there(&me.place(&location.environment))
             .filter_map(|key| Some((key.as_ref(), self.get(key)?)))
             .filter(|(_, entry)| same(entry))
@@ -361,8 +377,8 @@ impl Index {
         };
         for other in self.there(&place) {
             let is_inside = |entry: &&Entry| {
-                let resource = entry.location.as_ref().and_then(|location| location.resource.as_ref());
-                entry.owns && resource.is_some()
+                let within = entry.location.as_ref().and_then(|location| location.within.as_ref());
+                entry.owns && within.is_some()
             };
             let Some(entry) = self.get(other).filter(is_inside) else {
                 continue;
@@ -504,7 +520,7 @@ mod tests {
                     app: "d1".parse().expect("an app"),
                     name: "dev".parse().expect("a name"),
                 }),
-                resource: None,
+                within: None,
                 source: None,
             }),
             refers_to: None,

@@ -15,7 +15,10 @@ fn backend_of(name: &str, environment: &str) -> Resource {
 /// A BackendApi in the namespace `default`, in this environment; nothing has happened to it yet.
 fn api_in(name: &str, environment: &str) -> Resource {
     let mut api = resource(KindName::BackendApi, name, environment);
-    api.location().resource = Some("shop".parse().expect("a name"));
+    api.location().within = Some(Within {
+        kind: KindName::BackendApi,
+        name: Some("shop".parse().expect("a name")),
+    });
     api
 }
 
@@ -38,7 +41,7 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
             tenant: None,
             location: Some(Location {
                 environment: environment(place),
-                resource: None,
+                within: None,
                 source: None,
             }),
             refers_to: None,

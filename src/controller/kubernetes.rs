@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::patches::{merge_difference, recording};
 use crate::{
     api::{
-        FIELD_MANAGER, FINALIZER,
+        FIELD_MANAGER, FINALIZER, KeepsLedger as _,
         rules::{is_config_map_key, is_object_name},
         text::{digest, shortened},
     },
@@ -48,8 +48,8 @@ pub(super) async fn get_whole<K: Kind>(api: &Api<K>, name: &str) -> kube::Result
 /// Drops what no decision reads, and the room that lists were given to grow, so that caches stay small.
 pub(super) fn slim<K: Kind>(mut object: K) -> K {
     object.leave_out();
-    if let Some(ledger) = object.ledger_mut() {
-        ledger.conditions.shrink_to_fit();
+    if let Some(status) = object.status_mut() {
+        status.ledger_mut().conditions.shrink_to_fit();
     }
     let meta = object.meta_mut();
     meta.managed_fields = None;

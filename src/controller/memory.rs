@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -207,6 +208,11 @@ impl<K: Kind> Recollection<K> {
         self.latest = is_ahead.then_some(object);
     }
 
+    /// What this process wrote, while the watch may still show an older version.
+    pub(super) fn latest(&self) -> Option<Arc<K>> {
+        self.latest.clone()
+    }
+
     /// The newer of what the cache holds and what this process wrote.
     pub(super) fn newest(&self, cached: K) -> Arc<K> {
         match &self.latest {
@@ -225,8 +231,23 @@ pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     meta.finalizers.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     object.annotations().get(api::RECONCILE_REQUESTED_AT).hash(&mut hasher);
-    object.stored().to_string().hash(&mut hasher);
+    // Into the digest as it is written: a text of it is long, and wanted by nobody. A status can always be written.
+    let _ = serde_json::to_writer(Digested(&mut hasher), &object.status());
     hasher.finish()
+}
+
+/// Digests what is written to it.
+struct Digested<'a>(&'a mut DefaultHasher);
+
+impl io::Write for Digested<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

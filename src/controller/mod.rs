@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `watch` | the API server's watches; feeds index and queue |
 //! | `watched` | nothing: what is known of a kind, and what the index is told of it |
+//! | `unread` | nothing: an object of a watch, of which the name is read |
 //! | `cache` | nothing: a kind's objects as the watch shows them |
 //! | `queue` | nothing: who has a pass next, and when |
 //! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` asks AWS, `pass/store` writes to Kubernetes |
@@ -26,6 +27,7 @@ mod memory;
 mod pass;
 pub mod patches;
 mod queue;
+mod unread;
 mod watch;
 mod watched;
 

@@ -14,7 +14,6 @@ use futures::{StreamExt, TryStreamExt as _, channel::mpsc, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -32,10 +31,11 @@ use super::{
     memory::{LeftAlone, Recollections},
     pass,
     queue::{self, Again, Place},
+    unread::Unread,
     watched::{Lists, Watched},
 };
 use crate::{
-    api::{Job, conditions},
+    api::conditions,
     kinds::{Kind, Remote},
 };
 
@@ -107,7 +107,7 @@ impl<K: Remote> Watched<K> {
     async fn listed_and_watched(&self, lists: Lists, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
         let round = self.round(lists);
         let client = self.context.client.clone();
-        let api: Api<DeserializeGuard<K>> = match &self.namespace {
+        let api: Api<Unread<K>> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
@@ -155,15 +155,10 @@ impl<K: Remote> Watched<K> {
         }
     }
 
-    fn take(
-        &self,
-        event: Event<DeserializeGuard<K>>,
-        listed: &mut Listed,
-        changed: &mpsc::UnboundedSender<Arc<ObjectKey>>,
-    ) {
+    fn take(&self, event: Event<Unread<K>>, listed: &mut Listed, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
         match event {
             Event::Apply(object) => {
-                if let Ok(object) = self.readable(object)
+                if let Ok(object) = self.readable(&object)
                     && let Some((key, true)) = self.see(&object)
                 {
                     self.tell(key, &object, changed);
@@ -172,14 +167,14 @@ impl<K: Remote> Watched<K> {
             Event::Delete(object) => {
                 // By its metadata alone: one that cannot be read goes like any other.
                 if let Some(key) = key_of::<K>(object.meta()) {
-                    if let Ok(object) = &object.0 {
-                        self.tell_left_behind(&key, object);
+                    if let Ok(object) = object.read() {
+                        self.tell_left_behind(&key, &object);
                     }
                     self.gone(&key);
                 }
             }
             Event::Init => {}
-            Event::InitApply(object) => match self.readable(object) {
+            Event::InitApply(object) => match self.readable(&object) {
                 Ok(object) => {
                     if let Some((key, is_news)) = self.see(&object) {
                         listed.show(key, is_news);
@@ -208,12 +203,15 @@ impl<K: Remote> Watched<K> {
 
     /// The object, unless this version of the operator cannot read it: then it is reported, gets no pass, and stops nobody.
     /// `Err` is its name, where a version of it was read before.
-    fn readable(&self, object: DeserializeGuard<K>) -> Result<K, Option<Arc<ObjectKey>>> {
-        let invalid = match object.0 {
-            Ok(object) => return Ok(super::kubernetes::slim(object)),
-            Err(invalid) => invalid,
+    fn readable(&self, object: &Unread<K>) -> Result<Arc<K>, Option<Arc<ObjectKey>>> {
+        let meta = object.meta();
+        if let Some(written) = self.written(object) {
+            return Ok(written);
+        }
+        let error = match object.read() {
+            Ok(object) => return Ok(Arc::new(super::kubernetes::slim(object))),
+            Err(error) => error.to_string(),
         };
-        let meta = &invalid.metadata;
         warn!(
             kind = K::NAME.name(),
             object = format!(
@@ -221,7 +219,7 @@ impl<K: Remote> Watched<K> {
                 meta.namespace.as_deref().unwrap_or_default(),
                 meta.name.as_deref().unwrap_or_default()
             ),
-            error = conditions::truncated(&invalid.error, UNREADABLE_SHOWN),
+            error = conditions::truncated(&error, UNREADABLE_SHOWN),
             "this resource cannot be read and is skipped: another version of the CRD or the operator wrote it"
         );
         let key = key_of::<K>(meta).and_then(|key| self.cache.key(&key));
@@ -230,6 +228,15 @@ impl<K: Remote> Watched<K> {
                 .known(key, |it| it.left_alone = Some(LeftAlone::Unreadable));
         }
         Err(key)
+    }
+
+    /// The object where this version of it is what this process wrote last: then it is at hand.
+    fn written(&self, object: &Unread<K>) -> Option<Arc<K>> {
+        let meta = object.meta();
+        let key = key_of::<K>(meta)?;
+        let latest = self.recollections.known(&key, |it| it.latest()).flatten()?;
+        let is_same = latest.meta().uid == meta.uid && latest.meta().resource_version == meta.resource_version;
+        is_same.then_some(latest)
     }
 
     /// Puts an object into the cache. True: something changed that this process did not write itself.
@@ -254,19 +261,19 @@ impl<K: Remote> Watched<K> {
         let is_released = self
             .recollections
             .known(key, |it| matches!(it.left_alone, Some(LeftAlone::Released)));
-        let ledger = object.state().ledger;
+        let Some(ledger) = object.ledger() else { return };
         let is_at_work = self.begun.load(Ordering::Acquire);
         if !is_at_work || ledger.origin.is_none() || is_released.is_none_or(|is_released| is_released) {
             return;
         }
-        let job = ledger.job.filter(Job::is_running);
+        let job = ledger.job.as_ref().filter(|job| job.is_running());
         warn!(
             kind = K::NAME.name(),
             object = key.path(),
             account = ledger.account_id,
             region = ledger.region,
-            operation = job.as_ref().map(|job| job.operation.name()),
-            job = job.as_ref().and_then(|job| job.id.as_deref()),
+            operation = job.map(|job| job.operation.name()),
+            job = job.and_then(|job| job.id.as_deref()),
             "the resource is gone, and this operator has not released it: if somebody removed its finalizer, its AWS object may be there still, and nobody's"
         );
     }

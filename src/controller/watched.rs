@@ -166,8 +166,9 @@ impl<K: Remote> Watched<K> {
         let meta = object.meta();
         let uid = meta.uid.clone().unwrap_or_default();
         let policies = object.policies();
-        let ledger = object.state().ledger;
-        let timeout = policies.job_timeout.unwrap_or(context.settings.job_timeout);
+        let unseen = Ledger::default();
+        let ledger = object.ledger().unwrap_or(&unseen);
+        let timeout = object.job_timeout().unwrap_or(context.settings.job_timeout);
         let assignment = context.sessions.assignment(&key.namespace);
         let deleting = meta.deletion_timestamp.is_some();
         let finalizers = meta.finalizers.as_deref().unwrap_or_default();
@@ -181,7 +182,7 @@ impl<K: Remote> Watched<K> {
             located.invalid = region.and_then(|region| context.sessions.refuses_region(region));
         }
         let location = located.location.clone().filter(|_| !released);
-        let (tenant, location) = tenant(assignment.account, &ledger, location);
+        let (tenant, location) = tenant(assignment.account, ledger, location);
         let entry = Entry {
             created: meta
                 .creation_timestamp
@@ -197,14 +198,14 @@ impl<K: Remote> Watched<K> {
             holds: if released {
                 Holds::No
             } else {
-                lifecycle::holds_slot(&ledger, policies.suspend, timeout)
+                lifecycle::holds_slot(ledger, policies.is_suspended(), timeout)
             },
-            polled: lifecycle::is_polled(&ledger, policies.suspend),
-            waits: lifecycle::waits_for_slot(&ledger, policies.suspend),
+            polled: lifecycle::is_polled(ledger, policies.is_suspended()),
+            waits: lifecycle::waits_for_slot(ledger, policies.is_suspended()),
             job: job.and_then(|job| job.id.clone()),
             ready: conditions::is_true(&ledger.conditions, conditions::READY)
                 && Some(ledger.observed_generation) == meta.generation,
-            account: ledger.account_id,
+            account: ledger.account_id.clone(),
             uid,
         };
         // A pass may outlive its resource. The watch takes a deleted one from the cache first and from the index then,

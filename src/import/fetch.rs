@@ -6,18 +6,14 @@ use backon::{ExponentialBuilder, Retryable as _};
 use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 
-use super::{
-    inventory::{Answer, App, Backend, Environment},
-    metadata,
-};
+use super::inventory::{Answer, App, Backend, Environment};
 use crate::{
     amplify::{AppId, Client, EnvironmentName, InvalidName, without_request_id},
     api::{BackendEnvironment, ResourceConfig},
     kinds::{
-        Remote as _,
-        amplify_backend::{self, Described},
-        backend_api,
+        Remote as _, backend_api,
         backend_environment::Record,
+        described::{self, Described},
     },
     lifecycle::facts::{Class, Failure},
 };
@@ -55,7 +51,7 @@ async fn environments(
         .map(|(name, record)| (name, Some(record)))
         .collect();
     // A backend whose record somebody has deleted is in this list only.
-    for name in patiently(|| amplify_backend::names(client, app)).await? {
+    for name in patiently(|| described::names(client, app)).await? {
         records.entry(name).or_default();
     }
     bar.inc_length(u64::try_from(records.len()).unwrap_or(u64::MAX));
@@ -75,15 +71,15 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
         Ok(name) => name,
         Err(refused) => return Answer::Unknown(refused.to_string()),
     };
-    match patiently(|| amplify_backend::describe(client, app, &name)).await {
-        Ok(Some(described)) => Answer::There(with_apis(client, app, &name, described).await),
+    match patiently(|| described::describe(client, app, &name)).await {
+        Ok(Some(described)) => Answer::There(with_contents(client, app, &name, described).await),
         Ok(None) => Answer::Absent,
         Err(failure) => unknown(&failure),
     }
 }
 
-async fn with_apis(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
-    let apis = match metadata::graphql_apis(described.meta_config.as_deref()) {
+async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
+    let apis = match described.meta.and_then(|meta| meta.graphql_apis()) {
         Ok(names) => {
             let mut apis = BTreeMap::new();
             for name in names {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{api::ResourceConfig, kinds::backend_environment::Record};
+use crate::{
+    api::ResourceConfig,
+    kinds::backend_environment::Record,
+};
 
 /// Everything that was read.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@
 
 mod fetch;
 mod inventory;
-mod metadata;
 mod names;
 mod plan;
 mod render;

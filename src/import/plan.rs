@@ -176,6 +176,16 @@ impl Planner<'_> {
         }
     }
 
+    /// The part of a spec that says which backend an object is in.
+    fn target(&self, environment: &str, backend: Option<&str>) -> Value {
+        match backend {
+            Some(backend) => json!({ "backendRef": { "name": backend } }),
+            None => json!({
+                "appId": self.app_id, "backendEnvironmentName": environment, "region": self.region,
+            }),
+        }
+    }
+
     fn api(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<ResourceConfig>) -> Part {
         let mut notes = Vec::new();
         let config = match answer {
@@ -189,13 +199,7 @@ impl Planner<'_> {
             // A name that the port refuses is refused here too; else AWS gave no answer.
             Answer::Unknown(_) => ResourceConfig::default(),
         };
-        let place = match backend {
-            Some(backend) => json!({ "backendRef": { "name": backend } }),
-            None => json!({
-                "appId": self.app_id, "backendEnvironmentName": environment, "region": self.region,
-            }),
-        };
-        let mut spec = with_policies(place);
+        let mut spec = with_policies(self.target(environment, backend));
         spec["resourceName"] = json!(name);
         spec["resourceConfig"] = json!(config);
         let resource = Resource {

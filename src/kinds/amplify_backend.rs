@@ -1,26 +1,28 @@
 //! `AmplifyBackend`: CreateBackend or CloneBackend, GetBackend, DeleteBackend.
 
-use std::collections::BTreeSet;
+use aws_sdk_amplifybackend::types::ResourceConfig;
+use jiff::SignedDuration;
 
-use aws_sdk_amplify::operation::RequestId as _;
-use aws_sdk_amplifybackend::{operation::get_backend::GetBackendOutput, types::ResourceConfig};
-
-use super::{Kind, Located, NO_REGION, Policies, Remote, config::Nothing, environment, not_ready, owned_region};
+use super::{
+    Kind, Located, NO_REGION, Remote,
+    config::Nothing,
+    described::{self, Backends},
+    environment, not_ready, owned_region,
+};
 use crate::{
     amplify::{
         Accepted, AppId, Call, Client, EnvironmentName,
-        answers::{absent_is_none, accepted, job_reply, never, no_error, same, unreadable},
+        answers::{absent_is_none, accepted, job_reply, never},
         send,
     },
-    api::{Abilities, AmplifyBackend, Job, KindName, Ledger, Operation, Read},
+    api::{Abilities, AmplifyBackend, Job, KindName, Ledger, Operation, Policies},
     controller::index::{Environment, Index, Location, ObjectKey},
-    lifecycle::{Hashes, Seen, State, Words, facts::Failure},
+    lifecycle::{Seen, State, Words, facts::Failure},
 };
 
 const CREATE: Call = Call::write(Operation::CreateBackend);
 const CLONE: Call = Call::write(Operation::CloneBackend);
 const DELETE: Call = Call::write(Operation::DeleteBackend);
-const GET: Call = Call::read(Read::GetBackend);
 
 /// A backend as AWS shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,13 +56,12 @@ impl Kind for AmplifyBackend {
         }
     }
 
-    fn policies(&self) -> Policies {
-        Policies {
-            deletion: self.spec.deletion_policy,
-            adoption: self.spec.adoption_policy,
-            suspend: self.spec.suspend.unwrap_or_default(),
-            job_timeout: self.spec.job_timeout.map(|timeout| timeout.0),
-        }
+    fn policies(&self) -> &Policies {
+        &self.spec.policies
+    }
+
+    fn job_timeout(&self) -> Option<SignedDuration> {
+        self.spec.job_timeout.map(|timeout| timeout.0)
     }
 
     fn refers_to(&self, namespace: &str) -> Option<ObjectKey> {
@@ -119,30 +120,13 @@ impl Kind for AmplifyBackend {
         });
         let named = at(&spec.backend_environment_name).map(|environment| Location {
             environment,
-            resource: None,
+            within: None,
             source,
         });
         located.locate(named)
     }
 
-    fn state(&self) -> State {
-        State {
-            ledger: self.status.clone().unwrap_or_default(),
-            hashes: Hashes::default(),
-        }
-    }
-
-    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
-        self.status.as_mut()
-    }
-
-    fn stored(&self) -> serde_json::Value {
-        self.status
-            .as_ref()
-            .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
-    }
-
-    fn status(&self, state: &State, _: Option<&Location>, _: Option<&Backend>) -> serde_json::Value {
+    fn show(&self, state: &State, _: Option<&Location>, _: Option<&Backend>) -> serde_json::Value {
         let ledger: &Ledger = &state.ledger;
         serde_json::json!(ledger)
     }
@@ -162,21 +146,14 @@ impl Remote for AmplifyBackend {
     type List = Backends;
 
     async fn look(client: &Client, location: &Location) -> Result<Option<Backend>, Failure> {
-        let described = describe(client, &location.environment.app, &location.environment.name).await?;
+        let described = described::describe(client, &location.environment.app, &location.environment.name).await?;
         Ok(described.map(|described| Backend {
             app_name: described.app_name,
         }))
     }
 
     async fn list(client: &Client, app: &AppId) -> Result<Backends, Failure> {
-        let output = get(client, app, None).await?;
-        let environments = output
-            .backend_environment_list
-            .ok_or_else(|| unreadable(GET, "the answer lists no environments"))?;
-        Ok(Backends {
-            app_name: output.app_name,
-            environments: environments.into_iter().collect(),
-        })
+        described::list(client, app).await
     }
 
     fn in_list(list: &Backends, environment: &EnvironmentName) -> Option<Backend> {
@@ -224,10 +201,6 @@ impl Remote for AmplifyBackend {
         accepted(CREATE, app, &[name], reply)
     }
 
-    async fn update(_: &Client, _: &Location, _: &Nothing) -> Result<Accepted<Backend>, Failure> {
-        Err(never("AWS cannot change a backend"))
-    }
-
     async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<Backend>>, Failure> {
         let sdk = client.usable()?;
         let Environment { app, name, .. } = location.environment.as_ref();
@@ -237,80 +210,5 @@ impl Remote for AmplifyBackend {
             return Ok(None);
         };
         accepted(DELETE, app, &[name], job_reply!(output)).map(Some)
-    }
-}
-
-/// The backends of an app, as one answer lists them.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Backends {
-    /// The app's name, where AWS says it.
-    pub app_name: Option<String>,
-    /// The names of the backend environments.
-    pub environments: BTreeSet<String>,
-}
-
-/// A backend with all that AWS tells of it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Described {
-    /// The app's name, where AWS says it.
-    pub app_name: Option<String>,
-    /// AmplifyMetaConfig, where AWS says it: JSON that others wrote, of any size. Not to be logged.
-    pub meta_config: Option<String>,
-}
-
-/// The backend. `None`: AWS says that there is none.
-pub async fn describe(
-    client: &Client,
-    app: &AppId,
-    environment: &EnvironmentName,
-) -> Result<Option<Described>, Failure> {
-    let Some(output) = absent_is_none(get(client, app, Some(environment)).await)? else {
-        return Ok(None);
-    };
-    Ok(is_described(&output, environment)?.then_some(Described {
-        app_name: output.app_name,
-        meta_config: output.amplify_meta_config,
-    }))
-}
-
-/// The names of the app's environments that `GetBackend` lists. An app that it does not know has none, nor has one that it
-/// names without a list: many apps have no backend.
-pub async fn names(client: &Client, app: &AppId) -> Result<BTreeSet<String>, Failure> {
-    let Some(output) = absent_is_none(get(client, app, None).await)? else {
-        return Ok(BTreeSet::new());
-    };
-    match output.backend_environment_list {
-        Some(names) => Ok(names.into_iter().collect()),
-        None if output.app_id.is_some() => Ok(BTreeSet::new()),
-        None => Err(unreadable(GET, "the answer names no app")),
-    }
-}
-
-/// `GetBackend` for one environment, or without one for the list of the app's environments.
-async fn get(client: &Client, app: &AppId, environment: Option<&EnvironmentName>) -> Result<GetBackendOutput, Failure> {
-    let sdk = client.usable()?;
-    let request = sdk.backend_reads.get_backend().app_id(app.as_str());
-    let request = request.set_backend_environment_name(environment.map(|name| name.as_str().to_owned()));
-    let output = send!(sdk.observer(), GET, request)?;
-    same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
-    no_error(GET, output.error.clone())?;
-    Ok(output)
-}
-
-/// Whether an answer to `GetBackend` shows the environment that was asked for.
-fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Result<bool, Failure> {
-    match (&output.backend_environment_name, &output.backend_environment_list) {
-        (Some(name), _) => {
-            same(GET, "backendEnvironmentName", Some(name), environment.as_str())?;
-            Ok(true)
-        }
-        (None, Some(names)) if names.iter().any(|name| name == environment.as_str()) => Ok(true),
-        // What is not in the list is gone: only AWS itself may say so.
-        (None, Some(_)) if output.request_id().is_none() => Err(unreadable(
-            GET,
-            "the answer lacks the environment, and AWS's request id",
-        )),
-        (None, Some(_)) => Ok(false),
-        (None, None) => Err(unreadable(GET, "the answer names no environment")),
     }
 }

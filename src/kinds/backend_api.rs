@@ -1,12 +1,14 @@
 //! `BackendApi`: CreateBackendAPI, GetBackendAPI, UpdateBackendAPI, DeleteBackendAPI.
 
 use aws_sdk_amplifybackend::types as sdk;
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{
-    Kind, Located, NO_REGION, Policies, Remote,
+    Kind, Located, Remote,
     config::{self, Config, Reference},
-    environment, not_ready, owned_region,
+    described,
+    in_backend::{self, Place, names},
 };
 use crate::{
     amplify::{
@@ -15,12 +17,12 @@ use crate::{
         send,
     },
     api::{
-        Abilities, BackendApi, BackendApiStatus, KindName, Ledger, Operation, Read, ResourceConfig,
+        Abilities, BackendApi, BackendApiStatus, KindName, Operation, Policies, Read, ResourceConfig,
         backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
         rules::schema_problem,
     },
-    controller::index::{Environment, Index, Location, ObjectKey},
-    lifecycle::{Hashes, Seen, State, Words, facts::Failure},
+    controller::index::{Index, Location, ObjectKey},
+    lifecycle::{Bar, Seen, State, Words, facts::Failure},
 };
 
 const CREATE: Call = Call::write(Operation::CreateBackendApi);
@@ -82,93 +84,36 @@ impl Kind for BackendApi {
         }
     }
 
-    fn policies(&self) -> Policies {
-        Policies {
-            deletion: self.spec.deletion_policy,
-            adoption: self.spec.adoption_policy,
-            suspend: self.spec.suspend.unwrap_or_default(),
-            job_timeout: self.spec.job_timeout.map(|timeout| timeout.0),
-        }
+    fn policies(&self) -> &Policies {
+        &self.spec.policies
+    }
+
+    fn job_timeout(&self) -> Option<SignedDuration> {
+        self.spec.job_timeout.map(|timeout| timeout.0)
     }
 
     fn refers_to(&self, namespace: &str) -> Option<ObjectKey> {
-        let reference = self.spec.backend_ref.as_ref()?;
-        Some(ObjectKey::new(KindName::AmplifyBackend, namespace, &reference.name))
+        in_backend::refers_to(&self.spec.target, namespace)
     }
 
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
-        let spec = &self.spec;
-        let mut located = Located::default();
-        let mut place = None;
-        if let Some(referred) = self.refers_to(namespace) {
-            place = index
-                .get(&referred)
-                .and_then(|entry| entry.location.as_ref())
-                .map(|there| Ok(there.environment.clone()));
-            let owned = owned_region(self.status.as_ref().map(|status| &status.ledger));
-            let region = place.as_ref().and_then(|place| place.as_ref().ok());
-            located.region = owned.or_else(|| region.map(|place| place.region.clone()));
-            located.dependency = not_ready(index, &referred, "spec.backendRef");
-        } else {
-            located.region = spec.region.clone().or_else(|| default_region.map(str::to_owned));
-            if let (Some(region), Some(app), Some(name)) =
-                (&located.region, &spec.app_id, &spec.backend_environment_name)
-            {
-                place = Some(environment(region, app, name));
-            } else {
-                located.invalid = Some(NO_REGION.to_owned());
-            }
-        }
-        // Once pinned, status says where it lives: the reference serves only create and update.
-        let pinned = self.status.as_ref().and_then(|status| {
-            let (app, name) = (status.app_id.as_ref()?, status.backend_environment_name.as_ref()?);
-            Some(environment(status.ledger.region.as_ref()?, app, name))
-        });
-        let Some(place) = pinned.or(place) else {
-            return located;
+        let place = Place {
+            kind: Self::NAME,
+            resource: Some(&self.spec.resource_name),
+            target: &self.spec.target,
+            namespace,
+            ledger: self.ledger(),
+            pinned: self.status.as_ref().map(|status| &status.target),
         };
-        let named = place.and_then(|environment| {
-            Ok(Location {
-                environment,
-                resource: Some(spec.resource_name.parse()?),
-                source: None,
-            })
-        });
-        located.locate(named)
+        in_backend::locate(&place, index, default_region)
     }
 
-    fn state(&self) -> State {
-        let status = self.status.clone().unwrap_or_default();
-        State {
-            ledger: status.ledger,
-            hashes: Hashes {
-                sent: status.sent_config_hash,
-                echoed: status.echoed_config_hash,
-            },
-        }
-    }
-
-    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
-        self.status.as_mut().map(|status| &mut status.ledger)
-    }
-
-    fn stored(&self) -> Value {
-        self.status
-            .as_ref()
-            .map_or(Value::Null, |status| serde_json::json!(status))
-    }
-
-    fn status(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {
-        // What AWS has for it stays pinned, although the spec may name nothing valid any more.
-        let pinned = self.status.as_ref().filter(|_| location.is_none());
-        let app_id = location.map(|location| location.environment.app.to_string());
-        let name = location.map(|location| location.environment.name.to_string());
+    fn show(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {
+        let pinned = self.status.as_ref().map(|status| &status.target);
         serde_json::json!(BackendApiStatus {
             ledger: state.ledger.clone(),
-            app_id: app_id.or_else(|| pinned?.app_id.clone()),
-            backend_environment_name: name.or_else(|| pinned?.backend_environment_name.clone()),
-            sent_config_hash: state.hashes.sent.clone(),
-            echoed_config_hash: state.hashes.echoed.clone(),
+            target: in_backend::resolved(location, pinned),
+            hashes: state.hashes.clone(),
         })
     }
 
@@ -202,13 +147,6 @@ fn with_placeholder(config: &ResourceConfig) -> ResourceConfig {
         config.transform_schema = Some(LEFT_OUT.to_owned());
     }
     config
-}
-
-/// The names of the API that a location is of.
-fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &ResourceName), Failure> {
-    let Environment { app, name, .. } = location.environment.as_ref();
-    let resource = location.resource.as_ref().ok_or_else(|| never("the API has no name"))?;
-    Ok((app, name, resource))
 }
 
 /// An API by its names. `None`: AWS says that there is none.
@@ -245,12 +183,13 @@ impl Remote for BackendApi {
         look(client, app, environment, resource).await
     }
 
-    async fn list(_: &Client, _: &AppId) -> Result<(), Failure> {
-        Err(never("AWS lists no APIs"))
-    }
-
-    fn in_list((): &(), _: &EnvironmentName) -> Option<ResourceConfig> {
-        None
+    async fn bar(&self, client: &Client, location: &Location) -> Result<Option<Bar>, Failure> {
+        let (_, _, resource) = names(location)?;
+        // None: nobody can tell, and AWS itself is asked by the create.
+        let contents = described::contents(client, location).await?;
+        let apis = contents.and_then(|contents| contents.graphql_apis().ok());
+        let other = apis.into_iter().flatten().find(|name| name != resource.as_str());
+        Ok(other.map(Bar::Named))
     }
 
     async fn create(

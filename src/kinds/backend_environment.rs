@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use aws_sdk_amplify::types;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Kind, Located, NO_REGION, Policies, Remote, config::Nothing, environment};
+use super::{Kind, Located, NO_REGION, Remote, config::Nothing, environment};
 use crate::{
     amplify::{
         Accepted, AppId, Call, Client, EnvironmentName,
-        answers::{absent_is_none, never, paged, same, unreadable},
+        answers::{absent_is_none, paged, same, unreadable},
         send,
     },
     api::{
-        Abilities, BackendEnvironment, BackendEnvironmentStatus, KindName, Ledger, Operation, Read,
+        Abilities, BackendEnvironment, BackendEnvironmentStatus, KindName, Operation, Policies, Read,
         conditions::truncated, text,
     },
     controller::index::{Environment, Index, Location},
-    lifecycle::{Hashes, Seen, State, Words, facts::Failure},
+    lifecycle::{Seen, State, Words, facts::Failure},
 };
 
 const CREATE: Call = Call::write(Operation::CreateBackendEnvironment);
@@ -58,13 +58,8 @@ impl Kind for BackendEnvironment {
         }
     }
 
-    fn policies(&self) -> Policies {
-        Policies {
-            deletion: self.spec.deletion_policy,
-            adoption: self.spec.adoption_policy,
-            suspend: self.spec.suspend.unwrap_or_default(),
-            job_timeout: None,
-        }
+    fn policies(&self) -> &Policies {
+        &self.spec.policies
     }
 
     fn locate(&self, _: &str, _: &Index, default_region: Option<&str>) -> Located {
@@ -82,30 +77,13 @@ impl Kind for BackendEnvironment {
         };
         let named = environment(&region, &spec.app_id, &spec.environment_name).map(|environment| Location {
             environment,
-            resource: None,
+            within: None,
             source: None,
         });
         located.locate(named)
     }
 
-    fn state(&self) -> State {
-        State {
-            ledger: self.status.clone().unwrap_or_default().ledger,
-            hashes: Hashes::default(),
-        }
-    }
-
-    fn ledger_mut(&mut self) -> Option<&mut Ledger> {
-        self.status.as_mut().map(|status| &mut status.ledger)
-    }
-
-    fn stored(&self) -> serde_json::Value {
-        self.status
-            .as_ref()
-            .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
-    }
-
-    fn status(&self, state: &State, _: Option<&Location>, found: Option<&Record>) -> serde_json::Value {
+    fn show(&self, state: &State, _: Option<&Location>, found: Option<&Record>) -> serde_json::Value {
         // Of a record that is not this resource's, or is gone, nothing is told.
         let before = self.status.clone().filter(|_| state.ledger.origin.is_some());
         let mut status = BackendEnvironmentStatus {
@@ -189,10 +167,6 @@ impl Remote for BackendEnvironment {
         recorded(CREATE, output.backend_environment, name).map(Accepted::Done)
     }
 
-    async fn update(_: &Client, _: &Location, _: &Nothing) -> Result<Accepted<Record>, Failure> {
-        Err(never("AWS cannot change a record"))
-    }
-
     async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<Record>>, Failure> {
         let sdk = client.usable()?;
         let Environment { app, name, .. } = location.environment.as_ref();
@@ -246,7 +220,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::Origin;
+    use crate::api::{Ledger, Origin};
 
     #[test]
     fn a_record_is_told_of_only_while_it_is_the_resources_own() {
@@ -264,7 +238,7 @@ mod tests {
                 },
                 ..State::default()
             };
-            let status = resource.status(&state, None, None);
+            let status = resource.show(&state, None, None);
             assert_eq!(status["backendEnvironmentArn"].as_str(), arn);
             assert_eq!(status["stackName"].is_string(), arn.is_some());
         }

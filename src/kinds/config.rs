@@ -30,6 +30,9 @@ pub trait Config: Clone + std::fmt::Debug + Default + Serialize + Send + Sync + 
     /// Puts in what a reference stands for.
     fn fill(&mut self, _text: String) {}
 
+    /// Puts it into the one form in which it is hashed, sent and compared.
+    fn settle(&mut self) {}
+
     /// Why it cannot be sent although the API server took it, and what to do.
     fn problem(&self) -> Option<String> {
         None
@@ -64,7 +67,7 @@ pub fn hash(config: &impl Serialize) -> String {
 }
 
 /// What AWS shows of the fields that are wanted. `is_resolved`: what is wanted is known whole.
-pub fn echo<C: Config>(wanted: &C, there: &C, is_resolved: bool) -> Echo {
+pub fn echo<C: Config>(wanted: &C, there: &impl Serialize, is_resolved: bool) -> Echo {
     let (fields, there) = (serde_json::json!(wanted), serde_json::json!(there));
     Echo {
         hash: hash(&project(C::NOT_COMPARED, &fields, &there)),

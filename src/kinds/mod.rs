@@ -6,26 +6,34 @@
 //! | file | holds |
 //! |---|---|
 //! | `config` | what kinds with a configuration share: references to ConfigMaps, comparison |
+//! | `described`, `meta_config` | what GetBackend tells of a backend, and of what is in it |
+//! | `in_backend` | what kinds share whose AWS object is in a backend |
 //! | one for each kind of `api::kinds` | the kind |
 
 pub mod amplify_backend;
 pub mod backend_api;
 pub mod backend_environment;
 pub mod config;
+pub mod described;
+mod in_backend;
+pub mod meta_config;
 
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use kube::{Resource, core::NamespaceResourceScope};
+use kube::{
+    Resource,
+    core::{NamespaceResourceScope, object::HasStatus},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use config::Config;
 
 use crate::{
-    amplify::{Accepted, AppId, Client, EnvironmentName, InvalidName},
-    api::{Abilities, AdoptionPolicy, DeletionPolicy, KindName, Ledger},
+    amplify::{Accepted, AppId, Client, EnvironmentName, InvalidName, answers::never},
+    api::{Abilities, KeepsLedger, KindName, Ledger, Policies},
     controller::index::{Environment, Index, Location, ObjectKey},
-    lifecycle::{Lack, Missing, Seen, State, Words, facts::Failure},
+    lifecycle::{Bar, Lack, Missing, Seen, State, Words, facts::Failure},
 };
 
 /// A kind of custom resource.
@@ -35,6 +43,7 @@ pub trait Kind:
     + DeserializeOwned
     + Serialize
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: KeepsLedger + Serialize>
     + Send
     + Sync
     + 'static
@@ -61,7 +70,12 @@ pub trait Kind:
     }
 
     /// The fields of the spec that all kinds share.
-    fn policies(&self) -> Policies;
+    fn policies(&self) -> &Policies;
+
+    /// Of kinds with jobs: `spec.jobTimeout`.
+    fn job_timeout(&self) -> Option<SignedDuration> {
+        None
+    }
 
     /// The resource of this namespace that it refers to.
     fn refers_to(&self, _namespace: &str) -> Option<ObjectKey> {
@@ -71,17 +85,28 @@ pub trait Kind:
     /// Where its AWS object lives, and what that still needs.
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located;
 
-    /// What decisions read of its status.
-    fn state(&self) -> State;
+    /// The part of its status that all kinds share, where it has a status.
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(self.status()?.ledger())
+    }
 
-    /// The part of its status that all kinds share.
-    fn ledger_mut(&mut self) -> Option<&mut Ledger>;
+    /// What decisions read of its status.
+    fn state(&self) -> State {
+        let status = self.status();
+        State {
+            ledger: status.map(|status| status.ledger().clone()).unwrap_or_default(),
+            hashes: status.map(KeepsLedger::hashes).unwrap_or_default(),
+        }
+    }
 
     /// The status as it is stored.
-    fn stored(&self) -> serde_json::Value;
+    fn stored(&self) -> serde_json::Value {
+        self.status()
+            .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
+    }
 
     /// The status that stands for this state; `found` is what AWS showed in this pass.
-    fn status(&self, state: &State, location: Option<&Location>, found: Option<&Self::Found>) -> serde_json::Value;
+    fn show(&self, state: &State, location: Option<&Location>, found: Option<&Self::Found>) -> serde_json::Value;
 
     /// The configuration as it stands in the spec.
     fn config(&self) -> Option<&Self::Config> {
@@ -103,11 +128,22 @@ pub trait Remote: Kind {
     /// Whether the object is there, and as what. `None`: AWS says that it is not.
     fn look(client: &Client, location: &Location) -> impl Future<Output = Result<Option<Self::Found>, Failure>> + Send;
 
+    /// Of an object that a look has not shown: what AWS shows in its place, or lacks for it. Asked of kinds that are alone in
+    /// their environment.
+    fn bar(&self, _client: &Client, _location: &Location) -> impl Future<Output = Result<Option<Bar>, Failure>> + Send {
+        async { Ok(None) }
+    }
+
     /// The objects of an app, as one call shows them. A list that cannot be read to its end is a failure, never a shorter one.
-    fn list(client: &Client, app: &AppId) -> impl Future<Output = Result<Self::List, Failure>> + Send;
+    #[must_use]
+    fn list(_client: &Client, _app: &AppId) -> impl Future<Output = Result<Self::List, Failure>> + Send {
+        async { Err(never("AWS has no list of these objects")) }
+    }
 
     /// The object in a list. `None`: not in it, and only a look of its own can tell that it is gone.
-    fn in_list(list: &Self::List, environment: &EnvironmentName) -> Option<Self::Found>;
+    fn in_list(_list: &Self::List, _environment: &EnvironmentName) -> Option<Self::Found> {
+        None
+    }
 
     /// Makes the object. `config` is the resolved configuration.
     fn create(
@@ -119,29 +155,18 @@ pub trait Remote: Kind {
 
     /// Gives the object another configuration.
     fn update(
-        client: &Client,
-        location: &Location,
-        config: &Self::Config,
-    ) -> impl Future<Output = Result<Accepted<Self::Found>, Failure>> + Send;
+        _client: &Client,
+        _location: &Location,
+        _config: &Self::Config,
+    ) -> impl Future<Output = Result<Accepted<Self::Found>, Failure>> + Send {
+        async { Err(never("AWS cannot change this object")) }
+    }
 
     /// Removes the object. `None`: AWS says that there is nothing.
     fn delete(
         client: &Client,
         location: &Location,
     ) -> impl Future<Output = Result<Option<Accepted<Self::Found>>, Failure>> + Send;
-}
-
-/// The fields of the spec that all kinds share.
-#[derive(Clone, Debug)]
-pub struct Policies {
-    /// `spec.deletionPolicy`
-    pub deletion: Option<DeletionPolicy>,
-    /// `spec.adoptionPolicy`
-    pub adoption: AdoptionPolicy,
-    /// `spec.suspend`
-    pub suspend: bool,
-    /// `spec.jobTimeout`
-    pub job_timeout: Option<SignedDuration>,
 }
 
 /// Where an AWS object lives, and what stands in the way of it.

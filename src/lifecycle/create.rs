@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Flow, Reply, Step, Wake, Write,
     facts::{Class, Failure, Sent, says_exists},
-    needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot},
+    needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot, unbarred},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
     report::{NOT_OURS, Say, failed, outcome_unknown, with_advice},
@@ -20,6 +20,7 @@ pub(super) fn create(view: &View<'_>) -> Flow {
     let operation = view.resource.abilities.create;
     given_up(view, operation)?;
     possible(view)?;
+    unbarred(view)?;
     let hash = configured(view)?;
     backed_off(view, operation, hash.as_deref())?;
     slot(view)?;

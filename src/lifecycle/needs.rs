@@ -9,9 +9,12 @@ use super::{
     report::{self, Say, advice, read_failed, working_message, working_reason},
     step::{Patience, Purpose},
     timing,
-    view::{Lack, Listed, Looked, Missing, Slot, View},
+    view::{Bar, Lack, Listed, Looked, Missing, Slot, View},
 };
-use crate::api::{Job, Operation, conditions::Reason};
+use crate::api::{
+    Job, Operation,
+    conditions::{self, Reason},
+};
 
 /// The AWS object, looked at in this pass. Its echo can only be compared with a resolved configuration; a look without one
 /// still tells presence, which is all that a deletion asks.
@@ -77,6 +80,31 @@ pub(super) fn possible(view: &View<'_>) -> Flow<()> {
     match &around.dependency {
         Some(missing) => Err(dependency_not_ready(view, missing)),
         None => Ok(()),
+    }
+}
+
+/// How much of a name that AWS gives a message repeats, in bytes.
+const NAME_SHOWN: usize = 64;
+
+/// Nothing that AWS shows stands in the way of making the object.
+pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
+    match view.known.look.as_ref().and_then(|looked| looked.bar.as_ref()) {
+        None => Ok(()),
+        Some(Bar::Named(name)) => {
+            let message = format!(
+                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one with that resourceName and adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
+                crate::api::text::escaped(conditions::truncated(name, NAME_SHOWN))
+            );
+            let say = Say::stalled(Reason::AlreadyExists, message);
+            Err(Step::settle(view.stored(say), view.check_after_now()))
+        }
+        Some(Bar::Lacks) => {
+            let missing = Missing {
+                message: view.resource.words.lacks.to_owned(),
+                lack: Lack::Absent,
+            };
+            Err(dependency_not_ready(view, &missing))
+        }
     }
 }
 

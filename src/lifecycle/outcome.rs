@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Flow, Sending, Step, Wake,
     facts::JobSeen,
-    needs::{absence_in_doubt, configured, listed, looked, none_pending, pending, possible, slot},
+    needs::{absence_in_doubt, configured, listed, looked, none_pending, pending, possible, slot, unbarred},
     record::{intend, newest, record_claimed},
     report::{Say, account_is_there, suspension, working_message, working_reason},
     step::Purpose,
@@ -159,7 +159,7 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
         || view.resource.suspend
         || view.surroundings.winner.is_some()
         || view.has_moved().is_some();
-    if unwanted || possible(view).is_err() {
+    if unwanted || possible(view).is_err() || unbarred(view).is_err() {
         return Ok(made_nothing(view, job));
     }
     if let Some(listed) = &view.known.jobs {

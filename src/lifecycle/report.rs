@@ -484,7 +484,11 @@ fn may_still_hold(view: &View<'_>) -> bool {
         ) => is_current,
         // What is missing is looked for before AWS is read.
         Some(Reason::DependencyNotReady) => {
-            let is_missing = view.surroundings.dependency.is_some() || matches!(view.known.config, Some(Err(_)));
+            let is_missing = view.surroundings.dependency.is_some()
+                || matches!(view.known.config, Some(Err(_)))
+                // What AWS lacks for it shows in a look alone.
+                || conditions::get(&ledger.conditions, READY)
+                    .is_some_and(|ready| ready.message == view.resource.words.lacks);
             is_current && is_missing
         }
         Some(

@@ -125,14 +125,14 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// How many requests a pass with this purpose makes when it goes through: a look, the lists of jobs, and the write that
-    /// they lead to.
+    /// How many requests a pass with this purpose makes when it goes through: a look (and, of what is alone in its environment,
+    /// whether another has its place), the lists of jobs, and the write that they lead to.
     #[must_use]
-    pub const fn calls(self, abilities: &Abilities) -> u32 {
+    pub fn calls(self, abilities: &Abilities) -> u32 {
         match self {
             Self::Drift | Self::Request => 1,
-            Self::Outcome => 1 + abilities.lists,
-            Self::Write => 2 + abilities.lists,
+            Self::Outcome => 1 + abilities.lists + u32::from(abilities.is_alone),
+            Self::Write => 2 + abilities.lists + u32::from(abilities.is_alone),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     facts::{Failure, JobSeen},
     step::Patience,
 };
+pub use crate::api::Hashes;
 use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation};
 
 /// What one decision is made from.
@@ -112,6 +113,8 @@ pub struct Words {
     pub place: &'static str,
     /// That one is there as the spec wants it.
     pub there: &'static str,
+    /// What AWS lacks for one, and what to do, where it is of a kind that needs something there.
+    pub lacks: &'static str,
 }
 
 impl Default for Words {
@@ -119,6 +122,7 @@ impl Default for Words {
         Self {
             place: "the app ID and the region",
             there: "the AWS object exists as the spec wants it",
+            lacks: "",
         }
     }
 }
@@ -130,16 +134,6 @@ pub struct State {
     pub ledger: Ledger,
     /// Of kinds that AWS can update.
     pub hashes: Hashes,
-}
-
-/// What AWS has of a configuration, and what it echoed; empty for kinds without an update.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Hashes {
-    /// Hash of the resolved configuration that AWS last accepted from this resource, or showed to have. None: what AWS has
-    /// is not known, so configuration is compared with configuration.
-    pub sent: Option<String>,
-    /// Hash of AWS's echo of the fields that the spec sets, after the last completed job.
-    pub echoed: Option<String>,
 }
 
 /// What the other resources of the cluster mean for this one.
@@ -267,6 +261,17 @@ pub struct Looked {
     pub at: Timestamp,
     /// None: AWS says that it is not there.
     pub seen: Option<Seen>,
+    /// Of what is not there: what AWS shows instead, so that it cannot be made.
+    pub bar: Option<Bar>,
+}
+
+/// What stands in the way of making an object that is not there.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Bar {
+    /// Another object has its place, under this name: an environment has one of a kind.
+    Named(String),
+    /// What it needs is not there: see [`Words::lacks`].
+    Lacks,
 }
 
 /// An AWS object, reduced to what decisions need.

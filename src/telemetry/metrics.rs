@@ -136,6 +136,12 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// How a resource without a status counts.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self::of(&Ledger::default())
+    }
+
     /// How a resource with this status counts.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {

@@ -141,10 +141,10 @@ pub(crate) fn failure(class: Class, sent: Sent) -> Failure {
 }
 
 impl Scenario {
-    const fn operation(&self, write: Write) -> Operation {
+    fn operation(&self, write: Write) -> Operation {
         match write {
             Write::Create => self.create,
-            Write::Update => Operation::UpdateBackendApi,
+            Write::Update => self.create.update().expect("of a kind with an update"),
             Write::Delete => self.create.delete(),
         }
     }

@@ -10,9 +10,9 @@ use std::{
 };
 
 use amplify_operator::{
-    api::{Abilities, AdoptionPolicy, DeletionPolicy, Job, Operation},
+    api::{Abilities, AdoptionPolicy, DeletionPolicy, Job, KindName, Operation},
     controller::{
-        index::{Entry as Indexed, Environment, Index, Location, ObjectKey, Version},
+        index::{Entry as Indexed, Environment, Index, Location, ObjectKey, Version, Within},
         patches::recording,
     },
     lifecycle::{
@@ -92,7 +92,7 @@ impl Scenario {
     }
 
     pub(crate) const fn is_updatable(&self) -> bool {
-        matches!(self.create, Operation::CreateBackendApi)
+        self.create.update().is_some()
     }
 
     /// What AWS says of when it makes a job now: later than all others.
@@ -415,6 +415,7 @@ impl<'a> Stage<'a> {
                 Observed::Look(Looked {
                     at: self.now,
                     seen: seen.map(|thing| self.compare(&thing, &pass.known, &pass.view)),
+                    bar: None,
                 })
             }
             Step::ListJobs(_) => {
@@ -665,10 +666,11 @@ impl<'a> Stage<'a> {
                 app: "d1".parse().expect("an app"),
                 name: "dev".parse().expect("a name"),
             }),
-            resource: self
-                .scenario
-                .is_updatable()
-                .then(|| self.scenario.target(name).to_string().parse().expect("a name")),
+            // Of each kind an environment has one: two different ones are of two kinds.
+            within: self.scenario.is_updatable().then(|| Within {
+                kind: KindName::ALL[self.scenario.target(name)],
+                name: None,
+            }),
             source: None,
         };
         Indexed {

@@ -441,11 +441,7 @@ impl Object {
 
     /// Ready: its create, with this job id, completed long ago.
     pub(crate) const fn ready(uid: u8, create: Operation, id: u8) -> Self {
-        let config = if matches!(create, Operation::CreateBackendApi) {
-            Some(1)
-        } else {
-            None
-        };
+        let config = if create.update().is_some() { Some(1) } else { None };
         Self {
             finalizer: true,
             status: Status {

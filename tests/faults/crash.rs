@@ -4,67 +4,58 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use amplify_simulator::{Action, Class, Fault, JobFault, JobScript, Operation, Settings};
+use amplify_testkit::{
+    gate::{Asked, Gate, Treatment},
+    specimen::{SPECIMENS, Specimen},
+    stage::{APP, Kind, PATIENCE, Setup, Stage, World, condition, ready},
+    suite::Test,
+};
 use futures::{
     FutureExt as _,
     future::{join, join_all},
 };
 use serde_json::{Value, json};
 
-use crate::{
-    STAGES,
-    gate::{Asked, Gate, Treatment},
-    stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, condition, environment, graphql_api, ready},
-    tally::TALLY,
-};
+use crate::{STAGES, tally::TALLY};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_second_crash_while_an_accepted_create_is_found_again_changes_nothing_in_the_end,
     a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_creating_a_backend_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_cloning_a_backend_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_creating_an_api_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_updating_an_api_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_a_create_that_fails_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_deleting_a_backend_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_deleting_an_api_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_creating_a_record_changes_nothing_in_the_end,
-    a_crash_at_any_request_of_deleting_a_record_changes_nothing_in_the_end,
 }
 
-async fn a_crash_at_any_request_of_creating_a_backend_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::CreateBackend).await;
+/// A sweep for each thing that a specimen can go through.
+pub(crate) fn sweeps() -> Vec<Test> {
+    let lives = SPECIMENS.iter().flat_map(|specimen| {
+        let acts = [
+            Some((Act::Create, "creating")),
+            specimen.edit.map(|_| (Act::Update, "updating")),
+            // What removes a clone or a linked bucket removes others of the kind as well.
+            Specimen::of_each_kind()
+                .any(|first| first.name == specimen.name)
+                .then_some((Act::Delete, "deleting")),
+        ];
+        let fails = (specimen.name == "backend").then_some((Act::FailToCreate, "failing_to_create"));
+        acts.into_iter()
+            .flatten()
+            .chain(fails)
+            .map(move |(act, doing)| (Life { specimen, act }, doing))
+    });
+    let tests = lives.map(|(life, doing)| Test {
+        name: format!(
+            "a_crash_at_any_request_of_{doing}_a_{}_changes_nothing_in_the_end",
+            life.specimen.name
+        ),
+        run: Arc::new(move |world| Box::pin(sweep(world, life))),
+    });
+    tests.collect()
 }
 
-async fn a_crash_at_any_request_of_cloning_a_backend_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::CloneBackend).await;
-}
-
-async fn a_crash_at_any_request_of_creating_an_api_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::CreateApi).await;
-}
-
-async fn a_crash_at_any_request_of_updating_an_api_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::UpdateApi).await;
-}
-
-async fn a_crash_at_any_request_of_a_create_that_fails_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::FailToCreate).await;
-}
-
-async fn a_crash_at_any_request_of_deleting_a_backend_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::DeleteBackend).await;
-}
-
-async fn a_crash_at_any_request_of_deleting_an_api_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::DeleteApi).await;
-}
-
-async fn a_crash_at_any_request_of_creating_a_record_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::CreateRecord).await;
-}
-
-async fn a_crash_at_any_request_of_deleting_a_record_changes_nothing_in_the_end(world: Arc<World>) {
-    sweep(world, Life::DeleteRecord).await;
+/// The making of a backend.
+fn create_backend() -> Life {
+    Life {
+        specimen: Specimen::named("backend"),
+        act: Act::Create,
+    }
 }
 
 async fn a_second_crash_while_an_accepted_create_is_found_again_changes_nothing_in_the_end(world: Arc<World>) {
@@ -72,7 +63,7 @@ async fn a_second_crash_while_an_accepted_create_is_found_again_changes_nothing_
         request: Request::Aws(Operation::CreateBackend, 0),
         after: true,
     };
-    sweep_recovery(world, Life::CreateBackend, first, true).await;
+    sweep_recovery(world, create_backend(), first, true).await;
 }
 
 async fn a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end(world: Arc<World>) {
@@ -80,100 +71,74 @@ async fn a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_
         request: Request::Aws(Operation::CreateBackend, 0),
         after: false,
     };
-    sweep_recovery(world, Life::CreateBackend, first, false).await;
+    sweep_recovery(world, create_backend(), first, false).await;
 }
 
 /// The resource that a life is about, and its environment.
 const NAME: &str = "dev";
 
-/// What happens in a life.
+/// What a specimen goes through.
+#[derive(Clone, Copy)]
+struct Life {
+    specimen: &'static Specimen,
+    act: Act,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    CreateBackend,
-    CloneBackend,
-    CreateApi,
-    UpdateApi,
+enum Act {
+    Create,
+    /// The job fails, and leaves nothing.
     FailToCreate,
-    DeleteBackend,
-    DeleteApi,
-    CreateRecord,
-    DeleteRecord,
+    Update,
+    Delete,
 }
 
 impl Life {
-    const fn kind(self) -> Kind {
-        match self {
-            Self::CreateBackend | Self::CloneBackend | Self::FailToCreate | Self::DeleteBackend => Kind::Backend,
-            Self::CreateApi | Self::UpdateApi | Self::DeleteApi => Kind::Api,
-            Self::CreateRecord | Self::DeleteRecord => Kind::Environment,
-        }
-    }
-
-    const fn begins_with_the_resource(self) -> bool {
-        matches!(
-            self,
-            Self::UpdateApi | Self::DeleteBackend | Self::DeleteApi | Self::DeleteRecord
-        )
-    }
-
-    fn spec(self) -> Value {
-        match self {
-            Self::CloneBackend => {
-                json!({ "appId": APP, "backendEnvironmentName": NAME, "cloneFrom": { "backendEnvironmentName": "main" } })
-            }
-            _ => match self.kind() {
-                Kind::Backend => backend(NAME),
-                Kind::Api => graphql_api(NAME, "type A @model { id: ID! }"),
-                Kind::Environment => environment(NAME),
-            },
-        }
+    fn kind(self) -> Kind {
+        self.specimen.kind
     }
 
     /// What is there before it begins.
     async fn prepare(self, stage: &Stage) {
-        match self {
-            Self::CloneBackend => assert!(stage.aws().put_backend((APP, "main"), "storefront")),
-            Self::FailToCreate => {
+        (self.specimen.prepare)(&stage.aws(), NAME);
+        match self.act {
+            Act::Create => {}
+            Act::FailToCreate => {
                 let fails = JobScript::failed("the stack rolled back", false);
+                stage.aws().job_fault(JobFault::on(self.specimen.create(), fails));
+            }
+            Act::Update | Act::Delete => {
+                let usual = stage.aws().settings().job_duration;
                 stage
                     .aws()
-                    .job_fault(JobFault::on(Operation::CreateBackend, fails.clone()));
+                    .change_settings(|settings| settings.job_duration = Duration::ZERO);
+                stage.create(self.kind(), NAME, (self.specimen.spec)(NAME)).await;
+                stage.wait_until_ready(self.kind(), NAME).await;
+                stage.aws().change_settings(|settings| settings.job_duration = usual);
             }
-            _ if self.kind() == Kind::Api => assert!(stage.aws().put_backend((APP, NAME), "storefront")),
-            _ => {}
-        }
-        if self.begins_with_the_resource() {
-            let usual = stage.aws().settings().job_duration;
-            stage
-                .aws()
-                .change_settings(|settings| settings.job_duration = Duration::ZERO);
-            stage.create(self.kind(), NAME, self.spec()).await;
-            stage.wait_until_ready(self.kind(), NAME).await;
-            stage.aws().change_settings(|settings| settings.job_duration = usual);
         }
     }
 
     async fn begin(self, stage: &Stage) {
-        match self {
-            Self::UpdateApi => {
-                let patch = json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } });
-                stage.patch(self.kind(), NAME, patch).await;
+        match self.act {
+            Act::Create | Act::FailToCreate => stage.create(self.kind(), NAME, (self.specimen.spec)(NAME)).await,
+            Act::Update => {
+                let edit = self.specimen.edit.expect("an edit");
+                stage.patch(self.kind(), NAME, edit()).await;
             }
-            _ if self.begins_with_the_resource() => stage.delete(self.kind(), NAME).await,
-            _ => stage.create(self.kind(), NAME, self.spec()).await,
+            Act::Delete => stage.delete(self.kind(), NAME).await,
         }
     }
 
     /// The resource at the end; null where it is gone.
     async fn end(self, stage: &Stage) -> Value {
-        match self {
-            Self::FailToCreate => stage.wait_for_reason(self.kind(), NAME, "JobFailed").await,
-            Self::UpdateApi => stage.wait_until_ready(self.kind(), NAME).await,
-            _ if self.begins_with_the_resource() => {
+        match self.act {
+            Act::FailToCreate => stage.wait_for_reason(self.kind(), NAME, "JobFailed").await,
+            Act::Create | Act::Update => stage.wait_until_ready(self.kind(), NAME).await,
+            Act::Delete => {
                 stage.wait_until_gone(self.kind(), NAME).await;
                 Value::Null
             }
-            _ => stage.wait_until_ready(self.kind(), NAME).await,
         }
     }
 }
@@ -231,7 +196,7 @@ impl Remains {
             .collect();
         let job = &status["job"];
         let mut fields = vec!["failures", "status", "unconfirmed", "error", "backendEnvironmentName"];
-        if life != Life::UpdateApi {
+        if life.act != Act::Update {
             // An update that nobody could record is waited for as the job of anybody: a look tells what it left.
             fields.extend(["operation", "generation"]);
         }
@@ -254,8 +219,11 @@ impl Remains {
             resource: json!({
                 "finalizers": object["metadata"]["finalizers"], "conditions": conditions, "job": job, "status": same,
             }),
-            // The simulator names a stack as it likes.
-            aws: json!([app.backends, app.environments.keys().collect::<Vec<_>>()]),
+            // The simulator names stacks and linked storages as it likes.
+            aws: json!([
+                nameless(json!(app.backends)),
+                app.environments.keys().collect::<Vec<_>>()
+            ]),
             accepted: accepted
                 .map(|(operation, count)| (operation, count.accepted))
                 .filter(|(_, accepted)| *accepted > 0)
@@ -267,21 +235,27 @@ impl Remains {
     fn check(life: Life, stage: &Stage, object: &Value) {
         let jobs = stage.simulator.history().accepted_creates();
         let started = jobs.last().and_then(|call| call.job_id.clone());
-        if life != Life::UpdateApi && started.as_deref() != object["status"]["job"]["id"].as_str() {
+        if life.act != Act::Update && started.as_deref() != object["status"]["job"]["id"].as_str() {
             TALLY.lost_job();
             panic!("AWS ran {started:?}: {object:#}");
         }
         let app = stage.aws().app((APP, NAME)).expect("the app");
-        let is_there = match life.kind() {
-            Kind::Backend => app.backends.contains_key(NAME),
-            Kind::Api => !app.backends[NAME].apis.is_empty(),
-            Kind::Environment => app.environments.contains_key(NAME),
-        };
+        let is_there = (life.specimen.is_held)(&app, NAME, &object["spec"]);
         if ready(object)["status"] == "True" && !is_there {
             TALLY.false_ready();
             panic!("Ready, and nothing is there: {object:#}");
         }
     }
+}
+
+/// The backends, with their storages in the place of a map of them.
+fn nameless(mut backends: Value) -> Value {
+    for backend in backends.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        let storages = backend["storages"].as_object().into_iter().flat_map(|all| all.values());
+        let storages: Vec<_> = storages.cloned().collect();
+        backend["storages"] = storages.into();
+    }
+    backends
 }
 
 /// A stage where the life can begin, with the operator running behind a gate.

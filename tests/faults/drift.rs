@@ -6,14 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use amplify_simulator::{App, Call, Fault, Filter, Operation, Settings};
 use serde_json::{Value, json};
 
-use crate::{
-    STAGES,
-    matrix::in_reads,
-    stage::{Kind, PATIENCE, Setup, Stage, World, ready},
-    tally::TALLY,
-};
+use crate::{STAGES, matrix::in_reads, tally::TALLY};
+use amplify_testkit::stage::{Kind, PATIENCE, Setup, Stage, World, ready};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_fault_in_a_list_that_drift_checks_share_changes_nothing,
 }
 

@@ -12,14 +12,10 @@ use axum::{Json, Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{
-    STAGES,
-    matrix::in_reads,
-    stage::{Kind, Setup, Stage, World, environment, ready},
-    tally::TALLY,
-};
+use crate::{STAGES, matrix::in_reads, tally::TALLY};
+use amplify_testkit::stage::{Kind, Setup, Stage, World, environment, ready};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_fault_of_sts_is_overcome_in_each_namespace,
     credentials_that_a_pod_gets_late_are_used_without_a_restart,
     credentials_that_a_file_gets_late_are_used_without_a_restart,

@@ -11,14 +11,13 @@ use futures::future::join_all;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::{
-    STAGES,
+use crate::{STAGES, tally::TALLY};
+use amplify_testkit::{
     gate::{Gate, Rule, Treatment, is_patch},
     stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, object, ready, schema_edit},
-    tally::TALLY,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     any_write_of_a_create_that_is_refused_is_made_again,
     a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end,
     a_recording_whose_reply_never_comes_is_not_made_twice,

@@ -8,26 +8,17 @@
 
 mod crash;
 mod drift;
-mod gate;
 mod identity;
 mod kubernetes;
 mod matrix;
-#[expect(
-    dead_code,
-    reason = "the stage is shared with the tests of the operator, which use the rest"
-)]
-#[path = "../operator/stage.rs"]
-mod stage;
-#[path = "../operator/suite.rs"]
-mod suite;
 mod tally;
 
 use std::process::ExitCode;
 
 use amplify_devcluster::Options;
+use amplify_testkit::{specimen, suite};
 use tokio::sync::Semaphore;
 
-use suite::tests;
 use tally::TALLY;
 
 /// How many operators run at a time: they wait rather than compute.
@@ -36,15 +27,17 @@ static STAGES: Semaphore = Semaphore::const_new(18);
 const TESTS_AT_A_TIME: usize = 64;
 
 fn main() -> ExitCode {
+    specimen::assert_whole();
     // The longest first.
     let tests = [
-        crash::TESTS,
-        matrix::TESTS,
-        drift::TESTS,
-        identity::TESTS,
-        kubernetes::TESTS,
-    ]
-    .concat();
+        crash::sweeps(),
+        crash::tests(),
+        matrix::tests(),
+        drift::tests(),
+        identity::tests(),
+        kubernetes::tests(),
+    ];
+    let tests: Vec<_> = tests.into_iter().flatten().collect();
     // Nobody reads the audit log of so many operators.
     let options = Options {
         audit: false,

@@ -2,30 +2,35 @@
 //!
 //! All lives with the same fault share a stage. Each has an environment of its own, which the fault is tied to.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
 use amplify_simulator::{
-    Action, Class, Fault, Filter, Garbage,
+    Action, Call, Class, Fault, Filter, Garbage,
     Operation::{
-        self, CloneBackend, CreateBackend, CreateBackendApi, CreateBackendEnvironment, DeleteBackend, DeleteBackendApi,
-        DeleteBackendEnvironment, GetBackend, GetBackendApi, GetBackendEnvironment, GetBackendJob, ListBackendJobs,
+        self, CreateBackend, CreateBackendEnvironment, DeleteBackendEnvironment, GetBackendApi, GetBackendJob,
         UpdateBackendApi,
     },
     Settings,
 };
+use amplify_testkit::{
+    gate::Gate,
+    specimen::{SPECIMENS, Specimen},
+    stage::{APP, Kind, Setup, Stage, World, is_stalled, ready},
+};
 use futures::{FutureExt as _, future::join_all};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
-use crate::{
-    STAGES,
-    gate::Gate,
-    stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, ready},
-    tally::TALLY,
-};
+use crate::{STAGES, tally::TALLY};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_hang_before_the_work_of_any_call_is_overcome,
     a_hang_after_the_work_of_any_call_is_overcome,
     an_internal_error_once_in_any_call_is_overcome,
@@ -57,81 +62,58 @@ crate::tests! {
     what_reads_show_late_is_not_made_again,
 }
 
-/// What a resource goes through: it is created, Ready, updated where its kind can be, deleted and gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Backend,
-    Clone,
-    Api,
-    Record,
+/// A call of a calm life of a specimen: the operation, and how many calls of it come first. What a resource goes through: it is
+/// created, Ready, updated where its kind can be, deleted and gone.
+#[derive(Clone, Copy)]
+struct Place {
+    specimen: &'static Specimen,
+    operation: Operation,
+    skip: u64,
 }
 
-use Life::{Api, Backend, Clone as CloneLife, Record};
-
-/// Each call of each life but for repeated polls: the operation, and how many calls of it come first.
-const PLACES: &[(Life, Operation, u64)] = &[
-    (Backend, GetBackend, 0),
-    (Backend, ListBackendJobs, 0),
-    (Backend, CreateBackend, 0),
-    (Backend, GetBackendJob, 0),
-    (Backend, GetBackend, 1),
-    (Backend, GetBackend, 2),
-    (Backend, DeleteBackend, 0),
-    (Backend, GetBackendJob, 1),
-    (CloneLife, ListBackendJobs, 0),
-    (CloneLife, CloneBackend, 0),
-    (Api, GetBackendApi, 0),
-    (Api, ListBackendJobs, 0),
-    (Api, CreateBackendApi, 0),
-    (Api, GetBackendJob, 0),
-    (Api, GetBackendApi, 1),
-    (Api, GetBackendApi, 2),
-    (Api, UpdateBackendApi, 0),
-    (Api, GetBackendJob, 1),
-    (Api, GetBackendApi, 3),
-    (Api, GetBackendApi, 4),
-    (Api, DeleteBackendApi, 0),
-    (Api, GetBackendJob, 2),
-    (Record, GetBackendEnvironment, 0),
-    (Record, CreateBackendEnvironment, 0),
-    (Record, GetBackendEnvironment, 1),
-    (Record, DeleteBackendEnvironment, 0),
-];
-
-impl Life {
-    const fn kind(self) -> Kind {
-        match self {
-            Backend | CloneLife => Kind::Backend,
-            Api => Kind::Api,
-            Record => Kind::Environment,
-        }
-    }
-
-    /// The writes of a whole life.
-    const fn writes(self) -> &'static [Operation] {
-        match self {
-            Backend => &[CreateBackend, DeleteBackend],
-            CloneLife => &[CloneBackend, DeleteBackend],
-            Api => &[CreateBackendApi, UpdateBackendApi, DeleteBackendApi],
-            Record => &[CreateBackendEnvironment, DeleteBackendEnvironment],
-        }
-    }
-
-    fn spec(self, name: &str) -> Value {
-        match self {
-            Backend => backend(name),
-            CloneLife => json!({
-                "appId": APP, "backendEnvironmentName": name, "cloneFrom": { "backendEnvironmentName": source(name) },
-            }),
-            Api => graphql_api(name, "type A @model { id: ID! }"),
-            Record => environment(name),
-        }
-    }
+/// Each call of each calm life, but for repeated polls, and for what another specimen of the kind does as well.
+async fn places(world: &Arc<World>) -> &'static [Place] {
+    static PLACES: OnceCell<Vec<Place>> = OnceCell::const_new();
+    PLACES.get_or_init(|| recorded(world.clone())).await
 }
 
-/// What a clone is made of: one for each, since AWS runs one job at a time in it too.
-fn source(name: &str) -> String {
-    format!("of-{name}")
+async fn recorded(world: Arc<World>) -> Vec<Place> {
+    let calm = SPECIMENS.iter().map(|specimen| Cell {
+        specimen,
+        name: format!("calm-{}", specimen.name.replace('_', "-")),
+        fault: None,
+    });
+    let stage = live(world, settings(), calm.clone().collect(), &UNAVAILABLE).await;
+    let mut places = Vec::new();
+    let mut known = BTreeSet::new();
+    for Cell { specimen, name, .. } in calm {
+        let mut before: BTreeMap<Operation, u64> = BTreeMap::new();
+        let mut is_polled = false;
+        for call in calls(&stage, &name) {
+            let skip = before.entry(call.operation).or_default();
+            let is_poll = call.operation == GetBackendJob;
+            let is_repeated = is_poll && is_polled;
+            is_polled = is_poll || is_polled && !call.accepted;
+            if !is_repeated && known.insert((specimen.kind.names().0, call.operation, *skip)) {
+                places.push(Place {
+                    specimen,
+                    operation: call.operation,
+                    skip: *skip,
+                });
+            }
+            *skip += 1;
+        }
+    }
+    assert!(places.len() > 40, "{} places", places.len());
+    places
+}
+
+/// The calls to AWS about this environment.
+fn calls(stage: &Stage, environment: &str) -> Vec<Call> {
+    stage.simulator.history().matching(&Filter {
+        environment: Some(environment.to_owned()),
+        ..Filter::default()
+    })
 }
 
 /// Which places a fault makes sense in.
@@ -152,6 +134,11 @@ fn in_records(operation: Operation) -> bool {
 
 fn in_writes_with_jobs(operation: Operation) -> bool {
     in_writes(operation) && !matches!(operation, CreateBackendEnvironment | DeleteBackendEnvironment)
+}
+
+/// The answers of the others cannot carry an error.
+fn in_writes_that_tell(operation: Operation) -> bool {
+    in_writes_with_jobs(operation) && !operation.tells_little()
 }
 
 /// What the resource may say while it is disturbed, besides what it says in a quiet life.
@@ -264,7 +251,7 @@ async fn a_refusal_inside_the_reply_to_any_write_is_told_and_overcome_when_asked
         error: "the stack is in a bad state".to_owned(),
     };
     // Without a job's id it is a refusal.
-    row(world, action, in_writes_with_jobs, INVALID).await;
+    row(world, action, in_writes_that_tell, INVALID).await;
 }
 
 async fn too_many_requests_once_in_any_call_is_overcome(world: Arc<World>) {
@@ -318,12 +305,9 @@ async fn a_bad_request_in_any_write_is_told_and_overcome_when_asked(world: Arc<W
 
 /// A row of the matrix: this fault once, in each place where it makes sense.
 async fn row(world: Arc<World>, fault: fn() -> Action, here: Where, disturbed: Disturbed) {
-    let places = PLACES.iter().filter(|(_, operation, _)| here(*operation));
-    let places = places.map(|(life, operation, skip)| {
-        let fault = Fault::on(*operation, fault()).skip(*skip);
-        (*life, *operation, *skip, Some(fault))
-    });
-    live(world, settings(), places.collect(), &disturbed).await;
+    let places = places(&world).await.iter().filter(|place| here(place.operation));
+    let cells = places.map(|place| Cell::at(*place, fault()));
+    live(world, settings(), cells.collect(), &disturbed).await;
 }
 
 async fn a_hang_before_the_work_of_any_call_is_overcome(world: Arc<World>) {
@@ -347,15 +331,22 @@ async fn a_reply_that_is_nested_without_end_to_any_call_is_overcome(world: Arc<W
 
 /// 32 MiB; one of each sort, since all go through the same client.
 async fn a_reply_of_many_megabytes_is_overcome(world: Arc<World>) {
-    let cells = [
-        (Backend, CreateBackend),
-        (Backend, GetBackendJob),
-        (Api, GetBackendApi),
-        (Api, UpdateBackendApi),
-        (Record, CreateBackendEnvironment),
+    let places = [
+        ("backend", CreateBackend),
+        ("backend", GetBackendJob),
+        ("api", GetBackendApi),
+        ("api", UpdateBackendApi),
+        ("record", CreateBackendEnvironment),
     ];
     let large = || Action::Garbage { kind: Garbage::Large };
-    let cells = cells.map(|(life, operation)| (life, operation, 0, Some(Fault::on(operation, large()))));
+    let cells = places.map(|(name, operation)| {
+        let place = Place {
+            specimen: Specimen::named(name),
+            operation,
+            skip: 0,
+        };
+        Cell::at(place, large())
+    });
     live(world, settings(), cells.into(), &UNAVAILABLE).await;
 }
 
@@ -396,22 +387,21 @@ async fn what_reads_show_late_is_not_made_again(world: Arc<World>) {
         job_listing_delay: Duration::from_secs(3),
         ..settings()
     };
-    let mut cells: Vec<_> = [
-        (Backend, GetBackend),
-        (CloneLife, CloneBackend),
-        (Api, GetBackendApi),
-        (Record, GetBackendEnvironment),
-    ]
-    .map(|(life, operation)| (life, operation, 0, None))
-    .into();
+    let late = SPECIMENS.iter().map(|specimen| Cell {
+        specimen,
+        name: format!("late-{}", specimen.name.replace('_', "-")),
+        fault: None,
+    });
     // Also where the reply is lost, so that reads alone tell what happened.
-    let lost = [
-        (Backend, CreateBackend),
-        (Api, CreateBackendApi),
-        (Record, CreateBackendEnvironment),
-    ];
-    cells.extend(lost.map(|(life, operation)| (life, operation, 1, Some(Fault::on(operation, Action::ResetAfter)))));
-    live(world, settings, cells, &UNAVAILABLE).await;
+    let lost = SPECIMENS.iter().map(|specimen| {
+        let place = Place {
+            specimen,
+            operation: specimen.create(),
+            skip: 0,
+        };
+        Cell::at(place, Action::ResetAfter)
+    });
+    live(world, settings, late.chain(lost).collect(), &UNAVAILABLE).await;
 }
 
 fn settings() -> Settings {
@@ -421,10 +411,34 @@ fn settings() -> Settings {
     }
 }
 
-type Cell = (Life, Operation, u64, Option<Fault>);
+/// A life with a fault, or a calm one.
+#[derive(Clone)]
+struct Cell {
+    specimen: &'static Specimen,
+    /// Its resource, and its environment.
+    name: String,
+    fault: Option<Fault>,
+}
+
+impl Cell {
+    /// With this fault in this place.
+    fn at(place: Place, action: Action) -> Self {
+        let Place {
+            specimen,
+            operation,
+            skip,
+        } = place;
+        let name = format!("{}-{operation:?}-{skip}", specimen.name.replace('_', "-")).to_lowercase();
+        Self {
+            specimen,
+            fault: Some(Fault::on(operation, action).skip(skip).environment(&name)),
+            name,
+        }
+    }
+}
 
 /// All these lives on one stage.
-async fn live(world: Arc<World>, settings: Settings, cells: Vec<Cell>, disturbed: &Disturbed) {
+async fn live(world: Arc<World>, settings: Settings, cells: Vec<Cell>, disturbed: &Disturbed) -> Stage {
     let _turn = STAGES.acquire().await.expect("never closed");
     let is_late = settings.read_after_create_delay > Duration::ZERO;
     let setup = Setup {
@@ -452,57 +466,50 @@ async fn live(world: Arc<World>, settings: Settings, cells: Vec<Cell>, disturbed
     let mut stage = Stage::with(world, setup).await;
     let gate = Gate::before(&mut stage).await;
     stage.start();
-    let lives = cells.iter().map(|(life, operation, skip, fault)| {
-        let name = format!("{life:?}-{operation:?}-{skip}").to_lowercase();
+    let lives = cells.iter().map(|cell| {
         let (stage, gate) = (&stage, &gate);
         async move {
-            let lived = AssertUnwindSafe(cell(stage, gate, *life, &name, fault.clone(), disturbed));
-            lived.catch_unwind().await.err().map(|_| name)
+            let lived = AssertUnwindSafe(lived(stage, gate, cell, disturbed));
+            lived.catch_unwind().await.err().map(|_| &cell.name)
         }
     });
     let wrong: Vec<_> = join_all(lives).await.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "see above: {wrong:?}");
     TALLY.creates(&stage);
+    stage
 }
 
-async fn cell(stage: &Stage, gate: &Gate, life: Life, name: &str, fault: Option<Fault>, disturbed: &Disturbed) {
-    let kind = life.kind();
-    match life {
-        Api => assert!(stage.aws().put_backend((APP, name), "storefront")),
-        CloneLife => assert!(stage.aws().put_backend((APP, source(name).as_str()), "storefront")),
-        Backend | Record => {}
-    }
+async fn lived(stage: &Stage, gate: &Gate, cell: &Cell, disturbed: &Disturbed) {
+    let Cell { specimen, name, fault } = cell;
+    let kind = specimen.kind;
+    (specimen.prepare)(&stage.aws(), name);
     let is_faulty = fault.is_some();
     if let Some(fault) = fault {
-        stage.aws().fault(fault.environment(name));
+        stage.aws().fault(fault.clone());
     }
-    stage.create(kind, name, life.spec(name)).await;
-    until_ready(stage, life, name, disturbed).await;
-    if life == Api {
-        let patch = json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } });
-        stage.patch(kind, name, patch).await;
-        until_ready(stage, life, name, disturbed).await;
+    stage.create(kind, name, (specimen.spec)(name)).await;
+    until_ready(stage, specimen, name, disturbed).await;
+    if let Some(edit) = specimen.edit {
+        stage.patch(kind, name, edit()).await;
+        until_ready(stage, specimen, name, disturbed).await;
     }
     stage.delete(kind, name).await;
     until_gone(stage, kind, name, disturbed).await;
 
-    let calls = stage.simulator.history().matching(&Filter {
-        environment: Some(name.to_owned()),
-        ..Filter::default()
-    });
+    let calls = calls(stage, name);
     let mut accepted: BTreeMap<Operation, usize> = BTreeMap::new();
     for call in calls.iter().filter(|call| call.accepted) {
         *accepted.entry(call.operation).or_default() += 1;
     }
-    let expected: BTreeMap<_, _> = life.writes().iter().map(|operation| (*operation, 1)).collect();
+    let expected: BTreeMap<_, _> = specimen.writes().into_iter().map(|operation| (operation, 1)).collect();
     assert_eq!(accepted, expected, "{name}");
     let hit = calls.iter().filter(|call| call.faulted).count();
     assert_eq!(hit, usize::from(is_faulty), "{name}: the fault hits once");
     TALLY.faults(hit);
-    // A quiet life of an API makes 14 calls, and each way out of trouble takes some reads.
-    assert!(calls.len() <= 36, "{name}: {} calls: {calls:#?}", calls.len());
+    // A quiet life of a storage makes 16 calls, and each way out of trouble takes some reads.
+    assert!(calls.len() <= 40, "{name}: {} calls: {calls:#?}", calls.len());
     let seen = gate.seen();
-    let mine = seen.iter().filter(|seen| seen.asked.name == name);
+    let mine = seen.iter().filter(|seen| seen.asked.name == *name);
     let writes = mine.clone().filter(|seen| seen.asked.is_write()).count();
     assert!(writes <= 20, "{name}: {writes} writes");
     for (reason, _) in mine.filter_map(|seen| seen.ready.as_ref()) {
@@ -520,13 +527,13 @@ fn waits_for_a_request(object: &Value) -> bool {
     is_stalled(object) || ready(object)["reason"] == "AccessDenied" || job["status"] == "FAILED"
 }
 
-async fn until_ready(stage: &Stage, life: Life, name: &str, disturbed: &Disturbed) {
+async fn until_ready(stage: &Stage, specimen: &Specimen, name: &str, disturbed: &Disturbed) {
     let is_ready = |object: &Value| {
         ready(object)["status"] == "True"
             && ready(object)["reason"] == "Available"
             && object["status"]["observedGeneration"] == object["metadata"]["generation"]
     };
-    let kind = life.kind();
+    let kind = specimen.kind;
     if !disturbed.alone {
         let object = stage
             .wait(kind, name, "Ready or in need", |object| {
@@ -539,14 +546,7 @@ async fn until_ready(stage: &Stage, life: Life, name: &str, disturbed: &Disturbe
     }
     let object = stage.wait(kind, name, "Ready", is_ready).await;
     let app = stage.aws().app((APP, name)).expect("the app");
-    let is_there = match kind {
-        Kind::Backend => app.backends.contains_key(name),
-        Kind::Api => app.backends[name]
-            .apis
-            .get("shop")
-            .is_some_and(|config| config["transformSchema"] == object["spec"]["resourceConfig"]["transformSchema"]),
-        Kind::Environment => app.environments.contains_key(name),
-    };
+    let is_there = (specimen.is_held)(&app, name, &object["spec"]);
     if !is_there {
         TALLY.false_ready();
         panic!("Ready, and AWS holds {:#?}: {object:#}", app.backends.get(name));
@@ -559,7 +559,7 @@ async fn until_ready(stage: &Stage, life: Life, name: &str, disturbed: &Disturbe
     });
     let last = last.last().expect("AWS has accepted something");
     // An update that has ended before it is looked for is not followed as a job.
-    if last.operation != UpdateBackendApi && last.job_id.as_deref() != job {
+    if Some(last.operation) != specimen.update() && last.job_id.as_deref() != job {
         TALLY.lost_job();
         panic!("AWS ran {:?}: {object:#}", last.job_id);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::stage::Stage;
+use amplify_testkit::stage::Stage;
 
 #[derive(Default)]
 pub(crate) struct Tally {

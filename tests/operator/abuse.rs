@@ -15,11 +15,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{
+use amplify_testkit::stage::{
     self, APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, is_stalled, ready,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     a_name_that_would_change_a_path_is_refused_at_admission,
     what_was_stored_before_there_were_rules_reaches_no_other_operation,
     a_job_id_that_would_change_a_path_is_never_asked_for,

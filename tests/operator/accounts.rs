@@ -6,9 +6,11 @@ use amplify_simulator::{App, Call, Ending, EnvironmentState, JobFault, JobScript
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, is_stalled, ready};
+use amplify_testkit::stage::{
+    APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, is_stalled, ready,
+};
 
-crate::tests! {
+amplify_testkit::tests! {
     each_namespaces_calls_are_made_in_its_own_account_and_name_it,
     a_namespace_without_an_account_is_stalled_without_any_call_until_the_file_gives_it_one,
     a_role_that_cannot_be_assumed_is_said_and_heals_where_it_was_mended,
@@ -375,7 +377,8 @@ async fn a_tenant_cannot_reach_another_ones_account_backend_or_config_map(world:
         "backendRef": { "name": "dev" }, "resourceName": "shop", "resourceConfig": { "transformSchema": "type A { id: ID! }" },
     });
     stage.create(Kind::Api, "referring", referring).await;
-    theirs["resourceName"] = json!("other");
+    // An API of another environment: of one there is one.
+    theirs["backendEnvironmentName"] = json!("record");
     theirs["resourceConfig"] =
         json!({ "transformSchemaFrom": { "configMapKeyRef": { "name": "schema", "key": "schema.graphql" } } });
     stage.create(Kind::Api, "reading", theirs).await;

@@ -9,9 +9,12 @@ use amplify_simulator::Operation::{
 };
 use serde_json::json;
 
-use crate::stage::{Kind, Setup, Stage, World, backend, environment, graphql_api};
+use amplify_testkit::{
+    specimen::SPECIMENS,
+    stage::{Kind, Setup, Stage, World, backend, environment, graphql_api},
+};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a_restart,
     a_record_costs_three_writes_and_two_calls,
     a_clone_costs_four_writes,
@@ -19,6 +22,7 @@ crate::tests! {
     a_delete_costs_at_most_two_writes_and_two_calls,
     the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_its_records,
     an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call,
+    what_each_specimen_costs_follows_from_what_aws_can_do_with_it,
 }
 
 /// Everything but the polls, of which there are as many as the job is long.
@@ -75,8 +79,12 @@ async fn a_record_costs_three_writes_and_two_calls(world: Arc<World>) {
 
 async fn a_clone_costs_four_writes(world: Arc<World>) {
     let stage = Stage::new(world).await;
-    assert!(stage.aws().put_backend((crate::stage::APP, "dev"), "storefront"));
-    let spec = json!({ "appId": crate::stage::APP, "backendEnvironmentName": "copy", "cloneFrom": { "backendEnvironmentName": "dev" } });
+    assert!(
+        stage
+            .aws()
+            .put_backend((amplify_testkit::stage::APP, "dev"), "storefront")
+    );
+    let spec = json!({ "appId": amplify_testkit::stage::APP, "backendEnvironmentName": "copy", "cloneFrom": { "backendEnvironmentName": "dev" } });
     stage.create(Kind::Backend, "copy", spec).await;
     let object = stage.wait_until_ready(Kind::Backend, "copy").await;
     assert_eq!(object["status"]["origin"], "Cloned");
@@ -91,7 +99,11 @@ async fn a_clone_costs_four_writes(world: Arc<World>) {
 
 async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
     let stage = Stage::new(world).await;
-    assert!(stage.aws().put_backend((crate::stage::APP, "dev"), "storefront"));
+    assert!(
+        stage
+            .aws()
+            .put_backend((amplify_testkit::stage::APP, "dev"), "storefront")
+    );
     stage
         .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
         .await;
@@ -101,7 +113,13 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
     stage.assert_reads("shop", 2);
     assert_eq!(
         without_polls(stage.all_calls()),
-        [GetBackendApi, ListBackendJobs, CreateBackendApi, GetBackendApi]
+        [
+            GetBackendApi,
+            GetBackend,
+            ListBackendJobs,
+            CreateBackendApi,
+            GetBackendApi
+        ]
     );
 
     stage.simulator.history().clear();
@@ -206,7 +224,11 @@ async fn the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_
 async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Arc<World>) {
     let stage = Stage::new(world).await;
     stage.create(Kind::Backend, "dev", backend("dev")).await;
-    assert!(stage.aws().put_backend((crate::stage::APP, "other"), "storefront"));
+    assert!(
+        stage
+            .aws()
+            .put_backend((amplify_testkit::stage::APP, "other"), "storefront")
+    );
     stage
         .create(Kind::Api, "shop", graphql_api("other", "type A @model { id: ID! }"))
         .await;
@@ -224,5 +246,57 @@ async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Ar
         stage.wait_until_ready(kind, name).await;
         assert_eq!(stage.all_calls().len(), calls, "{name}");
         stage.assert_writes(Some(name), writes + 1).await;
+    }
+}
+
+/// Reads, but for polls: a look; of what is alone in its environment, whether another is in its place; the lists of jobs.
+async fn what_each_specimen_costs_follows_from_what_aws_can_do_with_it(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    for specimen in SPECIMENS {
+        let (kind, abilities) = (specimen.kind, specimen.abilities());
+        let environment = specimen.name.replace('_', "-");
+        let name = environment.as_str();
+        (specimen.prepare)(&stage.aws(), name);
+        stage.create(kind, name, (specimen.spec)(name)).await;
+        stage.wait_until_ready(kind, name).await;
+        let mut writes = if abilities.has_job() { 4 } else { 3 };
+        stage.assert_writes(Some(name), writes).await;
+        let job = |operation| abilities.has_job().then_some(operation);
+        let lists = (0..abilities.lists).map(|_| ListBackendJobs);
+        let bar = abilities.is_alone.then_some(GetBackend);
+        let expected: Vec<_> = [Some(specimen.look), bar]
+            .into_iter()
+            .flatten()
+            .chain(lists)
+            .chain([Some(specimen.create()), job(specimen.look)].into_iter().flatten())
+            .collect();
+        assert_eq!(without_polls(stage.all_calls()), expected, "{name}");
+
+        if let (Some(edit), Some(update)) = (specimen.edit, specimen.update()) {
+            stage.simulator.history().clear();
+            stage.patch(kind, name, edit()).await;
+            stage.wait_until_ready(kind, name).await;
+            writes += 2;
+            stage.assert_writes(Some(name), writes).await;
+            assert_eq!(
+                without_polls(stage.all_calls()),
+                [specimen.look, update, specimen.look],
+                "{name}"
+            );
+        }
+
+        stage.simulator.history().clear();
+        stage.delete(kind, name).await;
+        stage.wait_until_gone(kind, name).await;
+        writes += if abilities.has_job() { 2 } else { 1 };
+        stage.assert_writes(Some(name), writes).await;
+        // What is imported is looked for in what the backend says of itself.
+        let look = if specimen.create() == Operation::ImportBackendStorage {
+            Operation::GetBackendStorage
+        } else {
+            specimen.look
+        };
+        assert_eq!(without_polls(stage.all_calls()), [look, specimen.delete()], "{name}");
+        stage.simulator.history().clear();
     }
 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use amplify_simulator::{Action, Fault, Operation};
 use serde_json::json;
 
-use crate::stage::{Kind, Stage, World, environment, graphql_api};
+use amplify_testkit::stage::{Kind, Stage, World, environment, graphql_api};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_kill_right_after_aws_accepted_a_create_leads_to_ready_with_exactly_one_create,
     a_kill_right_after_aws_accepted_a_record_leads_to_ready_with_exactly_one_create,
     a_kill_before_the_create_was_sent_leads_to_ready_with_exactly_one_create,
@@ -65,7 +65,11 @@ async fn a_kill_before_the_create_was_sent_leads_to_ready_with_exactly_one_creat
 
 async fn a_kill_during_an_update_leads_to_ready_with_exactly_one_update(world: Arc<World>) {
     let mut stage = Stage::new(world).await;
-    assert!(stage.aws().put_backend((crate::stage::APP, "dev"), "storefront"));
+    assert!(
+        stage
+            .aws()
+            .put_backend((amplify_testkit::stage::APP, "dev"), "storefront")
+    );
     stage
         .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
         .await;

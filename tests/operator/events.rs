@@ -8,9 +8,9 @@ use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event};
 use kube::{Api, api::ListParams};
 use serde_json::json;
 
-use crate::stage::{Kind, Setup, Stage, World, backend};
+use amplify_testkit::stage::{Kind, Setup, Stage, World, backend};
 
-crate::tests! {
+amplify_testkit::tests! {
     each_thing_that_happened_is_an_event_that_the_api_server_takes,
     a_resource_with_a_name_of_253_characters_has_events,
     each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or_not,

@@ -19,9 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, ready};
+use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, ready};
 
-crate::tests! {
+amplify_testkit::tests! {
     what_no_operator_has_seen_is_judged_to_be_in_progress,
     a_backend_is_judged_right_from_its_creation_to_its_deletion,
     a_backend_that_waits_or_needs_a_person_is_judged_right,

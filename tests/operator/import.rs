@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, process::Stdio, sync::Arc};
 
 use amplify_devcluster::tools;
-use amplify_simulator::{App, EnvironmentState, Operation};
+use amplify_simulator::{App, EnvironmentState, Operation, ResourceState};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
-use crate::stage::{APP, Kind, Setup, Stage, World};
+use amplify_testkit::stage::{APP, Kind, Setup, Stage, World};
 
-crate::tests! {
+amplify_testkit::tests! {
     what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_likewise,
 }
 
@@ -59,6 +59,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
     for (kind, plural) in [
         (Kind::Backend, "amplifybackends"),
         (Kind::Api, "backendapis"),
+        (Kind::Storage, "backendstorages"),
         (Kind::Environment, "backendenvironments"),
     ] {
         let listed: Value =
@@ -119,6 +120,14 @@ fn seed(stage: &Stage) {
     assert!(aws.put_api((APP, "staging"), "storefront", graphql_api(7.0)));
     assert!(aws.put_api((APP, "staging"), "bad.name", graphql_api(7.0)));
     assert!(aws.put_api((APP, "dev"), "on", Map::new()));
+    let storage = |config: Value, imported| ResourceState {
+        config: config.as_object().expect("an object").clone(),
+        imported,
+    };
+    let permissions = json!({ "bucketName": "photos", "permissions": { "authenticated": ["DELETE", "READ"] } });
+    assert!(aws.put_storage((APP, "staging"), "photos", storage(permissions, false)));
+    let linked = storage(json!({ "bucketName": "there-already" }), true);
+    assert!(aws.put_storage((APP, "e00"), "storefront1234abcd", linked));
     assert!(aws.put_meta_config((APP, "broken"), "{\"api\": {\"secret"));
     assert!(aws.put_meta_config((APP, "nometa"), ""));
     // A backend without a record.
@@ -153,6 +162,8 @@ fn expected() -> BTreeSet<String> {
             "amplifybackends/storefront-dev-a29fc94a",
             "backendapis/storefront-staging-storefront",
             "backendapis/storefront-dev-on",
+            "backendstorages/storefront-staging-photos",
+            "backendstorages/storefront-e00-storefront1234abcd",
             "backendenvironments/storefront-1e3",
             "backendenvironments/storefront-bare",
             "backendenvironments/storefront-legacy",

@@ -23,9 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Kind, PATIENCE, Setup, Stage, World};
+use amplify_testkit::stage::{Kind, PATIENCE, Setup, Stage, World};
 
-crate::tests! {
+amplify_testkit::tests! {
     of_two_operators_only_the_leader_writes,
     a_killed_leader_is_followed_and_its_create_is_finished,
     a_leader_that_ends_is_followed_within_seconds,

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation};
+use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation, ResourceState};
 use serde_json::{Value, json};
 
-use crate::stage::{
-    APP, Kind, Setup, Stage, World, adopting, api_config, backend, condition, environment, graphql_api, ready,
-    schema_edit,
+use amplify_testkit::stage::{
+    APP, Kind, Setup, Specimen, Stage, World, adopting, api_config, backend, condition, environment, graphql_api,
+    is_stalled, ready, schema_edit, storage,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     an_existing_backend_is_adopted_and_retained,
     an_adopted_record_is_deleted_if_the_policy_says_so,
     an_adopted_api_that_differs_is_updated_and_one_that_does_not_is_left_alone,
@@ -23,6 +23,9 @@ crate::tests! {
     a_request_brings_a_failed_resource_back,
     a_failed_create_is_retried_after_a_minute,
     two_resources_of_one_environment_never_run_two_jobs_at_a_time,
+    of_two_apis_of_one_environment_one_is_in_conflict_and_its_end_ends_nothing,
+    what_aws_has_under_another_name_is_told_of_and_no_second_one_is_made,
+    a_storage_waits_for_an_auth_and_what_is_linked_is_told_by_its_name,
     a_backend_goes_after_its_api,
     names_of_255_characters_work,
     a_wiped_status_creates_nothing_twice,
@@ -284,21 +287,114 @@ async fn a_failed_create_is_retried_after_a_minute(world: Arc<World>) {
 async fn two_resources_of_one_environment_never_run_two_jobs_at_a_time(world: Arc<World>) {
     let stage = Stage::new(world).await;
     assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
-    for name in ["one", "two", "three"] {
-        let mut spec = graphql_api("dev", "type A @model { id: ID! }");
-        spec["resourceName"] = json!(name);
-        stage.create(Kind::Api, name, spec).await;
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    let api = graphql_api("dev", "type A @model { id: ID! }");
+    let both = [(Kind::Api, "one", api), (Kind::Storage, "two", storage("dev"))];
+    for (kind, name, spec) in &both {
+        stage.create(*kind, name, spec.clone()).await;
     }
-    for name in ["one", "two", "three"] {
-        stage.wait_until_ready(Kind::Api, name).await;
+    for (kind, name, _) in both {
+        stage.wait_until_ready(kind, name).await;
     }
     let refused = stage
-        .calls(Operation::CreateBackendApi)
+        .simulator
+        .history()
+        .writes()
         .into_iter()
-        .filter(|call| !call.accepted)
-        .count();
-    assert_eq!(refused, 0, "they wait in the operator instead of being refused by AWS");
+        .filter(|call| !call.accepted);
+    assert_eq!(
+        refused.count(),
+        0,
+        "they wait in the operator instead of being refused by AWS"
+    );
     stage.assert_created_once();
+}
+
+async fn of_two_apis_of_one_environment_one_is_in_conflict_and_its_end_ends_nothing(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    stage
+        .create(Kind::Api, "shop", graphql_api("dev", "type A @model { id: ID! }"))
+        .await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    let mut other = graphql_api("dev", "type A @model { id: ID! }");
+    other["resourceName"] = json!("blog");
+    stage.create(Kind::Api, "blog", other).await;
+    stage
+        .wait_for_words(
+            Kind::Api,
+            "blog",
+            "Conflict",
+            &["BackendApi", "shop", "deletes nothing in AWS"],
+        )
+        .await;
+    stage.delete(Kind::Api, "blog").await;
+    stage.wait_until_gone(Kind::Api, "blog").await;
+    assert_eq!(stage.simulator.history().writes().len(), 1, "the create of the first");
+    stage.wait_until_ready(Kind::Api, "shop").await;
+}
+
+async fn what_aws_has_under_another_name_is_told_of_and_no_second_one_is_made(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    assert!(
+        stage
+            .aws()
+            .put_api((APP, "dev"), "blog", api_config("type B @model { id: ID! }"))
+    );
+    assert!(
+        stage
+            .aws()
+            .put_storage((APP, "dev"), "videos", ResourceState::default())
+    );
+    let api = graphql_api("dev", "type A @model { id: ID! }");
+    for (kind, name, spec, other) in [
+        (Kind::Api, "shop", adopting(api, "Delete"), "blog"),
+        (Kind::Storage, "photos", storage("dev"), "videos"),
+    ] {
+        stage.create(kind, name, spec).await;
+        let object = stage
+            .wait_for_words(kind, name, "AlreadyExists", &[other, "deletes nothing in AWS"])
+            .await;
+        assert!(is_stalled(&object), "{object:#}");
+        assert!(object["status"]["origin"].is_null(), "{object:#}");
+        stage.delete(kind, name).await;
+        stage.wait_until_gone(kind, name).await;
+    }
+    assert!(stage.simulator.history().writes().is_empty());
+}
+
+async fn a_storage_waits_for_an_auth_and_what_is_linked_is_told_by_its_name(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    stage
+        .create(Kind::Storage, "photos", (Specimen::named("linked_storage").spec)("dev"))
+        .await;
+    stage
+        .wait_for_words(
+            Kind::Storage,
+            "photos",
+            "DependencyNotReady",
+            &["no auth", "amplify add auth"],
+        )
+        .await;
+    assert!(stage.simulator.history().writes().is_empty());
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    let object = stage.wait_until_ready(Kind::Storage, "photos").await;
+    let storages = stage.aws().backend((APP, "dev")).expect("a backend").storages;
+    let name = storages.keys().next().expect("a storage");
+    assert_eq!(object["status"]["resourceName"], name.as_str(), "{object:#}");
+    stage.delete(Kind::Storage, "photos").await;
+    stage.wait_until_gone(Kind::Storage, "photos").await;
+    assert!(
+        stage
+            .aws()
+            .backend((APP, "dev"))
+            .expect("a backend")
+            .storages
+            .is_empty()
+    );
 }
 
 async fn a_backend_goes_after_its_api(world: Arc<World>) {

@@ -24,8 +24,6 @@ mod lifecycle;
 mod ours;
 mod reasons;
 mod scope;
-mod stage;
-mod suite;
 mod telemetry;
 mod truth;
 mod unreadable;
@@ -36,33 +34,34 @@ mod words;
 use std::process::ExitCode;
 
 use amplify_devcluster::Options;
-use suite::tests;
+use amplify_testkit::{specimen, suite};
 
 /// Tests wait for jobs rather than compute: many can run on few cores.
 const TESTS_AT_A_TIME: usize = 12;
 
 fn main() -> ExitCode {
+    specimen::assert_whole();
     let tests = [
-        abuse::TESTS,
-        accounts::TESTS,
-        counts::TESTS,
-        crash::TESTS,
-        events::TESTS,
-        gitops::TESTS,
-        image::TESTS,
-        import::TESTS,
-        leader::TESTS,
-        lifecycle::TESTS,
-        ours::TESTS,
-        reasons::TESTS,
-        scope::TESTS,
-        telemetry::TESTS,
-        truth::TESTS,
-        unreadable::TESTS,
-        verdicts::TESTS,
-        walks::TESTS,
-        words::TESTS,
-    ]
-    .concat();
+        abuse::tests(),
+        accounts::tests(),
+        counts::tests(),
+        crash::tests(),
+        events::tests(),
+        gitops::tests(),
+        image::tests(),
+        import::tests(),
+        leader::tests(),
+        lifecycle::tests(),
+        ours::tests(),
+        reasons::tests(),
+        scope::tests(),
+        telemetry::tests(),
+        truth::tests(),
+        unreadable::tests(),
+        verdicts::tests(),
+        walks::tests(),
+        words::tests(),
+    ];
+    let tests: Vec<_> = tests.into_iter().flatten().collect();
     suite::run(&tests, TESTS_AT_A_TIME, Options::default())
 }

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 use amplify_simulator::{Action, CloneJobEnvironment, Fault, Filter, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, schema_edit};
+use amplify_testkit::stage::{APP, Kind, Setup, Specimen, Stage, World, backend, graphql_api, is_stalled, schema_edit};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_delete_that_arrives_late_does_not_hit_what_is_made_after_it,
     an_update_that_arrives_late_does_not_undo_the_edit_after_it,
     what_a_second_operator_has_recorded_does_not_go_back,
@@ -32,60 +32,44 @@ fn replied(body: &Value) -> Action {
     }
 }
 
-/// A kind whose delete gets lost: the operation, its name and its spec.
-fn lost_deletes() -> [(Kind, Operation, &'static str, Value); 3] {
-    [
-        (Kind::Backend, Operation::DeleteBackend, "backend", backend("backend")),
-        (Kind::Api, Operation::DeleteBackendApi, "api", graphql_api("api", SPECS)),
-        (
-            Kind::Environment,
-            Operation::DeleteBackendEnvironment,
-            "record",
-            environment("record"),
-        ),
-    ]
-}
-
 async fn a_delete_that_arrives_late_does_not_hit_what_is_made_after_it(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick().flag("--outcome-grace=10s")).await;
-    assert!(stage.aws().put_backend((APP, "api"), "storefront"));
-    for (kind, operation, name, spec) in lost_deletes() {
-        stage.create(kind, name, spec).await;
+    for specimen in Specimen::of_each_kind() {
+        (specimen.prepare)(&stage.aws(), specimen.name);
+        stage
+            .create(specimen.kind, specimen.name, (specimen.spec)(specimen.name))
+            .await;
         let late = Action::arrive_late(Duration::from_secs(6));
-        stage.aws().fault(Fault::on(operation, late).environment(name));
+        stage
+            .aws()
+            .fault(Fault::on(specimen.delete(), late).environment(specimen.name));
     }
-    for (kind, operation, name, _) in lost_deletes() {
+    for specimen in Specimen::of_each_kind() {
+        let (kind, name) = (specimen.kind, specimen.name);
         stage.wait_until_ready(kind, name).await;
         stage.delete(kind, name).await;
-        stage.wait_for_calls_in(operation, name, 1).await;
+        stage.wait_for_calls_in(specimen.delete(), name, 1).await;
         // Somebody is faster than that request.
-        let is_gone = match kind {
-            Kind::Backend => stage.aws().delete_backend((APP, name)),
-            Kind::Api => stage.aws().delete_api((APP, name), "shop"),
-            Kind::Environment => stage.aws().delete_environment((APP, name)),
-        };
-        assert!(is_gone);
+        assert!((specimen.remove)(&stage.aws(), name));
         let is_open = |object: &Value| {
             let job = &object["status"]["job"];
             job["unconfirmed"] == true && job["id"].is_null() && job["finishTime"].is_null()
         };
         stage.wait(kind, name, "waiting to hear of its delete", is_open).await;
     }
-    for (kind, operation, name, spec) in lost_deletes() {
+    for specimen in Specimen::of_each_kind() {
+        let (kind, name, spec) = (specimen.kind, specimen.name, (specimen.spec)(specimen.name));
         stage.create_again(kind, name, &spec).await;
         stage.wait_until_ready(kind, name).await;
         let arrived = Filter {
             environment: Some(name.to_owned()),
             in_flight: Some(false),
-            ..Filter::operation(operation)
+            ..Filter::operation(specimen.delete())
         };
         let history = stage.simulator.history();
         assert!(history.reaches(&arrived, 1, Duration::from_secs(20)).await, "{name}");
-        let is_there = match kind {
-            Kind::Backend => stage.aws().backend((APP, name)).is_some(),
-            Kind::Api => stage.schema(name) == SPECS,
-            Kind::Environment => stage.aws().environment((APP, name)).is_some(),
-        };
+        let app = stage.aws().app((APP, "")).expect("the app");
+        let is_there = (specimen.is_held)(&app, name, &spec);
         assert!(is_there, "the delete of the former {name} has hit the next one");
         assert_eq!(history.matching(&arrived).len(), 1, "{name}: it is not sent again");
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use amplify_simulator::{Action, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::json;
 
-use crate::stage::{
+use amplify_testkit::stage::{
     APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, is_stalled, message, ready,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     creating_cloning_updating_and_deleting_are_said_while_their_jobs_run,
     a_foreign_job_in_the_environment_is_waited_for,
     a_missing_config_map_or_backend_is_waited_for,

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::json;
+use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, backend, graphql_api, ready, storage};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, graphql_api, ready};
-
-crate::tests! {
+amplify_testkit::tests! {
     two_operators_on_disjoint_namespaces_share_a_cluster_and_never_touch_each_others_objects,
     between_two_operators_aws_is_what_keeps_one_object_from_two_owners_and_one_environment_from_two_jobs,
 }
@@ -67,21 +65,25 @@ async fn between_two_operators_aws_is_what_keeps_one_object_from_two_owners_and_
     stage.wait_until_gone(Kind::Backend, "same").await;
 
     // Each has a slot of its own for the environment: AWS refuses the job that comes second, which waits.
-    for (number, name) in [(0, "shop"), (1, "blog")] {
-        stage.enter(number);
-        let mut spec = graphql_api("dev", "type A @model { id: ID! }");
-        spec["resourceName"] = json!(name);
-        stage.create(Kind::Api, name, spec).await;
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    let api = graphql_api("dev", "type A @model { id: ID! }");
+    let both = [
+        (0, Kind::Api, "shop", api),
+        (1, Kind::Storage, "photos", storage("dev")),
+    ];
+    for (number, kind, name, spec) in &both {
+        stage.enter(*number);
+        stage.create(*kind, name, spec.clone()).await;
     }
-    for (number, name) in [(0, "shop"), (1, "blog")] {
+    for (number, kind, name, _) in both {
         stage.enter(number);
-        stage.wait_until_ready(Kind::Api, name).await;
+        stage.wait_until_ready(kind, name).await;
     }
     stage.enter(0);
     let dev = stage.get(Kind::Backend, "dev").await;
     assert_eq!(ready(&dev)["status"], "True");
     stage.assert_created_once();
     let app = stage.aws().app((APP, "")).expect("the app");
-    let apis: Vec<_> = app.backends["dev"].apis.keys().collect();
-    assert_eq!(apis, ["blog", "shop"]);
+    let backend = &app.backends["dev"];
+    assert!(backend.apis.contains_key("shop") && backend.storages.contains_key("photos"));
 }

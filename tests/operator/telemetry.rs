@@ -19,12 +19,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{
-    dashboard,
-    stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, ready},
-};
+use crate::dashboard;
+use amplify_testkit::stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, ready};
 
-crate::tests! {
+amplify_testkit::tests! {
     the_log_and_the_events_tell_the_life_of_one_resource_in_order,
     a_log_of_json_says_the_same_in_fields,
     every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work,

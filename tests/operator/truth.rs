@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use amplify_simulator::{Action, App, Ending, Fault, JobScript, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{
+use amplify_testkit::stage::{
     APP, Kind, Setup, Stage, World, adopting, api_config, environment, graphql_api, is_stalled, ready, schema_edit,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     an_api_that_is_adopted_after_a_refused_create_gets_the_configuration_of_the_spec,
     an_api_that_exists_is_adopted_when_the_policy_is_changed_and_gets_the_configuration_of_the_spec,
     a_job_that_shows_up_late_is_not_taken_for_the_edit_that_came_after_it,
@@ -249,7 +249,7 @@ async fn what_is_deleted_or_edited_while_aws_gives_no_answer_is_not_ready_and_sa
                 .fault(Fault::new(action.clone()).environment(&name).forever());
             match kind {
                 Kind::Api => stage.patch(kind, &name, schema_edit(EDITED)).await,
-                Kind::Backend | Kind::Environment => stage.delete(kind, &name).await,
+                Kind::Backend | Kind::Storage | Kind::Environment => stage.delete(kind, &name).await,
             }
         }
     }

@@ -7,9 +7,9 @@ use amplify_operator::api;
 use amplify_simulator::Operation;
 use serde_json::json;
 
-use crate::stage::{self, APP, Kind, Setup, Stage, World, backend, graphql_api, message};
+use amplify_testkit::stage::{self, APP, Kind, Setup, Stage, World, backend, graphql_api, message};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_is_gone,
 }
 

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use amplify_simulator::{Action, Fault, JobFault, JobScript, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, message, ready};
+use amplify_testkit::stage::{
+    APP, Kind, Setup, Stage, World, backend, environment, graphql_api, is_stalled, message, ready,
+};
 
-crate::tests! {
+amplify_testkit::tests! {
     a_404_that_is_not_about_the_object_is_not_its_absence,
     an_answer_of_something_between_is_no_verdict_on_a_spec,
     an_answer_of_something_between_to_a_write_is_an_unknown_outcome,
@@ -48,7 +50,7 @@ async fn a_404_that_is_not_about_the_object_is_not_its_absence(world: Arc<World>
             let spec = match kind {
                 Kind::Backend => backend(&name),
                 Kind::Environment => environment(&name),
-                Kind::Api => {
+                Kind::Api | Kind::Storage => {
                     assert!(stage.aws().put_backend((APP, name.as_str()), "storefront"));
                     graphql_api(&name, GOOD)
                 }
@@ -67,7 +69,7 @@ async fn a_404_that_is_not_about_the_object_is_not_its_absence(world: Arc<World>
             };
             stage.aws().fault(fault.environment(&name).forever());
             match kind {
-                Kind::Api => stage.request(kind, &name, "now").await,
+                Kind::Api | Kind::Storage => stage.request(kind, &name, "now").await,
                 Kind::Backend | Kind::Environment => stage.delete(kind, &name).await,
             }
         }
@@ -92,7 +94,7 @@ async fn a_404_that_is_not_about_the_object_is_not_its_absence(world: Arc<World>
     for (cause, _) in unknown_operations() {
         for (kind, name) in resources(cause) {
             match kind {
-                Kind::Api => drop(stage.wait_until_ready(kind, &name).await),
+                Kind::Api | Kind::Storage => drop(stage.wait_until_ready(kind, &name).await),
                 Kind::Backend | Kind::Environment => stage.wait_until_gone(kind, &name).await,
             }
             let is_left = stage.aws().backend((APP, name.as_str())).is_some()
@@ -206,21 +208,22 @@ async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<Wor
         assert_eq!(ready(&stage.get(Kind::Api, name).await)["status"], "True", "{name}");
         stage.request(Kind::Api, name, "now").await;
     }
+    let mut looked = Vec::new();
     for (name, words) in cases {
         let object = stage
             .wait_for_words(Kind::Api, name, "DependencyNotReady", &[name, words])
             .await;
         assert_eq!(ready(&object)["status"], "False", "{object:#}");
         assert_eq!(stage.calls_in(Operation::UpdateBackendApi, name).len(), 0, "{name}");
-        // It stays said.
-        let looks = stage.calls_in(Operation::GetBackendApi, name).len();
+        looked.push((name, stage.calls_in(Operation::GetBackendApi, name).len()));
+    }
+    // It stays said.
+    for (name, looks) in looked {
         stage.wait_for_calls_in(Operation::GetBackendApi, name, looks + 2).await;
-        assert_eq!(
-            ready(&stage.get(Kind::Api, name).await)["reason"],
-            "DependencyNotReady",
-            "{name}"
-        );
+        let object = stage.get(Kind::Api, name).await;
+        assert_eq!(ready(&object)["reason"], "DependencyNotReady", "{name}");
         stage.put_config_map(name, "schema.graphql", BAD).await;
+        stage.request(Kind::Api, name, "mended").await;
     }
     for (name, _) in cases {
         stage.wait_until_ready(Kind::Api, name).await;
@@ -311,7 +314,7 @@ async fn what_is_removed_by_hand_after_a_refused_delete_is_seen_to_be_gone(world
     }
     let look = |kind| match kind {
         Kind::Environment => Operation::GetBackendEnvironment,
-        Kind::Backend | Kind::Api => Operation::GetBackend,
+        Kind::Backend | Kind::Api | Kind::Storage => Operation::GetBackend,
     };
     for (kind, name, operation, reason) in cases {
         let words = [
@@ -326,7 +329,7 @@ async fn what_is_removed_by_hand_after_a_refused_delete_is_seen_to_be_gone(world
         assert_eq!(stage.calls_in(operation, name).len(), 1, "{name}: it is not sent again");
         let is_removed = match kind {
             Kind::Environment => stage.aws().delete_environment((APP, name)),
-            Kind::Backend | Kind::Api => stage.aws().delete_backend((APP, name)),
+            Kind::Backend | Kind::Api | Kind::Storage => stage.aws().delete_backend((APP, name)),
         };
         assert!(is_removed);
     }

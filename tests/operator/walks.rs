@@ -10,9 +10,9 @@ use futures::{FutureExt as _, future::join_all};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
-use crate::stage::{APP, Kind, Setup, Stage, World, backend, environment, is_stalled, ready};
+use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, backend, environment, is_stalled, ready};
 
-crate::tests! {
+amplify_testkit::tests! {
     wherever_a_walk_of_edits_has_been_its_last_spec_leads_where_it_leads_by_itself,
 }
 
@@ -97,7 +97,7 @@ fn without_nulls(value: &mut Value) {
 impl<'a> Walk<'a> {
     fn new(stage: &'a Stage, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let kind = [Kind::Api, Kind::Backend, Kind::Api, Kind::Environment][rng.usize(..4)];
+        let kind = [Kind::Api, Kind::Backend, Kind::Storage, Kind::Environment, Kind::Api][rng.usize(..5)];
         let name = format!("walk-{seed}");
         Self {
             stage,
@@ -116,8 +116,9 @@ impl<'a> Walk<'a> {
 
     async fn go(&mut self) -> Result<(), String> {
         for name in [self.name.clone(), self.direct()] {
-            if self.kind == Kind::Api {
+            if matches!(self.kind, Kind::Api | Kind::Storage) {
                 assert!(self.stage.aws().put_backend((APP, name.as_str()), "storefront"));
+                assert!(self.stage.aws().put_auth((APP, name.as_str()), "users"));
             }
         }
         let first = self.spec();
@@ -168,10 +169,22 @@ impl<'a> Walk<'a> {
             spec["adoptionPolicy"] = "IfExists".into();
             spec["deletionPolicy"] = self.one(&["Delete", "Retain"]).into();
         }
-        if self.kind == Kind::Api {
-            spec.insert("resourceConfig".to_owned(), self.config());
+        match self.kind {
+            Kind::Api => drop(spec.insert("resourceConfig".to_owned(), self.config())),
+            Kind::Storage => drop(spec.insert("resourceConfig".to_owned(), self.permissions())),
+            Kind::Backend | Kind::Environment => {}
         }
         spec
+    }
+
+    fn permissions(&mut self) -> Value {
+        let sets = [
+            json!([]),
+            json!(["READ"]),
+            json!(["DELETE", "READ"]),
+            json!(["READ", "CREATE_AND_UPDATE", "DELETE"]),
+        ];
+        json!({ "permissions": { "authenticated": self.one(&sets[1..]), "unAuthenticated": self.one(&sets) } })
     }
 
     fn config(&mut self) -> Value {
@@ -366,6 +379,12 @@ impl<'a> Walk<'a> {
         match self.kind {
             Kind::Backend => json!(aws.backend(place).map(|backend| backend.app_name)),
             Kind::Environment => json!(aws.environment(place)),
+            Kind::Storage => {
+                let storages = aws.backend(place).map(|backend| backend.storages).unwrap_or_default();
+                storages
+                    .get("photos")
+                    .map_or(Value::Null, |storage| storage.config["permissions"].clone())
+            }
             Kind::Api => {
                 let apis = aws.backend(place).map(|backend| backend.apis).unwrap_or_default();
                 let mut held = apis.get("shop").cloned().unwrap_or_default();
@@ -389,6 +408,7 @@ fn fixed(kind: Kind, name: &str) -> Value {
         Kind::Backend => backend(name),
         Kind::Environment => environment(name),
         Kind::Api => json!({ "appId": APP, "backendEnvironmentName": name, "resourceName": "shop" }),
+        Kind::Storage => json!({ "appId": APP, "backendEnvironmentName": name, "resourceName": "photos" }),
     }
 }
 

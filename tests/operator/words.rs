@@ -7,11 +7,11 @@ use amplify_simulator::{Action, Fault, JobFault, JobScript, Operation};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use crate::stage::{
+use amplify_testkit::stage::{
     APP, Kind, Setup, Stage, World, backend, condition, environment, graphql_api, is_stalled, message, object, ready,
 };
 
-crate::tests! {
+amplify_testkit::tests! {
     what_is_released_and_held_by_another_finalizer_says_so_and_owns_nothing,
     what_lost_its_finalizer_to_somebody_else_says_that_the_aws_object_may_be_there,
     a_typo_is_answered_with_where_it_was_looked_for,

@@ -6,13 +6,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use amplify_operator::api::GROUP;
 use amplify_simulator::Control;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::{
-    apiserver::Write,
-    checker,
-    history::{Millis, Version},
-    plan::APP,
+use crate::{apiserver::Write, plan::APP};
+use amplify_testkit::{
+    laws::checker,
+    laws::history::{self, Millis, Version},
 };
 
 /// All versions so far.
@@ -105,18 +104,7 @@ impl Judge {
     }
 }
 
-/// What AWS holds now under the name of this object.
+/// What AWS holds now of this object.
 fn held(aws: &Control, version: &Version) -> Value {
-    let place = (APP, version.environment());
-    match version.kind() {
-        "AmplifyBackend" => json!(aws.backend(place)),
-        "BackendEnvironment" => json!(aws.environment(place)),
-        _ => {
-            let resource = version.spec()["resourceName"].as_str().unwrap_or_default();
-            json!(
-                aws.backend(place)
-                    .and_then(|backend| backend.apis.get(resource).cloned())
-            )
-        }
-    }
+    history::held(aws, APP, version)
 }

@@ -27,6 +27,7 @@ crate::trials! {
 }
 
 const APIS: &str = "backendapis";
+const STORAGES: &str = "backendstorages";
 /// Longer than any job, grace and backoff of a scene.
 const SETTLED: Duration = Duration::from_mins(20);
 
@@ -236,14 +237,21 @@ fn an_update_that_arrives_late_does_not_undo_the_edit_after_it() {
 /// before.
 fn what_a_list_shows_late_gives_no_environment_to_another() {
     let mut town = Town::of(1, &["--drift-interval=20s", "--concurrency=1"], &["home", "zoo"]);
-    town.world
-        .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
-    town.passes(Duration::from_secs(30));
-    let both = ["shop", "blog"].map(|name| {
-        let mut spec = version(1);
-        spec["resourceName"] = json!(name);
-        town.apply(APIS, "home", &spec)
+    town.world.aws(|aws| {
+        assert!(aws.put_backend((APP, "dev"), "storefront"));
+        assert!(aws.put_auth((APP, "dev"), "users"));
     });
+    town.passes(Duration::from_secs(30));
+    let shop = town.apply(APIS, "home", &version(1));
+    let permissions = |words: &[&str]| json!({ "permissions": { "authenticated": words } });
+    let photos = town.apply(
+        STORAGES,
+        "home",
+        &json!({
+            "appId": APP, "backendEnvironmentName": "dev", "resourceName": "photos",
+            "resourceConfig": permissions(&["READ"]),
+        }),
+    );
     // A page is 2 MiB at the most.
     for number in 0..12 {
         let mut spec = api(&format!("e{number}"));
@@ -271,9 +279,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
     }
     town.world
         .apiserver(|server| server.set_silent("operator-0", APIS, true));
-    for name in &both {
-        town.edit(name, &version(2));
-    }
+    town.edit(&shop, &version(2));
     // What the watch has not shown is history: everything is listed anew.
     town.world.apiserver(|server| {
         server.set_slow(APIS, Duration::from_secs(30));
@@ -283,13 +289,24 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
     town.passes(Duration::from_secs(1));
     town.world
         .apiserver(|server| server.set_silent("operator-0", APIS, false));
-    let updates = |town: &Town| town.world.simulator().history().of(Operation::UpdateBackendApi);
-    town.passes(Duration::from_secs(90));
-    assert_eq!(updates(&town).len(), 1, "one job at a time");
+    let updates = |town: &Town| {
+        let history = town.world.simulator().history();
+        [Operation::UpdateBackendApi, Operation::UpdateBackendStorage].map(|operation| history.of(operation).len())
+    };
+    // The list is whole, and the API is being updated.
+    town.passes(Duration::from_secs(60));
+    assert_eq!(updates(&town), [1, 0]);
+    let edit = json!({ "spec": { "resourceConfig": permissions(&["READ", "DELETE"]) } });
+    let edited = town
+        .world
+        .users(|users| users.merge(Named(STORAGES, "home", &photos), &edit));
+    edited.expect("a storage");
+    town.passes(Duration::from_secs(30));
+    assert_eq!(updates(&town), [1, 0], "one job at a time");
     town.passes(SETTLED);
-    assert_eq!(updates(&town).len(), 2);
-    for name in &both {
-        assert_eq!(town.reason(Named(APIS, "home", name)), "Available");
+    assert_eq!(updates(&town), [1, 1]);
+    for named in [Named(APIS, "home", &shop), Named(STORAGES, "home", &photos)] {
+        assert_eq!(town.reason(named), "Available");
     }
     town.is_well();
 }

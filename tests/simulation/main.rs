@@ -20,16 +20,7 @@
 )]
 
 mod apiserver;
-#[expect(dead_code, reason = "shared with the soak, which counts violations by law")]
-#[path = "../laws/checker.rs"]
-mod checker;
-#[path = "../laws/conditions.rs"]
-mod conditions;
-#[path = "../laws/draws.rs"]
-mod draws;
 mod faithful;
-#[path = "../laws/history.rs"]
-mod history;
 mod judge;
 mod ledger;
 mod neighbours;

@@ -213,18 +213,20 @@ fn what_is_asked_for_in_a_loop_delays_no_other() {
     town.is_well();
 }
 
-/// An environment in which so many APIs are to be made, one after the other. Their names in the order of their creation.
-fn apis_of_one_environment(town: &mut Town, number: u32) -> Vec<String> {
+/// An environment of which so many clones are to be made, one after the other. Their environments in the order of their
+/// creation.
+fn clones_of_one_environment(town: &mut Town, number: u32) -> Vec<String> {
     town.world
         .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
     let names = (0..number).map(|number| {
         // Neither their names nor those in AWS are in this order.
-        let mut spec = api("dev");
-        let resource = format!("shop{}", number * 7 % 10);
-        spec["resourceName"] = json!(resource);
-        town.apply("backendapis", "sick", &spec);
+        let environment = format!("clone{}", number * 7 % 10);
+        let spec = json!({
+            "appId": APP, "backendEnvironmentName": environment, "cloneFrom": { "backendEnvironmentName": "dev" },
+        });
+        town.apply("amplifybackends", "sick", &spec);
         town.passes(Duration::from_secs(1));
-        resource
+        environment
     });
     names.collect()
 }
@@ -233,17 +235,17 @@ fn those_who_wait_for_an_environment_go_in_the_order_of_their_creation() {
     let mut town = Town::of(1, &[], &["sick"]);
     town.passes(Duration::from_secs(30));
     let before = town.world.server.requests();
-    let names = apis_of_one_environment(&mut town, 10);
+    let names = clones_of_one_environment(&mut town, 10);
     town.passes(Duration::from_mins(30));
-    let creates = town.world.simulator().history().of(Operation::CreateBackendApi);
-    let made: Vec<_> = creates.iter().filter_map(|call| call.resource.as_deref()).collect();
+    let creates = town.world.simulator().history().of(Operation::CloneBackend);
+    let made: Vec<_> = creates.iter().map(|call| call.environment()).collect();
     assert_eq!(made, names);
     let writes: u64 = town
         .world
         .server
         .requests()
         .iter()
-        .filter(|(asked, _)| asked.verb == Verb::Patch && asked.resource.starts_with("backendapis"))
+        .filter(|(asked, _)| asked.verb == Verb::Patch && asked.resource.starts_with("amplifybackends"))
         .map(|(asked, count)| count - before.get(asked).unwrap_or(&0))
         .sum();
     // Four of each, and that it waits.
@@ -257,17 +259,17 @@ fn those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then() {
     town.world
         .aws(|aws| aws.start_job((APP, "dev"), "CreateBackendAuth", JobScript::stuck()))
         .expect("an app");
-    apis_of_one_environment(&mut town, 10);
+    clones_of_one_environment(&mut town, 10);
     town.passes(Duration::from_mins(2));
     let before = town.world.simulator().history().all().len();
     town.passes(Duration::from_mins(20));
     let calls = town.world.simulator().history().all().len() - before;
-    // Each looks about once a minute, and the one whose turn it is lists as well.
-    assert!(calls <= 11 * 25, "{calls} calls in 20 min");
+    // Each looks about once a minute, and the one whose turn it is lists both environments as well.
+    assert!(calls <= 12 * 25, "{calls} calls in 20 min");
     town.world
         .aws(|aws| assert!(aws.end_job((APP, "dev"), None, Ending::Completed)));
     town.passes(Duration::from_mins(20));
-    let creates = town.world.simulator().history().of(Operation::CreateBackendApi);
+    let creates = town.world.simulator().history().of(Operation::CloneBackend);
     assert_eq!(creates.len(), 10);
     town.is_well();
 }

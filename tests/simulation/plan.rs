@@ -8,10 +8,9 @@ use amplify_simulator::{Action, Class, Fault, Garbage, JobFault, JobScript, Oper
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::{
-    draws::{OTHERS, WRITES, config, one, schema, spec},
-    world::Fate,
-};
+use crate::world::Fate;
+use amplify_testkit::laws::draws::{OTHERS, WRITES, config, one, schema, spec};
+use amplify_testkit::specimen::plurals;
 
 /// The app of all runs.
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
@@ -71,6 +70,18 @@ pub(crate) struct Cast {
     pub(crate) spec: Value,
 }
 
+impl Cast {
+    /// Its kind, as manifests name it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.plural {
+            "amplifybackends" => "AmplifyBackend",
+            "backendapis" => "BackendApi",
+            "backendstorages" => "BackendStorage",
+            _ => "BackendEnvironment",
+        }
+    }
+}
+
 /// Somebody or something acts.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
@@ -85,7 +96,7 @@ pub(crate) enum Event {
     /// The accounts file becomes something that cannot be read, or is mended.
     AccountsFile(bool),
     /// A definition is served or not.
-    Definition(&'static str, bool),
+    Definition(String, bool),
     ApiServer(Trouble),
     /// An operator is cut off, gets no answer, or is reached again.
     Reach(usize, Option<bool>),
@@ -263,6 +274,16 @@ fn cast(rng: &mut Rng, namespace: &str) -> Vec<Cast> {
             "host-api",
             json!({ "appId": APP, "backendEnvironmentName": "host", "resourceName": name("host") }),
         ),
+        of(
+            "backendstorages",
+            "storage",
+            json!({ "backendRef": { "name": a }, "resourceName": "photos" }),
+        ),
+        of(
+            "backendstorages",
+            "host-storage",
+            json!({ "appId": APP, "backendEnvironmentName": "host", "resourceName": "photos" }),
+        ),
         of("backendenvironments", "record", record(&name("record"))),
         // The same AWS objects, described twice.
         of("amplifybackends", "twin", backend(&b)),
@@ -307,7 +328,7 @@ impl Draw {
 
     fn users(&mut self, scene: &Scene) {
         for number in 0..scene.cast.len() {
-            let spec = spec(&scene.cast[number].spec, &mut self.rng);
+            let spec = spec(scene.cast[number].kind(), &scene.cast[number].spec, &mut self.rng);
             // Most are there from the beginning.
             let at = if self.rng.u8(..4) == 0 {
                 self.at()
@@ -325,7 +346,7 @@ impl Draw {
             let at = self.at();
             if matches!(deed, Deed::Delete) && self.rng.bool() {
                 let again = at + Duration::from_secs(self.rng.u64(..900));
-                let spec = spec(&scene.cast[number].spec, &mut self.rng);
+                let spec = spec(scene.cast[number].kind(), &scene.cast[number].spec, &mut self.rng);
                 self.events.push((again, Event::User(number, Deed::Create(spec))));
             }
             self.events.push((at, Event::User(number, deed)));
@@ -401,11 +422,8 @@ impl Draw {
             self.lasting(Duration::from_mins(15), |gone| Event::Rights(namespace, !gone));
         }
         for _ in 0..self.times(2) {
-            let plural = one(
-                &mut self.rng,
-                &["amplifybackends", "backendapis", "backendenvironments"],
-            );
-            self.lasting(Duration::from_mins(10), |gone| Event::Definition(plural, !gone));
+            let plural = one(&mut self.rng, &plurals());
+            self.lasting(Duration::from_mins(10), |gone| Event::Definition(plural.clone(), !gone));
         }
         for _ in 0..self.times(3) {
             let which = self.rng.usize(..scene.clocks.len());
@@ -467,7 +485,9 @@ impl Draw {
 fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
     let policy = one(rng, &["Delete", "Retain"]);
     Deed::Edit(match rng.u8(..100) {
-        0..25 if cast.plural == "backendapis" => json!({ "spec": { "resourceConfig": config(rng) } }),
+        0..25 if matches!(cast.plural, "backendapis" | "backendstorages") => {
+            json!({ "spec": { "resourceConfig": config(cast.kind(), rng) } })
+        }
         0..12 => json!({ "spec": { "suspend": true } }),
         12..30 => json!({ "spec": { "suspend": false } }),
         30..36 => json!({ "spec": { "jobTimeout": format!("{}m", rng.u8(1..90)) } }),

@@ -8,7 +8,8 @@ use std::{
 
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
 use amplify_simulator::{
-    CloneJobEnvironment, Config, Control, DEFAULT_ACCOUNT, Ending, EnvironmentState, JobScript, Settings,
+    Category, CloneJobEnvironment, Config, Control, DEFAULT_ACCOUNT, Ending, EnvironmentState, JobScript,
+    ResourceState, Settings,
 };
 use jiff::SignedDuration;
 use parking_lot::Mutex;
@@ -16,12 +17,15 @@ use serde_json::{Value, json};
 
 use crate::{
     apiserver::{self, Named, Reach, Withdrawn},
-    checker::{self, Findings, Violation},
-    draws::{KEYS, SCHEMAS, schema},
-    history::{History, Millis},
     judge::Judge,
     plan::{APP, Blow, Cast, Deed, Event, HOLD, Plan, Trouble, Weather},
     world::{REGION, Start, World, aws, beginning},
+};
+use amplify_testkit::specimen::plurals;
+use amplify_testkit::{
+    laws::checker::{self, Findings, Violation},
+    laws::draws::{KEYS, SCHEMAS, schema},
+    laws::history::{History, Millis},
 };
 
 /// How long everything may take to come to rest when nobody disturbs any more: a job that hung is asked for every 5 min, an
@@ -130,6 +134,7 @@ impl<'a> Run<'a> {
         world.aws(|aws| {
             for environment in ["main", "host"] {
                 assert!(aws.put_backend((APP, environment), "storefront"), "an app");
+                assert!(aws.put_auth((APP, environment), "users"));
             }
         });
         let accounts = AccountsText::default();
@@ -297,6 +302,7 @@ impl<'a> Run<'a> {
                 self.world.aws(|aws| match cast.plural {
                     "amplifybackends" => aws.delete_backend(place),
                     "backendenvironments" => aws.delete_environment(place),
+                    "backendstorages" => aws.delete_resource(place, Category::Storage, "photos"),
                     _ => aws.delete_api(place, cast.spec["resourceName"].as_str().unwrap_or_default()),
                 });
                 self.meddled.push((environment, self.now()));
@@ -305,7 +311,7 @@ impl<'a> Run<'a> {
                 let cast = self.cast(*number);
                 let environment = environment(cast);
                 let place = (APP, environment.as_str());
-                if cast.plural == "backendapis" && self.is_just_written(cast) {
+                if matches!(cast.plural, "backendapis" | "backendstorages") && self.is_just_written(cast) {
                     return;
                 }
                 let resource = cast.spec["resourceName"].as_str().unwrap_or_default();
@@ -313,6 +319,16 @@ impl<'a> Run<'a> {
                 self.world.aws(|aws| match cast.plural {
                     "amplifybackends" => aws.put_backend(place, "storefront"),
                     "backendapis" => aws.put_api(place, resource, config.as_object().cloned().unwrap_or_default()),
+                    "backendstorages" => {
+                        let config =
+                            json!({ "permissions": { "authenticated": ["READ"], "unAuthenticated": ["DELETE"] } });
+                        let config = config.as_object().cloned().unwrap_or_default();
+                        let state = ResourceState {
+                            config,
+                            ..ResourceState::default()
+                        };
+                        aws.put_storage(place, resource, state)
+                    }
                     _ => {
                         let theirs = |name: &str| Some(name.to_owned());
                         let (stack_name, deployment_artifacts) = (theirs("theirs"), theirs("bucket"));
@@ -342,8 +358,13 @@ impl<'a> Run<'a> {
         let (environment, now) = (environment(cast), self.now());
         let app = self.world.aws(|aws| aws.app((APP, ""))).expect("the app");
         let jobs = app.jobs.get(&environment).into_iter().flatten();
-        let of_api = jobs.filter(|job| !job.vanished && job.operation.contains("BackendAPI"));
-        let Some(last) = of_api.max_by_key(|job| job.created) else {
+        let what = if cast.plural == "backendapis" {
+            "BackendAPI"
+        } else {
+            "BackendStorage"
+        };
+        let mine = jobs.filter(|job| !job.vanished && job.operation.contains(what));
+        let Some(last) = mine.max_by_key(|job| job.created) else {
             return false;
         };
         let named = Named(cast.plural, &cast.namespace, &cast.name);
@@ -364,7 +385,7 @@ impl<'a> Run<'a> {
             self.act(&Event::Account(namespace, true));
         }
         self.act(&Event::AccountsFile(true));
-        for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
+        for plural in plurals() {
             self.act(&Event::Definition(plural, true));
         }
         self.act(&Event::ApiServer(Trouble::Rough(false)));
@@ -527,6 +548,8 @@ fn config(plan: &Plan) -> Config {
         visible_while_creating: oddities.visible_while_creating,
         page_size: oddities.page_size,
         oldest_job_first: oddities.oldest_job_first,
+        new_backends_have_auth: true,
+        any_name_shows_the_only_one: plan.seed.is_multiple_of(2),
         ..Settings::default()
     };
     if oddities.is_clone_listed_under_source {

@@ -29,9 +29,9 @@ fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
     town.add_operator();
     // Its watches are as young as they can be when they fall silent.
     town.passes(Duration::from_mins(1));
-    for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
+    for plural in amplify_testkit::specimen::plurals() {
         town.world
-            .apiserver(|server| server.set_silent("operator-1", plural, true));
+            .apiserver(|server| server.set_silent("operator-1", &plural, true));
     }
     let shop = town.apply("backendapis", "team", &api("dev"));
     town.passes(Duration::from_secs(20));
@@ -70,8 +70,8 @@ fn a_process_ends_in_time_whenever_the_api_server_falls_silent() {
 fn a_process_ends_although_the_definitions_are_missing() {
     let mut town = Town::of(1, &[], &["team"]);
     town.world.apiserver(|server| {
-        for plural in ["amplifybackends", "backendapis", "backendenvironments"] {
-            server.remove_definition(plural);
+        for plural in amplify_testkit::specimen::plurals() {
+            server.remove_definition(&plural);
         }
     });
     town.passes(Duration::from_secs(30));

@@ -6,28 +6,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
-#[path = "../laws/checker.rs"]
-mod checker;
-#[path = "../laws/checker_tests.rs"]
-mod checker_tests;
-#[path = "../laws/draws.rs"]
-mod draws;
-#[expect(
-    dead_code,
-    reason = "the gate is shared with the tests of faults, which use the rest"
-)]
-#[path = "../faults/gate.rs"]
-mod gate;
-#[path = "../laws/history.rs"]
-mod history;
 mod nemesis;
 mod recorder;
-#[expect(
-    dead_code,
-    reason = "the stage is shared with the tests of the operator, which use the rest"
-)]
-#[path = "../operator/stage.rs"]
-mod stage;
 mod users;
 
 use std::{
@@ -44,12 +24,17 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::{runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use checker::{Findings, Law, Violation};
-use gate::Gate;
-use history::History;
+use amplify_testkit::{
+    gate::Gate,
+    laws::{
+        checker::{self, Findings, Law, Violation},
+        history::{self, History},
+    },
+    specimen,
+    stage::{APP, PATIENCE, Setup, Stage, World},
+};
 use nemesis::{Damage, Operators, Size};
 use recorder::Recorder;
-use stage::{APP, PATIENCE, Setup, Stage, World, conditions};
 use users::{Deeds, Users};
 
 /// How much later than it may be sent a request may arrive on a busy machine, in milliseconds.
@@ -77,20 +62,12 @@ const FLAGS: [&str; 7] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials: Vec<_> = checker_tests::TESTS
-        .iter()
-        .map(|(name, test)| {
-            Trial::test(*name, move || {
-                test();
-                Ok(())
-            })
-        })
-        .collect();
-    trials.push(Trial::test(
+    specimen::assert_whole();
+    let soak = Trial::test(
         "whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth",
         || Runtime::new().expect("a runtime").block_on(soak()),
-    ));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    );
+    libtest_mimic::run(&arguments, vec![soak]).exit_code()
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -126,6 +103,7 @@ async fn run(world: Arc<World>, seed: u64, length: Duration) -> Result<(), Faile
         flags: Vec::new(),
         settings: Settings {
             job_duration: Duration::from_secs(2),
+            new_backends_have_auth: true,
             ..Settings::default()
         },
         running: false,
@@ -403,7 +381,10 @@ fn figures(
         call.accepted
             && matches!(
                 operation,
-                Operation::DeleteBackend | Operation::DeleteBackendApi | Operation::DeleteBackendEnvironment
+                Operation::DeleteBackend
+                    | Operation::DeleteBackendApi
+                    | Operation::DeleteBackendStorage
+                    | Operation::DeleteBackendEnvironment
             )
     });
     format!(

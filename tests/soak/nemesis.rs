@@ -25,13 +25,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    draws::{OTHERS, WRITES, one},
+use crate::{recorder::now, users::Cast};
+use amplify_testkit::{
     gate::{Gate, Rule, Treatment, is_patch},
-    history::Millis,
-    recorder::now,
+    laws::draws::{OTHERS, WRITES, one},
+    laws::history::Millis,
     stage::{APP, Kind, PATIENCE, Stage},
-    users::Cast,
 };
 
 const LEASE: &str = "amplify-operator";
@@ -179,7 +178,7 @@ fn remove(stage: &Stage, cast: &Cast) -> Option<String> {
     let is_done = match cast.kind {
         Kind::Backend => stage.aws().delete_backend(place),
         Kind::Environment => stage.aws().delete_environment(place),
-        Kind::Api => false,
+        Kind::Api | Kind::Storage => false,
     };
     is_done.then(|| cast.name.clone())
 }
@@ -224,7 +223,7 @@ pub(crate) async fn disturb_kubernetes(gate: &Gate, damage: &Damage, seed: u64, 
             gate.open();
         }
         let times = rng.usize(1..4);
-        let rule = |hits: fn(&crate::gate::Asked) -> bool, treatment| {
+        let rule = |hits: fn(&amplify_testkit::gate::Asked) -> bool, treatment| {
             gate.rule(Rule {
                 hits: Box::new(hits),
                 skip: times,

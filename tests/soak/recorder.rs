@@ -15,8 +15,8 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{
-    history::{Millis, Version, time},
+use amplify_testkit::{
+    laws::history::{self, Millis, Version, time},
     stage::{APP, Kind, Stage},
 };
 
@@ -44,7 +44,7 @@ impl Recorder {
     pub(crate) async fn of(stage: &Arc<Stage>) -> Self {
         let recorded = Arc::new(Mutex::new(Recorded::default()));
         let mut watches = JoinSet::new();
-        for kind in [Kind::Backend, Kind::Api, Kind::Environment] {
+        for kind in [Kind::Backend, Kind::Api, Kind::Storage, Kind::Environment] {
             let api = stage.api(kind);
             let list = api.list(&ListParams::default()).await.expect("a list");
             assert!(list.items.is_empty(), "the record begins with the first object");
@@ -153,14 +153,5 @@ fn record(stage: &Stage, recorded: &Mutex<Recorded>, mut object: Value, gone: bo
 
 /// What AWS holds now under the name of this object.
 pub(crate) fn held(stage: &Stage, version: &Version) -> Value {
-    let place = (APP, version.environment());
-    match version.kind() {
-        "AmplifyBackend" => json!(stage.aws().backend(place)),
-        "BackendEnvironment" => json!(stage.aws().environment(place)),
-        _ => {
-            let resource = version.spec()["resourceName"].as_str().unwrap_or_default();
-            let backend = stage.aws().backend(place);
-            json!(backend.and_then(|backend| backend.apis.get(resource).cloned()))
-        }
-    }
+    history::held(&stage.aws(), APP, version)
 }

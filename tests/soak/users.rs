@@ -21,9 +21,9 @@ use kube::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    draws::{KEYS, SCHEMAS, config, one, schema, spec},
-    recorder::Recorder,
+use crate::recorder::Recorder;
+use amplify_testkit::{
+    laws::draws::{KEYS, SCHEMAS, config, one, schema, spec},
     stage::{APP, Kind, Stage, backend, environment, object},
 };
 
@@ -69,13 +69,24 @@ pub(crate) fn cast(count: usize) -> Vec<Cast> {
         let spec = json!({ "backendRef": { "name": format!("b-{number}") }, "resourceName": "shop" });
         add(Kind::Api, format!("a-{number}"), spec);
     }
-    for number in 0..number(12) {
+    // The first two describe the API of one environment.
+    for number in 0..number(6) {
         let spec = json!({
             "appId": APP, "backendEnvironmentName": host(number / 2 % HOSTS), "resourceName": format!("r{number}"),
         });
         add(Kind::Api, format!("h-{number}"), spec);
     }
-    for number in 0..number(25) {
+    for number in 0..number(6) {
+        let spec = json!({
+            "appId": APP, "backendEnvironmentName": host(number % HOSTS), "resourceName": "photos",
+        });
+        add(Kind::Storage, format!("s-{number}"), spec);
+    }
+    for number in 0..number(4) {
+        let spec = json!({ "backendRef": { "name": format!("b-{number}") }, "resourceName": "photos" });
+        add(Kind::Storage, format!("sb-{number}"), spec);
+    }
+    for number in 0..number(21) {
         add(
             Kind::Environment,
             format!("r-{number}"),
@@ -135,6 +146,7 @@ impl Users {
     pub(crate) async fn prepare(&self) {
         for environment in (0..SOURCES).map(source).chain((0..HOSTS).map(host)) {
             assert!(self.stage.aws().put_backend((APP, environment.as_str()), "storefront"));
+            assert!(self.stage.aws().put_auth((APP, environment.as_str()), "users"));
         }
         let data: BTreeMap<_, _> = schemas().into_iter().map(|((_, key), schema)| (key, schema)).collect();
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": SCHEMAS }, "data": data });
@@ -147,7 +159,10 @@ impl Users {
     pub(crate) async fn begin(&self, seed: u64) {
         let mut rng = Rng::with_seed(seed);
         for chunk in self.cast.chunks(16) {
-            let creates: Vec<_> = chunk.iter().map(|cast| (cast, spec(&cast.spec, &mut rng))).collect();
+            let creates: Vec<_> = chunk
+                .iter()
+                .map(|cast| (cast, spec(cast.kind.names().0, &cast.spec, &mut rng)))
+                .collect();
             join_all(creates.into_iter().map(|(cast, spec)| self.create(cast, spec))).await;
         }
     }
@@ -166,14 +181,14 @@ impl Users {
     async fn act(&self, rng: &mut Rng, turn: usize) {
         let cast = rng.choice(&self.cast).expect("somebody plays");
         let Some(last) = self.recorder.last(cast.kind, &cast.name) else {
-            let spec = spec(&cast.spec, rng);
+            let spec = spec(cast.kind.names().0, &cast.spec, rng);
             self.create(cast, spec).await;
             return;
         };
-        let is_api = cast.kind == Kind::Api;
+        let has_config = matches!(cast.kind, Kind::Api | Kind::Storage);
         let policy = one(rng, &["Delete", "Retain"]);
         let patch = match rng.u8(..100) {
-            0..25 if is_api => json!({ "spec": { "resourceConfig": config(rng) } }),
+            0..25 if has_config => json!({ "spec": { "resourceConfig": config(cast.kind.names().0, rng) } }),
             0..12 => json!({ "spec": { "suspend": true } }),
             12..30 => json!({ "spec": { "suspend": false } }),
             30..36 => json!({ "spec": { "jobTimeout": format!("{}s", rng.u8(15..90)) } }),
@@ -227,7 +242,7 @@ impl Users {
     }
 
     /// Takes off all finalizers.
-    async fn strip(&self, cast: &Cast, last: &crate::history::Version) {
+    async fn strip(&self, cast: &Cast, last: &amplify_testkit::laws::history::Version) {
         // Known before it is done: the object may be gone before the answer is here.
         let uid = last.uid();
         self.stripped().insert(uid.to_owned());

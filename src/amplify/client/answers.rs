@@ -42,6 +42,15 @@ pub enum Accepted<F> {
 /// The fields that all answers to backend writes have.
 macro_rules! job_reply {
     ($output:expr) => {{
+        let mut output = $output;
+        let error = output.error.take();
+        $crate::amplify::answers::JobReply {
+            error,
+            ..$crate::amplify::answers::job_reply!(output, no error)
+        }
+    }};
+    // The answers about a storage cannot say that it failed at once.
+    ($output:expr, no error) => {{
         let output = $output;
         $crate::amplify::answers::JobReply {
             request_id: ::aws_sdk_amplify::operation::RequestId::request_id(&output).map(str::to_owned),
@@ -49,7 +58,7 @@ macro_rules! job_reply {
             environment: output.backend_environment_name,
             id: output.job_id,
             status: output.status,
-            error: output.error,
+            error: None,
         }
     }};
 }

@@ -27,14 +27,16 @@ use crate::{
         http::ANSWER_LIMIT,
         session::tests::{sessions, tenants},
     },
-    api::{AmplifyBackend, BackendApi, BackendEnvironment, ResourceConfig},
-    controller::index::{Environment, Location},
+    api::{AmplifyBackend, BackendApi, BackendEnvironment, KindName, ResourceConfig},
+    controller::index::{Environment, Location, Within},
     kinds::{
         Remote,
-        amplify_backend::{self, Backend, Backends},
+        amplify_backend::Backend,
         backend_api::tests::full_config,
         backend_environment::Record,
         config::Nothing,
+        described::{self, Backends},
+        meta_config::MetaConfig,
     },
     lifecycle::facts::{Class, Sent},
 };
@@ -92,7 +94,10 @@ fn location_in(app: &AppId, name: EnvironmentName, resource: ResourceName) -> Lo
     };
     Location {
         environment: at(name),
-        resource: Some(resource),
+        within: Some(Within {
+            kind: KindName::BackendApi,
+            name: Some(resource),
+        }),
         source: Some(at("main".parse().unwrap())),
     }
 }
@@ -1333,7 +1338,7 @@ async fn reads_are_unavailable(client: &Client) {
     }
     let backends = AmplifyBackend::list(client, &app()).await;
     assert_eq!(backends.unwrap_err().class, Class::Unavailable);
-    let names = amplify_backend::names(client, &app()).await;
+    let names = described::names(client, &app()).await;
     assert_eq!(names.unwrap_err().class, Class::Unavailable);
     let records = BackendEnvironment::list(client, &app()).await;
     assert_eq!(records.unwrap_err().class, Class::Unavailable);
@@ -1572,17 +1577,17 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
         .await
         .client();
     assert_eq!(absent.app_name(&app).await, Ok(None));
-    assert_eq!(amplify_backend::names(&absent, &app).await, Ok(BTreeSet::new()));
-    assert_eq!(amplify_backend::describe(&absent, &app, &dev).await, Ok(None));
+    assert_eq!(described::names(&absent, &app).await, Ok(BTreeSet::new()));
+    assert_eq!(described::describe(&absent, &app, &dev).await, Ok(None));
     let other = Fake::answering(200, json!({ "appId": "d2", "backendEnvironmentName": "dev" }))
         .await
         .client();
     assert_eq!(
-        amplify_backend::names(&other, &app).await.unwrap_err().class,
+        described::names(&other, &app).await.unwrap_err().class,
         Class::Unavailable
     );
     assert_eq!(
-        amplify_backend::describe(&other, &app, &dev).await.unwrap_err().class,
+        described::describe(&other, &app, &dev).await.unwrap_err().class,
         Class::Unavailable
     );
     let other = Fake::answering(
@@ -1596,16 +1601,16 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     assert_eq!(other.app_name(&app).await.unwrap_err().class, Class::Unavailable);
     let there = json!({ "appId": "d1", "appName": "shop", "backendEnvironmentName": "dev", "amplifyMetaConfig": "{}" });
     let client = Fake::answering(200, there).await.client();
-    let there = amplify_backend::describe(&client, &app, &dev).await.unwrap().unwrap();
+    let there = described::describe(&client, &app, &dev).await.unwrap().unwrap();
     assert_eq!(
-        (there.app_name.as_deref(), there.meta_config.as_deref()),
-        (Some("shop"), Some("{}"))
+        (there.app_name.as_deref(), there.meta),
+        (Some("shop"), Ok(MetaConfig::default()))
     );
     let error = Fake::answering(200, json!({ "appId": "d1", "error": "broken" }))
         .await
         .client();
     assert_eq!(
-        amplify_backend::names(&error, &app).await.unwrap_err().class,
+        described::names(&error, &app).await.unwrap_err().class,
         Class::Unavailable
     );
 }

@@ -116,7 +116,17 @@ impl<K: Remote> Pass<'_, K> {
         // Before the call: what AWS shows may be as old as that.
         let begun = self.context.clock.uptime();
         let found = self.answered(K::look(&client, self.location()?).await)?;
-        Ok(self.looked(self.context.clock.at(begun), found))
+        // Of what is being deleted nothing is made any more.
+        let is_deleted = self.object.meta().deletion_timestamp.is_some();
+        let mut bar = None;
+        if found.is_none() && self.object.abilities().is_alone && !is_deleted {
+            let client = self.aws(step, class(purpose), calls).await?;
+            bar = self.answered(self.object.bar(&client, self.location()?).await)?;
+        }
+        Ok(Looked {
+            bar,
+            ..self.looked(self.context.clock.at(begun), found)
+        })
     }
 
     fn looked(&mut self, at: Timestamp, found: Option<K::Found>) -> Looked {
@@ -124,7 +134,7 @@ impl<K: Remote> Pass<'_, K> {
             .as_ref()
             .map(|found| self.object.compare(found, self.config.as_ref()));
         self.found = found;
-        Looked { at, seen }
+        Looked { at, seen, bar: None }
     }
 
     /// The object in the list that all drift checks of its app share, as of the check that fell due, and when that list was
@@ -132,7 +142,8 @@ impl<K: Remote> Pass<'_, K> {
     async fn listed(&mut self, step: &Step) -> Result<Option<(Timestamp, K::Found)>, Refusal> {
         let environment = self.location()?.environment.clone();
         // Shared by those who would see the same: not by another role of the account.
-        let account = self.object.state().ledger.account_id.unwrap_or_default();
+        let account = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
+        let account = account.unwrap_or_default();
         let account = format!("{account}/{:x}", self.mapping);
         let app = (account, environment.region.clone(), environment.app.clone());
         let lists = &self.watched.lists;
@@ -200,7 +211,7 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Takes note of the end of the job, the first time that it is seen.
     pub(super) fn ended(&self, seen: &JobSeen) {
-        let job = self.object.state().ledger.job;
+        let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
         let Some(job) = job.filter(|job| seen.is_terminal() && job.is_running()) else {
             return;
         };
@@ -304,7 +315,7 @@ impl<K: Remote> Pass<'_, K> {
             Some(account) => account,
             None => session.account_id().await?,
         };
-        let pinned = self.object.state().ledger.account_id;
+        let pinned = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
         if let Some(pinned) = pinned.filter(|pinned| *pinned != expected) {
             return Err(Refusal::Failure(Failure {
                 class: Class::AccountChanged,

@@ -207,7 +207,8 @@ impl<'a, K: Remote> Pass<'a, K> {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
             let deleting = self.object.meta().deletion_timestamp.is_some();
-            let reason = conditions::ready_reason(&self.object.state().ledger.conditions);
+            let ledger = self.object.ledger();
+            let reason = ledger.and_then(|ledger| conditions::ready_reason(&ledger.conditions));
             let waits = deleting || reason.is_some_and(Reason::may_end_by_others);
             if settled != fingerprint || poked && waits {
                 return None;
@@ -289,10 +290,10 @@ impl<'a, K: Remote> Pass<'a, K> {
             held: self.object.finalizers().iter().any(|name| name != FINALIZER),
             abilities: self.object.abilities(),
             words: self.object.words(),
-            deletion_policy: policies.deletion,
-            adoption_policy: policies.adoption,
-            suspend: policies.suspend,
-            job_timeout: policies.job_timeout,
+            deletion_policy: policies.deletion_policy,
+            adoption_policy: policies.adoption_policy,
+            suspend: policies.is_suspended(),
+            job_timeout: self.object.job_timeout(),
             request: self.object.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
         }
     }
@@ -322,7 +323,7 @@ impl<'a, K: Remote> Pass<'a, K> {
 
     /// The account and region in which AWS is asked about this resource, once they are pinned.
     fn bucket(&self) -> Option<BucketKey> {
-        let account = self.object.state().ledger.account_id?;
+        let account = self.object.ledger()?.account_id.clone()?;
         let region = self.located.location.as_ref()?.environment.region.clone();
         Some(BucketKey { account, region })
     }
@@ -333,7 +334,7 @@ impl<'a, K: Remote> Pass<'a, K> {
         let mut hasher = DefaultHasher::new();
         match &self.located.location {
             Some(location) if K::IS_LISTED => {
-                let account = self.object.state().ledger.account_id;
+                let account = self.object.ledger().and_then(|ledger| ledger.account_id.as_ref());
                 (account, &location.environment.region, &location.environment.app).hash(&mut hasher);
             }
             _ => self.uid.hash(&mut hasher),

@@ -56,6 +56,7 @@ impl<K: Remote> Pass<'_, K> {
             let lack = Lack::Unusable;
             return Ok(Observed::Config(Err(Missing { message, lack })));
         }
+        config.settle();
         let hash = config::hash(&config);
         self.config = Some(config);
         Ok(Observed::Config(Ok(Config { hash })))
@@ -70,7 +71,7 @@ impl<K: Remote> Pass<'_, K> {
         let old = self.object.stored();
         let new = self
             .object
-            .status(state, self.located.location.as_ref(), self.found.as_ref());
+            .show(state, self.located.location.as_ref(), self.found.as_ref());
         (old, new)
     }
 
@@ -248,7 +249,8 @@ impl<K: Remote> Pass<'_, K> {
             }
         };
         let due = after.map(|after| Instant::now() + after);
-        let is_running = self.object.state().ledger.job.as_ref().is_some_and(Job::is_running);
+        let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
+        let is_running = job.is_some_and(Job::is_running);
         self.recall(|it| {
             it.settled = Some((fingerprint, due));
             it.poll_due = due.filter(|_| is_running);
@@ -289,8 +291,8 @@ impl<K: Remote> Pass<'_, K> {
     /// The last line and the last Event of a resource.
     pub(super) fn tell_release(&self) {
         let message = self.decide(lifecycle::what_became);
-        let ledger = self.object.state().ledger;
-        let job = ledger.job.filter(|job| job.operation.is_delete());
+        let job = self.object.ledger().and_then(|ledger| ledger.job.clone());
+        let job = job.filter(|job| job.operation.is_delete());
         let action = job.as_ref().map_or("Release", |job| job.operation.name());
         info!(
             operation = job.as_ref().map(|job| job.operation.name()),

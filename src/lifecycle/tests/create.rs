@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     api::{Abilities, Job, Operation, Origin, conditions::Reason},
-    lifecycle::{Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot},
+    lifecycle::{
+        Bar, Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot,
+    },
 };
 
 #[test]
@@ -55,9 +57,13 @@ fn a_create_is_slot_list_finalizer_intent_send_record_and_then_ready() {
 fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
     for kind in Kind::ALL {
         let lists = if kind == Kind::Clone { 2 } else { 1 };
-        let requests = |did: Did| -> u32 {
+        let abilities = Abilities::of(kind.create());
+        // Of what is alone in its environment, and not there: whether another is in its place.
+        let bar = u32::from(abilities.is_alone);
+        let requests = |did: Did, bar: u32| -> u32 {
             let request = |step| match step {
-                "look" | "create" => 1,
+                "look" => 1 + bar,
+                "create" => 1,
                 "list" => lists,
                 _ => 0,
             };
@@ -65,24 +71,65 @@ fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
         };
         let mut play = Play::applied(kind);
         play.answers([Answer::LoseRequest]);
+        assert_eq!(requests(play.pass(), bar), Purpose::Write.calls(&abilities), "{kind:?}");
         assert_eq!(
-            requests(play.pass()),
-            Purpose::Write.calls(&Abilities::of(kind.create())),
-            "{kind:?}"
-        );
-        assert_eq!(
-            requests(play.wake()),
-            Purpose::Outcome.calls(&Abilities::of(kind.create())),
+            requests(play.wake(), bar),
+            Purpose::Outcome.calls(&abilities),
             "{kind:?}"
         );
         let mut ready = Play::ready(kind);
         ready.pass();
-        assert_eq!(
-            requests(ready.wake()),
-            Purpose::Drift.calls(&Abilities::of(kind.create())),
-            "{kind:?}"
-        );
+        assert_eq!(requests(ready.wake(), 0), Purpose::Drift.calls(&abilities), "{kind:?}");
     }
+}
+
+#[test]
+fn what_has_the_place_of_an_object_or_is_missing_for_it_keeps_it_from_being_made() {
+    let bars = [
+        (Bar::Named("blog".into()), "stalled: AlreadyExists", "the name blog"),
+        (Bar::Lacks, "working: DependencyNotReady", "it needs an auth"),
+    ];
+    for (bar, says, words) in bars {
+        let mut play = Play::applied(Kind::Api);
+        play.aws.bar = Some(bar.clone());
+        play.scene.resource.words.lacks = "it needs an auth";
+        play.pass().is("resolve look status", says);
+        assert!(message(&play.scene.state).contains(words), "{bar:?}");
+        assert!(play.scene.state.ledger.job.is_none() && !play.scene.resource.finalizer);
+        // It goes, and it is made at the next look.
+        play.aws.bar = None;
+        play.scene.resource.request = Some("now".into());
+        let did = play.pass();
+        assert!(did.steps.contains("create"), "{did:?}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_not_made_again_in_the_place_of_another() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    play.aws.object = None;
+    play.aws.bar = Some(Bar::Named("blog".into()));
+    play.wake().is("resolve look status", "stalled: AlreadyExists");
+    assert_eq!(play.scene.state.ledger.origin, None, "what is there is not ours");
+    assert_eq!(play.aws.carried_out, []);
+}
+
+#[test]
+fn an_attempt_that_came_to_nothing_is_not_repeated_in_the_place_of_another() {
+    let mut play = Play::applied(Kind::Api);
+    play.answers([Answer::LoseRequest]);
+    play.pass();
+    play.aws.bar = Some(Bar::Named("blog".into()));
+    let mut says = String::new();
+    for _ in 0..20 {
+        says = play.wake().says;
+        if says.starts_with("stalled") {
+            break;
+        }
+    }
+    assert_eq!(says, "stalled: AlreadyExists");
+    assert_eq!(play.aws.carried_out, []);
 }
 
 #[test]

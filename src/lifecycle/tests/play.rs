@@ -9,7 +9,8 @@ use super::scene::{Kind, Scene, at, missing, name, seen_job, stored, with_status
 use crate::{
     api::{Job, Operation},
     lifecycle::{
-        Config, Echo, Equality, Lack, Memory, Missing, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake, Write,
+        Bar, Config, Echo, Equality, Lack, Memory, Missing, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake,
+        Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
 };
@@ -56,6 +57,8 @@ pub(super) struct Aws {
     pub(super) config: Result<String, String>,
     /// Where it resolves to nothing: why.
     pub(super) lack: Lack,
+    /// What is in the way of making the object.
+    pub(super) bar: Option<Bar>,
     /// Every write that AWS carried out.
     pub(super) carried_out: Vec<Write>,
 }
@@ -112,7 +115,11 @@ impl Aws {
             return Observed::Failed(failure(class, Sent::Refused));
         }
         match step {
-            Step::Look(_) => scene.looked(self.seen(scene)),
+            Step::Look(_) => {
+                let seen = self.seen(scene);
+                let bar = self.bar.clone().filter(|_| seen.is_none());
+                scene.looked(seen, bar)
+            }
             Step::ListJobs(_) => scene.listed(self.jobs.clone()),
             Step::Poll => {
                 let job = scene.state.ledger.job.as_ref();
@@ -256,6 +263,7 @@ impl Play {
                 busy: false,
                 config: Ok("v1".into()),
                 lack: Lack::Absent,
+                bar: None,
                 carried_out: Vec::new(),
             },
             wake: Wake::Never,

@@ -217,7 +217,11 @@ fn scene() -> impl Strategy<Value = Scene> {
         )
             .prop_map(|(mut scene, look, jobs, poll, config, slot, sending, reply, failed)| {
                 let ago = |seconds| scene.now - SignedDuration::from_secs(seconds);
-                scene.known.look = look.map(|(before, seen)| Looked { at: ago(before), seen });
+                scene.known.look = look.map(|(before, seen)| Looked {
+                    at: ago(before),
+                    seen,
+                    bar: None,
+                });
                 scene.known.jobs = jobs.map(|(before, jobs)| Listed { at: ago(before), jobs });
                 scene.known.poll = poll.map(|job| Polled { job });
                 scene.known.config =
@@ -265,7 +269,7 @@ impl World {
             return Observed::Failed(failure(class, Sent::Refused));
         }
         match step {
-            Step::Look(_) => scene.looked(self.look.clone()),
+            Step::Look(_) => scene.looked(self.look.clone(), None),
             Step::ListJobs(_) => scene.listed(self.jobs.clone()),
             Step::Poll => {
                 let id = scene.state.ledger.job.as_ref().and_then(|job| job.id.as_ref());

@@ -11,8 +11,8 @@ use crate::{
         conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
     },
     lifecycle::{
-        self, Config, Echo, Equality, Known, Lack, Listed, Looked, Memory, Missing, Observed, Polled, Reply, Resource,
-        Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Words, Write,
+        self, Bar, Config, Echo, Equality, Known, Lack, Listed, Looked, Memory, Missing, Observed, Polled, Reply,
+        Resource, Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Words, Write,
         facts::{Class, Failure, JobSeen, Sent},
         learn, remember,
     },
@@ -223,7 +223,11 @@ impl Scene {
     }
 
     pub(super) fn look(mut self, seen: Option<Seen>) -> Self {
-        self.known.look = Some(Looked { at: self.now, seen });
+        self.known.look = Some(Looked {
+            at: self.now,
+            seen,
+            bar: None,
+        });
         self
     }
 
@@ -305,8 +309,12 @@ impl Scene {
         learn(&mut self.known, step, observed);
     }
 
-    pub(super) fn looked(&self, seen: Option<Seen>) -> Observed {
-        Observed::Look(Looked { at: self.now, seen })
+    pub(super) fn looked(&self, seen: Option<Seen>, bar: Option<Bar>) -> Observed {
+        Observed::Look(Looked {
+            at: self.now,
+            seen,
+            bar,
+        })
     }
 
     pub(super) fn listed(&self, jobs: Vec<JobSeen>) -> Observed {

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use super::side::{Content, Step, known};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "amplifybackends",
     "amplifybackends",
     "amplifybackends",
     "backendenvironments",
     "backendapis",
+    "backendstorages",
     "configmaps",
     "leases",
     "events",
@@ -35,6 +36,10 @@ pub(crate) fn valid(plural: &str, name: &str) -> Value {
                 "apiName": "shop", "service": "AppSync", "transformSchema": "type A @model { id: ID! }",
                 "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7, "description": "public" } },
             },
+        } }),
+        "backendstorages" => json!({ "spec": {
+            "appId": "d1a2b3c4", "backendEnvironmentName": "dev", "resourceName": "photos",
+            "resourceConfig": { "permissions": { "authenticated": ["READ", "DELETE"] } },
         } }),
         "configmaps" => json!({ "data": { "schema": "type A @model { id: ID! }" } }),
         "leases" => json!({ "spec": {

@@ -104,6 +104,7 @@ pub(super) fn known(plural: &str) -> (&'static str, &'static str) {
         "leases" => ("apis/coordination.k8s.io/v1", "Lease"),
         "amplifybackends" => ("apis/amplify-operator.dev/v1alpha1", "AmplifyBackend"),
         "backendapis" => ("apis/amplify-operator.dev/v1alpha1", "BackendApi"),
+        "backendstorages" => ("apis/amplify-operator.dev/v1alpha1", "BackendStorage"),
         "backendenvironments" => ("apis/amplify-operator.dev/v1alpha1", "BackendEnvironment"),
         other => panic!("unknown: {other}"),
     }
@@ -128,9 +129,10 @@ const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=met
 /// The object that ends a sequence.
 const SENTINEL: &str = "zz-sentinel";
 /// The resources that are watched.
-const WATCHED: [&str; 5] = [
+const WATCHED: [&str; 6] = [
     "amplifybackends",
     "backendapis",
+    "backendstorages",
     "backendenvironments",
     "configmaps",
     "leases",

@@ -1,4 +1,4 @@
--- Argo CD's health of AmplifyBackend, BackendApi and BackendEnvironment (amplify-operator.dev): one script for all three.
+-- Argo CD's health of the kinds of amplify-operator.dev: one script for all of them.
 -- The status is in kstatus format, with observedGeneration. No library but the base one is needed.
 local ready = nil
 local stalled = false

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A condition of a resource; null where it is absent.
-pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
     static NULL: Value = Value::Null;
     let conditions = object["status"]["conditions"].as_array();
     conditions
@@ -13,6 +13,6 @@ pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
         .unwrap_or(&NULL)
 }
 
-pub(crate) fn is_stalled(object: &Value) -> bool {
+pub fn is_stalled(object: &Value) -> bool {
     condition(object, "Stalled")["status"] == "True"
 }

@@ -4,119 +4,155 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use amplify_operator::api::FINALIZER;
-use amplify_simulator::{Call, JobState, Operation};
+use amplify_simulator::{Call, Control, JobState, Operation};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::conditions::condition;
 
 /// Milliseconds since the epoch. Operator, API server, simulator and recorder share a machine and so a clock.
-pub(crate) type Millis = i64;
+pub type Millis = i64;
 
 /// All that happened.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History {
+pub struct History {
     /// In the order of their resource versions, over all kinds.
-    pub(crate) versions: Vec<Version>,
+    pub versions: Vec<Version>,
     /// In the order of their arrival.
-    pub(crate) calls: Vec<AwsCall>,
+    pub calls: Vec<AwsCall>,
     /// By environment, oldest first, at the end.
-    pub(crate) jobs: BTreeMap<String, Vec<JobState>>,
+    pub jobs: BTreeMap<String, Vec<JobState>>,
     /// Objects whose finalizer somebody took off while they were being deleted.
-    pub(crate) stripped: BTreeSet<String>,
+    pub stripped: BTreeSet<String>,
     /// AWS objects that somebody removed behind the operator's back, and when.
-    pub(crate) meddled: Vec<(String, Millis)>,
+    pub meddled: Vec<(String, Millis)>,
     /// What the ConfigMaps say, by name and key. They never change.
-    pub(crate) schemas: BTreeMap<(String, String), String>,
+    pub schemas: BTreeMap<(String, String), String>,
     /// How much later than it may be sent a request may arrive.
-    pub(crate) on_the_way: Millis,
+    pub on_the_way: Millis,
     /// How far apart the clocks of the operator, the API server and AWS may be.
-    pub(crate) skew: Millis,
+    pub skew: Millis,
     /// `--outcome-grace`
-    pub(crate) outcome_grace: Millis,
+    pub outcome_grace: Millis,
     /// `--drift-interval`
-    pub(crate) drift_interval: Millis,
+    pub drift_interval: Millis,
 }
 
 /// An object as the API server stored it.
 #[derive(Clone, Debug)]
-pub(crate) struct Version {
-    pub(crate) number: u64,
+pub struct Version {
+    pub number: u64,
     /// When the recorder saw it.
-    pub(crate) seen: Millis,
+    pub seen: Millis,
     /// When the operator last wrote its status, to the second.
-    pub(crate) written: Millis,
+    pub written: Millis,
     /// It was the object's last.
-    pub(crate) gone: bool,
-    pub(crate) object: Value,
+    pub gone: bool,
+    pub object: Value,
     /// What AWS held under its name when the recorder saw it; null where that was nothing.
-    pub(crate) held: Value,
+    pub held: Value,
 }
 
 /// A call to AWS.
 #[derive(Clone, Debug)]
-pub(crate) struct AwsCall {
-    pub(crate) time: Millis,
-    pub(crate) operation: Operation,
+pub struct AwsCall {
+    pub time: Millis,
+    pub operation: Operation,
     /// The AWS object that it is about; see [`Version::key`].
-    pub(crate) key: String,
-    pub(crate) accepted: bool,
-    pub(crate) job: Option<String>,
+    pub key: String,
+    pub accepted: bool,
+    pub job: Option<String>,
 }
 
 impl From<Call> for AwsCall {
     fn from(call: Call) -> Self {
-        let is_api = matches!(
-            call.operation,
-            Operation::CreateBackendApi
-                | Operation::UpdateBackendApi
-                | Operation::DeleteBackendApi
-                | Operation::GetBackendApi
-        );
         Self {
             time: call.time,
             operation: call.operation,
-            key: key(call.environment(), is_api.then(|| call.resource())),
+            key: key(call.environment(), within(call.operation)),
             accepted: call.accepted,
             job: call.job_id.map(Into::into),
         }
     }
 }
 
-fn key(environment: &str, resource: Option<&str>) -> String {
-    match resource {
+fn key(environment: &str, within: Option<&str>) -> String {
+    match within {
         None => environment.to_owned(),
-        Some(resource) => format!("{environment}/{resource}"),
+        Some(within) => format!("{environment}/{within}"),
+    }
+}
+
+/// What of an environment an operation is about: it has one of each.
+const fn within(operation: Operation) -> Option<&'static str> {
+    match operation {
+        Operation::CreateBackendApi
+        | Operation::UpdateBackendApi
+        | Operation::DeleteBackendApi
+        | Operation::GetBackendApi => Some(API),
+        Operation::CreateBackendStorage
+        | Operation::ImportBackendStorage
+        | Operation::UpdateBackendStorage
+        | Operation::DeleteBackendStorage
+        | Operation::GetBackendStorage => Some(STORAGE),
+        _ => None,
+    }
+}
+
+const API: &str = "api";
+const STORAGE: &str = "storage";
+
+/// What AWS holds now of this object: itself, or nothing, or (as text) that another has its place.
+pub fn held(aws: &Control, app: &str, version: &Version) -> Value {
+    let place = (app, version.environment());
+    let name = version.spec()["resourceName"].as_str().unwrap_or_default();
+    let backend = || aws.backend(place).unwrap_or_default();
+    let or_another = |held: Option<Value>, others: usize| match held {
+        Some(held) => held,
+        None if others > 0 => "another".into(),
+        None => Value::Null,
+    };
+    match version.kind() {
+        "AmplifyBackend" => json!(aws.backend(place)),
+        "BackendEnvironment" => json!(aws.environment(place)),
+        "BackendStorage" => {
+            let storages = backend().storages;
+            or_another(storages.get(name).map(|storage| json!(storage.config)), storages.len())
+        }
+        _ => {
+            let apis = backend().apis;
+            or_another(apis.get(name).cloned(), apis.len())
+        }
     }
 }
 
 impl Version {
-    pub(crate) fn uid(&self) -> &str {
+    pub fn uid(&self) -> &str {
         self.object["metadata"]["uid"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.object["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn kind(&self) -> &str {
+    pub fn kind(&self) -> &str {
         self.object["kind"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn spec(&self) -> &Value {
+    pub fn spec(&self) -> &Value {
         &self.object["spec"]
     }
 
-    pub(crate) fn status(&self) -> &Value {
+    pub fn status(&self) -> &Value {
         &self.object["status"]
     }
 
-    pub(crate) fn generation(&self) -> i64 {
+    pub fn generation(&self) -> i64 {
         self.object["metadata"]["generation"].as_i64().unwrap_or_default()
     }
 
     /// The backend environment. Resources refer to backends that are called as their environments.
-    pub(crate) fn environment(&self) -> &str {
+    pub fn environment(&self) -> &str {
         let spec = self.spec();
         [
             &spec["backendEnvironmentName"],
@@ -129,56 +165,60 @@ impl Version {
     }
 
     /// Of a clone: the environment that is copied.
-    pub(crate) fn source(&self) -> Option<&str> {
+    pub fn source(&self) -> Option<&str> {
         let from = &self.spec()["cloneFrom"];
         from["backendEnvironmentName"]
             .as_str()
             .or_else(|| from["backendRef"]["name"].as_str())
     }
 
-    /// The name of its AWS object: `environment`, or `environment/resource` of an API.
-    pub(crate) fn key(&self) -> String {
-        let resource = self.spec()["resourceName"].as_str();
-        key(self.environment(), resource.filter(|_| self.kind() == "BackendApi"))
+    /// The name of its AWS object: `environment`, or `environment/api` and the like.
+    pub fn key(&self) -> String {
+        let within = match self.kind() {
+            "BackendApi" => Some(API),
+            "BackendStorage" => Some(STORAGE),
+            _ => None,
+        };
+        key(self.environment(), within)
     }
 
-    pub(crate) fn deleting_since(&self) -> Option<Millis> {
+    pub fn deleting_since(&self) -> Option<Millis> {
         time(&self.object["metadata"]["deletionTimestamp"])
     }
 
-    pub(crate) fn has_finalizer(&self) -> bool {
+    pub fn has_finalizer(&self) -> bool {
         let finalizers = self.object["metadata"]["finalizers"].as_array();
         finalizers.is_some_and(|all| all.iter().any(|name| name == FINALIZER))
     }
 
-    pub(crate) fn origin(&self) -> Option<&str> {
+    pub fn origin(&self) -> Option<&str> {
         self.status()["origin"].as_str()
     }
 
-    pub(crate) fn ready(&self) -> &Value {
+    pub fn ready(&self) -> &Value {
         condition(&self.object, "Ready")
     }
 
-    pub(crate) fn reason(&self) -> &str {
+    pub fn reason(&self) -> &str {
         self.ready()["reason"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.ready()["status"] == "True"
     }
 
-    pub(crate) fn attempt(&self) -> i64 {
+    pub fn attempt(&self) -> i64 {
         self.status()["job"]["attempt"].as_i64().unwrap_or_default()
     }
 
     /// The last write, where it is a create that AWS may have taken and nobody knows yet.
-    pub(crate) fn open_intent(&self) -> Option<&Value> {
+    pub fn open_intent(&self) -> Option<&Value> {
         let job = &self.status()["job"];
         (job.is_object() && job["id"].is_null() && job["finishTime"].is_null()).then_some(job)
     }
 
     /// Whether its deletion deletes what it owns.
-    pub(crate) fn deletes(&self) -> bool {
+    pub fn deletes(&self) -> bool {
         match (self.origin(), self.spec()["deletionPolicy"].as_str()) {
             (None, _) | (_, Some("Retain")) => false,
             (Some(_), Some(_)) => true,
@@ -187,13 +227,13 @@ impl Version {
     }
 
     /// Kind and name, for people.
-    pub(crate) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         format!("{} {} ({})", self.kind(), self.name(), self.uid())
     }
 }
 
 /// A point in time as Kubernetes writes it.
-pub(crate) fn time(value: &Value) -> Option<Millis> {
+pub fn time(value: &Value) -> Option<Millis> {
     let time: Timestamp = value.as_str()?.parse().ok()?;
     Some(time.as_millisecond())
 }

@@ -8,46 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    checker::{Law, check, check_quiet, includes},
-    history::{AwsCall, History, Millis, Version},
+    laws::checker::{Law, check, check_quiet, includes},
+    laws::history::{AwsCall, History, Millis, Version},
 };
-
-/// Lists the tests: each function's name is the sentence that it proves.
-macro_rules! tests {
-    ($($test:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[(&str, fn())] = &[$((stringify!($test), $test)),*];
-    };
-}
-
-tests! {
-    a_life_as_it_should_be_breaks_nothing,
-    a_create_that_is_accepted_twice_for_an_intent_is_found,
-    a_record_that_is_made_twice_is_found,
-    a_create_without_an_intent_is_found,
-    a_create_long_after_its_intent_is_found,
-    an_intent_without_a_finalizer_is_found,
-    an_intent_that_follows_an_unknown_outcome_too_soon_is_found,
-    two_open_intents_in_one_environment_are_found,
-    a_delete_by_somebody_who_owns_nothing_is_found,
-    a_delete_of_what_is_to_be_retained_is_found,
-    a_delete_by_somebody_who_is_not_being_deleted_is_found,
-    an_observed_generation_that_goes_back_is_found,
-    an_attempt_that_goes_back_is_found,
-    what_is_left_behind_in_aws_is_found,
-    what_somebody_else_made_since_is_not_left_behind,
-    a_finalizer_that_somebody_else_took_off_is_not_the_operators_doing,
-    overlapping_jobs_are_found,
-    ready_without_an_aws_object_is_found,
-    ready_with_another_configuration_is_found,
-    ready_after_somebody_removed_the_object_is_excused,
-    a_job_that_nobody_records_is_found,
-    a_job_that_another_resource_records_is_found,
-    a_dangerous_call_is_found,
-    a_resource_that_never_settles_is_found,
-    a_resource_that_waits_for_nobody_is_found,
-    a_resource_that_is_ready_in_quiet_without_its_object_is_found,
-    a_wanted_configuration_is_part_of_what_aws_holds,
-}
 
 /// The beginning of all times.
 const T0: Millis = 1_790_000_000_000;
@@ -214,6 +177,7 @@ fn finds(history: &History, laws: &[Law]) {
     assert_eq!(broken, laws.iter().copied().collect(), "{found:#?}");
 }
 
+#[test]
 fn a_life_as_it_should_be_breaks_nothing() {
     finds(&good(), &[]);
     let findings = check(&good());
@@ -224,6 +188,7 @@ fn a_life_as_it_should_be_breaks_nothing() {
     assert_eq!(check_quiet(&until(good(), READY + 1)), []);
 }
 
+#[test]
 fn a_create_that_is_accepted_twice_for_an_intent_is_found() {
     let mut history = good();
     history
@@ -233,6 +198,7 @@ fn a_create_that_is_accepted_twice_for_an_intent_is_found() {
     assert_eq!(check(&history).most_creates, 2);
 }
 
+#[test]
 fn a_record_that_is_made_twice_is_found() {
     let mut life = Life::backend("one");
     life.kind = "BackendEnvironment";
@@ -257,24 +223,28 @@ fn a_record_that_is_made_twice_is_found() {
     finds(&history, &[Law::IntentFirst]);
 }
 
+#[test]
 fn a_create_without_an_intent_is_found() {
     let mut history = until(good(), INTENT);
     history.calls.push(call(1500, Operation::CreateBackend, None));
     finds(&history, &[Law::IntentFirst]);
 }
 
+#[test]
 fn a_create_long_after_its_intent_is_found() {
     let mut history = good();
     history.calls[0].time = T0 + 2000 + 17_000;
     finds(&history, &[Law::IntentFirst]);
 }
 
+#[test]
 fn an_intent_without_a_finalizer_is_found() {
     let mut history = good();
     history.versions[INTENT].object["metadata"]["finalizers"] = json!([]);
     finds(&history, &[Law::IntentFirst]);
 }
 
+#[test]
 fn an_intent_that_follows_an_unknown_outcome_too_soon_is_found() {
     let mut history = until(good(), INTENT + 1);
     history.calls.clear();
@@ -292,6 +262,7 @@ fn an_intent_that_follows_an_unknown_outcome_too_soon_is_found() {
     finds(&history, &[Law::OneOutcomeAtATime]);
 }
 
+#[test]
 fn two_open_intents_in_one_environment_are_found() {
     let mut history = until(good(), INTENT + 1);
     history.calls.clear();
@@ -306,6 +277,7 @@ fn two_open_intents_in_one_environment_are_found() {
     finds(&history, &[]);
 }
 
+#[test]
 fn a_delete_by_somebody_who_owns_nothing_is_found() {
     let mut history = good();
     for version in &mut history.versions[LEAVING..] {
@@ -317,6 +289,7 @@ fn a_delete_by_somebody_who_owns_nothing_is_found() {
     finds(&history, &[Law::DeletesOwnOnly]);
 }
 
+#[test]
 fn a_delete_of_what_is_to_be_retained_is_found() {
     let mut history = good();
     for version in &mut history.versions {
@@ -330,6 +303,7 @@ fn a_delete_of_what_is_to_be_retained_is_found() {
     finds(&history, &[Law::DeletesOwnOnly]);
 }
 
+#[test]
 fn a_delete_by_somebody_who_is_not_being_deleted_is_found() {
     let mut history = good();
     history.calls[1].time = T0 + 10_000;
@@ -339,12 +313,14 @@ fn a_delete_by_somebody_who_is_not_being_deleted_is_found() {
     finds(&history, &[Law::DeletesOwnOnly]);
 }
 
+#[test]
 fn an_observed_generation_that_goes_back_is_found() {
     let mut history = good();
     history.versions[READY + 1].object["status"]["observedGeneration"] = 0.into();
     finds(&history, &[Law::NeverBack]);
 }
 
+#[test]
 fn an_attempt_that_goes_back_is_found() {
     let mut history = good();
     for version in &mut history.versions[..=READY] {
@@ -355,12 +331,14 @@ fn an_attempt_that_goes_back_is_found() {
     finds(&history, &[Law::NeverBack]);
 }
 
+#[test]
 fn what_is_left_behind_in_aws_is_found() {
     let mut history = good();
     history.versions.last_mut().expect("versions").held = json!({});
     finds(&history, &[Law::NothingLeftBehind]);
 }
 
+#[test]
 fn what_somebody_else_made_since_is_not_left_behind() {
     let mut history = good();
     history.versions.last_mut().expect("versions").held = json!({});
@@ -382,6 +360,7 @@ fn what_somebody_else_made_since_is_not_left_behind() {
     finds(&history, &[]);
 }
 
+#[test]
 fn a_finalizer_that_somebody_else_took_off_is_not_the_operators_doing() {
     let mut history = good();
     history.versions.last_mut().expect("versions").held = json!({});
@@ -389,6 +368,7 @@ fn a_finalizer_that_somebody_else_took_off_is_not_the_operators_doing() {
     finds(&history, &[]);
 }
 
+#[test]
 fn overlapping_jobs_are_found() {
     let mut history = good();
     history.jobs.get_mut("dev").expect("jobs")[0].updated = T0 + 20_600;
@@ -398,12 +378,14 @@ fn overlapping_jobs_are_found() {
     finds(&history, &[Law::OneJobAtATime]);
 }
 
+#[test]
 fn ready_without_an_aws_object_is_found() {
     let mut history = good();
     history.versions[READY].held = Value::Null;
     finds(&history, &[Law::TrueReady]);
 }
 
+#[test]
 fn ready_with_another_configuration_is_found() {
     let mut life = Life::backend("one");
     life.kind = "BackendApi";
@@ -445,6 +427,7 @@ fn ready_with_another_configuration_is_found() {
     finds(&history, &[Law::TrueReady]);
 }
 
+#[test]
 fn ready_after_somebody_removed_the_object_is_excused() {
     let mut history = good();
     history.versions[READY].held = Value::Null;
@@ -458,6 +441,7 @@ fn ready_after_somebody_removed_the_object_is_excused() {
     finds(&history, &[]);
 }
 
+#[test]
 fn a_job_that_nobody_records_is_found() {
     let mut history = until(good(), INTENT + 1);
     finds(&history, &[]);
@@ -469,18 +453,21 @@ fn a_job_that_nobody_records_is_found() {
     finds(&history, &[]);
 }
 
+#[test]
 fn a_job_that_another_resource_records_is_found() {
     let mut history = good();
     "qa".clone_into(&mut history.calls[0].key);
     finds(&history, &[Law::NoLostJob]);
 }
 
+#[test]
 fn a_dangerous_call_is_found() {
     let mut history = good();
     history.calls.push(call(9000, Operation::RemoveAllBackends, None));
     finds(&history, &[Law::NothingDangerous]);
 }
 
+#[test]
 fn a_resource_that_never_settles_is_found() {
     let settles = |history: &History| {
         check_quiet(history)
@@ -503,6 +490,7 @@ fn a_resource_that_never_settles_is_found() {
     assert!(!settles(&history), "it says that it works");
 }
 
+#[test]
 fn a_resource_that_waits_for_nobody_is_found() {
     for (reason, others) in [
         (
@@ -555,6 +543,7 @@ fn a_resource_that_waits_for_nobody_is_found() {
     }
 }
 
+#[test]
 fn a_resource_that_is_ready_in_quiet_without_its_object_is_found() {
     let mut history = until(good(), READY + 1);
     history.versions[READY].held = Value::Null;
@@ -565,6 +554,7 @@ fn a_resource_that_is_ready_in_quiet_without_its_object_is_found() {
     assert_eq!(laws, [Law::TrueReady]);
 }
 
+#[test]
 fn a_wanted_configuration_is_part_of_what_aws_holds() {
     let held =
         json!({ "apiName": "shop", "auth": { "mode": "API_KEY", "expirationTime": 3 }, "more": [{ "a": 1, "b": 2 }] });

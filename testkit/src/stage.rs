@@ -1,8 +1,5 @@
 //! What a test plays on: a namespace, a simulator of AWS, and an operator process that can be killed.
 
-#[path = "../laws/conditions.rs"]
-pub(crate) mod conditions;
-
 use std::{
     fs::File,
     net::SocketAddr,
@@ -48,27 +45,27 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub(crate) use conditions::*;
+pub use crate::{conditions::*, specimen::*};
 
 /// The app of all tests; each test has an AWS of its own.
-pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
+pub const APP: &str = "d1a2b3c4d5e6f7";
 /// Longest wait for anything, generous because the tests share two cores.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The cluster that all tests share.
-pub(crate) struct World {
-    pub(crate) client: Client,
-    pub(crate) audit: AuditLog,
+pub struct World {
+    pub client: Client,
+    pub audit: AuditLog,
     kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
     stages: AtomicUsize,
 }
 
 impl World {
-    pub(crate) async fn new(cluster: &Cluster) -> Arc<Self> {
+    pub async fn new(cluster: &Cluster) -> Arc<Self> {
         Self::with_crds(cluster, api::crds()).await
     }
 
-    pub(crate) async fn with_crds(cluster: &Cluster, crds: Vec<CustomResourceDefinition>) -> Arc<Self> {
+    pub async fn with_crds(cluster: &Cluster, crds: Vec<CustomResourceDefinition>) -> Arc<Self> {
         let client = cluster.client().await.expect("a client");
         install_crds(&client, crds).await;
         let template = cluster.kubeconfig_for("TOKEN-GOES-HERE");
@@ -133,34 +130,36 @@ async fn install_crds(client: &Client, crds: Vec<CustomResourceDefinition>) {
 
 /// A kind of custom resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Backend,
     Api,
+    Storage,
     Environment,
 }
 
 impl Kind {
-    pub(crate) fn names(self) -> (&'static str, &'static str) {
+    pub fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Backend => ("AmplifyBackend", "amplifybackends"),
             Self::Api => ("BackendApi", "backendapis"),
+            Self::Storage => ("BackendStorage", "backendstorages"),
             Self::Environment => ("BackendEnvironment", "backendenvironments"),
         }
     }
 }
 
 /// How a stage differs from the usual one.
-pub(crate) struct Setup {
-    pub(crate) flags: Vec<&'static str>,
-    pub(crate) settings: Settings,
+pub struct Setup {
+    pub flags: Vec<&'static str>,
+    pub settings: Settings,
     /// How many namespaces the operator watches.
-    pub(crate) namespaces: usize,
+    pub namespaces: usize,
     /// The accounts file, for these namespaces.
-    pub(crate) accounts: Option<fn(&[String]) -> String>,
+    pub accounts: Option<fn(&[String]) -> String>,
     /// Whether the operator runs from the beginning.
-    pub(crate) running: bool,
+    pub running: bool,
     /// A program and its arguments that start the operator; none: its binary itself.
-    pub(crate) launcher: Vec<String>,
+    pub launcher: Vec<String>,
 }
 
 impl Default for Setup {
@@ -182,7 +181,7 @@ impl Default for Setup {
 
 impl Setup {
     /// For many resources at a time: jobs end with the reply, and nothing has to be waited for long.
-    pub(crate) fn quick() -> Self {
+    pub fn quick() -> Self {
         Self {
             flags: vec![
                 "--outcome-grace=4s",
@@ -200,7 +199,8 @@ impl Setup {
     }
 
     /// With this flag, in the place of one of the same name.
-    pub(crate) fn flag(mut self, flag: &'static str) -> Self {
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str) -> Self {
         let name = |flag: &str| flag.split('=').next().map(str::to_owned);
         self.flags.retain(|other| name(other) != name(flag));
         self.flags.push(flag);
@@ -208,32 +208,33 @@ impl Setup {
     }
 
     /// With drift checks as often as a test can wait for.
-    pub(crate) fn checking(self) -> Self {
+    #[must_use]
+    pub fn checking(self) -> Self {
         self.flag("--drift-interval=5s")
     }
 }
 
 /// A namespace, a simulator and an operator.
-pub(crate) struct Stage {
-    pub(crate) world: Arc<World>,
+pub struct Stage {
+    pub world: Arc<World>,
     /// Where the test acts: the first of these, until [`Stage::enter`].
-    pub(crate) namespace: String,
-    pub(crate) namespaces: Vec<String>,
-    pub(crate) simulator: Simulator,
+    pub namespace: String,
+    pub namespaces: Vec<String>,
+    pub simulator: Simulator,
     launcher: Vec<String>,
     flags: Vec<String>,
-    pub(crate) environment: Vec<(String, String)>,
-    pub(crate) operator: Option<Child>,
+    pub environment: Vec<(String, String)>,
+    pub operator: Option<Child>,
     log: PathBuf,
-    pub(crate) dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Stage {
-    pub(crate) async fn new(world: Arc<World>) -> Self {
+    pub async fn new(world: Arc<World>) -> Self {
         Self::with(world, Setup::default()).await
     }
 
-    pub(crate) async fn with(world: Arc<World>, setup: Setup) -> Self {
+    pub async fn with(world: Arc<World>, setup: Setup) -> Self {
         let number = world.stages.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("stage-{number}");
         let client = world.client.clone();
@@ -298,19 +299,19 @@ impl Stage {
     // ---- the operator ----
 
     /// Starts the operator.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.operator = Some(spawn(&self.launcher, &self.flags, &self.environment, &self.log));
     }
 
     /// Starts another operator beside this one, as another user. Its log is in the stage's folder under the user's name.
-    pub(crate) async fn start_beside(&self, user: &str) -> Child {
+    pub async fn start_beside(&self, user: &str) -> Child {
         let kubeconfig = self.world.kubeconfig(&self.namespaces, user, &self.dir).await;
         self.start_as(user, &[("KUBECONFIG", &kubeconfig.display().to_string())], &[])
     }
 
     /// Starts an operator on this host of its own, with these variables and flags instead of the stage's. Its log is in
     /// the stage's folder under the host's name.
-    pub(crate) fn start_as(&self, host: &str, variables: &[(&str, &str)], more: &[String]) -> Child {
+    pub fn start_as(&self, host: &str, variables: &[(&str, &str)], more: &[String]) -> Child {
         let mut environment = self.environment.clone();
         for (name, value) in variables.iter().chain(&[("HOSTNAME", host)]) {
             environment.retain(|(known, _)| known != name);
@@ -325,26 +326,26 @@ impl Stage {
     }
 
     /// Has the operators that are started from now on watch this namespace only.
-    pub(crate) fn watch_only(&mut self, number: usize) {
+    pub fn watch_only(&mut self, number: usize) {
         self.flags.retain(|flag| !flag.starts_with("--watch-namespace="));
         self.flags
             .push(format!("--watch-namespace={}", self.namespaces[number]));
     }
 
     /// Sets an environment variable of the next start.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// SIGKILL.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         let mut operator = self.operator.take().expect("a running operator");
         operator.kill().await.expect("killed");
     }
 
     /// SIGTERM, and its end.
-    pub(crate) async fn terminate(&mut self) {
+    pub async fn terminate(&mut self) {
         let mut operator = self.operator.take().expect("a running operator");
         let pid = operator.id().expect("a running operator").to_string();
         let sent = Command::new("kill")
@@ -361,12 +362,12 @@ impl Stage {
     }
 
     /// Replaces the accounts file.
-    pub(crate) fn write_accounts(&self, yaml: &str) {
+    pub fn write_accounts(&self, yaml: &str) {
         write_accounts(&self.dir, yaml);
     }
 
     /// Waits until the operator has logged this.
-    pub(crate) async fn wait_until_logged(&self, text: &str) {
+    pub async fn wait_until_logged(&self, text: &str) {
         let logged = async {
             while !self.log().contains(text) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -377,12 +378,12 @@ impl Stage {
     }
 
     /// What the operator has logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
     /// Where the operator serves its health and its metrics.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         let log = self.log();
         let said = log.rsplit_once(" listen=").expect("the operator has said where").1;
         let address = said.split_whitespace().next().unwrap_or_default();
@@ -392,11 +393,11 @@ impl Stage {
     // ---- Kubernetes ----
 
     /// Acts in another of the namespaces from now on.
-    pub(crate) fn enter(&mut self, number: usize) {
+    pub fn enter(&mut self, number: usize) {
         self.namespace.clone_from(&self.namespaces[number]);
     }
 
-    pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
+    pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
         let (name, plural) = kind.names();
         let resource = ApiResource {
             group: api::GROUP.to_owned(),
@@ -408,13 +409,13 @@ impl Stage {
         Api::namespaced_with(self.world.client.clone(), &self.namespace, &resource)
     }
 
-    pub(crate) async fn create(&self, kind: Kind, name: &str, spec: Value) {
+    pub async fn create(&self, kind: Kind, name: &str, spec: Value) {
         let created = self.send(kind, name, spec, PostParams::default()).await;
         created.expect("the manifest is accepted");
     }
 
     /// Creates it as soon as the former one of this name is gone, as a GitOps tool does.
-    pub(crate) async fn create_again(&self, kind: Kind, name: &str, spec: &Value) {
+    pub async fn create_again(&self, kind: Kind, name: &str, spec: &Value) {
         let created = async {
             loop {
                 match self.send(kind, name, spec.clone(), PostParams::default()).await {
@@ -430,7 +431,7 @@ impl Stage {
     }
 
     /// What the API server says to a manifest. It is not stored.
-    pub(crate) async fn try_create(&self, kind: Kind, name: &str, spec: Value) -> kube::Result<DynamicObject> {
+    pub async fn try_create(&self, kind: Kind, name: &str, spec: Value) -> kube::Result<DynamicObject> {
         let dry_run = PostParams {
             dry_run: true,
             ..PostParams::default()
@@ -449,11 +450,11 @@ impl Stage {
     }
 
     /// A backend that CreateBackend makes.
-    pub(crate) async fn create_backend(&self, name: &str) {
+    pub async fn create_backend(&self, name: &str) {
         self.create(Kind::Backend, name, backend(name)).await;
     }
 
-    pub(crate) async fn patch(&self, kind: Kind, name: &str, patch: Value) {
+    pub async fn patch(&self, kind: Kind, name: &str, patch: Value) {
         let patched = self
             .api(kind)
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
@@ -461,7 +462,7 @@ impl Stage {
         patched.expect("the patch is accepted");
     }
 
-    pub(crate) async fn request(&self, kind: Kind, name: &str, value: &str) {
+    pub async fn request(&self, kind: Kind, name: &str, value: &str) {
         self.patch(
             kind,
             name,
@@ -470,25 +471,25 @@ impl Stage {
         .await;
     }
 
-    pub(crate) async fn delete(&self, kind: Kind, name: &str) {
+    pub async fn delete(&self, kind: Kind, name: &str) {
         self.api(kind)
             .delete(name, &DeleteParams::default())
             .await
             .expect("the delete is accepted");
     }
 
-    pub(crate) async fn put_config_map(&self, name: &str, key: &str, value: &str) {
+    pub async fn put_config_map(&self, name: &str, key: &str, value: &str) {
         self.put_config_map_with(name, json!({ "data": { key: value } })).await;
     }
 
     /// A ConfigMap with a value that is not UTF-8 text.
-    pub(crate) async fn put_binary_config_map(&self, name: &str, key: &str, value: &[u8]) {
+    pub async fn put_binary_config_map(&self, name: &str, key: &str, value: &[u8]) {
         let value = ByteString(value.to_vec());
         self.put_config_map_with(name, json!({ "binaryData": { key: value } }))
             .await;
     }
 
-    pub(crate) async fn delete_config_map(&self, name: &str) {
+    pub async fn delete_config_map(&self, name: &str) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let deleted = api.delete(name, &DeleteParams::default()).await;
         deleted.expect("the ConfigMap is deleted");
@@ -502,18 +503,12 @@ impl Stage {
         api.patch(name, &params, &Patch::Apply(map)).await.expect("a ConfigMap");
     }
 
-    pub(crate) async fn get(&self, kind: Kind, name: &str) -> Value {
+    pub async fn get(&self, kind: Kind, name: &str) -> Value {
         json!(self.api(kind).get(name).await.expect("the resource is there"))
     }
 
     /// Waits until the resource is like this, and returns it.
-    pub(crate) async fn wait(
-        &self,
-        kind: Kind,
-        name: &str,
-        what: &str,
-        is: impl Fn(&Value) -> bool + Send + Sync,
-    ) -> Value {
+    pub async fn wait(&self, kind: Kind, name: &str, what: &str, is: impl Fn(&Value) -> bool + Send + Sync) -> Value {
         let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
         let waiting = tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition));
         if let Ok(object) = waiting.await {
@@ -524,7 +519,7 @@ impl Stage {
     }
 
     /// Waits for this reason of Ready for today's generation.
-    pub(crate) async fn wait_for_reason(&self, kind: Kind, name: &str, reason: &str) -> Value {
+    pub async fn wait_for_reason(&self, kind: Kind, name: &str, reason: &str) -> Value {
         self.wait(kind, name, reason, |object| {
             ready(object)["reason"] == reason
                 && object["status"]["observedGeneration"] == object["metadata"]["generation"]
@@ -532,7 +527,7 @@ impl Stage {
         .await
     }
 
-    pub(crate) async fn wait_until_ready(&self, kind: Kind, name: &str) -> Value {
+    pub async fn wait_until_ready(&self, kind: Kind, name: &str) -> Value {
         let object = self.wait_for_reason(kind, name, "Available").await;
         assert_eq!(ready(&object)["status"], "True");
         assert!(
@@ -543,7 +538,7 @@ impl Stage {
     }
 
     /// Waits for this reason of Ready, whichever generation it is about, and words in its message.
-    pub(crate) async fn wait_for_words(&self, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Value {
+    pub async fn wait_for_words(&self, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Value {
         self.wait(kind, name, &format!("{reason}, with {words:?}"), |object| {
             ready(object)["reason"] == reason && words.iter().all(|word| message(object).contains(word))
         })
@@ -551,7 +546,7 @@ impl Stage {
     }
 
     /// Every version of a resource from now on.
-    pub(crate) async fn follow(&self, kind: Kind, name: &str) -> Followed {
+    pub async fn follow(&self, kind: Kind, name: &str) -> Followed {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let (seen, versions) = watch::channel(Vec::new());
         let mut events = Box::pin(watcher(self.api(kind), config).default_backoff());
@@ -577,14 +572,14 @@ impl Stage {
     }
 
     /// Waits until an UpdateBackendAPI is recorded and over: what was Ready before it looks the same until then.
-    pub(crate) async fn wait_until_updated(&self, name: &str) {
+    pub async fn wait_until_updated(&self, name: &str) {
         let is_updated = |object: &Value| {
             object["status"]["job"]["operation"] == "UpdateBackendAPI" && ready(object)["status"] == "True"
         };
         self.wait(Kind::Api, name, "updated", is_updated).await;
     }
 
-    pub(crate) async fn wait_until_gone(&self, kind: Kind, name: &str) {
+    pub async fn wait_until_gone(&self, kind: Kind, name: &str) {
         let gone = await_condition(self.api(kind), name, |object: Option<&DynamicObject>| object.is_none());
         let is_gone = tokio::time::timeout(PATIENCE, gone).await.is_ok();
         let now = if is_gone {
@@ -596,7 +591,7 @@ impl Stage {
     }
 
     /// The reasons of the Events about a resource.
-    pub(crate) async fn events(&self, name: &str) -> Vec<String> {
+    pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
         let events = api.list(&selector).await.expect("events");
@@ -604,7 +599,7 @@ impl Stage {
     }
 
     /// Waits until the resource has Events of these reasons, and of no others. Events are written beside the passes.
-    pub(crate) async fn wait_for_events(&self, name: &str, reasons: &[&str]) {
+    pub async fn wait_for_events(&self, name: &str, reasons: &[&str]) {
         let mut events = Vec::new();
         let written = async {
             while events != reasons {
@@ -619,7 +614,7 @@ impl Stage {
     /// The operator has made exactly this many writes about this resource, or about all; Events apart.
     ///
     /// The API server writes its audit log after its answer, so the last line may come late.
-    pub(crate) async fn assert_writes(&self, name: Option<&str>, count: usize) {
+    pub async fn assert_writes(&self, name: Option<&str>, count: usize) {
         let arrived = async {
             while self.writes(name).len() < count {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -636,7 +631,7 @@ impl Stage {
 
     /// The operator has read this resource exactly so many times, besides its lists and watches. To be asked after
     /// [`assert_writes`](Self::assert_writes), which waits for the audit log.
-    pub(crate) fn assert_reads(&self, name: &str, count: usize) {
+    pub fn assert_reads(&self, name: &str, count: usize) {
         let reads = self.requests(Some(name), |event| event.verb == "get");
         assert_eq!(reads.len(), count, "reads: {reads:#?}");
     }
@@ -658,17 +653,17 @@ impl Stage {
 
     // ---- AWS ----
 
-    pub(crate) fn aws(&self) -> Control {
+    pub fn aws(&self) -> Control {
         self.simulator.control()
     }
 
     /// The calls of one operation.
-    pub(crate) fn calls(&self, operation: Operation) -> Vec<Call> {
+    pub fn calls(&self, operation: Operation) -> Vec<Call> {
         self.simulator.history().of(operation)
     }
 
     /// All calls but those to STS.
-    pub(crate) fn all_calls(&self) -> Vec<Operation> {
+    pub fn all_calls(&self) -> Vec<Operation> {
         let sts = [Operation::GetCallerIdentity, Operation::AssumeRole];
         let calls = self.simulator.history().all();
         calls
@@ -679,13 +674,13 @@ impl Stage {
     }
 
     /// The schema that AWS holds of the API `shop` in this environment.
-    pub(crate) fn schema(&self, environment: &str) -> Value {
+    pub fn schema(&self, environment: &str) -> Value {
         let backend = self.aws().backend((APP, environment)).expect("a backend");
         backend.apis["shop"]["transformSchema"].clone()
     }
 
     /// The calls of one operation about one environment.
-    pub(crate) fn calls_in(&self, operation: Operation, environment: &str) -> Vec<Call> {
+    pub fn calls_in(&self, operation: Operation, environment: &str) -> Vec<Call> {
         let filter = Filter::operation(operation);
         self.simulator.history().matching(&Filter {
             environment: Some(environment.to_owned()),
@@ -694,13 +689,13 @@ impl Stage {
     }
 
     /// How many of these calls AWS has accepted.
-    pub(crate) fn accepted_in(&self, operation: Operation, environment: &str) -> usize {
+    pub fn accepted_in(&self, operation: Operation, environment: &str) -> usize {
         let calls = self.calls_in(operation, environment);
         calls.iter().filter(|call| call.accepted).count()
     }
 
     /// Waits until AWS has accepted so many of these calls.
-    pub(crate) async fn wait_until_accepted(&self, operation: Operation, environment: &str, count: usize) {
+    pub async fn wait_until_accepted(&self, operation: Operation, environment: &str, count: usize) {
         let filter = Filter {
             environment: Some(environment.to_owned()),
             accepted: Some(true),
@@ -713,7 +708,7 @@ impl Stage {
         );
     }
 
-    pub(crate) async fn wait_for_calls_in(&self, operation: Operation, environment: &str, count: usize) {
+    pub async fn wait_for_calls_in(&self, operation: Operation, environment: &str, count: usize) {
         let filter = Filter {
             environment: Some(environment.to_owned()),
             ..Filter::operation(operation)
@@ -725,7 +720,7 @@ impl Stage {
         );
     }
 
-    pub(crate) async fn wait_for_calls(&self, operation: Operation, count: usize) {
+    pub async fn wait_for_calls(&self, operation: Operation, count: usize) {
         let reached = self
             .simulator
             .history()
@@ -735,7 +730,7 @@ impl Stage {
     }
 
     /// Nothing was created twice, and nothing dangerous was called.
-    pub(crate) fn assert_created_once(&self) {
+    pub fn assert_created_once(&self) {
         let history = self.simulator.history();
         for (object, count) in history.creates_by_object() {
             assert_eq!(count, 1, "{object} was created {count} times");
@@ -745,24 +740,24 @@ impl Stage {
 }
 
 /// What was seen of a resource, version by version.
-pub(crate) struct Followed {
+pub struct Followed {
     versions: watch::Receiver<Vec<Value>>,
     task: JoinHandle<()>,
 }
 
 impl Followed {
     /// All versions so far.
-    pub(crate) fn versions(&self) -> Vec<Value> {
+    pub fn versions(&self) -> Vec<Value> {
         self.versions.borrow().clone()
     }
 
     /// The reasons of Ready so far, without repetitions in a row.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    pub fn reasons(&self) -> Vec<String> {
         Self::reasons_of(&self.versions.borrow())
     }
 
     /// Waits until the reasons of Ready are these: what others see may be seen here later.
-    pub(crate) async fn wait_for(&self, mut seen: impl FnMut(&[String]) -> bool) {
+    pub async fn wait_for(&self, mut seen: impl FnMut(&[String]) -> bool) {
         let mut versions = self.versions.clone();
         let shown = versions.wait_for(|versions| seen(&Self::reasons_of(versions)));
         let in_time = tokio::time::timeout(PATIENCE, shown).await.is_ok();
@@ -804,9 +799,9 @@ impl Drop for Stage {
 
 fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)], log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).expect("a log");
-    let (program, arguments) = launcher.split_first().map_or(
-        (env!("CARGO_BIN_EXE_amplify-operator"), &[][..]),
-        |(program, arguments)| (program.as_str(), arguments),
+    let (program, arguments) = launcher.split_first().map_or_else(
+        || (operator_binary(), &[][..]),
+        |(program, arguments)| (PathBuf::from(program), arguments),
     );
     Command::new(program)
         .args(arguments)
@@ -824,6 +819,13 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .expect("the operator starts")
 }
 
+/// The operator that cargo has built beside the suites.
+pub fn operator_binary() -> PathBuf {
+    let suite = std::env::current_exe().expect("a suite is a file");
+    let folder = suite.ancestors().nth(2).expect("cargo puts suites into target/…/deps");
+    folder.join("amplify-operator")
+}
+
 const ACCOUNTS: &str = "accounts.yaml";
 
 /// As the kubelet does it: all at once.
@@ -833,53 +835,28 @@ fn write_accounts(dir: &TempDir, yaml: &str) {
     std::fs::rename(new, dir.path().join(ACCOUNTS)).expect("a file");
 }
 
-pub(crate) fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {
+pub fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("an object")
 }
 
-/// The spec of a backend that CreateBackend makes.
-pub(crate) fn backend(environment: &str) -> Value {
-    json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
-}
-
 /// The spec of a resource that takes over what is there.
-pub(crate) fn adopting(mut spec: Value, deletion: &str) -> Value {
+pub fn adopting(mut spec: Value, deletion: &str) -> Value {
     spec["adoptionPolicy"] = json!("IfExists");
     spec["deletionPolicy"] = json!(deletion);
     spec
 }
 
 /// The configuration of an API, as AWS holds it.
-pub(crate) fn api_config(schema: &str) -> Map<String, Value> {
+pub fn api_config(schema: &str) -> Map<String, Value> {
     let spec = graphql_api("", schema);
     spec["resourceConfig"].as_object().expect("an object").clone()
 }
 
-/// An edit of the schema.
-pub(crate) fn schema_edit(schema: &str) -> Value {
-    json!({ "spec": { "resourceConfig": { "transformSchema": schema } } })
-}
-
-/// The spec of an API of a backend that no resource describes.
-pub(crate) fn graphql_api(environment: &str, schema: &str) -> Value {
-    json!({
-        "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
-        "resourceConfig": {
-            "apiName": "shop", "service": "AppSync", "transformSchema": schema,
-            "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7, "description": "public" } },
-        },
-    })
-}
-
-pub(crate) fn environment(name: &str) -> Value {
-    json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
-}
-
-pub(crate) fn ready(object: &Value) -> &Value {
+pub fn ready(object: &Value) -> &Value {
     condition(object, "Ready")
 }
 
 /// The message of Ready.
-pub(crate) fn message(object: &Value) -> &str {
+pub fn message(object: &Value) -> &str {
     ready(object)["message"].as_str().unwrap_or_default()
 }

@@ -32,13 +32,13 @@ use crate::stage::{PATIENCE, Stage};
 
 /// The kinds of requests that are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Asked {
+pub struct Asked {
     /// As in RBAC.
-    pub(crate) verb: &'static str,
+    pub verb: &'static str,
     /// With the subresource.
-    pub(crate) resource: String,
+    pub resource: String,
     /// Empty for a collection.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Asked {
@@ -68,18 +68,18 @@ impl Asked {
     }
 
     /// Whether it belongs to the work on a resource: not a watch, a list or an Event.
-    pub(crate) fn is_work(&self) -> bool {
+    pub fn is_work(&self) -> bool {
         !matches!(self.verb, "watch" | "list") && self.resource != "events"
     }
 
-    pub(crate) fn is_write(&self) -> bool {
+    pub fn is_write(&self) -> bool {
         self.is_work() && self.verb != "get"
     }
 }
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Treatment {
+pub enum Treatment {
     /// It never arrives.
     Hold,
     /// It is carried out; the reply never comes.
@@ -93,21 +93,21 @@ pub(crate) enum Treatment {
 }
 
 /// A rule: which requests, how many of them pass first, how many are hit then.
-pub(crate) struct Rule {
-    pub(crate) hits: Box<dyn Fn(&Asked) -> bool + Send>,
-    pub(crate) skip: usize,
-    pub(crate) times: usize,
-    pub(crate) treatment: Treatment,
+pub struct Rule {
+    pub hits: Box<dyn Fn(&Asked) -> bool + Send>,
+    pub skip: usize,
+    pub times: usize,
+    pub treatment: Treatment,
 }
 
 /// What was asked, and how it ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) asked: Asked,
+pub struct Seen {
+    pub asked: Asked,
     /// Of a write of a status: the reason of Ready, and whether it says True.
-    pub(crate) ready: Option<(String, bool)>,
+    pub ready: Option<(String, bool)>,
     /// None while it is under way and where it was held.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
 }
 
 struct Shared {
@@ -123,7 +123,7 @@ struct Shared {
 }
 
 /// The proxy of one stage, until it is dropped.
-pub(crate) struct Gate {
+pub struct Gate {
     shared: Arc<Shared>,
     serving: JoinHandle<()>,
     _dir: TempDir,
@@ -137,7 +137,7 @@ impl Drop for Gate {
 
 impl Gate {
     /// Stands between this stage's operator, at its next start, and the API server.
-    pub(crate) async fn before(stage: &mut Stage) -> Self {
+    pub async fn before(stage: &mut Stage) -> Self {
         let mut variables = stage.environment.iter();
         let found = variables.find(|(name, _)| name == "KUBECONFIG");
         let path = found.map(|(_, path)| path).expect("a kubeconfig");
@@ -183,12 +183,12 @@ impl Gate {
         }
     }
 
-    pub(crate) fn rule(&self, rule: Rule) {
+    pub fn rule(&self, rule: Rule) {
         lock(&self.shared.rules).push(rule);
     }
 
     /// Treats the request of work that comes after so many of the same kind.
-    pub(crate) fn treat(&self, asked: &Asked, skip: usize, treatment: Treatment) {
+    pub fn treat(&self, asked: &Asked, skip: usize, treatment: Treatment) {
         let asked = asked.clone();
         self.rule(Rule {
             hits: Box::new(move |other| *other == asked),
@@ -199,38 +199,38 @@ impl Gate {
     }
 
     /// Carries out what waits.
-    pub(crate) fn let_through(&self) {
+    pub fn let_through(&self) {
         self.shared.through.send_modify(|times| *times += 1);
     }
 
     /// No rule holds any more. What is held stays held.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         lock(&self.shared.rules).clear();
     }
 
     /// Ends all watches that are open now.
-    pub(crate) fn cut_watches(&self) {
+    pub fn cut_watches(&self) {
         std::mem::take(&mut *lock(&self.shared.watches)).cancel();
     }
 
     /// All watches that are open now stay open, and say nothing any more: not even that they end.
-    pub(crate) fn freeze_watches(&self) {
+    pub fn freeze_watches(&self) {
         std::mem::take(&mut *lock(&self.shared.frozen)).cancel();
     }
 
     /// Every reply comes this much later.
-    pub(crate) fn delay(&self, delay: Duration) {
+    pub fn delay(&self, delay: Duration) {
         let millis = usize::try_from(delay.as_millis()).expect("a short delay");
         self.shared.delay_millis.store(millis, Ordering::Relaxed);
     }
 
     /// How many requests rules have hit.
-    pub(crate) fn hits(&self) -> usize {
+    pub fn hits(&self) -> usize {
         *self.shared.hits.borrow()
     }
 
     /// Waits until rules have hit so many requests; what was to be carried out has been then.
-    pub(crate) async fn wait_for_hits(&self, count: usize) {
+    pub async fn wait_for_hits(&self, count: usize) {
         let mut hits = self.shared.hits.subscribe();
         let in_time = tokio::time::timeout(PATIENCE, hits.wait_for(|hits| *hits >= count)).await;
         let hits = in_time.unwrap_or_else(|_| panic!("{count} requests are not hit within {PATIENCE:?}"));
@@ -238,19 +238,19 @@ impl Gate {
     }
 
     /// What was asked since the last time that this was forgotten.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }
 
     /// The writes about resources but for those that were refused; Events apart.
-    pub(crate) fn writes(&self) -> usize {
+    pub fn writes(&self) -> usize {
         let seen = self.seen();
         seen.iter()
             .filter(|seen| seen.asked.is_write() && seen.status.is_none_or(|status| status < 300))
             .count()
     }
 
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         lock(&self.shared.seen).clear();
     }
 }
@@ -410,7 +410,7 @@ fn ready_in(body: &[u8]) -> Option<(String, bool)> {
 }
 
 /// A patch of a resource of ours.
-pub(crate) fn is_patch(asked: &Asked) -> bool {
+pub fn is_patch(asked: &Asked) -> bool {
     asked.verb == "patch"
         && api::crds()
             .iter()

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     conditions::is_stalled,
-    history::{AwsCall, History, Millis, Version, time},
+    laws::history::{AwsCall, History, Millis, Version, time},
 };
 
 /// Times in a status are whole seconds.
@@ -21,16 +21,16 @@ const LATE: Millis = 2500;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Violation {
-    pub(crate) law: Law,
+pub struct Violation {
+    pub law: Law,
     /// The name of the resource, where it is known.
-    pub(crate) name: String,
-    pub(crate) what: String,
+    pub name: String,
+    pub what: String,
 }
 
 /// What the operator promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Law {
+pub enum Law {
     /// At most one accepted create per intent.
     CreatedOnce,
     /// No create without a finalizer and an intent, both stored before.
@@ -57,21 +57,21 @@ pub(crate) enum Law {
 
 /// What a whole history tells.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) violations: Vec<Violation>,
-    pub(crate) creates: usize,
+pub struct Findings {
+    pub violations: Vec<Violation>,
+    pub creates: usize,
     /// Accepted creates of the intent that has most of them.
-    pub(crate) most_creates: usize,
+    pub most_creates: usize,
 }
 
 impl Findings {
-    pub(crate) fn count(&self, law: Law) -> usize {
+    pub fn count(&self, law: Law) -> usize {
         self.violations.iter().filter(|violation| violation.law == law).count()
     }
 }
 
 /// Checks everything but what is only true in quiet.
-pub(crate) fn check(history: &History) -> Findings {
+pub fn check(history: &History) -> Findings {
     let story = Story::of(history);
     let mut findings = Findings::default();
     story.creates(&mut findings);
@@ -93,7 +93,7 @@ pub(crate) fn check(history: &History) -> Findings {
 }
 
 /// Checks what is true once nobody disturbs any more and all that runs has ended.
-pub(crate) fn check_quiet(history: &History) -> Vec<Violation> {
+pub fn check_quiet(history: &History) -> Vec<Violation> {
     let story = Story::of(history);
     let mut violations = Vec::new();
     let living: Vec<_> = story.living().cloned().collect();
@@ -111,14 +111,16 @@ pub(crate) fn check_quiet(history: &History) -> Vec<Violation> {
 
 /// Whether a resource has said its last word, as long as nothing happens: Ready, Stalled, or waiting for another one
 /// that has said its last. What it says of the others is true.
-pub(crate) fn is_at_rest(last: &Version, others: &[Version]) -> bool {
+pub fn is_at_rest(last: &Version, others: &[Version]) -> bool {
     let job = &last.status()["job"];
     let runs = job.is_object() && job["finishTime"].is_null();
     if runs || last.status()["observedGeneration"] != last.generation() {
         return false;
     }
     let mut others = others.iter().filter(|other| other.uid() != last.uid());
-    let dependent = |other: &Version| other.kind() == "BackendApi" && other.environment() == last.environment();
+    let dependent = |other: &Version| {
+        matches!(other.kind(), "BackendApi" | "BackendStorage") && other.environment() == last.environment()
+    };
     let message = last.ready()["message"].as_str().unwrap_or_default();
     match last.reason() {
         "Available" => last.is_ready() && last.deleting_since().is_none(),
@@ -147,6 +149,13 @@ fn holds(history: &History, spec: &Value, kind: &str, held: &Value) -> bool {
         "BackendEnvironment" => ["stackName", "deploymentArtifacts"]
             .into_iter()
             .all(|field| spec[field].is_null() || spec[field] == held[field]),
+        "BackendStorage" => {
+            let (held, wanted) = (&held["permissions"], &spec["resourceConfig"]["permissions"]);
+            let who = ["authenticated", "unAuthenticated"];
+            who.iter()
+                .filter(|who| !wanted[**who].is_null())
+                .all(|who| words(&held[*who]) == words(&wanted[*who]))
+        }
         _ => {
             let mut wanted = spec["resourceConfig"].clone();
             if let Some(from) = wanted
@@ -162,8 +171,13 @@ fn holds(history: &History, spec: &Value, kind: &str, held: &Value) -> bool {
     }
 }
 
+/// In no order: to AWS they are sets.
+fn words(set: &Value) -> BTreeSet<&str> {
+    set.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
 /// Whether everything that is wanted is there. `expirationTime` runs down in AWS and is never compared.
-pub(crate) fn includes(held: &Value, wanted: &Value) -> bool {
+pub fn includes(held: &Value, wanted: &Value) -> bool {
     match (held, wanted) {
         (Value::Object(held), Value::Object(wanted)) => wanted
             .iter()
@@ -480,7 +494,7 @@ impl<'a> Story<'a> {
                 }) || self.living_at(last.number).filter(|other| is_others(other)).count() > 0
             };
             let owned = last.deletes() && last.reason() != "Conflict";
-            if consented && owned && !last.held.is_null() && !made_anew() {
+            if consented && owned && last.held.is_object() && !made_anew() {
                 violations.push(violation(
                     Law::NothingLeftBehind,
                     last,
@@ -570,7 +584,10 @@ fn creates(job: &Value) -> bool {
 const fn is_delete(operation: Operation) -> bool {
     matches!(
         operation,
-        Operation::DeleteBackend | Operation::DeleteBackendApi | Operation::DeleteBackendEnvironment
+        Operation::DeleteBackend
+            | Operation::DeleteBackendApi
+            | Operation::DeleteBackendStorage
+            | Operation::DeleteBackendEnvironment
     )
 }
 
@@ -578,6 +595,7 @@ fn deletes_with(version: &Version) -> Operation {
     match version.kind() {
         "AmplifyBackend" => Operation::DeleteBackend,
         "BackendApi" => Operation::DeleteBackendApi,
+        "BackendStorage" => Operation::DeleteBackendStorage,
         _ => Operation::DeleteBackendEnvironment,
     }
 }

@@ -5,24 +5,21 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// The ConfigMap that schemas come from, and the keys that hold one each.
-pub(crate) const SCHEMAS: &str = "schemas";
-pub(crate) const KEYS: [&str; 3] = ["first", "second", "third"];
+pub const SCHEMAS: &str = "schemas";
+pub const KEYS: [&str; 3] = ["first", "second", "third"];
 
 /// One of these.
-pub(crate) fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
+pub fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
     rng.choice(of).expect("at least one").clone()
 }
 
-/// A spec to begin with, from what it always says.
-pub(crate) fn spec(always: &Value, rng: &mut Rng) -> Value {
+/// A spec of this kind to begin with, from what it always says.
+pub fn spec(kind: &str, always: &Value, rng: &mut Rng) -> Value {
     let mut spec = always.clone();
-    // Of a BackendApi.
-    if !spec["resourceName"].is_null() {
-        let mut config = config(rng);
-        // Null takes a field away, and there is none yet.
-        if let Some(fields) = config.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
+    let mut config = config(kind, rng);
+    // Null takes a field away, and there is none yet.
+    if let Some(fields) = config.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
         spec["resourceConfig"] = config;
     }
     match rng.u8(..10) {
@@ -37,8 +34,30 @@ pub(crate) fn spec(always: &Value, rng: &mut Rng) -> Value {
     spec
 }
 
-/// A configuration of an API.
-pub(crate) fn config(rng: &mut Rng) -> Value {
+/// A configuration of this kind, where it has one.
+pub fn config(kind: &str, rng: &mut Rng) -> Value {
+    match kind {
+        "BackendApi" => api(rng),
+        "BackendStorage" => storage(rng),
+        _ => Value::Null,
+    }
+}
+
+fn storage(rng: &mut Rng) -> Value {
+    let sets = [
+        json!(["READ"]),
+        json!(["DELETE", "READ"]),
+        json!(["CREATE_AND_UPDATE", "READ", "DELETE"]),
+    ];
+    let authenticated = one(rng, &sets);
+    let mut permissions = json!({ "authenticated": authenticated });
+    if rng.bool() {
+        permissions["unAuthenticated"] = one(rng, &sets);
+    }
+    json!({ "permissions": permissions })
+}
+
+fn api(rng: &mut Rng) -> Value {
     let mode = one(rng, &["API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS"]);
     let strategy = one(rng, &["OPTIMISTIC_CONCURRENCY", "LAMBDA", "AUTOMERGE", "NONE"]);
     let mut config = json!({
@@ -61,25 +80,29 @@ pub(crate) fn config(rng: &mut Rng) -> Value {
 }
 
 /// A schema with this model.
-pub(crate) fn schema(model: &str) -> String {
+pub fn schema(model: &str) -> String {
     format!("type {} @model {{ id: ID! }}", model.to_uppercase())
 }
 
 /// Operations that change something and have a job.
-pub(crate) const WRITES: &[Operation] = &[
+pub const WRITES: &[Operation] = &[
     Operation::CreateBackend,
     Operation::CloneBackend,
     Operation::DeleteBackend,
     Operation::CreateBackendApi,
     Operation::UpdateBackendApi,
     Operation::DeleteBackendApi,
+    Operation::CreateBackendStorage,
+    Operation::UpdateBackendStorage,
+    Operation::DeleteBackendStorage,
 ];
 /// The others that the operator makes.
-pub(crate) const OTHERS: &[Operation] = &[
+pub const OTHERS: &[Operation] = &[
     Operation::CreateBackendEnvironment,
     Operation::DeleteBackendEnvironment,
     Operation::GetBackend,
     Operation::GetBackendApi,
+    Operation::GetBackendStorage,
     Operation::GetBackendEnvironment,
     Operation::GetBackendJob,
     Operation::ListBackendJobs,

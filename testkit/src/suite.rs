@@ -10,18 +10,26 @@ use tokio::runtime::Runtime;
 use crate::stage::World;
 
 /// A test: what it proves, and how.
-pub(crate) type Test = (&'static str, fn(Arc<World>) -> LocalBoxFuture<'static, ()>);
+pub struct Test {
+    pub name: String,
+    pub run: Arc<dyn Fn(Arc<World>) -> LocalBoxFuture<'static, ()> + Send + Sync>,
+}
 
 /// Lists the tests of a module: each async function's name is the sentence that it proves.
+#[macro_export]
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[crate::suite::Test] = &[$((stringify!($test), |world| Box::pin($test(world)))),*];
+        pub(crate) fn tests() -> Vec<$crate::suite::Test> {
+            vec![$($crate::suite::Test {
+                name: stringify!($test).to_owned(),
+                run: ::std::sync::Arc::new(|world| Box::pin($test(world))),
+            }),*]
+        }
     };
 }
-pub(crate) use tests;
 
 /// Runs those of the tests that the command line asks for, this many at a time unless it says otherwise.
-pub(crate) fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
+pub fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(at_a_time);
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
@@ -43,11 +51,11 @@ pub(crate) fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCod
 }
 
 fn trials(tests: &[Test], runtime: &Arc<Runtime>, world: Option<&Arc<World>>) -> Vec<Trial> {
-    let trial = |(name, test): &Test| {
-        let (runtime, world, test) = (runtime.clone(), world.cloned(), *test);
-        Trial::test(*name, move || {
+    let trial = |test: &Test| {
+        let (runtime, world, run) = (runtime.clone(), world.cloned(), test.run.clone());
+        Trial::test(&test.name, move || {
             let world = world.ok_or_else(|| Failed::from("only listed"))?;
-            runtime.block_on(test(world));
+            runtime.block_on(run(world));
             Ok(())
         })
     };

@@ -1,0 +1,86 @@
+//! The fields of the spec that all kinds share, written once. Pure.
+//!
+//! In the definitions the words in braces are replaced by those of the kind: see [`Nouns`].
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happens to the AWS object when the resource is deleted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum DeletionPolicy {
+    /// It is deleted too.
+    Delete,
+    /// It stays as it is.
+    Retain,
+}
+
+/// What happens when the AWS object already exists and this resource did not create it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum AdoptionPolicy {
+    /// It is not touched; the resource says `AlreadyExists`.
+    #[default]
+    Never,
+    /// It is taken over. Requires an explicit `deletionPolicy`.
+    IfExists,
+}
+
+/// What a resource may do to its AWS object.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policies {
+    /// What happens in AWS when this resource is deleted. `Delete`: the {object} is deleted too. `Retain`: the {object} stays. Unset: {an object} that this resource created is deleted. Required with `adoptionPolicy: IfExists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// What happens when the {object} already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over{and then}.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+    /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again.{its job} Unset: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+impl Policies {
+    /// Whether nothing may be done for the resource.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspend.unwrap_or_default()
+    }
+}
+
+/// What the descriptions of the shared fields say of a kind's AWS object.
+#[derive(Clone, Copy, Debug)]
+pub struct Nouns {
+    /// For `{object}`, such as `backend`.
+    pub object: &'static str,
+    /// For `{an object}`, such as `a backend`.
+    pub an_object: &'static str,
+    /// For `{and then}`: what becomes of what is taken over, such as ` and updates it`.
+    pub and_then: &'static str,
+    /// For `{its job}`: what becomes of a job that AWS runs; empty for kinds without jobs.
+    pub its_job: &'static str,
+}
+
+impl Nouns {
+    /// Of a kind whose objects are made and removed by jobs.
+    pub const ITS_JOB: &'static str = " A job that AWS already runs continues.";
+
+    /// The text with this kind's words.
+    #[must_use]
+    pub fn put_into(&self, text: &str) -> String {
+        [
+            ("{object}", self.object),
+            ("{an object}", self.an_object),
+            ("{and then}", self.and_then),
+            ("{its job}", self.its_job),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (mark, word)| text.replace(mark, word))
+    }
+}
+
+/// A kind, as its definition speaks of it.
+pub trait Described {
+    /// Its words.
+    const NOUNS: Nouns;
+}

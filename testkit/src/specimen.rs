@@ -1,0 +1,209 @@
+//! One specimen for each kind, and for each way in which its AWS object is made: what every suite plays, so that a kind which
+//! has one is played by all of them.
+
+use amplify_operator::api::{Abilities, KindName, Operation as Known};
+use amplify_simulator::{AppState, Control, Operation};
+use serde_json::{Value, json};
+
+use crate::stage::{APP, Kind};
+
+/// A resource with all that a suite has to know of it.
+pub struct Specimen {
+    /// For test names: "a …".
+    pub name: &'static str,
+    pub kind: Kind,
+    /// What makes its AWS object.
+    create: Known,
+    /// What shows its AWS object.
+    pub look: Operation,
+    /// The spec of one in this environment.
+    pub spec: fn(&str) -> Value,
+    /// An edit that AWS is told of, where it can be.
+    pub edit: Option<fn() -> Value>,
+    /// Puts into AWS what must be there before.
+    pub prepare: fn(&Control, &str),
+    /// Removes its AWS object behind the operator's back; false if there is none.
+    pub remove: fn(&Control, &str) -> bool,
+    /// Whether AWS holds what this spec says.
+    pub is_held: fn(&AppState, &str, &Value) -> bool,
+}
+
+pub const SPECIMENS: &[Specimen] = &[
+    Specimen {
+        name: "backend",
+        kind: Kind::Backend,
+        create: Known::CreateBackend,
+        look: Operation::GetBackend,
+        spec: backend,
+        edit: None,
+        prepare: |_, _| {},
+        remove: |aws, environment| aws.delete_backend((APP, environment)),
+        is_held: |app, environment, _| app.backends.contains_key(environment),
+    },
+    Specimen {
+        name: "clone",
+        kind: Kind::Backend,
+        create: Known::CloneBackend,
+        look: Operation::GetBackend,
+        spec: |environment| {
+            json!({
+                "appId": APP, "backendEnvironmentName": environment,
+                "cloneFrom": { "backendEnvironmentName": source(environment) },
+            })
+        },
+        edit: None,
+        prepare: |aws, environment| put_backend(aws, &source(environment)),
+        remove: |aws, environment| aws.delete_backend((APP, environment)),
+        is_held: |app, environment, _| app.backends.contains_key(environment),
+    },
+    Specimen {
+        name: "api",
+        kind: Kind::Api,
+        create: Known::CreateBackendApi,
+        look: Operation::GetBackendApi,
+        spec: |environment| graphql_api(environment, "type A @model { id: ID! }"),
+        edit: Some(|| schema_edit("type B @model { id: ID! }")),
+        prepare: put_backend,
+        remove: |aws, environment| aws.delete_api((APP, environment), "shop"),
+        is_held: |app, environment, spec| {
+            let api = app
+                .backends
+                .get(environment)
+                .and_then(|backend| backend.apis.get("shop"));
+            api.is_some_and(|config| config["transformSchema"] == spec["resourceConfig"]["transformSchema"])
+        },
+    },
+    Specimen {
+        name: "record",
+        kind: Kind::Environment,
+        create: Known::CreateBackendEnvironment,
+        look: Operation::GetBackendEnvironment,
+        spec: environment,
+        edit: None,
+        prepare: |_, _| {},
+        remove: |aws, environment| aws.delete_environment((APP, environment)),
+        is_held: |app, environment, _| app.environments.contains_key(environment),
+    },
+];
+
+impl Specimen {
+    /// The one of this name.
+    pub fn named(name: &str) -> &'static Self {
+        let found = SPECIMENS.iter().find(|specimen| specimen.name == name);
+        found.expect("a specimen of this name")
+    }
+
+    /// One of each kind.
+    pub fn of_each_kind() -> impl Iterator<Item = &'static Self> {
+        let is_first = |specimen: &&Self| {
+            let first = SPECIMENS.iter().find(|other| other.kind == specimen.kind);
+            first.is_some_and(|first| first.name == specimen.name)
+        };
+        SPECIMENS.iter().filter(is_first)
+    }
+
+    /// What AWS can do with its object.
+    pub fn abilities(&self) -> Abilities {
+        let abilities = Abilities::of(self.create);
+        Abilities {
+            update: abilities.update.filter(|_| self.edit.is_some()),
+            ..abilities
+        }
+    }
+
+    pub fn create(&self) -> Operation {
+        simulated(self.create)
+    }
+
+    pub fn update(&self) -> Option<Operation> {
+        self.abilities().update.map(simulated)
+    }
+
+    pub fn delete(&self) -> Operation {
+        simulated(self.abilities().delete)
+    }
+
+    /// The writes of a whole life.
+    pub fn writes(&self) -> Vec<Operation> {
+        [Some(self.create()), self.update(), Some(self.delete())]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+/// The same operation, as the simulator knows it.
+fn simulated(operation: Known) -> Operation {
+    let same = Operation::ALL
+        .iter()
+        .copied()
+        .find(|known| known.as_str() == operation.name());
+    same.expect("the simulator knows all operations")
+}
+
+/// What a clone is made of: one for each, since AWS runs one job at a time in it too.
+pub fn source(environment: &str) -> String {
+    format!("of-{environment}")
+}
+
+fn put_backend(aws: &Control, environment: &str) {
+    assert!(aws.put_backend((APP, environment), "storefront"));
+}
+
+/// The spec of a backend that CreateBackend makes.
+pub fn backend(environment: &str) -> Value {
+    json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
+}
+
+/// The spec of an API of a backend that no resource describes.
+pub fn graphql_api(environment: &str, schema: &str) -> Value {
+    json!({
+        "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
+        "resourceConfig": {
+            "apiName": "shop", "service": "AppSync", "transformSchema": schema,
+            "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7, "description": "public" } },
+        },
+    })
+}
+
+/// An edit of the schema.
+pub fn schema_edit(schema: &str) -> Value {
+    json!({ "spec": { "resourceConfig": { "transformSchema": schema } } })
+}
+
+/// The spec of a storage of a backend that no resource describes.
+pub fn storage(environment: &str) -> Value {
+    json!({
+        "appId": APP, "backendEnvironmentName": environment, "resourceName": "photos",
+        "resourceConfig": {
+            "bucketName": "photos",
+            "permissions": { "authenticated": ["READ", "CREATE_AND_UPDATE"], "unAuthenticated": ["READ"] },
+        },
+    })
+}
+
+/// The spec of a record.
+pub fn environment(name: &str) -> Value {
+    json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
+}
+
+/// The plurals of all kinds, as requests name them.
+pub fn plurals() -> Vec<String> {
+    amplify_operator::api::crds()
+        .into_iter()
+        .map(|definition| definition.spec.names.plural)
+        .collect()
+}
+
+/// Every kind has a specimen: without one no suite would play it.
+pub fn assert_whole() {
+    for kind in KindName::ALL {
+        let has_one = SPECIMENS.iter().any(|specimen| specimen.create.kind() == *kind);
+        assert!(has_one, "{} has no specimen", kind.name());
+    }
+    let creates = Known::ALL.iter().filter(|operation| operation.is_create());
+    for create in creates {
+        let has_one = SPECIMENS.iter().any(|specimen| specimen.create == *create);
+        assert!(has_one, "{create} has no specimen");
+    }
+}
