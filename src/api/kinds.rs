@@ -4,7 +4,7 @@
 /// resources others refer to comes before those.
 macro_rules! kinds {
     ($with:ident) => {
-        $with! { AmplifyBackend, BackendApi, BackendEnvironment }
+        $with! { AmplifyBackend, BackendApi, BackendStorage, BackendEnvironment }
     };
 }
 pub(crate) use kinds;

@@ -12,6 +12,7 @@
 pub mod amplify_backend;
 pub mod backend_api;
 pub mod backend_environment;
+pub mod backend_storage;
 pub mod backend_target;
 pub mod common;
 pub mod conditions;
@@ -25,6 +26,7 @@ pub mod text;
 pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
 pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
 pub use backend_environment::{BackendEnvironment, BackendEnvironmentSpec, BackendEnvironmentStatus};
+pub use backend_storage::{BackendStorage, BackendStorageSpec, BackendStorageStatus};
 pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Origin, Phase};
 pub use crds::{crds, to_yaml};
 pub use kinds::KindName;

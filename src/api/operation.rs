@@ -133,6 +133,12 @@ operations! {
         update UpdateBackendApi = "UpdateBackendAPI", 1;
         delete DeleteBackendApi = "DeleteBackendAPI", 1;
     }
+    BackendStorage in AmplifyBackend, alone {
+        create CreateBackendStorage = "CreateBackendStorage", Created, 1;
+        create ImportBackendStorage = "ImportBackendStorage", Created, 1;
+        update UpdateBackendStorage = "UpdateBackendStorage", 1;
+        delete DeleteBackendStorage = "DeleteBackendStorage", 1;
+    }
     BackendEnvironment in Amplify {
         create CreateBackendEnvironment = "CreateBackendEnvironment", Created, 0;
         delete DeleteBackendEnvironment = "DeleteBackendEnvironment", 0;
@@ -311,6 +317,7 @@ enum By {
 reads! {
     GetBackend in AmplifyBackend = "GetBackend", Both;
     GetBackendApi in AmplifyBackend = "GetBackendAPI", Both;
+    GetBackendStorage in AmplifyBackend = "GetBackendStorage", Both;
     GetBackendJob in AmplifyBackend = "GetBackendJob", Operator;
     ListBackendJobs in AmplifyBackend = "ListBackendJobs", Operator;
     GetBackendEnvironment in Amplify = "GetBackendEnvironment", Operator;

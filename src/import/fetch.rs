@@ -13,7 +13,9 @@ use crate::{
     kinds::{
         Remote as _, backend_api,
         backend_environment::Record,
+        backend_storage::{self, Storage},
         described::{self, Described},
+        meta_config::{self, MetaConfig},
     },
     lifecycle::facts::{Class, Failure},
 };
@@ -79,6 +81,10 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 }
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
+    let storage = match described.meta.as_ref().ok().and_then(MetaConfig::storage) {
+        Some(named) => Some((named.name.clone(), storage(client, app, environment, named).await)),
+        None => None,
+    };
     let apis = match described.meta.and_then(|meta| meta.graphql_apis()) {
         Ok(names) => {
             let mut apis = BTreeMap::new();
@@ -93,6 +99,29 @@ async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentNa
     Backend {
         app_name: described.app_name,
         apis,
+        storage,
+    }
+}
+
+async fn storage(
+    client: &Client,
+    app: &AppId,
+    environment: &EnvironmentName,
+    named: meta_config::Storage,
+) -> Answer<Storage> {
+    let resource = match named.name.parse() {
+        Ok(resource) => resource,
+        Err(refused) => return Answer::Unknown(InvalidName::to_string(&refused)),
+    };
+    match patiently(|| backend_storage::look(client, app, environment, &resource)).await {
+        // The backend says it of what is imported, and GetBackendStorage may not.
+        Ok(Some(storage)) => Answer::There(Storage {
+            is_imported: storage.is_imported || named.is_imported,
+            bucket: storage.bucket.or(named.bucket),
+            ..storage
+        }),
+        Ok(None) => Answer::Absent,
+        Err(failure) => unknown(&failure),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::ResourceConfig,
-    kinds::backend_environment::Record,
+    kinds::{backend_environment::Record, backend_storage::Storage},
 };
 
 /// Everything that was read.
@@ -54,4 +54,6 @@ pub(super) struct Backend {
     pub(super) app_name: Option<String>,
     /// By resource name; or why they are not known.
     pub(super) apis: Result<BTreeMap<String, Answer<ResourceConfig>>, String>,
+    /// Its name and what AWS says of it, where the backend has one.
+    pub(super) storage: Option<(String, Answer<Storage>)>,
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{AdoptionPolicy, DeletionPolicy, KindName, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
-    kinds::backend_environment::Record,
+    kinds::{backend_environment::Record, backend_storage::Storage},
 };
 
 /// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
@@ -91,6 +91,9 @@ impl Names {
                         want(KindName::AmplifyBackend, &[id, name], app);
                         for resource in backend.apis.iter().flat_map(|apis| apis.keys()) {
                             want(KindName::BackendApi, &[id, name, resource], app);
+                        }
+                        if let Some((resource, _)) = &backend.storage {
+                            want(KindName::BackendStorage, &[id, name, resource], app);
                         }
                     }
                     Answer::Absent | Answer::Unknown(_) => want(KindName::BackendEnvironment, &[id, name], app),
@@ -174,6 +177,9 @@ impl Planner<'_> {
         for (api, answer) in backend.apis.iter().flatten() {
             parts.push(self.api(name, reference.as_deref(), api, answer));
         }
+        if let Some((storage, answer)) = &backend.storage {
+            parts.push(self.storage(name, reference.as_deref(), storage, answer));
+        }
     }
 
     /// The part of a spec that says which backend an object is in.
@@ -183,6 +189,48 @@ impl Planner<'_> {
             None => json!({
                 "appId": self.app_id, "backendEnvironmentName": environment, "region": self.region,
             }),
+        }
+    }
+
+    fn storage(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<Storage>) -> Part {
+        let mut notes = Vec::new();
+        let mut spec = with_policies(self.target(environment, backend));
+        match answer {
+            Answer::Absent => {
+                return Part::Remark(format!(
+                    "AWS's metadata of environment {environment:?} of app {:?} names the storage {name:?}, which GetBackendStorage does not know.",
+                    self.app_id
+                ));
+            }
+            Answer::There(storage) if storage.is_imported => match &storage.bucket {
+                Some(bucket) => spec["import"] = json!({ "bucketName": bucket }),
+                None => {
+                    return Part::Unanswered(format!(
+                        "Storage {name:?} of environment {environment:?} of app {:?} is imported, and AWS does not name its bucket",
+                        self.app_id
+                    ));
+                }
+            },
+            Answer::There(storage) => {
+                spec["resourceName"] = json!(name);
+                spec["resourceConfig"] = json!({ "permissions": permissions(storage, &mut notes) });
+            }
+            // A name that the port refuses is refused here too; else AWS gave no answer.
+            Answer::Unknown(_) => spec["resourceName"] = json!(name),
+        }
+        let resource = Resource {
+            kind: KindName::BackendStorage,
+            name: self
+                .names
+                .get(KindName::BackendStorage, &[self.app_id, environment, name]),
+            spec,
+        };
+        match (self.judged(resource, notes), answer) {
+            (Part::Manifest { .. }, Answer::Unknown(why)) => Part::Unanswered(format!(
+                "Storage {name:?} of environment {environment:?} of app {:?} is not known: {why}",
+                self.app_id
+            )),
+            (part, _) => part,
         }
     }
 
@@ -347,6 +395,23 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
         );
     }
     known
+}
+
+/// Who may do what, as far as AWS says it.
+fn permissions(storage: &Storage, notes: &mut Vec<String>) -> Value {
+    let shown = &storage.permissions;
+    if shown.authenticated.is_none() {
+        notes.push(
+            "AWS's answer does not say what users may do who have signed in: put it into permissions.authenticated before you \
+             edit this, because AWS replaces all permissions with each change."
+                .to_owned(),
+        );
+    }
+    let mut permissions = json!({ "authenticated": shown.authenticated.as_deref().unwrap_or_default() });
+    if let Some(guests) = &shown.un_authenticated {
+        permissions["unAuthenticated"] = json!(guests);
+    }
+    permissions
 }
 
 /// Takes over what exists, and leaves it when the resource is deleted.

@@ -13,6 +13,7 @@
 pub mod amplify_backend;
 pub mod backend_api;
 pub mod backend_environment;
+pub mod backend_storage;
 pub mod config;
 pub mod described;
 mod in_backend;

@@ -2,7 +2,7 @@
 //! has one is played by all of them.
 
 use amplify_operator::api::{Abilities, KindName, Operation as Known};
-use amplify_simulator::{AppState, Control, Operation};
+use amplify_simulator::{AppState, Category, Control, Operation};
 use serde_json::{Value, json};
 
 use crate::stage::{APP, Kind};
@@ -71,6 +71,52 @@ pub const SPECIMENS: &[Specimen] = &[
                 .get(environment)
                 .and_then(|backend| backend.apis.get("shop"));
             api.is_some_and(|config| config["transformSchema"] == spec["resourceConfig"]["transformSchema"])
+        },
+    },
+    Specimen {
+        name: "storage",
+        kind: Kind::Storage,
+        create: Known::CreateBackendStorage,
+        look: Operation::GetBackendStorage,
+        spec: storage,
+        edit: Some(
+            || json!({ "spec": { "resourceConfig": { "permissions": { "authenticated": ["READ"], "unAuthenticated": null } } } }),
+        ),
+        prepare: |aws, environment| {
+            put_backend(aws, environment);
+            assert!(aws.put_auth((APP, environment), "users"));
+        },
+        remove: |aws, environment| aws.delete_resource((APP, environment), Category::Storage, "photos"),
+        is_held: |app, environment, spec| {
+            let storages = app.backends.get(environment).map(|backend| &backend.storages);
+            let storage = storages.and_then(|storages| storages.get("photos"));
+            storage.is_some_and(|storage| {
+                let (there, wanted) = (&storage.config["permissions"], &spec["resourceConfig"]["permissions"]);
+                ["authenticated", "unAuthenticated"]
+                    .iter()
+                    .all(|who| words(&there[*who]) == words(&wanted[*who]))
+            })
+        },
+    },
+    Specimen {
+        name: "linked_storage",
+        kind: Kind::Storage,
+        create: Known::ImportBackendStorage,
+        look: Operation::GetBackend,
+        spec: |environment| json!({ "appId": APP, "backendEnvironmentName": environment, "import": { "bucketName": "there-already" } }),
+        edit: None,
+        prepare: |aws, environment| {
+            put_backend(aws, environment);
+            assert!(aws.put_auth((APP, environment), "users"));
+        },
+        remove: |aws, environment| {
+            let storages = aws.backend((APP, environment)).unwrap_or_default().storages;
+            let mut names = storages.keys();
+            names.any(|name| aws.delete_resource((APP, environment), Category::Storage, name))
+        },
+        is_held: |app, environment, _| {
+            let storages = app.backends.get(environment).map(|backend| &backend.storages);
+            storages.is_some_and(|storages| storages.values().any(|storage| storage.imported))
         },
     },
     Specimen {
@@ -148,6 +194,13 @@ pub fn source(environment: &str) -> String {
 
 fn put_backend(aws: &Control, environment: &str) {
     assert!(aws.put_backend((APP, environment), "storefront"));
+}
+
+/// In no order: to AWS they are sets.
+fn words(set: &Value) -> Vec<&str> {
+    let mut words: Vec<_> = set.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    words.sort_unstable();
+    words
 }
 
 /// The spec of a backend that CreateBackend makes.

@@ -144,6 +144,10 @@ explorations! {
         api(),
         edits: 1, drifts: 1, gone: 1, reads: 1;
 
+    a_storage_is_created_once_and_updated_to_what_its_spec_says:
+        storage(),
+        crashes: 1, lost: 1, edits: 1, deletes: 1;
+
     two_operators_update_one_api:
         api().with(|it| {
             it.processes = 2;
@@ -315,6 +319,10 @@ fn api() -> Exploration {
 
 fn environment() -> Exploration {
     explored(Operation::CreateBackendEnvironment)
+}
+
+fn storage() -> Exploration {
+    explored(Operation::CreateBackendStorage)
 }
 
 /// The same, begun when everything is Ready.

@@ -1,0 +1,170 @@
+//! `BackendStorage`: the S3 storage of a backend, made by `CreateBackendStorage` or `ImportBackendStorage`.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    backend_target::{BackendTarget, ResolvedTarget},
+    common::{Hashes, JobDuration, KeepsLedger, Ledger},
+    policies::{Described, Nouns, Policies},
+    rules,
+};
+
+/// The S3 storage of an Amplify (Gen 1) backend. A backend has one at most.
+///
+/// The operator creates it with `CreateBackendStorage` (give `resourceName` and `resourceConfig`), changes it with
+/// `UpdateBackendStorage` when its permissions change, or links a bucket that exists with `ImportBackendStorage` (give `import`).
+/// `DeleteBackendStorage` takes it out of the backend; AWS keeps the bucket and what is in it. It needs an auth in the
+/// backend (`amplify add auth`): without one it waits.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
+#[kube(
+    group = "amplify-operator.dev",
+    version = "v1alpha1",
+    kind = "BackendStorage",
+    plural = "backendstorages",
+    shortname = "bsto",
+    category = "amplify",
+    namespaced,
+    status = "BackendStorageStatus",
+    doc = "The S3 storage of an AWS Amplify (Gen 1) backend: CreateBackendStorage or ImportBackendStorage, UpdateBackendStorage, DeleteBackendStorage.",
+    printcolumn(name = "APP", type_ = "string", json_path = ".status.appId"),
+    printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName")
+)]
+// `import` is a word of CEL: https://kubernetes.io/docs/reference/using-api/cel/#escaping.
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource (AWS keeps the bucket) and create another"),
+    validation = Rule::new("has(self.__import__) == has(oldSelf.__import__) && (!has(self.__import__) || self.__import__ == oldSelf.__import__)").message("import is immutable, also adding or removing it: delete this resource (AWS keeps the bucket) and create another"),
+    validation = Rule::new("!has(self.resourceConfig) || !has(oldSelf.resourceConfig) || has(self.resourceConfig.bucketName) == has(oldSelf.resourceConfig.bucketName) && (!has(self.resourceConfig.bucketName) || self.resourceConfig.bucketName == oldSelf.resourceConfig.bucketName)").message("resourceConfig.bucketName is immutable, also adding or removing it: AWS cannot rename a bucket; delete this resource (AWS keeps the bucket) and create another"),
+    validation = Rule::new("has(self.__import__) || (has(self.resourceName) && has(self.resourceConfig))").message("give resourceName and resourceConfig (CreateBackendStorage makes a bucket), or import (ImportBackendStorage links one that exists)"),
+    validation = Rule::new("!(has(self.__import__) && (has(self.resourceName) || has(self.resourceConfig)))").message("import excludes resourceName and resourceConfig: AWS names what it imports and cannot change it; keep import, or the pair")
+)]
+pub struct BackendStorageSpec {
+    /// Which backend.
+    #[serde(flatten)]
+    pub target: BackendTarget,
+    /// The name of the storage in the backend, such as `photos`: a letter, then letters and digits. Unset: give `import`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "resource_word")]
+    pub resource_name: Option<String>,
+    /// The configuration of the storage. A change of its permissions runs UpdateBackendStorage. Unset: give `import`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_config: Option<StorageConfig>,
+    /// An S3 bucket that exists, to be linked with ImportBackendStorage. AWS names the storage, as `status.resourceName` says, and cannot change it. Unset: give `resourceName` and `resourceConfig`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportedBucket>,
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub policies: Policies,
+    /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_timeout: Option<JobDuration>,
+}
+
+impl Described for BackendStorage {
+    const NOUNS: Nouns = Nouns {
+        object: "storage",
+        an_object: "a storage",
+        and_then: " and updates its permissions where they differ from `resourceConfig`",
+        its_job: Nouns::ITS_JOB,
+    };
+}
+
+/// The configuration of a storage, as CreateBackendStorage takes it.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageConfig {
+    /// How the name of the new bucket begins: AWS adds a suffix. Unset: AWS chooses. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bucket_prefix")]
+    pub bucket_name: Option<String>,
+    /// Who may do what with the files. AWS replaces all of it with each change.
+    pub permissions: Permissions,
+}
+
+/// Who may do what with the files of a storage.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permissions {
+    /// What users may do who have signed in; `[]`: nothing.
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    pub authenticated: Vec<Permission>,
+    /// What guests may do. AWS then lets guests in, which changes the backend's auth. Unset: nothing is sent about guests, and a later update takes away what they could do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    pub un_authenticated: Option<Vec<Permission>>,
+}
+
+/// What somebody may do with the files of a storage, in AWS's words.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Permission {
+    /// See and load files.
+    Read,
+    /// Write files.
+    CreateAndUpdate,
+    /// Remove files.
+    Delete,
+}
+
+/// An S3 bucket that exists.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportedBucket {
+    /// The name of the bucket, in the account and region of the backend.
+    #[schemars(schema_with = "bucket_name")]
+    pub bucket_name: String,
+}
+
+/// The name of a resource that becomes part of a CloudFormation logical id, which is alphanumeric.
+fn resource_word(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not a name that Amplify takes here: give a letter and up to 63 letters and digits, such as photos";
+    rules::text(255, "^[a-zA-Z][a-zA-Z0-9]{0,63}$", sentence)
+}
+
+/// How a bucket's name begins, to which AWS adds up to 16 characters.
+fn bucket_prefix(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not how the name of an S3 bucket can begin: give 3 to 47 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos";
+    rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,45}[a-z0-9]$", sentence)
+}
+
+/// The name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
+fn bucket_name(_: &mut SchemaGenerator) -> Schema {
+    let sentence = "not the name of an S3 bucket: give 3 to 63 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos-1234";
+    rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", sentence)
+}
+
+/// What the operator knows about the BackendStorage. Only the operator writes it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStorageStatus {
+    /// What all kinds share.
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// Which backend it is in.
+    #[serde(flatten)]
+    pub target: ResolvedTarget,
+    /// The name of the storage in the backend, as AWS says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+    /// What AWS has of its configuration.
+    #[serde(flatten)]
+    pub hashes: Hashes,
+}
+
+impl KeepsLedger for BackendStorageStatus {
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    fn hashes(&self) -> Hashes {
+        self.hashes.clone()
+    }
+}
