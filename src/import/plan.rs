@@ -13,7 +13,10 @@ use super::{
     schema::{Refusal, Schemas},
 };
 use crate::{
-    api::{AdoptionPolicy, DeletionPolicy, KindName, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
+    api::{
+        AdoptionPolicy, DeletionPolicy, KindName, ManagementPolicy, ResourceConfig, backend_api::AuthType,
+        rules::MAX_SCHEMA_BYTES,
+    },
     kinds::{backend_environment::Record, backend_storage::Storage},
 };
 
@@ -54,6 +57,7 @@ pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
             app,
             names: &names,
             schemas: &schemas,
+            manage: inventory.manage,
         };
         match &app.environments {
             Answer::There(environments) => {
@@ -126,6 +130,8 @@ struct Planner<'a> {
     app: &'a App,
     names: &'a Names,
     schemas: &'a Schemas,
+    /// Whether AWS's objects are to be taken over, and not only looked at.
+    manage: bool,
 }
 
 impl Planner<'_> {
@@ -163,12 +169,15 @@ impl Planner<'_> {
         let resource = Resource {
             kind: KindName::AmplifyBackend,
             name: self.names.get(KindName::AmplifyBackend, &[self.app_id, name]),
-            spec: with_policies(json!({
-                "appId": self.app_id,
-                "backendEnvironmentName": name,
-                "appName": app_name,
-                "region": self.region,
-            })),
+            spec: with_policies(
+                json!({
+                    "appId": self.app_id,
+                    "backendEnvironmentName": name,
+                    "appName": app_name,
+                    "region": self.region,
+                }),
+                self.manage,
+            ),
         };
         let own_name = resource.name.clone();
         let part = self.judged(resource, notes);
@@ -194,7 +203,7 @@ impl Planner<'_> {
 
     fn storage(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<Storage>) -> Part {
         let mut notes = Vec::new();
-        let mut spec = with_policies(self.target(environment, backend));
+        let mut spec = with_policies(self.target(environment, backend), self.manage);
         match answer {
             Answer::Absent => {
                 return Part::Remark(format!(
@@ -247,7 +256,7 @@ impl Planner<'_> {
             // A name that the port refuses is refused here too; else AWS gave no answer.
             Answer::Unknown(_) => ResourceConfig::default(),
         };
-        let mut spec = with_policies(self.target(environment, backend));
+        let mut spec = with_policies(self.target(environment, backend), self.manage);
         spec["resourceName"] = json!(name);
         spec["resourceConfig"] = json!(config);
         let resource = Resource {
@@ -278,9 +287,10 @@ impl Planner<'_> {
     }
 
     fn environment_resource(&self, name: &str, record: Option<&Record>) -> Resource {
-        let mut spec = with_policies(json!({
-            "appId": self.app_id, "environmentName": name, "region": self.region,
-        }));
+        let mut spec = with_policies(
+            json!({ "appId": self.app_id, "environmentName": name, "region": self.region }),
+            self.manage,
+        );
         let stack_name = record.and_then(|record| record.stack_name.as_ref());
         let artifacts = record.and_then(|record| record.deployment_artifacts.as_ref());
         for (field, value) in [("stackName", stack_name), ("deploymentArtifacts", artifacts)] {
@@ -414,8 +424,11 @@ fn permissions(storage: &Storage, notes: &mut Vec<String>) -> Value {
     permissions
 }
 
-/// Takes over what exists, and leaves it when the resource is deleted.
-fn with_policies(mut spec: Value) -> Value {
+/// Looks at what exists, or takes it over; and leaves it when the resource is deleted.
+fn with_policies(mut spec: Value, manage: bool) -> Value {
+    if !manage {
+        spec["managementPolicy"] = json!(ManagementPolicy::Observe);
+    }
     spec["adoptionPolicy"] = json!(AdoptionPolicy::IfExists);
     spec["deletionPolicy"] = json!(DeletionPolicy::Retain);
     spec

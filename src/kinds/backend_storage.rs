@@ -55,6 +55,8 @@ pub struct Shown {
 }
 
 impl Config for Permissions {
+    const PATH: &'static str = "spec.resourceConfig.permissions";
+
     /// In one order: to AWS they are sets.
     fn settle(&mut self) {
         for set in [Some(&mut self.authenticated), self.un_authenticated.as_mut()]

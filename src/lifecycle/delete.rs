@@ -137,7 +137,7 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
         Some(Origin::Adopted) => view.resource.deletion_policy == Some(DeletionPolicy::Delete),
         Some(Origin::Created | Origin::Cloned) => view.resource.deletion_policy != Some(DeletionPolicy::Retain),
     };
-    wanted && view.surroundings.winner.is_none()
+    wanted && !view.resource.observe && view.surroundings.winner.is_none()
 }
 
 /// Whether it is to be left as it is in an account that cannot be reached any more: nothing can be found out there, and
@@ -197,6 +197,8 @@ pub fn what_became(view: &View<'_>) -> &'static str {
         "released: another resource owns the AWS object"
     } else if ledger.job.as_ref().is_some_and(deleted) {
         "released: the AWS object is deleted"
+    } else if view.resource.observe {
+        "released: the AWS object stays, as managementPolicy says"
     } else if !is_wanted(view) {
         "released: the AWS object stays, as deletionPolicy says"
     } else if view.known.released {

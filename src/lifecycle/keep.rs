@@ -6,7 +6,7 @@ use super::{
         absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
         slot,
     },
-    outcome,
+    observe, outcome,
     report::{self, NO_REASON, NOT_OURS, Say, account_is_there, suspended, working_reason},
     step::Purpose,
     update,
@@ -23,6 +23,9 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     let ledger = &view.state.ledger;
     if view.resource.suspend {
         return Ok(suspended(view));
+    }
+    if view.resource.observe {
+        return observe::observe(view);
     }
     rests(view)?;
     account_is_there(view)?;

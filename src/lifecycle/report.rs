@@ -378,7 +378,7 @@ fn read_advice(view: &View<'_>) -> &'static str {
 }
 
 /// Where AWS was asked for an app that it does not know.
-fn looked_where(view: &View<'_>) -> String {
+pub(super) fn looked_where(view: &View<'_>) -> String {
     let ledger = &view.state.ledger;
     let unknown = || "unknown".to_owned();
     let account = view.known.account.clone().or_else(|| ledger.account_id.clone());
@@ -459,6 +459,7 @@ const fn may_be_said_of_a_job(reason: Reason) -> bool {
         | Reason::JobFailed
         | Reason::InUse
         | Reason::Drifted
+        | Reason::NotFound
         | Reason::AccountNotFound
         | Reason::AccountChanged
         | Reason::Suspended
@@ -480,6 +481,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
             | Reason::AccessDenied
             | Reason::QuotaExceeded
             | Reason::Drifted
+            | Reason::NotFound
             | Reason::AppNotFound,
         ) => is_current,
         // What is missing is looked for before AWS is read.
@@ -544,6 +546,14 @@ const ID_SHOWN: usize = 64;
 /// The job's id, as messages show it.
 pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
     text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
+}
+
+/// How much of a name that AWS gives a message repeats, in bytes.
+const NAME_SHOWN: usize = 64;
+
+/// A name that AWS gives, as messages show it.
+pub(super) fn shown_name(name: &str) -> std::borrow::Cow<'_, str> {
+    text::escaped(conditions::truncated(name, NAME_SHOWN))
 }
 
 /// What stands for AWS's text where AWS gave none.

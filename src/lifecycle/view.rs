@@ -84,6 +84,8 @@ pub struct Resource {
     pub deletion_policy: Option<DeletionPolicy>,
     /// `spec.adoptionPolicy`
     pub adoption_policy: AdoptionPolicy,
+    /// Whether AWS gets no write for it: `spec.managementPolicy`.
+    pub observe: bool,
     /// `spec.suspend`
     pub suspend: bool,
     /// `spec.jobTimeout`
@@ -292,6 +294,8 @@ pub struct Echo {
     pub hash: String,
     /// Compared with the resolved configuration; None where that could not be resolved.
     pub equality: Option<Equality>,
+    /// The fields that differ, as the spec names them.
+    pub differs: Vec<String>,
 }
 
 /// How AWS's echo compares with what the spec sets.

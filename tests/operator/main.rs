@@ -21,6 +21,7 @@ mod image;
 mod import;
 mod leader;
 mod lifecycle;
+mod observe;
 mod ours;
 mod reasons;
 mod scope;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         import::tests(),
         leader::tests(),
         lifecycle::tests(),
+        observe::tests(),
         ours::tests(),
         reasons::tests(),
         scope::tests(),

@@ -292,6 +292,7 @@ impl<'a, K: Remote> Pass<'a, K> {
             words: self.object.words(),
             deletion_policy: policies.deletion_policy,
             adoption_policy: policies.adoption_policy,
+            observe: policies.is_observed(),
             suspend: policies.is_suspended(),
             job_timeout: self.object.job_timeout(),
             request: self.object.annotations().get(RECONCILE_REQUESTED_AT).cloned(),

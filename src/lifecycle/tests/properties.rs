@@ -86,7 +86,7 @@ prop_compose! {
         Seen {
             create_time: created.map(at),
             differs: if differs { vec!["stackName"] } else { Vec::new() },
-            echo: echo.map(|(hash, equality)| Echo { hash: hash.into(), equality }),
+            echo: echo.map(|(hash, equality)| Echo { hash: hash.into(), equality, differs: Vec::new() }),
         }
     }
 }
