@@ -360,9 +360,12 @@ impl Index {
     #[must_use]
     pub fn rival(&self, key: &ObjectKey) -> Option<Winner> {
         let winner = self.winner(key)?;
+        let name = |key| self.get(key)?.location.as_ref()?.within.as_ref()?.name.as_ref();
+        let names = name(key).zip(name(winner));
         Some(Winner {
             name: name_for(key, winner),
             leaving: self.get(winner).is_some_and(|entry| entry.deleting),
+            is_of_another_name: names.is_some_and(|(mine, other)| mine != other),
         })
     }
 

@@ -17,7 +17,10 @@ use crate::{
         AdoptionPolicy, DeletionPolicy, KindName, ManagementPolicy, ResourceConfig, backend_api::AuthType,
         rules::MAX_SCHEMA_BYTES,
     },
-    kinds::{backend_environment::Record, backend_storage::Storage},
+    kinds::{
+        backend_environment::Record,
+        backend_storage::{Shown, Storage},
+    },
 };
 
 /// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
@@ -202,7 +205,6 @@ impl Planner<'_> {
     }
 
     fn storage(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<Storage>) -> Part {
-        let mut notes = Vec::new();
         let mut spec = with_policies(self.target(environment, backend), self.manage);
         match answer {
             Answer::Absent => {
@@ -221,8 +223,14 @@ impl Planner<'_> {
                 }
             },
             Answer::There(storage) => {
+                let Some(permissions) = permissions(storage) else {
+                    return Part::Unanswered(format!(
+                        "Storage {name:?} of environment {environment:?} of app {:?}: AWS's answer does not say who may do what, or in words that this version does not know",
+                        self.app_id
+                    ));
+                };
                 spec["resourceName"] = json!(name);
-                spec["resourceConfig"] = json!({ "permissions": permissions(storage, &mut notes) });
+                spec["resourceConfig"] = json!({ "permissions": permissions });
             }
             // A name that the port refuses is refused here too; else AWS gave no answer.
             Answer::Unknown(_) => spec["resourceName"] = json!(name),
@@ -234,7 +242,7 @@ impl Planner<'_> {
                 .get(KindName::BackendStorage, &[self.app_id, environment, name]),
             spec,
         };
-        match (self.judged(resource, notes), answer) {
+        match (self.judged(resource, Vec::new()), answer) {
             (Part::Manifest { .. }, Answer::Unknown(why)) => Part::Unanswered(format!(
                 "Storage {name:?} of environment {environment:?} of app {:?} is not known: {why}",
                 self.app_id
@@ -407,21 +415,13 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
     known
 }
 
-/// Who may do what, as far as AWS says it.
-fn permissions(storage: &Storage, notes: &mut Vec<String>) -> Value {
-    let shown = &storage.permissions;
-    if shown.authenticated.is_none() {
-        notes.push(
-            "AWS's answer does not say what users may do who have signed in: put it into permissions.authenticated before you \
-             edit this, because AWS replaces all permissions with each change."
-                .to_owned(),
-        );
-    }
-    let mut permissions = json!({ "authenticated": shown.authenticated.as_deref().unwrap_or_default() });
-    if let Some(guests) = &shown.un_authenticated {
-        permissions["unAuthenticated"] = json!(guests);
-    }
-    permissions
+/// Who may do what, where AWS says the whole of it: each change replaces all.
+fn permissions(storage: &Storage) -> Option<Value> {
+    let Shown {
+        authenticated,
+        un_authenticated,
+    } = &storage.permissions;
+    Some(json!({ "authenticated": authenticated.as_ref()?, "unAuthenticated": un_authenticated.as_ref()? }))
 }
 
 /// Looks at what exists, or takes it over; and leaves it when the resource is deleted.

@@ -19,6 +19,10 @@ pub trait Config: Clone + std::fmt::Debug + Default + Serialize + Send + Sync + 
     /// Fields that AWS changes by itself: sent, and never compared.
     const NOT_COMPARED: &'static [&'static str] = &[];
 
+    /// Whether each change replaces the whole of it. Then what AWS does not show counts as different: to send it once more
+    /// harms nothing.
+    const IS_SENT_WHOLE: bool = false;
+
     /// Whether a part of it is not at hand: the cache holds none that is long.
     fn is_left_out(&self) -> bool {
         false
@@ -73,7 +77,10 @@ pub fn echo<C: Config>(wanted: &C, there: &impl Serialize, is_resolved: bool) ->
     let (fields, there) = (serde_json::json!(wanted), serde_json::json!(there));
     Echo {
         hash: hash(&project(C::NOT_COMPARED, &fields, &there)),
-        equality: is_resolved.then(|| equality(C::NOT_COMPARED, &fields, &there)),
+        equality: is_resolved.then(|| match equality(C::NOT_COMPARED, &fields, &there) {
+            Equality::Unknown if C::IS_SENT_WHOLE => Equality::Different,
+            equality => equality,
+        }),
         differs: if is_resolved {
             differing(C::NOT_COMPARED, &fields, &there, C::PATH)
         } else {

@@ -86,18 +86,23 @@ pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
         None => Ok(()),
         Some(Bar::Named(name)) => {
             let message = format!(
-                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one with that resourceName and adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
+                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one that describes that one (amplify-operator import writes it) with adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
                 report::shown_name(name)
             );
             let say = Say::stalled(Reason::AlreadyExists, message);
             Err(Step::settle(view.stored(say), view.check_after_now()))
         }
+        // Somebody has to add it in AWS, and each look for it costs calls that others need.
         Some(Bar::Lacks) => {
-            let missing = Missing {
-                message: view.resource.words.lacks.to_owned(),
-                lack: Lack::Absent,
-            };
-            Err(dependency_not_ready(view, &missing))
+            let due = timing::backoff(30.0, 3600.0, view.memory.tries, view.jitter);
+            Err(report::wait(
+                view,
+                view.state.clone(),
+                Reason::DependencyNotReady,
+                view.resource.words.lacks,
+                Some(Patience::Reference),
+                timing::after(view.now, due),
+            ))
         }
     }
 }

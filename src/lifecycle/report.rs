@@ -95,6 +95,11 @@ impl View<'_> {
         conditions::is_true(&self.state.ledger.conditions, STALLED)
     }
 
+    /// Whether the stored conditions say that AWS lacks something for it.
+    pub(super) fn is_said_to_lack(&self) -> bool {
+        self.resource.words.say_that_aws_lacks(&self.state.ledger.conditions)
+    }
+
     /// Whether the stored conditions repeat why AWS refused this attempt.
     pub(super) fn tells_why(&self, job: &Job) -> bool {
         let ready = conditions::get(&self.state.ledger.conditions, READY);
@@ -489,8 +494,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
             let is_missing = view.surroundings.dependency.is_some()
                 || matches!(view.known.config, Some(Err(_)))
                 // What AWS lacks for it shows in a look alone.
-                || conditions::get(&ledger.conditions, READY)
-                    .is_some_and(|ready| ready.message == view.resource.words.lacks);
+                || view.is_said_to_lack();
             is_current && is_missing
         }
         Some(
@@ -552,8 +556,8 @@ pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
 const NAME_SHOWN: usize = 64;
 
 /// A name that AWS gives, as messages show it.
-pub(super) fn shown_name(name: &str) -> std::borrow::Cow<'_, str> {
-    text::escaped(conditions::truncated(name, NAME_SHOWN))
+pub(super) fn shown_name(name: &str) -> String {
+    text::escaped(&text::shortened(name, NAME_SHOWN)).into_owned()
 }
 
 /// What stands for AWS's text where AWS gave none.

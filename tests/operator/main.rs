@@ -25,6 +25,7 @@ mod observe;
 mod ours;
 mod reasons;
 mod scope;
+mod storage;
 mod telemetry;
 mod truth;
 mod unreadable;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ours::tests(),
         reasons::tests(),
         scope::tests(),
+        storage::tests(),
         telemetry::tests(),
         truth::tests(),
         unreadable::tests(),

@@ -214,6 +214,7 @@ impl Scene {
         self.surroundings.winner = Some(Winner {
             name: winner.into(),
             leaving: false,
+            is_of_another_name: false,
         });
         self
     }
