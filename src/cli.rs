@@ -155,6 +155,10 @@ pub struct Import {
     /// Which apps.
     #[command(flatten)]
     pub apps: Apps,
+    /// Print manifests that take over what there is and keep it as they say. Without it they only look at it
+    /// (managementPolicy: Observe): AWS gets no write for them.
+    #[arg(long)]
+    pub manage: bool,
     /// AWS region to read. Without it: AWS_REGION, else the profile's. Every manifest names it.
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,

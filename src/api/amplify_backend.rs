@@ -33,11 +33,11 @@ use super::{
 #[x_kube(
     validation = Rule::new("self.appId == oldSelf.appId").message("appId is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other app"),
     validation = Rule::new("self.backendEnvironmentName == oldSelf.backendEnvironmentName").message("backendEnvironmentName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another for the other environment"),
-    validation = Rule::new("has(self.appName) == has(oldSelf.appName) && (!has(self.appName) || self.appName == oldSelf.appName)").message("appName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("(oldSelf.managementPolicy == 'Observe' && !has(oldSelf.appName) && !has(oldSelf.cloneFrom)) || has(self.appName) == has(oldSelf.appName) && (!has(self.appName) || self.appName == oldSelf.appName)").message("appName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.resourceConfig) == has(oldSelf.resourceConfig)").message("resourceConfig is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.cloneFrom) == has(oldSelf.cloneFrom) && (!has(self.cloneFrom) || self.cloneFrom == oldSelf.cloneFrom)").message("cloneFrom is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("has(self.appName) || has(self.cloneFrom)").message("give appName (CreateBackend makes a new backend) or cloneFrom (CloneBackend copies one)"),
+    validation = Rule::new("(oldSelf.managementPolicy == 'Observe' && !has(oldSelf.appName) && !has(oldSelf.cloneFrom)) || has(self.cloneFrom) == has(oldSelf.cloneFrom) && (!has(self.cloneFrom) || self.cloneFrom == oldSelf.cloneFrom)").message("cloneFrom is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
+    validation = Rule::new("self.managementPolicy == 'Observe' || has(self.appName) || has(self.cloneFrom)").message("give appName (CreateBackend makes a new backend) or cloneFrom (CloneBackend copies one), or managementPolicy: Observe to look at one that there is"),
     validation = Rule::new("!(has(self.appName) && has(self.cloneFrom))").message("appName and cloneFrom exclude each other: keep appName to create a new backend, or cloneFrom to copy one"),
     validation = Rule::new("!has(self.cloneFrom) || !(has(self.resourceName) || has(self.resourceConfig))").message("resourceName and resourceConfig belong to CreateBackend: remove them from a clone"),
     validation = Rule::new("!has(self.cloneFrom) || !has(self.cloneFrom.backendEnvironmentName) || self.cloneFrom.backendEnvironmentName != self.backendEnvironmentName").message("cloneFrom.backendEnvironmentName is this backend's own environment: name the environment to copy"),
@@ -50,7 +50,7 @@ pub struct AmplifyBackendSpec {
     /// The name of the backend environment, such as `staging`. The Amplify CLI works only with names of 2 to 10 lowercase letters; AWS accepts more. Immutable.
     #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: String,
-    /// The name of the app, which CreateBackend requires. Unset: only together with `cloneFrom`. Immutable.
+    /// The name of the app, which CreateBackend requires. Unset: only together with `cloneFrom`, or while observed. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub app_name: Option<String>,
@@ -61,7 +61,7 @@ pub struct AmplifyBackendSpec {
     /// An optional argument of CreateBackend: an object without fields, `{}`. Unset: not sent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_config: Option<BackendResourceConfig>,
-    /// The backend to copy with CloneBackend: another one of the same app and region. Unset: CreateBackend makes a new backend. Immutable.
+    /// The backend to copy with CloneBackend: another one of the same app and region. Unset: CreateBackend makes a new backend, or it is observed. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone_from: Option<CloneFrom>,
     /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `cloneFrom.backendRef`, whose region applies.

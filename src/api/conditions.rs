@@ -72,8 +72,10 @@ reasons! {
     QuotaExceeded,
     /// Deletion is blocked by a dependent that is not being deleted.
     InUse,
-    /// A field that cannot be changed differs in AWS.
+    /// A field that cannot be changed differs in AWS; of what is observed: any.
     Drifted,
+    /// Observed, and AWS does not show it.
+    NotFound,
     /// No account entry, or more than one, names the namespace.
     AccountNotFound,
     /// The account or region is no longer the one that is pinned in status.
@@ -105,6 +107,7 @@ impl Reason {
                 | Self::QuotaExceeded
                 | Self::InUse
                 | Self::Drifted
+                | Self::NotFound
                 | Self::AccountNotFound
                 | Self::AccountChanged
         )

@@ -31,7 +31,7 @@ pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Orig
 pub use crds::{crds, to_yaml};
 pub use kinds::KindName;
 pub use operation::{Abilities, Operation, Read, Verb};
-pub use policies::{AdoptionPolicy, DeletionPolicy, Described, Policies};
+pub use policies::{AdoptionPolicy, DeletionPolicy, Described, ManagementPolicy, Policies};
 
 /// The API group.
 pub const GROUP: &str = "amplify-operator.dev";

@@ -24,6 +24,16 @@ pub enum AdoptionPolicy {
     IfExists,
 }
 
+/// Whether AWS is told anything for a resource.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum ManagementPolicy {
+    /// The AWS object is made, changed and deleted as the resource says.
+    #[default]
+    Manage,
+    /// The AWS object is looked at and reported. AWS gets no write.
+    Observe,
+}
+
 /// What a resource may do to its AWS object.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,12 +45,21 @@ pub struct Policies {
     /// What happens when the {object} already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over{and then}.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
+    /// `Manage`: the {object} is made, changed and deleted as this resource says. `Observe`: it is looked at, compared with the spec and reported, and AWS gets no write for it, not even when this resource is deleted. It can be changed at any time: what this resource owned before, it owns again.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
     /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again.{its job} Unset: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
 impl Policies {
+    /// Whether AWS gets no write for the resource.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.management_policy == ManagementPolicy::Observe
+    }
+
     /// Whether nothing may be done for the resource.
     #[must_use]
     pub fn is_suspended(&self) -> bool {

@@ -143,6 +143,8 @@ pub struct Entry {
     pub refers_to: Option<Arc<ObjectKey>>,
     /// Whether the AWS objects of others can be inside its own, and go with it.
     pub contains: bool,
+    /// Whether it only looks at its AWS object: then it is in conflict with nobody.
+    pub observes: bool,
     /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
     pub owns: bool,
     /// Whether it holds the slot.
@@ -337,7 +339,7 @@ impl Index {
     /// The other resource that owns this one's AWS object: one with `origin` or an open intent, else the oldest.
     #[must_use]
     pub fn winner(&self, key: &ObjectKey) -> Option<&ObjectKey> {
-        let me = self.entries.get(key)?;
+        let me = self.entries.get(key).filter(|entry| !entry.observes)?;
         let location = me.location.as_ref()?;
         let same = |other: &Entry| {
             other
@@ -348,7 +350,7 @@ impl Index {
         };
         self.there(&me.place(&location.environment))
             .filter_map(|key| Some((key.as_ref(), self.get(key)?)))
-            .filter(|(_, entry)| same(entry))
+            .filter(|(_, entry)| !entry.observes && same(entry))
             .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
             .filter(|winner| *winner != key)
@@ -358,9 +360,12 @@ impl Index {
     #[must_use]
     pub fn rival(&self, key: &ObjectKey) -> Option<Winner> {
         let winner = self.winner(key)?;
+        let name = |key| self.get(key)?.location.as_ref()?.within.as_ref()?.name.as_ref();
+        let names = name(key).zip(name(winner));
         Some(Winner {
             name: name_for(key, winner),
             leaving: self.get(winner).is_some_and(|entry| entry.deleting),
+            is_of_another_name: names.is_some_and(|(mine, other)| mine != other),
         })
     }
 
@@ -378,7 +383,7 @@ impl Index {
         for other in self.there(&place) {
             let is_inside = |entry: &&Entry| {
                 let within = entry.location.as_ref().and_then(|location| location.within.as_ref());
-                entry.owns && within.is_some()
+                entry.owns && !entry.observes && within.is_some()
             };
             let Some(entry) = self.get(other).filter(is_inside) else {
                 continue;
@@ -525,6 +530,7 @@ mod tests {
             }),
             refers_to: None,
             contains: true,
+            observes: false,
             owns: false,
             holds: Holds::No,
             waits: false,

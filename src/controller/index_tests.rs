@@ -46,6 +46,7 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
             }),
             refers_to: None,
             contains: kind == KindName::AmplifyBackend,
+            observes: false,
             owns: false,
             holds: Holds::No,
             waits: false,

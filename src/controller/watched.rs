@@ -194,6 +194,7 @@ impl<K: Remote> Watched<K> {
             tenant,
             refers_to: object.refers_to(&key.namespace).map(Arc::new),
             contains: K::CONTAINS,
+            observes: policies.is_observed(),
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
             holds: if released {
                 Holds::No

@@ -11,9 +11,9 @@ use crate::{
     amplify::{AppId, Client, EnvironmentName, InvalidName, without_request_id},
     api::{BackendEnvironment, ResourceConfig},
     kinds::{
-        Remote as _, backend_api,
+        Remote as _, Sight, backend_api,
         backend_environment::Record,
-        backend_storage::{self, Storage},
+        backend_storage::{self, Shown, Storage},
         described::{self, Described},
         meta_config::{self, MetaConfig},
     },
@@ -81,20 +81,22 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 }
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
-    let storage = match described.meta.as_ref().ok().and_then(MetaConfig::storage) {
+    let meta = described.meta();
+    let storage = match meta.as_ref().ok().and_then(MetaConfig::storage) {
         Some(named) => Some((named.name.clone(), storage(client, app, environment, named).await)),
         None => None,
     };
-    let apis = match described.meta.and_then(|meta| meta.graphql_apis()) {
-        Ok(names) => {
+    let apis = match meta.as_ref().map(MetaConfig::graphql_apis) {
+        Ok(Ok(names)) => {
             let mut apis = BTreeMap::new();
             for name in names {
-                let answer = api(client, app, environment, &name).await;
-                apis.insert(name, answer);
+                let answer = api(client, app, environment, name).await;
+                apis.insert(name.clone(), answer);
             }
             Ok(apis)
         }
-        Err(why) => Err(why),
+        Ok(Err(why)) => Err(why),
+        Err(why) => Err(why.clone()),
     };
     Backend {
         app_name: described.app_name,
@@ -107,7 +109,7 @@ async fn storage(
     client: &Client,
     app: &AppId,
     environment: &EnvironmentName,
-    named: meta_config::Storage,
+    named: &meta_config::Storage,
 ) -> Answer<Storage> {
     let resource = match named.name.parse() {
         Ok(resource) => resource,
@@ -115,13 +117,19 @@ async fn storage(
     };
     match patiently(|| backend_storage::look(client, app, environment, &resource)).await {
         // The backend says it of what is imported, and GetBackendStorage may not.
-        Ok(Some(storage)) => Answer::There(Storage {
+        Ok(Sight::Shown(storage)) => Answer::There(Storage {
             is_imported: storage.is_imported || named.is_imported,
-            bucket: storage.bucket.or(named.bucket),
+            bucket: storage.bucket.or_else(|| named.bucket.clone()),
             ..storage
         }),
-        Ok(None) => Answer::Absent,
-        Err(failure) => unknown(&failure),
+        Ok(Sight::Absent) if named.is_imported => Answer::There(Storage {
+            name: named.name.clone(),
+            is_imported: true,
+            bucket: named.bucket.clone(),
+            permissions: Shown::default(),
+        }),
+        Ok(Sight::Absent) => Answer::Absent,
+        Ok(Sight::Undescribed(failure)) | Err(failure) => unknown(&failure),
     }
 }
 
@@ -131,9 +139,9 @@ async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: 
         Err(refused) => return Answer::Unknown(InvalidName::to_string(&refused)),
     };
     match patiently(|| backend_api::look(client, app, environment, &resource)).await {
-        Ok(Some(config)) => Answer::There(config),
-        Ok(None) => Answer::Absent,
-        Err(failure) => unknown(&failure),
+        Ok(Sight::Shown(config)) => Answer::There(config),
+        Ok(Sight::Absent) => Answer::Absent,
+        Ok(Sight::Undescribed(failure)) | Err(failure) => unknown(&failure),
     }
 }
 

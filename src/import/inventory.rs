@@ -10,6 +10,8 @@ use crate::{
 /// Everything that was read.
 #[derive(Clone, Debug)]
 pub(super) struct Inventory {
+    /// Whether it is to be taken over, and not only looked at.
+    pub(super) manage: bool,
     /// The account that it belongs to.
     pub(super) account: String,
     /// The region that it is in.

@@ -88,7 +88,12 @@ async fn read(settings: &Import, session: &Session, region: String) -> anyhow::R
         apps.insert(id, app);
     }
     bar.finish_and_clear();
-    Ok(Inventory { account, region, apps })
+    Ok(Inventory {
+        manage: settings.manage,
+        account,
+        region,
+        apps,
+    })
 }
 
 fn style() -> anyhow::Result<ProgressStyle> {
@@ -140,7 +145,11 @@ fn header(inventory: &Inventory) -> String {
         "Made by `amplify-operator import`: what AWS account {} has in {}.",
         inventory.account, inventory.region
     );
-    let policies = "Each resource takes over what exists (adoptionPolicy: IfExists) and leaves it in AWS when it is deleted (deletionPolicy: Retain).";
+    let policies = if inventory.manage {
+        "Each resource takes over what exists (adoptionPolicy: IfExists) and leaves it in AWS when it is deleted (deletionPolicy: Retain)."
+    } else {
+        "Each resource only looks at what exists (managementPolicy: Observe): AWS gets no write. With managementPolicy: Manage it takes it over, and leaves it in AWS when it is deleted."
+    };
     render::comment(&place) + &render::comment(policies)
 }
 

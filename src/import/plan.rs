@@ -13,8 +13,14 @@ use super::{
     schema::{Refusal, Schemas},
 };
 use crate::{
-    api::{AdoptionPolicy, DeletionPolicy, KindName, ResourceConfig, backend_api::AuthType, rules::MAX_SCHEMA_BYTES},
-    kinds::{backend_environment::Record, backend_storage::Storage},
+    api::{
+        AdoptionPolicy, DeletionPolicy, KindName, ManagementPolicy, ResourceConfig, backend_api::AuthType,
+        rules::MAX_SCHEMA_BYTES,
+    },
+    kinds::{
+        backend_environment::Record,
+        backend_storage::{Shown, Storage},
+    },
 };
 
 /// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
@@ -54,6 +60,7 @@ pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
             app,
             names: &names,
             schemas: &schemas,
+            manage: inventory.manage,
         };
         match &app.environments {
             Answer::There(environments) => {
@@ -126,6 +133,8 @@ struct Planner<'a> {
     app: &'a App,
     names: &'a Names,
     schemas: &'a Schemas,
+    /// Whether AWS's objects are to be taken over, and not only looked at.
+    manage: bool,
 }
 
 impl Planner<'_> {
@@ -163,12 +172,15 @@ impl Planner<'_> {
         let resource = Resource {
             kind: KindName::AmplifyBackend,
             name: self.names.get(KindName::AmplifyBackend, &[self.app_id, name]),
-            spec: with_policies(json!({
-                "appId": self.app_id,
-                "backendEnvironmentName": name,
-                "appName": app_name,
-                "region": self.region,
-            })),
+            spec: with_policies(
+                json!({
+                    "appId": self.app_id,
+                    "backendEnvironmentName": name,
+                    "appName": app_name,
+                    "region": self.region,
+                }),
+                self.manage,
+            ),
         };
         let own_name = resource.name.clone();
         let part = self.judged(resource, notes);
@@ -193,8 +205,7 @@ impl Planner<'_> {
     }
 
     fn storage(&self, environment: &str, backend: Option<&str>, name: &str, answer: &Answer<Storage>) -> Part {
-        let mut notes = Vec::new();
-        let mut spec = with_policies(self.target(environment, backend));
+        let mut spec = with_policies(self.target(environment, backend), self.manage);
         match answer {
             Answer::Absent => {
                 return Part::Remark(format!(
@@ -212,8 +223,14 @@ impl Planner<'_> {
                 }
             },
             Answer::There(storage) => {
+                let Some(permissions) = permissions(storage) else {
+                    return Part::Unanswered(format!(
+                        "Storage {name:?} of environment {environment:?} of app {:?}: AWS's answer does not say who may do what, or in words that this version does not know",
+                        self.app_id
+                    ));
+                };
                 spec["resourceName"] = json!(name);
-                spec["resourceConfig"] = json!({ "permissions": permissions(storage, &mut notes) });
+                spec["resourceConfig"] = json!({ "permissions": permissions });
             }
             // A name that the port refuses is refused here too; else AWS gave no answer.
             Answer::Unknown(_) => spec["resourceName"] = json!(name),
@@ -225,7 +242,7 @@ impl Planner<'_> {
                 .get(KindName::BackendStorage, &[self.app_id, environment, name]),
             spec,
         };
-        match (self.judged(resource, notes), answer) {
+        match (self.judged(resource, Vec::new()), answer) {
             (Part::Manifest { .. }, Answer::Unknown(why)) => Part::Unanswered(format!(
                 "Storage {name:?} of environment {environment:?} of app {:?} is not known: {why}",
                 self.app_id
@@ -247,7 +264,7 @@ impl Planner<'_> {
             // A name that the port refuses is refused here too; else AWS gave no answer.
             Answer::Unknown(_) => ResourceConfig::default(),
         };
-        let mut spec = with_policies(self.target(environment, backend));
+        let mut spec = with_policies(self.target(environment, backend), self.manage);
         spec["resourceName"] = json!(name);
         spec["resourceConfig"] = json!(config);
         let resource = Resource {
@@ -278,9 +295,10 @@ impl Planner<'_> {
     }
 
     fn environment_resource(&self, name: &str, record: Option<&Record>) -> Resource {
-        let mut spec = with_policies(json!({
-            "appId": self.app_id, "environmentName": name, "region": self.region,
-        }));
+        let mut spec = with_policies(
+            json!({ "appId": self.app_id, "environmentName": name, "region": self.region }),
+            self.manage,
+        );
         let stack_name = record.and_then(|record| record.stack_name.as_ref());
         let artifacts = record.and_then(|record| record.deployment_artifacts.as_ref());
         for (field, value) in [("stackName", stack_name), ("deploymentArtifacts", artifacts)] {
@@ -397,25 +415,20 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
     known
 }
 
-/// Who may do what, as far as AWS says it.
-fn permissions(storage: &Storage, notes: &mut Vec<String>) -> Value {
-    let shown = &storage.permissions;
-    if shown.authenticated.is_none() {
-        notes.push(
-            "AWS's answer does not say what users may do who have signed in: put it into permissions.authenticated before you \
-             edit this, because AWS replaces all permissions with each change."
-                .to_owned(),
-        );
-    }
-    let mut permissions = json!({ "authenticated": shown.authenticated.as_deref().unwrap_or_default() });
-    if let Some(guests) = &shown.un_authenticated {
-        permissions["unAuthenticated"] = json!(guests);
-    }
-    permissions
+/// Who may do what, where AWS says the whole of it: each change replaces all.
+fn permissions(storage: &Storage) -> Option<Value> {
+    let Shown {
+        authenticated,
+        un_authenticated,
+    } = &storage.permissions;
+    Some(json!({ "authenticated": authenticated.as_ref()?, "unAuthenticated": un_authenticated.as_ref()? }))
 }
 
-/// Takes over what exists, and leaves it when the resource is deleted.
-fn with_policies(mut spec: Value) -> Value {
+/// Looks at what exists, or takes it over; and leaves it when the resource is deleted.
+fn with_policies(mut spec: Value, manage: bool) -> Value {
+    if !manage {
+        spec["managementPolicy"] = json!(ManagementPolicy::Observe);
+    }
     spec["adoptionPolicy"] = json!(AdoptionPolicy::IfExists);
     spec["deletionPolicy"] = json!(DeletionPolicy::Retain);
     spec

@@ -43,6 +43,7 @@ fn app(environments: &[(&str, Environment)]) -> Inventory {
         environments: Answer::There(environments.collect()),
     };
     Inventory {
+        manage: true,
         account: "123456789012".to_owned(),
         region: "eu-west-1".to_owned(),
         apps: BTreeMap::from([("d1".to_owned(), app)]),

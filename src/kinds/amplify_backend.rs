@@ -4,7 +4,7 @@ use aws_sdk_amplifybackend::types::ResourceConfig;
 use jiff::SignedDuration;
 
 use super::{
-    Kind, Located, NO_REGION, Remote,
+    Kind, Located, NO_REGION, Remote, Sight,
     config::Nothing,
     described::{self, Backends},
     environment, not_ready, owned_region,
@@ -145,11 +145,12 @@ impl Kind for AmplifyBackend {
 impl Remote for AmplifyBackend {
     type List = Backends;
 
-    async fn look(client: &Client, location: &Location) -> Result<Option<Backend>, Failure> {
+    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Backend>, Failure> {
         let described = described::describe(client, &location.environment.app, &location.environment.name).await?;
-        Ok(described.map(|described| Backend {
+        let backend = described.map(|described| Backend {
             app_name: described.app_name,
-        }))
+        });
+        Ok(backend.into())
     }
 
     async fn list(client: &Client, app: &AppId) -> Result<Backends, Failure> {
@@ -201,7 +202,11 @@ impl Remote for AmplifyBackend {
         accepted(CREATE, app, &[name], reply)
     }
 
-    async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<Backend>>, Failure> {
+    async fn delete(
+        client: &Client,
+        location: &Location,
+        _: Option<&Backend>,
+    ) -> Result<Option<Accepted<Backend>>, Failure> {
         let sdk = client.usable()?;
         let Environment { app, name, .. } = location.environment.as_ref();
         let request = sdk.backend_writes.delete_backend().app_id(app.as_str());

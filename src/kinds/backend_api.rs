@@ -5,10 +5,10 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{
-    Kind, Located, Remote,
+    Kind, Located, Place, Remote, Sight,
     config::{self, Config, Reference},
     described,
-    in_backend::{self, Place, names},
+    in_backend::{self, names},
 };
 use crate::{
     amplify::{
@@ -97,7 +97,7 @@ impl Kind for BackendApi {
     }
 
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
-        let place = Place {
+        let place = in_backend::Named {
             kind: Self::NAME,
             resource: Some(&self.spec.resource_name),
             target: &self.spec.target,
@@ -149,47 +149,55 @@ fn with_placeholder(config: &ResourceConfig) -> ResourceConfig {
     config
 }
 
-/// An API by its names. `None`: AWS says that there is none.
+/// An API by its names.
 pub async fn look(
     client: &Client,
     app: &AppId,
     environment: &EnvironmentName,
     resource: &ResourceName,
-) -> Result<Option<ResourceConfig>, Failure> {
+) -> Result<Sight<ResourceConfig>, Failure> {
     let sdk = client.usable()?;
     let request = sdk.backend_reads.get_backend_api().app_id(app.as_str());
     let request = request
         .backend_environment_name(environment.as_str())
         .resource_name(resource.as_str());
     let Some(output) = absent_is_none(send!(sdk.observer(), GET, request))? else {
-        return Ok(None);
+        return Ok(Sight::Absent);
     };
     let named = output.backend_environment_name.as_deref();
     same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
     same(GET, "backendEnvironmentName", named, environment.as_str())?;
-    same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str())?;
     no_error(GET, output.error)?;
-    if output.resource_name.is_none() && output.resource_config.is_none() {
-        return Err(unreadable(GET, "the answer describes no API"));
+    // AWS may show the one that there is, or a bare answer where there is none.
+    if let Err(other) = same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str()) {
+        return Ok(Sight::Undescribed(other));
     }
-    Ok(Some(output.resource_config.map(config_from_sdk).unwrap_or_default()))
+    if output.resource_name.is_none() && output.resource_config.is_none() {
+        return Ok(Sight::Undescribed(unreadable(GET, "the answer describes no API")));
+    }
+    Ok(Sight::Shown(
+        output.resource_config.map(config_from_sdk).unwrap_or_default(),
+    ))
 }
 
 impl Remote for BackendApi {
     type List = ();
 
-    async fn look(client: &Client, location: &Location) -> Result<Option<ResourceConfig>, Failure> {
+    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<ResourceConfig>, Failure> {
         let (app, environment, resource) = names(location)?;
         look(client, app, environment, resource).await
     }
 
-    async fn bar(&self, client: &Client, location: &Location) -> Result<Option<Bar>, Failure> {
+    async fn place(&self, client: &Client, location: &Location) -> Result<Place, Failure> {
         let (_, _, resource) = names(location)?;
-        // None: nobody can tell, and AWS itself is asked by the create.
-        let contents = described::contents(client, location).await?;
-        let apis = contents.and_then(|contents| contents.graphql_apis().ok());
-        let other = apis.into_iter().flatten().find(|name| name != resource.as_str());
-        Ok(other.map(Bar::Named))
+        described::place(client, location, |meta| match meta.graphql_apis() {
+            Err(_) => Place::Unclear,
+            Ok(apis) if apis.contains(resource.as_str()) => Place::Unclear,
+            Ok(apis) => apis
+                .first()
+                .map_or(Place::Free, |other| Place::Barred(Bar::Named(other.clone()))),
+        })
+        .await
     }
 
     async fn create(
@@ -226,7 +234,11 @@ impl Remote for BackendApi {
         accepted(UPDATE, app, &[environment], reply)
     }
 
-    async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<ResourceConfig>>, Failure> {
+    async fn delete(
+        client: &Client,
+        location: &Location,
+        _: Option<&ResourceConfig>,
+    ) -> Result<Option<Accepted<ResourceConfig>>, Failure> {
         let sdk = client.usable()?;
         let (app, environment, resource) = names(location)?;
         let request = sdk.backend_writes.delete_backend_api().app_id(app.as_str());

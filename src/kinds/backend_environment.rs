@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_amplify::types;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Kind, Located, NO_REGION, Remote, config::Nothing, environment};
+use super::{Kind, Located, NO_REGION, Remote, Sight, config::Nothing, environment};
 use crate::{
     amplify::{
         Accepted, AppId, Call, Client, EnvironmentName,
@@ -121,15 +121,15 @@ impl Kind for BackendEnvironment {
 impl Remote for BackendEnvironment {
     type List = BTreeMap<String, Record>;
 
-    async fn look(client: &Client, location: &Location) -> Result<Option<Record>, Failure> {
+    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Record>, Failure> {
         let sdk = client.usable()?;
         let Environment { app, name, .. } = location.environment.as_ref();
         let request = sdk.amplify_reads.get_backend_environment().app_id(app.as_str());
         let answer = send!(sdk.observer(), GET, request.environment_name(name.as_str()));
         let Some(output) = absent_is_none(answer)? else {
-            return Ok(None);
+            return Ok(Sight::Absent);
         };
-        recorded(GET, output.backend_environment, name).map(Some)
+        recorded(GET, output.backend_environment, name).map(Sight::Shown)
     }
 
     async fn list(client: &Client, app: &AppId) -> Result<BTreeMap<String, Record>, Failure> {
@@ -167,7 +167,11 @@ impl Remote for BackendEnvironment {
         recorded(CREATE, output.backend_environment, name).map(Accepted::Done)
     }
 
-    async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<Record>>, Failure> {
+    async fn delete(
+        client: &Client,
+        location: &Location,
+        _: Option<&Record>,
+    ) -> Result<Option<Accepted<Record>>, Failure> {
         let sdk = client.usable()?;
         let Environment { app, name, .. } = location.environment.as_ref();
         let request = sdk.amplify_writes.delete_backend_environment().app_id(app.as_str());

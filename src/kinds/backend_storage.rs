@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Kind, Located, Remote,
+    Kind, Located, Place, Remote, Sight,
     config::{self, Config},
     described,
-    in_backend::{self, Place, names},
+    in_backend::{self, names},
+    meta_config,
 };
 use crate::{
     amplify::{
@@ -21,7 +22,7 @@ use crate::{
         Abilities, BackendStorage, BackendStorageStatus, KindName, Operation, Policies, Read,
         backend_storage::{Permission, Permissions},
     },
-    controller::index::{Environment, Index, Location, ObjectKey, Within},
+    controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Bar, Seen, State, Words, facts::Failure},
 };
 
@@ -35,7 +36,7 @@ const GET: Call = Call::read(Read::GetBackendStorage);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Storage {
     /// Its name in the backend.
-    pub name: Option<String>,
+    pub name: String,
     /// The name of its bucket, where it is said.
     pub bucket: Option<String>,
     /// Whether its bucket was there before.
@@ -44,7 +45,7 @@ pub struct Storage {
     pub permissions: Shown,
 }
 
-/// Permissions as AWS shows them. What it leaves out is unknown: the SDK puts an empty list in the place of what is missing.
+/// Permissions as AWS shows them. An empty list of users is unknown: the SDK puts one in the place of what is missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -55,12 +56,15 @@ pub struct Shown {
 }
 
 impl Config for Permissions {
-    /// In one order: to AWS they are sets.
+    const PATH: &'static str = "spec.resourceConfig.permissions";
+
+    // AWS replaces all of them with each change.
+    const IS_SENT_WHOLE: bool = true;
+
+    /// In one order: to AWS they are sets. Guests that are not named may do nothing.
     fn settle(&mut self) {
-        for set in [Some(&mut self.authenticated), self.un_authenticated.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        let guests = self.un_authenticated.get_or_insert_default();
+        for set in [&mut self.authenticated, guests] {
             set.sort_unstable();
             set.dedup();
         }
@@ -112,11 +116,10 @@ impl Kind for BackendStorage {
     }
 
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
-        let known = self.status.as_ref().and_then(|status| status.resource_name.as_deref());
-        let place = Place {
+        let place = in_backend::Named {
             kind: Self::NAME,
-            // What is imported has the name that AWS gives it.
-            resource: self.spec.resource_name.as_deref().or(known),
+            // What is imported has the name that AWS gives it, and is known by its bucket.
+            resource: self.spec.resource_name.as_deref(),
             target: &self.spec.target,
             namespace,
             ledger: self.ledger(),
@@ -129,7 +132,7 @@ impl Kind for BackendStorage {
         let pinned = self.status.as_ref().map(|status| &status.target);
         let known = self.status.as_ref().and_then(|status| status.resource_name.clone());
         // Of what is not this resource's nothing is told.
-        let name = found.and_then(|found| found.name.clone()).or(known);
+        let name = found.map(|found| found.name.clone()).or(known);
         serde_json::json!(BackendStorageStatus {
             ledger: state.ledger.clone(),
             target: in_backend::resolved(location, pinned),
@@ -144,99 +147,110 @@ impl Kind for BackendStorage {
 
     fn compare(&self, found: &Storage, config: Option<&Permissions>) -> Seen {
         let mut seen = Seen::default();
-        let Some(wanted) = self.imported_bucket() else {
-            if found.is_imported {
-                seen.differs.push("kind of bucket (one that was there before)");
-            }
-            let settled = |permissions: &Permissions| {
-                let mut permissions = permissions.clone();
-                permissions.settle();
-                permissions
-            };
-            seen.echo = match (config, self.config()) {
-                (Some(config), _) => Some(config::echo(&settled(config), &found.permissions, true)),
-                (None, Some(config)) => Some(config::echo(&settled(config), &found.permissions, false)),
-                (None, None) => None,
-            };
+        if self.spec.import.is_some() {
+            // What a look shows of it is the one of this bucket, and AWS changes nothing of it.
             return seen;
-        };
-        if !found.is_imported || found.bucket.as_deref().is_some_and(|there| there != wanted) {
-            seen.differs.push("import.bucketName");
         }
+        if found.is_imported {
+            seen.differs.push("kind of bucket (one that was there before)");
+        }
+        let settled = |permissions: &Permissions| {
+            let mut permissions = permissions.clone();
+            permissions.settle();
+            permissions
+        };
+        seen.echo = match (config, self.config()) {
+            (Some(config), _) => Some(config::echo(&settled(config), &found.permissions, true)),
+            (None, Some(config)) => Some(config::echo(&settled(config), &found.permissions, false)),
+            (None, None) => None,
+        };
         seen
     }
 }
 
-/// A storage by its name. `None`: AWS says that there is none of this name.
+/// A storage by its name.
 pub async fn look(
     client: &Client,
     app: &AppId,
     environment: &EnvironmentName,
     resource: &ResourceName,
-) -> Result<Option<Storage>, Failure> {
+) -> Result<Sight<Storage>, Failure> {
     let sdk = client.usable()?;
     let request = sdk.backend_reads.get_backend_storage().app_id(app.as_str());
     let request = request
         .backend_environment_name(environment.as_str())
         .resource_name(resource.as_str());
     let Some(output) = absent_is_none(send!(sdk.observer(), GET, request))? else {
-        return Ok(None);
+        return Ok(Sight::Absent);
     };
     let named = output.backend_environment_name.as_deref();
     same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
     same(GET, "backendEnvironmentName", named, environment.as_str())?;
-    if output.resource_name.is_none() && output.resource_config.is_none() {
-        return Err(unreadable(GET, "the answer describes no storage"));
+    // AWS may show the one that there is, or a bare answer where there is none.
+    if let Err(other) = same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str()) {
+        return Ok(Sight::Undescribed(other));
     }
-    // AWS may show the one that there is: then none is there under this name, and another one bars it.
-    if output
-        .resource_name
-        .as_deref()
-        .is_some_and(|name| name != resource.as_str())
-    {
-        return Ok(None);
-    }
-    Ok(Some(shown(resource, output.resource_config)))
+    Ok(match output.resource_config.filter(is_described) {
+        Some(config) => Sight::Shown(shown(resource, config)),
+        None => Sight::Undescribed(unreadable(GET, "the answer describes no storage")),
+    })
 }
 
-/// What is imported, by what the backend says that it has: AWS has named it.
-async fn look_for_import(client: &Client, location: &Location) -> Result<Option<Storage>, Failure> {
-    let contents = described::contents(client, location).await?;
-    let storage = contents.and_then(|contents| contents.storage());
-    Ok(storage.map(|storage| Storage {
-        name: Some(storage.name),
-        bucket: storage.bucket,
-        is_imported: storage.is_imported,
+/// Whether this says anything of a storage: the SDK puts a word of its own in the place of a service that is missing.
+fn is_described(config: &sdk::GetBackendStorageResourceConfig) -> bool {
+    config.service_name == Some(sdk::ServiceName::S3) || config.bucket_name.is_some() || config.permissions.is_some()
+}
+
+/// Whether this is the storage that links this bucket. AWS names what it imports, so its bucket is what tells it; a bucket
+/// that is not said tells nothing against it.
+fn links(storage: &meta_config::Storage, bucket: &str) -> bool {
+    storage.is_imported && storage.bucket.as_deref().is_none_or(|there| there == bucket)
+}
+
+/// What links this bucket, by what the backend says that it has.
+async fn look_for_import(client: &Client, location: &Location, bucket: &str) -> Result<Sight<Storage>, Failure> {
+    let Some(meta) = described::contents(client, location).await? else {
+        return Ok(Sight::Absent);
+    };
+    // Nothing else tells of what is imported: what is not known is neither there nor gone.
+    let meta = meta.map_err(|why| described::unknown(&format!("{why}, and only that names what is imported")))?;
+    let Some(storage) = meta.storage().filter(|storage| links(storage, bucket)) else {
+        return Ok(Sight::Absent);
+    };
+    if let Err(refused) = storage.name.parse::<ResourceName>() {
+        return Err(described::unknown(&format!("the storage's name: {refused}")));
+    }
+    Ok(Sight::Shown(Storage {
+        name: storage.name.clone(),
+        bucket: storage.bucket.clone(),
+        is_imported: true,
         permissions: Shown::default(),
     }))
-}
-
-fn name(location: &Location) -> Option<&ResourceName> {
-    location.within.as_ref().and_then(|within| within.name.as_ref())
 }
 
 impl Remote for BackendStorage {
     type List = ();
 
-    async fn look(client: &Client, location: &Location) -> Result<Option<Storage>, Failure> {
-        match name(location) {
-            Some(name) => look(client, &location.environment.app, &location.environment.name, name).await,
-            None => look_for_import(client, location).await,
+    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Storage>, Failure> {
+        if let Some(bucket) = self.imported_bucket() {
+            return look_for_import(client, location, bucket).await;
         }
+        let (app, environment, resource) = names(location)?;
+        look(client, app, environment, resource).await
     }
 
-    async fn bar(&self, client: &Client, location: &Location) -> Result<Option<Bar>, Failure> {
-        // Nobody can tell: AWS itself is asked, by the create.
-        let Some(contents) = described::contents(client, location).await? else {
-            return Ok(None);
+    async fn place(&self, client: &Client, location: &Location) -> Result<Place, Failure> {
+        let is_this = |storage: &meta_config::Storage| match self.imported_bucket() {
+            Some(bucket) => links(storage, bucket),
+            None => self.spec.resource_name.as_ref() == Some(&storage.name),
         };
-        Ok(match contents.storage() {
-            // Named, and not shown by this name: it comes or goes.
-            Some(storage) if self.spec.resource_name.as_ref() == Some(&storage.name) => None,
-            Some(storage) => Some(Bar::Named(storage.name)),
-            None if !contents.has_auth() => Some(Bar::Lacks),
-            None => None,
+        described::place(client, location, |meta| match meta.storage() {
+            Some(storage) if is_this(storage) => Place::Unclear,
+            Some(storage) => Place::Barred(Bar::Named(storage.name.clone())),
+            None if !meta.has_auth() => Place::Barred(Bar::Lacks),
+            None => Place::Free,
         })
+        .await
     }
 
     async fn create(
@@ -297,21 +311,18 @@ impl Remote for BackendStorage {
         accepted(UPDATE, app, &[environment], reply)
     }
 
-    async fn delete(client: &Client, location: &Location) -> Result<Option<Accepted<Storage>>, Failure> {
-        let mut location = location.clone();
-        if name(&location).is_none() {
-            // Imported, and its name has not been stored: the backend tells it.
-            let found = look_for_import(client, &location).await?;
-            let Some(name) = found.and_then(|found| found.name) else {
-                return Ok(None);
-            };
-            location.within = Some(Within {
-                kind: Self::NAME,
-                name: Some(name.parse()?),
-            });
-        }
+    async fn delete(
+        client: &Client,
+        location: &Location,
+        found: Option<&Storage>,
+    ) -> Result<Option<Accepted<Storage>>, Failure> {
         let sdk = client.usable()?;
-        let (app, environment, resource) = names(&location)?;
+        let Environment {
+            app, name: environment, ..
+        } = location.environment.as_ref();
+        // Of what is imported only the look knows the name.
+        let found = found.ok_or_else(|| never("the storage has not been looked at"))?;
+        let resource: ResourceName = found.name.parse()?;
         let request = sdk.backend_writes.delete_backend_storage().app_id(app.as_str());
         let request = request
             .backend_environment_name(environment.as_str())
@@ -355,7 +366,7 @@ fn permission(word: &str) -> Option<Permission> {
     serde_json::from_value(Value::from(word)).ok()
 }
 
-fn shown(resource: &ResourceName, config: Option<sdk::GetBackendStorageResourceConfig>) -> Storage {
+fn shown(resource: &ResourceName, config: sdk::GetBackendStorageResourceConfig) -> Storage {
     // A word that the API does not know makes all of them unknown.
     let set = |words: Vec<&str>| -> Option<Vec<Permission>> {
         let mut set = words.into_iter().map(permission).collect::<Option<Vec<_>>>()?;
@@ -363,21 +374,25 @@ fn shown(resource: &ResourceName, config: Option<sdk::GetBackendStorageResourceC
         set.dedup();
         Some(set)
     };
-    let permissions = config.as_ref().and_then(|config| config.permissions.as_ref());
+    let permissions = config.permissions.as_ref();
     let users = permissions
         .and_then(|all| all.authenticated.as_deref())
         .unwrap_or_default();
-    let guests = permissions.and_then(|all| all.un_authenticated.as_deref());
+    let authenticated =
+        set(users.iter().map(sdk::AuthenticatedElement::as_str).collect()).filter(|set| !set.is_empty());
+    let un_authenticated = match permissions.and_then(|all| all.un_authenticated.as_deref()) {
+        Some(guests) => set(guests.iter().map(sdk::UnAuthenticatedElement::as_str).collect()),
+        // Where AWS says what users may do and nothing of guests, these may do nothing.
+        None => authenticated.as_ref().map(|_| Vec::new()),
+    };
     Storage {
-        name: Some(resource.to_string()),
-        is_imported: config.as_ref().and_then(|config| config.imported).unwrap_or_default(),
+        name: resource.to_string(),
+        is_imported: config.imported.unwrap_or_default(),
         permissions: Shown {
-            authenticated: set(users.iter().map(sdk::AuthenticatedElement::as_str).collect())
-                .filter(|set| !set.is_empty()),
-            un_authenticated: guests
-                .and_then(|guests| set(guests.iter().map(sdk::UnAuthenticatedElement::as_str).collect())),
+            authenticated,
+            un_authenticated,
         },
-        bucket: config.and_then(|config| config.bucket_name),
+        bucket: config.bucket_name,
     }
 }
 
@@ -394,91 +409,104 @@ mod tests {
         serde_json::from_value(json!({ "metadata": { "name": "photos" }, "spec": all })).unwrap()
     }
 
-    fn there(permissions: Shown) -> Storage {
-        Storage {
-            name: Some("photos".to_owned()),
-            bucket: Some("photos1234-dev".to_owned()),
-            is_imported: false,
-            permissions,
-        }
+    /// What AWS's answer comes to.
+    fn there(authenticated: &[&str], un_authenticated: Option<&[&str]>) -> Storage {
+        let permissions = sdk::BackendStoragePermissions::builder()
+            .set_authenticated(Some(authenticated.iter().map(|word| (*word).into()).collect()))
+            .set_un_authenticated(un_authenticated.map(|words| words.iter().map(|word| (*word).into()).collect()))
+            .build();
+        let config = sdk::GetBackendStorageResourceConfig::builder()
+            .permissions(permissions)
+            .service_name(sdk::ServiceName::S3)
+            .build();
+        shown(&"photos".parse().unwrap(), config)
     }
 
     #[test]
-    fn permissions_are_sets_and_what_aws_leaves_out_is_unknown() {
-        use Permission::{CreateAndUpdate, Delete, Read};
-        let spec = |permissions: Value| {
-            storage(
-                &json!({ "resourceName": "photos", "resourceConfig": { "bucketName": "photos", "permissions": permissions } }),
-            )
-        };
-        for (wanted, authenticated, un_authenticated, equality) in [
+    fn permissions_are_sets_and_what_aws_does_not_say_counts_as_different() {
+        for (wanted, users, guests, equality) in [
             (
                 json!({ "authenticated": ["DELETE", "READ"] }),
-                Some(vec![Read, Delete]),
+                &["READ", "DELETE"][..],
                 None,
                 Equality::Equal,
             ),
             (
                 json!({ "authenticated": ["READ", "READ"] }),
-                Some(vec![Read]),
-                Some(vec![Read]),
+                &["READ"],
+                Some(&[][..]),
                 Equality::Equal,
+            ),
+            (
+                json!({ "authenticated": ["READ"], "unAuthenticated": [] }),
+                &["READ"],
+                None,
+                Equality::Equal,
+            ),
+            // Guests that the spec does not name may do nothing.
+            (
+                json!({ "authenticated": ["READ"] }),
+                &["READ"],
+                Some(&["READ"]),
+                Equality::Different,
             ),
             (
                 json!({ "authenticated": ["READ"] }),
-                Some(vec![Read, CreateAndUpdate]),
+                &["READ", "CREATE_AND_UPDATE"],
                 None,
                 Equality::Different,
             ),
-            (json!({ "authenticated": ["READ"] }), None, None, Equality::Unknown),
-            (json!({ "authenticated": [] }), None, None, Equality::Unknown),
-            (
-                json!({ "authenticated": ["READ"], "unAuthenticated": [] }),
-                Some(vec![Read]),
-                Some(vec![]),
-                Equality::Equal,
-            ),
             (
                 json!({ "authenticated": ["READ"], "unAuthenticated": ["READ"] }),
-                Some(vec![Read]),
+                &["READ"],
                 None,
-                Equality::Unknown,
+                Equality::Different,
+            ),
+            // The SDK's empty list, and a word that is not known.
+            (json!({ "authenticated": ["READ"] }), &[], None, Equality::Different),
+            (json!({ "authenticated": [] }), &[], None, Equality::Different),
+            (
+                json!({ "authenticated": ["READ"] }),
+                &["READ", "LIST"],
+                None,
+                Equality::Different,
             ),
         ] {
-            let storage = spec(wanted.clone());
+            let spec = json!({ "resourceName": "photos", "resourceConfig": { "bucketName": "photos", "permissions": wanted } });
+            let storage = storage(&spec);
             let mut config = storage.config().unwrap().clone();
             config.settle();
-            let found = there(Shown {
-                authenticated,
-                un_authenticated,
-            });
-            let seen = storage.compare(&found, Some(&config));
-            assert_eq!(seen.echo.unwrap().equality, Some(equality), "{wanted}");
+            let seen = storage.compare(&there(users, guests), Some(&config));
+            assert_eq!(
+                seen.echo.unwrap().equality,
+                Some(equality),
+                "{spec} {users:?} {guests:?}"
+            );
             assert!(seen.differs.is_empty());
         }
     }
 
     #[test]
-    fn what_is_imported_differs_by_its_bucket_alone() {
-        let imported = storage(&json!({ "import": { "bucketName": "photos" } }));
-        for (bucket, is_imported, differs) in [
-            (Some("photos"), true, false),
-            (None, true, false),
-            (Some("other"), true, true),
-            (Some("photos"), false, true),
+    fn what_is_imported_is_known_by_its_bucket() {
+        let of = |bucket: Option<&str>, is_imported| meta_config::Storage {
+            name: "photos".to_owned(),
+            is_imported,
+            bucket: bucket.map(str::to_owned),
+        };
+        for (bucket, is_imported, is_it) in [
+            (Some("photos"), true, true),
+            (None, true, true),
+            (Some("other"), true, false),
+            (Some("photos"), false, false),
+            (None, false, false),
         ] {
-            let found = Storage {
-                bucket: bucket.map(str::to_owned),
-                is_imported,
-                ..there(Shown::default())
-            };
-            let seen = imported.compare(&found, None);
             assert_eq!(
-                (!seen.differs.is_empty(), seen.echo),
-                (differs, None),
+                links(&of(bucket, is_imported), "photos"),
+                is_it,
                 "{bucket:?} {is_imported}"
             );
         }
+        let imported = storage(&json!({ "import": { "bucketName": "photos" } }));
         assert_eq!(imported.abilities().update, None);
         assert_eq!(imported.abilities().create, Operation::ImportBackendStorage);
     }

@@ -14,8 +14,14 @@ const HASH_DIGITS: usize = 32;
 
 /// A configuration that an update can change.
 pub trait Config: Clone + std::fmt::Debug + Default + Serialize + Send + Sync + 'static {
+    /// Where it stands in the resource.
+    const PATH: &'static str = "spec.resourceConfig";
     /// Fields that AWS changes by itself: sent, and never compared.
     const NOT_COMPARED: &'static [&'static str] = &[];
+
+    /// Whether each change replaces the whole of it. Then what AWS does not show counts as different: to send it once more
+    /// harms nothing.
+    const IS_SENT_WHOLE: bool = false;
 
     /// Whether a part of it is not at hand: the cache holds none that is long.
     fn is_left_out(&self) -> bool {
@@ -71,7 +77,15 @@ pub fn echo<C: Config>(wanted: &C, there: &impl Serialize, is_resolved: bool) ->
     let (fields, there) = (serde_json::json!(wanted), serde_json::json!(there));
     Echo {
         hash: hash(&project(C::NOT_COMPARED, &fields, &there)),
-        equality: is_resolved.then(|| equality(C::NOT_COMPARED, &fields, &there)),
+        equality: is_resolved.then(|| match equality(C::NOT_COMPARED, &fields, &there) {
+            Equality::Unknown if C::IS_SENT_WHOLE => Equality::Different,
+            equality => equality,
+        }),
+        differs: if is_resolved {
+            differing(C::NOT_COMPARED, &fields, &there, C::PATH)
+        } else {
+            Vec::new()
+        },
     }
 }
 
@@ -124,5 +138,19 @@ fn equality(not_compared: &[&str], wanted: &Value, there: &Value) -> Equality {
         (Value::String(wanted), Value::String(there)) if wanted.trim_end() == there.trim_end() => Equality::Equal,
         _ if wanted == there => Equality::Equal,
         _ => Equality::Different,
+    }
+}
+
+/// The fields that differ, by where they stand: the deepest that tells.
+fn differing(not_compared: &[&str], wanted: &Value, there: &Value, path: &str) -> Vec<String> {
+    match (wanted, there) {
+        (Value::Object(fields), Value::Object(there)) => fields
+            .iter()
+            .filter(|(name, _)| !not_compared.contains(&name.as_str()))
+            .filter_map(|(name, field)| Some((name, field, there.get(name)?)))
+            .flat_map(|(name, field, there)| differing(not_compared, field, there, &format!("{path}.{name}")))
+            .collect(),
+        _ if equality(not_compared, wanted, there) == Equality::Different => vec![path.to_owned()],
+        _ => Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_amplify::operation::RequestId as _;
 use aws_sdk_amplifybackend::operation::get_backend::GetBackendOutput;
 
-use super::meta_config::MetaConfig;
+use super::{Place, meta_config::MetaConfig};
 use crate::{
     amplify::{
         AppId, Call, Client, EnvironmentName,
@@ -20,12 +20,28 @@ use crate::{
 const GET: Call = Call::read(Read::GetBackend);
 
 /// A backend with what AWS tells of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Described {
     /// The app's name, where AWS says it.
     pub app_name: Option<String>,
+    /// AmplifyMetaConfig, as it came.
+    text: Option<String>,
+}
+
+impl std::fmt::Debug for Described {
+    /// Without the text, which holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Described")
+            .field("app_name", &self.app_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Described {
     /// What is in it, or why that is not known.
-    pub meta: Result<MetaConfig, String>,
+    pub fn meta(&self) -> Result<MetaConfig, String> {
+        MetaConfig::parse(self.text.as_deref())
+    }
 }
 
 /// The backends of an app, as one answer lists them.
@@ -47,16 +63,37 @@ pub async fn describe(
         return Ok(None);
     };
     Ok(is_described(&output, environment)?.then(|| Described {
-        meta: MetaConfig::parse(output.amplify_meta_config.as_deref()),
+        text: output.amplify_meta_config,
         app_name: output.app_name,
     }))
 }
 
-/// What is in the backend of this environment, as far as AWS says it.
-pub(super) async fn contents(client: &Client, location: &Location) -> Result<Option<MetaConfig>, Failure> {
+/// What is in the backend of this environment, or why that is not known. `None`: AWS says that there is no such backend.
+pub(super) async fn contents(
+    client: &Client,
+    location: &Location,
+) -> Result<Option<Result<MetaConfig, String>>, Failure> {
     let environment = location.environment.as_ref();
     let described = describe(client, &environment.app, &environment.name).await?;
-    Ok(described.and_then(|described| described.meta.ok()))
+    Ok(described.map(|described| described.meta()))
+}
+
+/// The place of an object in the backend of this environment, as `of` reads it from what is in there.
+pub(super) async fn place(
+    client: &Client,
+    location: &Location,
+    of: impl FnOnce(&MetaConfig) -> Place + Send,
+) -> Result<Place, Failure> {
+    Ok(match contents(client, location).await? {
+        None => Place::Free,
+        Some(Ok(meta)) => of(&meta),
+        Some(Err(_)) => Place::Unclear,
+    })
+}
+
+/// That what AWS has there cannot be told.
+pub(super) fn unknown(why: &str) -> Failure {
+    unreadable(GET, why)
 }
 
 /// The app's backends.

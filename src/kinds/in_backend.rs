@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where such a resource says that its AWS object is.
-pub(super) struct Place<'a> {
+pub(super) struct Named<'a> {
     /// Its kind.
     pub(super) kind: KindName,
     /// The name of the AWS object, as far as it is known.
@@ -53,7 +53,7 @@ pub(super) fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &R
 }
 
 /// Where the AWS object lives, and what that still needs.
-pub(super) fn locate(of: &Place<'_>, index: &Index, default_region: Option<&str>) -> Located {
+pub(super) fn locate(of: &Named<'_>, index: &Index, default_region: Option<&str>) -> Located {
     let target = of.target;
     let mut located = Located::default();
     let mut place = None;

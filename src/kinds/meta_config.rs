@@ -4,9 +4,12 @@
 //! more than leave unknown what is there, and none of it is repeated in a message. It holds secrets (API keys, client
 //! secrets): what is not named here is dropped while it is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, fmt, marker::PhantomData};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::api::{conditions::truncated, text};
 
@@ -18,38 +21,12 @@ const MAX_APIS: usize = 100;
 const NAME_KEPT: usize = 255;
 
 /// What a backend has in it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MetaConfig {
-    api: Category,
-    storage: Category,
-    auth: Category,
-}
-
-/// The resources of a category, by name.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(transparent)]
-struct Category(Option<BTreeMap<String, Resource>>);
-
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
-enum Resource {
-    Of(Of),
-    Odd(IgnoredAny),
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Of {
-    service: String,
-    service_type: Option<String>,
-    output: Option<Output>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, rename_all = "PascalCase")]
-struct Output {
-    bucket_name: Option<String>,
+    /// The resource names of the GraphQL APIs; never more than one above [`MAX_APIS`].
+    apis: BTreeSet<String>,
+    storage: Option<Storage>,
+    has_auth: bool,
 }
 
 /// An S3 storage, as the backend names it.
@@ -63,19 +40,6 @@ pub struct Storage {
     pub bucket: Option<String>,
 }
 
-impl Category {
-    /// The resources of this service.
-    fn of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a str, &'a Of)> {
-        self.0
-            .iter()
-            .flatten()
-            .filter_map(move |(name, resource)| match resource {
-                Resource::Of(of) if of.service.eq_ignore_ascii_case(service) => Some((name.as_str(), of)),
-                Resource::Of(_) | Resource::Odd(_) => None,
-            })
-    }
-}
-
 impl MetaConfig {
     /// What the text says, or why it says nothing.
     pub fn parse(text: Option<&str>) -> Result<Self, String> {
@@ -86,43 +50,250 @@ impl MetaConfig {
         if text.len() > MAX_BYTES {
             return Err(format!("AWS's AmplifyMetaConfig is longer than {MAX_BYTES} bytes"));
         }
-        let unreadable = || "AWS's AmplifyMetaConfig cannot be read".to_owned();
-        if !text.starts_with('{') {
-            return Err(unreadable());
-        }
-        serde_json::from_str(text).map_err(|_| unreadable())
+        serde_json::from_str(text).map_err(|_| "AWS's AmplifyMetaConfig cannot be read".to_owned())
     }
 
     /// The resource names of the GraphQL APIs, or why they are not known.
-    pub fn graphql_apis(&self) -> Result<BTreeSet<String>, String> {
-        let names: BTreeSet<String> = self.api.of("AppSync").map(|(name, _)| name.to_owned()).collect();
-        if names.len() > MAX_APIS {
+    pub fn graphql_apis(&self) -> Result<&BTreeSet<String>, String> {
+        if self.apis.len() > MAX_APIS {
             return Err(format!(
                 "AWS's AmplifyMetaConfig names more than {MAX_APIS} GraphQL APIs"
             ));
         }
-        Ok(names)
+        Ok(&self.apis)
     }
 
     /// The S3 storage; a backend has one at most. (DynamoDB tables are of the same category.)
     #[must_use]
-    pub fn storage(&self) -> Option<Storage> {
-        let kept = |text: &str| truncated(&text::clean(text), NAME_KEPT).to_owned();
-        self.storage.of("S3").next().map(|(name, of)| Storage {
-            name: kept(name),
-            is_imported: of.service_type.as_deref() == Some("imported"),
-            bucket: of
-                .output
-                .as_ref()
-                .and_then(|output| output.bucket_name.as_deref())
-                .map(kept),
-        })
+    pub const fn storage(&self) -> Option<&Storage> {
+        self.storage.as_ref()
     }
 
     /// Whether the backend has an auth: user pools.
     #[must_use]
-    pub fn has_auth(&self) -> bool {
-        self.auth.of("Cognito").next().is_some()
+    pub const fn has_auth(&self) -> bool {
+        self.has_auth
+    }
+
+    /// Keeps of a resource what is asked of it.
+    fn keep(&mut self, category: &str, name: String, resource: Resource) {
+        let is_of = |service: &str| {
+            let said = resource.service.as_deref();
+            said.is_some_and(|said| said.eq_ignore_ascii_case(service))
+        };
+        match category {
+            "api" if is_of("AppSync") && self.apis.len() <= MAX_APIS => {
+                self.apis.insert(name);
+            }
+            "auth" if is_of("Cognito") => self.has_auth = true,
+            "storage" if is_of("S3") => {
+                let name = kept(&name);
+                // Were there several, they would come in any order.
+                if self.storage.as_ref().is_none_or(|known| name < known.name) {
+                    self.storage = Some(Storage {
+                        name,
+                        is_imported: resource.service_type.as_deref() == Some("imported"),
+                        bucket: resource.bucket,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn kept(text: &str) -> String {
+    truncated(&text::clean(text), NAME_KEPT).to_owned()
+}
+
+impl<'de> Deserialize<'de> for MetaConfig {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Categories)
+    }
+}
+
+/// The whole: a map of categories. One that is said twice says nothing.
+struct Categories;
+
+impl<'de> Visitor<'de> for Categories {
+    type Value = MetaConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of categories")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MetaConfig, A::Error> {
+        let mut meta = MetaConfig::default();
+        let mut read = BTreeSet::new();
+        while let Some(category) = map.next_key::<Cow<'de, str>>()? {
+            let Some(category) = ["api", "auth", "storage"].into_iter().find(|known| *known == category) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if !read.insert(category) {
+                return Err(A::Error::custom("a category is there twice"));
+            }
+            map.next_value_seed(Category {
+                category,
+                meta: &mut meta,
+            })?;
+        }
+        Ok(meta)
+    }
+}
+
+/// The resources of a category, by name.
+struct Category<'a> {
+    category: &'static str,
+    meta: &'a mut MetaConfig,
+}
+
+impl<'de> DeserializeSeed<'de> for Category<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Category<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of resources")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let resource = map.next_value::<Tolerant<Resource>>()?;
+            self.meta.keep(self.category, name, resource.0);
+        }
+        Ok(())
+    }
+}
+
+/// What is asked of a resource.
+#[derive(Default)]
+struct Resource {
+    service: Option<String>,
+    service_type: Option<String>,
+    bucket: Option<String>,
+}
+
+/// A value that may be of another form than it should: then it is as if it were not there, and what is around it stays.
+#[derive(Default)]
+struct Tolerant<T>(T);
+
+/// What can be read from a value of this form, and is read from no other.
+trait Part: Default {
+    fn of_text(_text: &str) -> Self {
+        Self::default()
+    }
+
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+}
+
+impl Part for Option<String> {
+    fn of_text(text: &str) -> Self {
+        Some(kept(text))
+    }
+}
+
+impl Part for Resource {
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut resource = Self::default();
+        while let Some(member) = map.next_key::<Cow<'de, str>>()? {
+            match member.as_ref() {
+                "service" => resource.service = map.next_value::<Tolerant<_>>()?.0,
+                "serviceType" => resource.service_type = map.next_value::<Tolerant<_>>()?.0,
+                "output" => resource.bucket = map.next_value::<Tolerant<Output>>()?.0.bucket,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(resource)
+    }
+}
+
+/// What is asked of a resource's outputs.
+#[derive(Default)]
+struct Output {
+    bucket: Option<String>,
+}
+
+impl Part for Output {
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut output = Self::default();
+        while let Some(member) = map.next_key::<Cow<'de, str>>()? {
+            if member == "BucketName" {
+                output.bucket = map.next_value::<Tolerant<_>>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(output)
+    }
+}
+
+impl<'de, T: Part> Deserialize<'de> for Tolerant<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reads(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a [`Part`] without keeping anything else meanwhile: the text may be large, and made to hurt.
+struct Reads<T>(PhantomData<T>);
+
+impl<'de, T: Part> Visitor<'de> for Reads<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        Ok(T::of_text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(T::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::of_map(map)
     }
 }
 
@@ -132,7 +303,7 @@ mod tests {
 
     fn names(text: &str) -> Result<Vec<String>, String> {
         let meta = MetaConfig::parse(Some(text))?;
-        Ok(meta.graphql_apis()?.into_iter().collect())
+        Ok(meta.graphql_apis()?.iter().cloned().collect())
     }
 
     #[test]
@@ -172,6 +343,33 @@ mod tests {
         ] {
             let meta = MetaConfig::parse(Some(text)).unwrap();
             assert_eq!((meta.storage(), meta.has_auth()), (None, has_auth), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_odd_in_a_resource_is_as_if_it_were_not_there_and_the_resource_stays() {
+        for odd in [
+            "[]",
+            "{}",
+            "7",
+            "1e400",
+            "null",
+            "true",
+            r#"{"BucketName": {"a": [1]}}"#,
+            "\"x\"",
+        ] {
+            let text = format!(
+                r#"{{"storage": {{"photos": {{"output": {odd}, "serviceType": {odd}, "service": "S3"}}}},
+                    "auth": {{"pool": {{"output": {odd}, "service": "Cognito", "service2": {odd}}}, "odd": {odd}}}}}"#
+            );
+            let Ok(meta) = MetaConfig::parse(Some(&text)) else {
+                assert_eq!(odd, "1e400", "what is no number ends the reading");
+                continue;
+            };
+            let storage = meta
+                .storage()
+                .map(|storage| (storage.name.as_str(), storage.is_imported));
+            assert_eq!((storage, meta.has_auth()), (Some(("photos", false)), true), "{odd}");
         }
     }
 

@@ -126,13 +126,17 @@ pub trait Remote: Kind {
     /// All objects of an app.
     type List: Send + Sync + 'static;
 
-    /// Whether the object is there, and as what. `None`: AWS says that it is not.
-    fn look(client: &Client, location: &Location) -> impl Future<Output = Result<Option<Self::Found>, Failure>> + Send;
+    /// Whether the object is there, and as what.
+    fn look(
+        &self,
+        client: &Client,
+        location: &Location,
+    ) -> impl Future<Output = Result<Sight<Self::Found>, Failure>> + Send;
 
-    /// Of an object that a look has not shown: what AWS shows in its place, or lacks for it. Asked of kinds that are alone in
+    /// Of an object that a look has not shown: its place, as the backend tells what it has. Asked of kinds that are alone in
     /// their environment.
-    fn bar(&self, _client: &Client, _location: &Location) -> impl Future<Output = Result<Option<Bar>, Failure>> + Send {
-        async { Ok(None) }
+    fn place(&self, _client: &Client, _location: &Location) -> impl Future<Output = Result<Place, Failure>> + Send {
+        async { Ok(Place::Unclear) }
     }
 
     /// The objects of an app, as one call shows them. A list that cannot be read to its end is a failure, never a shorter one.
@@ -163,11 +167,41 @@ pub trait Remote: Kind {
         async { Err(never("AWS cannot change this object")) }
     }
 
-    /// Removes the object. `None`: AWS says that there is nothing.
+    /// Removes the object, which the look of the same pass has shown. `None`: AWS says that there is nothing.
     fn delete(
         client: &Client,
         location: &Location,
+        found: Option<&Self::Found>,
     ) -> impl Future<Output = Result<Option<Accepted<Self::Found>>, Failure>> + Send;
+}
+
+/// What an answer to a look says of an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Sight<F> {
+    /// It is there.
+    Shown(F),
+    /// AWS says that it is not there.
+    Absent,
+    /// AWS answers, and describes nothing of this name, or something of another: what the backend says that it has decides
+    /// whether that means absence, and where it says nothing, this failure stands.
+    Undescribed(Failure),
+}
+
+impl<F> From<Option<F>> for Sight<F> {
+    fn from(found: Option<F>) -> Self {
+        found.map_or(Self::Absent, Self::Shown)
+    }
+}
+
+/// The place of an object in its backend, where an environment has one of its kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Nothing is there, and nothing stands in the way of it.
+    Free,
+    /// This stands in the way of it.
+    Barred(Bar),
+    /// The backend names the object itself, or does not say what it has.
+    Unclear,
 }
 
 /// Where an AWS object lives, and what stands in the way of it.

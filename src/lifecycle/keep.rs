@@ -6,11 +6,11 @@ use super::{
         absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
         slot,
     },
-    outcome,
+    observe, outcome,
     report::{self, NO_REASON, NOT_OURS, Say, account_is_there, suspended, working_reason},
     step::Purpose,
     update,
-    view::{Equality, Hashes, Lack, Missing, Seen, State, View},
+    view::{Equality, Hashes, Lack, Missing, Seen, State, View, Winner},
 };
 use crate::api::{
     AdoptionPolicy, Job, Origin,
@@ -24,10 +24,13 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
+    if view.resource.observe {
+        return observe::observe(view);
+    }
     rests(view)?;
     account_is_there(view)?;
     if let Some(winner) = &around.winner {
-        return Ok(conflict(view, &winner.name, winner.leaving));
+        return Ok(conflict(view, winner));
     }
     if let Some((pinned, wanted)) = view.has_moved() {
         return Ok(moved(view, pinned, wanted));
@@ -44,7 +47,9 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         // It was looked at before it began to wait: AWS is asked again when its turn has come.
         slot(view)?;
     }
-    let purpose = match (owned && view.is_ready(), view.is_edited(), view.is_respecified()) {
+    // What AWS has lacked for long is no more urgent than what it has.
+    let is_patient = owned && view.is_ready() || view.is_stalled() && view.is_said_to_lack();
+    let purpose = match (is_patient, view.is_edited(), view.is_respecified()) {
         (true, false, _) => Purpose::Drift,
         (true, true, false) => Purpose::Request,
         _ => Purpose::Write,
@@ -57,16 +62,22 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     }
 }
 
-/// Another resource owns the AWS object.
-fn conflict(view: &View<'_>, winner: &str, leaving: bool) -> Step {
-    let (progress, message) = if leaving {
+/// Another resource owns the AWS object, or the place of it.
+fn conflict(view: &View<'_>, winner: &Winner) -> Step {
+    let name = &winner.name;
+    let (progress, message) = if winner.leaving {
         let message = format!(
-            "{winner} describes the same AWS object and comes first, and is being deleted: this resource goes on when it is gone"
+            "{name} describes the same AWS object and comes first, and is being deleted: this resource goes on when it is gone"
         );
         (Progress::Reconciling, message)
+    } else if delete::is_wanted(view) {
+        let message = format!(
+            "{name} describes an AWS object of another name in the place of this one's, and comes first: delete one of the two. Deleting this one deletes its own AWS object"
+        );
+        (Progress::Stalled, message)
     } else {
         let message = format!(
-            "{winner} describes the same AWS object and comes first: delete one of the two. Deleting this one deletes nothing in AWS"
+            "{name} describes the same AWS object and comes first: delete one of the two. Deleting this one deletes nothing in AWS"
         );
         (Progress::Stalled, message)
     };

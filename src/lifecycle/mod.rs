@@ -16,6 +16,7 @@
 //! | `outcome` | a write whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |
 //! | `keep` | idle: look, adopt, drift |
+//! | `observe` | what is only observed: look and report |
 //! | `update` | tells AWS of a configuration that has changed |
 //! | `delete` | deletion |
 //! | `reply` | what the reply to a write leads to |
@@ -37,6 +38,7 @@ mod follow;
 mod keep;
 mod learn;
 mod needs;
+mod observe;
 mod outcome;
 mod record;
 mod reply;
@@ -81,7 +83,10 @@ fn decide(view: &View<'_>) -> Flow {
     let ledger = &view.state.ledger;
     // What AWS has or may have for this resource must not outlive it unseen.
     let may_have = |job: &Job| job.finish_time.is_none() || job.unconfirmed;
-    if !view.resource.finalizer && (ledger.origin.is_some() || ledger.job.as_ref().is_some_and(may_have)) {
+    if !view.resource.observe
+        && !view.resource.finalizer
+        && (ledger.origin.is_some() || ledger.job.as_ref().is_some_and(may_have))
+    {
         return Ok(Step::AddFinalizer);
     }
     match ledger.job.as_ref().map(|job| (job, job.phase())) {
@@ -109,6 +114,7 @@ fn may_be_sent(view: &View<'_>) -> bool {
     view.known.sending == Sending::Intended
         && !view.resource.deleting
         && !view.resource.suspend
+        && !view.resource.observe
         && view.surroundings.winner.is_none()
 }
 

@@ -11,10 +11,7 @@ use super::{
     timing,
     view::{Bar, Lack, Listed, Looked, Missing, Slot, View},
 };
-use crate::api::{
-    Job, Operation,
-    conditions::{self, Reason},
-};
+use crate::api::{Job, Operation, conditions::Reason};
 
 /// The AWS object, looked at in this pass. Its echo can only be compared with a resolved configuration; a look without one
 /// still tells presence, which is all that a deletion asks.
@@ -83,27 +80,29 @@ pub(super) fn possible(view: &View<'_>) -> Flow<()> {
     }
 }
 
-/// How much of a name that AWS gives a message repeats, in bytes.
-const NAME_SHOWN: usize = 64;
-
 /// Nothing that AWS shows stands in the way of making the object.
 pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
     match view.known.look.as_ref().and_then(|looked| looked.bar.as_ref()) {
         None => Ok(()),
         Some(Bar::Named(name)) => {
             let message = format!(
-                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one with that resourceName and adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
-                crate::api::text::escaped(conditions::truncated(name, NAME_SHOWN))
+                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one that describes that one (amplify-operator import writes it) with adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
+                report::shown_name(name)
             );
             let say = Say::stalled(Reason::AlreadyExists, message);
             Err(Step::settle(view.stored(say), view.check_after_now()))
         }
+        // Somebody has to add it in AWS, and each look for it costs calls that others need.
         Some(Bar::Lacks) => {
-            let missing = Missing {
-                message: view.resource.words.lacks.to_owned(),
-                lack: Lack::Absent,
-            };
-            Err(dependency_not_ready(view, &missing))
+            let due = timing::backoff(30.0, 3600.0, view.memory.tries, view.jitter);
+            Err(report::wait(
+                view,
+                view.state.clone(),
+                Reason::DependencyNotReady,
+                view.resource.words.lacks,
+                Some(Patience::Reference),
+                timing::after(view.now, due),
+            ))
         }
     }
 }

@@ -157,6 +157,7 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
     }
     let unwanted = view.resource.deleting
         || view.resource.suspend
+        || view.resource.observe
         || view.surroundings.winner.is_some()
         || view.has_moved().is_some();
     if unwanted || possible(view).is_err() || unbarred(view).is_err() {
@@ -265,6 +266,11 @@ fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
         )
     } else if view.resource.suspend {
         suspension(view)
+    } else if view.resource.observe {
+        Say::working(
+            working_reason(job.operation),
+            format!("{} has ended: {why}; it is only observed from here on", job.operation),
+        )
     } else {
         Say::working(working_reason(job.operation), working_message(&job))
     };

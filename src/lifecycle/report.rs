@@ -95,6 +95,11 @@ impl View<'_> {
         conditions::is_true(&self.state.ledger.conditions, STALLED)
     }
 
+    /// Whether the stored conditions say that AWS lacks something for it.
+    pub(super) fn is_said_to_lack(&self) -> bool {
+        self.resource.words.say_that_aws_lacks(&self.state.ledger.conditions)
+    }
+
     /// Whether the stored conditions repeat why AWS refused this attempt.
     pub(super) fn tells_why(&self, job: &Job) -> bool {
         let ready = conditions::get(&self.state.ledger.conditions, READY);
@@ -378,7 +383,7 @@ fn read_advice(view: &View<'_>) -> &'static str {
 }
 
 /// Where AWS was asked for an app that it does not know.
-fn looked_where(view: &View<'_>) -> String {
+pub(super) fn looked_where(view: &View<'_>) -> String {
     let ledger = &view.state.ledger;
     let unknown = || "unknown".to_owned();
     let account = view.known.account.clone().or_else(|| ledger.account_id.clone());
@@ -459,6 +464,7 @@ const fn may_be_said_of_a_job(reason: Reason) -> bool {
         | Reason::JobFailed
         | Reason::InUse
         | Reason::Drifted
+        | Reason::NotFound
         | Reason::AccountNotFound
         | Reason::AccountChanged
         | Reason::Suspended
@@ -480,6 +486,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
             | Reason::AccessDenied
             | Reason::QuotaExceeded
             | Reason::Drifted
+            | Reason::NotFound
             | Reason::AppNotFound,
         ) => is_current,
         // What is missing is looked for before AWS is read.
@@ -487,8 +494,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
             let is_missing = view.surroundings.dependency.is_some()
                 || matches!(view.known.config, Some(Err(_)))
                 // What AWS lacks for it shows in a look alone.
-                || conditions::get(&ledger.conditions, READY)
-                    .is_some_and(|ready| ready.message == view.resource.words.lacks);
+                || view.is_said_to_lack();
             is_current && is_missing
         }
         Some(
@@ -544,6 +550,14 @@ const ID_SHOWN: usize = 64;
 /// The job's id, as messages show it.
 pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
     text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
+}
+
+/// How much of a name that AWS gives a message repeats, in bytes.
+const NAME_SHOWN: usize = 64;
+
+/// A name that AWS gives, as messages show it.
+pub(super) fn shown_name(name: &str) -> String {
+    text::escaped(&text::shortened(name, NAME_SHOWN)).into_owned()
 }
 
 /// What stands for AWS's text where AWS gave none.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     facts::{Failure, JobSeen},
     step::Patience,
 };
 pub use crate::api::Hashes;
-use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation};
+use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation, conditions};
 
 /// What one decision is made from.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,8 @@ pub struct Resource {
     pub deletion_policy: Option<DeletionPolicy>,
     /// `spec.adoptionPolicy`
     pub adoption_policy: AdoptionPolicy,
+    /// Whether AWS gets no write for it: `spec.managementPolicy`.
+    pub observe: bool,
     /// `spec.suspend`
     pub suspend: bool,
     /// `spec.jobTimeout`
@@ -115,6 +118,15 @@ pub struct Words {
     pub there: &'static str,
     /// What AWS lacks for one, and what to do, where it is of a kind that needs something there.
     pub lacks: &'static str,
+}
+
+impl Words {
+    /// Whether these conditions say that AWS lacks something for the object: see [`Bar::Lacks`]. No other resource ends that.
+    #[must_use]
+    pub fn say_that_aws_lacks(&self, conditions: &[Condition]) -> bool {
+        let ready = conditions::get(conditions, conditions::READY);
+        !self.lacks.is_empty() && ready.is_some_and(|ready| ready.message == self.lacks)
+    }
 }
 
 impl Default for Words {
@@ -194,6 +206,8 @@ pub struct Winner {
     pub name: String,
     /// Whether it is being deleted, so that the conflict ends by itself.
     pub leaving: bool,
+    /// Whether its AWS object has another name than this one's: then what this one owns is its own.
+    pub is_of_another_name: bool,
 }
 
 /// The account of a namespace, as far as it is known without asking AWS.
@@ -292,6 +306,8 @@ pub struct Echo {
     pub hash: String,
     /// Compared with the resolved configuration; None where that could not be resolved.
     pub equality: Option<Equality>,
+    /// The fields that differ, as the spec names them.
+    pub differs: Vec<String>,
 }
 
 /// How AWS's echo compares with what the spec sets.
@@ -423,7 +439,7 @@ impl<'a> View<'a> {
 
     /// Whether today's spec has not been looked at yet.
     pub(super) fn is_respecified(&self) -> bool {
-        let said = crate::api::conditions::get(&self.state.ledger.conditions, crate::api::conditions::READY);
+        let said = conditions::get(&self.state.ledger.conditions, conditions::READY);
         self.state.ledger.observed_generation != self.resource.generation
             || said.is_some_and(|ready| {
                 ready.status == "True" && ready.observed_generation != Some(self.resource.generation)

@@ -79,9 +79,7 @@ pub const SPECIMENS: &[Specimen] = &[
         create: Known::CreateBackendStorage,
         look: Operation::GetBackendStorage,
         spec: storage,
-        edit: Some(
-            || json!({ "spec": { "resourceConfig": { "permissions": { "authenticated": ["READ"], "unAuthenticated": null } } } }),
-        ),
+        edit: Some(|| json!({ "spec": { "resourceConfig": { "permissions": { "unAuthenticated": null } } } })),
         prepare: |aws, environment| {
             put_backend(aws, environment);
             assert!(aws.put_auth((APP, environment), "users"));

@@ -55,6 +55,9 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
     if view.suspend {
         breaks(world, Broken::Suspended);
     }
+    if view.observe {
+        breaks(world, Broken::Observed);
+    }
     match write {
         Write::Create => {
             let stored = |object: &Object| object.finalizer && object.status.job.is_some_and(|job| job.is_open());
@@ -251,7 +254,7 @@ fn release(scenario: &Scenario, world: &mut World, target: usize, object: &Objec
         Some(DeletionPolicy::Delete) => false,
         None => object.status.origin == Some(Origin::Adopted),
     };
-    if retained {
+    if retained || object.observe {
         return;
     }
     let flies = world

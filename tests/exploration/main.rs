@@ -104,6 +104,14 @@ explorations! {
         backend(),
         lost: 1, deletes: 1, recreates: 1, suspends: 1, requests: 1;
 
+    a_backend_is_observed_and_managed_at_any_time:
+        backend(),
+        crashes: 1, lost: 1, observes: 2, deletes: 1;
+
+    an_api_is_observed_and_managed_at_any_time:
+        ready(api()),
+        lost: 1, observes: 2, edits: 1, gone: 1;
+
     what_aws_shows_is_not_made_again_though_the_status_is_wiped:
         backend(),
         crashes: 1, lost: 1, wipes: 1, deletes: 1;

@@ -78,6 +78,7 @@ pub(crate) enum Event {
     LetGo(usize),
     Recreate(usize),
     Suspend(usize),
+    Observe(usize),
     Request(usize),
     Wipe(usize),
     Touch(usize),
@@ -369,6 +370,7 @@ impl Exploration {
             (budget.deletes > 0 && !object.deleting, Event::Delete(name)),
             (object.held && object.deleting, Event::LetGo(name)),
             (budget.suspends > 0, Event::Suspend(name)),
+            (budget.observes > 0, Event::Observe(name)),
             (budget.requests > 0, Event::Request(name)),
             (budget.wipes > 0 && object.status != Status::EMPTY, Event::Wipe(name)),
             (budget.touches > 0, Event::Touch(name)),
@@ -471,6 +473,7 @@ impl Exploration {
         | Event::LetGo(name)
         | Event::Recreate(name)
         | Event::Suspend(name)
+        | Event::Observe(name)
         | Event::Request(name)
         | Event::Wipe(name)
         | Event::Touch(name)) = event
@@ -503,6 +506,11 @@ impl Exploration {
                 budget.suspends -= 1;
                 object.generation += 1;
                 object.suspend = !object.suspend;
+            }
+            Event::Observe(_) => {
+                budget.observes -= 1;
+                object.generation += 1;
+                object.observe = !object.observe;
             }
             Event::Request(_) => {
                 budget.requests -= 1;
@@ -796,6 +804,9 @@ impl Model for Exploration {
             }),
             Property::always("nothing is sent for what is suspended", |_, world: &World| {
                 world.broken != Some(Broken::Suspended)
+            }),
+            Property::always("nothing is sent for what is observed", |_, world: &World| {
+                world.broken != Some(Broken::Observed)
             }),
             Property::always("every pass ends", |_, world: &World| {
                 world.broken != Some(Broken::Endless)

@@ -224,6 +224,9 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     if i16::from(object.status.observed) != i16::from(object.generation) || says.generation != object.generation {
         return Some("not of this generation");
     }
+    if object.observe {
+        return thing.is_none().then_some("Ready without an AWS object");
+    }
     if !thing.is_some_and(|thing| thing.is_of(object.uid)) {
         return Some("Ready without its AWS object");
     }

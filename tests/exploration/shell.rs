@@ -288,6 +288,7 @@ impl<'a> Stage<'a> {
             words: Words::default(),
             deletion_policy: self.scenario.deletion,
             adoption_policy: self.scenario.adoption,
+            observe: object.observe,
             suspend: object.suspend,
             job_timeout: None,
             request: (object.request > 0).then(|| object.request.to_string()),
@@ -490,6 +491,11 @@ impl<'a> Stage<'a> {
                 } else {
                     Equality::Different
                 }),
+                differs: if is_resolved && thing.config != view.config {
+                    vec!["spec".to_owned()]
+                } else {
+                    Vec::new()
+                },
             }),
         }
     }
@@ -683,6 +689,7 @@ impl<'a> Stage<'a> {
             location: Some(location).filter(|_| !released),
             refers_to: None,
             contains: false,
+            observes: object.observe,
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
             holds: if released {
                 Holds::No

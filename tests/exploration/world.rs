@@ -46,6 +46,8 @@ pub(crate) enum Broken {
     Untrue(&'static str),
     /// A write to AWS for a resource that is suspended.
     Suspended,
+    /// A write to AWS for a resource that is only observed.
+    Observed,
     /// A pass without an end.
     Endless,
 }
@@ -83,6 +85,7 @@ pub(crate) struct Object {
     /// Whether somebody else's finalizer is on it.
     pub(crate) held: bool,
     pub(crate) suspend: bool,
+    pub(crate) observe: bool,
     pub(crate) request: u8,
     pub(crate) config: u8,
     /// Whether somebody has wiped the status since it was created: what it told is lost.
@@ -415,6 +418,8 @@ budget! {
     recreates,
     /// `suspend` changes.
     suspends,
+    /// `managementPolicy` changes.
+    observes,
     /// Somebody asks for a reconcile.
     requests,
     /// Somebody wipes the status.
@@ -432,6 +437,7 @@ impl Object {
             finalizer: false,
             held: false,
             suspend: false,
+            observe: false,
             request: 0,
             config: 1,
             wiped: false,

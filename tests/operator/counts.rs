@@ -290,13 +290,11 @@ async fn what_each_specimen_costs_follows_from_what_aws_can_do_with_it(world: Ar
         stage.wait_until_gone(kind, name).await;
         writes += if abilities.has_job() { 2 } else { 1 };
         stage.assert_writes(Some(name), writes).await;
-        // What is imported is looked for in what the backend says of itself.
-        let look = if specimen.create() == Operation::ImportBackendStorage {
-            Operation::GetBackendStorage
-        } else {
-            specimen.look
-        };
-        assert_eq!(without_polls(stage.all_calls()), [look, specimen.delete()], "{name}");
+        assert_eq!(
+            without_polls(stage.all_calls()),
+            [specimen.look, specimen.delete()],
+            "{name}"
+        );
         stage.simulator.history().clear();
     }
 }

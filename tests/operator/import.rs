@@ -26,7 +26,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
     seed(&stage);
     let before = json!(stage.aws().apps());
 
-    let manifests = import(&stage, &["--all-apps"]).await;
+    let manifests = import(&stage, &["--all-apps", "--manage"]).await;
     // With an app id, another operation says whether the app is there.
     import(&stage, &["--app-id", APP]).await;
     assert_eq!(
@@ -76,7 +76,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
 
     assert!(stage.aws().put_api((APP, "staging"), "storefront", graphql_api(7.0)));
     assert_eq!(
-        import(&stage, &["--all-apps"]).await,
+        import(&stage, &["--all-apps", "--manage"]).await,
         manifests,
         "the same again, byte by byte"
     );

@@ -21,9 +21,11 @@ mod image;
 mod import;
 mod leader;
 mod lifecycle;
+mod observe;
 mod ours;
 mod reasons;
 mod scope;
+mod storage;
 mod telemetry;
 mod truth;
 mod unreadable;
@@ -52,9 +54,11 @@ fn main() -> ExitCode {
         import::tests(),
         leader::tests(),
         lifecycle::tests(),
+        observe::tests(),
         ours::tests(),
         reasons::tests(),
         scope::tests(),
+        storage::tests(),
         telemetry::tests(),
         truth::tests(),
         unreadable::tests(),

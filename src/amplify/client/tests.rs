@@ -30,7 +30,7 @@ use crate::{
     api::{AmplifyBackend, BackendApi, BackendEnvironment, KindName, ResourceConfig},
     controller::index::{Environment, Location, Within},
     kinds::{
-        Remote,
+        Remote, Sight,
         amplify_backend::Backend,
         backend_api::tests::full_config,
         backend_environment::Record,
@@ -110,14 +110,34 @@ fn resource<K: Remote>(spec: &Value) -> K {
     serde_json::from_value(json!({ "metadata": { "name": "it" }, "spec": spec })).unwrap()
 }
 
+/// What a look shows; what is not described is a failure as long as nothing else tells of it.
+fn sighted<F>(sight: Result<Sight<F>, Failure>, found: impl FnOnce(F) -> Found) -> Result<Option<Found>, Failure> {
+    match sight? {
+        Sight::Shown(it) => Ok(Some(found(it))),
+        Sight::Absent => Ok(None),
+        Sight::Undescribed(failure) => Err(failure),
+    }
+}
+
 impl Client {
     async fn look(&self, of: Of) -> Result<Option<Found>, Failure> {
         let location = location();
-        Ok(match of {
-            Of::Backend => AmplifyBackend::look(self, &location).await?.map(Found::Backend),
-            Of::Api => BackendApi::look(self, &location).await?.map(Found::Api),
-            Of::Environment => BackendEnvironment::look(self, &location).await?.map(Found::Environment),
-        })
+        match of {
+            Of::Backend => {
+                let backend: AmplifyBackend = resource(&json!({ "appId": "d1a2", "backendEnvironmentName": "dev" }));
+                sighted(backend.look(self, &location).await, Found::Backend)
+            }
+            Of::Api => {
+                let api: BackendApi = resource(&json!({
+                    "appId": "d1a2", "backendEnvironmentName": "dev", "resourceName": "blog", "resourceConfig": {},
+                }));
+                sighted(api.look(self, &location).await, Found::Api)
+            }
+            Of::Environment => {
+                let environment: BackendEnvironment = resource(&json!({ "appId": "d1a2", "environmentName": "dev" }));
+                sighted(environment.look(self, &location).await, Found::Environment)
+            }
+        }
     }
 
     async fn create_backend(&self) -> Wrote {
@@ -129,9 +149,12 @@ impl Client {
 
     async fn delete(&self, of: Of, location: &Location) -> Result<Option<Accepted<Found>>, Failure> {
         match of {
-            Of::Backend => gone(AmplifyBackend::delete(self, location).await, Found::Backend),
-            Of::Api => gone(BackendApi::delete(self, location).await, Found::Api),
-            Of::Environment => gone(BackendEnvironment::delete(self, location).await, Found::Environment),
+            Of::Backend => gone(AmplifyBackend::delete(self, location, None).await, Found::Backend),
+            Of::Api => gone(BackendApi::delete(self, location, None).await, Found::Api),
+            Of::Environment => gone(
+                BackendEnvironment::delete(self, location, None).await,
+                Found::Environment,
+            ),
         }
     }
 }
@@ -1603,7 +1626,7 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     let client = Fake::answering(200, there).await.client();
     let there = described::describe(&client, &app, &dev).await.unwrap().unwrap();
     assert_eq!(
-        (there.app_name.as_deref(), there.meta),
+        (there.app_name.as_deref(), there.meta()),
         (Some("shop"), Ok(MetaConfig::default()))
     );
     let error = Fake::answering(200, json!({ "appId": "d1", "error": "broken" }))

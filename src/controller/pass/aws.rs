@@ -22,7 +22,7 @@ use crate::{
         without_request_id,
     },
     api::{Job, RECONCILE_REQUESTED_AT},
-    kinds::Remote,
+    kinds::{Place, Remote, Sight},
     lifecycle::{
         self, Listed, Looked, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
@@ -115,18 +115,39 @@ impl<K: Remote> Pass<'_, K> {
         let client = self.aws(step, class(purpose), calls).await?;
         // Before the call: what AWS shows may be as old as that.
         let begun = self.context.clock.uptime();
-        let found = self.answered(K::look(&client, self.location()?).await)?;
+        let sight = self.answered(self.object.look(&client, self.location()?).await)?;
         // Of what is being deleted nothing is made any more.
         let is_deleted = self.object.meta().deletion_timestamp.is_some();
+        let (found, undescribed, is_asked) = match sight {
+            Sight::Shown(found) => (Some(found), None, false),
+            Sight::Absent => (None, None, self.object.abilities().is_alone && !is_deleted),
+            Sight::Undescribed(failure) => (None, Some(failure), true),
+        };
         let mut bar = None;
-        if found.is_none() && self.object.abilities().is_alone && !is_deleted {
+        if is_asked {
             let client = self.aws(step, class(purpose), calls).await?;
-            bar = self.answered(self.object.bar(&client, self.location()?).await)?;
+            bar = match (self.place(&client).await?, undescribed) {
+                (Place::Free, _) | (Place::Unclear, None) => None,
+                (Place::Barred(bar), _) => Some(bar),
+                (Place::Unclear, Some(failure)) => return Err(self.failed(failure)),
+            };
         }
         Ok(Looked {
             bar,
             ..self.looked(self.context.clock.at(begun), found)
         })
+    }
+
+    /// What the backend says of the object's place. Where it may not be asked nobody can tell, and AWS itself decides.
+    async fn place(&self, client: &Client) -> Result<Place, Refusal> {
+        match self.answered(self.object.place(client, self.location()?).await) {
+            Err(Refusal::Failure(Failure {
+                class: Class::AccessDenied | Class::BadRequest,
+                sent: Sent::Refused,
+                ..
+            })) => Ok(Place::Unclear),
+            place => place,
+        }
     }
 
     fn looked(&mut self, at: Timestamp, found: Option<K::Found>) -> Looked {
@@ -280,7 +301,7 @@ impl<K: Remote> Pass<'_, K> {
                 let config = config.ok_or_else(|| invalid("the configuration is not resolved"))?;
                 K::update(&client, &location, config).await.map(Some)
             }
-            Write::Delete => K::delete(&client, &location).await,
+            Write::Delete => K::delete(&client, &location, self.found.as_ref()).await,
         };
         Ok(Observed::Reply(match self.answered(reply)? {
             None => Reply::Absent,

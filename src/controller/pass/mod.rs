@@ -22,7 +22,7 @@ use super::{
 use crate::{
     amplify::{BucketKey, Permit, Session},
     api::{
-        FINALIZER, RECONCILE_REQUESTED_AT,
+        FINALIZER, Ledger, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
     },
     kinds::{Located, Remote},
@@ -209,7 +209,9 @@ impl<'a, K: Remote> Pass<'a, K> {
             let deleting = self.object.meta().deletion_timestamp.is_some();
             let ledger = self.object.ledger();
             let reason = ledger.and_then(|ledger| conditions::ready_reason(&ledger.conditions));
-            let waits = deleting || reason.is_some_and(Reason::may_end_by_others);
+            let lacks = |ledger: &Ledger| self.object.words().say_that_aws_lacks(&ledger.conditions);
+            let may_end = reason.is_some_and(Reason::may_end_by_others) && !ledger.is_some_and(lacks);
+            let waits = deleting || may_end;
             if settled != fingerprint || poked && waits {
                 return None;
             }
@@ -292,6 +294,7 @@ impl<'a, K: Remote> Pass<'a, K> {
             words: self.object.words(),
             deletion_policy: policies.deletion_policy,
             adoption_policy: policies.adoption_policy,
+            observe: policies.is_observed(),
             suspend: policies.is_suspended(),
             job_timeout: self.object.job_timeout(),
             request: self.object.annotations().get(RECONCILE_REQUESTED_AT).cloned(),

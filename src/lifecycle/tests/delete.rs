@@ -94,6 +94,24 @@ fn the_deletion_of_the_loser_of_a_conflict_deletes_nothing() {
 }
 
 #[test]
+fn a_loser_whose_object_has_a_name_of_its_own_deletes_it() {
+    let mut scene = Scene::new(Kind::Api)
+        .ready()
+        .deleting()
+        .winner("BackendApi default/older");
+    scene.surroundings.winner.as_mut().unwrap().is_of_another_name = true;
+    assert_eq!(name(&scene.next()), "look");
+    scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+    assert_eq!(name(&scene.next()), "release");
+    // Its own job is waited for.
+    let mut play = Play::creating(Kind::Api);
+    play.scene = play.scene.winner("BackendApi default/older");
+    play.scene.surroundings.winner.as_mut().unwrap().is_of_another_name = true;
+    play.scene.resource.deleting = true;
+    play.wake().is("poll status", "working: Deleting");
+}
+
+#[test]
 fn an_open_intent_is_resolved_before_anything_is_released() {
     for policy in [None, Some(DeletionPolicy::Retain)] {
         let mut found = Play::applied(Kind::Backend);

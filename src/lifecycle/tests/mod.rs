@@ -11,6 +11,7 @@ mod errors;
 mod follow;
 mod keep;
 mod learn;
+mod observe;
 mod outcome;
 mod play;
 mod properties;

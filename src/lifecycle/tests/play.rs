@@ -103,6 +103,10 @@ impl Aws {
             });
             seen.echo = Some(Echo {
                 hash: format!("echo of {}", self.holds),
+                differs: match equality {
+                    Some(Equality::Different) => vec!["spec.resourceConfig.apiName".to_owned()],
+                    Some(Equality::Equal | Equality::Unknown) | None => Vec::new(),
+                },
                 equality,
             });
         }
@@ -451,6 +455,7 @@ pub(super) fn check(scene: &Scene, step: &Step) {
     }
     if matches!(step, Step::Send(_) | Step::Intend(_)) {
         assert!(!resource.suspend, "a suspended resource writes to AWS");
+        assert!(!resource.observe, "an observed resource writes to AWS");
         assert!(
             scene.surroundings.winner.is_none(),
             "the loser of a conflict writes to AWS"

@@ -86,7 +86,7 @@ prop_compose! {
         Seen {
             create_time: created.map(at),
             differs: if differs { vec!["stackName"] } else { Vec::new() },
-            echo: echo.map(|(hash, equality)| Echo { hash: hash.into(), equality }),
+            echo: echo.map(|(hash, equality)| Echo { hash: hash.into(), equality, differs: Vec::new() }),
         }
     }
 }
@@ -183,7 +183,8 @@ prop_compose! {
         surroundings.winner = winner.then(|| Winner {
             name: "AmplifyBackend default/older".into(),
             leaving: false,
-        });
+                is_of_another_name: false,
+            });
         surroundings.resolved = resolved;
         surroundings.dependents = Dependents {
             staying: dependents.0.then(|| "BackendApi default/a".to_owned()).into_iter().collect(),

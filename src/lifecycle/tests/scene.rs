@@ -105,6 +105,7 @@ impl Scene {
                 words: kind.words(),
                 deletion_policy: None,
                 adoption_policy: AdoptionPolicy::Never,
+                observe: false,
                 suspend: false,
                 job_timeout: None,
                 request: None,
@@ -213,6 +214,7 @@ impl Scene {
         self.surroundings.winner = Some(Winner {
             name: winner.into(),
             leaving: false,
+            is_of_another_name: false,
         });
         self
     }
@@ -463,6 +465,7 @@ pub(super) fn echoing(hash: &str, equality: Option<Equality>) -> Option<Seen> {
         echo: Some(Echo {
             hash: hash.into(),
             equality,
+            differs: Vec::new(),
         }),
         ..Seen::default()
     })

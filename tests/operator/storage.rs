@@ -1,0 +1,195 @@
+//! What a storage is and what it is not: nothing of somebody else is taken for an imported one, what is not known is neither
+//! there nor gone, and guests keep no rights that the spec does not give them.
+
+use std::{sync::Arc, time::Duration};
+
+use amplify_simulator::{Category, JobFault, JobScript, Operation, ResourceState};
+use serde_json::{Value, json};
+
+use amplify_testkit::{
+    specimen::storage,
+    stage::{APP, Kind, Setup, Stage, World, adopting, message},
+};
+
+amplify_testkit::tests! {
+    a_storage_that_comes_while_an_import_fails_is_never_the_imports,
+    an_import_is_neither_there_nor_gone_where_the_backend_does_not_say_what_it_has,
+    another_bucket_is_not_adopted_as_the_imported_one,
+    guests_lose_what_the_spec_no_longer_gives_them,
+    what_is_adopted_and_not_shown_whole_is_sent_once,
+}
+
+const ENVIRONMENT: &str = "dev";
+const PLACE: (&str, &str) = (APP, ENVIRONMENT);
+
+async fn stage(world: Arc<World>) -> Stage {
+    let stage = Stage::with(world, Setup::quick()).await;
+    assert!(stage.aws().put_backend(PLACE, "storefront"));
+    assert!(stage.aws().put_auth(PLACE, "users"));
+    stage
+}
+
+fn import(bucket: &str) -> Value {
+    json!({ "appId": APP, "backendEnvironmentName": ENVIRONMENT, "import": { "bucketName": bucket } })
+}
+
+fn linked(bucket: &str) -> ResourceState {
+    let config = json!({ "bucketName": bucket });
+    ResourceState {
+        config: config.as_object().cloned().unwrap_or_default(),
+        imported: true,
+    }
+}
+
+fn with_permissions(permissions: Value) -> ResourceState {
+    let config = json!({ "bucketName": "photos-dev", "permissions": permissions });
+    ResourceState {
+        config: config.as_object().cloned().unwrap_or_default(),
+        imported: false,
+    }
+}
+
+fn names(stage: &Stage) -> Vec<String> {
+    let backend = stage.aws().backend(PLACE).expect("the backend");
+    backend.storages.into_keys().collect()
+}
+
+async fn a_storage_that_comes_while_an_import_fails_is_never_the_imports(world: Arc<World>) {
+    let stage = stage(world).await;
+    let pull = JobScript {
+        duration: Some(Duration::from_secs(2)),
+        ..JobScript::failed("amplify pull failed", false)
+    };
+    stage
+        .aws()
+        .job_fault(JobFault::on(Operation::ImportBackendStorage, pull).environment(ENVIRONMENT));
+    stage.create(Kind::Storage, "photos", import("pictures")).await;
+    stage
+        .wait_until_accepted(Operation::ImportBackendStorage, ENVIRONMENT, 1)
+        .await;
+    assert!(
+        stage
+            .aws()
+            .put_storage(PLACE, "media", with_permissions(json!({ "authenticated": ["READ"] })))
+    );
+    let object = stage.wait_for_reason(Kind::Storage, "photos", "AlreadyExists").await;
+    assert!(message(&object).contains("media"), "{object:#}");
+    assert!(object["status"]["origin"].is_null(), "{object:#}");
+    assert!(object["status"]["resourceName"].is_null(), "{object:#}");
+    stage.delete(Kind::Storage, "photos").await;
+    stage.wait_until_gone(Kind::Storage, "photos").await;
+    assert!(stage.calls(Operation::DeleteBackendStorage).is_empty());
+    assert_eq!(names(&stage), ["media"]);
+}
+
+async fn an_import_is_neither_there_nor_gone_where_the_backend_does_not_say_what_it_has(world: Arc<World>) {
+    let stage = stage(world).await;
+    stage.create(Kind::Storage, "photos", import("pictures")).await;
+    let object = stage.wait_until_ready(Kind::Storage, "photos").await;
+    let name = object["status"]["resourceName"].as_str().expect("a name").to_owned();
+    for unreadable in ["", "[]", "nothing of the kind"] {
+        assert!(stage.aws().put_meta_config(PLACE, unreadable));
+        stage.simulator.history().clear();
+        stage
+            .request(Kind::Storage, "photos", &format!("at {unreadable:?}"))
+            .await;
+        stage.wait_for_calls(Operation::GetBackend, 1).await;
+    }
+    stage.delete(Kind::Storage, "photos").await;
+    let object = stage.wait_for_reason(Kind::Storage, "photos", "AwsUnavailable").await;
+    assert!(message(&object).contains("AmplifyMetaConfig"), "{object:#}");
+    assert_eq!(names(&stage), [name.as_str()]);
+    let meta = json!({ "storage": { &name: { "service": "S3", "serviceType": "imported", "output": [] } } });
+    assert!(stage.aws().put_meta_config(PLACE, &meta.to_string()));
+    stage.wait_until_gone(Kind::Storage, "photos").await;
+    assert_eq!(names(&stage), [""; 0]);
+    assert!(
+        stage.calls(Operation::ImportBackendStorage).is_empty(),
+        "there was one, before"
+    );
+}
+
+async fn another_bucket_is_not_adopted_as_the_imported_one(world: Arc<World>) {
+    let stage = stage(world).await;
+    assert!(stage.aws().put_storage(PLACE, "media", linked("theirs")));
+    stage
+        .create(Kind::Storage, "photos", adopting(import("ours"), "Delete"))
+        .await;
+    let object = stage.wait_for_reason(Kind::Storage, "photos", "AlreadyExists").await;
+    assert!(object["status"]["origin"].is_null(), "{object:#}");
+    stage.delete(Kind::Storage, "photos").await;
+    stage.wait_until_gone(Kind::Storage, "photos").await;
+    assert_eq!(names(&stage), ["media"]);
+    stage
+        .create(Kind::Storage, "media", adopting(import("theirs"), "Delete"))
+        .await;
+    stage.wait_until_ready(Kind::Storage, "media").await;
+    assert!(stage.calls(Operation::ImportBackendStorage).is_empty());
+    stage.delete(Kind::Storage, "media").await;
+    stage.wait_until_gone(Kind::Storage, "media").await;
+    assert_eq!(names(&stage), [""; 0]);
+}
+
+async fn guests_lose_what_the_spec_no_longer_gives_them(world: Arc<World>) {
+    let stage = stage(world).await;
+    let mut spec = storage(ENVIRONMENT);
+    spec["resourceConfig"]["permissions"] = json!({ "authenticated": ["READ"], "unAuthenticated": ["READ"] });
+    stage.create(Kind::Storage, "photos", spec).await;
+    stage.wait_until_ready(Kind::Storage, "photos").await;
+    let guests = |stage: &Stage| {
+        let backend = stage.aws().backend(PLACE).expect("the backend");
+        backend.storages["photos"].config["permissions"]["unAuthenticated"].clone()
+    };
+    assert_eq!(guests(&stage), json!(["READ"]));
+    let without = json!({ "spec": { "resourceConfig": { "permissions": { "unAuthenticated": null } } } });
+    stage.patch(Kind::Storage, "photos", without).await;
+    stage.wait_for_calls(Operation::UpdateBackendStorage, 1).await;
+    stage.wait_until_ready(Kind::Storage, "photos").await;
+    assert_eq!(guests(&stage), json!([]));
+    assert!(stage.aws().delete_resource(PLACE, Category::Storage, "photos"));
+}
+
+async fn what_is_adopted_and_not_shown_whole_is_sent_once(world: Arc<World>) {
+    let stage = stage(world).await;
+    let spec = |permissions: Value| {
+        let mut spec = adopting(storage(ENVIRONMENT), "Retain");
+        spec["resourceConfig"]["permissions"] = permissions;
+        spec
+    };
+    let everything = json!({ "authenticated": ["READ"], "unAuthenticated": ["READ"] });
+    for (name, there, wanted, updates) in [
+        ("no-guests", json!({ "authenticated": ["READ"] }), everything.clone(), 1),
+        (
+            "no-users",
+            json!({ "authenticated": [] }),
+            json!({ "authenticated": ["READ"] }),
+            1,
+        ),
+        (
+            "a-new-word",
+            json!({ "authenticated": ["READ", "LIST"] }),
+            everything,
+            1,
+        ),
+        (
+            "the-same",
+            json!({ "authenticated": ["READ"] }),
+            json!({ "authenticated": ["READ"] }),
+            0,
+        ),
+    ] {
+        assert!(stage.aws().put_storage(PLACE, "photos", with_permissions(there)));
+        stage.simulator.history().clear();
+        stage.create(Kind::Storage, name, spec(wanted)).await;
+        stage.wait_until_ready(Kind::Storage, name).await;
+        stage.request(Kind::Storage, name, "again").await;
+        stage
+            .wait(Kind::Storage, name, "asked for", |object| {
+                object["status"]["lastHandledReconcileAt"] == "again"
+            })
+            .await;
+        assert_eq!(stage.calls(Operation::UpdateBackendStorage).len(), updates, "{name}");
+        stage.delete(Kind::Storage, name).await;
+        stage.wait_until_gone(Kind::Storage, name).await;
+    }
+}
