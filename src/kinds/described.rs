@@ -62,7 +62,7 @@ pub async fn describe(
     let Some(output) = absent_is_none(get(client, app, Some(environment)).await)? else {
         return Ok(None);
     };
-    Ok(is_described(&output, environment)?.then(|| Described {
+    Ok(is_described(&output, environment)?.then_some(Described {
         text: output.amplify_meta_config,
         app_name: output.app_name,
     }))

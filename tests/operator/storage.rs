@@ -41,7 +41,7 @@ fn linked(bucket: &str) -> ResourceState {
     }
 }
 
-fn with_permissions(permissions: Value) -> ResourceState {
+fn with_permissions(permissions: &Value) -> ResourceState {
     let config = json!({ "bucketName": "photos-dev", "permissions": permissions });
     ResourceState {
         config: config.as_object().cloned().unwrap_or_default(),
@@ -70,7 +70,7 @@ async fn a_storage_that_comes_while_an_import_fails_is_never_the_imports(world: 
     assert!(
         stage
             .aws()
-            .put_storage(PLACE, "media", with_permissions(json!({ "authenticated": ["READ"] })))
+            .put_storage(PLACE, "media", with_permissions(&json!({ "authenticated": ["READ"] })))
     );
     let object = stage.wait_for_reason(Kind::Storage, "photos", "AlreadyExists").await;
     assert!(message(&object).contains("media"), "{object:#}");
@@ -178,7 +178,7 @@ async fn what_is_adopted_and_not_shown_whole_is_sent_once(world: Arc<World>) {
             0,
         ),
     ] {
-        assert!(stage.aws().put_storage(PLACE, "photos", with_permissions(there)));
+        assert!(stage.aws().put_storage(PLACE, "photos", with_permissions(&there)));
         stage.simulator.history().clear();
         stage.create(Kind::Storage, name, spec(wanted)).await;
         stage.wait_until_ready(Kind::Storage, name).await;

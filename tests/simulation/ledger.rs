@@ -294,7 +294,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
         [Operation::UpdateBackendApi, Operation::UpdateBackendStorage].map(|operation| history.of(operation).len())
     };
     // The list is whole, and the API is being updated.
-    town.passes(Duration::from_secs(60));
+    town.passes(Duration::from_mins(1));
     assert_eq!(updates(&town), [1, 0]);
     let edit = json!({ "spec": { "resourceConfig": permissions(&["READ", "DELETE"]) } });
     let edited = town

@@ -238,7 +238,7 @@ fn those_who_wait_for_an_environment_go_in_the_order_of_their_creation() {
     let names = clones_of_one_environment(&mut town, 10);
     town.passes(Duration::from_mins(30));
     let creates = town.world.simulator().history().of(Operation::CloneBackend);
-    let made: Vec<_> = creates.iter().map(|call| call.environment()).collect();
+    let made: Vec<_> = creates.iter().map(amplify_simulator::Call::environment).collect();
     assert_eq!(made, names);
     let writes: u64 = town
         .world
