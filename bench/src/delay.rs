@@ -94,7 +94,7 @@ impl Delays {
             jobs: delays.len(),
             p50: at(50),
             p95: at(95),
-            polls: crate::report::ratio(polls, delays.len()),
+            polls: crate::ratio::ratio(polls, delays.len()),
         }
     }
 }

@@ -10,6 +10,7 @@ mod delay;
 mod eyes;
 mod mix;
 mod neighbours;
+mod ratio;
 mod report;
 mod scale;
 mod site;

@@ -338,7 +338,7 @@ async fn invented(site: &Site) -> Result<Row> {
     stage.apply("invented", records.collect()).await?;
     time::sleep(Duration::from_secs(10)).await;
     let calls = stage.simulator.history().all().len();
-    let rate = crate::report::ratio(calls, 1) / begin.elapsed().as_secs_f64();
+    let rate = crate::ratio::ratio(calls, 1) / begin.elapsed().as_secs_f64();
     running.operator.stop().await?;
     Ok(Row {
         what: "300 invented regions: AWS calls per second",
@@ -401,7 +401,7 @@ async fn records(site: &Site) -> Result<Row> {
     let took = eyes.wait_ready(1000).await? - begin;
     let calls = stage.simulator.history().all();
     let throttled = calls.iter().filter(|call| call.status == Some(429)).count();
-    let share = crate::report::ratio(throttled * 100, calls.len());
+    let share = crate::ratio::ratio(throttled * 100, calls.len());
     running.operator.stop().await?;
     Ok(Row {
         what: "1,000 records, AWS takes 20 calls per second: until all are Ready; calls that were throttled",

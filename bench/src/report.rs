@@ -6,6 +6,7 @@ use crate::{
     delay::Delays,
     mix::Kind,
     neighbours::Row,
+    ratio::ratio,
     scale::{Figures, Phase},
     usage::Memory,
 };
@@ -29,11 +30,6 @@ pub(crate) struct Report {
     /// By how many jobs run in an account and region.
     pub(crate) computed: [(usize, Delays); 2],
     pub(crate) neighbours: Vec<Row>,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
-    part as f64 / whole.max(1) as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

@@ -69,17 +69,6 @@ impl JsonSchema for JobDuration {
     }
 }
 
-/// How the AWS object came to belong to this resource.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
-pub enum Origin {
-    /// This resource created it.
-    Created,
-    /// This resource created it as a clone of another backend.
-    Cloned,
-    /// It existed before and was taken over (`adoptionPolicy: IfExists`).
-    Adopted,
-}
-
 /// The last write to AWS that this resource intended or started.
 ///
 /// Neither `id` nor `finishTime`: the outcome of the call is not known yet, and the operator is finding out.

@@ -27,10 +27,10 @@ pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
 pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
 pub use backend_environment::{BackendEnvironment, BackendEnvironmentSpec, BackendEnvironmentStatus};
 pub use backend_storage::{BackendStorage, BackendStorageSpec, BackendStorageStatus};
-pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Origin, Phase};
+pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Phase};
 pub use crds::{crds, to_yaml};
 pub use kinds::KindName;
-pub use operation::{Abilities, Operation, Read, Verb};
+pub use operation::{Abilities, Operation, Origin, Read, Verb};
 pub use policies::{AdoptionPolicy, DeletionPolicy, Described, ManagementPolicy, Policies};
 
 /// The API group.

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{common::Origin, kinds::KindName};
+use super::kinds::KindName;
 
 /// An AWS service, by the name that its IAM actions start with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +30,17 @@ impl Service {
             Self::Sts => "sts",
         }
     }
+}
+
+/// How the AWS object came to belong to this resource.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub enum Origin {
+    /// This resource created it.
+    Created,
+    /// This resource created it as a clone of another backend.
+    Cloned,
+    /// It existed before and was taken over (`adoptionPolicy: IfExists`).
+    Adopted,
 }
 
 /// What a write does to the AWS object.

@@ -5,16 +5,13 @@ use super::{
     facts::JobSeen,
     keep,
     needs::{listed, looked, read},
-    outcome,
+    outcome, record,
     report::{self, Say, account_is_there, suspended, working_message, working_reason},
     step::Purpose,
     timing,
     view::{Echo, Equality, Hashes, State, View},
 };
 use crate::api::{Job, conditions::Reason};
-
-/// What stands in `job.error` while no look has shown what a completed create has made.
-const NOT_SHOWN: &str = "AWS has not shown the object since the job completed";
 
 /// A job with an id that has not been seen to end.
 pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
@@ -102,7 +99,7 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
         failures: if completed { 0 } else { job.failures.saturating_add(1) },
         unconfirmed: false,
         error: if completed {
-            (creates && !shown).then(|| NOT_SHOWN.to_owned())
+            (creates && !shown).then(|| record::NOT_SHOWN.to_owned())
         } else {
             seen.error.clone()
         },
@@ -146,11 +143,6 @@ fn changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<Option<String>> {
     let differs = echo.filter(|echo| echo.equality == Some(Equality::Different));
     let is_known = |echo: &&Echo| view.state.hashes.echoed.as_ref() == Some(&echo.hash);
     Ok(differs.filter(|echo| !is_known(echo)).map(|echo| echo.hash.clone()))
-}
-
-/// Whether this create completed, and no look has shown the object since.
-pub(super) fn is_never_shown(job: &Job) -> bool {
-    job.operation.is_create() && job.has_completed() && job.error.is_some()
 }
 
 /// What idleness or deletion would do after this end. Where that is a write to AWS, the end is stored first.

@@ -1,12 +1,12 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Step, Wake, create, delete, follow,
+    Flow, Step, Wake, create, delete,
     needs::{
         absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
         slot,
     },
-    observe, outcome,
+    observe, outcome, record,
     report::{self, NO_REASON, NOT_OURS, Say, account_is_there, suspended, working_reason},
     step::Purpose,
     update,
@@ -126,7 +126,7 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
 /// It is there and ours.
 fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     let mut state = view.state.clone();
-    if let Some(job) = state.ledger.job.as_mut().filter(|job| follow::is_never_shown(job)) {
+    if let Some(job) = state.ledger.job.as_mut().filter(|job| record::is_never_shown(job)) {
         job.error = None;
     }
     let view = &view.with_state(&state);
@@ -284,7 +284,7 @@ fn gone(view: &View<'_>) -> Flow {
     if let Some(step) = absence_in_doubt(view) {
         return Ok(step);
     }
-    if let Some(job) = view.state.ledger.job.as_ref().filter(|job| follow::is_never_shown(job)) {
+    if let Some(job) = view.state.ledger.job.as_ref().filter(|job| record::is_never_shown(job)) {
         let message = format!(
             "{} (job {}) completed, and AWS has not shown the object since: it is not created a second time. Ask AWS Support with this job id, or delete this resource and apply it again",
             job.operation,

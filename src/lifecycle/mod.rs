@@ -53,10 +53,10 @@ mod view;
 pub use delete::{Queued, queued, what_became};
 pub use learn::{Observed, ended, learn, remember};
 pub use record::recorded_beside;
-pub use step::{Patience, Purpose, Step, Wake, Write};
+pub use step::{Purpose, Step, Wake, Write};
 pub use view::{
-    Account, Bar, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Polled,
-    Reply, Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner, Words,
+    Account, Bar, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Patience,
+    Polled, Reply, Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner, Words,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.

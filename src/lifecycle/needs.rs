@@ -7,9 +7,9 @@ use super::{
     Flow, Step, Wake,
     facts::JobSeen,
     report::{self, Say, advice, read_failed, working_message, working_reason},
-    step::{Patience, Purpose},
+    step::Purpose,
     timing,
-    view::{Bar, Lack, Listed, Looked, Missing, Slot, View},
+    view::{Bar, Lack, Listed, Looked, Missing, Patience, Slot, View},
 };
 use crate::api::{Job, Operation, conditions::Reason};
 

@@ -189,3 +189,11 @@ pub(super) fn no_job_id(operation: Operation) -> Failure {
 pub(super) fn newest<'a>(jobs: impl Iterator<Item = &'a JobSeen>) -> Option<&'a JobSeen> {
     jobs.max_by_key(|job| job.create_time)
 }
+
+/// What stands in `job.error` while no look has shown what a completed create has made.
+pub(super) const NOT_SHOWN: &str = "AWS has not shown the object since the job completed";
+
+/// Whether this create completed, and no look has shown the object since.
+pub(super) fn is_never_shown(job: &Job) -> bool {
+    job.operation.is_create() && job.has_completed() && job.error.is_some()
+}

@@ -5,9 +5,8 @@ use jiff::Timestamp;
 use super::{
     Flow, Step, Wake,
     facts::{Class, Failure},
-    step::Patience,
     timing,
-    view::{Account, State, View},
+    view::{Account, Patience, State, View},
 };
 use crate::api::{
     Job, Operation, Origin, Verb,

@@ -1,8 +1,8 @@
 //! Everything that a decision may ask for. Each step makes at most one request that writes.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::view::State;
+use super::view::{Patience, State};
 use crate::api::Abilities;
 
 /// What the controller does next for a resource.
@@ -78,28 +78,6 @@ pub enum Write {
     Update,
     /// The delete operation of the kind.
     Delete,
-}
-
-/// What may come by itself for a while. When it lasts, a person is needed: Stalled, and still tried again.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Patience {
-    /// Access that AWS denies: IAM is slow.
-    Access,
-    /// An app that AWS does not know.
-    App,
-    /// Something that a reference names and that is not there.
-    Reference,
-}
-
-impl Patience {
-    /// How long it is waited for before the resource is Stalled.
-    #[must_use]
-    pub const fn span(self) -> SignedDuration {
-        SignedDuration::from_mins(match self {
-            Self::Access | Self::Reference => 5,
-            Self::App => 10,
-        })
-    }
 }
 
 /// When a settled resource is looked at again, if nothing happens before.

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{
-    facts::{Failure, JobSeen},
-    step::Patience,
-};
+use super::facts::{Failure, JobSeen};
 pub use crate::api::Hashes;
 use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation, conditions};
 
@@ -394,6 +391,28 @@ pub struct Memory {
     /// Whether this process has listed the environment's jobs or recorded a write of its own: until then, a write of an
     /// earlier process may be under way that nobody could record.
     pub listed: bool,
+}
+
+/// What may come by itself for a while. When it lasts, a person is needed: Stalled, and still tried again.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Patience {
+    /// Access that AWS denies: IAM is slow.
+    Access,
+    /// An app that AWS does not know.
+    App,
+    /// Something that a reference names and that is not there.
+    Reference,
+}
+
+impl Patience {
+    /// How long it is waited for before the resource is Stalled.
+    #[must_use]
+    pub const fn span(self) -> SignedDuration {
+        SignedDuration::from_mins(match self {
+            Self::Access | Self::Reference => 5,
+            Self::App => 10,
+        })
+    }
 }
 
 /// What a resource waits for that a person may have to mend.

@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `kind` | the kinds, and the app of all tests |
 //! | `specimen` | a resource of each kind, with all that a suite has to know of it |
 //! | `stage` | a namespace, a simulator of AWS, and an operator process that can be killed |
 //! | `gate` | stands between an operator and the API server, and sees, holds and refuses requests |
@@ -23,6 +24,7 @@
 
 pub mod conditions;
 pub mod gate;
+pub mod kind;
 pub mod laws;
 pub mod specimen;
 pub mod stage;

@@ -5,7 +5,7 @@ use amplify_operator::api::{Abilities, KindName, Operation as Known};
 use amplify_simulator::{AppState, Category, Control, Operation};
 use serde_json::{Value, json};
 
-use crate::stage::{APP, Kind};
+use crate::kind::{APP, Kind};
 
 /// A resource with all that a suite has to know of it.
 pub struct Specimen {

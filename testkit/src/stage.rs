@@ -45,10 +45,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use crate::{conditions::*, specimen::*};
+pub use crate::{conditions::*, kind::*, specimen::*};
 
-/// The app of all tests; each test has an AWS of its own.
-pub const APP: &str = "d1a2b3c4d5e6f7";
 /// Longest wait for anything, generous because the tests share two cores.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -125,26 +123,6 @@ async fn install_crds(client: &Client, crds: Vec<CustomResourceDefinition>) {
             .await
             .expect("in time")
             .expect("established");
-    }
-}
-
-/// A kind of custom resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Backend,
-    Api,
-    Storage,
-    Environment,
-}
-
-impl Kind {
-    pub fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Backend => ("AmplifyBackend", "amplifybackends"),
-            Self::Api => ("BackendApi", "backendapis"),
-            Self::Storage => ("BackendStorage", "backendstorages"),
-            Self::Environment => ("BackendEnvironment", "backendenvironments"),
-        }
     }
 }
 

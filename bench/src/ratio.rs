@@ -1,0 +1,7 @@
+//! Ratios of counts.
+
+/// How much of the whole this part is.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}

@@ -1,0 +1,24 @@
+//! The kinds, and the app that tests make their resources in.
+
+/// The app of all tests; each test has an AWS of its own.
+pub const APP: &str = "d1a2b3c4d5e6f7";
+
+/// A kind of custom resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Backend,
+    Api,
+    Storage,
+    Environment,
+}
+
+impl Kind {
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Backend => ("AmplifyBackend", "amplifybackends"),
+            Self::Api => ("BackendApi", "backendapis"),
+            Self::Storage => ("BackendStorage", "backendstorages"),
+            Self::Environment => ("BackendEnvironment", "backendenvironments"),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! No two files of a crate need each other, directly or by way of others. Read from the text: `use` and paths.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+/// A file of a crate, by its module path.
+type Module = Vec<String>;
+
+/// What each file names of the others of its crate. A file and its folder's (`mod.rs`) are parts of one.
+fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module>> {
+    let find = |path: &[String]| (0..=path.len()).rev().find_map(|n| files.get_key_value(&path[..n]));
+    let mut needs = BTreeMap::new();
+    for (module, code) in files {
+        let mut of: BTreeSet<&Module> = BTreeSet::new();
+        for path in paths(code) {
+            let Some((named, _)) = absolute(module, path, files).and_then(|path| find(&path)) else {
+                continue;
+            };
+            if !module.starts_with(named) && !named.starts_with(module) {
+                of.insert(named);
+            }
+        }
+        needs.insert(module, of);
+    }
+    needs
+}
+
+/// The path from the crate's root; `None`: it is of another crate.
+fn absolute(module: &Module, path: Vec<String>, files: &BTreeMap<Module, String>) -> Option<Module> {
+    let mut base = module.clone();
+    let mut rest = path.as_slice();
+    match rest.first()?.as_str() {
+        "crate" => return Some(rest[1..].to_vec()),
+        "self" => rest = &rest[1..],
+        "super" => {
+            while rest.first().is_some_and(|part| part == "super") {
+                base.pop();
+                rest = &rest[1..];
+            }
+        }
+        part => {
+            let child = [base.as_slice(), &[part.to_owned()]].concat();
+            files.contains_key(&child).then_some(())?;
+        }
+    }
+    Some([base.as_slice(), rest].concat())
+}
+
+/// The paths that a file imports or names from `crate`, `super` or `self` on.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    let mut rest = code;
+    let mut other = String::new();
+    while let Some(at) = rest.find("use ") {
+        let begins = rest[..at]
+            .chars()
+            .next_back()
+            .is_none_or(|before| before.is_whitespace());
+        let end = rest[at..].find(';').map_or(rest.len(), |end| at + end);
+        other.push_str(&rest[..at]);
+        if begins {
+            branches(Vec::new(), &rest[at + 4..end], &mut all);
+        }
+        rest = &rest[end.max(at + 4).min(rest.len())..];
+    }
+    other.push_str(rest);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    for word in other.split(|c| !is_word(c)) {
+        let parts: Vec<String> = word.split("::").map(str::to_owned).collect();
+        if parts.len() > 1 && matches!(parts[0].as_str(), "crate" | "super" | "self") {
+            all.push(parts);
+        }
+    }
+    all
+}
+
+/// The paths of a tree of imports.
+fn branches(stem: Vec<String>, tree: &str, all: &mut Vec<Vec<String>>) {
+    let mut depth = 0;
+    let parts = tree.split(|c| {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        c == ',' && depth == 0
+    });
+    for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+        let (head, inner) = match part.split_once('{') {
+            Some((head, inner)) => (head, inner.strip_suffix('}')),
+            None => (part.split(" as ").next().unwrap_or_default(), None),
+        };
+        let names = head.split("::").map(str::trim).filter(|name| !name.is_empty());
+        let path = [stem.as_slice(), &names.map(str::to_owned).collect::<Vec<_>>()].concat();
+        match inner {
+            Some(inner) => branches(path, inner, all),
+            None => all.push(path),
+        }
+    }
+}
+
+/// Files that need each other, as a chain that ends where it begins.
+fn circle(needs: &BTreeMap<&Module, BTreeSet<&Module>>) -> Option<Vec<String>> {
+    // What needs nothing that is left is in no circle.
+    let mut left = needs.clone();
+    loop {
+        let free: Vec<_> = left
+            .iter()
+            .filter(|(_, of)| of.iter().all(|other| !left.contains_key(*other)))
+            .map(|(module, _)| *module)
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        for module in free {
+            left.remove(module);
+        }
+    }
+    let mut chain = vec![*left.keys().next()?];
+    loop {
+        let of = &left[chain[chain.len() - 1]];
+        let next = *of.iter().find(|other| left.contains_key(**other))?;
+        let begin = chain.iter().position(|seen| *seen == next);
+        chain.push(next);
+        if let Some(begin) = begin {
+            return Some(chain[begin..].iter().map(|module| module.join("/")).collect());
+        }
+    }
+}
+
+fn modules(folder: &Path) -> io::Result<BTreeMap<Module, String>> {
+    let files = super::code(folder)?.into_iter().map(|(name, code)| {
+        let name = name.trim_end_matches(".rs");
+        let mut module: Module = name.split('/').map(str::to_owned).collect();
+        if matches!(module.last().map(String::as_str), Some("mod" | "main" | "lib")) {
+            module.pop();
+        }
+        (module, code)
+    });
+    Ok(files.collect())
+}
+
+#[test]
+fn no_two_files_of_a_crate_need_each_other() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in [
+        "src",
+        "simulator/src",
+        "testkit/src",
+        "devcluster/src",
+        "demo/src",
+        "bench/src",
+    ] {
+        let files = modules(&root.join(folder))?;
+        assert!(files.len() > 1, "{folder} has no files");
+        let circle = circle(&needs(&files));
+        found.extend(circle.map(|chain| format!("{folder}: {}", chain.join(" needs "))));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn files_that_need_each_other_are_found_by_imports_and_by_paths() {
+    let crate_of = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
+        let module = |name: &str| name.split('/').map(str::to_owned).collect();
+        files
+            .iter()
+            .map(|(name, code)| (module(name), (*code).to_owned()))
+            .collect()
+    };
+    for (files, is_circle) in [
+        (
+            &[("a", "use super::b::X;"), ("b", "use crate::{c::Y, a};"), ("c", "")][..],
+            true,
+        ),
+        (
+            &[
+                ("a", "use crate::b;"),
+                ("b", "fn f() { crate::c::g() }"),
+                ("c", "super::a::h()"),
+            ],
+            true,
+        ),
+        (
+            &[
+                ("a", "use super::{b::{self, X}, c};"),
+                ("b", "use super::c::Y;"),
+                ("c", ""),
+            ],
+            false,
+        ),
+        // A folder and its files are one.
+        (&[("a", "mod b; use b::X;"), ("a/b", "use super::Y;")], false),
+        (&[("a", "use std::b::X;"), ("b", "use super::a;")], false),
+    ] {
+        let files = crate_of(files);
+        assert_eq!(circle(&needs(&files)).is_some(), is_circle, "{files:?}");
+    }
+}
