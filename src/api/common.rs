@@ -8,7 +8,10 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{operation::Operation, rules};
+use super::{
+    operation::{Operation, Origin},
+    rules,
+};
 
 /// A reference to an `AmplifyBackend` in the same namespace.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
