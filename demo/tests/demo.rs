@@ -13,7 +13,7 @@ fn without_a_terminal_the_samples_become_ready_and_leave_nothing_behind() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{out}\n{err}");
-    for said in ["All 4 are Ready", "nothing of them is left in AWS"] {
+    for said in ["All 5 are Ready", "nothing of them is left in AWS"] {
         assert!(out.contains(said), "{said:?} is missing in:\n{out}");
     }
     let api = "123456789012/eu-west-1/d1a2b3c4d5e6f7/staging/storefront";

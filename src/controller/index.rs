@@ -143,7 +143,7 @@ pub struct Entry {
     pub refers_to: Option<Arc<ObjectKey>>,
     /// Whether the AWS objects of others can be inside its own, and go with it.
     pub contains: bool,
-    /// Whether it only looks at its AWS object: then it is in conflict with nobody.
+    /// Whether it only looks at its AWS object: then nobody stands in its way, and it in nobody's who does not want what it owns.
     pub observes: bool,
     /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
     pub owns: bool,
@@ -350,7 +350,7 @@ impl Index {
         };
         self.there(&me.place(&location.environment))
             .filter_map(|key| Some((key.as_ref(), self.get(key)?)))
-            .filter(|(_, entry)| !entry.observes && same(entry))
+            .filter(|(_, entry)| (!entry.observes || entry.owns) && same(entry))
             .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
             .filter(|winner| *winner != key)
@@ -383,7 +383,7 @@ impl Index {
         for other in self.there(&place) {
             let is_inside = |entry: &&Entry| {
                 let within = entry.location.as_ref().and_then(|location| location.within.as_ref());
-                entry.owns && !entry.observes && within.is_some()
+                entry.owns && within.is_some()
             };
             let Some(entry) = self.get(other).filter(is_inside) else {
                 continue;

@@ -82,7 +82,8 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
     let meta = described.meta();
-    let storage = match meta.as_ref().ok().and_then(MetaConfig::storage) {
+    let named = meta.as_ref().ok().and_then(|meta| meta.storages().ok()?.next());
+    let storage = match named {
         Some(named) => Some((named.name.clone(), storage(client, app, environment, named).await)),
         None => None,
     };
@@ -122,7 +123,7 @@ async fn storage(
             bucket: storage.bucket.or_else(|| named.bucket.clone()),
             ..storage
         }),
-        Ok(Sight::Absent) if named.is_imported => Answer::There(Storage {
+        Ok(Sight::Absent | Sight::Undescribed(_)) if named.is_imported => Answer::There(Storage {
             name: named.name.clone(),
             is_imported: true,
             bucket: named.bucket.clone(),

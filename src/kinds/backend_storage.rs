@@ -214,7 +214,8 @@ async fn look_for_import(client: &Client, location: &Location, bucket: &str) -> 
     };
     // Nothing else tells of what is imported: what is not known is neither there nor gone.
     let meta = meta.map_err(|why| described::unknown(&format!("{why}, and only that names what is imported")))?;
-    let Some(storage) = meta.storage().filter(|storage| links(storage, bucket)) else {
+    let mut storages = meta.storages().map_err(|why| described::unknown(&why))?;
+    let Some(storage) = storages.find(|storage| links(storage, bucket)) else {
         return Ok(Sight::Absent);
     };
     if let Err(refused) = storage.name.parse::<ResourceName>() {
@@ -244,11 +245,17 @@ impl Remote for BackendStorage {
             Some(bucket) => links(storage, bucket),
             None => self.spec.resource_name.as_ref() == Some(&storage.name),
         };
-        described::place(client, location, |meta| match meta.storage() {
-            Some(storage) if is_this(storage) => Place::Unclear,
-            Some(storage) => Place::Barred(Bar::Named(storage.name.clone())),
-            None if !meta.has_auth() => Place::Barred(Bar::Lacks),
-            None => Place::Free,
+        described::place(client, location, |meta| {
+            let Ok(storages) = meta.storages() else {
+                return Place::Unclear;
+            };
+            let storages: Vec<_> = storages.collect();
+            match storages.first() {
+                Some(_) if storages.iter().any(|storage| is_this(storage)) => Place::Unclear,
+                Some(other) => Place::Barred(Bar::Named(other.name.clone())),
+                None if !meta.has_auth() => Place::Barred(Bar::Lacks),
+                None => Place::Free,
+            }
         })
         .await
     }
@@ -338,7 +345,8 @@ impl Remote for BackendStorage {
 fn to_sdk(permissions: &Permissions) -> sdk::BackendStoragePermissions {
     let mut permissions = permissions.clone();
     permissions.settle();
-    let guests = permissions.un_authenticated;
+    // An empty list could be read as guests who are let in and may do nothing; left out, what they could do is taken away.
+    let guests = permissions.un_authenticated.filter(|guests| !guests.is_empty());
     sdk::BackendStoragePermissions::builder()
         .set_authenticated(Some(permissions.authenticated.into_iter().map(user_to_sdk).collect()))
         .set_un_authenticated(guests.map(|guests| guests.into_iter().map(guest_to_sdk).collect()))

@@ -4,7 +4,12 @@
 //! more than leave unknown what is there, and none of it is repeated in a message. It holds secrets (API keys, client
 //! secrets): what is not named here is dropped while it is read.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    marker::PhantomData,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,6 +22,12 @@ use crate::api::{conditions::truncated, text};
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// An Amplify project has one GraphQL API; each named here costs a call.
 const MAX_APIS: usize = 100;
+/// A backend has one storage.
+const MAX_STORAGES: usize = 10;
+/// The categories that are read.
+const API: &str = "api";
+const AUTH: &str = "auth";
+const STORAGE: &str = "storage";
 /// How much of a name is kept, in bytes.
 const NAME_KEPT: usize = 255;
 
@@ -25,8 +36,11 @@ const NAME_KEPT: usize = 255;
 pub struct MetaConfig {
     /// The resource names of the GraphQL APIs; never more than one above [`MAX_APIS`].
     apis: BTreeSet<String>,
-    storage: Option<Storage>,
+    /// The S3 storages, by name: one, unless somebody has made what Amplify does not.
+    storages: BTreeMap<String, Storage>,
     has_auth: bool,
+    /// The categories with a resource of which it is not said what it is: what is in them is not known.
+    unclear: BTreeSet<&'static str>,
 }
 
 /// An S3 storage, as the backend names it.
@@ -55,6 +69,7 @@ impl MetaConfig {
 
     /// The resource names of the GraphQL APIs, or why they are not known.
     pub fn graphql_apis(&self) -> Result<&BTreeSet<String>, String> {
+        self.is_clear(API)?;
         if self.apis.len() > MAX_APIS {
             return Err(format!(
                 "AWS's AmplifyMetaConfig names more than {MAX_APIS} GraphQL APIs"
@@ -63,10 +78,19 @@ impl MetaConfig {
         Ok(&self.apis)
     }
 
-    /// The S3 storage; a backend has one at most. (DynamoDB tables are of the same category.)
-    #[must_use]
-    pub const fn storage(&self) -> Option<&Storage> {
-        self.storage.as_ref()
+    /// The S3 storages, or why they are not known. A backend has one at most. (DynamoDB tables are of the same category.)
+    pub fn storages(&self) -> Result<impl Iterator<Item = &Storage>, String> {
+        self.is_clear(STORAGE)?;
+        Ok(self.storages.values())
+    }
+
+    fn is_clear(&self, category: &str) -> Result<(), String> {
+        if self.unclear.contains(category) {
+            return Err(format!(
+                "AWS's AmplifyMetaConfig does not say what each resource of the category {category} is"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the backend has an auth: user pools.
@@ -76,26 +100,29 @@ impl MetaConfig {
     }
 
     /// Keeps of a resource what is asked of it.
-    fn keep(&mut self, category: &str, name: String, resource: Resource) {
-        let is_of = |service: &str| {
-            let said = resource.service.as_deref();
-            said.is_some_and(|said| said.eq_ignore_ascii_case(service))
+    fn keep(&mut self, category: &'static str, name: String, resource: Resource) {
+        let Some(service) = resource.service else {
+            self.unclear.insert(category);
+            return;
         };
+        let is_of = |known: &str| service.eq_ignore_ascii_case(known);
         match category {
-            "api" if is_of("AppSync") && self.apis.len() <= MAX_APIS => {
+            API if is_of("AppSync") && self.apis.len() <= MAX_APIS => {
                 self.apis.insert(name);
             }
-            "auth" if is_of("Cognito") => self.has_auth = true,
-            "storage" if is_of("S3") => {
-                let name = kept(&name);
-                // Were there several, they would come in any order.
-                if self.storage.as_ref().is_none_or(|known| name < known.name) {
-                    self.storage = Some(Storage {
-                        name,
-                        is_imported: resource.service_type.as_deref() == Some("imported"),
-                        bucket: resource.bucket,
-                    });
+            AUTH if is_of("Cognito") => self.has_auth = true,
+            STORAGE if is_of("S3") => {
+                if self.storages.len() >= MAX_STORAGES {
+                    self.unclear.insert(category);
+                    return;
                 }
+                let name = kept(&name);
+                let storage = Storage {
+                    name: name.clone(),
+                    is_imported: resource.service_type.as_deref() == Some("imported"),
+                    bucket: resource.bucket,
+                };
+                self.storages.insert(name, storage);
             }
             _ => {}
         }
@@ -126,7 +153,7 @@ impl<'de> Visitor<'de> for Categories {
         let mut meta = MetaConfig::default();
         let mut read = BTreeSet::new();
         while let Some(category) = map.next_key::<Cow<'de, str>>()? {
-            let Some(category) = ["api", "auth", "storage"].into_iter().find(|known| *known == category) else {
+            let Some(category) = [API, AUTH, STORAGE].into_iter().find(|known| *known == category) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -310,7 +337,7 @@ mod tests {
     fn graphql_apis_are_the_resources_of_the_category_api_with_the_service_appsync() {
         let meta = r#"{"providers": {"awscloudformation": {}}, "auth": {"pool": {"service": "AppSync"}},
             "api": {"shop": {"service": "AppSync", "output": {"GraphQLAPIIdOutput": "x"}},
-                    "rest": {"service": "API Gateway"}, "blog": {"service": "AppSync"}, "odd": 1, "none": {}}}"#;
+                    "rest": {"service": "API Gateway"}, "blog": {"service": "AppSync"}}}"#;
         assert_eq!(names(meta).unwrap(), ["blog", "shop"]);
         for without in [r"{}", r#"{"api": {}}"#, r#"{"api": null}"#] {
             assert_eq!(names(without).unwrap(), [""; 0], "{without}");
@@ -325,7 +352,7 @@ mod tests {
                 "auth": {"pool": {"service": "Cognito", "output": {"AppClientSecret": "hidden"}}}}"#,
         ))
         .unwrap();
-        let storage = meta.storage().unwrap();
+        let storage = meta.storages().unwrap().next().unwrap();
         assert_eq!((storage.name.as_str(), storage.is_imported), ("photos", true));
         assert_eq!(storage.bucket.as_deref(), Some("b"));
         assert!(meta.has_auth());
@@ -342,7 +369,8 @@ mod tests {
             ),
         ] {
             let meta = MetaConfig::parse(Some(text)).unwrap();
-            assert_eq!((meta.storage(), meta.has_auth()), (None, has_auth), "{text}");
+            let storages = meta.storages().unwrap().count();
+            assert_eq!((storages, meta.has_auth()), (0, has_auth), "{text}");
         }
     }
 
@@ -352,7 +380,6 @@ mod tests {
             "[]",
             "{}",
             "7",
-            "1e400",
             "null",
             "true",
             r#"{"BucketName": {"a": [1]}}"#,
@@ -360,16 +387,33 @@ mod tests {
         ] {
             let text = format!(
                 r#"{{"storage": {{"photos": {{"output": {odd}, "serviceType": {odd}, "service": "S3"}}}},
-                    "auth": {{"pool": {{"output": {odd}, "service": "Cognito", "service2": {odd}}}, "odd": {odd}}}}}"#
+                    "auth": {{"pool": {{"output": {odd}, "service": "Cognito", "service2": {odd}}}, "odd": {odd}}},
+                    "api": {{"rest": {{"service": "API Gateway", "dependsOn": {odd}}}}}}}"#
             );
-            let Ok(meta) = MetaConfig::parse(Some(&text)) else {
-                assert_eq!(odd, "1e400", "what is no number ends the reading");
-                continue;
-            };
-            let storage = meta
-                .storage()
+            let meta = MetaConfig::parse(Some(&text)).unwrap();
+            let mut storages = meta.storages().unwrap();
+            let storage = storages
+                .next()
                 .map(|storage| (storage.name.as_str(), storage.is_imported));
             assert_eq!((storage, meta.has_auth()), (Some(("photos", false)), true), "{odd}");
+            assert_eq!(meta.graphql_apis().unwrap().len(), 0, "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_say_of_what_service_it_is_leaves_its_category_unknown() {
+        for odd in [
+            "1",
+            "{}",
+            r#"{"service": ["S3"]}"#,
+            r#"{"service": null}"#,
+            r#"{"output": {}}"#,
+        ] {
+            let text = format!(r#"{{"storage": {{"a": {{"service": "S3"}}, "b": {odd}}}, "api": {{"c": {odd}}}}}"#);
+            let meta = MetaConfig::parse(Some(&text)).unwrap();
+            assert!(meta.graphql_apis().unwrap_err().contains("category api"), "{odd}");
+            let why = meta.storages().map(Iterator::count).unwrap_err();
+            assert!(why.contains("category storage"), "{odd}");
         }
     }
 

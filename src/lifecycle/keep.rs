@@ -3,8 +3,8 @@
 use super::{
     Flow, Step, Wake, create, delete,
     needs::{
-        absence_in_doubt, configured, dependency_not_ready, listed, looked, none_pending, possible_or_given_up, rests,
-        slot,
+        absence_in_doubt, configured, dependency_not_ready, listed, looked, made_whole, none_pending,
+        possible_or_given_up, rests, slot, stays_put,
     },
     observe, outcome, record,
     report::{self, NO_REASON, NOT_OURS, Say, account_is_there, suspended, working_reason},
@@ -32,9 +32,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if let Some(winner) = &around.winner {
         return Ok(conflict(view, winner));
     }
-    if let Some((pinned, wanted)) = view.has_moved() {
-        return Ok(moved(view, pinned, wanted));
-    }
+    stays_put(view)?;
     let owned = ledger.origin.is_some();
     // References serve only create and update: what is owned is looked at without them.
     if !owned || !around.resolved {
@@ -65,46 +63,41 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
 /// Another resource owns the AWS object, or the place of it.
 fn conflict(view: &View<'_>, winner: &Winner) -> Step {
     let name = &winner.name;
-    let (progress, message) = if winner.leaving {
-        let message = format!(
-            "{name} describes the same AWS object and comes first, and is being deleted: this resource goes on when it is gone"
-        );
-        (Progress::Reconciling, message)
-    } else if delete::is_wanted(view) {
-        let message = format!(
-            "{name} describes an AWS object of another name in the place of this one's, and comes first: delete one of the two. Deleting this one deletes its own AWS object"
-        );
-        (Progress::Stalled, message)
+    let describes = if winner.is_of_another_name {
+        "describes an AWS object of another name in the place of this one's"
     } else {
-        let message = format!(
-            "{name} describes the same AWS object and comes first: delete one of the two. Deleting this one deletes nothing in AWS"
-        );
+        "describes the same AWS object"
+    };
+    let (progress, message) = if winner.leaving {
+        let message =
+            format!("{name} {describes} and comes first, and is being deleted: this resource goes on when it is gone");
+        (Progress::Reconciling, message)
+    } else {
+        let deletes = if delete::is_wanted(view) {
+            "its own AWS object"
+        } else {
+            "nothing in AWS"
+        };
+        let message =
+            format!("{name} {describes} and comes first: delete one of the two. Deleting this one deletes {deletes}");
         (Progress::Stalled, message)
     };
     let say = Say::new(false, progress, Reason::Conflict, message);
     Step::settle(view.stored(say), Wake::Never)
 }
 
-/// The region that spec, account entry or operator name today is not the one that the object lives in.
-fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
-    let message = if view.state.ledger.origin.is_some() {
-        format!(
-            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
-        )
-    } else {
-        format!(
-            "a create was sent to {pinned}, and nobody knows what became of it; the spec, or else the account of its namespace, now says {wanted}. See in AWS what is in {pinned}, and change the region back; or delete this resource, which deletes nothing in AWS, and apply it again"
-        )
-    };
-    Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
-}
-
 /// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of. One that was suspended
-/// is looked at first: no check was made meanwhile.
+/// or only observed is looked at first: nothing was checked, or put right, meanwhile.
 fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     let owned = view.state.ledger.origin.is_some();
     let was_suspended = view.reason() == Some(Reason::Suspended);
-    if !owned || !view.is_ready() || was_suspended || view.is_requested() || view.known.look.is_some() {
+    if !owned
+        || !view.is_ready()
+        || was_suspended
+        || observe::was_observed(view)
+        || view.is_requested()
+        || view.known.look.is_some()
+    {
         return Ok(None);
     }
     let due = view.next_check();
@@ -125,22 +118,9 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
 
 /// It is there and ours.
 fn keep(view: &View<'_>, seen: &Seen) -> Flow {
-    let mut state = view.state.clone();
-    if let Some(job) = state.ledger.job.as_mut().filter(|job| record::is_never_shown(job)) {
-        job.error = None;
-    }
+    let state = record::has_been_shown(view.state);
     let view = &view.with_state(&state);
-    let job = state.ledger.job.as_ref();
-    let is_made = state.ledger.origin != Some(Origin::Adopted);
-    if let Some(job) = job.filter(|job| is_made && job.operation.is_create() && job.has_failed()) {
-        let error = job.error.as_deref().unwrap_or(NO_REASON);
-        let message = report::with_advice(
-            &format!("{} failed and left something behind: {error}", job.operation),
-            "delete this resource and apply it again, or remove the AWS object by hand",
-        );
-        let say = Say::stalled(Reason::JobFailed, message);
-        return Ok(Step::settle(view.stored(say), view.check_after_now()));
-    }
+    made_whole(view)?;
     if !seen.differs.is_empty() {
         let message = format!(
             "AWS shows another {} than the spec, and AWS cannot change it: put it back in AWS, or delete this resource{} and apply it again",

@@ -11,7 +11,7 @@ use super::{
     timing,
     view::{Bar, Lack, Listed, Looked, Missing, Patience, Slot, View},
 };
-use crate::api::{Job, Operation, conditions::Reason};
+use crate::api::{Job, Operation, Origin, conditions::Reason};
 
 /// The AWS object, looked at in this pass. Its echo can only be compared with a resolved configuration; a look without one
 /// still tells presence, which is all that a deletion asks.
@@ -264,4 +264,43 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
         state,
         timing::after(view.now, delay).min(believed.max(view.now)),
     ))
+}
+
+/// It is where spec, account entry and operator say that it is.
+pub(super) fn stays_put(view: &View<'_>) -> Flow<()> {
+    match view.has_moved() {
+        Some((pinned, wanted)) => Err(moved(view, pinned, wanted)),
+        None => Ok(()),
+    }
+}
+
+/// The region that spec, account entry or operator name today is not the one that the object lives in.
+fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
+    let message = if view.state.ledger.origin.is_some() {
+        format!(
+            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
+        )
+    } else {
+        format!(
+            "a create was sent to {pinned}, and nobody knows what became of it; the spec, or else the account of its namespace, now says {wanted}. See in AWS what is in {pinned}, and change the region back; or delete this resource, which deletes nothing in AWS, and apply it again"
+        )
+    };
+    Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
+}
+
+/// What is there is not what a create of this resource has left behind when it failed.
+pub(super) fn made_whole(view: &View<'_>) -> Flow<()> {
+    let ledger = &view.state.ledger;
+    let is_made = ledger.origin.is_some_and(|origin| origin != Origin::Adopted);
+    let failed = |job: &&Job| is_made && job.operation.is_create() && job.has_failed();
+    let Some(job) = ledger.job.as_ref().filter(failed) else {
+        return Ok(());
+    };
+    let error = job.error.as_deref().unwrap_or(report::NO_REASON);
+    let message = report::with_advice(
+        &format!("{} failed and left something behind: {error}", job.operation),
+        "delete this resource and apply it again, or remove the AWS object by hand",
+    );
+    let say = Say::stalled(Reason::JobFailed, message);
+    Err(Step::settle(view.stored(say), view.check_after_now()))
 }

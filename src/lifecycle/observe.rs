@@ -1,22 +1,31 @@
 //! Observed (`managementPolicy: Observe`): the AWS object is looked at, compared and reported. AWS gets no write.
 //!
-//! What the resource owned before, it owns again when it is managed: `origin` is neither given nor taken here.
+//! What the resource owns, it owns again when it is managed, for as long as AWS shows it: whatever is there next is not proved
+//! to be its own.
 
 use super::{
     Flow, Step, Wake,
-    needs::{absence_in_doubt, configured, looked, possible},
+    needs::{absence_in_doubt, configured, looked, made_whole, possible, stays_put},
+    record,
     report::{self, Say, account_is_there},
     step::Purpose,
-    view::{Bar, Seen, View},
+    view::{Bar, Equality, Seen, View},
 };
-use crate::api::conditions::{Progress, Reason};
+use crate::api::conditions::{self, Progress, Reason};
 
-/// What is said of what is as the spec has it.
-const THERE: &str = "AWS has it as the spec says; managementPolicy is Observe, so AWS gets no write for it";
+/// What is said of what is there. Its end tells a later pass that it was only observed.
+const OBSERVED: &str = "; managementPolicy is Observe, so AWS gets no write for it";
+
+/// Whether the status says that it is there, and was only observed.
+pub(super) fn was_observed(view: &View<'_>) -> bool {
+    let said = conditions::get(&view.state.ledger.conditions, conditions::READY);
+    said.is_some_and(|ready| ready.message.ends_with(OBSERVED))
+}
 
 /// What an observed resource needs, with no job under way.
 pub(super) fn observe(view: &View<'_>) -> Flow {
     account_is_there(view)?;
+    stays_put(view)?;
     if !view.surroundings.resolved {
         possible(view)?;
     }
@@ -25,14 +34,14 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
     }
     // Without what it refers to nobody can tell whether AWS has it so.
     configured(view)?;
-    let purpose = if view.is_edited() || view.next_check() > view.now {
+    let purpose = if view.is_edited() {
         Purpose::Request
     } else {
         Purpose::Drift
     };
     let looked = looked(view, purpose)?;
     match &looked.seen {
-        Some(seen) => Ok(shown(view, seen)),
+        Some(seen) => shown(view, seen),
         None => Ok(absence_in_doubt(view).unwrap_or_else(|| absent(view, looked.bar.as_ref()))),
     }
 }
@@ -49,20 +58,32 @@ fn nothing_due(view: &View<'_>) -> Option<Step> {
 }
 
 /// It is there.
-fn shown(view: &View<'_>, seen: &Seen) -> Step {
+fn shown(view: &View<'_>, seen: &Seen) -> Flow {
+    let state = record::has_been_shown(view.state);
+    let view = &view.with_state(&state);
+    made_whole(view)?;
     let echo = seen
         .echo
         .iter()
         .flat_map(|echo| echo.differs.iter().map(String::as_str));
     let differs: Vec<_> = seen.differs.iter().copied().chain(echo).collect();
     let say = if differs.is_empty() {
-        Say::new(true, Progress::Settled, Reason::Available, THERE)
+        let is_whole = seen
+            .echo
+            .as_ref()
+            .is_none_or(|echo| echo.equality == Some(Equality::Equal));
+        let there = if is_whole {
+            view.resource.words.there
+        } else {
+            "the AWS object exists; AWS does not show the whole of its configuration, and what it shows is as the spec says"
+        };
+        Say::new(true, Progress::Settled, Reason::Available, format!("{there}{OBSERVED}"))
     } else {
         let text = format!("AWS shows another {} than the spec", differs.join(" and "));
         let advice = "correct the spec; or, where AWS can change it, set managementPolicy: Manage to have AWS told what the spec says";
         Say::stalled(Reason::Drifted, report::with_advice(&text, advice))
     };
-    Step::settle(view.stored(say), view.check_after_now())
+    Ok(Step::settle(view.stored(say), view.check_after_now()))
 }
 
 /// It is not there.
@@ -79,5 +100,10 @@ fn absent(view: &View<'_>, bar: Option<&Bar>) -> Step {
         report::looked_where(view)
     );
     let say = Say::stalled(Reason::NotFound, report::with_advice(&text, &advice));
-    Step::settle(view.stored(say), view.check_after_now())
+    let mut state = view.state.clone();
+    // A create that completed and was never shown may still come up, and is this resource's then.
+    if !state.ledger.job.as_ref().is_some_and(record::is_never_shown) {
+        state.ledger.origin = None;
+    }
+    Step::settle(view.say(state, say), view.check_after_now())
 }

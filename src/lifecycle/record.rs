@@ -197,3 +197,12 @@ pub(super) const NOT_SHOWN: &str = "AWS has not shown the object since the job c
 pub(super) fn is_never_shown(job: &Job) -> bool {
     job.operation.is_create() && job.has_completed() && job.error.is_some()
 }
+
+/// The state, now that a look has shown what a completed create has made.
+pub(super) fn has_been_shown(state: &State) -> State {
+    let mut state = state.clone();
+    if let Some(job) = state.ledger.job.as_mut().filter(|job| is_never_shown(job)) {
+        job.error = None;
+    }
+    state
+}

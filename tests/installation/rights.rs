@@ -28,10 +28,11 @@ use crate::{
 /// The app of deploy/samples.
 const APP: &str = "d1a2b3c4d5e6f7";
 /// The clone last: it adds no kind, and time.
-const SAMPLES: [&str; 4] = [
+const SAMPLES: [&str; 5] = [
     "deploy/samples/amplifybackend.yaml",
     "deploy/samples/backendapi.yaml",
     "deploy/samples/backendenvironment.yaml",
+    "deploy/samples/backendstorage.yaml",
     "deploy/samples/clone.yaml",
 ];
 /// The account of the tenants' namespace, and what its role asks for.
@@ -44,7 +45,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut all = of_each_release("the operator creates and deletes each kind", |_| Ok(()));
     all.extend(tests![
         rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there,
-        the_clusters_roles_view_edit_and_admin_take_in_the_three_kinds,
+        the_clusters_roles_view_edit_and_admin_take_in_all_kinds,
     ]);
     all
 }
@@ -144,7 +145,7 @@ fn operate_tenants(site: &Site) -> Result<Operated> {
             "a new account changes the Deployment, so that its pods restart"
         );
         operator.update_mounts()?;
-        live(site, &simulator, shop, &SAMPLES[..3])
+        live(site, &simulator, shop, &SAMPLES[..4])
     }();
     tell(site, operator, &simulator, life)
 }
@@ -213,7 +214,10 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
         (Operation::GetBackend, "staging", "amplifybackend/staging"),
         (Operation::GetBackendEnvironment, "legacy", "backendenvironment/legacy"),
     ];
-    let after_its_backend = [(Operation::GetBackendApi, "staging", "backendapi/storefront")];
+    let after_its_backend = [
+        (Operation::GetBackendApi, "staging", "backendapi/storefront"),
+        (Operation::GetBackendStorage, "staging", "backendstorage/photos"),
+    ];
     for (operation, environment, _) in at_once.iter().chain(&after_its_backend) {
         let fault = Fault::on(*operation, Action::hang()).environment(environment);
         simulator.control().fault(fault);
@@ -234,7 +238,10 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
         }
         simulator.control().release();
     }
-    let all = ["amplifybackends,backendapis,backendenvironments", "--all"];
+    let all = [
+        "amplifybackends,backendapis,backendstorages,backendenvironments",
+        "--all",
+    ];
     let ready = ["wait", "--for=condition=Ready", "--timeout=150s"];
     shop(&[&ready[..], &all].concat())?;
 
@@ -479,9 +486,14 @@ fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_th
         .with_context(|| format!("the operator's last lines are\n{}\n", operator.tail()))
 }
 
-fn the_clusters_roles_view_edit_and_admin_take_in_the_three_kinds(site: &Site) -> Result<()> {
+fn the_clusters_roles_view_edit_and_admin_take_in_all_kinds(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
-    let kinds = ["amplifybackends", "backendapis", "backendenvironments"];
+    let kinds = [
+        "amplifybackends",
+        "backendapis",
+        "backendstorages",
+        "backendenvironments",
+    ];
     let look = ["get", "list", "watch"];
     let change = ["create", "update", "patch", "delete", "deletecollection"];
     let may = async |user: &str, verb: &str, resource: &str, subresource: &str| -> Result<bool> {

@@ -126,7 +126,7 @@ impl<K: Remote> Pass<'_, K> {
         let mut bar = None;
         if is_asked {
             let client = self.aws(step, class(purpose), calls).await?;
-            bar = match (self.place(&client).await?, undescribed) {
+            bar = match (self.place(&client, undescribed.is_none()).await?, undescribed) {
                 (Place::Free, _) | (Place::Unclear, None) => None,
                 (Place::Barred(bar), _) => Some(bar),
                 (Place::Unclear, Some(failure)) => return Err(self.failed(failure)),
@@ -138,14 +138,15 @@ impl<K: Remote> Pass<'_, K> {
         })
     }
 
-    /// What the backend says of the object's place. Where it may not be asked nobody can tell, and AWS itself decides.
-    async fn place(&self, client: &Client) -> Result<Place, Refusal> {
+    /// What the backend says of the object's place. Where AWS does not let that be asked, and has said that the object is not
+    /// there, AWS itself decides what can be made.
+    async fn place(&self, client: &Client, is_absent: bool) -> Result<Place, Refusal> {
         match self.answered(self.object.place(client, self.location()?).await) {
             Err(Refusal::Failure(Failure {
                 class: Class::AccessDenied | Class::BadRequest,
                 sent: Sent::Refused,
                 ..
-            })) => Ok(Place::Unclear),
+            })) if is_absent => Ok(Place::Unclear),
             place => place,
         }
     }

@@ -91,10 +91,53 @@ fn what_was_owned_is_owned_again_when_it_is_managed_again() {
         play.aws.object = None;
         assert_eq!(play.wake().says, "stalled: NotFound", "{kind:?}");
         assert_eq!(play.aws.carried_out, [], "{kind:?}");
+        assert_eq!(
+            play.scene.state.ledger.origin, None,
+            "{kind:?}: what comes next is nobody's proof"
+        );
         observe(&mut play, false);
         let did = play.pass();
         assert!(did.steps.contains("create"), "{kind:?}: {did:?}");
     }
+}
+
+#[test]
+fn what_somebody_makes_anew_while_it_is_observed_is_not_its_own() {
+    let mut play = Play::ready(Kind::Backend);
+    observe(&mut play, true);
+    play.pass();
+    let object = play.aws.object.take();
+    assert_eq!(play.wake().says, "stalled: NotFound");
+    play.aws.object = object;
+    observe(&mut play, false);
+    assert_eq!(play.pass().says, "stalled: AlreadyExists");
+    play.scene.resource.deleting = true;
+    assert_eq!(play.pass().steps, "release");
+    assert!(play.aws.object.is_some());
+}
+
+#[test]
+fn managed_again_it_is_looked_at_before_anything_is_said() {
+    for kind in Kind::ALL {
+        let mut play = Play::ready(kind);
+        observe(&mut play, true);
+        play.pass();
+        observe(&mut play, false);
+        let did = play.pass();
+        assert!(did.steps.contains("look"), "{kind:?}: {did:?}");
+        assert_eq!(did.says, "ready: Available", "{kind:?}");
+    }
+}
+
+#[test]
+fn what_a_failed_create_has_left_is_never_available() {
+    let mut play = Play::creating(Kind::Backend);
+    play.job_ends("FAILED");
+    play.aws.object = Play::ready(Kind::Backend).aws.object;
+    observe(&mut play, true);
+    assert_eq!(play.wake().says, "stalled: JobFailed");
+    play.scene.resource.request = Some("look".into());
+    assert_eq!(play.pass().says, "stalled: JobFailed");
 }
 
 #[test]
