@@ -82,8 +82,8 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
     let meta = described.meta();
-    let named = meta.as_ref().ok().and_then(|meta| meta.storages().ok()?.next());
-    let storage = match named {
+    let there = meta.as_ref().ok().and_then(|meta| meta.storages().ok()?.next());
+    let storage = match there {
         Some(named) => Some((named.name.clone(), storage(client, app, environment, named).await)),
         None => None,
     };

@@ -25,6 +25,11 @@ use crate::{
     tests,
 };
 
+/// All resources, as kubectl takes them.
+const ALL: [&str; 2] = [
+    "amplifybackends,backendapis,backendstorages,backendenvironments",
+    "--all",
+];
 /// The app of deploy/samples.
 const APP: &str = "d1a2b3c4d5e6f7";
 /// The clone last: it adds no kind, and time.
@@ -238,12 +243,8 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
         }
         simulator.control().release();
     }
-    let all = [
-        "amplifybackends,backendapis,backendstorages,backendenvironments",
-        "--all",
-    ];
     let ready = ["wait", "--for=condition=Ready", "--timeout=150s"];
-    shop(&[&ready[..], &all].concat())?;
+    shop(&[&ready[..], &ALL].concat())?;
 
     // The same Event again is a patch of the first one.
     for (suspend, reason) in [

@@ -16,7 +16,7 @@ fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module
     for (module, code) in files {
         let mut of: BTreeSet<&Module> = BTreeSet::new();
         for path in paths(code) {
-            let Some((named, _)) = absolute(module, path, files).and_then(|path| find(&path)) else {
+            let Some((named, _)) = absolute(module, &path, files).and_then(|path| find(&path)) else {
                 continue;
             };
             if !module.starts_with(named) && !named.starts_with(module) {
@@ -29,9 +29,9 @@ fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module
 }
 
 /// The path from the crate's root; `None`: it is of another crate.
-fn absolute(module: &Module, path: Vec<String>, files: &BTreeMap<Module, String>) -> Option<Module> {
+fn absolute(module: &Module, path: &[String], files: &BTreeMap<Module, String>) -> Option<Module> {
     let mut base = module.clone();
-    let mut rest = path.as_slice();
+    let mut rest = path;
     match rest.first()?.as_str() {
         "crate" => return Some(rest[1..].to_vec()),
         "self" => rest = &rest[1..],
@@ -55,14 +55,11 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     let mut rest = code;
     let mut other = String::new();
     while let Some(at) = rest.find("use ") {
-        let begins = rest[..at]
-            .chars()
-            .next_back()
-            .is_none_or(|before| before.is_whitespace());
+        let begins = rest[..at].chars().next_back().is_none_or(char::is_whitespace);
         let end = rest[at..].find(';').map_or(rest.len(), |end| at + end);
         other.push_str(&rest[..at]);
         if begins {
-            branches(Vec::new(), &rest[at + 4..end], &mut all);
+            branches(&[], &rest[at + 4..end], &mut all);
         }
         rest = &rest[end.max(at + 4).min(rest.len())..];
     }
@@ -78,7 +75,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
 }
 
 /// The paths of a tree of imports.
-fn branches(stem: Vec<String>, tree: &str, all: &mut Vec<Vec<String>>) {
+fn branches(stem: &[String], tree: &str, all: &mut Vec<Vec<String>>) {
     let mut depth = 0;
     let parts = tree.split(|c| {
         depth += match c {
@@ -94,9 +91,9 @@ fn branches(stem: Vec<String>, tree: &str, all: &mut Vec<Vec<String>>) {
             None => (part.split(" as ").next().unwrap_or_default(), None),
         };
         let names = head.split("::").map(str::trim).filter(|name| !name.is_empty());
-        let path = [stem.as_slice(), &names.map(str::to_owned).collect::<Vec<_>>()].concat();
+        let path = [stem, &names.map(str::to_owned).collect::<Vec<_>>()].concat();
         match inner {
-            Some(inner) => branches(path, inner, all),
+            Some(inner) => branches(&path, inner, all),
             None => all.push(path),
         }
     }
