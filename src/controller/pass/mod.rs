@@ -22,7 +22,7 @@ use super::{
 use crate::{
     amplify::{BucketKey, Permit, Session},
     api::{
-        FINALIZER, Ledger, RECONCILE_REQUESTED_AT,
+        FINALIZER, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
     },
     kinds::{Located, Remote},
@@ -203,14 +203,21 @@ impl<'a, K: Remote> Pass<'a, K> {
     /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
     fn is_settled(&self) -> Option<Again> {
         let fingerprint = self.fingerprint();
+        // No other resource ends that AWS lacks something; but what stands before that is said at once.
+        let lacks = self
+            .object
+            .ledger()
+            .is_some_and(|ledger| self.object.words().say_that_aws_lacks(&ledger.conditions))
+            && self.located.dependency.is_none()
+            && self.located.invalid.is_none()
+            && self.context.index.lock().winner(&self.key).is_none();
         self.recall(|it| {
             let poked = std::mem::take(&mut it.poked);
             let (settled, wake) = it.settled?;
             let deleting = self.object.meta().deletion_timestamp.is_some();
             let ledger = self.object.ledger();
             let reason = ledger.and_then(|ledger| conditions::ready_reason(&ledger.conditions));
-            let lacks = |ledger: &Ledger| self.object.words().say_that_aws_lacks(&ledger.conditions);
-            let may_end = reason.is_some_and(Reason::may_end_by_others) && !ledger.is_some_and(lacks);
+            let may_end = reason.is_some_and(Reason::may_end_by_others) && !lacks;
             let waits = deleting || may_end;
             if settled != fingerprint || poked && waits {
                 return None;
