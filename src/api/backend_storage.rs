@@ -91,7 +91,7 @@ pub struct Permissions {
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
     pub authenticated: Vec<Permission>,
-    /// What guests may do. AWS then lets guests in, which changes the backend's auth. Unset or `[]`: nothing is sent about guests, and what they could do is taken away.
+    /// What guests may do. AWS then lets guests in, which changes the backend's auth. Unset: guests may do nothing, as with `[]`; nothing is sent about them, and what they could do is taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]

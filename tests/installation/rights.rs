@@ -173,7 +173,10 @@ fn simulator(account: &str) -> Result<Simulator> {
         }],
         ..Config::default().role(ROLE, Some(EXTERNAL_ID))
     };
-    Ok(Simulator::start(&config.job_duration(Duration::from_millis(500)))?)
+    let mut config = config.job_duration(Duration::from_millis(500));
+    // The operator makes none, and a storage needs one.
+    config.settings.new_backends_have_auth = true;
+    Ok(Simulator::start(&config)?)
 }
 
 /// Ends the operator, and tells of its life; of one that failed, also why.
