@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     common::{BackendRef, JobDuration, Ledger},
-    policies::{Described, Nouns, Policies},
+    policies::{HasNouns, Nouns, Policies},
     rules,
 };
 
@@ -76,7 +76,7 @@ pub struct AmplifyBackendSpec {
     pub job_timeout: Option<JobDuration>,
 }
 
-impl Described for AmplifyBackend {
+impl HasNouns for AmplifyBackend {
     const NOUNS: Nouns = Nouns {
         object: "backend",
         an_object: "a backend",

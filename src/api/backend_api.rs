@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backend_target::{BackendTarget, ResolvedTarget},
     common::{Hashes, JobDuration, KeepsLedger, Ledger},
-    policies::{Described, Nouns, Policies},
+    policies::{HasNouns, Nouns, Policies},
     rules,
 };
 
@@ -50,7 +50,7 @@ pub struct BackendApiSpec {
     pub job_timeout: Option<JobDuration>,
 }
 
-impl Described for BackendApi {
+impl HasNouns for BackendApi {
     const NOUNS: Nouns = Nouns {
         object: "API",
         an_object: "an API",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     common::{KeepsLedger, Ledger, date_time},
-    policies::{Described, Nouns, Policies},
+    policies::{HasNouns, Nouns, Policies},
     rules,
 };
 
@@ -60,7 +60,7 @@ pub struct BackendEnvironmentSpec {
     pub policies: Policies,
 }
 
-impl Described for BackendEnvironment {
+impl HasNouns for BackendEnvironment {
     const NOUNS: Nouns = Nouns {
         object: "record",
         an_object: "a record",

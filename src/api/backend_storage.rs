@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backend_target::{BackendTarget, ResolvedTarget},
     common::{Hashes, JobDuration, KeepsLedger, Ledger},
-    policies::{Described, Nouns, Policies},
+    policies::{HasNouns, Nouns, Policies},
     rules,
 };
 
@@ -62,7 +62,7 @@ pub struct BackendStorageSpec {
     pub job_timeout: Option<JobDuration>,
 }
 
-impl Described for BackendStorage {
+impl HasNouns for BackendStorage {
     const NOUNS: Nouns = Nouns {
         object: "storage",
         an_object: "a storage",

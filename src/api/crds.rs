@@ -9,7 +9,7 @@ use kube::CustomResourceExt;
 use super::{
     backend_target,
     kinds::kinds,
-    policies::{Described, Nouns},
+    policies::{HasNouns, Nouns},
 };
 
 /// The definitions of all kinds, in the order in which people read of them.

@@ -31,7 +31,7 @@ pub use common::{BackendRef, Hashes, Job, JobDuration, KeepsLedger, Ledger, Phas
 pub use crds::{crds, to_yaml};
 pub use kinds::KindName;
 pub use operation::{Abilities, Operation, Origin, Read, Verb};
-pub use policies::{AdoptionPolicy, DeletionPolicy, Described, ManagementPolicy, Policies};
+pub use policies::{AdoptionPolicy, DeletionPolicy, HasNouns, ManagementPolicy, Policies};
 
 /// The API group.
 pub const GROUP: &str = "amplify-operator.dev";

@@ -131,8 +131,9 @@ macro_rules! operations {
     };
 }
 
-// `alone`: an environment has one of the kind. Each with AWS's name, by which origin what it makes is owned, and in how many lists of jobs it shows what became of it: none
-// where AWS answers with the result, two where its job may be listed under either of two environments.
+// `alone`: an environment has one of the kind. Each operation with AWS's name, by which origin what it makes is owned, and in how
+// many lists of jobs it shows what became of it: none where AWS answers with the result, two where its job may be listed under
+// either of two environments.
 operations! {
     AmplifyBackend in AmplifyBackend {
         create CreateBackend = "CreateBackend", Created, 1;

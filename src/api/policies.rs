@@ -98,8 +98,8 @@ impl Nouns {
     }
 }
 
-/// A kind, as its definition speaks of it.
-pub trait Described {
+/// A kind whose definition has words of its own for its AWS object.
+pub trait HasNouns {
     /// Its words.
     const NOUNS: Nouns;
 }

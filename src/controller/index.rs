@@ -143,7 +143,7 @@ pub struct Entry {
     pub refers_to: Option<Arc<ObjectKey>>,
     /// Whether the AWS objects of others can be inside its own, and go with it.
     pub contains: bool,
-    /// Whether it only looks at its AWS object: then nobody stands in its way, and it in nobody's who does not want what it owns.
+    /// Whether it only looks at its AWS object. Then it is in conflict with nobody, and nobody with it unless it owns that object.
     pub observes: bool,
     /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
     pub owns: bool,

@@ -737,6 +737,52 @@ fn the_loser_may_know_the_name_of_the_winner_in_its_own_namespace_and_whether_it
 }
 
 #[test]
+fn what_is_only_observed_is_in_conflict_with_nobody_and_an_owner_stays_one_to_others() {
+    let managed = api_in("a", "dev");
+    for (owns, loses) in [(false, false), (true, true)] {
+        let observed = api_in("b", "dev").with(|entry| {
+            entry.observes = true;
+            entry.owns = owns;
+        });
+        let index = Table::of(&[&managed, &observed]);
+        assert_eq!(index.0.rival(&managed.key).is_some(), loses, "owns: {owns}");
+        assert!(index.0.rival(&observed.key).is_none(), "owns: {owns}");
+        let backend = backend_of("dev", "dev");
+        let index = Table::of(&[&backend, &observed]);
+        let inside = index.0.dependents(&backend.key).staying.len();
+        assert_eq!(inside, usize::from(owns), "owns: {owns}");
+    }
+}
+
+#[test]
+fn an_environment_has_one_of_each_kind_and_its_name_tells_whose_object_is_whose() {
+    let named = |resource: Resource, name: Option<&str>| {
+        let mut resource = resource;
+        let within = resource
+            .location()
+            .within
+            .as_mut()
+            .expect("an object in an environment");
+        within.name = name.map(|name| name.parse().expect("a name"));
+        resource
+    };
+    let first = api_in("a", "dev").with(|entry| entry.owns = true);
+    for (name, is_of_another_name) in [(Some("shop"), false), (Some("blog"), true), (None, false)] {
+        let second = named(api_in("b", "dev"), name);
+        let index = Table::of(&[&first, &second]);
+        let winner = index.0.rival(&second.key).expect("a winner");
+        assert_eq!(winner.is_of_another_name, is_of_another_name, "{name:?}");
+    }
+    let mut storage = api_in("c", "dev");
+    storage.location().within = Some(Within {
+        kind: KindName::BackendStorage,
+        name: Some("shop".parse().expect("a name")),
+    });
+    let index = Table::of(&[&first, &storage]);
+    assert!(index.0.rival(&storage.key).is_none(), "another kind");
+}
+
+#[test]
 fn one_that_is_not_known_is_in_conflict_with_nobody() {
     let table = Table::of(&[&backend_of("x", "dev")]);
     assert_eq!(table.winner(&backend_of("dev", "dev")), None);

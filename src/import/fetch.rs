@@ -82,13 +82,17 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
     let meta = described.meta();
-    let there = meta.as_ref().ok().and_then(|meta| meta.storages().ok()?.next());
-    let storage = match there {
-        Some(named) => Some((named.name.clone(), storage(client, app, environment, named).await)),
-        None => None,
+    let named = meta.as_ref().map_err(String::clone).and_then(MetaConfig::storages);
+    let storage = match named.map(|mut storages| storages.next()) {
+        Ok(Some(named)) => Ok(Some((
+            named.name.clone(),
+            storage(client, app, environment, named).await,
+        ))),
+        Ok(None) => Ok(None),
+        Err(why) => Err(why),
     };
-    let apis = match meta.as_ref().map(MetaConfig::graphql_apis) {
-        Ok(Ok(names)) => {
+    let apis = match meta.as_ref().map_err(String::clone).and_then(MetaConfig::graphql_apis) {
+        Ok(names) => {
             let mut apis = BTreeMap::new();
             for name in names {
                 let answer = api(client, app, environment, name).await;
@@ -96,8 +100,7 @@ async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentNa
             }
             Ok(apis)
         }
-        Ok(Err(why)) => Err(why),
-        Err(why) => Err(why.clone()),
+        Err(why) => Err(why),
     };
     Backend {
         app_name: described.app_name,

@@ -56,6 +56,6 @@ pub(super) struct Backend {
     pub(super) app_name: Option<String>,
     /// By resource name; or why they are not known.
     pub(super) apis: Result<BTreeMap<String, Answer<ResourceConfig>>, String>,
-    /// Its name and what AWS says of it, where the backend has one.
-    pub(super) storage: Option<(String, Answer<Storage>)>,
+    /// Its name and what AWS says of it, where the backend has one; or why that is not known.
+    pub(super) storage: Result<Option<(String, Answer<Storage>)>, String>,
 }

@@ -99,7 +99,7 @@ impl Names {
                         for resource in backend.apis.iter().flat_map(|apis| apis.keys()) {
                             want(KindName::BackendApi, &[id, name, resource], app);
                         }
-                        if let Some((resource, _)) = &backend.storage {
+                        if let Ok(Some((resource, _))) = &backend.storage {
                             want(KindName::BackendStorage, &[id, name, resource], app);
                         }
                     }
@@ -168,6 +168,12 @@ impl Planner<'_> {
                  adoptionPolicy: IfExists and deletionPolicy: Retain, or leave it alone."
             ));
         }
+        if let Err(why) = &backend.storage {
+            notes.push(format!(
+                "Whether this backend has a storage is not known: {why}. If it has, write a BackendStorage with \
+                 adoptionPolicy: IfExists and deletionPolicy: Retain, or leave it alone."
+            ));
+        }
         let app_name = backend.app_name.as_deref().unwrap_or(&self.app.name);
         let resource = Resource {
             kind: KindName::AmplifyBackend,
@@ -189,7 +195,7 @@ impl Planner<'_> {
         for (api, answer) in backend.apis.iter().flatten() {
             parts.push(self.api(name, reference.as_deref(), api, answer));
         }
-        if let Some((storage, answer)) = &backend.storage {
+        if let Ok(Some((storage, answer))) = &backend.storage {
             parts.push(self.storage(name, reference.as_deref(), storage, answer));
         }
     }

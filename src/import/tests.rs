@@ -29,7 +29,7 @@ fn backend(apis: &[(&str, Answer<ResourceConfig>)]) -> Environment {
         backend: Answer::There(Backend {
             app_name: Some("shop".to_owned()),
             apis: Ok(apis.collect()),
-            storage: None,
+            storage: Ok(None),
         }),
     }
 }
@@ -217,7 +217,7 @@ fn nothing_that_aws_says_ends_a_comment() {
                     ("gone".to_owned(), Answer::Absent),
                     ("lost".to_owned(), Answer::Unknown(hostile.clone())),
                 ])),
-                storage: None,
+                storage: Ok(None),
             }),
         };
         let unknown = Environment {

@@ -79,7 +79,7 @@ impl Kind for BackendApi {
 
     fn words(&self) -> Words {
         Words {
-            place: "the app ID, the name of the backend environment and the region",
+            place: in_backend::PLACE,
             ..Words::default()
         }
     }
@@ -97,7 +97,7 @@ impl Kind for BackendApi {
     }
 
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
-        let place = in_backend::Named {
+        let address = in_backend::Address {
             kind: Self::NAME,
             resource: Some(&self.spec.resource_name),
             target: &self.spec.target,
@@ -105,7 +105,7 @@ impl Kind for BackendApi {
             ledger: self.ledger(),
             pinned: self.status.as_ref().map(|status| &status.target),
         };
-        in_backend::locate(&place, index, default_region)
+        in_backend::locate(&address, index, default_region)
     }
 
     fn show(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {

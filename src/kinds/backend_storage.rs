@@ -97,7 +97,7 @@ impl Kind for BackendStorage {
 
     fn words(&self) -> Words {
         Words {
-            place: "the app ID, the name of the backend environment and the region",
+            place: in_backend::PLACE,
             lacks: "the backend has no auth, which a storage needs: add one (amplify add auth, or Amplify Studio). It is looked for again",
             ..Words::default()
         }
@@ -116,7 +116,7 @@ impl Kind for BackendStorage {
     }
 
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
-        let place = in_backend::Named {
+        let address = in_backend::Address {
             kind: Self::NAME,
             // What is imported has the name that AWS gives it, and is known by its bucket.
             resource: self.spec.resource_name.as_deref(),
@@ -125,7 +125,7 @@ impl Kind for BackendStorage {
             ledger: self.ledger(),
             pinned: self.status.as_ref().map(|status| &status.target),
         };
-        in_backend::locate(&place, index, default_region)
+        in_backend::locate(&address, index, default_region)
     }
 
     fn show(&self, state: &State, location: Option<&Location>, found: Option<&Storage>) -> Value {

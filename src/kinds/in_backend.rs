@@ -11,8 +11,11 @@ use crate::{
     lifecycle::facts::Failure,
 };
 
+/// Where AWS looks for such an object: see [`Words::place`](crate::lifecycle::Words::place).
+pub(super) const PLACE: &str = "the app ID, the name of the backend environment and the region";
+
 /// Where such a resource says that its AWS object is.
-pub(super) struct Named<'a> {
+pub(super) struct Address<'a> {
     /// Its kind.
     pub(super) kind: KindName,
     /// The name of the AWS object, as far as it is known.
@@ -53,7 +56,7 @@ pub(super) fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &R
 }
 
 /// Where the AWS object lives, and what that still needs.
-pub(super) fn locate(of: &Named<'_>, index: &Index, default_region: Option<&str>) -> Located {
+pub(super) fn locate(of: &Address<'_>, index: &Index, default_region: Option<&str>) -> Located {
     let target = of.target;
     let mut located = Located::default();
     let mut place = None;

@@ -137,12 +137,7 @@ pub(super) fn is_wanted(view: &View<'_>) -> bool {
         Some(Origin::Adopted) => view.resource.deletion_policy == Some(DeletionPolicy::Delete),
         Some(Origin::Created | Origin::Cloned) => view.resource.deletion_policy != Some(DeletionPolicy::Retain),
     };
-    let is_its_own = view
-        .surroundings
-        .winner
-        .as_ref()
-        .is_none_or(|winner| winner.is_of_another_name);
-    wanted && !view.resource.observe && is_its_own
+    wanted && !view.resource.observe && !view.is_anothers()
 }
 
 /// Whether it is to be left as it is in an account that cannot be reached any more: nothing can be found out there, and
@@ -198,12 +193,7 @@ pub fn what_became(view: &View<'_>) -> &'static str {
         "released: a request to AWS was under way, and its account cannot be reached: see there what became of the AWS object"
     } else if ledger.origin.is_none() {
         "released: it owned no AWS object"
-    } else if view
-        .surroundings
-        .winner
-        .as_ref()
-        .is_some_and(|winner| !winner.is_of_another_name)
-    {
+    } else if view.is_anothers() {
         "released: another resource owns the AWS object"
     } else if ledger.job.as_ref().is_some_and(deleted) {
         "released: the AWS object is deleted"

@@ -50,7 +50,7 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
 fn nothing_due(view: &View<'_>) -> Option<Step> {
     let is_said = matches!(
         view.reason(),
-        Some(Reason::Available | Reason::Drifted | Reason::NotFound)
+        Some(Reason::Available | Reason::Drifted | Reason::NotFound | Reason::JobFailed)
     );
     let due = view.next_check();
     let rests = is_said && !view.is_edited() && view.known.look.is_none() && view.known.failed.is_none();

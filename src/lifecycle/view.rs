@@ -446,6 +446,13 @@ impl<'a> View<'a> {
         Self { state, ..*self }
     }
 
+    /// Whether another resource owns what this one describes. What has a name of its own is its own, though only one of the
+    /// two can stay.
+    pub(super) fn is_anothers(&self) -> bool {
+        let winner = self.surroundings.winner.as_ref();
+        winner.is_some_and(|winner| !winner.is_of_another_name)
+    }
+
     /// Whether the annotation asks for a reconcile that no status has answered yet.
     pub(super) fn is_requested(&self) -> bool {
         self.resource.request.is_some() && self.resource.request != self.state.ledger.last_handled_reconcile_at

@@ -299,19 +299,21 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     if says.stalled || says.reconciling {
         breaks(world, Broken::Untrue("Ready and not settled"));
     }
-    if new.status.origin.is_none() {
+    // What is only observed need not be its own, nor what a create of its own has left.
+    let is_anyones = pass.view.observe && new.status.origin.is_none();
+    if new.status.origin.is_none() && !is_anyones {
         breaks(world, Broken::Untrue("Ready without an origin"));
     }
     let of_a_failed_create = new
         .status
         .job
         .is_some_and(|job| job.operation.is_create() && job.word == Some(Word::Failed));
-    if of_a_failed_create && new.status.origin != Some(Origin::Adopted) {
+    if of_a_failed_create && new.status.origin != Some(Origin::Adopted) && !is_anyones {
         breaks(world, Broken::Untrue("Ready though its create failed"));
     }
     let done = matches!(pass.known.reply, Some(Reply::Done { .. }));
     let was_ready = old.status.says.is_some_and(|says| says.ready);
-    let is_shown = |thing: Thing| thing.is_of(new.uid) || new.status.origin == Some(Origin::Adopted);
+    let is_shown = |thing: Thing| thing.is_of(new.uid) || new.status.origin == Some(Origin::Adopted) || is_anyones;
     if !done && !was_ready && !pass.seen.is_some_and(is_shown) {
         breaks(world, Broken::Untrue("no look has shown it as its own"));
     }

@@ -112,6 +112,10 @@ explorations! {
         ready(api()),
         lost: 1, observes: 2, edits: 1, gone: 1;
 
+    what_others_make_anew_is_not_its_own_though_it_was_observed_meanwhile:
+        ready(backend()),
+        observes: 2, gone: 1, rivals: 1, requests: 1, deletes: 1;
+
     what_aws_shows_is_not_made_again_though_the_status_is_wiped:
         backend(),
         crashes: 1, lost: 1, wipes: 1, deletes: 1;

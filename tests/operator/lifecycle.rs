@@ -381,6 +381,7 @@ async fn a_storage_waits_for_an_auth_and_what_is_linked_is_told_by_its_name(worl
         .await;
     assert!(stage.simulator.history().writes().is_empty());
     assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    stage.request(Kind::Storage, "photos", "it has an auth").await;
     let object = stage.wait_until_ready(Kind::Storage, "photos").await;
     let storages = stage.aws().backend((APP, "dev")).expect("a backend").storages;
     let name = storages.keys().next().expect("a storage");

@@ -1,5 +1,5 @@
-//! What a storage is and what it is not: nothing of somebody else is taken for an imported one, what is not known is neither
-//! there nor gone, and guests keep no rights that the spec does not give them.
+//! What is alone in its environment, and what it is not: nothing of somebody else is taken for it, what is not known is neither
+//! there nor gone, and a storage's guests keep no rights that the spec does not give them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use amplify_simulator::{Category, JobFault, JobScript, Operation, ResourceState}
 use serde_json::{Value, json};
 
 use amplify_testkit::{
-    specimen::storage,
+    specimen::{graphql_api, storage},
     stage::{APP, Kind, Setup, Stage, World, adopting, message},
 };
 
@@ -17,6 +17,8 @@ amplify_testkit::tests! {
     another_bucket_is_not_adopted_as_the_imported_one,
     guests_lose_what_the_spec_no_longer_gives_them,
     what_is_adopted_and_not_shown_whole_is_sent_once,
+    an_answer_under_another_name_is_decided_by_what_the_backend_has,
+    a_storage_without_an_auth_hears_of_its_backend_and_not_of_its_neighbours,
 }
 
 const ENVIRONMENT: &str = "dev";
@@ -192,4 +194,96 @@ async fn what_is_adopted_and_not_shown_whole_is_sent_once(world: Arc<World>) {
         stage.delete(Kind::Storage, name).await;
         stage.wait_until_gone(Kind::Storage, name).await;
     }
+}
+
+async fn an_answer_under_another_name_is_decided_by_what_the_backend_has(world: Arc<World>) {
+    let mut setup = Setup::quick();
+    setup.settings.any_name_shows_the_only_one = true;
+    let stage = Stage::with(world, setup).await;
+    let storages = |name: &str| json!({ "storage": { name: { "service": "S3" } } }).to_string();
+    let apis = |name: &str| json!({ "api": { name: { "service": "AppSync" } } }).to_string();
+    let users = json!({ "authenticated": ["READ"] });
+    for (kind, category, ours, delete, theirs, meta) in [
+        (
+            Kind::Api,
+            Category::Api,
+            "shop",
+            Operation::DeleteBackendApi,
+            ResourceState::default(),
+            apis("theirs"),
+        ),
+        (
+            Kind::Storage,
+            Category::Storage,
+            "photos",
+            Operation::DeleteBackendStorage,
+            with_permissions(&users),
+            storages("theirs"),
+        ),
+    ] {
+        let environment = format!("with{ours}");
+        let place = (APP, environment.as_str());
+        assert!(stage.aws().put_backend(place, "storefront"));
+        assert!(stage.aws().put_auth(place, "users"));
+        let put = |name: &str| stage.aws().put_resource(place, category, name, theirs.clone());
+        let spec = match kind {
+            Kind::Storage => storage(&environment),
+            _ => graphql_api(&environment, "type A @model { id: ID! }"),
+        };
+        assert!(put("theirs"));
+        stage.create(kind, ours, spec).await;
+        let object = stage.wait_for_reason(kind, ours, "AlreadyExists").await;
+        assert!(message(&object).contains("theirs"), "{object:#}");
+        assert!(stage.aws().delete_resource(place, category, "theirs"));
+        stage.request(kind, ours, "it is free").await;
+        stage.wait_until_ready(kind, ours).await;
+
+        // Somebody puts another in its place, and the backend does not say what it has: it is neither there nor gone.
+        assert!(stage.aws().delete_resource(place, category, ours) && put("theirs"));
+        assert!(stage.aws().put_meta_config(place, ""));
+        stage.delete(kind, ours).await;
+        let object = stage.wait_for_reason(kind, ours, "AwsUnavailable").await;
+        assert!(message(&object).contains("theirs"), "{object:#}");
+        assert!(stage.aws().put_meta_config(place, &meta));
+        stage.wait_until_gone(kind, ours).await;
+        assert!(stage.calls(delete).is_empty(), "{ours}");
+        assert!(
+            stage.aws().delete_resource(place, category, "theirs"),
+            "it is still there"
+        );
+    }
+}
+
+async fn a_storage_without_an_auth_hears_of_its_backend_and_not_of_its_neighbours(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    stage.create_backend(ENVIRONMENT).await;
+    stage.wait_until_ready(Kind::Backend, ENVIRONMENT).await;
+    let mut spec = storage(ENVIRONMENT);
+    for field in ["appId", "backendEnvironmentName"] {
+        spec[field] = Value::Null;
+    }
+    spec["backendRef"] = json!({ "name": ENVIRONMENT });
+    stage.create(Kind::Storage, "photos", spec).await;
+    let waits = ["no auth"];
+    stage
+        .wait_for_words(Kind::Storage, "photos", "DependencyNotReady", &waits)
+        .await;
+    let api = graphql_api(ENVIRONMENT, "type A @model { id: ID! }");
+    stage.create(Kind::Api, "shop", api).await;
+    stage.wait_until_ready(Kind::Api, "shop").await;
+    assert_eq!(
+        stage.calls(Operation::GetBackendStorage).len(),
+        1,
+        "the API is not its auth"
+    );
+    for (kind, name) in [(Kind::Api, "shop"), (Kind::Backend, ENVIRONMENT)] {
+        stage.delete(kind, name).await;
+        stage.wait_until_gone(kind, name).await;
+    }
+    // Long before it looks again, which is after half a minute.
+    let gone = ["does not exist"];
+    let told = stage.wait_for_words(Kind::Storage, "photos", "DependencyNotReady", &gone);
+    tokio::time::timeout(Duration::from_secs(10), told)
+        .await
+        .expect("it is told at once");
 }

@@ -105,6 +105,33 @@ fn what_has_the_place_of_an_object_or_is_missing_for_it_keeps_it_from_being_made
 }
 
 #[test]
+fn what_aws_lacks_is_looked_for_ever_more_rarely_and_at_last_as_nobodys_first() {
+    let mut play = Play::applied(Kind::Api);
+    play.aws.bar = Some(Bar::Lacks);
+    play.scene.resource.words.lacks = "it needs an auth";
+    play.pass()
+        .is("resolve look status", "working: DependencyNotReady")
+        .wakes(30);
+    play.wake().wakes(60);
+    play.wake().wakes(120);
+    // It is Stalled after five minutes, whatever its next look.
+    play.wake().wakes(90);
+    assert_eq!(play.wake().says, "stalled: DependencyNotReady");
+    for _ in 0..10 {
+        play.wake();
+    }
+    play.wake().wakes(3600);
+    let mut scene = play.scene.config(Ok("h"));
+    let purpose = |scene: &Scene| match scene.next() {
+        Step::Look(purpose) => Some(purpose),
+        _ => None,
+    };
+    assert_eq!(purpose(&scene), Some(Purpose::Drift));
+    scene.resource.request = Some("now".into());
+    assert_eq!(purpose(&scene), Some(Purpose::Request));
+}
+
+#[test]
 fn what_is_gone_is_not_made_again_in_the_place_of_another() {
     let mut play = Play::ready(Kind::Api);
     play.pass();
