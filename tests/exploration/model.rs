@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, num::NonZero, time::Instant};
 
-use amplify_operator::lifecycle::{Sending, Step, Write};
+use amplify_operator::{
+    api::conditions::Reason,
+    lifecycle::{Sending, Step, Write},
+};
 use libtest_mimic::Failed;
 use parking_lot::Mutex;
 use stateright::{Checker, HasDiscoveries, Model, Property};
@@ -568,7 +571,9 @@ fn is_nobodys(world: &World) -> bool {
         .iter()
         .flat_map(|process| process.passes.iter().flatten());
     let mut objects = kept.chain(passes.map(|pass| &pass.view));
-    objects.all(|object| object.status.origin.is_none())
+    // Once it has said that AWS does not show it, it can tell.
+    let has_seen_it_go = |object: &Object| object.status.says.is_some_and(|says| says.reason == Reason::NotFound);
+    objects.all(|object| object.status.origin.is_none() || has_seen_it_go(object))
         && !world.aws.jobs.iter().any(|job| {
             job.by.is_some_and(|(uid, _)| {
                 // F2: what is gone is released though a delete of it may still run that nobody could record.
