@@ -82,8 +82,8 @@ async fn backend(client: &Client, app: &AppId, name: &str) -> Answer<Backend> {
 
 async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentName, described: Described) -> Backend {
     let meta = described.meta();
-    let named = meta.as_ref().map_err(String::clone).and_then(MetaConfig::storages);
-    let storage = match named.map(|mut storages| storages.next()) {
+    let storages = meta.as_ref().map_err(String::clone).and_then(MetaConfig::storages);
+    let storage = match storages.map(|mut storages| storages.next()) {
         Ok(Some(named)) => Ok(Some((
             named.name.clone(),
             storage(client, app, environment, named).await,
