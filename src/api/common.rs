@@ -213,6 +213,11 @@ pub struct Ledger {
     /// digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+    /// When the operator first saw that the backend environment is locked for a Gen 2 migration. While it is set, the operator does
+    /// not create an AWS object that is gone. Removed when the environment is no longer locked and AWS still shows the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub migration_locked_at: Option<Timestamp>,
 }
 
 const fn unseen() -> i64 {
@@ -229,6 +234,7 @@ impl Default for Ledger {
             region: None,
             job: None,
             last_handled_reconcile_at: None,
+            migration_locked_at: None,
         }
     }
 }

@@ -13,6 +13,9 @@ pub const RECONCILING: &str = "Reconciling";
 /// Condition type: nothing moves until a person acts.
 pub const STALLED: &str = "Stalled";
 
+/// Condition type: the backend environment is locked for a Gen 2 migration, and AWS gets no write for the resource.
+pub const MIGRATION_LOCKED: &str = "MigrationLocked";
+
 /// Longest message of a condition, in bytes. An Event takes no longer one either.
 pub const MESSAGE_LIMIT: usize = 1024;
 
@@ -74,8 +77,11 @@ reasons! {
     InUse,
     /// A field that cannot be changed differs in AWS; of what is observed: any.
     Drifted,
-    /// Observed, and AWS does not show it.
+    /// AWS does not show it, and the operator does not create it: it is only observed, or its environment was locked for a Gen 2
+    /// migration.
     NotFound,
+    /// A write to AWS is due, and the environment is locked for a Gen 2 migration.
+    MigrationLocked,
     /// No account entry, or more than one, names the namespace.
     AccountNotFound,
     /// The account or region is no longer the one that is pinned in status.
@@ -108,6 +114,7 @@ impl Reason {
                 | Self::InUse
                 | Self::Drifted
                 | Self::NotFound
+                | Self::MigrationLocked
                 | Self::AccountNotFound
                 | Self::AccountChanged
         )
@@ -190,7 +197,35 @@ pub fn state(
         Progress::Reconciling => conditions.push(condition(RECONCILING, true)),
         Progress::Stalled => conditions.push(condition(STALLED, true)),
     }
+    conditions.extend(get(old, MIGRATION_LOCKED).map(|locked| Condition {
+        observed_generation: Some(generation),
+        ..locked.clone()
+    }));
     conditions
+}
+
+/// The conditions with `MigrationLocked=True` and this message. A lock that is said already stays as it is.
+#[must_use]
+pub fn locked(old: &[Condition], message: &str, generation: i64, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = old.to_vec();
+    if get(old, MIGRATION_LOCKED).is_none() {
+        conditions.push(Condition {
+            type_: MIGRATION_LOCKED.to_owned(),
+            status: "True".to_owned(),
+            reason: Reason::MigrationLocked.name().to_owned(),
+            message: truncated(message, MESSAGE_LIMIT).to_owned(),
+            observed_generation: Some(generation.max(0)),
+            last_transition_time: Time(now),
+        });
+    }
+    conditions
+}
+
+/// The conditions without `MigrationLocked`.
+#[must_use]
+pub fn unlocked(old: &[Condition]) -> Vec<Condition> {
+    let others = old.iter().filter(|condition| condition.type_ != MIGRATION_LOCKED);
+    others.cloned().collect()
 }
 
 /// The text, cut at `limit` bytes on a character boundary.

@@ -39,5 +39,8 @@ pub const GROUP: &str = "amplify-operator.dev";
 pub const FINALIZER: &str = "amplify-operator.dev/finalizer";
 /// Any new value of this annotation asks for a reconcile now, also out of `Stalled`.
 pub const RECONCILE_REQUESTED_AT: &str = "amplify-operator.dev/reconcile-requested-at";
+/// This annotation, with the name of the backend environment as its value, lets AWS get writes although the environment is
+/// locked for a Gen 2 migration.
+pub const IGNORE_MIGRATION_LOCK: &str = "amplify-operator.dev/ignore-migration-lock";
 /// The field manager of every write that the operator makes.
 pub const FIELD_MANAGER: &str = "amplify-operator";

@@ -334,8 +334,8 @@ reads! {
     ListBackendJobs in AmplifyBackend = "ListBackendJobs", Operator;
     GetBackendEnvironment in Amplify = "GetBackendEnvironment", Operator;
     ListBackendEnvironments in Amplify = "ListBackendEnvironments", Both;
-    GetApp in Amplify = "GetApp", Import;
-    ListApps in Amplify = "ListApps", Import;
+    GetApp in Amplify = "GetApp", Both;
+    ListApps in Amplify = "ListApps", Both;
 }
 
 /// The IAM actions that the operator needs, sorted.

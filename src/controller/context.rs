@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::Events,
     index::{Index, ObjectKey},
+    locks::Locks,
 };
 use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
@@ -64,6 +65,8 @@ pub struct Context {
     pub(super) leadership: Arc<Leadership>,
     pub(super) shutdown: CancellationToken,
     pub(super) random: Arc<Random>,
+    /// Which environments are locked for a Gen 2 migration.
+    pub(super) locks: Locks,
     pub(super) index: Mutex<Index>,
     /// How many passes may be under way at a time, over all queues.
     pub(super) places: Arc<Semaphore>,
@@ -112,6 +115,7 @@ impl Context {
         tokio::spawn(throttle.clone().run(parts.shutdown.clone()));
         Arc::new(Self {
             client: parts.client,
+            locks: Locks::new(parts.settings.drift_interval),
             settings: parts.settings,
             clock: parts.sessions.clock().clone(),
             sessions: parts.sessions,

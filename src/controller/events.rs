@@ -103,6 +103,17 @@ impl Events {
         self.send(object, true, "Released", message, action);
     }
 
+    /// The environment of a resource is locked for a Gen 2 migration, though nothing is due.
+    pub fn locked(&self, object: ObjectReference, message: &str) {
+        self.send(object, false, Reason::MigrationLocked.name(), message, "Look");
+    }
+
+    /// AWS denies the read that shows migration locks.
+    pub fn lock_unknown(&self, object: ObjectReference) {
+        let message = "AWS denies amplify:GetApp or amplify:ListApps, so the operator does not see whether amplify gen2-migration has locked this backend environment, and writes to it all the same: allow both actions (see deploy/iam-policy.json)";
+        self.send(object, false, "MigrationLockUnknown", message, "Look");
+    }
+
     /// The AWS object of a resource is gone and is created again.
     pub fn gone(&self, object: ObjectReference, action: &str) {
         let message = "the AWS object is gone, although nobody asked this operator to delete it: it is created again";

@@ -222,7 +222,7 @@ impl<K: Kind> Recollection<K> {
     }
 }
 
-/// Generation, finalizers, deletion, the request, and the status: labels and other annotations decide nothing.
+/// Generation, finalizers, deletion, the operator's annotations, and the status: labels and other annotations decide nothing.
 pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     let mut hasher = DefaultHasher::new();
     let meta = object.meta();
@@ -230,7 +230,9 @@ pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     meta.generation.hash(&mut hasher);
     meta.finalizers.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
-    object.annotations().get(api::RECONCILE_REQUESTED_AT).hash(&mut hasher);
+    for annotation in [api::RECONCILE_REQUESTED_AT, api::IGNORE_MIGRATION_LOCK] {
+        object.annotations().get(annotation).hash(&mut hasher);
+    }
     // Into the digest as it is written: a text of it is long, and wanted by nobody. A status can always be written.
     let _ = serde_json::to_writer(Digested(&mut hasher), &object.status());
     hasher.finish()

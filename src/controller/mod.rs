@@ -23,6 +23,7 @@ mod events;
 pub mod index;
 mod kubernetes;
 mod listings;
+mod locks;
 mod memory;
 mod pass;
 pub mod patches;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{
     Flow, Reply, Step, Wake, Write,
     facts::{Class, Failure, Sent, says_exists},
+    migration,
     needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot, unbarred},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
@@ -22,6 +23,10 @@ pub(super) fn create(view: &View<'_>) -> Flow {
     possible(view)?;
     unbarred(view)?;
     let hash = configured(view)?;
+    if view.state.ledger.migration_locked_at.is_some() {
+        // It waits for the end of the lock, and for nothing that others do.
+        migration::unlocked(view, operation)?;
+    }
     backed_off(view, operation, hash.as_deref())?;
     slot(view)?;
     let mut newest = None;
@@ -33,6 +38,7 @@ pub(super) fn create(view: &View<'_>) -> Flow {
         none_pending(view, listed)?;
         newest = listed.jobs.iter().filter_map(|job| job.create_time).max();
     }
+    migration::unlocked(view, operation)?;
     let unconfirmed = view.state.ledger.job.as_ref().filter(|job| job.unconfirmed);
     if !view.resource.finalizer {
         return Ok(Step::AddFinalizer);
@@ -56,16 +62,20 @@ pub(super) fn create(view: &View<'_>) -> Flow {
     Ok(intend(view, job))
 }
 
-/// The intent of this pass is stored: send it, unless it has grown old.
-pub(super) fn send(view: &View<'_>, job: &Job) -> Step {
+/// The intent of this pass is stored: send it, unless it has grown old or the environment has been locked meanwhile.
+pub(super) fn send(view: &View<'_>, job: &Job) -> Flow {
+    match migration::unlocked(view, job.operation) {
+        Err(Step::Settle { .. }) => return Ok(outcome::made_nothing(view, job)),
+        unlocked => unlocked?,
+    }
     if timing::is_past(job.request_time, timing::SEND_WITHIN, view.now) {
         let job = Job {
             request_time: view.now_seconds(),
             ..job.clone()
         };
-        return intend(view, job);
+        return Ok(intend(view, job));
     }
-    Step::Send(Write::Create)
+    Ok(Step::Send(Write::Create))
 }
 
 pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {

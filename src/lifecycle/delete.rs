@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Flow, Reply, Step, Wake, Write,
     facts::{Class, Failure},
+    migration,
     needs::{absence_in_doubt, backed_off, free, given_up, listed, looked, none_pending, rests},
     record::{accepted, record_accepted, unintended, without_job},
     report::{Say, account_is_there, suspended},
@@ -47,6 +48,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     given_up(view, operation)?;
     backed_off(view, operation, None)?;
     free(view, operation)?;
+    migration::unlocked(view, operation)?;
     Ok(Step::Send(Write::Delete))
 }
 

@@ -181,7 +181,13 @@ fn is_unwanted_delete(view: &View<'_>) -> bool {
 const fn writes_to_aws(step: &Step) -> bool {
     matches!(
         step,
-        Step::TakeSlot | Step::AddFinalizer | Step::Intend(_) | Step::Send(_) | Step::Record(_) | Step::ListJobs(_)
+        Step::TakeSlot
+            | Step::ReadLock(_)
+            | Step::AddFinalizer
+            | Step::Intend(_)
+            | Step::Send(_)
+            | Step::Record(_)
+            | Step::ListJobs(_)
     )
 }
 

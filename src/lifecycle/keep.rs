@@ -1,7 +1,7 @@
 //! No job under way and not being deleted: look, create, adopt, keep in line.
 
 use super::{
-    Flow, Step, Wake, create, delete,
+    Flow, Step, Wake, create, delete, migration,
     needs::{
         absence_in_doubt, configured, dependency_not_ready, listed, looked, made_whole, none_pending,
         possible_or_given_up, rests, slot, stays_put,
@@ -46,13 +46,16 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         slot(view)?;
     }
     // What AWS has lacked for long is no more urgent than what it has.
-    let is_patient = owned && view.is_ready() || view.is_stalled() && view.is_said_to_lack();
+    let is_lacking = view.is_stalled() && view.is_said_to_lack();
+    let is_patient = owned && view.is_ready() || is_lacking || migration::holds_back(view);
     let purpose = match (is_patient, view.is_edited(), view.is_respecified()) {
         (true, false, _) => Purpose::Drift,
         (true, true, false) => Purpose::Request,
         _ => Purpose::Write,
     };
-    match (&looked(view, purpose)?.seen, owned) {
+    let seen = &looked(view, purpose)?.seen;
+    migration::checked(view, purpose)?;
+    match (seen, owned) {
         (Some(seen), true) => keep(view, seen),
         (Some(seen), false) => adopt(view, seen),
         (None, true) => gone(view),
@@ -278,7 +281,11 @@ fn gone(view: &View<'_>) -> Flow {
     state.ledger.origin = None;
     if view.is_ready() {
         // Not Ready any more, even where the next read fails and all else that is stored stays as it is.
-        let message = "AWS no longer shows the object: it is made again";
+        let message = if state.ledger.migration_locked_at.is_some() {
+            "AWS no longer shows the object"
+        } else {
+            "AWS no longer shows the object: it is made again"
+        };
         state = view.say(
             state,
             Say::working(working_reason(view.resource.abilities.create), message),

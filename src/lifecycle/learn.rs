@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{Failure, JobSeen},
     step::Step,
-    view::{Config, Known, Listed, Looked, Memory, Missing, Polled, Reply, Sending, Slot, State, Waiting},
+    view::{Config, Known, Listed, Lock, Looked, Memory, Missing, Polled, Reply, Sending, Slot, State, Waiting},
 };
 use crate::api::Job;
 
@@ -27,6 +27,8 @@ pub enum Observed {
     Config(Result<Config, Missing>),
     /// The environment's slot.
     Slot(Slot),
+    /// Whether the environment is locked for a Gen 2 migration.
+    Lock(Lock),
     /// What came of a write to AWS.
     Reply(Reply),
     /// The read failed.
@@ -59,6 +61,7 @@ pub fn learn(known: &mut Known, step: &Step, observed: Observed) {
         Observed::Poll(polled) => known.poll = Some(polled),
         Observed::Config(config) => known.config = Some(config),
         Observed::Slot(slot) => known.slot = Some(slot),
+        Observed::Lock(lock) => known.lock = Some(lock),
         Observed::Failed(failure) => known.failed = Some(failure),
         Observed::Reply(reply) => {
             // What was seen before the write says nothing of what came of it.
@@ -108,6 +111,7 @@ fn stored(known: &mut Known, step: &Step, edited: bool) {
         | Step::Look(_)
         | Step::ListJobs(_)
         | Step::Poll
+        | Step::ReadLock(_)
         | Step::TakeSlot
         | Step::Send(_) => {}
     }

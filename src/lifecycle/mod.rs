@@ -17,6 +17,7 @@
 //! | `follow` | a running job, its end, its failure |
 //! | `keep` | idle: look, adopt, drift |
 //! | `observe` | what is only observed: look and report |
+//! | `migration` | no write to an environment that is locked for a Gen 2 migration |
 //! | `update` | tells AWS of a configuration that has changed |
 //! | `delete` | deletion |
 //! | `reply` | what the reply to a write leads to |
@@ -37,6 +38,7 @@ pub mod facts;
 mod follow;
 mod keep;
 mod learn;
+pub mod migration;
 mod needs;
 mod observe;
 mod outcome;
@@ -55,8 +57,9 @@ pub use learn::{Observed, ended, learn, remember};
 pub use record::recorded_beside;
 pub use step::{Purpose, Step, Wake, Write};
 pub use view::{
-    Account, Bar, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Looked, Memory, Missing, Patience,
-    Polled, Reply, Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner, Words,
+    Account, Bar, Config, Dependents, Echo, Equality, Hashes, Known, Lack, Listed, Lock, Looked, Mark, Memory, Missing,
+    Patience, Polled, Reply, Resource, Seen, Sending, Settings, Slot, State, Surroundings, View, Waiting, Winner,
+    Words,
 };
 
 /// What is still missing before a decision can be made (`Err`), or the decision.
@@ -65,7 +68,12 @@ type Flow<T = Step> = Result<T, Step>;
 /// The next step for this resource.
 #[must_use]
 pub fn next(view: &View<'_>) -> Step {
-    match decide(view) {
+    let noted = migration::noted(view);
+    let decided = match &noted {
+        Some(state) => decide(&view.with_state(state)),
+        None => decide(view),
+    };
+    match decided {
         Ok(step) | Err(step) => step,
     }
 }
@@ -90,7 +98,7 @@ fn decide(view: &View<'_>) -> Flow {
         return Ok(Step::AddFinalizer);
     }
     match ledger.job.as_ref().map(|job| (job, job.phase())) {
-        Some((job, Phase::Intended)) if may_be_sent(view) => Ok(create::send(view, job)),
+        Some((job, Phase::Intended)) if may_be_sent(view) => create::send(view, job),
         Some((job, Phase::Intended)) => outcome::resolve(view, job),
         Some((job, Phase::Running)) if !may_leave(view, job) => follow::follow(view, job),
         Some((_, Phase::Running | Phase::Completed | Phase::Failed | Phase::Closed)) | None => {

@@ -4,7 +4,7 @@
 //! to be its own.
 
 use super::{
-    Flow, Step, Wake,
+    Flow, Step, Wake, migration,
     needs::{absence_in_doubt, configured, looked, made_whole, possible, stays_put},
     record,
     report::{self, Say, account_is_there},
@@ -40,6 +40,7 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
         Purpose::Drift
     };
     let looked = looked(view, purpose)?;
+    migration::checked(view, purpose)?;
     match &looked.seen {
         Some(seen) => shown(view, seen),
         None => Ok(absence_in_doubt(view).unwrap_or_else(|| absent(view, looked.bar.as_ref()))),

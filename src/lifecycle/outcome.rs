@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Flow, Sending, Step, Wake,
     facts::JobSeen,
+    migration,
     needs::{absence_in_doubt, configured, listed, looked, none_pending, pending, possible, slot, unbarred},
     record::{intend, newest, record_claimed},
     report::{Say, account_is_there, suspension, working_message, working_reason},
@@ -171,6 +172,10 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
         Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),
         configured => configured?,
     };
+    match migration::unlocked(view, job.operation) {
+        Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),
+        unlocked => unlocked?,
+    }
     let failures = view.failures(job.operation, hash.as_deref());
     Ok(intend(
         view,
@@ -244,7 +249,7 @@ fn come_again(view: &View<'_>, job: &Job) -> Step {
 
 /// AWS shows nothing of this intent, and a new attempt cannot be made now: it must not keep the environment from those
 /// that it would wait for.
-fn made_nothing(view: &View<'_>, job: &Job) -> Step {
+pub(super) fn made_nothing(view: &View<'_>, job: &Job) -> Step {
     close(view, job, "AWS shows nothing of this attempt", true)
 }
 

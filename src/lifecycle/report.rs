@@ -464,6 +464,7 @@ const fn may_be_said_of_a_job(reason: Reason) -> bool {
         | Reason::InUse
         | Reason::Drifted
         | Reason::NotFound
+        | Reason::MigrationLocked
         | Reason::AccountNotFound
         | Reason::AccountChanged
         | Reason::Suspended
@@ -486,6 +487,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
             | Reason::QuotaExceeded
             | Reason::Drifted
             | Reason::NotFound
+            | Reason::MigrationLocked
             | Reason::AppNotFound,
         ) => is_current,
         // What is missing is looked for before AWS is read.

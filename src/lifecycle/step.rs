@@ -16,6 +16,9 @@ pub enum Step {
     ListJobs(Purpose),
     /// Read the job under way: `known.poll`.
     Poll,
+    /// Read whether the environment is locked for a Gen 2 migration: `known.lock`. For a check, an answer to all resources of the
+    /// account and region serves, which is at most a drift interval old; a failed read is an answer, too.
+    ReadLock(Purpose),
     /// Take the environment's slot (of a clone: source and target): `known.slot`.
     TakeSlot,
     /// Store the finalizer, conditional on resourceVersion.
@@ -104,13 +107,13 @@ pub enum Purpose {
 
 impl Purpose {
     /// How many requests a pass with this purpose makes when it goes through: a look (and, of what is alone in its environment,
-    /// whether another has its place), the lists of jobs, and the write that they lead to.
+    /// whether another has its place), the lists of jobs, the migration lock, and the write that they lead to.
     #[must_use]
     pub fn calls(self, abilities: &Abilities) -> u32 {
         match self {
             Self::Drift | Self::Request => 1,
             Self::Outcome => 1 + abilities.lists + u32::from(abilities.is_alone),
-            Self::Write => 2 + abilities.lists + u32::from(abilities.is_alone),
+            Self::Write => 3 + abilities.lists + u32::from(abilities.is_alone),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues where it was.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::{SignedDuration, Timestamp};
 
 /// A create must be sent within this time of its `requestTime`, or the intent is written anew.
@@ -85,6 +87,15 @@ pub const fn job_backoff(failures: i64) -> SignedDuration {
         2 => 5,
         _ => 15,
     })
+}
+
+/// Where in the interval the checks of all that share `what` fall: the same in each process.
+#[must_use]
+pub fn phase(what: &impl Hash, interval: SignedDuration) -> SignedDuration {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(1).max(1);
+    SignedDuration::from_millis(i64::try_from(hasher.finish() % interval).unwrap_or_default())
 }
 
 /// The first drift check after `time`: checks fall at `phase` of every `interval` of wall-clock time, so that a restart

@@ -3,6 +3,7 @@
 use super::{
     Flow, Reply, Step, Write,
     facts::{Class, Failure, JobSeen},
+    migration,
     needs::{backed_off, configured, free, given_up, possible, read},
     record::{accepted, record_accepted, unintended, without_job},
     step::Purpose,
@@ -19,6 +20,7 @@ pub(super) fn update(view: &View<'_>, operation: Operation) -> Flow {
     backed_off(view, operation, hash.as_deref())?;
     free(view, operation)?;
     seen_since(view)?;
+    migration::unlocked(view, operation)?;
     Ok(Step::Send(Write::Update))
 }
 

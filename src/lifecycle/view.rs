@@ -90,6 +90,8 @@ pub struct Resource {
     pub job_timeout: Option<SignedDuration>,
     /// The value of the annotation that asks for a reconcile.
     pub request: Option<String>,
+    /// Whether the annotation says that a migration lock of its environment forbids nothing.
+    pub ignores_lock: bool,
 }
 
 impl Resource {
@@ -243,6 +245,8 @@ pub struct Known {
     pub config: Option<Result<Config, Missing>>,
     /// The environment's slot.
     pub slot: Option<Slot>,
+    /// Whether the environment is locked for a Gen 2 migration.
+    pub lock: Option<Lock>,
     /// How far the write of this pass has come.
     pub sending: Sending,
     /// What came of the write that was sent.
@@ -348,6 +352,28 @@ pub enum Slot {
     Held,
     /// Another resource holds it.
     Busy,
+}
+
+/// What is known of the environment's migration lock.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Lock {
+    /// When AWS was asked.
+    pub at: Timestamp,
+    /// What it answered.
+    pub mark: Mark,
+}
+
+/// Where the app's mark of a Gen 2 migration stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mark {
+    /// It names this environment.
+    Here,
+    /// It names another environment or none.
+    Elsewhere,
+    /// AWS denies the read: the operator goes on without it.
+    Denied,
+    /// The read failed. A check goes on without it, a write does not.
+    Unread,
 }
 
 /// What came of a write.

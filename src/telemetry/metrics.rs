@@ -247,6 +247,7 @@ pub struct Metrics {
     token_rate: Family<Region, Gauge<f64, AtomicU64>>,
     reconciles: Histograms<Kind>,
     reconcile_errors: Family<KindClass, Counter>,
+    locks_denied: Counter,
     events_left_out: Counter,
     queue: Family<Kind, Gauge>,
     objects: Family<Standing, Gauge>,
@@ -360,6 +361,12 @@ impl Metrics {
                 &["kind"],
                 "Objects to which something happened and whose pass has not begun; 0 on a standby",
                 Family::default(),
+            ),
+            locks_denied: register.add(
+                "migration_locks_denied_total",
+                &[],
+                "Reads of migration locks that AWS denied: without them the operator writes to environments that amplify gen2-migration has locked",
+                Counter::default(),
             ),
             events_left_out: register.add(
                 "events_left_out_total",
@@ -478,6 +485,11 @@ impl Metrics {
     /// A pass ended in an error: of AWS ([`class_name`]), or a word for another source such as `kubernetes`.
     pub fn reconcile_error(&self, kind: &'static str, class: &'static str) {
         self.reconcile_errors.get_or_create(&KindClass { kind, class }).inc();
+    }
+
+    /// AWS denied a read of migration locks.
+    pub fn lock_denied(&self) {
+        self.locks_denied.inc();
     }
 
     /// A transition was told by no Event: too many of this object came at once, or of all.

@@ -2,7 +2,7 @@
 
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Operation, Origin, conditions::Reason},
-    lifecycle::{self, Holds, Reply, State, Write},
+    lifecycle::{self, Holds, Reply, State, Write, migration::FRESH},
 };
 
 use crate::{
@@ -25,6 +25,9 @@ pub(crate) fn breaks(world: &mut World, broken: Broken) {
 /// I1: no new attempt while the outcome of another is unknown.
 pub(crate) fn intent(scenario: &Scenario, world: &mut World, pass: &Pass, state: &State) {
     let view = &pass.view;
+    if state.ledger.migration_locked_at.is_some() && !view.ignores {
+        breaks(world, Broken::Locked("what may have been migrated is created again"));
+    }
     let is_again = view.status.job.is_some_and(|job| {
         job.is_open()
             && state
@@ -57,6 +60,14 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
     }
     if view.observe {
         breaks(world, Broken::Observed);
+    }
+    // Any answer that the write may rest on is younger than the lock.
+    let is_locked = world
+        .aws
+        .locked
+        .is_some_and(|since| i64::from(since) <= -FRESH.as_secs());
+    if is_locked && !view.ignores {
+        breaks(world, Broken::Locked("a write to an environment that is locked"));
     }
     match write {
         Write::Create => {

@@ -116,6 +116,22 @@ explorations! {
         ready(backend()),
         observes: 2, gone: 1, rivals: 1, requests: 1, deletes: 1;
 
+    nothing_is_written_to_a_backend_while_it_is_locked:
+        backend().with(|it| it.longest_pass = 90),
+        locks: 2, lost: 1, deletes: 1, reads: 1;
+
+    an_api_follows_a_lock_that_comes_and_goes:
+        ready(api()),
+        locks: 2, lost: 1, edits: 1, reads: 1;
+
+    what_is_gone_after_a_lock_is_not_made_again_unless_its_user_says_so:
+        ready(backend()),
+        locks: 2, ignores: 1, gone: 1, suspends: 1, requests: 1;
+
+    an_attempt_in_doubt_is_not_sent_again_to_an_environment_that_was_locked_meanwhile:
+        backend(),
+        locks: 2, crashes: 1, lost: 1, ignores: 1;
+
     what_aws_shows_is_not_made_again_though_the_status_is_wiped:
         backend(),
         crashes: 1, lost: 1, wipes: 1, deletes: 1;

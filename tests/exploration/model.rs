@@ -83,6 +83,9 @@ pub(crate) enum Event {
     Suspend(usize),
     Observe(usize),
     Request(usize),
+    /// The environment is locked for a Gen 2 migration, or unlocked.
+    Lock,
+    Ignore(usize),
     Wipe(usize),
     Touch(usize),
 }
@@ -253,7 +256,9 @@ impl Exploration {
             return;
         }
         match stage.ahead(world, process, name).as_ref().map(|decided| &decided.step) {
-            Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll) if budget.reads > 0 => ways.push(How::Fails),
+            Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_)) if budget.reads > 0 => {
+                ways.push(How::Fails)
+            }
             Some(Step::Send(write)) => self.ways_of_sending(world, process, name, *write, ways),
             _ => {}
         }
@@ -375,6 +380,7 @@ impl Exploration {
             (budget.suspends > 0, Event::Suspend(name)),
             (budget.observes > 0, Event::Observe(name)),
             (budget.requests > 0, Event::Request(name)),
+            (budget.ignores > 0, Event::Ignore(name)),
             (budget.wipes > 0 && object.status != Status::EMPTY, Event::Wipe(name)),
             (budget.touches > 0, Event::Touch(name)),
         ];
@@ -465,6 +471,10 @@ impl Exploration {
                     thing.meddled = true;
                 }
             }
+            Event::Lock => {
+                world.budget.locks -= 1;
+                world.aws.locked = if world.aws.locked.is_some() { None } else { Some(0) };
+            }
             event => Self::user(&mut stage, world, event),
         }
     }
@@ -478,6 +488,7 @@ impl Exploration {
         | Event::Suspend(name)
         | Event::Observe(name)
         | Event::Request(name)
+        | Event::Ignore(name)
         | Event::Wipe(name)
         | Event::Touch(name)) = event
         else {
@@ -518,6 +529,10 @@ impl Exploration {
             Event::Request(_) => {
                 budget.requests -= 1;
                 object.request += 1;
+            }
+            Event::Ignore(_) => {
+                budget.ignores -= 1;
+                object.ignores = !object.ignores;
             }
             Event::Wipe(_) => {
                 budget.wipes -= 1;
@@ -668,6 +683,7 @@ impl Model for Exploration {
                 things,
                 jobs,
                 flying: Vec::new(),
+                locked: None,
             },
             processes: vec![idle(self.names); self.processes],
             budget: self.budget,
@@ -722,6 +738,9 @@ impl Model for Exploration {
             .flat_map(|process| process.passes.iter().flatten());
         if passes.all(patient) && world.aws.flying.iter().all(|flight| flight.left > 0) {
             events.push(Event::Tick);
+        }
+        if budget.locks > 0 {
+            events.push(Event::Lock);
         }
         events.extend((0..world.aws.flying.len()).map(Event::Arrives));
         for (index, job) in world.aws.jobs.iter().enumerate() {
@@ -813,6 +832,10 @@ impl Model for Exploration {
             Property::always("nothing is sent for what is observed", |_, world: &World| {
                 world.broken != Some(Broken::Observed)
             }),
+            Property::always(
+                "I8: nothing is sent to an environment that is locked",
+                |_, world: &World| !matches!(world.broken, Some(Broken::Locked(_))),
+            ),
             Property::always("every pass ends", |_, world: &World| {
                 world.broken != Some(Broken::Endless)
             }),

@@ -192,6 +192,9 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     if says.reconciling {
         return Some("work goes on for ever");
     }
+    if says.reason == Reason::MigrationLocked && (world.aws.locked.is_none() || object.ignores) {
+        return Some("it waits for the end of a lock that there is not");
+    }
     let thing = world.aws.things[scenario.target(name)];
     // Of what it made it must know, unless what told of it is lost.
     let lost = |job: &AwsJob| job.vanished || job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid);

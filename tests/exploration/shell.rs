@@ -16,8 +16,8 @@ use amplify_operator::{
         patches::recording,
     },
     lifecycle::{
-        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Looked, Observed, Polled, Resource, Seen, Settings,
-        Slot, State, Step, Surroundings, View, Wake, Words, Write,
+        self, Config, Echo, Equality, Hashes, Holds, Known, Listed, Lock, Looked, Mark, Observed, Polled, Purpose,
+        Resource, Seen, Settings, Slot, State, Step, Surroundings, View, Wake, Words, Write,
         facts::{Class, Sent},
     },
 };
@@ -237,6 +237,8 @@ impl<'a> Stage<'a> {
             };
             let is_private = match &step.step {
                 Step::Resolve | Step::TakeSlot => true,
+                // Nothing locks or unlocks.
+                Step::ReadLock(_) => world.budget.locks == 0,
                 Step::Settle { .. } => step.status == Some(pass(world, process, name).view.status),
                 _ => false,
             };
@@ -292,6 +294,7 @@ impl<'a> Stage<'a> {
             suspend: object.suspend,
             job_timeout: None,
             request: (object.request > 0).then(|| object.request.to_string()),
+            ignores_lock: object.ignores,
         };
         let mut surroundings = Surroundings {
             region: Some("r".to_owned()),
@@ -338,7 +341,10 @@ impl<'a> Stage<'a> {
     /// Makes a step: performs it, remembers and learns.
     fn make(&mut self, world: &mut World, process: usize, name: usize, decided: &Decided, how: How) -> Went {
         let step = &decided.step;
-        if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
+        if matches!(
+            step,
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_) | Step::Send(_)
+        ) {
             let known = &mut pass(world, process, name).known;
             if known.account.is_none() {
                 known.change(|known| lifecycle::learn(known, step, Observed::Account("1".to_owned())));
@@ -406,7 +412,7 @@ impl<'a> Stage<'a> {
         let target = self.scenario.target(name);
         let clocks = self.clocks();
         Some(match &decided.step {
-            Step::Look(_) | Step::ListJobs(_) | Step::Poll if how == How::Fails => {
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(Purpose::Write) if how == How::Fails => {
                 Observed::Failed(failure(Class::Unavailable, Sent::Unknown))
             }
             Step::Look(_) => {
@@ -430,6 +436,14 @@ impl<'a> Stage<'a> {
                 let job = shown(world, clocks).find(|job| Some(&job.id) == id.as_ref());
                 Observed::Poll(Polled { job })
             }
+            Step::ReadLock(_) => Observed::Lock(Lock {
+                at: self.now,
+                mark: match world.aws.locked {
+                    _ if how == How::Fails => Mark::Unread,
+                    Some(_) => Mark::Here,
+                    None => Mark::Elsewhere,
+                },
+            }),
             Step::Resolve => Observed::Config(Ok(Config {
                 hash: config_name(pass(world, process, name).view.config),
             })),

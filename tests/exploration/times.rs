@@ -11,6 +11,8 @@ use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
 pub(crate) const OLDEST_REQUEST: Seconds = -180;
 /// The oldest that a `finishTime` gets: the grace, or the first backoff, and the longest pass have then passed.
 pub(crate) const OLDEST_FINISH: Seconds = -150;
+/// The oldest that a lock gets: every answer that a write may rest on is younger.
+pub(crate) const OLDEST_LOCK: Seconds = -120;
 /// Before everything that is explored began.
 pub(crate) const LONG_AGO: Seconds = -1000;
 
@@ -23,6 +25,9 @@ fn age(time: &mut Seconds, by: Seconds, oldest: Seconds) {
 
 impl Object {
     fn age(&mut self, by: Seconds, aws: &Aws) {
+        if let Some(since) = &mut self.status.locked_at {
+            age(since, by, OLDEST_LOCK);
+        }
         if let Some(job) = &mut self.status.job {
             age(&mut job.requested, by, OLDEST_REQUEST);
             if let Some(finished) = &mut job.finished {
@@ -144,6 +149,9 @@ impl World {
             if let Some(created) = &mut job.created {
                 *created = aws.aged(*created, by);
             }
+        }
+        if let Some(since) = &mut self.aws.locked {
+            age(since, by, OLDEST_LOCK);
         }
         for flight in &mut self.aws.flying {
             left(&mut flight.left);

@@ -48,6 +48,8 @@ pub(crate) enum Broken {
     Suspended,
     /// A write to AWS for a resource that is only observed.
     Observed,
+    /// I8
+    Locked(&'static str),
     /// A pass without an end.
     Endless,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Object {
     pub(crate) suspend: bool,
     pub(crate) observe: bool,
     pub(crate) request: u8,
+    /// Whether the annotation says that a migration lock forbids nothing.
+    pub(crate) ignores: bool,
     pub(crate) config: u8,
     /// Whether somebody has wiped the status since it was created: what it told is lost.
     pub(crate) wiped: bool,
@@ -103,6 +107,9 @@ pub(crate) struct Status {
     pub(crate) handled: u8,
     pub(crate) sent: Option<u8>,
     pub(crate) echoed: Option<u8>,
+    /// The condition `MigrationLocked`.
+    pub(crate) locked: bool,
+    pub(crate) locked_at: Option<Seconds>,
 }
 
 /// The conditions.
@@ -180,6 +187,8 @@ pub(crate) struct Aws {
     pub(crate) jobs: Vec<AwsJob>,
     /// Writes that were sent, whose sender got no answer, and that may still arrive.
     pub(crate) flying: Vec<Flight>,
+    /// Since when the environment is locked for a Gen 2 migration.
+    pub(crate) locked: Option<Seconds>,
 }
 
 /// An AWS object.
@@ -422,6 +431,10 @@ budget! {
     observes,
     /// Somebody asks for a reconcile.
     requests,
+    /// The environment is locked for a Gen 2 migration, or unlocked.
+    locks,
+    /// The annotation that makes a resource ignore the lock is set or removed.
+    ignores,
     /// Somebody wipes the status.
     wipes,
     /// Somebody changes a label.
@@ -439,6 +452,7 @@ impl Object {
             suspend: false,
             observe: false,
             request: 0,
+            ignores: false,
             config: 1,
             wiped: false,
             status: Status::EMPTY,
@@ -638,6 +652,8 @@ impl Status {
         handled: 0,
         sent: None,
         echoed: None,
+        locked: false,
+        locked_at: None,
     };
 
     pub(crate) fn state(&self, clocks: Clocks) -> State {
@@ -658,6 +674,11 @@ impl Status {
                 clocks.now,
             )
         });
+        let conditions = if self.locked {
+            conditions::locked(&conditions, "", self.observed.into(), clocks.now)
+        } else {
+            conditions
+        };
         State {
             ledger: Ledger {
                 conditions,
@@ -680,6 +701,7 @@ impl Status {
             region: self.pinned.then(|| "r".to_owned()),
             job: self.job.as_ref().map(|job| job.job(clocks)),
             last_handled_reconcile_at: (self.handled > 0).then(|| self.handled.to_string()),
+            migration_locked_at: self.locked_at.map(|since| at(clocks.now, since)),
         }
     }
 
@@ -710,6 +732,8 @@ impl Status {
             handled: ledger.last_handled_reconcile_at.as_deref().map_or(0, number),
             sent: state.hashes.sent.as_deref().map(config_of),
             echoed: state.hashes.echoed.as_deref().map(config_of),
+            locked: conditions::is_true(&ledger.conditions, conditions::MIGRATION_LOCKED),
+            locked_at: ledger.migration_locked_at.map(|at| since(clocks.now, at)),
         }
     }
 }
@@ -774,6 +798,7 @@ pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec
         ours.push(&mut look.at);
         theirs.extend(look.seen.iter_mut().filter_map(|seen| seen.create_time.as_mut()));
     }
+    ours.extend(known.lock.as_mut().map(|lock| &mut lock.at));
     if let Some(Reply::Done { asked, seen }) = &mut known.reply {
         ours.push(asked);
         theirs.extend(seen.create_time.as_mut());

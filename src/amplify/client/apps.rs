@@ -2,17 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_amplify::types::App;
+
 use super::{
-    super::{AppId, errors::Call},
+    super::{AppId, EnvironmentName, errors::Call},
     Client,
     answers::{absent_is_none, paged, same, unreadable},
     send,
 };
 use crate::{api::Read, lifecycle::facts::Failure};
 
+/// The variable of an app by which `amplify gen2-migration lock` names the environment that it has locked.
+const LOCKED: &str = "GEN2_MIGRATION_ENVIRONMENT_NAME";
+
 impl Client {
     /// The app's name. `None`: AWS knows no such app.
     pub async fn app_name(&self, app: &AppId) -> Result<Option<String>, Failure> {
+        Ok(self.app(app).await?.map(|there| there.name))
+    }
+
+    /// The environment that a Gen 2 migration of the app has locked, if there is one. An app that AWS does not know has none.
+    pub async fn locked_environment(&self, app: &AppId) -> Result<Option<EnvironmentName>, Failure> {
+        Ok(self.app(app).await?.and_then(locked))
+    }
+
+    /// The locked environments of all apps, by app: all pages. A list that cannot be read to its end is `Unavailable`.
+    pub async fn locked_environments(&self) -> Result<BTreeMap<AppId, EnvironmentName>, Failure> {
+        let apps = self.apps(|app| Some((app.app_id.parse().ok()?, locked(app)?))).await?;
+        Ok(apps.into_iter().flatten().collect())
+    }
+
+    /// The names of all apps by id, all pages. A list that cannot be read to its end is `Unavailable`.
+    pub async fn list_apps(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let apps = self.apps(|app| (app.app_id, app.name)).await?;
+        Ok(apps.into_iter().collect())
+    }
+
+    async fn app(&self, app: &AppId) -> Result<Option<App>, Failure> {
         const CALL: Call = Call::read(Read::GetApp);
         let sdk = self.usable()?;
         let answer = send!(sdk.observer(), CALL, sdk.amplify_reads.get_app().app_id(app.as_str()));
@@ -21,11 +47,11 @@ impl Client {
         };
         let there = output.app.ok_or_else(|| unreadable(CALL, "the answer has no app"))?;
         same(CALL, "appId", Some(&there.app_id), app.as_str())?;
-        Ok(Some(there.name))
+        Ok(Some(there))
     }
 
-    /// The names of all apps by id, all pages. A list that cannot be read to its end is `Unavailable`.
-    pub async fn list_apps(&self) -> Result<BTreeMap<String, String>, Failure> {
+    /// What `keep` takes of each app. The rest, which holds the app's variables in clear, is dropped page by page.
+    async fn apps<T>(&self, keep: impl Fn(App) -> T + Copy) -> Result<Vec<T>, Failure> {
         const CALL: Call = Call::read(Read::ListApps);
         let sdk = self.usable()?;
         let pages = paged(CALL, |token| async move {
@@ -34,9 +60,14 @@ impl Client {
                 CALL,
                 sdk.amplify_reads.list_apps().max_results(100).set_next_token(token)
             )?;
-            Ok((page.apps, page.next_token))
+            Ok((page.apps.into_iter().map(keep).collect(), page.next_token))
         });
-        let apps = pages.await?.whole(CALL)?;
-        Ok(apps.into_iter().map(|app| (app.app_id, app.name)).collect())
+        pages.await?.whole(CALL)
     }
+}
+
+/// The environment that the app's mark names. A name that no environment can have locks none.
+fn locked(app: App) -> Option<EnvironmentName> {
+    let mut variables = app.environment_variables;
+    variables.remove(LOCKED)?.parse().ok()
 }

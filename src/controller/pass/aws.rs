@@ -10,8 +10,9 @@ use tracing::{debug, warn};
 
 use super::{
     super::{
-        index::{Location, ObjectKey},
+        index::{Environment, Location, ObjectKey},
         listings::Listing,
+        locks::{Answer, Asked, Scope},
     },
     Pass, Pause, time_between,
 };
@@ -24,7 +25,7 @@ use crate::{
     api::{Job, RECONCILE_REQUESTED_AT},
     kinds::{Place, Remote, Sight},
     lifecycle::{
-        self, Listed, Looked, Observed, Polled, Purpose, Queued, Reply, Step, Write,
+        self, Listed, Lock, Looked, Mark, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
     telemetry::metrics::class_name,
@@ -73,6 +74,7 @@ impl<K: Remote> Pass<'_, K> {
             Step::Look(purpose) => self.look(step, *purpose).await.map(Observed::Look),
             Step::ListJobs(purpose) => self.list_jobs(step, *purpose).await.map(Observed::Jobs),
             Step::Poll => self.poll(step).await.map(Observed::Poll),
+            Step::ReadLock(purpose) => self.lock(step, *purpose).await.map(Observed::Lock),
             Step::Resolve
             | Step::TakeSlot
             | Step::AddFinalizer
@@ -163,11 +165,8 @@ impl<K: Remote> Pass<'_, K> {
     /// made: by this pass, or by the one of another resource.
     async fn listed(&mut self, step: &Step) -> Result<Option<(Timestamp, K::Found)>, Refusal> {
         let environment = self.location()?.environment.clone();
-        // Shared by those who would see the same: not by another role of the account.
-        let account = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
-        let account = account.unwrap_or_default();
-        let account = format!("{account}/{:x}", self.mapping);
-        let app = (account, environment.region.clone(), environment.app.clone());
+        let (account, region) = self.scope(&environment);
+        let app = (account, region, environment.app.clone());
         let lists = &self.watched.lists;
         let (at, list) = match lists.get(&app, self.due(), self.context.now()) {
             Listing::Fresh(at, list) => (at, list),
@@ -188,6 +187,86 @@ impl<K: Remote> Pass<'_, K> {
             }
         };
         Ok(K::in_list(&list, &environment.name).map(|found| (at, found)))
+    }
+
+    /// Whether the environment is locked for a Gen 2 migration. A read that AWS denies is an answer; one that fails otherwise is one
+    /// for a check alone.
+    async fn lock(&mut self, step: &Step, purpose: Purpose) -> Result<Lock, Refusal> {
+        let environment = self.location()?.environment.clone();
+        let (scope, app, name) = (self.scope(&environment), &environment.app, &environment.name);
+        let locks = &self.context.locks;
+        let asked = match purpose {
+            Purpose::Drift => locks.of_check(&scope, app, name, self.context.now()),
+            Purpose::Request | Purpose::Write | Purpose::Outcome => {
+                locks.of_write(&scope, app, name, self.context.now())
+            }
+        };
+        match asked {
+            Asked::Known(lock) => return Ok(lock),
+            Asked::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),
+            Asked::Begin => {}
+        }
+        let calls = purpose.calls(&self.object.abilities());
+        let (marks, begun) = match self.aws(step, class(purpose), calls).await {
+            Ok(client) => {
+                let begun = self.context.clock.uptime();
+                let marks = match purpose {
+                    Purpose::Drift => client.locked_environments().await,
+                    Purpose::Request | Purpose::Write | Purpose::Outcome => {
+                        let locked = client.locked_environment(app).await;
+                        locked.map(|locked| locked.map(|name| (app.clone(), name)).into_iter().collect())
+                    }
+                };
+                (self.answered(marks), begun)
+            }
+            Err(refusal) => (Err(refusal), self.context.clock.uptime()),
+        };
+        let at = self.context.clock.at(begun);
+        let answer = match &marks {
+            Ok(marks) => Some(Answer::Marks(marks.clone())),
+            Err(Refusal::Failure(failure)) if self.is_of_credentials(failure).await => None,
+            Err(Refusal::Failure(failure)) => Some(Answer::of(failure)),
+            Err(Refusal::Pause(_)) => None,
+        };
+        let mark = answer.as_ref().map(|answer| answer.mark(app, name));
+        if mark == Some(Mark::Denied) {
+            self.context.metrics.lock_denied();
+            if locks.is_news(&scope) {
+                self.tell_lock_unknown();
+            }
+        }
+        match purpose {
+            Purpose::Drift => locks.put_all(&scope, at, answer),
+            Purpose::Request | Purpose::Write | Purpose::Outcome => locks.put(&scope, app, at, answer),
+        }
+        match (marks, mark, purpose) {
+            (Err(refusal), None, _) | (Err(refusal), Some(Mark::Unread), Purpose::Write | Purpose::Outcome) => {
+                Err(refusal)
+            }
+            (_, mark, _) => Ok(Lock {
+                at,
+                mark: mark.unwrap_or(Mark::Unread),
+            }),
+        }
+    }
+
+    /// Whether AWS refuses the credentials themselves, and not only what they may do.
+    async fn is_of_credentials(&self, failure: &Failure) -> bool {
+        if failure.class != Class::AccessDenied {
+            return false;
+        }
+        match &self.session {
+            Some(session) if failure.sent == Sent::Refused => session.is_found_worn_out().await,
+            Some(_) | None => true,
+        }
+    }
+
+    /// The account, as the role of this namespace sees it, and the region of an environment.
+    fn scope(&self, environment: &Environment) -> Scope {
+        let account = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
+        // Shared by those who would see the same: not by another role of the account.
+        let account = format!("{}/{:x}", account.unwrap_or_default(), self.mapping);
+        (account, environment.region.clone())
     }
 
     async fn list_jobs(&mut self, step: &Step, purpose: Purpose) -> Result<Listed, Refusal> {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     amplify::{BucketKey, Permit, Session},
     api::{
-        FINALIZER, RECONCILE_REQUESTED_AT,
+        FINALIZER, IGNORE_MIGRATION_LOCK, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
     },
     kinds::{Located, Remote},
@@ -274,7 +274,7 @@ impl<'a, K: Remote> Pass<'a, K> {
         }
         match step {
             Step::Resolve => self.resolve().await,
-            Step::Look(_) | Step::ListJobs(_) | Step::Poll => self.read(step).await,
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_) => self.read(step).await,
             Step::TakeSlot => {
                 let slot = self.context.index.lock().take_slot(&self.key, self.context.now());
                 Ok(Observed::Slot(slot))
@@ -305,6 +305,7 @@ impl<'a, K: Remote> Pass<'a, K> {
             suspend: policies.is_suspended(),
             job_timeout: self.object.job_timeout(),
             request: self.object.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
+            ignores_lock: self.ignores_lock(),
         }
     }
 
@@ -340,19 +341,15 @@ impl<'a, K: Remote> Pass<'a, K> {
 
     /// Checks of all resources that share a list fall together; those of the others are spread.
     fn phase(&self) -> SignedDuration {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
+        let interval = self.context.settings.drift_interval;
         match &self.located.location {
             Some(location) if K::IS_LISTED => {
                 let account = self.object.ledger().and_then(|ledger| ledger.account_id.as_ref());
-                (account, &location.environment.region, &location.environment.app).hash(&mut hasher);
+                let environment = &location.environment;
+                timing::phase(&(account, &environment.region, &environment.app), interval)
             }
-            _ => self.uid.hash(&mut hasher),
+            _ => timing::phase(&self.uid, interval),
         }
-        let interval = u64::try_from(self.context.settings.drift_interval.as_millis())
-            .unwrap_or(1)
-            .max(1);
-        SignedDuration::from_millis(i64::try_from(hasher.finish() % interval).unwrap_or_default())
     }
 
     /// When the check that is being made fell due.
@@ -360,6 +357,13 @@ impl<'a, K: Remote> Pass<'a, K> {
         let interval = self.context.settings.drift_interval;
         let next = timing::next_check(self.context.now(), interval, self.phase());
         next.saturating_sub(interval).unwrap_or(next)
+    }
+
+    /// Whether the annotation names the environment whose migration lock is to be ignored.
+    fn ignores_lock(&self) -> bool {
+        let named = self.object.annotations().get(IGNORE_MIGRATION_LOCK);
+        let location = self.located.location.as_ref();
+        location.is_some_and(|location| named.map(String::as_str) == Some(location.environment.name.as_str()))
     }
 
     /// Of a clone: the environment that is copied.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{
         FINALIZER, Job,
-        conditions::{self, READY, Reason, STALLED},
+        conditions::{self, MIGRATION_LOCKED, READY, Reason, STALLED},
     },
     kinds::{
         Remote,
@@ -305,6 +305,14 @@ impl<K: Remote> Pass<'_, K> {
             .released(self.object.object_ref(&()), message, action);
     }
 
+    /// AWS denies the read that shows whether the environment is locked.
+    pub(super) fn tell_lock_unknown(&self) {
+        warn!(
+            "AWS denies amplify:GetApp or amplify:ListApps: the operator does not see migration locks, and writes all the same"
+        );
+        self.context.events.lock_unknown(self.object.object_ref(&()));
+    }
+
     /// One line and one Event for each transition: of what the conditions say, and of the job.
     fn tell(&self, before: &State, after: &State) {
         let (old, new) = (&before.ledger, &after.ledger);
@@ -329,8 +337,17 @@ impl<K: Remote> Pass<'_, K> {
             .job
             .as_ref()
             .is_none_or(|job| !job.operation.is_create() || job.finish_time.is_some());
-        if !has_failed && was_there && old.origin.is_some() && new.origin.is_none() {
+        // What is observed, or may have been migrated, is not created again.
+        let stays_gone = reason == Reason::NotFound || new.migration_locked_at.is_some();
+        if !has_failed && was_there && !stays_gone && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
+        }
+        let is_locked = |conditions| conditions::get(conditions, MIGRATION_LOCKED);
+        if let (None, Some(locked)) = (is_locked(&old.conditions), is_locked(&new.conditions))
+            && reason != Reason::MigrationLocked
+        {
+            info!(reason = Reason::MigrationLocked.name(), "{}", locked.message);
+            self.context.events.locked(reference(), &locked.message);
         }
         let is_transition = is_transition(&old.conditions, &new.conditions);
         let has_started =

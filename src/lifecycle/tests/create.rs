@@ -63,7 +63,8 @@ fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
         let requests = |did: Did, bar: u32| -> u32 {
             let request = |step| match step {
                 "look" => 1 + bar,
-                "create" => 1,
+                // With the read of the migration lock before it.
+                "create" => 2,
                 "list" => lists,
                 _ => 0,
             };

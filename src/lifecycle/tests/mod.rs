@@ -11,6 +11,7 @@ mod errors;
 mod follow;
 mod keep;
 mod learn;
+mod migration;
 mod observe;
 mod outcome;
 mod play;

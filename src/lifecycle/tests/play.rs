@@ -9,9 +9,10 @@ use super::scene::{Kind, Scene, at, missing, name, seen_job, stored, with_status
 use crate::{
     api::{Job, Operation},
     lifecycle::{
-        Bar, Config, Echo, Equality, Lack, Memory, Missing, Observed, Polled, Reply, Seen, Sending, Slot, Step, Wake,
-        Write,
+        Bar, Config, Echo, Equality, Known, Lack, Lock, Mark, Memory, Missing, Observed, Polled, Reply, Seen, Sending,
+        Slot, Step, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
+        migration::FRESH,
     },
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Aws {
     pub(super) lack: Lack,
     /// What is in the way of making the object.
     pub(super) bar: Option<Bar>,
+    /// Where the app's migration mark stands.
+    pub(super) mark: Mark,
     /// Every write that AWS carried out.
     pub(super) carried_out: Vec<Write>,
 }
@@ -141,6 +144,10 @@ impl Aws {
                     lack: self.lack,
                     ..missing(message)
                 }),
+            }),
+            Step::ReadLock(_) => Observed::Lock(Lock {
+                at: scene.now,
+                mark: self.mark,
             }),
             Step::TakeSlot if self.busy => Observed::Slot(Slot::Busy),
             Step::TakeSlot => Observed::Slot(Slot::Held),
@@ -253,7 +260,13 @@ impl Play {
     /// An empty AWS.
     pub(super) fn new(scene: Scene) -> Self {
         Self {
-            scene,
+            scene: Scene {
+                known: Known {
+                    lock: None,
+                    ..scene.known
+                },
+                ..scene
+            },
             aws: Aws {
                 object: None,
                 holds: "v1".into(),
@@ -268,6 +281,7 @@ impl Play {
                 config: Ok("v1".into()),
                 lack: Lack::Absent,
                 bar: None,
+                mark: Mark::Elsewhere,
                 carried_out: Vec::new(),
             },
             wake: Wake::Never,
@@ -363,7 +377,8 @@ impl Play {
                 }
                 self.check_fixpoint(state);
                 self.wake = *wake;
-            } else {
+            } else if !matches!(step, Step::ReadLock(_)) || self.aws.mark != Mark::Elsewhere {
+                // The read of a lock that there is not belongs to every write and check: see `migration`.
                 steps.push(name(&step));
             }
             let observed = self.aws.observe(&self.scene, &step);
@@ -396,6 +411,9 @@ impl Play {
             match &step {
                 Step::Settle { state, .. } => return assert_eq!(**state, *settled, "not a fixpoint"),
                 Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::TakeSlot => {}
+                // A lock that the pass did not ask for is news.
+                Step::ReadLock(_) if again.aws.mark != Mark::Elsewhere => return,
+                Step::ReadLock(_) => {}
                 step => panic!("not a fixpoint: {step:?} after {}", again.scene.says()),
             }
             let observed = again.aws.observe(&again.scene, &step);
@@ -454,6 +472,14 @@ pub(super) fn check(scene: &Scene, step: &Step) {
         _ => {}
     }
     if matches!(step, Step::Send(_) | Step::Intend(_)) {
+        let may_be_written = scene.known.lock.as_ref().is_some_and(|lock| {
+            let is_fresh = scene.now.duration_since(lock.at) < FRESH;
+            is_fresh && matches!(lock.mark, Mark::Elsewhere | Mark::Denied)
+        });
+        assert!(
+            resource.ignores_lock || may_be_written,
+            "I8: a write to a locked environment"
+        );
         assert!(!resource.suspend, "a suspended resource writes to AWS");
         assert!(!resource.observe, "an observed resource writes to AWS");
         assert!(

@@ -15,8 +15,8 @@ use crate::{
         conditions::{self, Progress, Reason},
     },
     lifecycle::{
-        Config, Dependents, Echo, Equality, Listed, Looked, Observed, Polled, Reply, Seen, Sending, Slot, State, Step,
-        Winner, Write,
+        Config, Dependents, Echo, Equality, Listed, Lock, Looked, Mark, Observed, Polled, Reply, Seen, Sending, Slot,
+        State, Step, Winner, Write,
         facts::{Class, JobSeen, Sent},
     },
 };
@@ -120,6 +120,10 @@ fn reply() -> impl Strategy<Value = Reply> {
     ]
 }
 
+fn mark() -> impl Strategy<Value = Mark> {
+    prop_oneof![5 => Just(Mark::Elsewhere), 2 => Just(Mark::Here), 1 => Just(Mark::Denied)]
+}
+
 fn hash() -> impl Strategy<Value = Option<String>> {
     option::of(select(vec!["a", "b"]).prop_map(str::to_owned))
 }
@@ -198,7 +202,7 @@ prop_compose! {
 
 /// A scene with whatever a pass may have learnt.
 fn scene() -> impl Strategy<Value = Scene> {
-    resource().prop_flat_map(|scene| {
+    resource().boxed().prop_flat_map(|scene| {
         let create = scene.resource.abilities.create;
         (
             Just(scene),
@@ -215,24 +219,28 @@ fn scene() -> impl Strategy<Value = Scene> {
             ]),
             prop::option::weighted(0.2, reply()),
             prop::option::weighted(0.2, class()),
+            option::of((0_i64..100, prop_oneof![6 => mark(), 1 => Just(Mark::Unread)])),
         )
-            .prop_map(|(mut scene, look, jobs, poll, config, slot, sending, reply, failed)| {
-                let ago = |seconds| scene.now - SignedDuration::from_secs(seconds);
-                scene.known.look = look.map(|(before, seen)| Looked {
-                    at: ago(before),
-                    seen,
-                    bar: None,
-                });
-                scene.known.jobs = jobs.map(|(before, jobs)| Listed { at: ago(before), jobs });
-                scene.known.poll = poll.map(|job| Polled { job });
-                scene.known.config =
-                    config.map(|config| config.map(|hash| Config { hash: hash.into() }).map_err(missing));
-                scene.known.slot = slot;
-                scene.known.sending = sending;
-                scene.known.reply = reply;
-                scene.known.failed = failed.map(|class| failure(class, Sent::Refused));
-                scene
-            })
+            .prop_map(
+                |(mut scene, look, jobs, poll, config, slot, sending, reply, failed, lock)| {
+                    let ago = |seconds| scene.now - SignedDuration::from_secs(seconds);
+                    scene.known.look = look.map(|(before, seen)| Looked {
+                        at: ago(before),
+                        seen,
+                        bar: None,
+                    });
+                    scene.known.jobs = jobs.map(|(before, jobs)| Listed { at: ago(before), jobs });
+                    scene.known.poll = poll.map(|job| Polled { job });
+                    scene.known.config =
+                        config.map(|config| config.map(|hash| Config { hash: hash.into() }).map_err(missing));
+                    scene.known.slot = slot;
+                    scene.known.lock = lock.map(|(before, mark)| Lock { at: ago(before), mark });
+                    scene.known.sending = sending;
+                    scene.known.reply = reply;
+                    scene.known.failed = failed.map(|class| failure(class, Sent::Refused));
+                    scene
+                },
+            )
     })
 }
 
@@ -243,6 +251,7 @@ struct World {
     jobs: Vec<JobSeen>,
     config: Result<String, String>,
     slot: Slot,
+    mark: Mark,
     failed: Option<Class>,
 }
 
@@ -252,13 +261,15 @@ fn world(create: Operation) -> impl Strategy<Value = World> {
         prop::collection::vec(job_seen(create), 0..3),
         prop_oneof![Just(Ok("a".to_owned())), Just(Err("missing".to_owned()))],
         prop_oneof![3 => Just(Slot::Held), 1 => Just(Slot::Busy)],
+        mark(),
         prop::option::weighted(0.2, class()),
     )
-        .prop_map(|(look, jobs, config, slot, failed)| World {
+        .prop_map(|(look, jobs, config, slot, mark, failed)| World {
             look,
             jobs,
             config,
             slot,
+            mark,
             failed,
         })
 }
@@ -281,6 +292,10 @@ impl World {
             Step::Resolve => Observed::Config(match &self.config {
                 Ok(hash) => Ok(Config { hash: hash.clone() }),
                 Err(message) => Err(missing(message)),
+            }),
+            Step::ReadLock(_) => Observed::Lock(Lock {
+                at: scene.now,
+                mark: self.mark,
             }),
             Step::TakeSlot => Observed::Slot(self.slot.clone()),
             _ => Observed::STORED,

@@ -11,8 +11,8 @@ use crate::{
         conditions::{self, Progress, READY, RECONCILING, Reason, STALLED},
     },
     lifecycle::{
-        self, Bar, Config, Echo, Equality, Known, Lack, Listed, Looked, Memory, Missing, Observed, Polled, Reply,
-        Resource, Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Words, Write,
+        self, Bar, Config, Echo, Equality, Known, Lack, Listed, Lock, Looked, Mark, Memory, Missing, Observed, Polled,
+        Reply, Resource, Seen, Sending, Settings, Slot, State, Step, Surroundings, View, Winner, Words, Write,
         facts::{Class, Failure, JobSeen, Sent},
         learn, remember,
     },
@@ -109,6 +109,7 @@ impl Scene {
                 suspend: false,
                 job_timeout: None,
                 request: None,
+                ignores_lock: false,
             },
             state: State::default(),
             surroundings: Surroundings {
@@ -116,7 +117,13 @@ impl Scene {
                 resolved: true,
                 ..Surroundings::default()
             },
-            known: Known::default(),
+            known: Known {
+                lock: Some(Lock {
+                    at: start(),
+                    mark: Mark::Elsewhere,
+                }),
+                ..Known::default()
+            },
             // By a process that has been at work for a while.
             memory: Memory {
                 listed: true,
@@ -221,6 +228,11 @@ impl Scene {
 
     pub(super) fn at(mut self, seconds: i64) -> Self {
         self.now = at(seconds);
+        self.lock(Mark::Elsewhere)
+    }
+
+    pub(super) fn lock(mut self, mark: Mark) -> Self {
+        self.known.lock = Some(Lock { at: self.now, mark });
         self
     }
 
@@ -294,7 +306,10 @@ impl Scene {
     /// The pass goes on with what came of a step: the stored objects change, and the rest is what `learn` and `remember`
     /// make of it.
     pub(super) fn apply(&mut self, step: &Step, observed: Observed) {
-        if matches!(step, Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::Send(_)) {
+        if matches!(
+            step,
+            Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_) | Step::Send(_)
+        ) {
             learn(&mut self.known, step, Observed::Account("111122223333".into()));
         }
         if matches!(observed, Observed::Stored { .. }) {
@@ -358,6 +373,7 @@ pub(super) const fn name(step: &Step) -> &'static str {
         Step::Look(_) => "look",
         Step::ListJobs(_) => "list",
         Step::Poll => "poll",
+        Step::ReadLock(_) => "lock",
         Step::TakeSlot => "slot",
         Step::AddFinalizer => "finalizer",
         Step::Intend(_) => "intend",

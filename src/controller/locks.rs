@@ -1,0 +1,296 @@
+//! What is known of the Gen 2 migration locks of apps: one answer about all apps of an account and region for its checks, and one
+//! about each app for the writes to it. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::Hash,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+
+use crate::{
+    amplify::{AppId, EnvironmentName},
+    lifecycle::{
+        Lock, Mark,
+        facts::{Class, Failure},
+        migration::FRESH,
+        timing,
+    },
+};
+
+/// A request that was begun and never ended (its pass was dropped) stops holding others up.
+const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
+
+/// An account (seen with one role) and region.
+pub(super) type Scope = (String, String);
+
+/// The environment that each marked app names.
+pub(super) type Marks = BTreeMap<AppId, EnvironmentName>;
+
+/// What AWS answered to a read of marks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Answer {
+    /// The marks of the apps that the read is about.
+    Marks(Marks),
+    /// It denies the read.
+    Denied,
+    /// None, or none that can be believed.
+    Unread,
+}
+
+impl Answer {
+    /// The answer of a call that failed.
+    pub(super) fn of(failure: &Failure) -> Self {
+        if failure.class == Class::AccessDenied {
+            Self::Denied
+        } else {
+            Self::Unread
+        }
+    }
+
+    /// Where the mark of this app stands.
+    pub(super) fn mark(&self, app: &AppId, environment: &EnvironmentName) -> Mark {
+        match self {
+            Self::Marks(marks) if marks.get(app) == Some(environment) => Mark::Here,
+            Self::Marks(_) => Mark::Elsewhere,
+            Self::Denied => Mark::Denied,
+            Self::Unread => Mark::Unread,
+        }
+    }
+}
+
+/// What is to be done to know a lock.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Asked {
+    /// Nothing.
+    Known(Lock),
+    /// Another pass is asking AWS.
+    UnderWay,
+    /// This pass is to ask AWS, and to hand in the answer.
+    Begin,
+}
+
+#[derive(Debug)]
+enum Slot {
+    UnderWay(Timestamp),
+    Made(Timestamp, Answer),
+}
+
+/// The answers that are known, or on their way.
+#[derive(Debug)]
+pub(super) struct Locks {
+    interval: SignedDuration,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    all: HashMap<Scope, Slot>,
+    apps: HashMap<(Scope, AppId), Slot>,
+    /// When the apps that nobody asks for any more were last forgotten.
+    swept: Option<Timestamp>,
+    /// The scopes in which AWS has denied a read.
+    denied: HashSet<Scope>,
+}
+
+impl Locks {
+    /// Nothing is known. Checks are this far apart.
+    pub(super) fn new(interval: SignedDuration) -> Self {
+        Self {
+            interval,
+            known: Mutex::default(),
+        }
+    }
+
+    /// For a check: from the list of all apps that this interval of the scope has, or from a newer answer about the app.
+    pub(super) fn of_check(&self, scope: &Scope, app: &AppId, environment: &EnvironmentName, now: Timestamp) -> Asked {
+        let mut known = self.known.lock();
+        let due = self.began(scope, now);
+        match known.all.get(scope) {
+            Some(Slot::Made(at, all)) if *at >= due => {
+                let of_app = known.apps.get(&(scope.clone(), app.clone()));
+                let (at, answer) = match of_app {
+                    Some(Slot::Made(newer, answer)) if newer > at => (newer, answer),
+                    Some(Slot::Made(..) | Slot::UnderWay(_)) | None => (at, all),
+                };
+                Asked::Known(Lock {
+                    at: *at,
+                    mark: answer.mark(app, environment),
+                })
+            }
+            Some(Slot::UnderWay(begun)) if now.duration_since(*begun) < GIVEN_UP => Asked::UnderWay,
+            Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
+                known.all.insert(scope.clone(), Slot::UnderWay(now));
+                Asked::Begin
+            }
+        }
+    }
+
+    /// For a write: from an answer about the app that is fresh enough.
+    pub(super) fn of_write(&self, scope: &Scope, app: &AppId, environment: &EnvironmentName, now: Timestamp) -> Asked {
+        let mut known = self.known.lock();
+        let key = (scope.clone(), app.clone());
+        match known.apps.get(&key) {
+            Some(Slot::Made(at, answer)) if *answer != Answer::Unread && !timing::is_past(*at, FRESH, now) => {
+                Asked::Known(Lock {
+                    at: *at,
+                    mark: answer.mark(app, environment),
+                })
+            }
+            Some(Slot::UnderWay(begun)) if now.duration_since(*begun) < GIVEN_UP => Asked::UnderWay,
+            Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
+                known.sweep(now, self.interval);
+                known.apps.insert(key, Slot::UnderWay(now));
+                Asked::Begin
+            }
+        }
+    }
+
+    /// Hands in the answer about all apps of a scope, asked for at this time. `None`: AWS could not be asked yet.
+    pub(super) fn put_all(&self, scope: &Scope, at: Timestamp, answer: Option<Answer>) {
+        put(&mut self.known.lock().all, scope.clone(), at, answer);
+    }
+
+    /// Hands in the answer about one app, asked for at this time. `None`: AWS could not be asked yet.
+    pub(super) fn put(&self, scope: &Scope, app: &AppId, at: Timestamp, answer: Option<Answer>) {
+        put(&mut self.known.lock().apps, (scope.clone(), app.clone()), at, answer);
+    }
+
+    /// Whether this is the first time that AWS denies a read of this scope.
+    pub(super) fn is_news(&self, scope: &Scope) -> bool {
+        self.known.lock().denied.insert(scope.clone())
+    }
+
+    /// When the interval of this scope began: at a phase of wall-clock time, as drift checks do.
+    fn began(&self, scope: &Scope, now: Timestamp) -> Timestamp {
+        let phase = timing::phase(scope, self.interval);
+        let next = timing::next_check(now, self.interval, phase);
+        next.saturating_sub(self.interval).unwrap_or(next)
+    }
+}
+
+fn put<K: Eq + Hash>(slots: &mut HashMap<K, Slot>, key: K, at: Timestamp, answer: Option<Answer>) {
+    match answer {
+        Some(answer) => slots.insert(key, Slot::Made(at, answer)),
+        None => slots.remove(&key),
+    };
+}
+
+impl Known {
+    /// Forgets answers that are older than an interval, once a minute at the most.
+    fn sweep(&mut self, now: Timestamp, interval: SignedDuration) {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < GIVEN_UP) {
+            return;
+        }
+        self.swept = Some(now);
+        let is_kept = |slot: &Slot| {
+            let (Slot::UnderWay(at) | Slot::Made(at, _)) = slot;
+            now.duration_since(*at) < interval.max(FRESH)
+        };
+        self.apps.retain(|_, slot| is_kept(slot));
+        self.all.retain(|_, slot| is_kept(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn scope() -> Scope {
+        ("1".to_owned(), "eu-west-1".to_owned())
+    }
+
+    fn app() -> AppId {
+        "d1".parse().unwrap()
+    }
+
+    fn environment(name: &str) -> EnvironmentName {
+        name.parse().unwrap()
+    }
+
+    fn marks(name: Option<&str>) -> Answer {
+        Answer::Marks(name.map(|name| (app(), environment(name))).into_iter().collect())
+    }
+
+    fn known(second: i64, mark: Mark) -> Asked {
+        Asked::Known(Lock { at: at(second), mark })
+    }
+
+    #[test]
+    fn a_write_rests_on_one_answer_about_its_app_in_a_minute() {
+        let locks = Locks::new(HOUR);
+        let of = |second: i64, name: &str| locks.of_write(&scope(), &app(), &environment(name), at(second));
+        assert_eq!((of(0, "dev"), of(1, "prod")), (Asked::Begin, Asked::UnderWay));
+        locks.put(&scope(), &app(), at(0), Some(marks(Some("dev"))));
+        assert_eq!(of(59, "dev"), known(0, Mark::Here));
+        assert_eq!(of(59, "prod"), known(0, Mark::Elsewhere));
+        assert_eq!(of(60, "prod"), Asked::Begin, "it is too old");
+        locks.put(&scope(), &app(), at(60), Some(Answer::Unread));
+        assert_eq!(of(61, "prod"), Asked::Begin, "a failed read is no answer for a write");
+        locks.put(&scope(), &app(), at(61), Some(Answer::Denied));
+        assert_eq!(of(62, "prod"), known(61, Mark::Denied));
+        assert_eq!((of(121, "dev"), of(122, "dev")), (Asked::Begin, Asked::UnderWay));
+        locks.put(&scope(), &app(), at(122), None);
+        assert_eq!(
+            of(122, "dev"),
+            Asked::Begin,
+            "it waits for a token, and another may be faster"
+        );
+        assert!(locks.is_news(&scope()) && !locks.is_news(&scope()));
+    }
+
+    #[test]
+    fn a_request_that_never_ended_holds_others_up_for_a_minute() {
+        let locks = Locks::new(HOUR);
+        let write = |second: i64| locks.of_write(&scope(), &app(), &environment("dev"), at(second));
+        let check = |second: i64| locks.of_check(&scope(), &app(), &environment("dev"), at(second));
+        assert_eq!(
+            (write(0), write(59), write(60)),
+            (Asked::Begin, Asked::UnderWay, Asked::Begin)
+        );
+        assert_eq!(
+            (check(0), check(59), check(60)),
+            (Asked::Begin, Asked::UnderWay, Asked::Begin)
+        );
+    }
+
+    #[test]
+    fn checks_share_one_list_in_each_interval_and_believe_a_newer_answer_about_their_app() {
+        let locks = Locks::new(HOUR);
+        let began = locks.began(&scope(), at(0)).as_second() - at(0).as_second();
+        let of = |second: i64| locks.of_check(&scope(), &app(), &environment("dev"), at(began + second));
+        assert_eq!(of(10), Asked::Begin);
+        locks.put_all(&scope(), at(began + 10), Some(marks(None)));
+        assert_eq!(of(3599), known(began + 10, Mark::Elsewhere));
+        locks.put(&scope(), &app(), at(began + 5), Some(marks(Some("dev"))));
+        assert_eq!(of(3599), known(began + 10, Mark::Elsewhere), "it is older");
+        locks.put(&scope(), &app(), at(began + 20), Some(marks(Some("dev"))));
+        assert_eq!(of(3599), known(began + 20, Mark::Here));
+        assert_eq!(of(3601), Asked::Begin, "the next interval");
+        locks.put_all(&scope(), at(began + 3601), Some(Answer::Unread));
+        assert_eq!(
+            of(3700),
+            known(began + 3601, Mark::Unread),
+            "a check goes on without it"
+        );
+    }
+
+    #[test]
+    fn apps_that_nobody_asks_for_are_forgotten() {
+        let locks = Locks::new(HOUR);
+        for number in 0..100 {
+            let app: AppId = format!("d{number}").parse().unwrap();
+            locks.put(&scope(), &app, at(number), Some(marks(None)));
+        }
+        let later = |second: i64| locks.of_write(&scope(), &app(), &environment("dev"), at(second));
+        assert_eq!(later(3650), Asked::Begin);
+        assert_eq!(locks.known.lock().apps.len(), 49 + 1);
+    }
+}

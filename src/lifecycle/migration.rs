@@ -1,0 +1,122 @@
+//! Gen 2 migration: while `amplify gen2-migration lock` holds an environment, AWS gets no write for what is in it.
+//!
+//! The lock is a mark on the app, the variable `GEN2_MIGRATION_ENVIRONMENT_NAME`. It names one environment, so it moves on when the
+//! next environment of the app is migrated. Without the mark, an object that AWS still shows is unlocked; an object that is gone
+//! may have been migrated, and is not created again.
+
+use jiff::SignedDuration;
+
+use super::{
+    Flow, Step,
+    needs::read,
+    report::{self, Say},
+    step::Purpose,
+    timing,
+    view::{Mark, State, View},
+};
+use crate::api::{
+    Operation,
+    conditions::{self, MIGRATION_LOCKED, Reason},
+};
+
+/// How old the answer about the mark may be that a write rests on.
+pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
+
+/// The message of the condition `MigrationLocked`.
+const LOCKED: &str = "amplify gen2-migration has locked this backend environment (the app's variable GEN2_MIGRATION_ENVIRONMENT_NAME names it): AWS gets no write for this resource. Unlock it with amplify gen2-migration lock --rollback; or set the annotation amplify-operator.dev/ignore-migration-lock to the name of the environment to have AWS written to all the same";
+
+/// The stored state, with what this pass knows of the lock; `None`: that changes nothing.
+pub(super) fn noted(view: &View<'_>) -> Option<State> {
+    let ledger = &view.state.ledger;
+    let mark = if view.resource.ignores_lock {
+        Mark::Elsewhere
+    } else {
+        let lock = view.known.lock.as_ref()?;
+        // The list of all apps may be older than the answer that showed the mark.
+        let is_older = |since| lock.mark == Mark::Elsewhere && lock.at < since;
+        if ledger.migration_locked_at.is_some_and(is_older) {
+            return None;
+        }
+        lock.mark
+    };
+    let is_there = || view.known.look.as_ref().is_some_and(|looked| looked.seen.is_some());
+    let mut state = view.state.clone();
+    match mark {
+        Mark::Here => {
+            let now = view.now_seconds();
+            state.ledger.migration_locked_at.get_or_insert(now);
+            state.ledger.conditions = conditions::locked(&ledger.conditions, LOCKED, view.resource.generation, now);
+        }
+        Mark::Elsewhere => {
+            if view.resource.ignores_lock || is_there() {
+                state.ledger.migration_locked_at = None;
+            }
+            state.ledger.conditions = conditions::unlocked(&ledger.conditions);
+        }
+        Mark::Denied | Mark::Unread => {}
+    }
+    (state != *view.state).then_some(state)
+}
+
+/// The mark is known for a check, or could not be read. A failed read does not fail the check.
+pub(super) fn checked(view: &View<'_>, purpose: Purpose) -> Flow<()> {
+    let is_known = view.resource.ignores_lock || view.known.lock.is_some();
+    match purpose {
+        Purpose::Drift | Purpose::Request if !is_known => Err(Step::ReadLock(purpose)),
+        Purpose::Drift | Purpose::Request | Purpose::Write | Purpose::Outcome => Ok(()),
+    }
+}
+
+/// Whether a look of this resource belongs to a check and not to a write: its write waits for the end of the lock.
+pub(super) fn holds_back(view: &View<'_>) -> bool {
+    view.is_stalled() && view.reason() == Some(Reason::MigrationLocked)
+}
+
+/// The environment is not locked, by an answer that is fresh enough for this write to rest on; or the status says that the write
+/// waits. Where AWS denies that answer, what was known last counts.
+pub(super) fn unlocked(view: &View<'_>, operation: Operation) -> Flow<()> {
+    if view.resource.ignores_lock {
+        return Ok(());
+    }
+    let is_fresh = view.known.lock.as_ref().is_some_and(|lock| {
+        let is_answer = match lock.mark {
+            Mark::Here | Mark::Elsewhere | Mark::Denied => true,
+            Mark::Unread => false,
+        };
+        is_answer && !timing::is_past(lock.at, FRESH, view.now)
+    });
+    if !is_fresh {
+        return Err(read(view, Step::ReadLock(Purpose::Write)));
+    }
+    let ledger = &view.state.ledger;
+    if conditions::is_true(&ledger.conditions, MIGRATION_LOCKED) {
+        return Err(locked(view, operation));
+    }
+    if operation.is_create() && ledger.migration_locked_at.is_some() {
+        return Err(moved_on(view));
+    }
+    Ok(())
+}
+
+/// A write is due, and the lock forbids it.
+fn locked(view: &View<'_>, operation: Operation) -> Step {
+    let advice = if operation.is_delete() {
+        "deleting it can disrupt the migrated Gen 2 environment. Set deletionPolicy: Retain to hand the AWS object over, or unlock the environment with amplify gen2-migration lock --rollback"
+    } else if operation.is_update() {
+        "undo the edit, or unlock the environment with amplify gen2-migration lock --rollback"
+    } else {
+        "delete this resource, which deletes nothing in AWS, or unlock the environment with amplify gen2-migration lock --rollback"
+    };
+    let text = format!("{operation} is due and is not sent: the backend environment is locked for a Gen 2 migration");
+    let say = Say::stalled(Reason::MigrationLocked, report::with_advice(&text, advice));
+    let wait = timing::backoff(60.0, 3600.0, view.memory.tries, view.jitter);
+    Step::retry(view.stored(say), timing::after(view.now, wait))
+}
+
+/// The mark is gone, and so is the object: the environment may have been migrated.
+fn moved_on(view: &View<'_>) -> Step {
+    let text = "AWS does not show the object, and its backend environment has been locked for a Gen 2 migration: the operator does not create it by itself";
+    let advice = "delete this resource, which deletes nothing in AWS; or set the annotation amplify-operator.dev/ignore-migration-lock to the name of the environment to have it created";
+    let say = Say::stalled(Reason::NotFound, report::with_advice(text, advice));
+    Step::settle(view.stored(say), view.check_after_now())
+}

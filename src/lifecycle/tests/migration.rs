@@ -1,0 +1,306 @@
+//! Rule 10: an environment that `amplify gen2-migration` has locked gets no write.
+
+use super::{
+    play::{Answer, Play},
+    scene::{Kind, Scene, at, intent, message},
+};
+use crate::{
+    api::{
+        DeletionPolicy, Job, Origin,
+        conditions::{self, MIGRATION_LOCKED, Reason},
+    },
+    lifecycle::{Lock, Mark, Sending, Slot, Step, migration::FRESH},
+};
+
+fn is_locked(play: &Play) -> bool {
+    conditions::is_true(&play.scene.state.ledger.conditions, MIGRATION_LOCKED)
+}
+
+/// Ready, in an environment that has been locked since.
+fn locked(kind: Kind) -> Play {
+    let mut play = Play::ready(kind);
+    play.pass();
+    play.aws.mark = Mark::Here;
+    play
+}
+
+#[test]
+fn a_check_shows_the_lock_and_what_is_ready_stays_ready() {
+    for kind in Kind::ALL {
+        let mut play = locked(kind);
+        let did = play.wake();
+        assert!(did.steps.ends_with("look lock status"), "{did:?}");
+        did.wakes(3600);
+        assert_eq!(play.scene.says(), "ready: Available");
+        assert!(is_locked(&play) && play.scene.state.ledger.migration_locked_at.is_some());
+        // The next checks write nothing.
+        let did = play.wake();
+        assert!(did.steps.ends_with("look lock"), "{did:?}");
+        // It is unlocked, and AWS still shows the object.
+        play.aws.mark = Mark::Elsewhere;
+        let did = play.wake();
+        assert!(did.steps.ends_with("look status"), "{did:?}");
+        assert_eq!(play.scene.says(), "ready: Available");
+        assert!(!is_locked(&play) && play.scene.state.ledger.migration_locked_at.is_none());
+    }
+}
+
+#[test]
+fn nothing_is_created_while_the_environment_is_locked() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.aws.mark = Mark::Here;
+        let did = play.pass();
+        assert!(did.steps.ends_with("lock status"), "{did:?}");
+        assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+        let text = message(&play.scene.state).to_owned();
+        let operation = kind.create().name();
+        assert!(
+            text.starts_with(operation) && text.ends_with("lock --rollback"),
+            "{text}"
+        );
+        assert!(!play.scene.resource.finalizer && play.scene.state.ledger.job.is_none());
+        // It is asked again ever more rarely, with no write to Kubernetes.
+        let mut last = 0;
+        for _ in 0..8 {
+            let did = play.wake();
+            assert!(!did.steps.contains("status"), "{did:?}");
+            let wait = did.wake.unwrap();
+            assert!(wait >= last && wait <= 3960, "{wait}");
+            last = wait;
+        }
+        assert!(last >= 3240, "{last}");
+        assert_eq!(play.aws.carried_out, []);
+    }
+}
+
+#[test]
+fn an_update_waits_for_the_end_of_the_lock() {
+    let mut play = locked(Kind::Api);
+    play.aws.config = Ok("v2".into());
+    play.scene.resource.generation = 2;
+    let did = play.pass();
+    assert!(did.steps.ends_with("slot lock status"), "{did:?}");
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    assert!(message(&play.scene.state).contains("undo the edit"));
+    // The edit is undone.
+    play.aws.config = Ok("v1".into());
+    play.scene.resource.generation = 3;
+    play.pass();
+    assert_eq!(play.scene.says(), "ready: Available");
+    // It is made once more, and the environment is unlocked.
+    play.aws.config = Ok("v2".into());
+    play.scene.resource.generation = 4;
+    play.after(61).pass();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    play.aws.mark = Mark::Elsewhere;
+    let did = play.after(61).wake();
+    assert!(did.steps.ends_with("update record"), "{did:?}");
+    assert!(!is_locked(&play));
+}
+
+#[test]
+fn a_deletion_waits_unless_the_object_is_retained_or_gone() {
+    for kind in Kind::ALL {
+        let mut play = locked(kind);
+        play.scene.resource.deleting = true;
+        let did = play.pass();
+        assert!(did.steps.ends_with("lock status"), "{did:?}");
+        assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+        let text = message(&play.scene.state);
+        assert!(
+            text.contains("Set deletionPolicy: Retain") && text.ends_with("lock --rollback"),
+            "{text}"
+        );
+        let mut retained = play.clone();
+        retained.scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
+        retained.pass().is("release", "stalled: MigrationLocked");
+        assert_eq!(retained.aws.carried_out, []);
+        // The migration is completed: the root stack is deleted.
+        play.aws.object = None;
+        play.after(4000);
+        let did = play.pass();
+        assert!(did.steps.ends_with("release"), "{did:?}");
+        assert_eq!(play.aws.carried_out, [], "{kind:?}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_not_created_again_though_the_mark_has_moved_on() {
+    for kind in Kind::ALL {
+        let mut play = locked(kind);
+        play.wake();
+        play.aws.object = None;
+        play.wake();
+        assert_eq!(play.scene.says(), "stalled: MigrationLocked", "{kind:?}");
+        assert_eq!(play.scene.state.ledger.origin, None);
+        // The next environment of the app is migrated.
+        play.aws.mark = Mark::Elsewhere;
+        play.after(61).wake();
+        assert_eq!(play.scene.says(), "stalled: NotFound", "{kind:?}");
+        assert!(!is_locked(&play) && play.scene.state.ledger.migration_locked_at.is_some());
+        play.restart().pass();
+        play.wake();
+        assert_eq!(play.scene.says(), "stalled: NotFound", "{kind:?}");
+        // Suspended and resumed, it is still not created.
+        play.scene.resource.suspend = true;
+        play.pass();
+        play.scene.resource.suspend = false;
+        play.pass();
+        assert_eq!(play.scene.says(), "stalled: NotFound", "{kind:?}");
+        // Nor as another's: what is there next is not its own.
+        let now = play.now();
+        let mut made = play.clone();
+        made.aws.put(now);
+        made.wake();
+        assert_eq!(made.scene.says(), "stalled: AlreadyExists", "{kind:?}");
+        assert_eq!(play.aws.carried_out, []);
+        // The user says that it is to be created.
+        play.scene.resource.ignores_lock = true;
+        let did = play.after(61).pass();
+        assert!(did.steps.ends_with("create record"), "{did:?}");
+        assert_eq!(play.scene.state.ledger.migration_locked_at, None);
+    }
+}
+
+#[test]
+fn the_annotation_overrides_a_lock_and_asks_nothing_about_it() {
+    let mut play = locked(Kind::Backend);
+    play.scene.resource.deleting = true;
+    play.pass();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    play.scene.resource.ignores_lock = true;
+    play.pass().is("look slot delete record", "working: Deleting");
+    assert!(!is_locked(&play));
+}
+
+#[test]
+fn a_job_under_way_is_followed_to_its_end() {
+    let mut play = Play::creating(Kind::Backend);
+    play.aws.mark = Mark::Here;
+    play.job_ends(Job::COMPLETED);
+    play.wake();
+    assert_eq!(play.scene.says(), "ready: Available");
+    // One that the lock makes fail is not tried again.
+    let mut play = Play::creating(Kind::Backend);
+    play.aws.mark = Mark::Here;
+    play.job_ends(Job::FAILED);
+    play.wake();
+    play.wake();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    assert_eq!(play.aws.carried_out.len(), 1);
+}
+
+#[test]
+fn an_attempt_in_doubt_is_given_up_where_the_environment_is_locked_by_then() {
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::LoseRequest]);
+    play.pass();
+    play.aws.mark = Mark::Here;
+    while play.job().finish_time.is_none() {
+        play.wake();
+    }
+    play.wake();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    assert!(play.job().unconfirmed);
+    assert_eq!(play.aws.carried_out, []);
+}
+
+#[test]
+fn a_write_rests_on_an_answer_of_the_last_minute() {
+    let scene = |seconds: i64, mark| {
+        let mut scene = Scene::new(Kind::Environment).finalized().look(None).slot(Slot::Held);
+        scene.known.lock = Some(Lock { at: at(0), mark });
+        scene.now = at(seconds);
+        scene
+    };
+    let fresh = FRESH.as_secs();
+    for (seconds, mark, expected) in [
+        (fresh - 1, Mark::Elsewhere, "intend"),
+        (fresh - 1, Mark::Denied, "intend"),
+        (fresh - 1, Mark::Here, "settle"),
+        (fresh - 1, Mark::Unread, "lock"),
+        (fresh, Mark::Elsewhere, "lock"),
+    ] {
+        let step = scene(seconds, mark).next();
+        assert_eq!(super::scene::name(&step), expected, "{seconds} {mark:?}");
+    }
+    // So does an intent that is stored already.
+    for (seconds, mark, expected) in [
+        (fresh - 1, Mark::Elsewhere, "create"),
+        (fresh - 1, Mark::Here, "store"),
+        (fresh, Mark::Elsewhere, "lock"),
+    ] {
+        let mut scene = scene(seconds, mark).sending(Sending::Intended);
+        scene.state.ledger.job = Some(Job {
+            request_time: at(fresh - 5),
+            ..intent(Kind::Environment.create())
+        });
+        let step = scene.next();
+        assert_eq!(super::scene::name(&step), expected, "{seconds} {mark:?}");
+    }
+}
+
+#[test]
+fn where_the_answer_is_denied_what_was_known_last_counts() {
+    let mut play = locked(Kind::Backend);
+    play.wake();
+    play.aws.mark = Mark::Denied;
+    play.scene.resource.deleting = true;
+    play.after(61).pass();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    let mut play = Play::ready(Kind::Backend);
+    play.pass();
+    play.aws.mark = Mark::Denied;
+    play.scene.resource.deleting = true;
+    let did = play.pass();
+    assert!(did.steps.ends_with("delete record"), "{did:?}");
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_lock_does_not_end_it() {
+    let mut scene = Scene::new(Kind::Backend)
+        .ready()
+        .at(3600)
+        .look(Some(crate::lifecycle::Seen::default()));
+    scene.state.ledger.migration_locked_at = Some(at(3000));
+    let ledger = &mut scene.state.ledger;
+    ledger.conditions = conditions::locked(&ledger.conditions, "locked", 1, at(3000));
+    for (second, is_locked) in [(2999, true), (3000, false)] {
+        scene.known.lock = Some(Lock {
+            at: at(second),
+            mark: Mark::Elsewhere,
+        });
+        let Step::Settle { state, .. } = scene.next() else {
+            panic!("a check that shows the object settles");
+        };
+        assert_eq!(
+            conditions::is_true(&state.ledger.conditions, MIGRATION_LOCKED),
+            is_locked,
+            "{second}"
+        );
+        assert_eq!(
+            conditions::ready_reason(&state.ledger.conditions),
+            Some(Reason::Available)
+        );
+        assert_eq!(state.ledger.origin, Some(Origin::Created));
+    }
+}
+
+#[test]
+fn what_is_observed_shows_the_lock_too() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.scene.resource.observe = true;
+        let now = play.now();
+        play.aws.put(now);
+        play.aws.mark = Mark::Here;
+        play.pass();
+        assert_eq!(play.scene.says(), "ready: Available");
+        assert!(is_locked(&play), "{kind:?}");
+        play.aws.object = None;
+        play.wake();
+        assert_eq!(play.scene.says(), "stalled: NotFound");
+        assert!(is_locked(&play), "{kind:?}");
+    }
+}
