@@ -166,8 +166,8 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     match &view.known.config {
         Some(Err(missing)) => {
             let is_due = drifted || undone || hashes.sent.is_none() || !is_carried_out(view);
-            // If a reference is merely gone, the configuration that AWS has stays valid. Not so on a request, or if the
-            // referenced text cannot be used.
+            // If a reference is merely gone, the configuration that AWS has stays valid. The missing reference is still
+            // reported on a request, if the status reports it already, or if the referenced text cannot be used.
             let is_told = view.is_requested() || view.reason() == Some(Reason::DependencyNotReady);
             if is_due || is_told || missing.lack == Lack::Unusable {
                 Decision::Unresolved(missing)

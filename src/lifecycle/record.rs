@@ -117,8 +117,8 @@ pub(super) fn record_unknown(view: &View<'_>, job: Job, failure: &Failure) -> St
     Step::RecordAccepted(Box::new(state))
 }
 
-/// Returns the entry of a write, if another operator has stored a status meanwhile. The conditions that this status has
-/// for a newer generation are kept.
+/// Returns the state to record if another operator has stored a status meanwhile. If that status speaks of a newer
+/// generation, its conditions are kept.
 #[must_use]
 pub fn recorded_beside(state: &State, stored: &State) -> State {
     let mut state = state.clone();
@@ -133,7 +133,7 @@ pub fn recorded_beside(state: &State, stored: &State) -> State {
     state
 }
 
-/// Returns a job that ended without a job of AWS.
+/// Returns the entry of a write that ended without a job of AWS.
 pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     Job {
         finish_time: Some(view.now_seconds()),
@@ -142,7 +142,7 @@ pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     }
 }
 
-/// Returns a new job for a write that needs no intent. `hash` is the hash of its configuration.
+/// Returns a new entry for a write that needs no intent. `hash` is the hash of its configuration.
 pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<String>) -> Job {
     Job {
         operation,

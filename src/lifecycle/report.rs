@@ -23,7 +23,6 @@ pub(super) struct Say {
 }
 
 impl Say {
-    /// Returns these values.
     pub(super) fn new(ready: bool, progress: Progress, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             ready,
@@ -310,8 +309,7 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
     }
 }
 
-/// Whether a thing that may appear by itself has been awaited long enough, or its absence has made the resource Stalled
-/// before.
+/// Whether a thing that may appear by itself has been awaited long enough, or the resource was Stalled for it before.
 fn is_out_of_patience(view: &View<'_>, reason: Reason, patience: Patience) -> bool {
     let is_current = view.state.ledger.observed_generation == view.resource.generation;
     let was = view.reason() == Some(reason) && view.is_stalled() && is_current;

@@ -1,4 +1,4 @@
-//! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues without a change.
+//! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues at the same point.
 
 use jiff::{SignedDuration, Timestamp};
 
