@@ -1,19 +1,19 @@
 //! The conditions of all kinds and the one list of reasons, with kstatus's meaning.
 //!
-//! `Ready` is always there. `Reconciling=True` while work goes on, `Stalled=True` when a person is needed, both absent
-//! otherwise: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
+//! `Ready` is always there. `Reconciling` is True while work goes on. `Stalled` is True when a person is needed. Both
+//! are absent otherwise: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Condition type: the AWS object is there as the spec wants it.
+/// Condition type: the AWS object exists as the spec wants it.
 pub const READY: &str = "Ready";
 /// Condition type: work goes on.
 pub const RECONCILING: &str = "Reconciling";
-/// Condition type: nothing moves until a person acts.
+/// Condition type: a person is needed.
 pub const STALLED: &str = "Stalled";
 
-/// Longest message of a condition, in bytes. An Event takes no longer one either.
+/// Longest message of a condition, in bytes. An Event has the same limit.
 pub const MESSAGE_LIMIT: usize = 1024;
 
 macro_rules! reasons {
@@ -26,7 +26,7 @@ macro_rules! reasons {
             /// Every reason, in the order in which they are documented.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The reason as it stands in a condition.
+            /// Returns the reason as conditions write it.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
@@ -50,13 +50,13 @@ reasons! {
     WaitingForJob,
     /// A referenced resource, ConfigMap or key is missing or not Ready.
     DependencyNotReady,
-    /// AWS knows no such app (of a clone also: no such source). It may come later.
+    /// AWS knows no such app (of a clone also: no such source). It may appear later.
     AppNotFound,
     /// AWS asks for fewer requests.
     Throttled,
     /// AWS cannot be reached or does not answer properly.
     AwsUnavailable,
-    /// AWS or the operator refuses the spec as it stands.
+    /// AWS or the operator refuses the spec.
     InvalidSpec,
     /// The AWS object exists and this resource did not create it.
     AlreadyExists,
@@ -72,22 +72,22 @@ reasons! {
     QuotaExceeded,
     /// Deletion is blocked by a dependent that is not being deleted.
     InUse,
-    /// A field that cannot be changed differs in AWS; of what is observed: any.
+    /// An immutable field differs in AWS. If the resource is observed: any field differs.
     Drifted,
-    /// Observed, and AWS does not show it.
+    /// The resource is observed, and AWS does not show its object.
     NotFound,
-    /// No account entry, or more than one, names the namespace.
+    /// The namespace has no account entry, or more than one.
     AccountNotFound,
     /// The account or region is no longer the one that is pinned in status.
     AccountChanged,
     /// `spec.suspend` is true.
     Suspended,
-    /// Deleted: this operator's finalizer is off, and the finalizer of somebody else holds the resource.
+    /// The resource is deleted, this operator's finalizer is removed, and another finalizer holds the resource.
     Released,
 }
 
 impl Reason {
-    /// The reason with this name.
+    /// Returns the reason with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.name() == name)
@@ -113,7 +113,7 @@ impl Reason {
         )
     }
 
-    /// Whether a change of another resource, or of the accounts, may end what a resource with this reason waits for.
+    /// Whether a change of another resource, or of the accounts, may end the wait of a resource with this reason.
     #[must_use]
     pub const fn may_end_by_others(self) -> bool {
         matches!(
@@ -129,7 +129,7 @@ impl Reason {
     }
 }
 
-/// Which of kstatus's three states the conditions say.
+/// The state of the conditions, one of kstatus's three.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
     /// Nothing to do: neither Reconciling nor Stalled.
@@ -140,7 +140,7 @@ pub enum Progress {
     Stalled,
 }
 
-/// The condition of this type.
+/// Returns the condition of this type.
 #[must_use]
 pub fn get<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
@@ -152,13 +152,13 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     get(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// The reason of `Ready`, where it is one of ours.
+/// Returns the reason of `Ready`, if this operator defines it.
 #[must_use]
 pub fn ready_reason(conditions: &[Condition]) -> Option<Reason> {
     get(conditions, READY).and_then(|condition| Reason::parse(&condition.reason))
 }
 
-/// The conditions that say this, keeping each `lastTransitionTime` whose status stays.
+/// Returns conditions with these values. A condition whose status stays the same keeps its `lastTransitionTime`.
 #[must_use]
 pub fn state(
     old: &[Condition],
@@ -193,7 +193,7 @@ pub fn state(
     conditions
 }
 
-/// The text, cut at `limit` bytes on a character boundary.
+/// Returns the text, cut at `limit` bytes on a character boundary.
 #[must_use]
 pub fn truncated(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
