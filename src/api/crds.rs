@@ -66,7 +66,8 @@ fn column((name, type_, path, is_wide): (&str, &str, &str, bool)) -> CustomResou
     }
 }
 
-/// Returns the rule that a resource that adopts must say what happens to the AWS object on deletion.
+/// Returns the rule that adoption requires an explicit `deletionPolicy`, because an adopted object is not deleted by
+/// default.
 fn adoption_needs_a_deletion_policy() -> ValidationRule {
     ValidationRule {
         rule: "!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)".to_owned(),

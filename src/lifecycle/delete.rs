@@ -135,7 +135,7 @@ fn absent(view: &View<'_>) -> Step {
 pub(super) fn is_wanted(view: &View<'_>) -> bool {
     let wanted = match view.state.ledger.origin {
         None => false,
-        // Unset means Delete only for what this resource created.
+        // Unset means Delete only for an object that this resource created.
         Some(Origin::Adopted) => view.resource.deletion_policy == Some(DeletionPolicy::Delete),
         Some(Origin::Created | Origin::Cloned) => view.resource.deletion_policy != Some(DeletionPolicy::Retain),
     };
@@ -165,8 +165,8 @@ pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     }
 }
 
-/// Handles a resource that is being deleted without our finalizer. If another finalizer still holds it, reports what
-/// became of the AWS object. A released resource owns nothing.
+/// Handles a resource that is being deleted without our finalizer. If another finalizer still holds it, reports whether
+/// the AWS object is deleted or stays. A released resource owns nothing.
 pub(super) fn released(view: &View<'_>) -> Step {
     if !view.resource.held || view.reason() == Some(Reason::Released) {
         return Step::settle(view.state.clone(), Wake::Never);
@@ -178,7 +178,7 @@ pub(super) fn released(view: &View<'_>) -> Step {
     Step::settle(state, Wake::Never)
 }
 
-/// Returns what became of the AWS object of a released resource.
+/// Returns whether the AWS object of a released resource is deleted or stays, as a sentence.
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;

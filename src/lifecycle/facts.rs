@@ -1,4 +1,5 @@
-//! The facts that the operator can learn in one pass: AWS's answers and refusals, reduced to what decisions need.
+//! The facts that the operator can learn in one pass: AWS's answers and refusals, reduced to the parts that decisions
+//! need.
 
 use jiff::Timestamp;
 

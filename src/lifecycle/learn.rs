@@ -131,8 +131,8 @@ pub fn ended(state: &State) -> Option<JobSeen> {
     })
 }
 
-/// Adds to the memory of the process what it must keep of a step and its result. Called before [`learn`], which clears
-/// the facts at the end of a pass.
+/// Adds to the memory of the process the facts that it must keep of a step and its result. Called before [`learn`],
+/// which clears the facts of the pass at its end.
 pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step, observed: &Observed) {
     match (step, observed) {
         // From here on, the jobs that an earlier process may have started are known.

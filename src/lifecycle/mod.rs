@@ -11,7 +11,7 @@
 //! | `step` | everything that a decision may ask for |
 //! | `learn` | how the result of a step changes the facts of a pass |
 //! | `facts` | AWS's answers and refusals, reduced |
-//! | `needs` | the conditions for a decision: a look, a list, the slot, a reference |
+//! | `needs` | the requirements of a decision: a look, a list, the slot, a reference |
 //! | `create` | slot, list, finalizer, intent, send (create once) |
 //! | `outcome` | a write whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |

@@ -1,4 +1,4 @@
-//! The conditions for a decision: a look, a list, the slot, a reference. `Err` is the step that obtains it, or the
+//! The requirements of a decision: a look, a list, the slot, a reference. `Err` is the step that obtains it, or the
 //! status to wait with if it cannot be obtained now.
 
 use jiff::Timestamp;

@@ -44,8 +44,8 @@ fn is_of_its_time(view: &View<'_>, job: &Job, created: Timestamp) -> bool {
 }
 
 /// Returns the job that this intent started: the newest one of its operation that AWS created when this intent can have
-/// started it, and that no other resource has recorded. Jobs do not say what they make, and while an attempt is closed
-/// others may work. A job without a time proves nothing.
+/// started it, and that no other resource has recorded. Jobs do not name the object that they make, and after an
+/// attempt is closed, other resources may work. A job without a time proves nothing.
 pub(super) fn ours<'a>(view: &View<'_>, job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
@@ -71,7 +71,7 @@ pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
     record_claimed(view, job)
 }
 
-/// Returns the step that records what look and list show of this intent, if anything.
+/// Returns the step that records this intent's job or object, if the list or the look shows it.
 pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     if job.operation.has_job() {
         let listed = listed(view, Purpose::Outcome)?;

@@ -4,7 +4,7 @@ use super::{Flow, Reply, Step, create, delete, update, view::View};
 
 /// Returns the step after the reply to this pass's write.
 ///
-/// A refusal because of a pending job does not say whose job that is or what it carries. The resource only waits for
+/// A refusal because of a pending job does not name the job's owner or its configuration. The resource only waits for
 /// its end. A look after the end decides.
 pub(super) fn after_send(view: &View<'_>, reply: &Reply) -> Flow {
     match view.state.ledger.job.as_ref().filter(|job| job.is_open_intent()) {

@@ -26,9 +26,9 @@ pub enum Step {
     /// no intent. Therefore the resource is first read from the API server once more. If its version has changed since
     /// the decision, the view is stale and nothing is sent.
     Send(Write),
-    /// Store what AWS accepted, or may have accepted. The patch tests uid, attempt and observedGeneration, and is
-    /// retried until it lands. Sets `known.sending` to `Recorded` and `known.reply` to `None`. If the reply said that
-    /// the job has ended, also sets `known.poll`.
+    /// Store a write that AWS accepted, or may have accepted. The patch tests uid, attempt and observedGeneration, and
+    /// is retried until it lands. Sets `known.sending` to `Recorded` and `known.reply` to `None`. If the reply said
+    /// that the job has ended, also sets `known.poll`.
     RecordAccepted(Box<State>),
     /// Store this status, conditional on resourceVersion, and continue.
     Record(Box<State>),

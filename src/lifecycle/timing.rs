@@ -8,7 +8,7 @@ pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 pub const CALL_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// The largest possible difference between AWS's clock and ours: AWS refuses requests signed with a larger one.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// How long after a deletion was requested the status does not say what it waits for. A backend's APIs may be deleted
+/// How long after a deletion request the status does not name the reason of the wait. A backend's APIs may be deleted
 /// together with it, its turn may come, and each report is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
 /// How long a deletion may wait for its turn behind others that AWS answers, before the status says so.

@@ -74,7 +74,7 @@ pub struct Resource {
     pub finalizer: bool,
     /// Whether the resource has a finalizer of another owner.
     pub held: bool,
-    /// What AWS can do with the kind's objects.
+    /// The operations that AWS has for the object.
     pub abilities: Abilities,
     /// The kind's words for messages.
     pub words: Words,
@@ -109,11 +109,11 @@ impl Resource {
 /// The parts of messages that are specific to a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
-    /// The place where AWS looks for an object, as an object of "check …".
+    /// The place where AWS looks for an object. Completes the advice "check …".
     pub place: &'static str,
     /// Says that an object exists as the spec wants it.
     pub there: &'static str,
-    /// Says what AWS lacks for an object and what to do. Empty if the kind needs nothing there.
+    /// Says that AWS lacks something for an object, and how to fix that. Empty if the kind needs nothing there.
     pub lacks: &'static str,
 }
 
@@ -180,7 +180,7 @@ pub struct Surroundings {
 /// A reference of a create or an update that cannot be used now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Missing {
-    /// The message for people: what the resource waits for.
+    /// The text for people about the wait.
     pub message: String,
     /// Why the referenced object cannot be used.
     pub lack: Lack,
@@ -263,7 +263,7 @@ pub enum Sending {
     Nothing,
     /// The intent of this pass is stored, and the request has not been sent.
     Intended,
-    /// This pass has recorded what AWS accepted, or may have accepted.
+    /// This pass has recorded a write that AWS accepted, or may have accepted.
     Recorded,
 }
 
@@ -274,7 +274,7 @@ pub struct Looked {
     pub at: Timestamp,
     /// The object. None: AWS says that it is not there.
     pub seen: Option<Seen>,
-    /// If the object is not there: what AWS shows instead, so that the object cannot be made.
+    /// If the object is not there: the reason that AWS shows why it cannot be made.
     pub bar: Option<Bar>,
 }
 
@@ -287,7 +287,7 @@ pub enum Bar {
     Lacks,
 }
 
-/// An AWS object, reduced to what decisions need.
+/// An AWS object, reduced to the facts that decisions need.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Seen {
     /// When AWS made it, if AWS says so.

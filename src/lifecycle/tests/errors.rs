@@ -255,7 +255,7 @@ fn denied_access_is_reconciling_for_five_minutes_and_then_stalled() {
             assert!((54..=660).contains(&did.wake.unwrap()), "{did:?}");
         }
         assert_eq!(flips, 1, "two writes in all");
-        // It recovers by itself, and the wait begins anew with the next denial.
+        // It recovers by itself, and the wait begins again with the next denial.
         play.aws.reads = None;
         play.wake();
         assert_eq!(play.scene.memory.waiting, None);
