@@ -66,8 +66,8 @@ fn column((name, type_, path, is_wide): (&str, &str, &str, bool)) -> CustomResou
     }
 }
 
-/// Returns the rule that adoption requires an explicit `deletionPolicy`, because an adopted object is not deleted by
-/// default.
+/// Returns the rule that adoption requires an explicit `deletionPolicy`: the user decides what happens to an adopted
+/// object.
 fn adoption_needs_a_deletion_policy() -> ValidationRule {
     ValidationRule {
         rule: "!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)".to_owned(),
