@@ -119,19 +119,20 @@ pub struct ImportedBucket {
     pub bucket_name: String,
 }
 
-/// The name of a resource that becomes part of a CloudFormation logical id, which is alphanumeric.
+/// Returns the schema of a resource name that becomes part of a CloudFormation logical id, which is alphanumeric.
 fn resource_word(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not a name that Amplify takes here: give a letter and up to 63 letters and digits, such as photos";
     rules::text(255, "^[a-zA-Z][a-zA-Z0-9]{0,63}$", sentence)
 }
 
-/// How a bucket's name begins, to which AWS adds up to 16 characters.
+/// Returns the schema of the beginning of a bucket's name. AWS adds up to 16 characters.
 fn bucket_prefix(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not how the name of an S3 bucket can begin: give 3 to 47 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos";
     rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,45}[a-z0-9]$", sentence)
 }
 
-/// The name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
+/// Returns the schema of a bucket's name:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
 fn bucket_name(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not the name of an S3 bucket: give 3 to 63 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos-1234";
     rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", sentence)

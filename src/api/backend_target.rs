@@ -1,6 +1,6 @@
-//! What the specs of kinds share whose AWS object is in a backend: which backend that is. Pure.
+//! The part of the spec that all kinds share whose AWS object is in a backend: the backend. Pure.
 //!
-//! In the definitions the words in braces are replaced by those of the kind, as in [`policies`](super::policies).
+//! The definitions replace the words in braces by the words of the kind, as in [`policies`](super::policies).
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 use schemars::JsonSchema;
@@ -42,14 +42,15 @@ pub struct ResolvedTarget {
 }
 
 impl ResolvedTarget {
-    /// Both names, where both are known.
+    /// Returns both names, if both are known.
     #[must_use]
     pub fn names(&self) -> Option<(&str, &str)> {
         Some((self.app_id.as_deref()?, self.backend_environment_name.as_deref()?))
     }
 }
 
-/// The rules about these fields: those that say that they stay as they are, and those about which of them there are.
+/// Returns the CEL rules about these fields: the rules that make them immutable, and the rules about which of them are
+/// given.
 pub(super) fn rules() -> [Vec<ValidationRule>; 2] {
     let all = |rules: &[(String, String)]| -> Vec<_> {
         let rules = rules.iter().map(|(rule, message)| ValidationRule {

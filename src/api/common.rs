@@ -1,4 +1,4 @@
-//! What all kinds share: references, and the part of `status` that is the ledger of AWS jobs.
+//! The types that all kinds share: references, and the part of `status` that is the ledger of AWS jobs.
 
 use std::{fmt, str::FromStr};
 
@@ -125,12 +125,12 @@ pub struct Job {
 }
 
 impl Job {
-    /// The job status that AWS gives a job that ended well.
+    /// AWS's status of a job that has succeeded.
     pub const COMPLETED: &str = "COMPLETED";
-    /// The job status that AWS gives a job that ended badly.
+    /// AWS's status of a job that has failed.
     pub const FAILED: &str = "FAILED";
 
-    /// How far it has come: the one reading of its id, status and end.
+    /// Returns the phase of the job. Only this function interprets id, status and end together.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match (&self.finish_time, &self.id, self.status.as_deref()) {
@@ -167,18 +167,18 @@ impl Job {
     }
 }
 
-/// How far a job has come.
+/// The phase of a job.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// It may have been sent, and its outcome is not known.
+    /// The write may have been sent, and its outcome is unknown.
     Intended,
-    /// AWS runs it, as far as is known.
+    /// AWS runs the job, as far as is known.
     Running,
-    /// It ended with AWS's word for success.
+    /// The job ended with AWS's word for success.
     Completed,
-    /// It ended with AWS's word for failure.
+    /// The job ended with AWS's word for failure.
     Failed,
-    /// It ended without either: AWS refused or forgot it, or answered with the result and no job.
+    /// The write ended without either word: AWS refused it, forgot its job, or answered with the result and no job.
     Closed,
 }
 
@@ -239,15 +239,15 @@ impl Default for Ledger {
     }
 }
 
-/// A status, as the operator keeps it.
+/// A status that contains a ledger.
 pub trait KeepsLedger {
-    /// The part that all kinds share.
+    /// Returns the part that all kinds share.
     fn ledger(&self) -> &Ledger;
 
-    /// The same, to be changed.
+    /// Returns the same part for changes.
     fn ledger_mut(&mut self) -> &mut Ledger;
 
-    /// Of kinds with a configuration: what AWS has of it.
+    /// Returns the hashes of the configuration that AWS has, for kinds with a configuration.
     fn hashes(&self) -> Hashes {
         Hashes::default()
     }
@@ -267,8 +267,8 @@ impl KeepsLedger for Ledger {
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub struct Hashes {
     /// Hash of the resolved resourceConfig that was sent to AWS last.
-    // Precisely: that AWS last accepted from this resource, or showed to have. None: what AWS has is not known, so
-    // configuration is compared with configuration.
+    // Precisely: the configuration that AWS last accepted from this resource, or has shown to have. None: the
+    // configuration in AWS is unknown, so AWS's echo is compared with the spec.
     #[serde(default, rename = "sentConfigHash", skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
     /// Hash of what AWS echoed for the fields that the spec sets, after the last completed job. A change of it is drift.
@@ -276,7 +276,7 @@ pub struct Hashes {
     pub echoed: Option<String>,
 }
 
-/// The schema of an RFC 3339 point in time.
+/// Returns the schema of an RFC 3339 point in time.
 pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time" })
 }

@@ -1,22 +1,22 @@
 //! The conditions of all kinds and the one list of reasons, with kstatus's meaning.
 //!
-//! `Ready` is always there. `Reconciling=True` while work goes on, `Stalled=True` when a person is needed, both absent
-//! otherwise: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
+//! `Ready` is always there. `Reconciling` is True while work goes on. `Stalled` is True when a person is needed. Both
+//! are absent otherwise: <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Condition type: the AWS object is there as the spec wants it.
+/// Condition type: the AWS object exists as the spec wants it.
 pub const READY: &str = "Ready";
 /// Condition type: work goes on.
 pub const RECONCILING: &str = "Reconciling";
-/// Condition type: nothing moves until a person acts.
+/// Condition type: a person is needed.
 pub const STALLED: &str = "Stalled";
 
 /// Condition type: the backend environment is locked for a Gen 2 migration, and AWS gets no write for the resource.
 pub const MIGRATION_LOCKED: &str = "MigrationLocked";
 
-/// Longest message of a condition, in bytes. An Event takes no longer one either.
+/// Longest message of a condition, in bytes. An Event has the same limit.
 pub const MESSAGE_LIMIT: usize = 1024;
 
 macro_rules! reasons {
@@ -29,7 +29,7 @@ macro_rules! reasons {
             /// Every reason, in the order in which they are documented.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The reason as it stands in a condition.
+            /// Returns the reason as conditions write it.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
@@ -53,13 +53,13 @@ reasons! {
     WaitingForJob,
     /// A referenced resource, ConfigMap or key is missing or not Ready.
     DependencyNotReady,
-    /// AWS knows no such app (of a clone also: no such source). It may come later.
+    /// AWS knows no such app (of a clone also: no such source). It may appear later.
     AppNotFound,
     /// AWS asks for fewer requests.
     Throttled,
     /// AWS cannot be reached or does not answer properly.
     AwsUnavailable,
-    /// AWS or the operator refuses the spec as it stands.
+    /// AWS or the operator refuses the spec.
     InvalidSpec,
     /// The AWS object exists and this resource did not create it.
     AlreadyExists,
@@ -75,25 +75,25 @@ reasons! {
     QuotaExceeded,
     /// Deletion is blocked by a dependent that is not being deleted.
     InUse,
-    /// A field that cannot be changed differs in AWS; of what is observed: any.
+    /// An immutable field differs in AWS. If the resource is observed: any field differs.
     Drifted,
-    /// AWS does not show it, and the operator does not create it: it is only observed, or its environment was locked for a Gen 2
-    /// migration.
+    /// AWS does not show the object, and the operator does not create it: the resource is observed, or its environment was
+    /// locked for a Gen 2 migration.
     NotFound,
     /// A write to AWS is due, and the environment is locked for a Gen 2 migration.
     MigrationLocked,
-    /// No account entry, or more than one, names the namespace.
+    /// The namespace has no account entry, or more than one.
     AccountNotFound,
     /// The account or region is no longer the one that is pinned in status.
     AccountChanged,
     /// `spec.suspend` is true.
     Suspended,
-    /// Deleted: this operator's finalizer is off, and the finalizer of somebody else holds the resource.
+    /// The resource is deleted, this operator's finalizer is removed, and another finalizer holds the resource.
     Released,
 }
 
 impl Reason {
-    /// The reason with this name.
+    /// Returns the reason with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.name() == name)
@@ -120,7 +120,7 @@ impl Reason {
         )
     }
 
-    /// Whether a change of another resource, or of the accounts, may end what a resource with this reason waits for.
+    /// Whether a change of another resource, or of the accounts, may end the wait of a resource with this reason.
     #[must_use]
     pub const fn may_end_by_others(self) -> bool {
         matches!(
@@ -136,7 +136,7 @@ impl Reason {
     }
 }
 
-/// Which of kstatus's three states the conditions say.
+/// The state of the conditions, one of kstatus's three.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
     /// Nothing to do: neither Reconciling nor Stalled.
@@ -147,7 +147,7 @@ pub enum Progress {
     Stalled,
 }
 
-/// The condition of this type.
+/// Returns the condition of this type.
 #[must_use]
 pub fn get<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
@@ -159,13 +159,13 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     get(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// The reason of `Ready`, where it is one of ours.
+/// Returns the reason of `Ready`, if this operator defines it.
 #[must_use]
 pub fn ready_reason(conditions: &[Condition]) -> Option<Reason> {
     get(conditions, READY).and_then(|condition| Reason::parse(&condition.reason))
 }
 
-/// The conditions that say this, keeping each `lastTransitionTime` whose status stays.
+/// Returns conditions with these values. A condition whose status stays the same keeps its `lastTransitionTime`.
 #[must_use]
 pub fn state(
     old: &[Condition],
@@ -204,7 +204,7 @@ pub fn state(
     conditions
 }
 
-/// The conditions with `MigrationLocked=True` and this message. A lock that is said already stays as it is.
+/// Returns the conditions with `MigrationLocked=True` and this message. If they have it already, it stays as it is.
 #[must_use]
 pub fn locked(old: &[Condition], message: &str, generation: i64, now: Timestamp) -> Vec<Condition> {
     let mut conditions = old.to_vec();
@@ -221,14 +221,14 @@ pub fn locked(old: &[Condition], message: &str, generation: i64, now: Timestamp)
     conditions
 }
 
-/// The conditions without `MigrationLocked`.
+/// Returns the conditions without `MigrationLocked`.
 #[must_use]
 pub fn unlocked(old: &[Condition]) -> Vec<Condition> {
     let others = old.iter().filter(|condition| condition.type_ != MIGRATION_LOCKED);
     others.cloned().collect()
 }
 
-/// The text, cut at `limit` bytes on a character boundary.
+/// Returns the text, cut at `limit` bytes on a character boundary.
 #[must_use]
 pub fn truncated(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]

@@ -12,7 +12,7 @@ use super::{
     policies::{HasNouns, Nouns},
 };
 
-/// The definitions of all kinds, in the order in which people read of them.
+/// Returns the definitions of all kinds, in the order of the documentation.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     macro_rules! definitions {
@@ -23,12 +23,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     kinds!(definitions)
 }
 
-/// A definition or a resource as YAML, as `amplify-operator crd` and `amplify-operator import` print it.
+/// Returns a definition or a resource as YAML, as `amplify-operator crd` and `amplify-operator import` print it.
 pub fn to_yaml(object: &impl serde::Serialize) -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(object)
 }
 
-/// The columns that all kinds have before their own: name, type, path, and whether it shows with `-o wide` alone.
+/// The columns of all kinds before the kind's own: name, type, path, and whether only `-o wide` shows it.
 const BEFORE: [(&str, &str, &str, bool); 2] = [
     (
         "READY",
@@ -43,7 +43,7 @@ const BEFORE: [(&str, &str, &str, bool); 2] = [
         false,
     ),
 ];
-/// Those after their own.
+/// The columns of all kinds after the kind's own.
 const AFTER: [(&str, &str, &str, bool); 4] = [
     ("JOB", "string", ".status.job.status", false),
     ("AGE", "date", ".metadata.creationTimestamp", false),
@@ -66,7 +66,8 @@ fn column((name, type_, path, is_wide): (&str, &str, &str, bool)) -> CustomResou
     }
 }
 
-/// Who takes over what exists must say what becomes of it.
+/// Returns the rule that adoption requires an explicit `deletionPolicy`: the user decides what happens to an adopted
+/// object.
 fn adoption_needs_a_deletion_policy() -> ValidationRule {
     ValidationRule {
         rule: "!has(self.adoptionPolicy) || self.adoptionPolicy != 'IfExists' || has(self.deletionPolicy)".to_owned(),
@@ -75,7 +76,7 @@ fn adoption_needs_a_deletion_policy() -> ValidationRule {
     }
 }
 
-/// What the derive cannot express, and what is the same for all kinds.
+/// Adds to a derived definition the parts that the derive cannot express and the parts that all kinds share.
 fn finish(mut crd: CustomResourceDefinition, nouns: Nouns) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let own = version.additional_printer_columns.take().unwrap_or_default();
@@ -104,14 +105,16 @@ fn finish(mut crd: CustomResourceDefinition, nouns: Nouns) -> CustomResourceDefi
             rules.push(adoption_needs_a_deletion_policy());
         }
         if let Some(status) = schema.properties.as_mut().and_then(|p| p.get_mut("status")) {
-            // kstatus takes an object without a status for Current: one that no operator has seen must not pass for done.
+            // kstatus takes an object without a status for Current. A resource that no operator has seen must not look
+            // done.
             status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
         }
     }
     crd
 }
 
-/// Kubernetes convention: an absent optional field, not a null one; and only formats that Kubernetes knows.
+/// Applies Kubernetes conventions: an optional field is absent, not null, and only formats that Kubernetes knows are
+/// used.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     if schema.format.as_deref().is_some_and(|f| f.starts_with("uint")) {

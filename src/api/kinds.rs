@@ -1,7 +1,7 @@
 //! The kinds: their only list. Pure.
 
-/// Gives the names of all kinds to the macro `with`, in the order in which they are defined, started and told of: one whose
-/// resources others refer to comes before those.
+/// Passes the names of all kinds to the macro `with`, in the order in which they are defined, started and listed. A
+/// kind to which other kinds refer comes before them.
 macro_rules! kinds {
     ($with:ident) => {
         $with! { AmplifyBackend, BackendApi, BackendStorage, BackendEnvironment }
@@ -24,7 +24,7 @@ macro_rules! kind_names {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// The kind as it stands in manifests, logs and metrics.
+            /// Returns the kind's name as in manifests, logs and metrics.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -37,7 +37,7 @@ macro_rules! kind_names {
 kinds!(kind_names);
 
 impl KindName {
-    /// One of this kind, in a sentence.
+    /// Returns the kind with its article, for a sentence.
     #[must_use]
     pub fn one(self) -> String {
         let name = self.name();

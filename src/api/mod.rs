@@ -1,7 +1,7 @@
 //! The custom resource types of `amplify-operator.dev/v1alpha1`, as users write and read them.
 //!
-//! Types, their schemas and their documentation only: no I/O, no decisions, no tokio. What a field's doc
-//! comment says is what `kubectl explain` prints. Field names are AWS's own, in lowerCamelCase.
+//! Types, their schemas and their documentation only: no I/O, no decisions, no tokio. `kubectl explain` prints the doc
+//! comments of the fields. Field names are AWS's own, in lowerCamelCase.
 
 #![expect(
     unreachable_pub,
@@ -35,9 +35,9 @@ pub use policies::{AdoptionPolicy, DeletionPolicy, HasNouns, ManagementPolicy, P
 
 /// The API group.
 pub const GROUP: &str = "amplify-operator.dev";
-/// The finalizer that keeps a resource until its AWS object is gone or let go.
+/// The finalizer that keeps a resource until its AWS object is gone or released.
 pub const FINALIZER: &str = "amplify-operator.dev/finalizer";
-/// Any new value of this annotation asks for a reconcile now, also out of `Stalled`.
+/// The annotation that requests a reconcile. Any new value starts one at once, even if the resource is `Stalled`.
 pub const RECONCILE_REQUESTED_AT: &str = "amplify-operator.dev/reconcile-requested-at";
 /// This annotation, with the name of the backend environment as its value, lets AWS get writes although the environment is
 /// locked for a Gen 2 migration.

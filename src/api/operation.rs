@@ -1,6 +1,8 @@
-//! The operations of AWS: one table of those that write, with what is known of each, and one of those that read. Pure.
+//! The operations of AWS: one table of the operations that write, with their properties, and one of those that read.
+//! Pure.
 //!
-//! The enums, their values in the definitions, the IAM policies, and what the decisions may know of a kind come from them.
+//! The enums, their values in the definitions, the IAM policies, and the kinds' properties for decisions come from
+//! them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -21,7 +23,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// As it stands in actions, logs and metrics.
+    /// Returns the service's name as in actions, logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,18 +45,18 @@ pub enum Origin {
     Adopted,
 }
 
-/// What a write does to the AWS object.
+/// The effect of a write on the AWS object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
-    /// It makes one, and whoever sent it owns it by this origin.
+    /// It makes an object. The sender owns the object by this origin.
     Create(Origin),
-    /// It changes one.
+    /// It changes an object.
     Update,
-    /// It removes one.
+    /// It removes an object.
     Delete,
 }
 
-/// What is known of an operation.
+/// The properties of an operation.
 struct Row {
     service: Service,
     name: &'static str,
@@ -76,7 +78,7 @@ macro_rules! operations {
         )+ }
 
         impl Operation {
-            /// The operation that changes objects of the same kind, where there is one.
+            /// Returns the operation that changes objects of the same kind, if there is one.
             #[must_use]
             pub const fn update(self) -> Option<Self> {
                 match self.kind() {
@@ -84,7 +86,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Whether an environment has one object of the same kind, whatever it is called.
+            /// Whether an environment has at most one object of the same kind, under any name.
             #[must_use]
             pub const fn is_alone(self) -> bool {
                 match self.kind() {
@@ -92,7 +94,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The operation that removes objects of the same kind.
+            /// Returns the operation that removes objects of the same kind.
             #[must_use]
             pub const fn delete(self) -> Self {
                 match self.kind() {
@@ -131,9 +133,9 @@ macro_rules! operations {
     };
 }
 
-// `alone`: an environment has one of the kind. Each operation with AWS's name, by which origin what it makes is owned, and in how
-// many lists of jobs it shows what became of it: none where AWS answers with the result, two where its job may be listed under
-// either of two environments.
+// `alone`: an environment has at most one object of the kind. Each operation has AWS's name, the origin of the object
+// that it makes, and the number of job lists that can show its outcome. None: AWS answers with the result. Two: its job
+// may be listed under either of two environments.
 operations! {
     AmplifyBackend in AmplifyBackend {
         create CreateBackend = "CreateBackend", Created, 1;
@@ -169,31 +171,31 @@ const fn first(all: &[Operation]) -> Option<Operation> {
 }
 
 impl Operation {
-    /// AWS's name of the operation, as it stands in jobs, logs and metrics.
+    /// Returns AWS's name of the operation, as in jobs, logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// The service that it belongs to.
+    /// Returns the operation's service.
     #[must_use]
     pub const fn service(self) -> Service {
         self.row().service
     }
 
-    /// The IAM action that allows it.
+    /// Returns the IAM action that allows the operation.
     #[must_use]
     pub fn action(self) -> String {
         format!("{}:{}", self.service().name(), self.name())
     }
 
-    /// The kind whose AWS objects it is about.
+    /// Returns the kind of the operation's AWS objects.
     #[must_use]
     pub const fn kind(self) -> KindName {
         self.row().kind
     }
 
-    /// What it does to the AWS object.
+    /// Returns the effect on the AWS object.
     #[must_use]
     pub const fn verb(self) -> Verb {
         self.row().verb
@@ -217,13 +219,13 @@ impl Operation {
         matches!(self.verb(), Verb::Delete)
     }
 
-    /// Whether AWS answers with a job that goes on after the reply.
+    /// Whether AWS answers with a job that continues after the reply.
     #[must_use]
     pub const fn has_job(self) -> bool {
         self.row().lists > 0
     }
 
-    /// Whether its job may be listed under either of two environments, and name either.
+    /// Whether the operation's job may be listed under either of two environments, and may name either.
     #[must_use]
     pub const fn is_of_two_environments(self) -> bool {
         self.row().lists > 1
@@ -236,26 +238,26 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What AWS can do with an object, as far as decisions may know of its kind.
+/// The operations that AWS has for an object, and the other properties of its kind that decisions need.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Abilities {
-    /// Makes it.
+    /// Makes the object.
     pub create: Operation,
-    /// What is made belongs to the resource by this.
+    /// The origin of the object that is made.
     pub origin: Origin,
-    /// Changes it; none: it is as it was made.
+    /// Changes the object. None: AWS cannot change it.
     pub update: Option<Operation>,
-    /// Removes it.
+    /// Removes the object.
     pub delete: Operation,
-    /// How many lists of jobs show what became of its create; none where it has no job.
+    /// How many lists of jobs show the outcome of the create. None if it has no job.
     pub lists: u32,
-    /// Whether an environment has one of its kind, whatever it is called: what is not there under its name may be there under
-    /// another, which a further call shows.
+    /// Whether an environment has at most one object of the kind, under any name. If the object is not there under its
+    /// name, it may be there under another name. One more call shows that.
     pub is_alone: bool,
 }
 
 impl Abilities {
-    /// Those of an object that this operation makes.
+    /// Returns the abilities for an object that this operation makes.
     #[must_use]
     pub const fn of(create: Operation) -> Self {
         Self {
@@ -271,7 +273,7 @@ impl Abilities {
         }
     }
 
-    /// Whether its create is a job that goes on after the reply.
+    /// Whether the create is a job that continues after the reply.
     #[must_use]
     pub const fn has_job(&self) -> bool {
         self.lists > 0
@@ -290,10 +292,10 @@ macro_rules! reads {
         }
 
         impl Read {
-            /// Every one.
+            /// Every read operation.
             pub const ALL: &[Self] = &[$(Self::$read),+];
 
-            /// AWS's name of the operation.
+            /// Returns AWS's name of the operation.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -301,7 +303,7 @@ macro_rules! reads {
                 }
             }
 
-            /// The service that it belongs to.
+            /// Returns the operation's service.
             #[must_use]
             pub const fn service(self) -> Service {
                 match self {
@@ -318,7 +320,7 @@ macro_rules! reads {
     };
 }
 
-/// Who makes a call.
+/// The program that makes a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum By {
     Operator,
@@ -338,20 +340,20 @@ reads! {
     ListApps in Amplify = "ListApps", Both;
 }
 
-/// The IAM actions that the operator needs, sorted.
+/// Returns the IAM actions that the operator needs, sorted.
 #[must_use]
 pub fn actions_of_the_operator() -> BTreeSet<String> {
     let writes = Operation::ALL.iter().map(|operation| operation.action());
     writes.chain(actions(By::Import)).collect()
 }
 
-/// The IAM actions that an import needs, sorted.
+/// Returns the IAM actions that an import needs, sorted.
 #[must_use]
 pub fn actions_of_the_import() -> BTreeSet<String> {
     actions(By::Operator).collect()
 }
 
-/// The actions of the reads but for those that only this one makes.
+/// Returns the actions of all reads, except the reads that only `but` makes.
 fn actions(but: By) -> impl Iterator<Item = String> {
     let reads = Read::ALL.iter().filter(move |read| read.by() != but);
     reads.map(|read| format!("{}:{}", read.service().name(), read.name()))

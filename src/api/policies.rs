@@ -1,6 +1,6 @@
 //! The fields of the spec that all kinds share, written once. Pure.
 //!
-//! In the definitions the words in braces are replaced by those of the kind: see [`Nouns`].
+//! The definitions replace the words in braces by the words of the kind: see [`Nouns`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,31 +60,31 @@ impl Policies {
         self.management_policy == ManagementPolicy::Observe
     }
 
-    /// Whether nothing may be done for the resource.
+    /// Whether the operator makes no AWS call for the resource.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
         self.suspend.unwrap_or_default()
     }
 }
 
-/// What the descriptions of the shared fields say of a kind's AWS object.
+/// The words for a kind's AWS object in the descriptions of the shared fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Nouns {
-    /// For `{object}`, such as `backend`.
+    /// Replaces `{object}`: for example `backend`.
     pub object: &'static str,
-    /// For `{an object}`, such as `a backend`.
+    /// Replaces `{an object}`: for example `a backend`.
     pub an_object: &'static str,
-    /// For `{and then}`: what becomes of what is taken over, such as ` and updates it`.
+    /// Replaces `{and then}`: the next action after an adoption, for example ` and updates it`.
     pub and_then: &'static str,
-    /// For `{its job}`: what becomes of a job that AWS runs; empty for kinds without jobs.
+    /// Replaces `{its job}`: the fate of a job that AWS already runs. Empty for kinds without jobs.
     pub its_job: &'static str,
 }
 
 impl Nouns {
-    /// Of a kind whose objects are made and removed by jobs.
+    /// The text for a kind whose objects are made and removed by jobs.
     pub const ITS_JOB: &'static str = " A job that AWS already runs continues.";
 
-    /// The text with this kind's words.
+    /// Returns the text with this kind's words.
     #[must_use]
     pub fn put_into(&self, text: &str) -> String {
         [
@@ -98,8 +98,8 @@ impl Nouns {
     }
 }
 
-/// A kind whose definition has words of its own for its AWS object.
+/// A kind whose definition has its own words for its AWS object.
 pub trait HasNouns {
-    /// Its words.
+    /// The kind's words.
     const NOUNS: Nouns;
 }

@@ -1,19 +1,20 @@
-//! The schemas of fields that people write: how long a text may be, and what it must look like. Pure.
+//! The schemas of fields that people write: the length and the form of a text. Pure.
 //!
-//! Each is a CEL rule with a sentence instead of a `pattern`: of a pattern the API server prints the regular expression,
-//! and prints it first. The length is bounded in the schema as well, because CEL rules have a cost budget. It is above the
-//! rule's own bound where that is short, because a text over `maxLength` is refused before any rule is asked.
+//! Each is a CEL rule with a sentence instead of a `pattern`: for a pattern, the API server prints the regular
+//! expression, and prints it first. The schema also bounds the length, because CEL rules have a cost budget. If the
+//! rule's own bound is short, the schema's bound is larger: a text over `maxLength` is refused before any rule runs.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// Longest text of a field whose rule says by itself how long it may be.
+/// Longest text of a field whose rule has its own bound on the length.
 pub(super) const LONG: u32 = 512;
 /// Longest name of a Kubernetes object, and longest key of a ConfigMap.
 pub(super) const KUBERNETES_NAME: u32 = 253;
-/// Longest `transformSchema`, in bytes. Kubernetes stores no object above 1.5 MiB, and the operator holds some at a time.
+/// Longest `transformSchema`, in bytes. Kubernetes stores no object above 1.5 MiB, and the operator holds several at a
+/// time.
 pub const MAX_SCHEMA_BYTES: u32 = 512 * 1024;
 
-/// A text that matches this regular expression (RE2), or is refused with this sentence.
+/// Returns the schema of a text that matches this regular expression (RE2). Other texts are refused with this sentence.
 pub(super) fn text(most: u32, pattern: &str, sentence: &str) -> Schema {
     json_schema!({
         "type": "string",
@@ -22,55 +23,55 @@ pub(super) fn text(most: u32, pattern: &str, sentence: &str) -> Schema {
     })
 }
 
-/// The ID of an Amplify app.
+/// Returns the schema of an Amplify app's ID.
 pub(super) fn app_id(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not the ID of an Amplify app: give d and 1 to 19 lowercase letters and digits, such as d1a2b3c4d5e6f7 (the last part of the app's ARN; not the ARN, not the app's name)";
     text(LONG, "^d[a-z0-9]{1,19}$", sentence)
 }
 
-/// A name that travels in the URL of an AWS request.
+/// Returns the schema of a name in the URL of an AWS request.
 pub(super) fn aws_name(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not a name that AWS takes here: give 1 to 255 letters, digits, _ and -, a letter or digit first, such as staging";
     text(255, "^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", sentence)
 }
 
-/// The code of an AWS region.
+/// Returns the schema of an AWS region's code.
 pub(super) fn region(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not the code of an AWS region: give a code such as eu-west-1 (not the region's name, such as Ireland, and no URL)";
     text(LONG, "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$", sentence)
 }
 
-/// A duration with the units h, m and s, in the order that people write: 1h30m15s.
+/// Returns the schema of a duration with the units h, m and s in the usual order: 1h30m15s.
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not a duration: give hours, minutes and seconds as whole numbers with h, m and s, in this order and beginning above zero, such as 45s, 90m or 1h30m";
     let pattern = "^([1-9][0-9]{0,5}h([0-9]{1,4}m)?([0-9]{1,4}s)?|[1-9][0-9]{0,5}m([0-9]{1,4}s)?|[1-9][0-9]{0,6}s)$";
     text(LONG, pattern, sentence)
 }
 
-/// The name of a Kubernetes object: a DNS subdomain.
+/// Returns the schema of a Kubernetes object's name: a DNS subdomain.
 pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not the name of a Kubernetes object: give lowercase letters, digits, - and ., with a letter or digit at both ends and on both sides of each ., such as storefront-staging";
     let pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
     text(KUBERNETES_NAME, pattern, sentence)
 }
 
-/// A key of a ConfigMap, as the API server takes it.
+/// Returns the schema of a key of a ConfigMap, by the rule of the API server.
 pub(super) fn config_map_key(_: &mut SchemaGenerator) -> Schema {
     let sentence = "not a key of a ConfigMap: give letters, digits, -, _ and ., not . alone and not .. at the beginning, such as schema.graphql";
     let pattern = "^([-_a-zA-Z0-9]|[.][-_a-zA-Z0-9])[-._a-zA-Z0-9]*$";
     text(KUBERNETES_NAME, pattern, sentence)
 }
 
-/// A GraphQL schema that is more than blanks, commas and comments. [`schema_problem`] says the same
-/// of a schema from a ConfigMap.
+/// Returns the schema of a GraphQL schema with more than blanks, commas and comments. [`schema_problem`] applies the
+/// same rule to a GraphQL schema from a ConfigMap.
 pub(super) fn transform_schema(_: &mut SchemaGenerator) -> Schema {
     let sentence = "empty: it holds nothing but blanks, commas and comments. Give a GraphQL schema, or leave transformSchema out so that the operator does not manage it";
     let pattern = r"^([\s,\x{feff}]|#[^\r\n]*[\r\n])*[^\s,\x{feff}#]";
     text(MAX_SCHEMA_BYTES, pattern, sentence)
 }
 
-/// Whether the text can be the name of a Kubernetes object, for resources that were stored before the definitions had that
-/// rule. Other texts would change the path of a request to the API server.
+/// Whether the text can be the name of a Kubernetes object. Needed for resources that were stored before the
+/// definitions had this rule: other texts would change the path of a request to the API server.
 #[must_use]
 pub fn is_object_name(text: &str) -> bool {
     let is_part = |part: &str| {
@@ -80,7 +81,7 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= KUBERNETES_NAME as usize && text.split('.').all(is_part)
 }
 
-/// Whether the text can be a key of a ConfigMap, likewise.
+/// Whether the text can be a key of a ConfigMap. Needed for the same reason as [`is_object_name`].
 #[must_use]
 pub fn is_config_map_key(text: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -91,10 +92,11 @@ pub fn is_config_map_key(text: &str) -> bool {
         && !text.starts_with("..")
 }
 
-/// Why AWS cannot be given this `transformSchema`, in words that complete "the value …"; none: it can.
+/// Returns why this `transformSchema` cannot be sent to AWS, in words that complete "the value …". None: it can be
+/// sent.
 ///
-/// AWS takes a schema that defines nothing, and drops the tables of all models that are no longer in it. The definition
-/// refuses such a text in the spec; one from a ConfigMap passes no definition.
+/// AWS accepts a schema that defines nothing, and deletes the tables of all models that are no longer in it. The
+/// definition refuses such a text in the spec. No definition checks a text from a ConfigMap.
 #[must_use]
 pub fn schema_problem(text: &str) -> Option<String> {
     if text.len() > MAX_SCHEMA_BYTES as usize {
@@ -104,7 +106,8 @@ pub fn schema_problem(text: &str) -> Option<String> {
             MAX_SCHEMA_BYTES
         ));
     }
-    // What GraphQL ignores between its words: https://spec.graphql.org/October2021/#sec-Language.Source-Text.Ignored-Tokens
+    // The characters that GraphQL ignores:
+    // https://spec.graphql.org/October2021/#sec-Language.Source-Text.Ignored-Tokens
     let is_ignored = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '\u{feff}');
     let is_nothing = |line: &str| line.split('#').next().is_none_or(|code| code.chars().all(is_ignored));
     let is_empty = text.split(['\n', '\r']).all(is_nothing);
@@ -121,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether the schema takes this text: its length and its rule, as the API server reads them.
+    /// Whether the schema accepts this text: its length and its rule, as the API server reads them.
     pub(crate) fn takes(schema: fn(&mut SchemaGenerator) -> Schema, text: &str) -> bool {
         let schema = schema(&mut SchemaGenerator::default());
         let rule = schema.as_value()["x-kubernetes-validations"][0]["rule"]

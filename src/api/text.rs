@@ -1,20 +1,20 @@
-//! Text of others (AWS, a proxy, the API server) on its way into a status, an Event or a log line. Pure.
+//! Cleans text of others (AWS, a proxy, the API server) for a status, an Event or a log line. Pure.
 //!
-//! Amplify runs its command line for every job, so a job's error is a terminal's output: a command, a table drawn in
-//! colours, and the cause as its last lines (aws-amplify/amplify-studio#277, #324, #346, #369).
+//! Amplify runs its command line for every job. Therefore a job's error is the output of a terminal: a command, a
+//! coloured table, and the cause in its last lines (aws-amplify/amplify-studio#277, #324, #346, #369).
 
 use std::{borrow::Cow, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-/// How much of the first line of a job's error is kept, in bytes: it names the command that failed.
+/// How much of the first line of a job's error is kept, in bytes. This line names the command that failed.
 const HEAD: usize = 200;
-/// How much of the end of a job's error is kept, in bytes: it names the cause.
+/// How much of the end of a job's error is kept, in bytes. The end names the cause.
 const TAIL: usize = 800;
-/// Stands for the part that is left out.
+/// Replaces the part that is left out.
 const GAP: &str = " … ";
 
-/// The SHA-256 of this, in hexadecimal digits.
+/// Returns the SHA-256 of these bytes, in hexadecimal digits.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
@@ -23,7 +23,7 @@ pub fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// The text on one line, without terminal sequences, control characters and the characters that draw boxes.
+/// Returns the text on one line, without terminal sequences, control characters and box-drawing characters.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
@@ -46,7 +46,7 @@ pub fn clean(text: &str) -> String {
     cleaned
 }
 
-/// A job's error: its first line and its end, where AWS puts the cause; 1,003 bytes at the most.
+/// Returns a job's error, shortened to its first line and its end, where AWS puts the cause: at most 1,003 bytes.
 #[must_use]
 pub fn summary(text: &str) -> String {
     let whole = clean(text);
@@ -63,7 +63,7 @@ pub fn summary(text: &str) -> String {
     format!("{}{GAP}{}", head.trim_end(), tail.trim_start())
 }
 
-/// The text, cut to `limit` bytes in its middle: a fifth of what is kept is its beginning, the rest its end.
+/// Returns the text, cut in its middle to `limit` bytes. A fifth of the kept text is its beginning, the rest its end.
 #[must_use]
 pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
@@ -77,8 +77,8 @@ pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{GAP}{}", &text[..head], &text[tail..]))
 }
 
-/// The text with every character that ends a line, steers a terminal or is not shown written out, such as `\n` and
-/// `\u{1b}`.
+/// Returns the text with escapes such as `\n` and `\u{1b}` for every character that ends a line, controls a terminal or
+/// is invisible.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| is_invisible(c) || is_line_separator(c)) {
@@ -95,14 +95,15 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Skips what follows an ESC: a CSI sequence with its parameters, an OSC text up to its end, or one character.
+/// Skips the rest of a sequence after an ESC: a CSI sequence with its parameters, an OSC text up to its end, or one
+/// character.
 fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match characters.next() {
         Some('[') => skip_parameters(characters),
         Some(']') => {
             while let Some(character) = characters.next() {
                 let ends = match character {
-                    // A line's end too: an unfinished one must not swallow the lines behind it.
+                    // The end of a line counts too: an unfinished sequence must not swallow the next lines.
                     '\u{7}' | '\u{9c}' | '\n' => true,
                     '\u{1b}' => characters.next_if_eq(&'\\').is_some(),
                     _ => false,
@@ -116,7 +117,7 @@ fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Skips the parameters of a CSI sequence and the character that ends it. A character that belongs to none stays.
+/// Skips the parameters of a CSI sequence and the character that ends it. A character that cannot end it stays.
 fn skip_parameters(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     while characters.next_if(|next| matches!(next, '\u{20}'..='\u{3f}')).is_some() {}
     let _ = characters.next_if(|next| matches!(next, '\u{40}'..='\u{7e}'));
@@ -126,13 +127,13 @@ const fn is_line_separator(character: char) -> bool {
     matches!(character, '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Control characters, and those that change how the text around them is shown.
+/// Whether the character is a control character or changes the display of the text around it.
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Box drawing and block elements.
+/// Whether the character is a box drawing or block element.
 const fn is_box(character: char) -> bool {
     matches!(character, '\u{2500}'..='\u{259f}')
 }
@@ -194,7 +195,7 @@ mod tests {
         );
         assert!(short.ends_with("An error occurred: the cause"), "{short}");
         assert!(short.len() <= HEAD + TAIL + GAP.len(), "{}", short.len());
-        // One endless line, and characters of several bytes at both cuts.
+        // One very long line, with characters of several bytes at both cuts.
         let short = summary(&"ü".repeat(5000));
         assert!(
             short.len() <= HEAD + TAIL + GAP.len() && short.len() > 990,

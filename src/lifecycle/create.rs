@@ -1,4 +1,4 @@
-//! Create once: slot, list, finalizer, intent, send; and what the reply leads to.
+//! Create once: slot, list, finalizer, intent, send; then the reply.
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::api::{Job, conditions::Reason};
 
-/// The AWS object is absent and is to be created.
+/// Creates the AWS object, which is absent.
 pub(super) fn create(view: &View<'_>) -> Flow {
     let operation = view.resource.abilities.create;
     given_up(view, operation)?;
@@ -62,7 +62,8 @@ pub(super) fn create(view: &View<'_>) -> Flow {
     Ok(intend(view, job))
 }
 
-/// The intent of this pass is stored: send it, unless it has grown old or the environment has been locked meanwhile.
+/// Sends the intent that this pass has stored. Stores it again if it has grown too old, and closes it if the environment has
+/// been locked meanwhile.
 pub(super) fn send(view: &View<'_>, job: &Job) -> Flow {
     match migration::unlocked(view, job.operation) {
         Err(Step::Settle { .. }) => return Ok(outcome::made_nothing(view, job)),
@@ -84,7 +85,7 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
     }
     match reply {
         Reply::Done { asked, seen } => {
-            // By a clock that this answer has put right, the intent may seem to be of another time.
+            // This answer may have corrected the clock. The request time is moved to fit the corrected clock.
             let asked = Timestamp::from_second(asked.as_second()).unwrap_or(*asked);
             let earliest = asked.saturating_sub(timing::SEND_WITHIN).unwrap_or(asked);
             let timely = Job {
@@ -94,7 +95,7 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
             Ok(if outcome::is_made_by(view, &timely, seen) {
                 outcome::done(view, &timely)
             } else {
-                // AWS says yes, and shows what was there before.
+                // AWS says yes, but shows an object that existed before.
                 outcome::made_by_another(view, job)
             })
         }
@@ -103,7 +104,7 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
                 && failure.sent == Sent::Refused
                 && matches!(failure.class, Class::BadRequest | Class::Pending);
             if doubtful {
-                // It may refuse because the earlier attempt was accepted: look and list before believing it.
+                // AWS may refuse because it accepted the earlier attempt: look and list before believing the refusal.
                 if let Some(step) = outcome::found(view, job)? {
                     return Ok(step);
                 }
@@ -118,16 +119,17 @@ pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {
     }
 }
 
-/// The intent was certainly not carried out: close it, and try again by the failure's class.
+/// Closes an intent that was certainly not carried out. The class of the failure decides when to try again.
 fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
     let mut state = view.state.clone();
     state.ledger.job = Some(closed(view, job.clone(), failure));
     if !job.unconfirmed {
-        // Nothing of this resource is there: a corrected account or region counts.
+        // Nothing of this resource is in AWS: a corrected account or region takes effect.
         state.ledger.account_id = None;
         state.ledger.region = None;
     }
-    // Made since it was looked at: a look decides whose it is. Where that shows nothing, it is another thing that exists.
+    // The object was made after the last look, and the next look decides who owns it. If the status already says
+    // `AlreadyExists`, that look showed nothing: AWS means another thing that exists.
     let is_said = view.reason() == Some(Reason::AlreadyExists) && !view.is_edited();
     if failure.class == Class::BadRequest && says_exists(&failure.message) && !is_said {
         let say = Say::stalled(Reason::AlreadyExists, with_advice(&failure.message, NOT_OURS));
@@ -137,7 +139,7 @@ fn refused(view: &View<'_>, job: &Job, failure: &Failure) -> Step {
     failed(view, state, failure)
 }
 
-/// Nobody knows whether AWS carried it out: keep the intent open and find out by reads.
+/// Keeps the intent open, because its outcome is unknown. Reads find the outcome out.
 fn unknown(view: &View<'_>, failure: &Failure) -> Step {
     Step::Settle {
         state: Box::new(view.stored(outcome_unknown(failure))),

@@ -1,4 +1,4 @@
-//! Deletion: the finalizer goes when the AWS object is gone, is not ours, or is to be retained.
+//! Deletion: the finalizer is removed when the AWS object is gone, is not this resource's, or is to be retained.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,7 +18,7 @@ use crate::api::{
     conditions::{Progress, Reason},
 };
 
-/// Being deleted, with our finalizer, and no job under way.
+/// Deletes the AWS object. The resource is being deleted, has our finalizer, and has no job under way.
 pub(super) fn delete(view: &View<'_>) -> Flow {
     let ledger = &view.state.ledger;
     if !is_wanted(view) {
@@ -40,7 +40,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     rests(view)?;
     if looked(view, Purpose::Write)?.seen.is_none() {
         if operation.has_job() && (!view.memory.listed || view.known.jobs.is_some()) {
-            // An earlier process may have sent the delete, and its job may hit what is made under this name next.
+            // An earlier process may have sent the delete, and its job may delete the next object of this name.
             none_pending(view, listed(view, Purpose::Write)?)?;
         }
         return Ok(absent(view));
@@ -52,11 +52,11 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
     Ok(Step::Send(Write::Delete))
 }
 
-/// Nothing of ours lives inside it any more, or the resource waits for that.
+/// Requires that no other resource owns anything inside the AWS object; otherwise the resource waits.
 fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     let dependents = &view.surroundings.dependents;
     if !dependents.staying.is_empty() {
-        // Who deletes a backend and its APIs does so one after the other.
+        // People delete a backend and its APIs one after the other.
         if let Some(end) = just_deleted(view, timing::SAID_OF_DELETION) {
             return Err(Step::settle(view.state.clone(), Wake::At(end)));
         }
@@ -79,26 +79,27 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     Ok(())
 }
 
-/// Until when nothing is said of a deletion that was asked for less than so long ago, and that may be over by then.
+/// Returns until when the status does not mention a deletion that was requested less than `span` ago and may be over by
+/// then.
 fn just_deleted(view: &View<'_>, span: SignedDuration) -> Option<Timestamp> {
     let end = timing::after(view.resource.deleted_at?, span);
-    // Of the API server's clock nobody knows how far it is off.
+    // The API server's clock may be off by any amount.
     (view.now < end && end <= timing::after(view.now, span)).then_some(end)
 }
 
-/// What is to be done while a resource waits for its turn to ask AWS.
+/// How a resource waits for its turn to ask AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Queued {
-    /// Nothing: what the status says stays true.
+    /// Do nothing: the status stays true.
     Wait,
-    /// To ask again at this time, if the turn has not come by then.
+    /// Ask again at this time, if the turn has not come by then.
     Until(Timestamp),
-    /// To store this status, which tells the truth.
+    /// Store this status, which is true now.
     Say(Box<State>),
 }
 
-/// What is to be done while this resource waits for its turn to ask AWS: what is being deleted is not Ready. Each thing said is a
-/// write, and of a crowd that AWS answers most are over in a minute.
+/// Returns how this resource waits for its turn to ask AWS. A resource that is being deleted must not stay Ready. But
+/// each report is a write, and when AWS answers, most of many deletions are over in a minute.
 #[must_use]
 pub fn queued(view: &View<'_>) -> Queued {
     if !view.resource.deleting || !view.is_ready() {
@@ -116,7 +117,8 @@ pub fn queued(view: &View<'_>) -> Queued {
     Queued::Say(Box::new(view.stored(say)))
 }
 
-/// The first of these by name: a list of all would change, and be written, with each of them, and could push out what to do.
+/// Returns the first of these names. A list of all would change, and be written, with each of them, and could push out
+/// the advice.
 fn first_of(names: &[String]) -> String {
     let first = names.iter().min().map(String::as_str).unwrap_or_default();
     if names.len() > 1 {
@@ -126,24 +128,24 @@ fn first_of(names: &[String]) -> String {
     }
 }
 
-/// AWS does not show the object.
+/// Handles an object that AWS does not show.
 fn absent(view: &View<'_>) -> Step {
     absence_in_doubt(view).unwrap_or(Step::Release)
 }
 
-/// Whether the AWS object is this resource's, and is to be deleted with it.
+/// Whether the AWS object is this resource's and is to be deleted with it.
 pub(super) fn is_wanted(view: &View<'_>) -> bool {
     let wanted = match view.state.ledger.origin {
         None => false,
-        // Unset means Delete only for what this resource created.
+        // Unset means Delete only for an object that this resource created.
         Some(Origin::Adopted) => view.resource.deletion_policy == Some(DeletionPolicy::Delete),
         Some(Origin::Created | Origin::Cloned) => view.resource.deletion_policy != Some(DeletionPolicy::Retain),
     };
     wanted && !view.resource.observe && !view.is_anothers()
 }
 
-/// Whether it is to be left as it is in an account that cannot be reached any more: nothing can be found out there, and
-/// nothing is to be deleted.
+/// Whether the AWS object is left as it is because its account can no longer be reached: nothing can be found out
+/// there, and nothing is to be deleted.
 pub(super) fn is_handed_over(view: &View<'_>) -> bool {
     let lost = |failure: &Failure| matches!(failure.class, Class::AccountNotFound | Class::AccountChanged);
     view.resource.deleting
@@ -152,7 +154,7 @@ pub(super) fn is_handed_over(view: &View<'_>) -> bool {
         && (account_is_there(view).is_err() || view.known.failed.as_ref().is_some_and(lost))
 }
 
-/// What the reply to a delete leads to.
+/// Handles the reply to a delete.
 pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     let job = unintended(view, view.resource.abilities.delete, None);
     if let Some(job) = accepted(view, job.clone(), reply) {
@@ -165,8 +167,8 @@ pub(super) fn after_delete(view: &View<'_>, reply: &Reply) -> Step {
     }
 }
 
-/// Being deleted without our finalizer: says what became of the AWS object, where somebody else's finalizer still holds
-/// the resource. What is released owns nothing.
+/// Handles a resource that is being deleted without our finalizer. If another finalizer still holds it, reports whether
+/// the AWS object is deleted or stays. A released resource owns nothing.
 pub(super) fn released(view: &View<'_>) -> Step {
     if !view.resource.held || view.reason() == Some(Reason::Released) {
         return Step::settle(view.state.clone(), Wake::Never);
@@ -178,7 +180,7 @@ pub(super) fn released(view: &View<'_>) -> Step {
     Step::settle(state, Wake::Never)
 }
 
-/// What became of the AWS object of a resource that is released.
+/// Returns whether the AWS object of a released resource is deleted or stays, as a sentence.
 #[must_use]
 pub fn what_became(view: &View<'_>) -> &'static str {
     let ledger = &view.state.ledger;

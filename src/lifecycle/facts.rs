@@ -1,11 +1,12 @@
-//! What the operator can learn of the world in one pass: AWS's answers and refusals, reduced to what decisions need.
+//! The facts that the operator can learn in one pass: AWS's answers and refusals, reduced to the parts that decisions
+//! need.
 
 use jiff::Timestamp;
 
-/// Why a call to AWS (or the way to it) did not give an answer. One list, made in one place: the AWS port.
+/// Why a call to AWS (or its preparation) did not give an answer. One list, made in one place: the AWS port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Class {
-    /// AWS's own NotFoundException. Of a create: the app (of a clone also: the source) is not there.
+    /// AWS's own NotFoundException. To a create: the app (of a clone also: the source) does not exist.
     NotFound,
     /// A 4xx that says that the request is wrong.
     BadRequest,
@@ -17,18 +18,19 @@ pub enum Class {
     QuotaExceeded,
     /// 401, 403, expired or missing credentials.
     AccessDenied,
-    /// 5xx, timeout, connection, unreadable body, an answer that names another object, or one that is not AWS's own.
+    /// 5xx, timeout, connection, unreadable body, an answer that names another object, or an answer that is not AWS's
+    /// own.
     Unavailable,
-    /// No account entry, or more than one, names the namespace.
+    /// The namespace has no account entry, or more than one.
     AccountNotFound,
-    /// The account or region is no longer the one pinned in status.
+    /// The account or region is no longer the one that is pinned in status.
     AccountChanged,
 }
 
-/// What is known of a write that gave no answer of the expected form. Of a read it says nothing.
+/// Whether a write without an answer of the expected form may have been carried out. Means nothing for a read.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Sent {
-    /// The request never left: no connection, no credentials, a name that the port refuses.
+    /// The request was never sent: no connection, no credentials, a name that the port refuses.
     Never,
     /// AWS itself answered with a refusal: it did not do the work.
     Refused,
@@ -39,37 +41,37 @@ pub enum Sent {
 /// A call that failed.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The class of the failure.
     pub class: Class,
     /// Whether a write may have been carried out.
     pub sent: Sent,
-    /// For people: operation, what AWS said and its request id, 1 KiB at the most. No payloads, no secrets.
+    /// For people: the operation, AWS's text and its request id, at most 1 KiB. No payloads, no secrets.
     pub message: String,
 }
 
 /// A job as AWS describes it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct JobSeen {
-    /// AWS's JobId, cut at 1 KiB; empty where AWS gives none.
+    /// AWS's JobId, cut at 1 KiB. Empty if AWS gives none.
     pub id: String,
-    /// The environment that it is listed under.
+    /// The environment whose list contains the job.
     pub environment: String,
     /// AWS's operation name, as AWS writes it.
     pub operation: String,
     /// AWS's own word.
     pub status: String,
-    /// AWS's clock.
+    /// When the job was created, by AWS's clock.
     pub create_time: Option<Timestamp>,
-    /// When AWS last changed it, by AWS's clock: of one that has ended, when it ended.
+    /// When AWS last changed the job, by AWS's clock. For a job that has ended: when it ended.
     pub update_time: Option<Timestamp>,
-    /// AWS's text when it failed, as [`crate::api::text::summary`] has it.
+    /// AWS's text if the job failed, shortened by [`crate::api::text::summary`].
     pub error: Option<String>,
-    /// Whether that text, the whole of it, says that something of the name was there before.
+    /// Whether AWS's full text says that an object of this name existed before.
     pub exists: bool,
 }
 
-/// Whether AWS's text says that something of the name was there before. AWS's services write it with and without blanks
-/// (`already exists`, `EntityAlreadyExists`, `BucketAlreadyOwnedByYou`).
+/// Whether AWS's text says that an object of this name existed before. AWS's services write this with and without
+/// blanks (`already exists`, `EntityAlreadyExists`, `BucketAlreadyOwnedByYou`).
 #[must_use]
 pub fn says_exists(text: &str) -> bool {
     const WORDS: [&str; 7] = [
@@ -90,14 +92,14 @@ pub fn says_exists(text: &str) -> bool {
 }
 
 impl JobSeen {
-    /// Whether AWS says that the job has ended. Any other word than these two is not an end.
+    /// Whether AWS says that the job has ended. COMPLETED and FAILED are the only such words.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         is_terminal(&self.status)
     }
 }
 
-/// Whether this job status is an end.
+/// Whether this job status says that the job has ended.
 #[must_use]
 pub fn is_terminal(status: &str) -> bool {
     matches!(status, "COMPLETED" | "FAILED")

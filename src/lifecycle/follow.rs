@@ -1,4 +1,4 @@
-//! A job that AWS runs: poll it to its end, and carry out what the end means.
+//! A job that AWS runs: polls it to its end, and handles the end.
 
 use super::{
     Flow, Sending, Step, Wake, delete,
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::api::{Job, conditions::Reason};
 
-/// A job with an id that has not been seen to end.
+/// Follows a job that has an id and whose end has not been seen.
 pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
     if view.resource.suspend {
         return Ok(suspended(view));
     }
     account_is_there(view)?;
-    // What was recorded late may have ended long ago.
+    // A job past its timeout may have been recorded late and have ended long ago: poll it at once.
     if has_just_recorded(view) && !has_timed_out(view, job) {
         return Ok(waiting(view, job));
     }
@@ -32,7 +32,7 @@ pub(super) fn follow(view: &View<'_>, job: &Job) -> Flow {
     }
 }
 
-/// What AWS shows of the job.
+/// Handles the job as AWS shows it.
 fn shown(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     if seen.is_terminal() {
         return ended(view, job, seen);
@@ -48,7 +48,7 @@ fn has_timed_out(view: &View<'_>, job: &Job) -> bool {
     view.now.duration_since(job.request_time) >= view.resource.timeout(view.settings)
 }
 
-/// Still running.
+/// Reports that the job is still running, and waits.
 fn waiting(view: &View<'_>, job: &Job) -> Step {
     let timeout = view.resource.timeout(view.settings);
     let timed_out = has_timed_out(view, job);
@@ -78,7 +78,7 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
 }
 
 impl View<'_> {
-    /// Conditions about a job speak of the generation that the job carries out; deletion speaks of today's.
+    /// Sets the conditions for the generation that the job carries out; during deletion, for the current generation.
     fn say_for_job(&self, state: State, say: Say, job: &Job) -> State {
         if self.resource.deleting || job.generation == self.resource.generation {
             self.say(state, say)
@@ -88,7 +88,7 @@ impl View<'_> {
     }
 }
 
-/// AWS says that the job has ended.
+/// Handles the end of the job, as AWS reports it.
 fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     let completed = seen.status == Job::COMPLETED;
     let creates = job.operation.is_create();
@@ -108,19 +108,19 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     let mut state = view.state.clone();
     if !completed && creates {
         let absent = looked(view, Purpose::Write)?.seen.is_none();
-        // What was there before is not proved to be this resource's, and must not be deleted with it.
+        // An object that existed before is not proved to be this resource's. It must not be deleted with the resource.
         if absent || seen.exists {
             state.ledger.origin = None;
         }
     }
     if view.resource.is_updatable() {
         if job.config_hash.is_none() {
-            // Stored by an older version, which did not say what a job carries.
+            // An older version stored this job without the hash of its configuration.
             state.hashes = Hashes::default();
         } else if completed {
             let changed = changed_since(view, seen)?;
             if changed.is_some() {
-                // What AWS has now need not be what the job carried.
+                // AWS may now have another configuration than the one that the job carried.
                 state.hashes.sent = None;
             }
             state.hashes.echoed = changed;
@@ -130,9 +130,9 @@ fn ended(view: &View<'_>, job: &Job, seen: &JobSeen) -> Flow {
     go_on(view, &state)
 }
 
-/// What AWS shows, where somebody may have changed the object since this job ended: it ended long ago, and AWS shows
-/// something else than the spec. Right after the end such a difference is how AWS writes it; and so it is where AWS showed
-/// just this when the same configuration was sent before.
+/// Returns the hash of AWS's echo, if somebody may have changed the object since this job ended. That is so if the job
+/// ended long ago and the echo differs from the spec. Right after the end, a difference only shows how AWS writes the
+/// configuration. The same holds if AWS showed the same echo when the same configuration was sent before.
 fn changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<Option<String>> {
     let is_past = |end| timing::is_past(end, timing::SEEN_WITHIN, view.now);
     if !seen.update_time.is_some_and(is_past) || view.resource.deleting {
@@ -145,7 +145,8 @@ fn changed_since(view: &View<'_>, seen: &JobSeen) -> Flow<Option<String>> {
     Ok(differs.filter(|echo| !is_known(echo)).map(|echo| echo.hash.clone()))
 }
 
-/// What idleness or deletion would do after this end. Where that is a write to AWS, the end is stored first.
+/// Returns the step of an idle or a deleted resource after this end. If that step leads to a write to AWS, the end is
+/// stored first.
 fn go_on(view: &View<'_>, state: &State) -> Flow {
     let after = view.with_state(state);
     let step = if view.resource.deleting {
@@ -156,15 +157,15 @@ fn go_on(view: &View<'_>, state: &State) -> Flow {
         .as_ref()
         .is_some_and(|job| job.generation != view.resource.generation)
     {
-        // The edit made meanwhile is carried out next; Ready for the generation of this job is said first.
+        // The edit made meanwhile is carried out next. Report Ready for the generation of this job first.
         looked(view, Purpose::Write)?;
         return Ok(Step::Record(Box::new(end_of(&after))));
     } else {
         keep::idle(&after)
     };
     match step {
-        // Who goes on holding the resource sees how it ended; and so does the last line of the log, where the policy has
-        // changed while AWS deleted.
+        // The owner of another finalizer must see how the job ended. The last log line must show it too, if the policy
+        // has changed while AWS deleted the object.
         Ok(Step::Release) if view.resource.held || is_unwanted_delete(&after) => {
             Ok(Step::Record(Box::new(end_of(&after))))
         }
@@ -191,16 +192,16 @@ const fn writes_to_aws(step: &Step) -> bool {
     )
 }
 
-/// The truth about a job that has ended, before anything else is done.
+/// Returns the status of a job that has ended, before the next step.
 fn end_of(view: &View<'_>) -> State {
     let Some(job) = &view.state.ledger.job else {
         return view.state.clone();
     };
     let mut state = view.state.clone();
     let seen = view.known.look.as_ref().and_then(|looked| looked.seen.as_ref());
-    // Of a job that was found in a list nobody knows what it carried, before configuration is compared with configuration.
+    // If a list was the only proof of the job, its configuration is unknown until AWS's echo is compared with the spec.
     let certain = !view.resource.is_updatable() || (job.config_hash.is_some() && job.config_hash == state.hashes.sent);
-    // Where the status speaks of a newer generation already, Ready for this one would pass for Ready for that one.
+    // If the status already speaks of a newer generation, Ready for this one would look like Ready for the newer one.
     let is_newest_said = job.generation >= state.ledger.observed_generation;
     let say = if view.resource.deleting {
         Say::working(
@@ -216,7 +217,7 @@ fn end_of(view: &View<'_>) -> State {
     view.say_for_job(state, say, job)
 }
 
-/// AWS no longer knows the job: an unknown outcome.
+/// Handles a job that AWS no longer knows: its outcome is unknown.
 fn vanished(view: &View<'_>, job: &Job) -> Flow {
     let listed = listed(view, Purpose::Outcome)?;
     if let Some(same) = listed.jobs.iter().find(|seen| Some(&seen.id) == job.id.as_ref()) {
@@ -237,7 +238,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
         state.ledger.origin = None;
     }
     if job.config_hash.is_some() {
-        // What AWS has of it is not known.
+        // The configuration that AWS has is unknown.
         state.hashes = Hashes::default();
     }
     let id = report::shown_id(job);
@@ -250,7 +251,7 @@ fn vanished(view: &View<'_>, job: &Job) -> Flow {
     go_on(view, &state)
 }
 
-/// Whether the status that this pass has just recorded came with the job's id, so that polling can wait.
+/// Whether this pass has just recorded the job's id and has not polled the job: polling can wait.
 fn has_just_recorded(view: &View<'_>) -> bool {
     view.known.sending == Sending::Recorded && view.known.poll.is_none()
 }

@@ -1,4 +1,4 @@
-//! No job under way and not being deleted: look, create, adopt, keep in line.
+//! A resource that has no job under way and is not being deleted: look, create, adopt, keep in line.
 
 use super::{
     Flow, Step, Wake, create, delete, migration,
@@ -17,7 +17,7 @@ use crate::api::{
     conditions::{Progress, Reason},
 };
 
-/// What an idle resource needs.
+/// Returns the next step of an idle resource.
 pub(super) fn idle(view: &View<'_>) -> Flow {
     let around = view.surroundings;
     let ledger = &view.state.ledger;
@@ -34,7 +34,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     }
     stays_put(view)?;
     let owned = ledger.origin.is_some();
-    // References serve only create and update: what is owned is looked at without them.
+    // Only create and update need references: an owned object is looked at without them.
     if !owned || !around.resolved {
         possible_or_given_up(view)?;
     }
@@ -42,10 +42,10 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         return Ok(step);
     }
     if view.reason() == Some(Reason::WaitingForJob) && !view.is_edited() {
-        // It was looked at before it began to wait: AWS is asked again when its turn has come.
+        // The object was looked at before the wait began. AWS is asked again when the resource has the slot.
         slot(view)?;
     }
-    // What AWS has lacked for long is no more urgent than what it has.
+    // A lack or a lock that has lasted long is no more urgent than a check of a Ready object.
     let is_lacking = view.is_stalled() && view.is_said_to_lack();
     let is_patient = owned && view.is_ready() || is_lacking || migration::holds_back(view);
     let purpose = match (is_patient, view.is_edited(), view.is_respecified()) {
@@ -63,7 +63,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     }
 }
 
-/// Another resource owns the AWS object, or the place of it.
+/// Reports that another resource owns the AWS object or its place.
 fn conflict(view: &View<'_>, winner: &Winner) -> Step {
     let name = &winner.name;
     let describes = if winner.is_of_another_name {
@@ -89,8 +89,9 @@ fn conflict(view: &View<'_>, winner: &Winner) -> Step {
     Step::settle(view.stored(say), Wake::Never)
 }
 
-/// A Ready resource costs no AWS call before its check is due, nor for edits that AWS knows nothing of. One that was suspended
-/// or only observed is looked at first: nothing was checked, or put right, meanwhile.
+/// Returns the step that waits for the next check, if a Ready resource needs no AWS call before. Edits that AWS does
+/// not see need none. A resource that was suspended or only observed is looked at first, because nothing was checked or
+/// corrected meanwhile.
 fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     let owned = view.state.ledger.origin.is_some();
     let was_suspended = view.reason() == Some(Reason::Suspended);
@@ -119,7 +120,7 @@ fn nothing_due(view: &View<'_>) -> Flow<Option<Step>> {
     )))
 }
 
-/// It is there and ours.
+/// Keeps an object in line that is present and owned.
 fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     let state = record::has_been_shown(view.state);
     let view = &view.with_state(&state);
@@ -159,7 +160,7 @@ enum Decision<'a> {
     Unresolved(&'a Missing),
 }
 
-/// Whether AWS must be told of the configuration: it changed, AWS's echo changed, or the last update was not completed.
+/// Decides whether AWS needs the configuration: it changed, AWS's echo changed, or the last update did not complete.
 fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) -> Decision<'a> {
     let State { ledger, hashes } = view.state;
     let drifted = hashes.echoed.as_ref().is_some_and(|before| before != echoed);
@@ -168,7 +169,8 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     match &view.known.config {
         Some(Err(missing)) => {
             let is_due = drifted || undone || hashes.sent.is_none() || !is_carried_out(view);
-            // What AWS was last told stays true of what is merely gone. Not where somebody asks, nor of another text.
+            // If a reference is merely gone, the configuration that AWS has stays valid. The missing reference is still
+            // reported on a request, if the status reports it already, or if the referenced text cannot be used.
             let is_told = view.is_requested() || view.reason() == Some(Reason::DependencyNotReady);
             if is_due || is_told || missing.lack == Lack::Unusable {
                 Decision::Unresolved(missing)
@@ -196,13 +198,13 @@ fn decide_update<'a>(view: &View<'a>, equality: Option<Equality>, echoed: &str) 
     }
 }
 
-/// Whether a generation between the observed one and today's may have been sent by somebody who could not record it.
+/// Whether another process may have sent a generation between the observed and the current one without recording it.
 fn is_skipped(view: &View<'_>) -> bool {
     let observed = view.state.ledger.observed_generation;
     observed >= 0 && observed + 1 < view.resource.generation
 }
 
-/// Whether today's spec has reached AWS, as far as status can tell.
+/// Whether the current spec has reached AWS, as far as status shows.
 fn is_carried_out(view: &View<'_>) -> bool {
     let ledger = &view.state.ledger;
     let generation = view.resource.generation;
@@ -210,13 +212,13 @@ fn is_carried_out(view: &View<'_>) -> bool {
     ledger.job.as_ref().is_some_and(completed) || view.is_ready() && ledger.observed_generation == generation
 }
 
-/// It is there and not ours.
+/// Handles an object that is present and not owned.
 fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     if let Some(step) = outcome::late(view)? {
         return Ok(step);
     }
     let mut state = view.state.clone();
-    // Somebody else made it, so no attempt of ours did, and what AWS has of its configuration is not known.
+    // Somebody else made the object, so no attempt of this resource did, and the configuration that AWS has is unknown.
     if let Some(job) = &mut state.ledger.job {
         job.unconfirmed = false;
     }
@@ -226,7 +228,7 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
         return Ok(Step::settle(view.say(state, say), view.check_after_now()));
     }
     if view.resource.abilities.has_job() {
-        // Somebody's job may be deleting it, or another resource be about to: its backend.
+        // Another job may be deleting the object, or another resource (its backend) may be about to.
         slot(view)?;
         none_pending(view, listed(view, Purpose::Write)?)?;
     }
@@ -240,7 +242,7 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     if let Ok(step @ Step::Settle { .. }) = keep(&adopted, seen) {
         return Ok(step);
     }
-    // It must be brought in line first: that it is ours is stored before AWS is told anything.
+    // The object must be brought in line. The adoption is stored before anything is sent to AWS.
     let message = match view.resource.abilities.update {
         Some(update) => format!("adopted; {update} brings it in line with the spec"),
         None => "adopted".to_owned(),
@@ -249,7 +251,7 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
     Ok(Step::Record(Box::new(adopted.stored(say))))
 }
 
-/// The message of an object that is there and that nothing proves to be this resource's.
+/// Returns the message for an object that exists and is not proved to be this resource's.
 fn exists(job: Option<&Job>) -> String {
     let text = match job.filter(|job| job.operation.is_create() && job.has_failed()) {
         Some(job) => format!(
@@ -262,7 +264,7 @@ fn exists(job: Option<&Job>) -> String {
     report::with_advice(&text, NOT_OURS)
 }
 
-/// It is ours and not there.
+/// Handles an object that is owned and absent.
 fn gone(view: &View<'_>) -> Flow {
     if let Some(step) = absence_in_doubt(view) {
         return Ok(step);
@@ -276,11 +278,11 @@ fn gone(view: &View<'_>) -> Flow {
         let say = Say::stalled(Reason::JobFailed, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
-    // Whatever is there next is ours only through an intent of ours.
+    // The next object there is this resource's only through an intent of this resource.
     let mut state = view.state.clone();
     state.ledger.origin = None;
     if view.is_ready() {
-        // Not Ready any more, even where the next read fails and all else that is stored stays as it is.
+        // The resource is no longer Ready, even if the next read fails and the rest of the stored status stays as it is.
         let message = if state.ledger.migration_locked_at.is_some() {
             "AWS no longer shows the object"
         } else {

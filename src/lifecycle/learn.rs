@@ -1,7 +1,7 @@
-//! What a performed step teaches: the only place that changes what a pass knows and what a process remembers.
+//! How the result of a step changes the facts of a pass and the memory of a process. Nothing else changes them.
 //!
-//! The controller performs a step and hands in what it [`Observed`]; so do the tables and the exploration. What is proved
-//! of these two functions is therefore what runs.
+//! The controller performs a step and passes in the result ([`Observed`]). The tables and the exploration call the same
+//! two functions. Therefore the proofs hold for the code that runs.
 
 use jiff::Timestamp;
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::api::Job;
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// The account that the credentials belong to, before a request to AWS is made.
+    /// The account that the credentials belong to. Observed before a request to AWS is made.
     Account(String),
     /// The AWS object.
     Look(Looked),
@@ -23,36 +23,36 @@ pub enum Observed {
     Jobs(Listed),
     /// The job under way.
     Poll(Polled),
-    /// The configuration to send, or what is missing of it.
+    /// The configuration to send, or the reference that it lacks.
     Config(Result<Config, Missing>),
     /// The environment's slot.
     Slot(Slot),
     /// Whether the environment is locked for a Gen 2 migration.
     Lock(Lock),
-    /// What came of a write to AWS.
+    /// The reply to a write to AWS.
     Reply(Reply),
     /// The read failed.
     Failed(Failure),
-    /// The write to Kubernetes landed. `edited`: the spec is another one than the pass began with (only a patch that does
-    /// not test the resourceVersion can land then).
+    /// The write to Kubernetes landed. With `edited`, the spec is no longer the one that the pass began with. Only a
+    /// patch that does not test the resourceVersion can land then.
     Stored {
-        /// Whether somebody has edited the spec meanwhile.
+        /// Whether somebody has edited the spec since the pass began.
         edited: bool,
     },
-    /// The view was stale: nothing was written or sent, and the view has been renewed. `same`: generation and status are
-    /// what they were.
+    /// The view was stale: nothing was written or sent, and the view has been renewed. With `same`, generation and
+    /// status have not changed.
     Stale {
-        /// Whether what decides has stayed the same.
+        /// Whether generation and status have stayed the same.
         same: bool,
     },
 }
 
 impl Observed {
-    /// The write to Kubernetes landed on what the pass had looked at.
+    /// The write to Kubernetes landed on the version that the pass had read.
     pub const STORED: Self = Self::Stored { edited: false };
 }
 
-/// Adds what came of `step` to what the pass knows.
+/// Adds the result of `step` to the facts of the pass.
 pub fn learn(known: &mut Known, step: &Step, observed: Observed) {
     match observed {
         Observed::Account(account) => known.account = Some(account),
@@ -64,13 +64,13 @@ pub fn learn(known: &mut Known, step: &Step, observed: Observed) {
         Observed::Lock(lock) => known.lock = Some(lock),
         Observed::Failed(failure) => known.failed = Some(failure),
         Observed::Reply(reply) => {
-            // What was seen before the write says nothing of what came of it.
+            // An earlier look or list shows nothing of the outcome of the write.
             known.look = None;
             known.jobs = None;
             known.sending = Sending::Nothing;
             known.reply = Some(reply);
         }
-        // What AWS showed stays true while others fight over the metadata.
+        // AWS's answers stay true if others change only the metadata.
         Observed::Stale { same: true } => {}
         Observed::Stale { same: false } => *known = Known::default(),
         Observed::Stored { edited } => stored(known, step, edited),
@@ -83,14 +83,15 @@ fn stored(known: &mut Known, step: &Step, edited: bool) {
         Step::RecordAccepted(state) => {
             *known = Known {
                 account: known.account.take(),
-                // Somebody may have edited the spec while AWS was asked: what was resolved is then that of the former one.
+                // Somebody may have edited the spec during the call to AWS. The configuration is then that of the old
+                // spec.
                 config: known.config.take().filter(|_| !edited),
                 sending: Sending::Recorded,
                 poll: ended(state).map(|job| Polled { job: Some(job) }),
                 ..Known::default()
             };
         }
-        // What the status said is not known any longer.
+        // The new status makes the other facts obsolete.
         Step::Record(_) => {
             *known = Known {
                 account: known.account.take(),
@@ -117,7 +118,7 @@ fn stored(known: &mut Known, step: &Step, edited: bool) {
     }
 }
 
-/// The job that this state records as accepted, where AWS's answer said that it has completed already.
+/// Returns the job that this state records as accepted, if AWS's reply said that the job has already completed.
 #[must_use]
 pub fn ended(state: &State) -> Option<JobSeen> {
     let job = state.ledger.job.as_ref()?;
@@ -134,17 +135,17 @@ pub fn ended(state: &State) -> Option<JobSeen> {
     })
 }
 
-/// Adds what a process is to remember of a step and its outcome. Called before [`learn`], which forgets at the end of a
-/// pass.
+/// Adds to the memory of the process the facts that it must keep of a step and its result. Called before [`learn`],
+/// which clears the facts of the pass at its end.
 pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step, observed: &Observed) {
     match (step, observed) {
-        // What an earlier process may have sent is known from here on.
+        // From here on, the jobs that an earlier process may have started are known.
         (Step::ListJobs(_), Observed::Jobs(listed)) => {
             memory.listed = listed.jobs.iter().all(JobSeen::is_terminal);
         }
         (Step::RecordAccepted(_), Observed::Stored { .. }) => {
             memory.listed = true;
-            // What was just made needs no look before the next check.
+            // A new object needs no look before the next check.
             memory.checked = Some(now);
         }
         (
@@ -154,7 +155,8 @@ pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step,
             Observed::Stored { .. },
         ) => {
             memory.tries = if *retry { memory.tries.saturating_add(1) } else { 0 };
-            // Of what was given up, the configuration alone may be looked at. An absence in doubt is not seen yet.
+            // After a write was given up, a pass may read only the configuration: that counts as a check. A doubtful
+            // absence settles with `retry` and does not count.
             if !retry && known.failed.is_none() && (known.look.is_some() || known.config.is_some()) {
                 memory.checked = Some(now);
             }

@@ -1,28 +1,28 @@
 //! The lifecycle of every kind: one pure state machine.
 //!
-//! [`next`] looks at a [`View`] (spec, status, what this pass has learnt, the time) and names the next [`Step`]. The
-//! controller performs that one step, has [`learn`] add to the view what came of it, and asks again, until the step is
-//! [`Step::Settle`] or [`Step::Release`]. No client, no AWS, no clock, no randomness, no async in this folder: what
-//! it decides and learns can be explored exhaustively.
+//! [`next`] reads a [`View`] (spec, status, the facts that this pass has learnt, the time) and returns the next
+//! [`Step`]. The controller performs this step, and [`learn`] adds its result to the view. The controller asks again
+//! until the step is [`Step::Settle`] or [`Step::Release`]. No client, no AWS, no clock, no randomness, no async in
+//! this folder: therefore its decisions can be explored exhaustively.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `view` | everything that a decision may look at |
+//! | `view` | everything that a decision may read |
 //! | `step` | everything that a decision may ask for |
-//! | `learn` | what a performed step teaches |
+//! | `learn` | how the result of a step changes the facts of a pass |
 //! | `facts` | AWS's answers and refusals, reduced |
-//! | `needs` | what must be looked at, or be there, before a decision |
+//! | `needs` | the requirements of a decision: a look, a list, the slot, a reference |
 //! | `create` | slot, list, finalizer, intent, send (create once) |
 //! | `outcome` | a write whose outcome is unknown |
 //! | `follow` | a running job, its end, its failure |
 //! | `keep` | idle: look, adopt, drift |
-//! | `observe` | what is only observed: look and report |
+//! | `observe` | an observed resource: look and report |
 //! | `migration` | no write to an environment that is locked for a Gen 2 migration |
-//! | `update` | tells AWS of a configuration that has changed |
+//! | `update` | sends a changed configuration to AWS |
 //! | `delete` | deletion |
-//! | `reply` | what the reply to a write leads to |
-//! | `record` | what is written of a write |
-//! | `report` | the status and conditions that each situation deserves |
+//! | `reply` | the step after the reply to a write |
+//! | `record` | the entry of a write in the ledger |
+//! | `report` | the status and the conditions of each situation |
 //! | `timing` | poll schedule, backoffs, the phase of drift checks |
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,10 +62,10 @@ pub use view::{
     Words,
 };
 
-/// What is still missing before a decision can be made (`Err`), or the decision.
+/// A decision, or the step that must come before it (`Err`).
 type Flow<T = Step> = Result<T, Step>;
 
-/// The next step for this resource.
+/// Returns the next step for this resource.
 #[must_use]
 pub fn next(view: &View<'_>) -> Step {
     let noted = migration::noted(view);
@@ -89,7 +89,7 @@ fn decide(view: &View<'_>) -> Flow {
         return Ok(Step::Release);
     }
     let ledger = &view.state.ledger;
-    // What AWS has or may have for this resource must not outlive it unseen.
+    // An object or a job that AWS has, or may have, for this resource must not outlive the resource unseen.
     let may_have = |job: &Job| job.finish_time.is_none() || job.unconfirmed;
     if !view.resource.observe
         && !view.resource.finalizer
@@ -111,13 +111,13 @@ fn decide(view: &View<'_>) -> Flow {
     }
 }
 
-/// Whether the resource may go while this job runs: what it makes is to be retained. A delete is followed to its end whatever
-/// the policy says by now, because AWS cannot cancel it.
+/// Whether the resource may go while this job runs, because its AWS object is not to be deleted. A delete job is
+/// followed to its end whatever the policy says now, because AWS cannot cancel it.
 fn may_leave(view: &View<'_>, job: &Job) -> bool {
     view.resource.deleting && !delete::is_wanted(view) && !job.operation.is_delete()
 }
 
-/// Whether this pass has stored the open intent, and nothing speaks against carrying it out.
+/// Whether this pass has stored the open intent, and nothing forbids sending it.
 fn may_be_sent(view: &View<'_>) -> bool {
     view.known.sending == Sending::Intended
         && !view.resource.deleting
@@ -138,7 +138,7 @@ pub enum Holds {
 }
 
 impl Holds {
-    /// Whether it is held at this time.
+    /// Whether the slot is held at this time.
     #[must_use]
     pub fn at(self, now: Timestamp) -> bool {
         match self {
@@ -149,8 +149,9 @@ impl Holds {
     }
 }
 
-/// The slot is held from intent to the end of the job, and while nobody knows what became of a write. A job with an id that
-/// is suspended or past its timeout gives it up, and then AWS's refusal is the truth; an open intent keeps it.
+/// Returns how long the resource holds the slot: from the intent to the end of the job, and while the outcome of a
+/// write is unknown. A job with an id gives the slot up if the resource is suspended or the job is past its timeout.
+/// From then on, only AWS's refusal prevents a second job. An open intent keeps the slot.
 #[must_use]
 pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Holds {
     match &ledger.job {
@@ -160,14 +161,14 @@ pub fn holds_slot(ledger: &Ledger, suspend: bool, timeout: SignedDuration) -> Ho
     }
 }
 
-/// Whether a job of the resource is polled as the others are: past its timeout that is seldom.
+/// Whether a job of the resource is polled at the usual rate. A job past its timeout is polled less often.
 #[must_use]
 pub fn is_polled(ledger: &Ledger, suspend: bool) -> bool {
     let has_timed_out = conditions::ready_reason(&ledger.conditions) == Some(Reason::JobTimedOut);
     !suspend && !has_timed_out && ledger.job.as_ref().is_some_and(Job::is_running)
 }
 
-/// Whether the status says that the resource waits for its environment's slot. One that is suspended asks for nothing.
+/// Whether the status says that the resource waits for its environment's slot. A suspended resource does not wait.
 #[must_use]
 pub fn waits_for_slot(ledger: &Ledger, suspend: bool) -> bool {
     !suspend && conditions::ready_reason(&ledger.conditions) == Some(Reason::WaitingForJob)

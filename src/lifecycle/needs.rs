@@ -1,5 +1,5 @@
-//! What a decision needs before it can be made: a look, a list, the slot, a reference. `Err` is the step that obtains it, or
-//! the status to wait with if it cannot be obtained now.
+//! The requirements of a decision: a look, a list, the slot, a reference. `Err` is the step that obtains it, or the
+//! status to wait with if it cannot be obtained now.
 
 use jiff::Timestamp;
 
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::api::{Job, Operation, Origin, conditions::Reason};
 
-/// The AWS object, looked at in this pass. Its echo can only be compared with a resolved configuration; a look without one
-/// still tells presence, which is all that a deletion asks.
+/// Returns the AWS object as this pass has seen it. Its echo can only be compared with a resolved configuration. A look
+/// without one still shows whether the object is there, which is enough for a deletion.
 pub(super) fn looked<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Looked> {
     if view.resource.is_updatable() && !view.resource.deleting && view.known.config.is_none() {
         return Err(Step::Resolve);
@@ -22,7 +22,7 @@ pub(super) fn looked<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Looked> 
     view.known.look.as_ref().ok_or_else(|| read(view, Step::Look(purpose)))
 }
 
-/// The environment's jobs, listed in this pass.
+/// Returns the environment's jobs, as listed in this pass.
 pub(super) fn listed<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Listed> {
     view.known
         .jobs
@@ -30,7 +30,7 @@ pub(super) fn listed<'a>(view: &View<'a>, purpose: Purpose) -> Flow<&'a Listed> 
         .ok_or_else(|| read(view, Step::ListJobs(purpose)))
 }
 
-/// This read, unless one has failed in this pass.
+/// Returns this read. If a read has failed in this pass, returns how to report the failure.
 pub(super) fn read(view: &View<'_>, step: Step) -> Step {
     match &view.known.failed {
         Some(failure) => read_failed(view, failure),
@@ -38,7 +38,7 @@ pub(super) fn read(view: &View<'_>, step: Step) -> Step {
     }
 }
 
-/// The hash of the configuration to send, of kinds that have one.
+/// Returns the hash of the configuration to send, for kinds that have one.
 pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
     if !view.resource.is_updatable() {
         return Ok(None);
@@ -50,7 +50,7 @@ pub(super) fn configured(view: &View<'_>) -> Flow<Option<String>> {
     }
 }
 
-/// Something that a create or update needs is not there. A ConfigMap is not watched, so it is looked for again.
+/// Waits for a reference of a create or update. A ConfigMap is not watched, so it is read again.
 pub(super) fn dependency_not_ready(view: &View<'_>, missing: &Missing) -> Step {
     let waiting = match missing.lack {
         Lack::Absent | Lack::Unusable => Some(Patience::Reference),
@@ -67,7 +67,7 @@ pub(super) fn dependency_not_ready(view: &View<'_>, missing: &Missing) -> Step {
     )
 }
 
-/// What a create or update needs of other resources is there.
+/// Requires that the spec can be carried out and that its references are Ready.
 pub(super) fn possible(view: &View<'_>) -> Flow<()> {
     let around = view.surroundings;
     if let Some(invalid) = &around.invalid {
@@ -80,7 +80,7 @@ pub(super) fn possible(view: &View<'_>) -> Flow<()> {
     }
 }
 
-/// Nothing that AWS shows stands in the way of making the object.
+/// Requires that AWS shows nothing that prevents making the object.
 pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
     match view.known.look.as_ref().and_then(|looked| looked.bar.as_ref()) {
         None => Ok(()),
@@ -92,7 +92,7 @@ pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
             let say = Say::stalled(Reason::AlreadyExists, message);
             Err(Step::settle(view.stored(say), view.check_after_now()))
         }
-        // Somebody has to add it in AWS, and each look for it costs calls that others need.
+        // Somebody must add it in AWS. Each look for it costs calls that others need.
         Some(Bar::Lacks) => {
             let due = timing::backoff(30.0, 3600.0, view.memory.tries, view.jitter);
             Err(report::wait(
@@ -107,7 +107,7 @@ pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
     }
 }
 
-/// The environment's slot is this resource's, or the resource waits for it.
+/// Requires that the resource holds the environment's slot; otherwise the resource waits.
 pub(super) fn slot(view: &View<'_>) -> Flow<()> {
     match &view.known.slot {
         None => Err(Step::TakeSlot),
@@ -116,7 +116,8 @@ pub(super) fn slot(view: &View<'_>) -> Flow<()> {
     }
 }
 
-/// The message names neither the holder nor its job: each change of it would be a write by everybody who waits.
+/// Waits for the end of another job. The message names neither the holder of the slot nor its job: each change of these
+/// would be a write by every resource that waits.
 fn waiting_for_job(view: &View<'_>) -> Step {
     let message = "another job holds this backend environment: AWS runs one at a time, and this resource goes on when it has ended";
     let wait = timing::backoff(15.0, 60.0, view.memory.tries, view.jitter);
@@ -126,12 +127,12 @@ fn waiting_for_job(view: &View<'_>) -> Step {
     )
 }
 
-/// A job that is still running.
+/// Returns a job that is still running.
 pub(super) fn pending(listed: &Listed) -> Option<&JobSeen> {
     listed.jobs.iter().find(|job| !job.is_terminal())
 }
 
-/// None of these jobs is still running, or the resource waits for the end of the one that is.
+/// Requires that none of these jobs is still running; otherwise the resource waits.
 pub(super) fn none_pending(view: &View<'_>, listed: &Listed) -> Flow<()> {
     match pending(listed) {
         None => Ok(()),
@@ -139,9 +140,9 @@ pub(super) fn none_pending(view: &View<'_>, listed: &Listed) -> Flow<()> {
     }
 }
 
-/// The environment is free for an update or delete. What AWS has refused because of a pending job is not sent again
-/// before a list shows that no job is pending; nor is anything sent before a list by a process that knows nothing yet of
-/// what an earlier one may have sent.
+/// Requires that the environment is free for an update or delete. If AWS refused a write because of a pending job, a
+/// list must show that no job is pending before the write is sent again. A process that has not yet seen the jobs lists
+/// them first, because an earlier process may have started one.
 pub(super) fn free(view: &View<'_>, operation: Operation) -> Flow<()> {
     slot(view)?;
     let unsure = view.reason() == Some(Reason::WaitingForJob) || !view.memory.listed || view.known.jobs.is_some();
@@ -151,7 +152,7 @@ pub(super) fn free(view: &View<'_>, operation: Operation) -> Flow<()> {
     Ok(())
 }
 
-/// The write that was given up, by what the status says: AWS refused it as wrong, or its jobs failed too often.
+/// Returns the write that was given up, as the status shows: AWS refused it as wrong, or its jobs failed too often.
 fn latched<'a>(view: &View<'a>) -> Option<&'a Job> {
     let ledger = &view.state.ledger;
     let generation = view.resource.generation;
@@ -165,7 +166,8 @@ fn latched<'a>(view: &View<'a>) -> Option<&'a Job> {
     holds.then_some(job)
 }
 
-/// What was given up is looked at once per drift interval: a person may have mended it in AWS or in a ConfigMap.
+/// Waits for the next check if a write was given up. It is looked at once per drift interval, because a person may have
+/// fixed the cause in AWS or in a ConfigMap.
 pub(super) fn rests(view: &View<'_>) -> Flow<()> {
     let has_begun = view.known.look.is_some() || view.known.config.is_some() || view.known.failed.is_some();
     let due = view.next_check();
@@ -175,7 +177,8 @@ pub(super) fn rests(view: &View<'_>) -> Flow<()> {
     Ok(())
 }
 
-/// What AWS refused as wrong is not sent again before the spec or the configuration is another one, or somebody asks.
+/// Does not send a write again that AWS refused as wrong, before the spec or the configuration changes or somebody
+/// requests it.
 pub(super) fn given_up(view: &View<'_>, operation: Operation) -> Flow<()> {
     let Some(job) = latched(view).filter(|job| job.operation == operation && !job.has_failed()) else {
         return Ok(());
@@ -190,7 +193,7 @@ pub(super) fn given_up(view: &View<'_>, operation: Operation) -> Flow<()> {
     Err(Step::settle(view.state.clone(), view.check_after_now()))
 }
 
-/// What a create or update needs of other resources is there. What was given up says why until that can change.
+/// Requires the same as [`possible`]. A write that was given up keeps its status until a reference can change that.
 pub(super) fn possible_or_given_up(view: &View<'_>) -> Flow<()> {
     possible(view).map_err(|step| match latched(view) {
         None => step,
@@ -198,7 +201,7 @@ pub(super) fn possible_or_given_up(view: &View<'_>) -> Flow<()> {
     })
 }
 
-/// Jobs of this operation that failed in a row hold the next one back, or end the trying. What AWS refused meanwhile
+/// Waits after failed jobs of this operation in a row, or gives up after too many. A write that AWS refused meanwhile
 /// waits by the class of the refusal.
 pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&str>) -> Flow<()> {
     let failures = view.failures(operation, hash);
@@ -218,7 +221,7 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&st
         return Err(Step::settle(view.stored(say), view.check_after_now()));
     }
     let due = timing::after(job.finish_time.unwrap_or(view.now), timing::job_backoff(failures));
-    // A clock that was set back must not hold it back.
+    // A clock that was set back must not lengthen the wait.
     let has_run_back = job.finish_time.is_some_and(|finish| view.now < finish);
     if view.now < due && !has_run_back {
         let say = Say::working(working_reason(operation), working_message(job));
@@ -227,7 +230,7 @@ pub(super) fn backed_off(view: &View<'_>, operation: Operation, hash: Option<&st
     Ok(())
 }
 
-/// When the job that made the object what it is ended, as far as that is known.
+/// Returns when the job ended that gave the object its present state, as far as that is known.
 pub(super) fn made(job: &Job) -> Option<Timestamp> {
     if job.operation.is_create() {
         job.finish_time.filter(|_| !job.has_failed())
@@ -238,7 +241,8 @@ pub(super) fn made(job: &Job) -> Option<Timestamp> {
     }
 }
 
-/// A 404 is believed only some time after the end of the job that made the object: AWS may show it late.
+/// Waits if AWS may show the object late: a 404 is believed only some time after the end of the job that made the
+/// object.
 pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     let job = view.state.ledger.job.as_ref()?;
     let finished = made(job)?;
@@ -266,7 +270,7 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     ))
 }
 
-/// It is where spec, account entry and operator say that it is.
+/// Requires that the region is still the pinned one.
 pub(super) fn stays_put(view: &View<'_>) -> Flow<()> {
     match view.has_moved() {
         Some((pinned, wanted)) => Err(moved(view, pinned, wanted)),
@@ -274,7 +278,7 @@ pub(super) fn stays_put(view: &View<'_>) -> Flow<()> {
     }
 }
 
-/// The region that spec, account entry or operator name today is not the one that the object lives in.
+/// Reports that the region that spec, account entry or operator name now is not the region of the object.
 fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
     let message = if view.state.ledger.origin.is_some() {
         format!(
@@ -288,7 +292,7 @@ fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
     Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)
 }
 
-/// What is there is not what a create of this resource has left behind when it failed.
+/// Requires that the object is not a remainder of a failed create of this resource.
 pub(super) fn made_whole(view: &View<'_>) -> Flow<()> {
     let ledger = &view.state.ledger;
     let is_made = ledger.origin.is_some_and(|origin| origin != Origin::Adopted);

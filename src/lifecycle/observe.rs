@@ -1,7 +1,7 @@
 //! Observed (`managementPolicy: Observe`): the AWS object is looked at, compared and reported. AWS gets no write.
 //!
-//! What the resource owns, it owns again when it is managed, for as long as AWS shows it: whatever is there next is not proved
-//! to be its own.
+//! A resource that owns its AWS object still owns it when it is managed again, as long as AWS has shown the object
+//! throughout. A later object is not proved to be this resource's.
 
 use super::{
     Flow, Step, Wake, migration,
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::api::conditions::{self, Progress, Reason};
 
-/// What is said of what is there. Its end tells a later pass that it was only observed.
+/// The end of the message for an object that is there. A later pass sees by it that the resource was only observed.
 const OBSERVED: &str = "; managementPolicy is Observe, so AWS gets no write for it";
 
-/// Whether the status says that it is there, and was only observed.
+/// Whether the status says that the object is there and was only observed.
 pub(super) fn was_observed(view: &View<'_>) -> bool {
     let said = conditions::get(&view.state.ledger.conditions, conditions::READY);
     said.is_some_and(|ready| ready.message.ends_with(OBSERVED))
 }
 
-/// What an observed resource needs, with no job under way.
+/// Returns the next step of an observed resource that has no job under way.
 pub(super) fn observe(view: &View<'_>) -> Flow {
     account_is_there(view)?;
     stays_put(view)?;
@@ -32,7 +32,7 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
     if let Some(step) = nothing_due(view) {
         return Ok(step);
     }
-    // Without what it refers to nobody can tell whether AWS has it so.
+    // Without its references, the spec cannot be compared with AWS.
     configured(view)?;
     let purpose = if view.is_edited() {
         Purpose::Request
@@ -47,7 +47,7 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
     }
 }
 
-/// What was said of it stays said until the next check, an edit, or somebody asks.
+/// Waits if nothing is due: the report stays until the next check, an edit or a request.
 fn nothing_due(view: &View<'_>) -> Option<Step> {
     let is_said = matches!(
         view.reason(),
@@ -58,7 +58,7 @@ fn nothing_due(view: &View<'_>) -> Option<Step> {
     (rests && view.now < due).then(|| Step::settle(view.state.clone(), Wake::At(due)))
 }
 
-/// It is there.
+/// Reports an object that is there.
 fn shown(view: &View<'_>, seen: &Seen) -> Flow {
     let state = record::has_been_shown(view.state);
     let view = &view.with_state(&state);
@@ -87,7 +87,7 @@ fn shown(view: &View<'_>, seen: &Seen) -> Flow {
     Ok(Step::settle(view.stored(say), view.check_after_now()))
 }
 
-/// It is not there.
+/// Reports an object that is absent.
 fn absent(view: &View<'_>, bar: Option<&Bar>) -> Step {
     let text = match bar {
         Some(Bar::Named(name)) => format!(
@@ -102,7 +102,7 @@ fn absent(view: &View<'_>, bar: Option<&Bar>) -> Step {
     );
     let say = Say::stalled(Reason::NotFound, report::with_advice(&text, &advice));
     let mut state = view.state.clone();
-    // A create that completed and was never shown may still come up, and is this resource's then.
+    // An object whose create completed may still appear for the first time. It is this resource's then.
     if !state.ledger.job.as_ref().is_some_and(record::is_never_shown) {
         state.ledger.origin = None;
     }

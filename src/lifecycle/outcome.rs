@@ -1,7 +1,8 @@
-//! A write whose outcome is unknown: the call timed out, or the process died. Found out by reads, never by sending.
+//! A write whose outcome is unknown: the call timed out, or the process died. The outcome is found by reads, never by
+//! sending again.
 //!
-//! A request that nobody knows the outcome of may still be on its way. So whatever it is for (create, update or delete),
-//! nothing else is sent, and the finalizer stays, before a look and a list that were made `outcome_grace` after it.
+//! A request whose outcome is unknown may still be on its way. Therefore, after a create, an update or a delete,
+//! nothing else is sent and the finalizer stays, until a look and a list made `outcome_grace` after the request.
 
 use jiff::Timestamp;
 
@@ -18,7 +19,8 @@ use super::{
 };
 use crate::api::{Job, conditions::Reason};
 
-/// The earliest time, by AWS's clock, at which this intent or one before it since `after` can have made anything.
+/// Returns the earliest time, by AWS's clock, at which this intent or an earlier one since `after` can have made
+/// anything.
 pub(super) fn earliest(job: &Job) -> Timestamp {
     job.after.unwrap_or_else(|| {
         job.request_time
@@ -27,24 +29,24 @@ pub(super) fn earliest(job: &Job) -> Timestamp {
     })
 }
 
-/// Whether AWS can have made something at this time (by its own clock) because of this intent, or of one before it since
-/// `after`. What came later than any request can take is somebody else's.
+/// Whether AWS can have made something at this time (by its own clock) because of this intent, or of an earlier one
+/// since `after`. Anything made later than a request can take is somebody else's.
 fn is_of_its_time(view: &View<'_>, job: &Job, created: Timestamp) -> bool {
     let longest = view.settings.outcome_grace.max(timing::CALL_WITHIN);
     let latest = timing::after(timing::after(job.request_time, longest), timing::SEND_WITHIN);
-    // Once it is closed, others of ours may work there.
+    // After an intent is closed, other resources of this operator may work in the environment.
     let latest = job.finish_time.map_or(latest, |closed| closed.min(latest));
     let is_late_enough = match job.after {
-        // Of a job: the newest of those that were there before.
+        // For a job: `after` is the time of the newest earlier job.
         Some(after) if job.operation.has_job() => created > after,
         _ => created >= earliest(job),
     };
     is_late_enough && created <= latest
 }
 
-/// The job that this intent started: the newest of its operation that AWS created at a time when this intent can have
-/// started it, and that no other resource has recorded. Jobs do not say what they make, and an attempt that was closed has
-/// let others work meanwhile. A job without a time proves nothing.
+/// Returns the job that this intent started: the newest one of its operation that AWS created when this intent can have
+/// started it, and that no other resource has recorded. Jobs do not name the object that they make, and after an
+/// attempt is closed, other resources may work. A job without a time proves nothing.
 pub(super) fn ours<'a>(view: &View<'_>, job: &Job, jobs: &'a [JobSeen]) -> Option<&'a JobSeen> {
     newest(jobs.iter().filter(|seen| {
         seen.operation == job.operation.name()
@@ -70,7 +72,7 @@ pub(super) fn claim(view: &View<'_>, job: &Job, seen: &JobSeen) -> Step {
     record_claimed(view, job)
 }
 
-/// What look and list show of this intent, if anything.
+/// Returns the step that records this intent's job or object, if the list or the look shows it.
 pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     if job.operation.has_job() {
         let listed = listed(view, Purpose::Outcome)?;
@@ -81,13 +83,13 @@ pub(super) fn found(view: &View<'_>, job: &Job) -> Flow<Option<Step>> {
     Ok(is_ours.then(|| done(view, job)))
 }
 
-/// Whether this intent made what AWS shows, of kinds without jobs.
+/// Whether this intent made the object that AWS shows. For kinds without jobs.
 pub(super) fn is_made_by(view: &View<'_>, job: &Job, seen: &Seen) -> bool {
     let is_of_its_time = |created| is_of_its_time(view, job, created);
     seen.differs.is_empty() && seen.create_time.is_some_and(is_of_its_time)
 }
 
-/// AWS did it at once, without a job.
+/// Records that AWS did the work at once, without a job.
 pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
     let mut state = view.state.clone();
     state.ledger.origin = Some(view.resource.abilities.origin);
@@ -106,8 +108,8 @@ pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
     Step::RecordAccepted(Box::new(view.say(state, say)))
 }
 
-/// An attempt that was closed while nobody knew its outcome, and that shows up late. While another resource holds the
-/// environment, its job may be listed before it is recorded.
+/// Records an attempt that was closed with an unknown outcome and shows up late. Takes the slot first: another resource
+/// that holds the environment may have a listed job that it has not recorded yet.
 pub(super) fn late(view: &View<'_>) -> Flow<Option<Step>> {
     let job = view.state.ledger.job.as_ref();
     let Some(job) = job.filter(|job| job.unconfirmed && job.operation.is_create()) else {
@@ -119,7 +121,7 @@ pub(super) fn late(view: &View<'_>) -> Flow<Option<Step>> {
     found(view, job)
 }
 
-/// The AWS object is there, and neither look nor list shows that it is this intent's.
+/// Closes the intent: the AWS object is there, and neither look nor list shows that this intent made it.
 pub(super) fn made_by_another(view: &View<'_>, job: &Job) -> Step {
     close(
         view,
@@ -129,11 +131,11 @@ pub(super) fn made_by_another(view: &View<'_>, job: &Job) -> Step {
     )
 }
 
-/// A write of another pass or another process, of which nobody knows what became.
+/// Finds out the outcome of a write of another pass or another process.
 pub(super) fn resolve(view: &View<'_>, job: &Job) -> Flow {
     account_is_there(view)?;
     if view.known.sending == Sending::Recorded {
-        // This pass has just sent it: AWS has had no time yet.
+        // This pass has just sent the write: AWS has had no time yet.
         return Ok(come_again(view, job));
     }
     if job.operation.is_create() {
@@ -165,7 +167,7 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
         return Ok(made_nothing(view, job));
     }
     if let Some(listed) = &view.known.jobs {
-        // A pending job of somebody else explains nothing and forbids a new attempt.
+        // A pending job of another writer explains nothing and forbids a new attempt.
         none_pending(view, listed)?;
     }
     let hash = match configured(view) {
@@ -185,7 +187,7 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
             failures,
             config_hash: hash,
             request_time: view.now_seconds(),
-            // Any attempt since the first may still show up.
+            // Every attempt since the first may still show up.
             after: Some(earliest(job)),
             unconfirmed: true,
             ..job.clone()
@@ -193,7 +195,8 @@ fn resolve_create(view: &View<'_>, job: &Job) -> Flow {
     ))
 }
 
-/// An update or a delete. A job of the environment that is pending may be this write's, or may be hiding it.
+/// Finds out the outcome of an update or a delete. A pending job of the environment may be this write's, or may hide
+/// it.
 fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
     let mut listed_late = true;
     let believed = believed_from(view, job);
@@ -202,7 +205,8 @@ fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
         if pending(listed).is_some() && view.now < believed {
             return Ok(come_again(view, job));
         }
-        // It may be this attempt's, and it may hang: AWS is there, so that is what is waited for.
+        // The job may be this attempt's, and it may hang. AWS answers, so the status says that the resource waits for a
+        // job.
         none_pending(view, listed)?;
         listed_late = listed.at >= believed;
     }
@@ -221,19 +225,19 @@ fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
     ))
 }
 
-/// From when on a look and a list that show nothing of this attempt are believed.
+/// Returns from when on a look and a list are believed that show nothing of this attempt.
 fn believed_from(view: &View<'_>, job: &Job) -> Timestamp {
     timing::after(job.request_time, view.settings.outcome_grace)
 }
 
-/// Nothing is known yet: ask again later.
+/// Waits: the outcome is not known yet.
 fn come_again(view: &View<'_>, job: &Job) -> Step {
     let believed = believed_from(view, job);
     let delay = timing::outcome_delay(view.now.duration_since(job.request_time), view.jitter);
     let due = timing::after(view.now, delay);
     let wake = if view.now < believed { due.min(believed) } else { due };
     let state = match view.reason() {
-        // The account is back, and that is all that this said.
+        // The account is back, and the status said nothing else.
         Some(Reason::AccountNotFound | Reason::AccountChanged) => {
             view.stored(Say::working(working_reason(job.operation), working_message(job)))
         }
@@ -247,8 +251,8 @@ fn come_again(view: &View<'_>, job: &Job) -> Step {
     }
 }
 
-/// AWS shows nothing of this intent, and a new attempt cannot be made now: it must not keep the environment from those
-/// that it would wait for.
+/// Closes an intent of which AWS shows nothing, if a new attempt cannot be made now. The intent must not hold the
+/// environment against the resources that the new attempt would wait for.
 pub(super) fn made_nothing(view: &View<'_>, job: &Job) -> Step {
     close(view, job, "AWS shows nothing of this attempt", true)
 }
@@ -263,7 +267,7 @@ fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
         after: if unconfirmed { Some(earliest(job)) } else { job.after },
         ..job.clone()
     };
-    // Nothing is tried again for what is going or suspended.
+    // Nothing is retried for a resource that is suspended or being deleted.
     let say = if view.resource.deleting {
         Say::working(
             Reason::Deleting,

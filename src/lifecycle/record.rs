@@ -1,4 +1,4 @@
-//! What is written of a write: its intent, the job that AWS took it as, or that it came to nothing.
+//! The entry of a write in the ledger: its intent, the job that AWS runs for it, or its failure.
 
 use super::{
     Reply, Step,
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::api::{Job, Operation, text};
 
-/// Stores this intent. What was owned is gone: whatever is there next is ours only through this intent, and nothing is
-/// known of its configuration.
+/// Stores this intent. An object that was owned is gone: the next one is this resource's only through this intent, and
+/// its configuration is unknown.
 pub(super) fn intend(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
     let ledger = &mut state.ledger;
@@ -22,7 +22,7 @@ pub(super) fn intend(view: &View<'_>, job: Job) -> Step {
         ledger.region.clone_from(&view.surroundings.region);
     }
     state.hashes = Hashes::default();
-    // What AWS has refused stays said until AWS says something else: no flapping with every slow retry.
+    // AWS's refusal stays in the status until AWS answers differently: no flapping with every slow retry.
     if !view.tells_of_refusal() {
         let say = Say::working(working_reason(job.operation), working_message(&job));
         state = view.say(state, say);
@@ -31,7 +31,7 @@ pub(super) fn intend(view: &View<'_>, job: Job) -> Step {
     Step::Intend(Box::new(state))
 }
 
-/// The job as the reply describes it, where AWS took the write: it runs, or has failed at once.
+/// Returns the job as the reply describes it, if AWS accepted the write. The job runs, or has failed at once.
 pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> {
     let Reply::Job {
         id: Some(id),
@@ -46,7 +46,7 @@ pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> 
         id: Some(id.clone()),
         backend_environment_name: environment.clone(),
         status: status.clone(),
-        // AWS would not have taken this attempt if it had taken an earlier one.
+        // AWS would not have accepted this attempt if it had accepted an earlier one.
         unconfirmed: false,
         ..job
     };
@@ -62,7 +62,8 @@ pub(super) fn accepted(view: &View<'_>, job: Job, reply: &Reply) -> Option<Job> 
     })
 }
 
-/// Stores a job that AWS accepted from this attempt. A create that was accepted without an error makes the object ours.
+/// Stores a job that AWS accepted from this attempt. A create that was accepted without an error makes the object this
+/// resource's.
 pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
     if job.finish_time.is_none() {
@@ -73,8 +74,9 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
             let before = view.state.ledger.job.as_ref();
             let is_sent_again = state.hashes.sent.is_none()
                 && before.is_some_and(|before| before.has_completed() && before.config_hash == job.config_hash);
-            // What AWS shows after its own job is the new normal; only a later change is drift. Of what is sent once more,
-            // because it was seen late that AWS shows something else, that is kept: see `follow::changed_since`.
+            // The echo after this operator's own job is the new reference: only a later change is drift. If the same
+            // configuration is sent again because a difference was seen late, the echo is kept: see
+            // `follow::changed_since`.
             if !is_sent_again {
                 state.hashes.echoed = None;
             }
@@ -84,8 +86,8 @@ pub(super) fn record_accepted(view: &View<'_>, job: Job) -> Step {
     record(view, state, job)
 }
 
-/// Stores a job that a list shows and that only this resource can have started. What it carries is not certain, so what
-/// AWS has afterwards is compared with the spec.
+/// Stores a job that a list shows and that only this resource can have started. Its configuration is not certain, so
+/// the echo after its end is compared with the spec.
 pub(super) fn record_claimed(view: &View<'_>, job: Job) -> Step {
     let mut state = view.state.clone();
     state.ledger.origin = Some(view.resource.abilities.origin);
@@ -100,7 +102,8 @@ fn record(view: &View<'_>, state: State, job: Job) -> Step {
     Step::RecordAccepted(Box::new(state))
 }
 
-/// Stores that nobody knows what became of an update or a delete. It keeps the environment until that is found out.
+/// Stores that the outcome of an update or a delete is unknown. The resource holds the environment until the outcome is
+/// known.
 pub(super) fn record_unknown(view: &View<'_>, job: Job, failure: &Failure) -> Step {
     let mut state = view.state.clone();
     if job.config_hash.is_some() {
@@ -114,8 +117,8 @@ pub(super) fn record_unknown(view: &View<'_>, job: Job, failure: &Failure) -> St
     Step::RecordAccepted(Box::new(state))
 }
 
-/// What is recorded of a write where another operator has stored a status meanwhile: what that says of a newer generation
-/// stays said.
+/// Returns the state to record if another operator has stored a status meanwhile. If that status speaks of a newer
+/// generation, its conditions are kept.
 #[must_use]
 pub fn recorded_beside(state: &State, stored: &State) -> State {
     let mut state = state.clone();
@@ -130,7 +133,7 @@ pub fn recorded_beside(state: &State, stored: &State) -> State {
     state
 }
 
-/// A write that ended without a job.
+/// Returns the entry of a write that ended without a job of AWS.
 pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     Job {
         finish_time: Some(view.now_seconds()),
@@ -139,7 +142,7 @@ pub(super) fn closed(view: &View<'_>, job: Job, failure: &Failure) -> Job {
     }
 }
 
-/// A new record of a write that needed no intent. `hash`: the configuration that it carries.
+/// Returns a new entry for a write that needs no intent. `hash` is the hash of its configuration.
 pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<String>) -> Job {
     Job {
         operation,
@@ -149,7 +152,7 @@ pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<Str
         config_hash: hash,
         source_environment_name: None,
         request_time: view.now_seconds(),
-        // What it follows is forgotten with its record.
+        // The entry of the previous write is replaced; only this time of it is kept.
         after: view.state.ledger.job.as_ref().and_then(made),
         unconfirmed: false,
         id: None,
@@ -160,8 +163,8 @@ pub(super) fn unintended(view: &View<'_>, operation: Operation, hash: Option<Str
     }
 }
 
-/// What an update or delete that gave no job leads to: a definite refusal is tried again after a look, all else is an
-/// unknown outcome.
+/// Handles the reply to an update or delete that gave no job. A definite refusal is retried after a look. Every other
+/// reply is an unknown outcome.
 pub(super) fn without_job(view: &View<'_>, job: Job, reply: &Reply) -> Step {
     match reply {
         Reply::Failed(failure) if failure.sent != Sent::Unknown => {
@@ -185,12 +188,12 @@ pub(super) fn no_job_id(operation: Operation) -> Failure {
     }
 }
 
-/// The newest of these jobs.
+/// Returns the newest of these jobs.
 pub(super) fn newest<'a>(jobs: impl Iterator<Item = &'a JobSeen>) -> Option<&'a JobSeen> {
     jobs.max_by_key(|job| job.create_time)
 }
 
-/// What stands in `job.error` while no look has shown what a completed create has made.
+/// The text in `job.error` until a look has shown the object of a completed create.
 pub(super) const NOT_SHOWN: &str = "AWS has not shown the object since the job completed";
 
 /// Whether this create completed, and no look has shown the object since.
@@ -198,7 +201,7 @@ pub(super) fn is_never_shown(job: &Job) -> bool {
     job.operation.is_create() && job.has_completed() && job.error.is_some()
 }
 
-/// The state, now that a look has shown what a completed create has made.
+/// Returns the state after a look has shown the object of a completed create.
 pub(super) fn has_been_shown(state: &State) -> State {
     let mut state = state.clone();
     if let Some(job) = state.ledger.job.as_mut().filter(|job| is_never_shown(job)) {

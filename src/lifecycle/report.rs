@@ -1,4 +1,4 @@
-//! The status that each situation deserves: conditions, messages, and how read failures show.
+//! The status and the conditions of each situation, the messages, and the report of a failed read.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::api::{
     text,
 };
 
-/// What `Ready` says.
+/// The content of `Ready`.
 pub(super) struct Say {
     ready: bool,
     progress: Progress,
@@ -23,7 +23,6 @@ pub(super) struct Say {
 }
 
 impl Say {
-    /// What the arguments say.
     pub(super) fn new(ready: bool, progress: Progress, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             ready,
@@ -33,19 +32,19 @@ impl Say {
         }
     }
 
-    /// Work goes on.
+    /// Returns a report that work goes on.
     pub(super) fn working(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(false, Progress::Reconciling, reason, message)
     }
 
-    /// A person is needed.
+    /// Returns a report that a person is needed.
     pub(super) fn stalled(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(false, Progress::Stalled, reason, message)
     }
 }
 
 impl View<'_> {
-    /// `state` with these conditions for today's generation; the request, if there is one, is answered.
+    /// Returns `state` with these conditions for the current generation. A pending reconcile request is answered.
     pub(super) fn say(&self, mut state: State, say: Say) -> State {
         let ledger = &mut state.ledger;
         if self.is_requested() {
@@ -57,7 +56,7 @@ impl View<'_> {
         self.say_for(state, say, self.resource.generation)
     }
 
-    /// `state` with these conditions for this generation.
+    /// Returns `state` with these conditions for this generation.
     pub(super) fn say_for(&self, mut state: State, say: Say, generation: i64) -> State {
         let Say {
             ready,
@@ -67,34 +66,34 @@ impl View<'_> {
         } = say;
         let ledger = &mut state.ledger;
         ledger.observed_generation = ledger.observed_generation.max(generation);
-        // A suspended resource may speak of no generation yet; a condition's is at least 0.
+        // A suspended resource may have observed no generation yet. A condition needs a generation of at least 0.
         let generation = generation.max(0);
         let now = self.now_seconds();
         ledger.conditions = conditions::state(&ledger.conditions, ready, progress, reason, &message, generation, now);
         state
     }
 
-    /// The stored state with these conditions.
+    /// Returns the stored state with these conditions.
     pub(super) fn stored(&self, say: Say) -> State {
         self.say(self.state.clone(), say)
     }
 
-    /// The reason of `Ready` as stored.
+    /// Returns the stored reason of `Ready`.
     pub(super) fn reason(&self) -> Option<Reason> {
         conditions::ready_reason(&self.state.ledger.conditions)
     }
 
-    /// Whether `Ready` is True as stored.
+    /// Whether `Ready` is stored as True.
     pub(super) fn is_ready(&self) -> bool {
         conditions::is_true(&self.state.ledger.conditions, READY)
     }
 
-    /// Whether `Stalled` is True as stored.
+    /// Whether `Stalled` is stored as True.
     pub(super) fn is_stalled(&self) -> bool {
         conditions::is_true(&self.state.ledger.conditions, STALLED)
     }
 
-    /// Whether the stored conditions say that AWS lacks something for it.
+    /// Whether the stored conditions say that AWS lacks something for the object.
     pub(super) fn is_said_to_lack(&self) -> bool {
         self.resource.words.say_that_aws_lacks(&self.state.ledger.conditions)
     }
@@ -109,7 +108,7 @@ impl View<'_> {
             })
     }
 
-    /// Whether the stored conditions tell why AWS refused the last attempt, and nobody has asked for another since.
+    /// Whether the stored conditions repeat why AWS refused the last attempt, and nobody has requested another since.
     pub(super) fn tells_of_refusal(&self) -> bool {
         let ledger = &self.state.ledger;
         let generation = self.resource.generation;
@@ -133,11 +132,11 @@ impl View<'_> {
             && !self.is_requested()
     }
 
-    /// Ready=True for `state`, with a message that says why.
+    /// Returns Ready=True for `state`, with a message that says why.
     pub(super) fn available(&self, state: &State) -> Say {
         let ledger = &state.ledger;
         let how = match &ledger.job {
-            // The create of an attempt that made nothing did not make what was adopted.
+            // An adopted object was not made by the create in the ledger, whose attempt made nothing.
             Some(job)
                 if job.has_completed() && !(job.operation.is_create() && ledger.origin == Some(Origin::Adopted)) =>
             {
@@ -153,15 +152,15 @@ impl View<'_> {
         Say::new(true, Progress::Settled, Reason::Available, message)
     }
 
-    /// When the next drift check falls.
+    /// Returns when the next drift check is due.
     pub(super) fn next_check(&self) -> Timestamp {
         let last = self.memory.since.max(self.memory.checked.unwrap_or(self.memory.since));
-        // A clock that was set back must not put the check off.
+        // A clock that was set back must not delay the check.
         let last = last.min(self.now);
         timing::next_check(last, self.settings.drift_interval, self.surroundings.phase)
     }
 
-    /// When the next drift check falls, were there one now.
+    /// Returns when the next drift check is due after a check now.
     pub(super) fn check_after_now(&self) -> Wake {
         Wake::At(timing::next_check(
             self.now,
@@ -171,7 +170,7 @@ impl View<'_> {
     }
 }
 
-/// The reason of work on this operation.
+/// Returns the reason of `Ready` while this operation is under way.
 pub(super) const fn working_reason(operation: Operation) -> Reason {
     match operation.verb() {
         Verb::Create(Origin::Cloned) => Reason::Cloning,
@@ -181,8 +180,8 @@ pub(super) const fn working_reason(operation: Operation) -> Reason {
     }
 }
 
-/// The resource's account can be reached, or the status says why not: no call is made with another account's credentials.
-/// What is open stays open, and is taken up again when the account is back.
+/// Requires that the resource's account can be reached; otherwise the status says why not. No call is made with another
+/// account's credentials. An open write stays open, and continues when the account is back.
 pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
     let say = match (&view.surroundings.account, &view.state.ledger.account_id) {
         (Account::Missing(why), _) => Say::stalled(Reason::AccountNotFound, why),
@@ -197,11 +196,12 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
     Err(Step::settle(view.stored(say), Wake::Never))
 }
 
-/// `spec.suspend` is true: Ready keeps its status and takes the reason; one write says so. Of what is being deleted
-/// nobody knows whether AWS has been told before: it is not Ready.
+/// Reports that `spec.suspend` is true, in one write: Ready keeps its status and takes the reason. A resource that is
+/// being deleted is not Ready, because AWS may already have received the delete.
 pub(super) fn suspended(view: &View<'_>) -> Step {
     let say = suspension(view);
-    // Observed, unless an edit that AWS has not been told of waits: then the resource must not pass for current.
+    // The current generation counts as observed, unless an edit waits to be sent: then the status must not look
+    // current.
     let carried_out = !view.resource.is_updatable()
         || match &view.known.config {
             None => return Step::Resolve,
@@ -218,18 +218,19 @@ pub(super) fn suspended(view: &View<'_>) -> Step {
     Step::settle(view.say_for(view.state.clone(), say, generation), Wake::Never)
 }
 
-/// What is said of what is suspended.
+/// Returns the content of `Ready` for a suspended resource.
 pub(super) fn suspension(view: &View<'_>) -> Say {
     let ready = view.is_ready() && !view.resource.deleting;
     let message = "spec.suspend is true: no AWS call is made for this resource until it is false";
     Say::new(ready, Progress::Settled, Reason::Suspended, message)
 }
 
-/// How a failure shows and when it is tried again.
+/// The report of a failure, and the time of the retry.
 struct Verdict {
     reason: Reason,
     stalled: bool,
-    /// Throttling and short outages change nothing for a resource that is Ready, Stalled or has a job running.
+    /// Whether the failure changes nothing for a resource that is Ready, Stalled or has a job running: throttling and
+    /// short outages.
     passing: bool,
     wake: Wake,
     waiting: Option<Patience>,
@@ -260,7 +261,7 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
                 )
             }
         }
-        // Not sent again; but somebody may mend it in AWS or in a ConfigMap.
+        // Not sent again, but looked at: somebody may fix the cause in AWS or in a ConfigMap.
         Class::BadRequest => plain(Reason::InvalidSpec, true, false, view.check_after_now()),
         Class::Pending => plain(
             Reason::WaitingForJob,
@@ -308,7 +309,7 @@ fn verdict(view: &View<'_>, class: Class) -> Verdict {
     }
 }
 
-/// Whether what may come by itself has been waited for long enough, or was given up before.
+/// Whether a thing that may appear by itself has been awaited long enough, or the resource was Stalled for it before.
 fn is_out_of_patience(view: &View<'_>, reason: Reason, patience: Patience) -> bool {
     let is_current = view.state.ledger.observed_generation == view.resource.generation;
     let was = view.reason() == Some(reason) && view.is_stalled() && is_current;
@@ -316,13 +317,13 @@ fn is_out_of_patience(view: &View<'_>, reason: Reason, patience: Patience) -> bo
     was || since.is_some_and(|since| timing::is_past(since, patience.span(), view.now))
 }
 
-/// `due`, or when the patience ends, whichever is first.
+/// Returns `due` or the end of the patience, whichever comes first.
 fn patient(view: &View<'_>, patience: Patience, due: Timestamp) -> Timestamp {
     let end = timing::after(view.waits_since(patience).unwrap_or(view.now), patience.span());
     if end > view.now { due.min(end) } else { due }
 }
 
-/// Waits for something until `due`, and says so: Stalled once `waiting` has lasted too long.
+/// Waits for something until `due`, and reports that. The resource is Stalled once `waiting` has lasted too long.
 pub(super) fn wait(
     view: &View<'_>,
     state: State,
@@ -345,13 +346,13 @@ pub(super) fn wait(
     }
 }
 
-/// What a failure of a write leads to: `state` with the conditions that it deserves, tried again by its class.
+/// Reports the failure of a write: `state` with its conditions. The class of the failure decides when to retry.
 pub(super) fn failed(view: &View<'_>, state: State, failure: &Failure) -> Step {
     let operation = state.ledger.job.as_ref().map(|job| job.operation);
     told(view, state, failure, &verdict(view, failure.class), operation)
 }
 
-/// `operation`: of a write that failed.
+/// Reports a failure. `operation` is that of a write that failed.
 fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, operation: Option<Operation>) -> Step {
     let message = match (failure.class, operation) {
         (Class::BadRequest, Some(operation)) => with_advice(&failure.message, advice(operation)),
@@ -372,7 +373,7 @@ fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, ope
     }
 }
 
-/// What a person can do about a read that AWS takes for wrong.
+/// Returns advice about a read that AWS refuses as wrong.
 fn read_advice(view: &View<'_>) -> &'static str {
     if view.resource.deleting {
         "correct what AWS names, or set deletionPolicy: Retain to leave the AWS object there. It is asked again"
@@ -381,7 +382,7 @@ fn read_advice(view: &View<'_>) -> &'static str {
     }
 }
 
-/// Where AWS was asked for an app that it does not know.
+/// Returns where AWS was asked for an app that it does not know.
 pub(super) fn looked_where(view: &View<'_>) -> String {
     let ledger = &view.state.ledger;
     let unknown = || "unknown".to_owned();
@@ -395,19 +396,19 @@ pub(super) fn looked_where(view: &View<'_>) -> String {
     )
 }
 
-/// What a failed read leads to. Nothing is written where the stored conditions still tell the truth.
+/// Reports a failed read. Nothing is written if the stored conditions are still true.
 pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     let mut verdict = verdict(view, failure.class);
     let ledger = &view.state.ledger;
     let running = ledger.job.as_ref().is_some_and(|job| job.finish_time.is_none());
-    // A read carries no spec that could be mended: what AWS has is asked for again.
+    // A read sends no spec that could be corrected, so the read is repeated.
     if failure.class == Class::BadRequest {
         let slow = timing::backoff(60.0, 3600.0, view.memory.tries, view.jitter);
         verdict.wake = Wake::At(timing::after(view.now, slow));
     }
     let reason = verdict.reason;
     let is_current = ledger.observed_generation == view.resource.generation && !view.resource.deleting;
-    // Of one that is resumed nothing is known but what was known before.
+    // A resumed resource has only its earlier status.
     let is_resumed = view.reason() == Some(Reason::Suspended) && !view.resource.deleting;
     let stays = verdict.passing
         && ((is_current || is_resumed) && view.is_ready()
@@ -416,7 +417,7 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
                 && reason != Reason::AccessDenied
                 && (!view.resource.deleting || !view.is_edited())
                 && view.reason().is_some_and(may_be_said_of_a_job))
-        // The same again, in other words (a request id): no news.
+        // The same failure in other words (a request id) is no news.
         || view.reason() == Some(reason)
             && view.is_stalled() == verdict.stalled
             && ledger.observed_generation == view.resource.generation
@@ -433,7 +434,7 @@ pub(super) fn read_failed(view: &View<'_>, failure: &Failure) -> Step {
     told(view, view.state.clone(), failure, &verdict, None)
 }
 
-/// Whether access is denied to another operation than the one that the status names: the first is allowed by now.
+/// Whether access is denied to another operation than the one in the status: that one is allowed by now.
 fn is_of_another_call(view: &View<'_>, failure: &Failure) -> bool {
     let operation = |message: &str| message.split(':').next().map(str::to_owned);
     let said = conditions::get(&view.state.ledger.conditions, READY);
@@ -441,7 +442,7 @@ fn is_of_another_call(view: &View<'_>, failure: &Failure) -> bool {
         && said.is_some_and(|ready| operation(&ready.message) != operation(&failure.message))
 }
 
-/// Whether this reason may still be true of a write that is under way: the others say why nothing is done.
+/// Whether this reason may still be true while a write is under way. The other reasons say why nothing is done.
 const fn may_be_said_of_a_job(reason: Reason) -> bool {
     match reason {
         Reason::Available
@@ -472,12 +473,12 @@ const fn may_be_said_of_a_job(reason: Reason) -> bool {
     }
 }
 
-/// Whether the stored reason of `Stalled` may still be true although a read has begun, which some reasons forbid.
+/// Whether the stored reason of `Stalled` may still be true after a read has begun. Some reasons forbid a read.
 fn may_still_hold(view: &View<'_>) -> bool {
     let ledger = &view.state.ledger;
     let is_current = ledger.observed_generation == view.resource.generation;
     match view.reason() {
-        // Only where AWS refused it: what the spec lacks is found before anything is read.
+        // Only if AWS refused the spec: an error that the operator itself finds is found before any read.
         Some(Reason::InvalidSpec) => is_current && ledger.job.as_ref().is_some_and(|job| view.tells_why(job)),
         Some(
             Reason::AlreadyExists
@@ -490,11 +491,11 @@ fn may_still_hold(view: &View<'_>) -> bool {
             | Reason::MigrationLocked
             | Reason::AppNotFound,
         ) => is_current,
-        // What is missing is looked for before AWS is read.
+        // A missing reference is found before AWS is read.
         Some(Reason::DependencyNotReady) => {
             let is_missing = view.surroundings.dependency.is_some()
                 || matches!(view.known.config, Some(Err(_)))
-                // What AWS lacks for it shows in a look alone.
+                // A lack in AWS shows only in a look.
                 || view.is_said_to_lack();
             is_current && is_missing
         }
@@ -518,7 +519,7 @@ fn may_still_hold(view: &View<'_>) -> bool {
     }
 }
 
-/// What is said while nobody knows what became of a request.
+/// Returns the content of `Ready` while the outcome of a request is unknown.
 pub(super) fn outcome_unknown(failure: &Failure) -> Say {
     let message = with_advice(
         &format!("a request to AWS had no clear answer: {}", failure.message),
@@ -527,7 +528,7 @@ pub(super) fn outcome_unknown(failure: &Failure) -> Say {
     Say::working(Reason::AwsUnavailable, message)
 }
 
-/// What a person can do about an operation that AWS refuses, or that fails again and again.
+/// Returns advice about an operation that AWS refuses, or that fails again and again.
 pub(super) const fn advice(operation: Operation) -> &'static str {
     if operation.is_delete() {
         "remove the AWS object by hand, or set deletionPolicy: Retain to leave it there, or set the annotation amplify-operator.dev/reconcile-requested-at to a new value to try again"
@@ -536,19 +537,19 @@ pub(super) const fn advice(operation: Operation) -> &'static str {
     }
 }
 
-/// What a person can do about an AWS object that is there and is not this resource's.
+/// Advice about an AWS object that exists and is not this resource's.
 pub(super) const NOT_OURS: &str = "set adoptionPolicy: IfExists (and a deletionPolicy) to take it over, or remove it from AWS. Deleting this resource deletes nothing in AWS";
 
-/// The text, and what to do next. Of a text that is too long its middle is left out, and never the advice.
+/// Returns the text and the advice. A text that is too long loses its middle, never the advice.
 pub(super) fn with_advice(text: &str, advice: &str) -> String {
     let room = MESSAGE_LIMIT.saturating_sub(advice.len() + 2);
     format!("{}; {advice}", text::shortened(text, room))
 }
 
-/// How much of a job's id a message repeats, in bytes: AWS's have 36, and what to do must still fit.
+/// How much of a job's id a message repeats, in bytes. AWS's ids have 36, and the advice must still fit.
 const ID_SHOWN: usize = 64;
 
-/// The job's id, as messages show it.
+/// Returns the job's id for messages.
 pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
     text::shortened(job.id.as_deref().unwrap_or_default(), ID_SHOWN)
 }
@@ -556,15 +557,15 @@ pub(super) fn shown_id(job: &Job) -> std::borrow::Cow<'_, str> {
 /// How much of a name that AWS gives a message repeats, in bytes.
 const NAME_SHOWN: usize = 64;
 
-/// A name that AWS gives, as messages show it.
+/// Returns a name that AWS gives, for messages.
 pub(super) fn shown_name(name: &str) -> String {
     text::escaped(&text::shortened(name, NAME_SHOWN)).into_owned()
 }
 
-/// What stands for AWS's text where AWS gave none.
+/// Replaces AWS's text if AWS gave none.
 pub(super) const NO_REASON: &str = "AWS gave no reason";
 
-/// The message of work on this operation.
+/// Returns the message while this operation is under way.
 pub(super) fn working_message(job: &Job) -> String {
     let operation = job.operation;
     match &job.id {
@@ -574,7 +575,7 @@ pub(super) fn working_message(job: &Job) -> String {
         _ => {
             let error = job.error.as_deref().unwrap_or(NO_REASON);
             let message = format!("{operation} failed and will be tried again: {error}");
-            // At the end of AWS's text stands the cause.
+            // The cause is at the end of AWS's text.
             text::shortened(&message, MESSAGE_LIMIT).into_owned()
         }
     }

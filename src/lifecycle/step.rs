@@ -5,53 +5,53 @@ use jiff::Timestamp;
 use super::view::{Patience, State};
 use crate::api::Abilities;
 
-/// What the controller does next for a resource.
+/// The next action of the controller for a resource.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Read the references (a ConfigMap) that the configuration needs: `known.config`.
+    /// Read the references (a ConfigMap) that the configuration needs. Sets `known.config`.
     Resolve,
-    /// Read the AWS object: `known.look`.
+    /// Read the AWS object. Sets `known.look`.
     Look(Purpose),
-    /// List the jobs of the environment (of a clone: of source and target): `known.jobs`.
+    /// List the jobs of the environment (of a clone: of source and target). Sets `known.jobs`.
     ListJobs(Purpose),
-    /// Read the job under way: `known.poll`.
+    /// Read the job under way. Sets `known.poll`.
     Poll,
-    /// Read whether the environment is locked for a Gen 2 migration: `known.lock`. For a check, an answer to all resources of the
-    /// account and region serves, which is at most a drift interval old; a failed read is an answer, too.
+    /// Read whether the environment is locked for a Gen 2 migration. Sets `known.lock`. All checks in an account and region share
+    /// one answer for each drift interval, and a failed read is an answer too.
     ReadLock(Purpose),
-    /// Take the environment's slot (of a clone: source and target): `known.slot`.
+    /// Take the environment's slot (of a clone: of source and target). Sets `known.slot`.
     TakeSlot,
     /// Store the finalizer, conditional on resourceVersion.
     AddFinalizer,
-    /// Store the intent, conditional on resourceVersion: `known.sending = Intended`.
+    /// Store the intent, conditional on resourceVersion. Sets `known.sending` to `Intended`.
     Intend(Box<State>),
-    /// Send the write to AWS, once: `known.reply`. Forgets what was looked at and listed before. An update or a delete has no
-    /// intent, so right before it the resource is read from the API server: where it is not the version that was decided
-    /// from, the view is stale and nothing is sent.
+    /// Send the write to AWS, once. Sets `known.reply` and clears the earlier look and list. An update or a delete has
+    /// no intent. Therefore the resource is first read from the API server once more. If its version has changed since
+    /// the decision, the view is stale and nothing is sent.
     Send(Write),
-    /// Store what AWS accepted, or may have accepted, with a patch that tests uid, attempt and observedGeneration and is
-    /// retried until it lands: `known.sending = Recorded`, `known.reply = None`, and where the reply said that the job has
-    /// ended, `known.poll`.
+    /// Store a write that AWS accepted, or may have accepted. The patch tests uid, attempt and observedGeneration, and
+    /// is retried until it lands. Sets `known.sending` to `Recorded` and `known.reply` to `None`. If the reply said
+    /// that the job has ended, also sets `known.poll`.
     RecordAccepted(Box<State>),
-    /// Store this status, conditional on resourceVersion, and go on.
+    /// Store this status, conditional on resourceVersion, and continue.
     Record(Box<State>),
-    /// Remove the finalizer: `known.released`. The end of the resource, unless somebody else's finalizer holds it.
+    /// Remove the finalizer. Sets `known.released`. The resource is then gone, unless another finalizer holds it.
     Release,
-    /// Store this status where it differs from the stored one, and come again at `wake`. The end of the pass.
+    /// Store this status if it differs from the stored one, and run again at `wake`. Ends the pass.
     Settle {
-        /// The status that tells the truth.
+        /// The status to store.
         state: Box<State>,
-        /// When to come again.
+        /// When to run again.
         wake: Wake,
-        /// Whether this waits for something to get better, so that the next wait is longer.
+        /// Whether the pass waits for an improvement, so that the next wait is longer.
         retry: bool,
-        /// What it waits for that a person may have to mend.
+        /// The thing that the resource waits for and that a person may have to fix.
         waiting: Option<Patience>,
     },
 }
 
 impl Step {
-    /// Settle, with nothing to get better.
+    /// Returns a `Settle` that waits for no improvement.
     pub(super) fn settle(state: State, wake: Wake) -> Self {
         Self::Settle {
             state: Box::new(state),
@@ -61,7 +61,7 @@ impl Step {
         }
     }
 
-    /// Settle until something gets better.
+    /// Returns a `Settle` that waits until `at` for an improvement.
     pub(super) fn retry(state: State, at: Timestamp) -> Self {
         Self::Settle {
             state: Box::new(state),
@@ -83,7 +83,7 @@ pub enum Write {
     Delete,
 }
 
-/// When a settled resource is looked at again, if nothing happens before.
+/// When a settled resource runs again, if nothing happens before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wake {
     /// Only when something happens: an edit, a request, another resource.
@@ -92,22 +92,23 @@ pub enum Wake {
     At(Timestamp),
 }
 
-/// What AWS is read for: decides the class of its tokens, and how many the pass will need.
+/// Why AWS is read. Decides the class of the tokens, and how many tokens the pass will need.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// To find out what became of a write.
+    /// To find out the outcome of a write.
     Outcome,
-    /// On the way to a write, or at its end.
+    /// Before a write, or after its end.
     Write,
-    /// To see whether a Ready object is still as it should, because somebody asks for it.
+    /// To compare the object of a Ready resource with the spec, on request.
     Request,
-    /// To see whether a Ready object is still as it should.
+    /// To compare the object of a Ready resource with the spec.
     Drift,
 }
 
 impl Purpose {
-    /// How many requests a pass with this purpose makes when it goes through: a look (and, of what is alone in its environment,
-    /// whether another has its place), the lists of jobs, the migration lock, and the write that they lead to.
+    /// Returns how many requests a complete pass with this purpose makes: a look, the lists of jobs, the read of the
+    /// migration lock, and the write that follows. If an environment may hold only one object of the kind, one more read
+    /// checks whether another object has its place.
     #[must_use]
     pub fn calls(self, abilities: &Abilities) -> u32 {
         match self {

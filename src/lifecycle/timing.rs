@@ -1,24 +1,24 @@
-//! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues where it was.
+//! Poll schedule, backoffs and the phase of drift checks. All stateless: a restart continues at the same point.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A create must be sent within this time of its `requestTime`, or the intent is written anew.
+/// The time within which a create must be sent after its `requestTime`. Later, the intent is written again.
 pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(10);
-/// Each call ends within this time, and has then reached AWS or never will before the outcome's grace is over.
+/// The time within which each call ends. Its request then reaches AWS before the end of the outcome grace, or never.
 pub const CALL_WITHIN: SignedDuration = SignedDuration::from_secs(30);
-/// How far AWS's clock may be from ours: AWS refuses requests that are signed by a clock further off.
+/// The largest possible difference between AWS's clock and ours: AWS refuses requests signed with a larger one.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// How long after a deletion was asked for nothing is said of what it waits for: its APIs may be deleted together with a
-/// backend, its turn may come, and each thing said is a write.
+/// How long after a deletion request the status does not name the reason of the wait. A backend's APIs may be deleted
+/// together with it, its turn may come, and each report is a write.
 pub const SAID_OF_DELETION: SignedDuration = SignedDuration::from_secs(5);
-/// How long a deletion may wait for its turn behind others that AWS answers, before that is said.
+/// How long a deletion may wait for its turn behind others that AWS answers, before the status says so.
 pub const QUEUED: SignedDuration = SignedDuration::from_mins(1);
-/// How long after its end a job's end is seen at the latest, where nothing stands in the way: polls are 60 s apart at the
-/// most. What AWS shows later than that need not be what the job brought about.
+/// The longest time after which a job's end is seen, if nothing prevents it: polls are at most 60 s apart. A
+/// configuration that AWS shows later need not come from the job.
 pub const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(2);
-/// Denied access counts as IAM being slow for this long.
+/// How long denied access counts as IAM being slow.
 pub const DENIED_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether `span` has passed since `start`.
@@ -27,14 +27,14 @@ pub fn is_past(start: Timestamp, span: SignedDuration, now: Timestamp) -> bool {
     now.duration_since(start) >= span
 }
 
-/// `start` plus `span`, at the end of time at the latest.
+/// Returns `start` plus `span`, or the largest timestamp.
 #[must_use]
 pub fn after(start: Timestamp, span: SignedDuration) -> Timestamp {
     start.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// How far apart the polls of a job are, where so many are polled and AWS gets `rate` calls per second: all of them together
-/// take half of that, but they are never less than 5 s apart, nor more than 60 s.
+/// Returns the time between two polls of a job, if `jobs` are polled and AWS gets `rate` calls per second. All polls
+/// together take half of these calls. Polls are at least 5 s and at most 60 s apart.
 #[must_use]
 pub fn poll_every(jobs: usize, rate: f64) -> SignedDuration {
     let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));
@@ -42,15 +42,15 @@ pub fn poll_every(jobs: usize, rate: f64) -> SignedDuration {
     SignedDuration::from_secs_f64(apart)
 }
 
-/// How long to wait before the next poll of a job, where polls are so far apart; 5 min after the timeout; spread by ±10 %.
+/// Returns the wait before the next poll of a job: `every`, or 5 min after the timeout. Spread by ±10 %.
 #[must_use]
 pub fn poll_delay(every: SignedDuration, timed_out: bool, jitter: f64) -> SignedDuration {
     let seconds = if timed_out { 300.0 } else { every.as_secs_f64() };
     SignedDuration::from_secs_f64(seconds * (0.9 + 0.2 * jitter))
 }
 
-/// How long to wait before the next look for what became of a write that was sent `elapsed` ago: 5 s, growing by half each
-/// time to 30 s, 60 s after ten minutes; spread by ±10 %.
+/// Returns the wait before the next look for the outcome of a write that was sent `elapsed` ago: 5 s, growing by half
+/// each time to 30 s, and 60 s after ten minutes. Spread by ±10 %.
 #[must_use]
 pub fn outcome_delay(elapsed: SignedDuration, jitter: f64) -> SignedDuration {
     let elapsed = elapsed.as_secs_f64().max(0.0);
@@ -63,13 +63,13 @@ pub fn outcome_delay(elapsed: SignedDuration, jitter: f64) -> SignedDuration {
     SignedDuration::from_secs_f64(seconds * (0.9 + 0.2 * jitter))
 }
 
-/// Exponential backoff from `base` seconds to `cap` seconds after `tries` earlier ones, spread by ±10 %.
+/// Returns an exponential backoff from `base` to `cap` seconds after `tries` earlier tries. Spread by ±10 %.
 #[must_use]
 pub fn backoff(base: f64, cap: f64, tries: u32, jitter: f64) -> SignedDuration {
     SignedDuration::from_secs_f64(doubled(base, cap, tries) * (0.9 + 0.2 * jitter))
 }
 
-/// Exponential backoff with full jitter, not under a quarter of `base` seconds.
+/// Returns an exponential backoff with full jitter, at least a quarter of `base` seconds.
 #[must_use]
 pub fn full_jitter(base: f64, cap: f64, tries: u32, jitter: f64) -> SignedDuration {
     SignedDuration::from_secs_f64((doubled(base, cap, tries) * jitter).max(base / 4.0))
@@ -79,7 +79,7 @@ fn doubled(base: f64, cap: f64, tries: u32) -> f64 {
     (base * f64::from(2_u32.saturating_pow(tries.min(20)))).min(cap)
 }
 
-/// How long after the `failures`-th FAILED job in a row the next is started: 1, 5, 15 min.
+/// Returns the wait between the `failures`-th FAILED job in a row and the next one: 1, 5, 15 min.
 #[must_use]
 pub const fn job_backoff(failures: i64) -> SignedDuration {
     SignedDuration::from_mins(match failures {

@@ -1,4 +1,4 @@
-//! Update: repeated only after a look that shows it missing, and so without an intent.
+//! Update: repeated only after a look that shows it missing. Therefore it needs no intent.
 
 use super::{
     Flow, Reply, Step, Write,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::api::Operation;
 
-/// Tells AWS of the configuration.
+/// Sends the configuration to AWS.
 pub(super) fn update(view: &View<'_>, operation: Operation) -> Flow {
     given_up(view, operation)?;
     possible(view)?;
@@ -24,8 +24,8 @@ pub(super) fn update(view: &View<'_>, operation: Operation) -> Flow {
     Ok(Step::Send(Write::Update))
 }
 
-/// The look that shows the update missing is younger than the end of every listed job. An update that an earlier process
-/// could not record may have run at the look and ended before the list.
+/// Requires that the look that shows the update missing is newer than the end of every listed job. An update that an
+/// earlier process could not record may have run at the time of the look and ended before the list.
 fn seen_since(view: &View<'_>) -> Flow<()> {
     let (Some(looked), Some(listed)) = (&view.known.look, &view.known.jobs) else {
         return Ok(());
@@ -40,7 +40,7 @@ fn seen_since(view: &View<'_>) -> Flow<()> {
     Ok(())
 }
 
-/// What the reply to an update leads to.
+/// Handles the reply to an update.
 pub(super) fn after_update(view: &View<'_>, operation: Operation, reply: &Reply) -> Step {
     let config = view.known.config.as_ref().and_then(|config| config.as_ref().ok());
     let job = unintended(view, operation, config.map(|config| config.hash.clone()));
@@ -49,7 +49,7 @@ pub(super) fn after_update(view: &View<'_>, operation: Operation, reply: &Reply)
     }
     match reply {
         Reply::Failed(failure) if failure.class == Class::NotFound => {
-            // Gone since it was looked at: look again.
+            // The object has gone since the last look: look again.
             let failure = Failure {
                 class: Class::Unavailable,
                 ..failure.clone()

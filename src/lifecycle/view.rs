@@ -1,4 +1,4 @@
-//! Everything that a decision may look at.
+//! Everything that a decision may read.
 
 use std::collections::BTreeSet;
 
@@ -9,37 +9,37 @@ use super::facts::{Failure, JobSeen};
 pub use crate::api::Hashes;
 use crate::api::{Abilities, AdoptionPolicy, DeletionPolicy, Ledger, Operation, conditions};
 
-/// What one decision is made from.
+/// The input of one decision.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The time, by AWS's clock as far as it is known.
+    /// The time, by AWS's clock as far as that is known.
     pub now: Timestamp,
     /// A number in 0..1 that spreads retries.
     pub jitter: f64,
     /// The operator's settings.
     pub settings: &'a Settings,
-    /// What the user wants.
+    /// The user's wishes.
     pub resource: &'a Resource,
-    /// What the stored status says.
+    /// The stored status.
     pub state: &'a State,
-    /// What the other resources mean for this one.
+    /// The state of the other resources, as far as it matters for this one.
     pub surroundings: &'a Surroundings,
-    /// What this pass has learnt so far.
+    /// The facts that this pass has learnt so far.
     pub known: &'a Known,
-    /// What earlier passes of this process left; empty after a restart.
+    /// The facts that earlier passes of this process have left. Empty after a restart.
     pub memory: &'a Memory,
 }
 
-/// The settings that decisions depend on; see the flags of the same names.
+/// The settings that decisions depend on. See the flags of the same names.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How often the AWS object of a Ready resource is looked at.
     pub drift_interval: SignedDuration,
-    /// How long a job may run before the resource is Stalled, where the spec does not say.
+    /// How long a job may run before the resource is Stalled, if the spec does not say.
     pub job_timeout: SignedDuration,
-    /// How many FAILED jobs in a row before the resource is Stalled.
+    /// How many FAILED jobs in a row make the resource Stalled.
     pub max_job_attempts: i64,
-    /// How long after `requestTime` an intent that AWS shows nothing of counts as not accepted.
+    /// How long after `requestTime` an intent counts as not accepted, if AWS shows nothing of it.
     pub outcome_grace: SignedDuration,
     /// How long after `finishTime` a 404 is not believed.
     pub absence_grace: SignedDuration,
@@ -57,7 +57,7 @@ impl Default for Settings {
     }
 }
 
-/// What the user wants, as far as it is the same for all kinds.
+/// The user's wishes, as far as they are the same for all kinds.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "they are independent fields of Kubernetes objects"
@@ -66,23 +66,23 @@ impl Default for Settings {
 pub struct Resource {
     /// The generation of the spec.
     pub generation: i64,
-    /// Whether it has a deletionTimestamp.
+    /// Whether the resource has a deletionTimestamp.
     pub deleting: bool,
     /// `metadata.deletionTimestamp`, by the API server's clock.
     pub deleted_at: Option<Timestamp>,
-    /// Whether it has our finalizer.
+    /// Whether the resource has our finalizer.
     pub finalizer: bool,
-    /// Whether it has the finalizer of somebody else.
+    /// Whether the resource has a finalizer of another owner.
     pub held: bool,
-    /// What AWS can do with its object.
+    /// The operations that AWS has for the object.
     pub abilities: Abilities,
-    /// What is said of its object.
+    /// The kind's words for messages.
     pub words: Words,
     /// `spec.deletionPolicy`
     pub deletion_policy: Option<DeletionPolicy>,
     /// `spec.adoptionPolicy`
     pub adoption_policy: AdoptionPolicy,
-    /// Whether AWS gets no write for it: `spec.managementPolicy`.
+    /// Whether AWS gets no write for this resource: `spec.managementPolicy`.
     pub observe: bool,
     /// `spec.suspend`
     pub suspend: bool,
@@ -108,19 +108,20 @@ impl Resource {
     }
 }
 
-/// What messages say of a kind's AWS objects, in its own words.
+/// The parts of messages that are specific to a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
-    /// Where AWS looks for one: "check …".
+    /// The place where AWS looks for an object. Completes the advice "check …".
     pub place: &'static str,
-    /// That one is there as the spec wants it.
+    /// Says that an object exists as the spec wants it.
     pub there: &'static str,
-    /// What AWS lacks for one, and what to do, where it is of a kind that needs something there.
+    /// Says that AWS lacks something for an object, and how to fix that. Empty if the kind needs nothing there.
     pub lacks: &'static str,
 }
 
 impl Words {
-    /// Whether these conditions say that AWS lacks something for the object: see [`Bar::Lacks`]. No other resource ends that.
+    /// Whether these conditions say that AWS lacks something for the object: see [`Bar::Lacks`]. Another resource
+    /// cannot supply it.
     #[must_use]
     pub fn say_that_aws_lacks(&self, conditions: &[Condition]) -> bool {
         let ready = conditions::get(conditions, conditions::READY);
@@ -141,96 +142,97 @@ impl Default for Words {
 /// The part of the stored status that decisions read and write.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// What all kinds share.
+    /// The part that all kinds share.
     pub ledger: Ledger,
-    /// Of kinds that AWS can update.
+    /// The hashes, for kinds that AWS can update.
     pub hashes: Hashes,
 }
 
-/// What the other resources of the cluster mean for this one.
+/// The state of the cluster, as far as it matters for this resource.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// The region that spec, account and operator name today.
+    /// The region that spec, account entry and operator name now.
     pub region: Option<String>,
-    /// Why the spec cannot be carried out as it stands, although the API server took it.
+    /// Why the spec cannot be carried out, although the API server accepted it.
     pub invalid: Option<String>,
-    /// Of a clone: the environment that is copied.
+    /// The environment that a clone copies.
     pub source: Option<String>,
-    /// What is not there yet and must be before the AWS object can be created or updated.
+    /// A reference that must be Ready before the AWS object can be created or updated.
     pub dependency: Option<Missing>,
-    /// Whether the AWS object can be named at all (a reference may be missing).
+    /// Whether the AWS object can be named (a reference may be missing).
     pub resolved: bool,
     /// The resource that owns the same AWS object.
     pub winner: Option<Winner>,
     /// Resources that own something inside this one's AWS object.
     pub dependents: Dependents,
-    /// The ids of jobs that other resources of the environment have recorded as theirs.
+    /// The ids of the jobs that other resources of the environment have recorded as their own.
     pub jobs_of_others: BTreeSet<String>,
-    /// Where in the drift interval this resource's checks fall.
+    /// The point in the drift interval at which this resource's checks are due.
     pub phase: SignedDuration,
     /// The account of the resource's namespace, as far as it is known without asking AWS.
     pub account: Account,
-    /// Whether AWS gives no answer in the account and region of this one, or fewer calls than it should.
+    /// Whether AWS does not answer in the resource's account and region, or allows fewer calls than it should.
     pub is_in_trouble: bool,
-    /// How many jobs are polled in the account and region of this one.
+    /// How many jobs are polled in the resource's account and region.
     pub polled: usize,
-    /// How many calls per second AWS gets there.
+    /// How many calls per second AWS gets in that account and region.
     pub rate: f64,
 }
 
-/// What a create or an update refers to, and is not to be had.
+/// A reference of a create or an update that cannot be used now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Missing {
-    /// What it waits for, for people.
+    /// The text for people about the wait.
     pub message: String,
-    /// What is the matter with what the reference names.
+    /// Why the referenced object cannot be used.
     pub lack: Lack,
 }
 
-/// What is the matter with what a reference names.
+/// Why a referenced object cannot be used.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Lack {
-    /// It is not there. Somebody may have mistyped the reference, or what is there no longer is needed no longer.
+    /// It does not exist. The reference may be mistyped, or the object was removed because nothing needs it any more.
     Absent,
-    /// It is there, and holds nothing that can be sent: somebody has to mend it.
+    /// It exists, and holds nothing that can be sent: a person must fix it.
     Unusable,
-    /// It is there, and becomes Ready or readable without this resource.
+    /// It exists, and will be Ready or readable without this resource.
     NotReady,
 }
 
-/// The other resource that owns a resource's AWS object.
+/// The other resource that owns this resource's AWS object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Winner {
-    /// Kind and name, or that it is in another namespace.
+    /// Kind and name, or a text that says that it is in another namespace.
     pub name: String,
     /// Whether it is being deleted, so that the conflict ends by itself.
     pub leaving: bool,
-    /// Whether its AWS object has another name than this one's: then what this one owns is its own.
+    /// Whether its AWS object has another name than this resource's. If so, the object that this resource owns is its
+    /// own.
     pub is_of_another_name: bool,
 }
 
 /// The account of a namespace, as far as it is known without asking AWS.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Account {
-    /// That of the operator's own credentials, like all namespaces.
+    /// The account of the operator's own credentials, as for all namespaces.
     #[default]
     Own,
-    /// The one that the accounts file maps the namespace to.
+    /// The account that the accounts file maps the namespace to.
     Mapped(String),
-    /// The accounts file gives the namespace none, for this reason.
+    /// The accounts file gives the namespace no account, for this reason.
     Missing(String),
 }
 
 /// Resources that own something inside an AWS object.
 #[derive(Clone, Debug, Default)]
 pub struct Dependents {
-    /// Not being deleted.
+    /// The resources that are not being deleted.
     pub staying: Vec<String>,
-    /// Being deleted.
+    /// The resources that are being deleted.
     pub leaving: Vec<String>,
 }
 
-/// What this pass has learnt so far.
+/// The facts that this pass has learnt so far.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Known {
     /// The account that the credentials belong to.
@@ -241,7 +243,7 @@ pub struct Known {
     pub jobs: Option<Listed>,
     /// The job under way.
     pub poll: Option<Polled>,
-    /// The configuration to send, or what is missing of it.
+    /// The configuration to send, or the reference that it lacks.
     pub config: Option<Result<Config, Missing>>,
     /// The environment's slot.
     pub slot: Option<Slot>,
@@ -249,7 +251,7 @@ pub struct Known {
     pub lock: Option<Lock>,
     /// How far the write of this pass has come.
     pub sending: Sending,
-    /// What came of the write that was sent.
+    /// The reply to the write.
     pub reply: Option<Reply>,
     /// The read that failed.
     pub failed: Option<Failure>,
@@ -257,91 +259,91 @@ pub struct Known {
     pub released: bool,
 }
 
-/// How far the write of this pass has come.
+/// The progress of this pass's write.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Sending {
-    /// Nothing is on its way; an open intent is another pass's.
+    /// Nothing is being sent. An open intent is another pass's.
     #[default]
     Nothing,
     /// The intent of this pass is stored, and the request has not been sent.
     Intended,
-    /// This pass has recorded what AWS accepted, or may have accepted.
+    /// This pass has recorded a write that AWS accepted, or may have accepted.
     Recorded,
 }
 
-/// What a look at the AWS object showed.
+/// The result of a look at the AWS object.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Looked {
-    /// When it was made.
+    /// When the look was made.
     pub at: Timestamp,
-    /// None: AWS says that it is not there.
+    /// The object. None: AWS says that it is not there.
     pub seen: Option<Seen>,
-    /// Of what is not there: what AWS shows instead, so that it cannot be made.
+    /// If the object is not there: the reason that AWS shows why it cannot be made.
     pub bar: Option<Bar>,
 }
 
-/// What stands in the way of making an object that is not there.
+/// A reason why an absent object cannot be made.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Bar {
-    /// Another object has its place, under this name: an environment has one of a kind.
+    /// An object with this other name has its place: an environment has one object of a kind.
     Named(String),
-    /// What it needs is not there: see [`Words::lacks`].
+    /// Something that the object needs is not there: see [`Words::lacks`].
     Lacks,
 }
 
-/// An AWS object, reduced to what decisions need.
+/// An AWS object, reduced to the facts that decisions need.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Seen {
-    /// When AWS made it, where AWS says.
+    /// When AWS made it, if AWS says so.
     pub create_time: Option<Timestamp>,
-    /// The fields that cannot be changed and differ from the spec.
+    /// The immutable fields that differ from the spec.
     pub differs: Vec<&'static str>,
-    /// Of kinds that AWS can update.
+    /// The configuration that AWS shows, for kinds that AWS can update.
     pub echo: Option<Echo>,
 }
 
-/// What AWS shows of a configuration.
+/// The configuration that AWS shows.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Echo {
     /// Hash of the fields that the spec sets.
     pub hash: String,
-    /// Compared with the resolved configuration; None where that could not be resolved.
+    /// The comparison with the resolved configuration. None: that could not be resolved.
     pub equality: Option<Equality>,
     /// The fields that differ, as the spec names them.
     pub differs: Vec<String>,
 }
 
-/// How AWS's echo compares with what the spec sets.
+/// The result of a comparison of AWS's echo with the fields that the spec sets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Equality {
-    /// Every field that the spec sets is echoed and equal.
+    /// AWS echoes every field that the spec sets, and all are equal.
     Equal,
-    /// Nothing differs, but AWS does not echo every field.
+    /// No field differs, but AWS does not echo every field.
     Unknown,
     /// A field differs.
     Different,
 }
 
-/// What a list of jobs showed.
+/// The result of a list of jobs.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Listed {
-    /// When it was made.
+    /// When the list was made.
     pub at: Timestamp,
     /// The jobs, in no order.
     pub jobs: Vec<JobSeen>,
 }
 
-/// What a poll showed.
+/// The result of a poll.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Polled {
-    /// None: AWS no longer knows the job.
+    /// The job. None: AWS no longer knows it.
     pub job: Option<JobSeen>,
 }
 
 /// A configuration that can be sent.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Config {
-    /// Hash of it.
+    /// Hash of the configuration.
     pub hash: String,
 }
 
@@ -387,51 +389,52 @@ pub enum Reply {
         environment: Option<String>,
         /// AWS's own word.
         status: Option<String>,
-        /// AWS's text when it failed at once.
+        /// AWS's text, if the job failed at once.
         error: Option<String>,
     },
-    /// AWS did it at once (kinds without jobs).
+    /// AWS did the work at once (kinds without jobs).
     Done {
-        /// When it was asked to, as far as is known since it has answered.
+        /// When the request was sent, by the clock as the answer has corrected it.
         asked: Timestamp,
         /// The object, as AWS shows it.
         seen: Seen,
     },
-    /// Of a delete: there was nothing to delete.
+    /// To a delete: there was nothing to delete.
     Absent,
-    /// It failed.
+    /// The write failed.
     Failed(Failure),
 }
 
-/// What earlier passes of this process left.
+/// The facts that earlier passes of this process have left.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// When this process began to look after the resource.
+    /// When this process began to handle the resource.
     pub since: Timestamp,
     /// When the last check was made, or the last write recorded.
     pub checked: Option<Timestamp>,
-    /// Passes in a row that ended in waiting for something to get better.
+    /// How many passes in a row ended waiting for an improvement.
     pub tries: u32,
-    /// What it waits for that a person may have to mend.
+    /// The thing that the resource waits for and that a person may have to fix.
     pub waiting: Option<Waiting>,
-    /// Whether this process has listed the environment's jobs or recorded a write of its own: until then, a write of an
-    /// earlier process may be under way that nobody could record.
+    /// Whether this process has listed the environment's jobs or recorded a write of its own. Until then, an unrecorded
+    /// write of an earlier process may be under way.
     pub listed: bool,
 }
 
-/// What may come by itself for a while. When it lasts, a person is needed: Stalled, and still tried again.
+/// A thing that may appear by itself for a while. If the wait takes too long, a person is needed: the resource is
+/// Stalled and still retried.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Patience {
     /// Access that AWS denies: IAM is slow.
     Access,
     /// An app that AWS does not know.
     App,
-    /// Something that a reference names and that is not there.
+    /// A referenced object that does not exist.
     Reference,
 }
 
 impl Patience {
-    /// How long it is waited for before the resource is Stalled.
+    /// Returns how long to wait before the resource is Stalled.
     #[must_use]
     pub const fn span(self) -> SignedDuration {
         SignedDuration::from_mins(match self {
@@ -441,19 +444,19 @@ impl Patience {
     }
 }
 
-/// What a resource waits for that a person may have to mend.
+/// A wait for a thing that a person may have to fix.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Waiting {
-    /// What may come by itself for a while.
+    /// The thing that the resource waits for.
     pub patience: Patience,
-    /// Since when, without a break.
+    /// When the wait began. It has not been interrupted since.
     pub since: Timestamp,
-    /// The generation of the spec that it waits with: another one may have mended it.
+    /// The generation of the spec that waits. A newer one may have fixed the cause.
     pub generation: i64,
 }
 
 impl Memory {
-    /// The memory of a resource that this process has not seen before.
+    /// Returns the memory of a resource that this process has not seen before.
     #[must_use]
     pub const fn new(since: Timestamp) -> Self {
         Self {
@@ -467,13 +470,13 @@ impl Memory {
 }
 
 impl<'a> View<'a> {
-    /// The same view of another stored state.
+    /// Returns the same view of another stored state.
     pub(super) const fn with_state(&self, state: &'a State) -> Self {
         Self { state, ..*self }
     }
 
-    /// Whether another resource owns what this one describes. What has a name of its own is its own, though only one of the
-    /// two can stay.
+    /// Whether another resource owns the AWS object that this resource describes. An object of another name is this
+    /// resource's own, though only one of the two can stay.
     pub(super) fn is_anothers(&self) -> bool {
         let winner = self.surroundings.winner.as_ref();
         winner.is_some_and(|winner| !winner.is_of_another_name)
@@ -484,12 +487,12 @@ impl<'a> View<'a> {
         self.resource.request.is_some() && self.resource.request != self.state.ledger.last_handled_reconcile_at
     }
 
-    /// Whether today's spec, or a request, has not been looked at yet.
+    /// Whether the current spec, or a request, has not been handled yet.
     pub(super) fn is_edited(&self) -> bool {
         self.is_respecified() || self.is_requested()
     }
 
-    /// Whether today's spec has not been looked at yet.
+    /// Whether the current spec has not been handled yet.
     pub(super) fn is_respecified(&self) -> bool {
         let said = conditions::get(&self.state.ledger.conditions, conditions::READY);
         self.state.ledger.observed_generation != self.resource.generation
@@ -498,13 +501,13 @@ impl<'a> View<'a> {
             })
     }
 
-    /// Since when it has waited for this with today's spec.
+    /// Returns since when the resource has waited for this with the current spec.
     pub(super) fn waits_since(&self, patience: Patience) -> Option<Timestamp> {
         let waiting = self.memory.waiting?;
         (waiting.patience == patience && waiting.generation == self.resource.generation).then_some(waiting.since)
     }
 
-    /// The region that is pinned and the one that is named today, where they differ.
+    /// Returns the pinned region and the region that is named now, if they differ.
     pub(super) fn has_moved(&self) -> Option<(&'a str, &'a str)> {
         let (pinned, wanted) = (
             self.state.ledger.region.as_deref()?,
@@ -513,8 +516,8 @@ impl<'a> View<'a> {
         (pinned != wanted).then_some((pinned, wanted))
     }
 
-    /// FAILED jobs in a row of this operation that count: a new generation, another configuration (`hash`) or a request
-    /// starts again.
+    /// Returns how many FAILED jobs of this operation in a row count. A new generation, another configuration (`hash`)
+    /// or a request resets the count.
     pub(super) fn failures(&self, operation: Operation, hash: Option<&str>) -> i64 {
         match &self.state.ledger.job {
             Some(job)
@@ -529,13 +532,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The number of the next write.
+    /// Returns the number of the next attempt.
     pub(super) fn next_attempt(&self) -> i64 {
         let attempt = self.state.ledger.job.as_ref().map_or(0, |job| job.attempt);
         attempt.saturating_add(1)
     }
 
-    /// Now, to the second: what people read needs no more.
+    /// Returns the time in whole seconds, which is exact enough for people.
     pub(super) fn now_seconds(&self) -> Timestamp {
         Timestamp::from_second(self.now.as_second()).unwrap_or(self.now)
     }

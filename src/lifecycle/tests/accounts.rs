@@ -1,5 +1,5 @@
-//! The account of the namespace is no longer the pinned one, or there is none: no call is made, nothing is given up, and
-//! what was open is taken up again when the account is back.
+//! The namespace's account is no longer the pinned one, or the namespace has none. No call is made and nothing is given
+//! up. An open write continues when the account is back.
 
 use super::{
     play::{Answer, Play},

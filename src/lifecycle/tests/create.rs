@@ -1,4 +1,4 @@
-//! Rules 1 and 2: where are we, and create once.
+//! Rules 1 and 2: decide by status and look, and create once.
 
 use super::{
     play::{Answer, Did, Play},
@@ -58,7 +58,8 @@ fn a_pass_asks_for_as_many_tokens_as_it_makes_requests() {
     for kind in Kind::ALL {
         let lists = if kind == Kind::Clone { 2 } else { 1 };
         let abilities = Abilities::of(kind.create());
-        // Of what is alone in its environment, and not there: whether another is in its place.
+        // If an environment can hold only one object of the kind, a look at an absent one also reads whether another
+        // has its place.
         let bar = u32::from(abilities.is_alone);
         let requests = |did: Did, bar: u32| -> u32 {
             let request = |step| match step {
@@ -97,7 +98,7 @@ fn what_has_the_place_of_an_object_or_is_missing_for_it_keeps_it_from_being_made
         play.pass().is("resolve look status", says);
         assert!(message(&play.scene.state).contains(words), "{bar:?}");
         assert!(play.scene.state.ledger.job.is_none() && !play.scene.resource.finalizer);
-        // It goes, and it is made at the next look.
+        // After the bar is gone, the next look leads to the create.
         play.aws.bar = None;
         play.scene.resource.request = Some("now".into());
         let did = play.pass();
@@ -115,7 +116,7 @@ fn what_aws_lacks_is_looked_for_ever_more_rarely_and_at_last_as_nobodys_first() 
         .wakes(30);
     play.wake().wakes(60);
     play.wake().wakes(120);
-    // It is Stalled after five minutes, whatever its next look.
+    // The resource is Stalled after five minutes, even if its next look would be later.
     play.wake().wakes(90);
     assert_eq!(play.wake().says, "stalled: DependencyNotReady");
     for _ in 0..10 {
@@ -473,7 +474,7 @@ fn what_exists_by_awss_word_and_is_not_shown_is_given_up_after_one_more_attempt(
         assert_eq!(play.scene.says(), "stalled: InvalidSpec");
     }
     assert_eq!(play.job().attempt, 2);
-    // An edit is tried.
+    // An edit leads to a new attempt.
     play.scene.resource.generation = 2;
     assert_eq!(play.pass().says, "stalled: AlreadyExists");
 }
@@ -490,7 +491,7 @@ fn an_attempt_of_unknown_outcome_is_not_made_anew_in_a_region_that_the_spec_has_
         assert!(did.steps.ends_with("store status"), "{did:?}");
         assert_eq!(did.says, "stalled: AccountChanged");
         assert!(play.aws.carried_out.is_empty());
-        // It goes without a trace.
+        // The resource can be deleted without a write to AWS.
         play.scene.resource.deleting = true;
         assert_eq!(play.pass().steps, "release");
     }

@@ -103,7 +103,7 @@ fn a_loser_whose_object_has_a_name_of_its_own_deletes_it() {
     assert_eq!(name(&scene.next()), "look");
     scene.resource.deletion_policy = Some(DeletionPolicy::Retain);
     assert_eq!(name(&scene.next()), "release");
-    // Its own job is waited for.
+    // The resource waits for its own job.
     let mut play = Play::creating(Kind::Api);
     play.scene = play.scene.winner("BackendApi default/older");
     play.scene.surroundings.winner.as_mut().unwrap().is_of_another_name = true;
@@ -148,13 +148,13 @@ fn what_is_being_deleted_is_not_ready_for_long_while_it_waits_for_its_turn() {
         assert_eq!(queued(&ready), Queued::Wait, "nobody deletes it");
         let mut scene = ready.deleting();
         scene.resource.deleted_at = Some(at(0));
-        // Behind others that AWS answers, and where it does not.
+        // With an AWS that answers, and with one that does not.
         for (is_in_trouble, end) in [(false, 60), (true, 5)] {
             scene.surroundings.is_in_trouble = is_in_trouble;
             for seconds in [0, end - 1] {
                 assert_eq!(queued(&scene.clone().at(seconds)), Queued::Until(at(end)));
             }
-            // Also where the API server's clock is ahead by far.
+            // The second time: the API server's clock is far ahead.
             for seconds in [end, -61] {
                 let Queued::Say(state) = queued(&scene.clone().at(seconds)) else {
                     panic!("{seconds}: nothing is said");
@@ -279,7 +279,7 @@ fn a_backend_waits_for_the_apis_in_it() {
         "still in use by BackendApi default/shop: delete it first"
     );
     play.pass().is("", "stalled: InUse");
-    // One of several stands for all: the message changes as seldom as can be.
+    // The message names one of several, so that it changes as rarely as possible.
     let mut several = play.clone();
     several
         .scene
@@ -310,7 +310,7 @@ fn a_backend_whose_apis_are_deleted_a_moment_later_is_not_said_to_be_in_use() {
     play.pass().is("status", "working: Deleting").wakes(None);
     play.scene.surroundings.dependents.leaving.clear();
     play.pass().is("look slot delete record", "working: Deleting");
-    // Not so if they stay, or if the API server's clock is far off.
+    // The status changes if they stay, or if the API server's clock is far off.
     for (deleted, asleep) in [(0, Some(5)), (3600, None), (-3600, None)] {
         let mut play = deleting(Kind::Backend);
         play.scene.resource.deleted_at = Some(now + SignedDuration::from_secs(deleted));
@@ -353,7 +353,7 @@ fn a_refused_delete_is_not_sent_again_while_the_other_job_is_pending() {
         play.answers([Answer::Refuse(Class::Pending)]);
         play.aws.foreign_job("x-1", Operation::UpdateBackendApi, 0);
         assert_eq!(play.pass().says, "working: WaitingForJob");
-        // One message, whoever holds the environment: nothing is written while it waits.
+        // One message, for any holder of the environment: nothing is written during the wait.
         play.wake().is("look slot list status", "working: WaitingForJob");
         for _ in 0..3 {
             play.wake().is("look slot list", "working: WaitingForJob");
@@ -387,8 +387,8 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
             );
             play
         };
-        // It was carried out. Nothing is sent again, and the finalizer stays although AWS shows nothing any more: the
-        // request may still be on its way, and would hit whatever is made under this name next.
+        // The delete was carried out. Nothing is sent again, and the finalizer stays although AWS no longer shows
+        // anything: the request may still be on its way, and would delete the next object of this name.
         let mut gone = lost(Answer::LoseReply);
         gone.wake().is(first, "working: AwsUnavailable");
         gone.job_ends("COMPLETED");
@@ -403,7 +403,7 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
         gone.scene.now = at(720);
         assert_eq!(gone.pass().steps, format!("{both} release"));
         assert_eq!(gone.aws.carried_out, [Write::Delete]);
-        // It was not: it is sent again, after the same time.
+        // The delete was not carried out. It is sent again after the same time.
         let mut stays = lost(Answer::LoseRequest);
         stays.scene.now = at(719);
         assert_eq!(stays.pass().steps, both);
@@ -412,7 +412,7 @@ fn a_delete_of_unknown_outcome_keeps_the_finalizer_until_nothing_of_it_can_be_un
         if has_job {
             assert_eq!(stays.job().attempt, 3);
         }
-        // A restart changes nothing of it.
+        // A restart makes no difference.
         let mut restarted = lost(Answer::LoseReply);
         restarted.job_ends("COMPLETED");
         restarted.scene.now = at(660);
@@ -439,7 +439,7 @@ fn the_first_write_of_a_process_lists_what_an_earlier_one_may_have_sent() {
         let mut play = deleting(kind);
         play.crash_after("delete");
         assert_eq!(play.aws.jobs.len(), 1);
-        // Also where AWS hides the object before that job has ended.
+        // The same if AWS hides the object before that job has ended.
         let mut hidden = play.clone();
         hidden.aws.object = None;
         hidden.pass().is("look list status", "working: WaitingForJob");
@@ -504,7 +504,7 @@ fn what_is_released_and_held_by_somebody_else_says_what_became_of_its_object() {
     ];
     for (mut play, steps, says) in table {
         assert_eq!(play.pass().steps, steps);
-        // The pass goes on: somebody else's finalizer is still there.
+        // The pass continues: another finalizer is still there.
         play.scene.known.released = true;
         play.pass().is("status", "still: Released").wakes(None);
         let text = message(&play.scene.state);
@@ -512,7 +512,7 @@ fn what_is_released_and_held_by_somebody_else_says_what_became_of_its_object() {
         assert_eq!(play.scene.state.ledger.origin, None, "it owns nothing");
         play.restart().pass().is("", "still: Released").wakes(None);
     }
-    // Somebody else took the finalizer off: what it owned may still be there.
+    // Somebody else removed the finalizer: the owned object may still be there.
     let mut stripped = held(deleting(Kind::Backend));
     stripped.scene.resource.finalizer = false;
     stripped.pass().is("status", "still: Released");
@@ -535,7 +535,7 @@ fn an_object_whose_delete_was_sent_is_said_to_be_deleted_only_where_that_was_see
     by_hand.pass().is("poll look status", "working: Deleting");
     by_hand.aws.object = None;
     assert_eq!(by_hand.wake().steps, "look release");
-    // While the job runs, somebody takes off the finalizer.
+    // Somebody removes the finalizer while the job runs.
     let mut stripped = sent();
     stripped.scene.resource.finalizer = false;
     for (play, says) in [
@@ -616,7 +616,7 @@ fn a_suspended_resource_is_not_deleted_until_it_is_resumed() {
 
 #[test]
 fn what_was_deleted_before_it_was_suspended_is_not_ready() {
-    // The finalizer could not be taken off: somebody has edited the resource, or the process died.
+    // The finalizer could not be removed: somebody has edited the resource, or the process died.
     let mut play = deleting(Kind::Environment);
     play.crash_after("delete");
     play.scene.resource.suspend = true;

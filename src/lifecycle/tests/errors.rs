@@ -1,4 +1,4 @@
-//! The table of what AWS answers: reason, whether a person is needed, and when it is tried again.
+//! The table of AWS's answers: the reason, whether a person is needed, and when to retry.
 
 use jiff::SignedDuration;
 
@@ -16,10 +16,10 @@ use crate::{
 
 #[test]
 fn each_class_of_refusal_has_its_reason_and_its_waits() {
-    // (class, conditions, first wait, longest wait), with the jitter in the middle.
+    // (class, conditions, first wait, longest wait), with the jitter in the middle of its range.
     let table = [
         (Class::NotFound, "working: AppNotFound", Some((30, 3600))),
-        // Not sent again: looked at at each check.
+        // Not sent again, only looked at in each check.
         (Class::BadRequest, "stalled: InvalidSpec", Some((3600, 3600))),
         (Class::Pending, "working: WaitingForJob", Some((15, 60))),
         (Class::Throttled, "working: Throttled", Some((2, 150))),
@@ -31,7 +31,7 @@ fn each_class_of_refusal_has_its_reason_and_its_waits() {
     ];
     for (class, says, waits) in table {
         for read in [true, false] {
-            // A read carries no spec that could be mended.
+            // A read sends no spec that could be corrected.
             let waits = if read && class == Class::BadRequest {
                 Some((60, 3600))
             } else {
@@ -69,7 +69,8 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
         play.answers([Answer::Refuse(Class::BadRequest)]);
         assert_eq!(play.pass().wakes(3600).says, "stalled: InvalidSpec");
         assert!(message(&play.scene.state).contains("correct what AWS names"));
-        // It is looked at once per drift interval, in case somebody has mended it in AWS, and not sent again.
+        // The object is looked at once per drift interval, in case somebody has fixed the cause in AWS. Nothing is sent
+        // again.
         let look = if kind == Kind::Api { "resolve look" } else { "look" };
         play.pass().is("", "stalled: InvalidSpec").wakes(3600);
         for _ in 0..3 {
@@ -80,7 +81,7 @@ fn a_refused_spec_stays_stalled_until_a_new_generation_or_a_request() {
             .pass()
             .is("", "stalled: InvalidSpec")
             .wakes(3540);
-        // What else happens to its surroundings changes nothing either.
+        // Other changes in its surroundings make no difference.
         let mut other = play.clone();
         other.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
         other.pass().is("", "stalled: InvalidSpec");
@@ -254,7 +255,7 @@ fn denied_access_is_reconciling_for_five_minutes_and_then_stalled() {
             assert!((54..=660).contains(&did.wake.unwrap()), "{did:?}");
         }
         assert_eq!(flips, 1, "two writes in all");
-        // It recovers by itself, and the next denial begins anew.
+        // It recovers by itself, and the wait begins again with the next denial.
         play.aws.reads = None;
         play.wake();
         assert_eq!(play.scene.memory.waiting, None);
@@ -298,7 +299,7 @@ fn a_running_job_says_what_it_does_through_throttling_and_outages() {
         play.wake().is("poll", "working: Creating");
         play.scene.resource.generation = 2;
         play.wake().is("poll", "working: Creating");
-        // That it is being deleted is said all the same, and once.
+        // The deletion is reported nevertheless, once.
         play.scene.resource.generation = 3;
         play.scene.resource.deleting = true;
         play.wake().is("poll status", says);
@@ -412,7 +413,7 @@ fn what_is_edited_or_deleted_while_aws_is_away_does_not_stay_ready() {
             assert!(did.steps.ends_with("look status"), "{class:?} {did:?}");
             assert!(did.says.starts_with("working: "), "{class:?} {did:?}");
             assert_eq!(deleted.scene.state.ledger.observed_generation, 2);
-            // Said once.
+            // Reported once.
             assert!(!deleted.wake().steps.contains("status") || class == Class::AccessDenied);
             let mut edited = ready();
             edited.scene.resource.generation = 2;
@@ -422,10 +423,10 @@ fn what_is_edited_or_deleted_while_aws_is_away_does_not_stay_ready() {
                 assert_eq!(did.steps, "resolve look status");
                 assert!(did.says.starts_with("working: "), "{class:?} {did:?}");
             } else {
-                // Of this edit AWS knows nothing.
+                // AWS does not see this edit.
                 edited.pass().is("status", "ready: Available");
             }
-            // What nobody has touched stays Ready.
+            // A resource that nobody has changed stays Ready.
             let mut untouched = ready();
             let did = untouched.wake();
             assert_eq!(did.says, "ready: Available", "{class:?}");
@@ -461,7 +462,7 @@ fn a_stalled_reason_goes_when_it_no_longer_holds_whatever_else_is_wrong() {
         in_use.scene.surroundings.dependents.staying.clear();
         in_use.aws.reads = Some(class);
         in_use.pass().is("look status", says);
-        // What AWS said of it before still holds.
+        // AWS's earlier answer still holds.
         let mut exists = Play::applied(Kind::Backend);
         exists.aws.put(at(-7200));
         exists.pass().is("look status", "stalled: AlreadyExists");
@@ -491,11 +492,11 @@ fn what_a_running_job_was_kept_from_is_not_said_any_more_when_it_goes_on() {
         suspended.scene.resource.suspend = false;
         suspended.aws.reads = Some(class);
         suspended.pass().is("poll status", says);
-        // What is said of the job itself stays.
+        // A report about the job itself stays.
         let mut running = Play::creating(Kind::Backend);
         running.aws.reads = Some(class);
         running.wake().is("poll", "working: Creating");
-        // And a ConfigMap that is there by now.
+        // The ConfigMap is there by now.
         let mut missing = Play::applied(Kind::Api);
         missing.aws.config = Err("waits for ConfigMap schema".into());
         missing.pass();
@@ -549,7 +550,7 @@ fn a_read_that_aws_takes_for_wrong_says_what_to_do() {
 
 #[test]
 fn what_may_come_by_itself_is_stalled_when_it_lasts_and_is_still_tried() {
-    // An app that AWS does not know: 10 minutes.
+    // An app that AWS does not know: Stalled after 10 minutes.
     let mut app = Play::applied(Kind::Backend);
     app.answers(std::iter::repeat_n(Answer::Refuse(Class::NotFound), 20));
     app.pass();
@@ -568,7 +569,7 @@ fn what_may_come_by_itself_is_stalled_when_it_lasts_and_is_still_tried() {
     assert_eq!(app.wake().says, "stalled: AppNotFound", "no flapping after a restart");
     app.aws.answers.clear();
     assert!(app.wake().steps.ends_with("create record"));
-    // A reference to nothing: 5 minutes. To something that is not Ready: never.
+    // A reference to nothing: Stalled after 5 minutes. A reference to a resource that is not Ready: never.
     for (lack, says) in [
         (Lack::Absent, "stalled: DependencyNotReady"),
         (Lack::Unusable, "stalled: DependencyNotReady"),
@@ -598,7 +599,7 @@ fn what_may_come_by_itself_is_waited_for_anew_after_an_edit() {
     while app.now() < at(590) {
         app.wake();
     }
-    // Corrected, and mistyped again.
+    // The spec was corrected, and is wrong again.
     app.scene.resource.generation = 2;
     let edited = app.now();
     app.pass();
@@ -607,7 +608,7 @@ fn what_may_come_by_itself_is_waited_for_anew_after_an_edit() {
         app.wake();
     }
     assert_eq!(app.scene.says(), "stalled: AppNotFound");
-    // And when it was Stalled before.
+    // The same if the resource was Stalled before.
     app.scene.resource.generation = 3;
     app.pass();
     assert_eq!(app.scene.says(), "working: AppNotFound");

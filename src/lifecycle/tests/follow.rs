@@ -1,4 +1,4 @@
-//! Rules 5 and 6: wait for the job, and what its failure means.
+//! Rules 5 and 6: wait for the job, and handle its failure.
 
 use jiff::SignedDuration;
 
@@ -23,9 +23,9 @@ fn polls_are_as_far_apart_as_the_other_jobs_let_them_and_5_minutes_after_the_tim
             let elapsed = before.duration_since(at(0)).as_secs();
             let delay = play.now().duration_since(before).as_secs();
             match elapsed {
-                // As it was recorded: alone.
+                // The first wait is that of the only job, as when the job was recorded.
                 0 => assert_eq!(delay, 5),
-                // The timeout is said in time.
+                // The timeout is reported in time.
                 ..7200 => assert_eq!(delay, apart.min(7200 - elapsed), "after {elapsed} s"),
                 _ => assert_eq!(delay, 300, "after {elapsed} s"),
             }
@@ -95,7 +95,8 @@ fn a_404_after_completed_is_believed_only_after_the_absence_grace() {
                 "{did:?}"
             );
         }
-        // Believed by now, and never created a second time: AWS has said that it made it.
+        // The absence is believed by now. The object is never created a second time, because AWS has said that it made
+        // it.
         assert_eq!(play.scene.says(), "stalled: JobFailed");
         assert!(message(&play.scene.state).contains("(job j-1)"));
         assert_eq!(play.scene.state.ledger.origin, Some(kind.origin()));
@@ -108,7 +109,7 @@ fn a_404_after_completed_is_believed_only_after_the_absence_grace() {
         shown.aws.put(at(0));
         assert_eq!(shown.wake().says, "ready: Available");
         assert_eq!(shown.job().error, None);
-        // What was Ready once and is gone is made again.
+        // An object that was once shown and is gone is made again.
         shown.aws.object = None;
         shown.wake();
         assert_eq!(shown.aws.carried_out.len(), 2);
@@ -201,7 +202,7 @@ fn a_failed_create_that_left_something_is_stalled_and_never_available() {
         play.scene.resource.generation = 2;
         assert_eq!(play.pass().says, "stalled: JobFailed");
         assert_eq!(play.aws.carried_out.len(), 1);
-        // Cleared away by hand, a request creates it again.
+        // After somebody has removed the object by hand, a request creates it again.
         play.aws.object = None;
         play.scene.resource.request = Some("once more".into());
         assert!(play.pass().steps.ends_with("intend create record"));
@@ -313,7 +314,7 @@ fn failures_start_again_with_a_new_generation_or_a_handled_request() {
     requested.after(10).job_ends("FAILED");
     requested.pass().wakes(60);
     assert_eq!(requested.job().failures, 1, "the same request counts once");
-    // A request that meets a busy environment is handled all the same.
+    // A request counts as handled even if the environment is busy.
     let mut waiting = stalled();
     waiting.scene.resource.request = Some("now".into());
     waiting.aws.busy = true;
@@ -376,11 +377,11 @@ fn ready_for_the_generation_of_the_job_is_said_before_the_edit_is_carried_out() 
             "COMPLETED",
         )));
     scene = scene.config(Ok("v2"));
-    // Found in a list, so that nobody knows what it carried.
+    // The job was found in a list, so its configuration is unknown.
     let step = scene.next();
     let Step::Record(state) = &step else { panic!("{step:?}") };
     assert_eq!(super::scene::says(state), "working: Creating");
-    // Accepted from us.
+    // AWS accepted the configuration from this resource.
     scene.state.hashes.sent = Some("v1".into());
     let step = scene.next();
     let Step::Record(state) = &step else { panic!("{step:?}") };
@@ -395,16 +396,16 @@ fn a_vanished_job_is_an_unknown_outcome() {
         play.aws.forgets_jobs = true;
         play
     };
-    // The list still knows it.
+    // The list still contains the job.
     let mut listed = vanished();
     listed.wake().is("poll list", "working: Creating");
     listed.job_ends("COMPLETED");
     listed.wake().is("poll list look status", "ready: Available");
-    // Nobody knows it, and two minutes have not passed.
+    // AWS does not know the job at all, and two minutes have not passed.
     let mut gone = vanished();
     gone.aws.jobs.clear();
     gone.wake().is("poll list look", "working: Creating");
-    // They have: a new attempt, which keeps `after` and is unconfirmed.
+    // Two minutes have passed: a new attempt, which keeps `after` and is unconfirmed.
     gone.after(120);
     let mut sending = gone.clone();
     sending.crash_after("intend");
@@ -415,7 +416,7 @@ fn a_vanished_job_is_an_unknown_outcome() {
     );
     assert_eq!(gone.job().attempt, 2);
     assert_eq!(gone.aws.carried_out.len(), 2);
-    // The object is there all the same.
+    // The object is there nevertheless.
     let mut there = vanished();
     there.aws.jobs.clear();
     there.aws.put(at(1));
@@ -452,7 +453,7 @@ fn a_vanished_job_that_shows_up_again_is_still_ours() {
 #[test]
 fn what_aws_shows_long_after_the_end_of_an_update_is_brought_in_line_where_it_differs() {
     for (end, shown, steps) in [
-        // Right after the end it is how AWS writes what the job brought about.
+        // Right after the end, the difference is only AWS's way of writing the result of the job.
         (590, "v2, as AWS writes it", "poll resolve look status"),
         (400, "by hand", "poll resolve look store slot update record"),
         (400, "v2", "poll resolve look status"),
@@ -583,7 +584,7 @@ fn a_clone_remembers_what_it_copies() {
     play.answers([Answer::LoseRequest]);
     play.pass();
     assert_eq!(play.job().source_environment_name.as_deref(), Some("staging"));
-    // The resource that was copied is gone.
+    // The resource of the clone's source is gone.
     play.scene.surroundings.source = None;
     play.after(120);
     play.pass();
@@ -632,7 +633,7 @@ fn a_job_of_the_former_generation_does_not_make_the_edit_ready() {
     let mut play = Play::creating(Kind::Api);
     play.scene.resource.generation = 2;
     play.aws.config = Ok("v2".into());
-    // Something is said of today's generation while the job runs.
+    // The status speaks of the current generation while the job runs.
     play.aws.reads = Some(Class::AccessDenied);
     play.wake().is("poll status", "working: AccessDenied");
     assert_eq!(play.scene.state.ledger.observed_generation, 2);

@@ -58,7 +58,7 @@ fn an_adopted_api_is_brought_in_line_after_its_adoption_is_stored() {
     assert_eq!(play.scene.state.ledger.origin, Some(Origin::Adopted));
     play.job_ends("COMPLETED");
     play.wake().is("poll resolve look status", "ready: Available");
-    // What AWS does not echo is unknown, not different.
+    // A field that AWS does not echo is unknown, not different.
     let mut unknown = Play::new(Scene::new(Kind::Api).adopting());
     unknown.aws.put(at(-7200));
     unknown.aws.echoes = Equality::Unknown;
@@ -101,7 +101,7 @@ fn a_ready_object_is_looked_at_once_per_interval_at_its_phase() {
         play.wake().is(look, "ready: Available").wakes(3600);
         play.pass().is("", "ready: Available").wakes(3600);
         play.wake().is(look, "ready: Available").wakes(3600);
-        // A restart neither causes nor skips one.
+        // A restart neither causes nor skips a check.
         play.after(600).restart().pass().is("", "ready: Available").wakes(3000);
         play.wake().is(look, "ready: Available");
     }
@@ -153,7 +153,7 @@ fn what_is_resumed_is_looked_at_before_it_is_called_ready() {
         let mut play = suspended();
         play.aws.object = None;
         let did = play.restart().pass();
-        // It went while it was suspended.
+        // The object disappeared while the resource was suspended.
         let is_true = play.aws.object.is_some() || !did.says.starts_with("ready");
         assert!(is_true, "{kind:?}: {did:?}");
     }
@@ -188,7 +188,7 @@ fn an_edit_that_is_taken_back_is_looked_at_where_a_generation_in_between_may_hav
     for echoes in [Equality::Equal, Equality::Unknown] {
         let mut play = Play::ready(Kind::Api);
         play.pass();
-        // A process that died carried out generation 2, and recorded nothing of it.
+        // A process that died had AWS carry out generation 2, and recorded nothing of it.
         play.aws.holds = "v2".into();
         play.aws.echoes = echoes;
         play.after(10).restart();
@@ -249,7 +249,7 @@ fn an_update_that_may_have_ended_between_the_look_and_the_list_is_looked_at_agai
 fn ready_that_speaks_of_an_older_generation_is_not_ready_for_todays() {
     let mut play = Play::ready(Kind::Api);
     play.pass();
-    // As it is where the job of generation 1 ended after something was said of generation 2.
+    // The state after the job of generation 1 has ended while the status already spoke of generation 2.
     play.scene.resource.generation = 2;
     play.scene.state.ledger.observed_generation = 2;
     play.aws.config = Ok("v2".into());
@@ -269,7 +269,7 @@ fn a_config_map_that_changed_is_seen_at_the_next_check() {
 
 #[test]
 fn a_changed_echo_is_drift_and_is_answered_once() {
-    // Whether AWS echoes everything or not, and whether the update brings its echo back or not.
+    // AWS may echo everything or not, and the update may restore the earlier echo or not.
     for (echoes, comes_back) in [
         (Equality::Unknown, true),
         (Equality::Different, true),
@@ -354,7 +354,7 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
         .pass()
         .is("list resolve look store slot update record", "working: Updating");
     assert_eq!(missing.job().attempt, 3);
-    // What AWS has is not known even where it echoes too little to tell: it is sent again.
+    // The configuration that AWS has is unknown even if the echo is too short to show a difference: it is sent again.
     let mut unknown = lost(Answer::LoseReply);
     unknown.aws.echoes = Equality::Unknown;
     unknown.job_ends("COMPLETED");
@@ -362,7 +362,7 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
     unknown
         .pass()
         .is("list resolve look store slot update record", "working: Updating");
-    // Back to what was Ready before: the lost one may have come through all the same.
+    // The spec is again the one that was Ready before. The lost update may have arrived nevertheless.
     let mut back = lost(Answer::LoseReply);
     back.aws.echoes = Equality::Unknown;
     back.job_ends("COMPLETED");
@@ -375,7 +375,7 @@ fn an_update_of_unknown_outcome_keeps_the_environment_until_nothing_of_it_can_be
 
 #[test]
 fn a_pending_job_is_waited_for_and_never_recorded_as_ours() {
-    // Whoever started it, and whatever it is: what it carries is not known.
+    // The pending job may be of any writer and any operation: its configuration is unknown.
     for operation in [
         crate::api::Operation::UpdateBackendApi,
         crate::api::Operation::CreateBackendApi,
@@ -404,8 +404,8 @@ fn a_pending_job_is_waited_for_and_never_recorded_as_ours() {
 
 #[test]
 fn what_aws_accepted_is_all_that_counts_as_sent() {
-    // Whatever became of the attempt, and whatever somebody else has made since: it is adopted as it is only where it is as
-    // the spec wants it.
+    // For any outcome of the attempt, and any object that somebody else has made since: the object is adopted as it is
+    // only if it is as the spec wants it.
     for answer in [
         Answer::Refuse(Class::NotFound),
         Answer::Refuse(Class::AccessDenied),
@@ -446,7 +446,7 @@ fn what_aws_accepted_is_all_that_counts_as_sent() {
 
 #[test]
 fn a_job_that_was_found_in_a_list_may_carry_another_configuration() {
-    // The first attempt, late; or somebody else's job within the grace.
+    // The first attempt arrives late, or the job is somebody else's within the grace.
     for holds in ["v1", "by hand"] {
         let mut play = Play::applied(Kind::Api);
         play.answers([Answer::LoseRequest]);
@@ -476,7 +476,7 @@ fn a_missing_config_map_never_passes_for_an_edit_that_was_carried_out() {
     play.after(10).pass();
     play.scene.resource.generation = 2;
     play.aws.config = Err("waits for ConfigMap schema".into());
-    // Nor where the edit is first seen by a drift check.
+    // The same if a drift check is the first to see the edit.
     play.clone()
         .after(3600)
         .pass()
@@ -487,7 +487,7 @@ fn a_missing_config_map_never_passes_for_an_edit_that_was_carried_out() {
     }
     play.aws.config = Ok("v2".into());
     play.wake().is("resolve look slot update record", "working: Updating");
-    // An update that failed is not done either.
+    // A failed update does not count as carried out either.
     play.after(10).job_ends("FAILED");
     play.aws.holds = "v1".into();
     play.aws.config = Err("waits for ConfigMap schema".into());
@@ -502,7 +502,7 @@ fn a_missing_config_map_harms_nothing_that_is_ready() {
     play.pass();
     play.aws.config = Err("waits for ConfigMap schema".into());
     play.wake().is("resolve look", "ready: Available");
-    // Drift without a configuration to send is waited with.
+    // Drift waits as long as there is no configuration to send.
     play.aws.holds = "by hand".into();
     play.wake().is("resolve look status", "working: DependencyNotReady");
     play.wake().is("resolve look", "working: DependencyNotReady");
@@ -580,7 +580,7 @@ fn what_is_gone_is_no_longer_owned_while_its_creation_waits() {
         play.aws.busy = true;
         play.wake();
         assert_eq!(play.scene.state.ledger.origin, None);
-        // Somebody else made one meanwhile: it is not ours.
+        // Somebody else has made an object meanwhile: it is not this resource's.
         play.aws.put(at(3700));
         play.aws.busy = false;
         assert_eq!(play.wake().says, "stalled: AlreadyExists");
@@ -679,7 +679,7 @@ fn what_an_older_version_stored_as_sent_is_believed_only_where_aws_does_not_show
             (carried_out, "v1")
         );
     }
-    // A job of an older version that ends now: nobody knows what it carried.
+    // A job of an older version ends now: its configuration is unknown.
     let mut running = Play::creating(Kind::Api);
     running.scene.state.ledger.job.as_mut().unwrap().config_hash = None;
     running.scene.resource.generation = 2;
@@ -718,7 +718,7 @@ fn a_create_that_aws_refuses_because_something_is_there_is_looked_at_again() {
         let (says, why) = if adopting {
             ("ready: Available", "adopted: ")
         } else {
-            // No job of this resource has failed, and none is said to have.
+            // No job of this resource has failed, and the status reports none.
             (
                 "stalled: AlreadyExists",
                 "the AWS object already exists and this resource did not create it; ",
@@ -734,7 +734,7 @@ fn a_look_that_somebody_waits_for_does_not_queue_with_the_drift_checks() {
     let check = || Scene::new(Kind::Backend).ready().at(3600);
     let mut requested = check();
     requested.resource.request = Some("now".into());
-    // It may be adopted next: whose account it is in must have been asked.
+    // The object may be adopted next: the look must find out its account.
     let mut of_nobody = check();
     of_nobody.state.ledger.origin = None;
     for (scene, purpose) in [

@@ -1,4 +1,4 @@
-//! What a pass still knows after it has stored something.
+//! The facts that a pass keeps after it has stored something.
 
 use super::scene::{Kind, Scene, intent, name};
 use crate::{

@@ -1,8 +1,8 @@
-//! The table tests of the lifecycle: design rule by rule, as sequences of (what happens → steps, conditions).
+//! The table tests of the lifecycle, design rule by rule: sequences of (event → steps, conditions).
 //!
-//! A pass reads as the steps that it made, in order. Of these `finalizer`, `intend`, `record`, `store`, `release` and
-//! `status` (what settling writes, where it differs) are writes to Kubernetes, `create`, `update` and `delete` writes to
-//! AWS, the others are reads.
+//! A pass is written as its steps, in order. `finalizer`, `intend`, `record`, `store`, `release` and `status` (the
+//! status that a settled pass stores, if it differs) are writes to Kubernetes. `create`, `update` and `delete` are
+//! writes to AWS. The others are reads.
 
 mod accounts;
 mod create;

@@ -1,4 +1,4 @@
-//! Rule 9: what is observed is looked at, compared and reported, and AWS gets no write.
+//! Rule 9: the object of an observed resource is looked at, compared and reported, and AWS gets no write.
 
 use super::{
     play::{Answer, Play},
@@ -9,7 +9,7 @@ use crate::{
     lifecycle::{Bar, Equality, Seen},
 };
 
-/// The same resource, observed or managed from here on.
+/// Makes the resource observed or managed from here on.
 fn observe(play: &mut Play, observe: bool) {
     play.scene.resource.observe = observe;
     play.scene.resource.generation += 1;
@@ -36,14 +36,14 @@ fn what_is_observed_is_found_or_not_found_and_nothing_is_stored_of_it_but_that()
             text.contains("region eu-west-1") && text.ends_with("have it made"),
             "{text}"
         );
-        // It comes, which a check shows.
+        // The object appears, and a check shows it.
         let now = play.now();
         play.aws.put(now);
         play.wake().is(look, "ready: Available").wakes(3600);
         assert!(!play.scene.resource.finalizer, "{kind:?}");
         assert_eq!(play.scene.state.ledger.origin, None, "{kind:?}");
         assert_eq!(play.scene.state.ledger.job, None, "{kind:?}");
-        // Nothing more is asked before the next check.
+        // AWS is not asked again before the next check.
         play.after(60).pass().is("", "ready: Available");
         play.aws.object = None;
         play.wake().is(look, "stalled: NotFound");
@@ -87,7 +87,7 @@ fn what_was_owned_is_owned_again_when_it_is_managed_again() {
         let did = play.pass();
         assert_eq!(did.says, "ready: Available", "{kind:?}");
         assert_eq!(play.scene.state.ledger.origin, Some(kind.origin()), "{kind:?}");
-        // Gone, and not made again while it is observed.
+        // The object is gone, and is not made again while the resource is observed.
         play.aws.object = None;
         assert_eq!(play.wake().says, "stalled: NotFound", "{kind:?}");
         assert_eq!(play.aws.carried_out, [], "{kind:?}");
@@ -162,7 +162,7 @@ fn an_open_intent_is_found_out_by_reads_and_a_running_job_is_followed_to_its_end
     play.after(120);
     let did = play.pass();
     assert!(did.steps.starts_with("list look store"), "{did:?}");
-    // What it may have made is not believed to be absent yet.
+    // The absence of the attempt's object is not believed yet.
     assert_eq!(did.says, "working: Creating");
     assert_eq!(play.after(301).pass().says, "stalled: NotFound");
     assert_eq!(play.aws.carried_out, []);

@@ -58,7 +58,7 @@ fn a_request_that_never_arrived_is_a_new_attempt_after_two_minutes_and_not_befor
         sending.scene.now = at(120);
         sending.crash_after("intend");
         assert!(sending.job().unconfirmed);
-        // Whatever the first attempt may have made still counts.
+        // Anything that the first attempt may have made still counts.
         assert_eq!((sending.job().attempt, sending.job().after), (2, Some(at(-300))));
         let did = play.wake();
         assert!(did.steps.ends_with("intend create record"), "{did:?}");
@@ -114,12 +114,12 @@ fn only_a_job_of_the_same_operation_created_later_than_after_is_ours() {
         (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, -31), "settle"),
         (Some(at(-30)), seen_job("j-1", Operation::CloneBackend, 1), "settle"),
         (Some(at(-30)), untimed(), "settle"),
-        // Without one, only what is about as new as the request.
+        // Without `after`, only a job about as new as the request counts.
         (None, seen_job("j-1", Operation::CreateBackend, -300), "record"),
         (None, seen_job("j-1", Operation::CreateBackend, -301), "settle"),
         (None, untimed(), "settle"),
         (Some(at(-30)), seen_job("", Operation::CreateBackend, 1), "settle"),
-        // What came later than any request can take is somebody else's.
+        // A job created later than any request can take is somebody else's.
         (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, 130), "record"),
         (Some(at(-30)), seen_job("j-1", Operation::CreateBackend, 131), "settle"),
         (None, seen_job("j-1", Operation::CreateBackend, 86_400), "settle"),
@@ -157,7 +157,7 @@ fn a_list_or_a_look_made_before_the_two_minutes_proves_nothing() {
     assert_eq!(name(&early_list.next()), "settle");
     let early_look = scene.clone().at(119).look(None).at(121).jobs([]);
     assert_eq!(name(&early_look.next()), "settle");
-    // Nor is AWS asked again at once.
+    // AWS is not asked again at once either.
     for now in [120, 121] {
         let step = scene.clone().at(119).jobs([]).at(now).look(None).next();
         let is_later = matches!(&step, Step::Settle { wake: Wake::At(time), .. } if *time == at(now + 30));
@@ -197,7 +197,7 @@ fn a_record_is_ours_only_with_equal_fields_and_a_time_after_the_request() {
             assert_eq!(state.ledger.origin, None);
         }
     }
-    // Of a record, `after` is no job that was there before, but the earliest time of all attempts.
+    // For a record, `after` is not the time of an earlier job, but the earliest time of all attempts.
     let mut second = scene;
     second.state.ledger.job.as_mut().unwrap().after = Some(at(-400));
     for (created, step) in [(-400, "record"), (-401, "settle")] {
@@ -241,7 +241,7 @@ fn a_pending_job_of_somebody_else_forbids_a_new_attempt() {
 #[test]
 fn a_refusal_of_an_unconfirmed_attempt_is_believed_only_after_a_look_and_a_list() {
     for class in [Class::BadRequest, Class::Pending] {
-        // The first request comes through late: after it was given up, before the second is refused.
+        // The first request arrives late: after it was given up and before the second is refused.
         let mut play = Play::applied(Kind::Backend);
         play.answers([Answer::LoseRequest, Answer::Refuse(class)]);
         play.pass();
@@ -262,13 +262,13 @@ fn a_refusal_of_an_unconfirmed_attempt_is_believed_only_after_a_look_and_a_list(
             "stalled: InvalidSpec"
         };
         refused.pass().is("create list look status", says);
-        // Somebody else made it.
+        // Somebody else made the object.
         play.scene.known.sending = crate::lifecycle::Sending::Intended;
         play.aws.put(at(119));
         play.pass()
             .is("create list look store status", "stalled: AlreadyExists");
     }
-    // Of an attempt without an unconfirmed one before it, a refusal is definite at once.
+    // Without an unconfirmed attempt before it, a refusal is definite at once.
     let scene = Scene::new(Kind::Backend)
         .finalized()
         .job(intent(Operation::CreateBackend))
@@ -328,7 +328,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
     play.pass();
     play.scene.resource.suspend = true;
     play.after(120).pass().is("list resolve look store", "still: Suspended");
-    // Meanwhile another API of the environment is made.
+    // Meanwhile, another API of the environment is made.
     play.scene.resource.suspend = false;
     play.aws.foreign_job("j-1", Operation::CreateBackendApi, 130);
     let mut recorded = play.clone();
@@ -337,7 +337,7 @@ fn an_attempt_that_was_given_up_does_not_take_the_job_of_another_resource_for_it
         .pass()
         .is("resolve look slot list status", "working: WaitingForJob");
     assert_eq!(recorded.job().id, None);
-    // As long as nobody has recorded it, the other one holds the environment.
+    // Until its job is recorded, the other resource holds the environment.
     let scene = play.scene.look(present()).config(Ok("v1"));
     assert_eq!(name(&scene.next()), "slot");
     let step = scene.slot(Slot::Busy).next();
@@ -370,7 +370,7 @@ fn an_adopted_object_settles_the_attempts_of_unknown_outcome() {
 
 #[test]
 fn an_attempt_that_cannot_be_made_again_gives_up_the_slot() {
-    // What it waits for may need the environment itself.
+    // Another resource that this one waits for may need the environment itself.
     let open = |kind| {
         let mut play = Play::applied(kind);
         play.answers([Answer::LoseRequest]);
@@ -572,7 +572,7 @@ fn a_pending_job_that_hides_an_update_or_a_delete_is_waited_for_by_name() {
 
 #[test]
 fn what_aws_says_it_has_made_is_its_own_though_the_clock_was_put_right_by_that_answer() {
-    // The intent's time is three hours old by AWS's clock.
+    // The intent is three hours old by AWS's clock.
     for (created, step, origin) in [
         (3 * 3600, "record", Some(Origin::Created)),
         (3 * 3600 - 60, "record", Some(Origin::Created)),

@@ -1,5 +1,5 @@
-//! A driver that plays a [`Scene`] against a model of AWS, pass by pass, and holds every step to the invariants that
-//! one resource can show.
+//! A driver that plays a [`Scene`] against a model of AWS, pass by pass. It checks every step against the invariants
+//! that one resource can show.
 
 use std::collections::VecDeque;
 
@@ -16,49 +16,49 @@ use crate::{
     },
 };
 
-/// What becomes of the next write.
+/// The fate of the next write.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// AWS carries it out and says so.
+    /// AWS carries it out and replies.
     Accept,
     /// AWS carries it out, and the reply is lost.
     LoseReply,
-    /// It is lost on its way, and nobody can tell.
+    /// The request is lost on its way, and nobody can tell.
     LoseRequest,
     /// AWS refuses it.
     Refuse(Class),
-    /// It never leaves.
+    /// The request is never sent.
     Never(Class),
-    /// AWS takes it and fails at once (200 with `error`).
+    /// AWS accepts it, and it fails at once (200 with `error`).
     Fail,
 }
 
 /// A model of the AWS side of one resource.
 #[derive(Clone, Debug)]
 pub(super) struct Aws {
-    /// The object; of an API with the configuration that it has.
+    /// The object.
     pub(super) object: Option<Seen>,
     pub(super) holds: String,
     /// How AWS echoes a configuration that equals the spec's.
     pub(super) echoes: Equality,
     pub(super) jobs: Vec<JobSeen>,
-    /// What becomes of the next writes; after these, AWS accepts.
+    /// The fate of the next writes. After these, AWS accepts.
     pub(super) answers: VecDeque<Answer>,
-    /// What AWS says when it refuses a write.
+    /// AWS's text when it refuses a write.
     pub(super) refusal: Option<String>,
-    /// What AWS shows when it says that it has registered a record.
+    /// The object that AWS shows when it says that it has made a record.
     pub(super) shows: Option<Seen>,
-    /// Reads fail like this.
+    /// The failure of every read.
     pub(super) reads: Option<Class>,
-    /// AWS knows no job by its id.
+    /// Whether AWS knows no job by its id.
     pub(super) forgets_jobs: bool,
-    /// Another resource of ours holds the environment.
+    /// Whether another resource of this operator holds the environment.
     pub(super) busy: bool,
-    /// What the spec's configuration resolves to.
+    /// The result of resolving the spec's configuration.
     pub(super) config: Result<String, String>,
-    /// Where it resolves to nothing: why.
+    /// Why the configuration cannot be resolved.
     pub(super) lack: Lack,
-    /// What is in the way of making the object.
+    /// The reason why the object cannot be made.
     pub(super) bar: Option<Bar>,
     /// Where the app's migration mark stands.
     pub(super) mark: Mark,
@@ -67,7 +67,7 @@ pub(super) struct Aws {
 }
 
 impl Aws {
-    /// Ends the newest job and does what it was for.
+    /// Ends the newest job and carries out its operation.
     pub(super) fn end(&mut self, status: &str, now: Timestamp) {
         let Some(job) = self.jobs.last_mut() else {
             return;
@@ -82,7 +82,7 @@ impl Aws {
         }
     }
 
-    /// The object is there.
+    /// Puts the object there.
     pub(super) fn put(&mut self, now: Timestamp) {
         self.object = Some(Seen {
             create_time: Some(now),
@@ -90,7 +90,7 @@ impl Aws {
         });
     }
 
-    /// A job that somebody else started.
+    /// Adds a job that somebody else started.
     pub(super) fn foreign_job(&mut self, id: &str, operation: Operation, created: i64) {
         self.jobs.push(seen_job(id, operation, created));
     }
@@ -98,7 +98,7 @@ impl Aws {
     fn seen(&self, scene: &Scene) -> Option<Seen> {
         let mut seen = self.object.clone()?;
         if scene.resource.abilities.create == Operation::CreateBackendApi {
-            // Compared with what the pass has resolved, if it has.
+            // Compared with the configuration that the pass has resolved, if any.
             let config = scene.known.config.as_ref().and_then(|config| config.as_ref().ok());
             let equality = config.map(|Config { hash: config }| match self.echoes {
                 Equality::Equal if *config != self.holds => Equality::Different,
@@ -201,7 +201,7 @@ impl Aws {
             } else {
                 self.put(scene.now);
             }
-            // What it shows is there from then on.
+            // The object that AWS shows in its reply is there from then on.
             if let Some(shown) = self.shows.take() {
                 self.object = Some(shown);
             }
@@ -222,33 +222,33 @@ impl Aws {
     }
 }
 
-/// A resource, AWS, and the controller's loop between them.
+/// A resource and AWS, with the controller's loop between them.
 #[derive(Clone, Debug)]
 pub(super) struct Play {
     pub(super) scene: Scene,
     pub(super) aws: Aws,
-    /// When the controller comes again by itself.
+    /// When the controller runs again by itself.
     wake: Wake,
 }
 
-/// What one pass did: its steps, a `status` at the end where settling wrote one, and what the conditions say now.
+/// The steps of one pass (with a `status` at the end if settling wrote one), and a summary of the conditions after it.
 #[derive(Debug)]
 pub(super) struct Did {
     pub(super) steps: String,
     pub(super) says: String,
-    /// Seconds until the controller comes again by itself.
+    /// Seconds until the controller runs again by itself.
     pub(super) wake: Option<i64>,
 }
 
 impl Did {
-    /// The pass made these steps, and the conditions then say this.
+    /// Checks the steps of the pass and the conditions after it.
     #[track_caller]
     pub(super) fn is(self, steps: &str, says: &str) -> Self {
         assert_eq!((self.steps.as_str(), self.says.as_str()), (steps, says));
         self
     }
 
-    /// The controller comes again by itself after so many seconds; None: it does not.
+    /// Checks after how many seconds the controller runs again by itself. None: it does not.
     #[track_caller]
     pub(super) fn wakes(self, seconds: impl Into<Option<i64>>) -> Self {
         assert_eq!(self.wake, seconds.into(), "{self:?}");
@@ -257,7 +257,7 @@ impl Did {
 }
 
 impl Play {
-    /// An empty AWS.
+    /// Returns the scene with an empty AWS.
     pub(super) fn new(scene: Scene) -> Self {
         Self {
             scene: Scene {
@@ -288,19 +288,19 @@ impl Play {
         }
     }
 
-    /// A resource that was just applied.
+    /// Returns a resource that was just applied.
     pub(super) fn applied(kind: Kind) -> Self {
         Self::new(Scene::new(kind))
     }
 
-    /// A resource that is Ready, and its AWS object.
+    /// Returns a resource that is Ready, and its AWS object.
     pub(super) fn ready(kind: Kind) -> Self {
         let mut play = Self::new(Scene::new(kind).ready());
         play.aws.put(at(-3600));
         play
     }
 
-    /// A resource whose create job is running.
+    /// Returns a resource whose create job is running.
     pub(super) fn creating(kind: Kind) -> Self {
         let mut play = Self::applied(kind);
         let did = play.pass();
@@ -320,7 +320,7 @@ impl Play {
         self.aws.answers.extend(answers);
     }
 
-    /// AWS's newest job ends.
+    /// Ends AWS's newest job.
     pub(super) fn job_ends(&mut self, status: &str) {
         let now = self.now();
         self.aws.end(status, now);
@@ -332,7 +332,7 @@ impl Play {
         self
     }
 
-    /// Lets time pass until the controller comes again by itself, and lets it.
+    /// Lets time pass until the controller runs again by itself, and runs it.
     #[track_caller]
     pub(super) fn wake(&mut self) -> Did {
         let Wake::At(time) = self.wake else {
@@ -342,21 +342,20 @@ impl Play {
         self.pass()
     }
 
-    /// The process ends and another begins: what was only remembered is gone.
+    /// Ends the process and begins another. The memory of the old process is lost.
     pub(super) fn restart(&mut self) -> &mut Self {
         self.scene.known = crate::lifecycle::Known::default();
         self.scene.memory = Memory::new(self.scene.now);
         self
     }
 
-    /// One pass of the controller.
+    /// Runs one pass of the controller.
     #[track_caller]
     pub(super) fn pass(&mut self) -> Did {
         self.run(None)
     }
 
-    /// A pass that ends with the process right after this step was performed. Of a step that AWS carries out, the
-    /// answer is lost with the process.
+    /// Runs a pass whose process dies right after this step. If AWS carries the step out, its reply is lost.
     #[track_caller]
     pub(super) fn crash_after(&mut self, step: &str) -> Did {
         let did = self.run(Some(step));
@@ -398,7 +397,7 @@ impl Play {
         panic!("no end: {steps:?}");
     }
 
-    /// Settling again on the same observations changes nothing. (A reply is observed once.)
+    /// Checks that settling again on the same observations changes nothing. (A reply is observed once.)
     #[track_caller]
     fn check_fixpoint(&self, settled: &crate::lifecycle::State) {
         if self.scene.known.reply.is_some() {
@@ -422,7 +421,7 @@ impl Play {
     }
 }
 
-/// What holds of every step, whatever the situation.
+/// Checks the invariants that hold for every step in every situation.
 #[track_caller]
 pub(super) fn check(scene: &Scene, step: &Step) {
     let ledger = &scene.state.ledger;
@@ -500,7 +499,7 @@ pub(super) fn check(scene: &Scene, step: &Step) {
             "I5: observedGeneration goes back"
         );
         assert!(!super::scene::says(state).starts_with("contradiction"));
-        // What AWS has just accepted is recorded whatever has become of the finalizer.
+        // A write that AWS has just accepted is recorded even if the finalizer is gone.
         let kept = resource.finalizer || old.origin.is_some() || scene.known.reply.is_some();
         assert!(new.origin.is_none() || kept, "I6: owned without a finalizer");
     }

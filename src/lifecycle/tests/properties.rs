@@ -1,4 +1,4 @@
-//! What holds in every situation, also in those that nobody thought of.
+//! The properties of every situation, including those that nobody has thought of.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Around the beginning, so that graces and timeouts are met, not yet reached, and long past.
+/// Seconds around the beginning: graces and timeouts are just reached, not yet reached, and long past.
 const SECONDS: Range<i64> = -9000..9000;
 
 fn word() -> impl Strategy<Value = String> {
@@ -141,7 +141,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// A resource and its surroundings, with nothing learnt yet.
+    /// A resource and its surroundings. Nothing has been learnt yet.
     fn resource()(kind in select(Kind::ALL.to_vec()))(
         now in SECONDS,
         (generation, deleting, finalizer, suspend) in (1_i64..4, any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)),
@@ -169,7 +169,7 @@ prop_compose! {
         ledger.origin = origin;
         ledger.region = pinned.map(str::to_owned);
         ledger.job = job;
-        // Nothing speaks of a generation that is yet to come.
+        // The status speaks of no future generation.
         if let Some(job) = &mut ledger.job {
             job.generation = job.generation.min(generation);
         }
@@ -200,7 +200,7 @@ prop_compose! {
     }
 }
 
-/// A scene with whatever a pass may have learnt.
+/// Returns scenes in which a pass may have learnt any facts.
 fn scene() -> impl Strategy<Value = Scene> {
     resource().boxed().prop_flat_map(|scene| {
         let create = scene.resource.abilities.create;
@@ -244,7 +244,7 @@ fn scene() -> impl Strategy<Value = Scene> {
     })
 }
 
-/// What AWS and the cluster answer, of one mind for a whole pass.
+/// The answers of AWS and the cluster, which do not change during a pass.
 #[derive(Clone, Debug)]
 struct World {
     look: Option<Seen>,
@@ -306,7 +306,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8 * ProptestConfig::default().cases, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
-    /// Whatever a pass has learnt, the next step keeps the invariants.
+    /// With any facts of a pass, the next step keeps the invariants.
     #[test]
     fn no_view_leads_to_a_forbidden_step(scene in scene(), jitter in 0.0..1.0) {
         let mut scene = scene;
@@ -318,8 +318,8 @@ proptest! {
         scene.apply(&step, Observed::STORED);
     }
 
-    /// Passes come to their end and keep the invariants at every step; with nothing new to observe, what they settle
-    /// comes to rest, and stays.
+    /// Every pass ends and keeps the invariants at every step. If nothing new is observed, the settled status stops
+    /// changing.
     #[test]
     fn what_settles_comes_to_rest((scene, world) in resource().prop_flat_map(|scene| {
         let world = world(scene.resource.abilities.create);
@@ -333,7 +333,7 @@ proptest! {
             check(&scene, &step);
             steps.push(name(&step));
             match &step {
-                // What AWS makes of a write is another story.
+                // AWS's handling of a write is not tested here.
                 Step::Send(_) | Step::Release => return Ok(()),
                 Step::Settle { state, .. } => {
                     let rests = settled.iter().rev().take_while(|before| *before == state.as_ref()).count();

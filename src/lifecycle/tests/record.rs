@@ -1,4 +1,4 @@
-//! What is stored of a job: each field, as the situation makes it.
+//! The stored job: each field, as the situation makes it.
 
 use super::scene::{
     Kind, Scene, accepted, at, ended, intent, lost, present, refusal, running, seen_job, stored, with_status,
@@ -11,7 +11,7 @@ use crate::{
     lifecycle::{Reply, Sending, Slot, State, facts::Class, recorded_beside},
 };
 
-/// The job that the next step of this scene stores.
+/// Returns the job that the next step of this scene stores.
 #[track_caller]
 fn stores(scene: &Scene) -> Job {
     let step = scene.next();
@@ -19,7 +19,7 @@ fn stores(scene: &Scene) -> Job {
     state.ledger.job.clone().expect("a job")
 }
 
-/// An attempt that was closed while nobody knew its outcome.
+/// Returns an attempt that was closed with an unknown outcome.
 fn closed_unconfirmed(operation: Operation) -> Job {
     Job {
         after: Some(at(-30)),
@@ -185,7 +185,7 @@ fn an_intent_that_made_nothing_is_closed_with_the_reason() {
         stores(&another),
         closed("the AWS object exists, but this attempt did not make it", false)
     );
-    // What is in doubt says since when: there was no job before it.
+    // An unconfirmed attempt stores its earliest time: there was no job before it.
     let mut first = nothing;
     first.state.ledger.job.as_mut().unwrap().after = None;
     assert_eq!(stores(&first).after, Some(at(-300)));
@@ -229,7 +229,7 @@ fn a_change_is_stored_with_what_became_of_it() {
     let job = Job {
         attempt: 2,
         request_time: at(2),
-        // When the create ended.
+        // The end of the create.
         after: Some(at(-3600)),
         ..intent(Operation::DeleteBackend)
     };
@@ -294,7 +294,7 @@ fn a_job_that_completed_stays_as_it_ended() {
     assert_eq!(stores(&scene), job);
 }
 
-/// A state that says this of a generation.
+/// Returns a state with this reason for this generation.
 fn saying(ready: bool, reason: Reason, generation: i64) -> State {
     let progress = if ready {
         Progress::Settled

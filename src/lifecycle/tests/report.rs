@@ -1,4 +1,4 @@
-//! What conditions and messages say, and that they say nothing that changes while waiting.
+//! The texts of conditions and messages. They contain nothing that changes while a resource waits.
 
 use super::{
     play::{Answer, Play},
@@ -12,7 +12,7 @@ use crate::{
     lifecycle::{Step, facts::Class, report::with_advice},
 };
 
-/// A pass that waits writes nothing, however often it comes.
+/// Checks that a waiting pass writes nothing, in any number of runs.
 #[track_caller]
 fn waits_without_a_write(play: &mut Play, seconds: i64) {
     let before = play.scene.state.clone();

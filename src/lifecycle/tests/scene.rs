@@ -1,5 +1,5 @@
-//! The fixture: a [`Scene`] is everything that one decision is made from. [`Scene::apply`] goes on with what came of a step,
-//! as the controller does.
+//! The fixture: a [`Scene`] is the input of one decision. [`Scene::apply`] adds the result of a step, as the controller
+//! does.
 
 #![expect(clippy::unnecessary_wraps, reason = "a look shows an object or none")]
 
@@ -18,17 +18,17 @@ use crate::{
     },
 };
 
-/// When every scene begins. A full hour, where the drift checks of phase 0 fall.
+/// Returns when every scene begins: at a full hour, when the drift checks of phase 0 are due.
 pub(super) fn start() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().unwrap()
 }
 
-/// So many seconds after the beginning.
+/// Returns the time so many seconds after the beginning.
 pub(super) fn at(seconds: i64) -> Timestamp {
     start() + SignedDuration::from_secs(seconds)
 }
 
-/// A resource of each way to make an AWS object.
+/// One resource for each way to make an AWS object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Backend,
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// What messages say of one: the words need not be those of the program's kinds.
+    /// Returns the words of messages. They need not be the words of the program's kinds.
     fn words(self) -> Words {
         match self {
             Self::Clone => Words {
@@ -77,7 +77,7 @@ impl Kind {
     }
 }
 
-/// Everything that one decision is made from.
+/// The input of one decision.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) now: Timestamp,
@@ -90,7 +90,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// A resource that was just applied, with nothing known and nothing stored.
+    /// Returns a resource that was just applied. Nothing is known and nothing is stored.
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             now: start(),
@@ -132,13 +132,13 @@ impl Scene {
         }
     }
 
-    /// With its finalizer.
+    /// Adds the finalizer.
     pub(super) fn finalized(mut self) -> Self {
         self.resource.finalizer = true;
         self
     }
 
-    /// Its own: finalizer, origin, account and region are stored.
+    /// Makes the resource the owner of its object: finalizer, origin, account and region are stored.
     pub(super) fn owned(mut self, origin: Origin) -> Self {
         self.resource.finalizer = true;
         let ledger = &mut self.state.ledger;
@@ -148,7 +148,7 @@ impl Scene {
         self
     }
 
-    /// Ready for today's generation, for as long as the scene has gone on, with what it has sent and been echoed.
+    /// Makes the resource Ready for the current generation, with its sent configuration and AWS's echo of it.
     pub(super) fn ready(self) -> Self {
         let origin = self.resource.abilities.origin;
         let operation = self.resource.abilities.create;
@@ -199,7 +199,7 @@ impl Scene {
         self
     }
 
-    /// The stored conditions say this, for today's generation.
+    /// Stores conditions with this reason for the current generation.
     pub(super) fn said(self, reason: Reason) -> Self {
         let progress = match reason {
             Reason::Available | Reason::Suspended => Progress::Settled,
@@ -281,7 +281,7 @@ impl Scene {
         self
     }
 
-    /// The next step.
+    /// Returns the next step.
     pub(super) fn next(&self) -> Step {
         self.next_with(0.5)
     }
@@ -303,8 +303,7 @@ impl Scene {
         }
     }
 
-    /// The pass goes on with what came of a step: the stored objects change, and the rest is what `learn` and `remember`
-    /// make of it.
+    /// Applies the result of a step: changes the stored objects, then calls `remember` and `learn`.
     pub(super) fn apply(&mut self, step: &Step, observed: Observed) {
         if matches!(
             step,
@@ -338,13 +337,13 @@ impl Scene {
         Observed::Jobs(Listed { at: self.now, jobs })
     }
 
-    /// What the conditions of this state say, in three words.
+    /// Returns a summary of the stored conditions.
     pub(super) fn says(&self) -> String {
         says(&self.state)
     }
 }
 
-/// What the conditions of this state say: `ready`, `working`, `stalled` or `still`, and the reason.
+/// Returns a summary of this state's conditions: `ready`, `working`, `stalled` or `still`, and the reason.
 pub(super) fn says(state: &State) -> String {
     let conditions = &state.ledger.conditions;
     let Some(ready) = conditions::get(conditions, READY) else {
@@ -361,12 +360,12 @@ pub(super) fn says(state: &State) -> String {
     format!("{word}: {}", ready.reason)
 }
 
-/// The message of Ready.
+/// Returns the message of Ready.
 pub(super) fn message(state: &State) -> &str {
     conditions::get(&state.ledger.conditions, READY).map_or("", |ready| &ready.message)
 }
 
-/// The name of a step in the tables.
+/// Returns the name of a step in the tables.
 pub(super) const fn name(step: &Step) -> &'static str {
     match step {
         Step::Resolve => "resolve",
@@ -387,7 +386,7 @@ pub(super) const fn name(step: &Step) -> &'static str {
     }
 }
 
-/// The state that a step stores.
+/// Returns the state that a step stores.
 pub(super) fn stored(step: &Step) -> Option<&State> {
     match step {
         Step::Intend(state) | Step::RecordAccepted(state) | Step::Record(state) | Step::Settle { state, .. } => {
@@ -397,7 +396,7 @@ pub(super) fn stored(step: &Step) -> Option<&State> {
     }
 }
 
-/// An open intent of the first attempt, written at the beginning.
+/// Returns an open intent of the first attempt, written at the beginning.
 pub(super) fn intent(operation: Operation) -> Job {
     Job {
         operation,
@@ -417,7 +416,7 @@ pub(super) fn intent(operation: Operation) -> Job {
     }
 }
 
-/// The same, accepted as job `j-1`.
+/// Returns the same write, accepted as job `j-1`.
 pub(super) fn running(operation: Operation) -> Job {
     Job {
         id: Some("j-1".into()),
@@ -427,7 +426,7 @@ pub(super) fn running(operation: Operation) -> Job {
     }
 }
 
-/// A job that has ended in the minute after the beginning.
+/// Returns a job that ended within a minute of the beginning.
 pub(super) fn ended(job: Job, status: &str) -> Job {
     Job {
         status: Some(status.into()),
@@ -438,7 +437,7 @@ pub(super) fn ended(job: Job, status: &str) -> Job {
     }
 }
 
-/// An intent that AWS has refused.
+/// Returns an intent that AWS has refused.
 pub(super) fn refused(job: Job) -> Job {
     Job {
         finish_time: Some(at(1)),
@@ -447,7 +446,7 @@ pub(super) fn refused(job: Job) -> Job {
     }
 }
 
-/// A job that AWS lists as running, created so many seconds after the beginning.
+/// Returns a job that AWS lists as running, created so many seconds after the beginning.
 pub(super) fn seen_job(id: &str, operation: Operation, created: i64) -> JobSeen {
     JobSeen {
         id: id.into(),
@@ -461,7 +460,7 @@ pub(super) fn seen_job(id: &str, operation: Operation, created: i64) -> JobSeen 
     }
 }
 
-/// The same job with another status.
+/// Returns the same job with another status.
 pub(super) fn with_status(job: JobSeen, status: &str) -> JobSeen {
     JobSeen {
         status: status.into(),
@@ -470,12 +469,12 @@ pub(super) fn with_status(job: JobSeen, status: &str) -> JobSeen {
     }
 }
 
-/// The object is there, as the spec wants it.
+/// Returns an object as the spec wants it.
 pub(super) fn present() -> Option<Seen> {
     Some(Seen::default())
 }
 
-/// An API is there, and AWS echoes this hash.
+/// Returns an API whose echo has this hash.
 pub(super) fn echoing(hash: &str, equality: Option<Equality>) -> Option<Seen> {
     Some(Seen {
         echo: Some(Echo {
@@ -487,7 +486,7 @@ pub(super) fn echoing(hash: &str, equality: Option<Equality>) -> Option<Seen> {
     })
 }
 
-/// The record is there, made so many seconds after the beginning.
+/// Returns a record that was made so many seconds after the beginning.
 pub(super) fn recorded(created: i64) -> Option<Seen> {
     Some(Seen {
         create_time: Some(at(created)),
@@ -495,7 +494,7 @@ pub(super) fn recorded(created: i64) -> Option<Seen> {
     })
 }
 
-/// What a reference names is not there.
+/// Returns a reference to an absent object.
 pub(super) fn missing(message: &str) -> Missing {
     Missing {
         message: message.into(),
@@ -529,7 +528,7 @@ pub(super) fn lost() -> Reply {
 }
 
 impl Scene {
-    /// What the conditions say while the create is under way.
+    /// Returns the summary of the conditions while the create is under way.
     pub(super) fn working(&self) -> &'static str {
         match self.resource.abilities.create {
             Operation::CloneBackend => "working: Cloning",
