@@ -1,4 +1,4 @@
-//! The apps of an account in a region, which no kind is about.
+//! Calls about the apps of an account in a region. No kind is about apps.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{api::Read, lifecycle::facts::Failure};
 
 impl Client {
-    /// The app's name. `None`: AWS knows no such app.
+    /// Returns the app's name, or `None` if AWS has no such app.
     pub async fn app_name(&self, app: &AppId) -> Result<Option<String>, Failure> {
         const CALL: Call = Call::read(Read::GetApp);
         let sdk = self.usable()?;
@@ -24,7 +24,7 @@ impl Client {
         Ok(Some(there.name))
     }
 
-    /// The names of all apps by id, all pages. A list that cannot be read to its end is `Unavailable`.
+    /// Returns the names of all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
     pub async fn list_apps(&self) -> Result<BTreeMap<String, String>, Failure> {
         const CALL: Call = Call::read(Read::ListApps);
         let sdk = self.usable()?;
