@@ -21,10 +21,10 @@ use crate::random::Random;
 /// list that is never answered would block its kind for ever.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
-/// Sends requests to the API server, each once.
+/// A service that sends requests to the API server, each once.
 pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// Makes clients. Each client has its own connections, so that none waits for the requests of another.
+/// A factory of clients. Each client has its own connections, so that none waits for the requests of another.
 pub struct Connector {
     connect: Box<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
     default_namespace: String,
@@ -76,7 +76,7 @@ impl Connector {
     }
 }
 
-/// Retries requests that the API server is too busy for (429, 503, 504), up to three times within some seconds. kube's
+/// The retries of requests that the API server is too busy for (429, 503, 504): up to three within some seconds. kube's
 /// own policy retries for minutes: meanwhile a pass would keep its place, and a watch would not notice that the API
 /// server is back.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ impl Retries {
     /// The longest wait that the API server may ask for.
     const LONGEST: Duration = Duration::from_secs(2);
 
-    /// The state for a request that has not been sent yet.
+    /// Makes the state for a request that has not been sent yet.
     #[must_use]
     pub const fn new(random: Arc<Random>) -> Self {
         Self {

@@ -135,7 +135,7 @@ impl std::fmt::Debug for Clock {
 
 /// Returns the machine's uptime, including the time it was suspended: a process that was frozen, or whose machine
 /// slept, must notice this when it wakes up. (A virtual machine that is paused from outside may not notice. Then only
-/// the state in AWS and the stored intent protect.)
+/// the state in AWS and the stored intent prevent a second write.)
 #[cfg(target_os = "linux")]
 fn machine_uptime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 pub struct Random(Mutex<Rng>);
 
 impl Random {
-    /// Seeds from the operating system's randomness, as the standard library's hash maps do.
+    /// Starts with a seed from the operating system's randomness, as the standard library's hash maps do.
     #[must_use]
     pub fn of_machine() -> Self {
         Self::seeded(RandomState::new().hash_one(std::process::id()))

@@ -1,8 +1,8 @@
 //! Classifies every failure of a call: [`reduce`] takes the parts out of the SDK's error, [`classify`] is a pure
 //! function of these parts. No other code of the port derives a class from an answer of AWS.
 //!
-//! Only AWS itself is believed: an answer without an error code and a request id comes from a proxy or gateway before
-//! it.
+//! Only AWS itself is believed: an answer with neither an error code nor a request id comes from a proxy or gateway
+//! before it.
 
 use std::{error::Error, fmt, fmt::Write as _};
 

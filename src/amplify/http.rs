@@ -43,7 +43,7 @@ pub(super) fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Bounded(client))
 }
 
-/// Fails on answers that are too long.
+/// A wrapper of the HTTP client that fails on answers that are too long.
 #[derive(Debug)]
 struct Bounded<T>(T);
 

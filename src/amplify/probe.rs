@@ -20,10 +20,11 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 
-/// Records whether a call handed its request to the HTTP client, and gives the clock the date of the answer.
+/// The probe of one call: records whether the call handed its request to the HTTP client, and gives the clock the date
+/// of the answer.
 ///
-/// The SDK's errors do not tell the two apart: missing credentials and a reset connection are both dispatch failures,
-/// and its timeouts cover both.
+/// The SDK's errors do not tell the two cases apart: missing credentials and a reset connection are both dispatch
+/// failures, and its timeouts cover both.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     clock: Arc<Clock>,

@@ -45,7 +45,7 @@ const ROUNDING: f64 = 1e-6;
 /// The purpose of a call. The order is the priority.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Class {
-    /// To find out the outcome of a write: nothing else may go on before that.
+    /// To find out the outcome of a write. The resource cannot continue before that.
     UnknownOutcome,
     /// To create, update or delete.
     Write,

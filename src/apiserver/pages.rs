@@ -35,7 +35,8 @@ const LESS: u32 = 4;
 /// A page that has been read.
 type Page = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Requests pages that are too large again with fewer objects, down to one. Lists of smaller objects are not changed.
+/// A layer that requests pages that are too large again with fewer objects, down to one. Lists of smaller objects are
+/// not changed.
 #[derive(Clone, Debug)]
 pub struct Pages {
     /// Objects per page, for the paths where fewer fit than the client requested.

@@ -46,7 +46,7 @@ const NAME_LIMIT: usize = 253;
 /// The namespace of Events about objects without a namespace. The API server accepts no other.
 const OF_CLUSTER: &str = "default";
 
-/// Sends Events to the task that writes them.
+/// The sender of Events to the task that writes them.
 #[derive(Clone, Debug)]
 pub struct Events {
     waiting: mpsc::Sender<Occurrence>,

@@ -141,13 +141,13 @@ pub(super) async fn config_map_key(
     }
 }
 
-/// The ConfigMap or its key does not exist: a person has to correct the reference.
+/// Makes the dependency for a reference that names nothing: a person has to correct it.
 const fn absent(message: String) -> Missing {
     let lack = Lack::Absent;
     Missing { message, lack }
 }
 
-/// The text of the ConfigMap cannot be sent: a person has to fix it.
+/// Makes the dependency for a text that cannot be sent: a person has to fix it.
 const fn unusable(message: String) -> Missing {
     let lack = Lack::Unusable;
     Missing { message, lack }

@@ -68,8 +68,8 @@ pub(super) struct Recollection<K> {
     pub(super) ration: Ration,
 }
 
-/// Limits the lines and Events of an object's transitions: 25 at once, and one per 10 s in the long run. A user who
-/// edits one object again and again must not fill the log.
+/// The limit on the lines and Events of an object's transitions: 25 at once, and one per 10 s in the long run. A user
+/// who edits one object again and again must not fill the log.
 #[derive(Debug)]
 pub(super) struct Ration {
     left: u32,
@@ -153,7 +153,7 @@ impl<K: Kind> Recollections<K> {
         self.0.lock().get_mut(key).map(|recollection| work(recollection))
     }
 
-    /// Records that something happened to another resource that may affect this one.
+    /// Records that another resource changed in a way that may affect this one.
     pub(super) fn poke(&self, key: &ObjectKey) {
         self.known(key, |it| {
             it.poked = true;

@@ -117,7 +117,8 @@ impl<K: Remote> Watched<K> {
         // The present problem. It is logged once while it stays the same.
         let mut trouble = String::new();
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-        // kube announces a list before it requests it. That is no news, and no reason to retry soon after a refusal.
+        // kube announces a list before it requests it. The announcement must not count as an event: it would end the
+        // backoff after a refusal.
         let is_news = |event: &Event<_>| std::future::ready(!matches!(event, Event::Init));
         let mut events = std::pin::pin!(watcher(api, config).try_filter(is_news).default_backoff());
         while let Some(event) = events.next().await {
@@ -402,7 +403,7 @@ struct Listed {
 }
 
 impl Listed {
-    /// A list begins. If the previous list broke off, its changes are still unannounced, and this list will not report
+    /// Begins a list. If the previous list broke off, its changes are still unannounced, and this list will not report
     /// them again. So `news` stays.
     fn begin(&mut self) {
         self.all.clear();

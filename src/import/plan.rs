@@ -128,7 +128,7 @@ fn identity_of(parts: &[&str]) -> String {
     json!(parts).to_string()
 }
 
-/// Makes the parts of one app.
+/// The inputs from which the parts of one app are made.
 struct Planner<'a> {
     region: &'a str,
     app_id: &'a str,

@@ -281,7 +281,7 @@ impl<'de, T: Part> Deserialize<'de> for Tolerant<T> {
     }
 }
 
-/// Reads a [`Part`] and keeps nothing else in memory: the text may be large and hostile.
+/// A visitor that reads a [`Part`] and keeps nothing else in memory: the text may be large and hostile.
 struct Reads<T>(PhantomData<T>);
 
 impl<'de, T: Part> Visitor<'de> for Reads<T> {

@@ -7,9 +7,9 @@
 //! the pass, for the writes to AWS. It compares the time of the last renewal with a clock, so it needs no message that
 //! leadership is over: a process that was frozen finds out before it sends anything.
 //!
-//! Recording a job that AWS has accepted is no exception. A late leader could overwrite the facts that the next leader
-//! has recorded about the job. Nothing is lost: the intent of a create is stored before the create is sent, and the
-//! next leader finds the job by this intent. An update or a delete is repeated only after a look.
+//! There is no exception for recording a job that AWS has accepted. A late leader could overwrite the facts that the
+//! next leader has recorded about the job. Nothing is lost: the intent of a create is stored before the create is sent,
+//! and the next leader finds the job by this intent. An update or a delete is repeated only after a look.
 
 mod rules;
 
@@ -48,7 +48,7 @@ const GIVE_BACK: Duration = Duration::from_secs(5);
 /// How many requests may wait for the connection: as many as in the client's own queue.
 const QUEUE: usize = 1024;
 
-/// Whether this process may write.
+/// The right of this process to write.
 #[derive(Debug)]
 pub struct Leadership {
     clock: Arc<Clock>,
@@ -109,7 +109,7 @@ fn nanos(time: Uptime) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Leadership was lost. The process must end: another process may already continue its work.
+/// The loss of leadership. The process must end: another process may already continue its work.
 #[derive(Debug, thiserror::Error)]
 #[error("leadership lost: of Lease {LEASE} in namespace {namespace}, {loss}")]
 pub struct Lost {
@@ -297,7 +297,8 @@ impl Election {
         }
     }
 
-    /// Limits the time of a request: another one must fit before the deadline, and no request may last beyond it.
+    /// Limits the time of a request: to [`REQUEST_LIMIT`], so that another one fits before the deadline, and to the
+    /// deadline.
     async fn within_limit<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
         let left = self
             .candidate

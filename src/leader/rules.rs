@@ -161,7 +161,7 @@ impl Candidate {
         })
     }
 
-    /// Returns when leadership by this lease ends.
+    /// Returns the time after which no process leads by this lease.
     fn free_at(&self, seen: &Seen) -> Uptime {
         let Some(lease) = &seen.lease else {
             return seen.since;

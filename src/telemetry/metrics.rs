@@ -136,13 +136,13 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts a resource without a status.
+    /// Returns how a resource without a status is counted.
     #[must_use]
     pub fn unseen() -> Self {
         Self::of(&Ledger::default())
     }
 
-    /// Counts a resource with this status.
+    /// Returns how a resource with this status is counted.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
         let reason = conditions::ready_reason(&ledger.conditions);
@@ -267,7 +267,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Registers families, and keeps the description of each.
+/// A registry that keeps the description of each family.
 struct Register {
     registry: Registry,
     described: Vec<Described>,

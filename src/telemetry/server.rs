@@ -49,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A failing watch is retried at least this often. Without a failure for a longer time, it works again.
 const FAILURE_LASTS: Duration = Duration::from_mins(2);
 
-/// Whether the program is ready and alive, as reported by its watches.
+/// The health of the program, ready or not and alive or not, as reported by its watches.
 #[derive(Debug)]
 pub struct Health {
     watches: Mutex<BTreeMap<WatchKey, Watch>>,
@@ -116,7 +116,7 @@ impl Watch {
 }
 
 impl Health {
-    /// Starts as not ready, and alive. The program is not alive after no watch got an answer of the API server for
+    /// Starts as not ready, and alive. The program counts as dead once no watch has had an answer of the API server for
     /// longer than `limit`.
     #[must_use]
     pub fn new(limit: Duration) -> Self {

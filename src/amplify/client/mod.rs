@@ -87,7 +87,7 @@ impl Limits {
     }
 }
 
-/// Observes every call of a session.
+/// The observer of every call of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
     metrics: Arc<Metrics>,

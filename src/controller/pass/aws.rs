@@ -365,13 +365,14 @@ impl<K: Remote> Pass<'_, K> {
         if let Some(permit) = &mut self.permit {
             permit.spend();
         }
-        // STS is asked once. For a role that is assumed for this call, a hanging STS counts like a hanging AWS.
+        // STS is asked once. For a role assumed for this call the request may hang. It has a permit, so it delays no
+        // more passes than a hanging AWS.
         let account = session.account_id().await.map_err(|failure| self.failed(failure))?;
         lifecycle::learn(&mut self.known, step, Observed::Account(account));
         Ok(session.client(&region))
     }
 
-    /// Ends the pass until tokens are granted. The status must be true in the meantime.
+    /// Returns how to wait for tokens. Writes the status first if it would not be true in the meantime.
     async fn queued(&mut self) -> Result<Pause, Pause> {
         self.is_queued = true;
         match self.decide(lifecycle::queued) {

@@ -203,8 +203,7 @@ impl<'a, K: Remote> Pass<'a, K> {
     /// Returns the wake-up time if nothing has happened since this resource settled.
     fn is_settled(&self) -> Option<Again> {
         let fingerprint = self.fingerprint();
-        // Another resource cannot supply what AWS lacks. But a problem that comes before the lack must be reported at
-        // once.
+        // No other resource can end a lack in AWS. But a problem that ranks before the lack must be reported at once.
         let lacks = self
             .object
             .ledger()

@@ -326,7 +326,7 @@ impl<K: Remote> Pass<'_, K> {
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
         let known = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
         let has_failed = job.is_some_and(|job| job.has_failed() && !known(&job.id));
-        // A create whose end was never seen may never have made an object.
+        // If the end of a create was never seen, no object was ever there that could be gone.
         let was_there = old
             .job
             .as_ref()
@@ -377,7 +377,8 @@ impl<K: Remote> Pass<'_, K> {
     }
 }
 
-/// Whether `Ready` has another reason, or the resource has become Stalled or was Stalled for an older spec.
+/// Whether `Ready` has another reason, or the resource has become Stalled, or is Stalled for another generation than
+/// before.
 fn is_transition(old: &[Condition], new: &[Condition]) -> bool {
     let stalled = |conditions| conditions::is_true(conditions, STALLED);
     let of_spec = |conditions| conditions::get(conditions, READY).and_then(|ready| ready.observed_generation);
