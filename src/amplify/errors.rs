@@ -261,7 +261,7 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
         // Writing to a String cannot fail.
         let _ = write!(advice, "{REQUEST_ID}{id}]");
     }
-    // AWS's text is what gets shortened, in the middle: its end names the cause. All other parts are short.
+    // Only AWS's text is shortened, in the middle: its end names the cause. All other parts are short.
     let said = text::shortened(&said, TEXT_LIMIT);
     let colon = if said.is_empty() { "" } else { ": " };
     Failure {
@@ -326,8 +326,8 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
         // STS identifies the caller: its refusals are not errors in a spec.
         400..500 if service == Service::Sts => Class::AccessDenied,
         400 | 402 | 409 | 412..=415 | 422 => Class::BadRequest,
-        // HTTP statuses about the way to AWS (405, 411, 421, 451 and so on) are no verdict on a spec, whoever sends
-        // them.
+        // HTTP statuses about the way to AWS (405, 411, 421, 451 and so on) are no verdict on a spec, whether AWS or a
+        // proxy sends them.
         _ => Class::Unavailable,
     }
 }

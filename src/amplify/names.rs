@@ -113,14 +113,14 @@ name!(
     "1 to 255 letters, digits, _ and -, a letter or digit first"
 );
 
-/// `^d[a-z0-9]{1,19}$`
+/// Whether the text matches `^d[a-z0-9]{1,19}$`.
 fn is_app_id(text: &str) -> bool {
     text.strip_prefix('d').is_some_and(|rest| {
         (1..=19).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     })
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`
+/// Whether the text matches `^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`.
 fn is_plain(text: &str) -> bool {
     text.len() <= 255
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -470,7 +470,7 @@ pub struct Session {
     /// The accounts file's entry of a namespace's session. The session must be in its account.
     entry: Option<Arc<Entry>>,
     account: Arc<OnceCell<String>>,
-    /// Of the session without an entry: detects a change of its credentials' account.
+    /// The credentials of the session without an entry: they detect a change of their account.
     guard: Option<Arc<SameAccount>>,
     /// The clients by region. No more than there are known regions.
     clients: Mutex<BTreeMap<String, Client>>,

@@ -697,7 +697,7 @@ mod tests {
         burst: 10,
     };
 
-    /// One owner for all objects.
+    /// Returns one owner for all objects.
     #[expect(clippy::unnecessary_literal_bound, reason = "as what tells owners must be")]
     const fn nobody<T>(_: &T) -> &str {
         ""

@@ -25,7 +25,7 @@ use tower::{BoxError, Layer, Service, ServiceExt as _};
 const MOST: usize = 2 << 20;
 /// After a page smaller than this, the next page may have twice as many objects.
 const HALF: usize = MOST / 2;
-/// Of pages larger than this, only [`AT_A_TIME`] are read at a time, over all lists.
+/// The size in bytes from which a page is large. Only [`AT_A_TIME`] large pages are read at a time, over all lists.
 const LARGE: usize = MOST / 8;
 /// How many large pages may be read at a time.
 const AT_A_TIME: usize = 2;

@@ -205,7 +205,7 @@ impl Keys {
 pub struct Index {
     entries: HashMap<Arc<ObjectKey>, Box<Entry>>,
     by_environment: HashMap<Place, Keys>,
-    /// By the resource referred to.
+    /// The resources that refer to another one, by the resource referred to.
     by_reference: HashMap<Arc<ObjectKey>, Keys>,
     reserved: HashMap<Place, ObjectKey>,
     /// The number of jobs that are polled, by account and region.
@@ -249,7 +249,7 @@ impl Index {
                 .insert(key.clone());
         }
         if entry.holds != Holds::No {
-            // From now on the status decides who holds the slot, and whether the slot is free.
+            // From now on the status decides which resource holds the slot, and whether the slot is free.
             self.reserved.retain(|_, holder| *holder != **key);
         }
         if !entry.waits {
@@ -471,8 +471,8 @@ impl Index {
         })
     }
 
-    /// Ends the reservation of a pass: from now on the status decides who holds the slot. Returns the resources that
-    /// may wait for it.
+    /// Ends the reservation of a pass: from now on the status decides which resource holds the slot. Returns the
+    /// resources that may wait for it.
     pub fn end_reservation(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let before = self.reserved.len();
         self.reserved.retain(|_, holder| holder != key);

@@ -289,7 +289,7 @@ impl<K: Remote> Watched<K> {
         self.context.wake(touched);
     }
 
-    /// After a new list: drops the resources that it does not have. They were deleted while there was no watch.
+    /// Drops the resources that a new list does not have. They were deleted while there was no watch.
     fn forget_the_unseen(&self) {
         let is_there = |key: &ObjectKey| self.cache.contains(key);
         self.recollections.retain(is_there);

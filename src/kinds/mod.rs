@@ -181,9 +181,9 @@ pub trait Remote: Kind {
 /// The answer to a look.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Sight<F> {
-    /// It is there.
+    /// The object is there.
     Shown(F),
-    /// AWS says that it is not there.
+    /// AWS answers that the object is not there.
     Absent,
     /// AWS answers, but describes no object of this name, or another object. The contents of the backend decide whether
     /// the object is absent. If they do not, this failure is the answer.

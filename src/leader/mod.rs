@@ -57,14 +57,14 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// The leadership of a process without election: it always leads.
+    /// Makes the leadership of a process without election: it always leads.
     #[must_use]
     pub const fn sole(clock: Arc<Clock>) -> Self {
         let until = AtomicU64::new(u64::MAX);
         Self { clock, until }
     }
 
-    /// The leadership of a process that has not been elected yet.
+    /// Makes the leadership of a process that has not been elected yet.
     const fn none(clock: Arc<Clock>) -> Self {
         let until = AtomicU64::new(0);
         Self { clock, until }

@@ -110,7 +110,7 @@ pub(crate) fn accepted<F>(
     })
 }
 
-/// Turns NotFound, as AWS's own answer to a call, into `None`. Nothing else proves absence.
+/// Turns `NotFound` into `None`. Only AWS's own answer to the call itself proves absence.
 pub(crate) fn absent_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(there) => Ok(Some(there)),

@@ -431,7 +431,8 @@ async fn each_write_is_sent_once_whatever_happens() {
     futures::future::join_all(each).await;
 }
 
-/// The HTTP client repeats a request by itself if a kept connection turns out to be closed before it was used.
+/// Guards against the HTTP client: it repeats a request by itself if a kept connection turns out to be closed before
+/// use.
 #[tokio::test]
 async fn a_write_on_a_kept_connection_that_breaks_is_sent_once() {
     for fault in [Act::Close, Act::Reset] {
@@ -1449,7 +1450,7 @@ async fn an_answer_that_is_no_utf8_cannot_be_read() {
 
 const SECRET: &str = "AKIASECRETOFSOMEBODY";
 
-/// A megabyte of text with a secret after the first kilobyte, and colour sequences near its end.
+/// Makes a megabyte of text with a secret after the first kilobyte, and colour sequences near its end.
 fn long_with_secret() -> String {
     format!(
         "the stack failed:\n{}{SECRET}{}\n\u{1b}[31m│ the cause\n",
@@ -1520,7 +1521,7 @@ async fn the_texts_of_a_record_are_cut() {
     }
 }
 
-/// Text of an attacker who tries to reach another path, and any other text.
+/// Generates text of an attacker who tries to reach another path, and any other text.
 fn names() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}",
