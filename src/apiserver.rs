@@ -1,5 +1,5 @@
-//! The way to the API server: what every client of this process is made with. May do: what a kubeconfig or a pod's service
-//! account says.
+//! Access to the API server: makes every Kubernetes client of this process. May do: read the kubeconfig or the pod's
+//! service account.
 
 mod pages;
 
@@ -17,21 +17,21 @@ pub use pages::Pages;
 
 use crate::random::Random;
 
-/// How long the API server may be silent while something is expected of it: longer than a watch is open. kube sets no
-/// limit, and a list that is never answered would hold its kind for ever.
+/// How long the API server may be silent while an answer is due: longer than a watch is open. kube sets no limit, and a
+/// list that is never answered would block its kind for ever.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
-/// Carries requests to the API server, each once.
+/// A service that sends requests to the API server, each once.
 pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// Makes clients. Each has connections of its own, so that none waits for another's requests.
+/// A factory of clients. Each client has its own connections, so that none waits for the requests of another.
 pub struct Connector {
     connect: Box<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
     default_namespace: String,
 }
 
 impl Connector {
-    /// By the kubeconfig, else by the pod's service account.
+    /// Makes a connector from the kubeconfig or, without one, from the pod's service account.
     pub async fn infer() -> kube::Result<Self> {
         let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
         config.read_timeout = Some(SILENCE_LIMIT);
@@ -39,16 +39,16 @@ impl Connector {
         Ok(Self::of(config))
     }
 
-    /// By this configuration.
+    /// Makes a connector from this configuration.
     #[must_use]
     pub fn of(mut config: Config) -> Self {
-        // Whoever wants retries has them where they are wanted: outside of the guard that a leader's writes pass.
+        // Retries are added outside of the guard that checks a leader's writes, where they are wanted.
         config.default_retry = false;
         let default_namespace = config.default_namespace.clone();
         Self::new(default_namespace, move || ClientBuilder::try_from(config.clone()))
     }
 
-    /// By what `connect` makes for each client.
+    /// Makes a connector that calls `connect` for each client.
     pub fn new(
         default_namespace: String,
         connect: impl Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync + 'static,
@@ -59,39 +59,40 @@ impl Connector {
         }
     }
 
-    /// The namespace that a kubeconfig's context names, or the pod's.
+    /// Returns the namespace of the kubeconfig's context, or the namespace of the pod.
     #[must_use]
     pub fn default_namespace(&self) -> &str {
         &self.default_namespace
     }
 
-    /// What a client is made from.
+    /// Returns a builder for one client.
     pub fn connect(&self) -> kube::Result<ClientBuilder<Transport>> {
         (self.connect)()
     }
 
-    /// A client that tries nothing again.
+    /// Returns a client that retries nothing.
     pub fn plain(&self) -> kube::Result<Client> {
         Ok(self.connect()?.build())
     }
 }
 
-/// Sends again what the API server has no time for (429, 503, 504), up to three times within some seconds. kube's own policy
-/// goes on for minutes: meanwhile a pass would keep its place, and a watch would not see that the API server is back.
+/// The retries of requests that the API server is too busy for (429, 503, 504): up to three within some seconds. kube's
+/// own policy retries for minutes: meanwhile a pass would keep its place, and a watch would not notice that the API
+/// server is back.
 #[derive(Clone)]
 pub struct Retries {
     random: Arc<Random>,
     left: u32,
-    /// Before the next one.
+    /// The wait before the next retry.
     wait: Duration,
 }
 
 impl Retries {
     const FIRST: Duration = Duration::from_millis(100);
-    /// The longest time that the API server may ask for.
+    /// The longest wait that the API server may ask for.
     const LONGEST: Duration = Duration::from_secs(2);
 
-    /// Of a request that has not been sent.
+    /// Makes the state for a request that has not been sent yet.
     #[must_use]
     pub const fn new(random: Arc<Random>) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retries {
             return None;
         }
         self.left = self.left.checked_sub(1)?;
-        // Not all at the same time again.
+        // Clients must not all retry at the same time.
         let wait = self.wait.mul_f64(0.5 + self.random.fraction());
         self.wait *= 2;
         Some(sleep(wait.max(asked_for(response.headers()).min(Self::LONGEST))))
@@ -126,7 +127,7 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retries {
     }
 }
 
-/// The same request, unless its body can be sent only once.
+/// Copies the request, unless its body can be sent only once.
 fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     let mut copy = Request::new(request.body().try_clone()?);
     *copy.method_mut() = request.method().clone();
@@ -137,7 +138,7 @@ fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     Some(copy)
 }
 
-/// How long the API server wants to be left alone.
+/// Returns the wait that the API server asks for (`Retry-After`).
 fn asked_for(headers: &HeaderMap) -> Duration {
     let seconds = headers
         .get(RETRY_AFTER)
@@ -151,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// How long is waited before each retry of a request that is always answered so.
+    /// Returns the waits before each retry of a request that always gets this answer.
     async fn waits(answer: impl Fn() -> Result<Response<()>, BoxError>) -> Vec<Duration> {
         let mut policy = Retries::new(Arc::new(Random::seeded(1)));
         let mut waits = Vec::new();

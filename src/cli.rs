@@ -10,11 +10,11 @@ use crate::{
     telemetry::Format,
 };
 
-/// Shortest `--outcome-grace`: a request may take 30 s, and AWS may begin its job at the end of that.
+/// Shortest `--outcome-grace`: a request may take 30 s, and AWS may begin its job at the end of that time.
 const LEAST_OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(30);
-/// With this variable, tests may have a shorter `--outcome-grace`: the simulator of AWS answers at once.
+/// Environment variable that allows tests a shorter `--outcome-grace`: the simulator of AWS answers at once.
 const SHORT_GRACE_FOR_TESTS: &str = "AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE";
-/// Shortest of the other durations: what is stored of times has whole seconds.
+/// Shortest of the other durations: times are stored in whole seconds.
 const LEAST: SignedDuration = SignedDuration::from_secs(1);
 
 /// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
@@ -125,7 +125,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The namespaces to watch, each once; none: all.
+    /// Returns the namespaces to watch, each once. An empty list means all namespaces.
     #[must_use]
     pub fn namespaces(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -137,7 +137,7 @@ impl Run {
         names
     }
 
-    /// The regions that are allowed besides the known ones. An empty variable names none.
+    /// Returns the regions that are allowed besides the known ones. An empty variable allows none.
     #[must_use]
     pub fn allowed_regions(&self) -> Vec<String> {
         let named = self.allowed_region.iter().filter(|region| !region.is_empty());
@@ -145,7 +145,7 @@ impl Run {
     }
 }
 
-/// The namespaces of one value: none where the value is empty.
+/// The namespaces of one value. Empty if the value is empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Namespaces(Vec<String>);
 
@@ -188,7 +188,7 @@ pub struct Apps {
     pub all_apps: bool,
 }
 
-/// A DNS label, as Kubernetes wants it.
+/// Parses a namespace: a DNS label, as Kubernetes requires.
 fn namespace(text: &str) -> Result<String, String> {
     let is_valid = (1..=63).contains(&text.len())
         && text
@@ -206,7 +206,7 @@ fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
-/// A region's name, whether it is known or not.
+/// Parses the name of a region, known or not.
 fn region(text: &str) -> Result<String, String> {
     if regions::is_name(text) {
         Ok(text.to_owned())
@@ -215,7 +215,7 @@ fn region(text: &str) -> Result<String, String> {
     }
 }
 
-/// The same, or nothing: a variable may be empty, and a comma may be followed by a blank or by nothing.
+/// Parses a region or an empty value. A variable may be empty, and a comma may be followed by a blank or by nothing.
 fn region_or_nothing(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Ok(String::new()),
@@ -223,7 +223,7 @@ fn region_or_nothing(text: &str) -> Result<String, String> {
     }
 }
 
-/// The same, or the empty value of a variable that is set to nothing.
+/// Parses a namespace or the empty value of an empty variable.
 fn namespace_or_nothing(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
@@ -231,8 +231,8 @@ fn namespace_or_nothing(text: &str) -> Result<String, String> {
     namespace(text)
 }
 
-/// An empty value is that of a variable that is set to nothing. A list of nothing but commas and blanks is a mistake, and
-/// must not silently mean all namespaces.
+/// Parses a list of namespaces. An empty value comes from an empty variable and is allowed. A list of only commas and
+/// blanks is a mistake: it must not silently mean all namespaces.
 fn namespaces(text: &str) -> Result<Namespaces, String> {
     if text.is_empty() {
         return Ok(Namespaces(Vec::new()));

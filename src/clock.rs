@@ -1,10 +1,10 @@
-//! The time of day, as AWS tells it, and how long the machine is up. The only place of the program that asks the machine
-//! what time it is.
+//! The time of day by AWS's clock, and the uptime of the machine. The only place of the program that reads the
+//! machine's clocks.
 //!
-//! AWS's jobs carry AWS's times, and the SDK corrects its own clock by AWS's when it signs: with a node's clock that is
-//! hours off AWS still answers, and what is compared with AWS's times must be told by the same clock. Between two
-//! answers time runs by the machine's uptime: nobody who sets its clock moves what is due, and it goes on while the machine
-//! sleeps.
+//! AWS's jobs carry times of AWS's clock. A node's clock may be hours off, and AWS still answers: the SDK corrects its
+//! own clock by AWS's when it signs. So times that are compared with AWS's times must come from the same clock. Between
+//! two answers, time follows the machine's uptime: setting the machine's clock does not change when work is due, and
+//! time continues while the machine sleeps.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -14,46 +14,46 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-/// How far AWS's time may be from ours before ours is corrected: time must not wobble by what answers take on their way.
+/// How far AWS's time may be from ours before ours is corrected. Time must not jitter with the latency of answers.
 const DEAD_BAND: SignedDuration = SignedDuration::from_secs(5);
-/// Further off than this, one answer alone is not believed once AWS's time is known: a second one has to say the same. Both
-/// AWS's clocks and ours run evenly, but a machine may have slept.
+/// Once AWS's time is known, one answer that is further off than this is not believed: a second answer must agree with
+/// it. Both clocks run evenly, but a machine may have slept.
 const JUMP: SignedDuration = SignedDuration::from_mins(1);
-/// An HTTP date is told in whole seconds, cut off (RFC 9110, section 5.6.7).
+/// Resolution of an HTTP date: whole seconds, truncated (RFC 9110, section 5.6.7).
 const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
-/// 2020-08-11, the version of Amplify's backend API: no answer of it was made before.
+/// 2020-08-11, the version of Amplify's backend API: no answer can be older.
 const FIRST: i64 = 1_597_104_000;
 
-/// One for the process, shared.
+/// The clock of the process, shared.
 pub struct Clock {
     uptime: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// What the machine's clock said at `since`.
+    /// The time of the machine's clock at `since`.
     start: Timestamp,
-    /// The uptime of then.
+    /// The uptime at `start`.
     since: Duration,
-    /// What is to be added to come to AWS's time, in milliseconds.
+    /// The difference to AWS's time, in milliseconds: added to the machine's time.
     correction: AtomicI64,
     heard: Mutex<Heard>,
 }
 
-/// What the answers so far have said.
+/// The answers so far.
 #[derive(Debug, Default)]
 struct Heard {
     /// Whether AWS's time is known.
     any: bool,
-    /// A correction that one answer alone asks for.
+    /// A correction that only one answer supports.
     doubtful: Option<SignedDuration>,
 }
 
 impl Clock {
-    /// Begins with what the machine's clock says now.
+    /// Starts with the present time of the machine's clock.
     #[must_use]
     pub fn of_machine() -> Self {
         Self::new(Timestamp::now(), machine_uptime)
     }
 
-    /// Begins with this time. `uptime` tells how long the machine is up: it never runs back, and goes on while the process
-    /// stands still.
+    /// Starts with this time. `uptime` returns the machine's uptime: it never goes back, and continues while the
+    /// process is frozen.
     pub fn new(start: Timestamp, uptime: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
             since: uptime(),
@@ -64,32 +64,33 @@ impl Clock {
         }
     }
 
-    /// What time it is.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.at(self.uptime())
     }
 
-    /// What time it was at this uptime, as far as is known by now: the begin of a call is told right
-    /// even where only its answer has told how late it is.
+    /// Returns the time at this uptime, by the present correction. So the start of a call is right even if only the
+    /// answer to this call brought the correction.
     #[must_use]
     pub fn at(&self, moment: Duration) -> Timestamp {
         let correction = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
         after(self.uncorrected(moment), correction)
     }
 
-    /// How long the machine is up.
+    /// Returns the machine's uptime.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         (self.uptime)()
     }
 
-    /// Takes in that an answer of AWS that has just come, to what was asked at this uptime, was made at this date.
+    /// Corrects the clock by the date of an answer from AWS that has just arrived. `asked` is the uptime when the
+    /// request was sent.
     pub fn told(&self, date: Timestamp, asked: Duration) {
         if date.as_second() < FIRST {
             return;
         }
-        // AWS's clock showed the date at some moment between the two.
+        // AWS's clock showed the date at some moment between the request and now.
         let least = date.duration_since(self.uncorrected(self.uptime()));
         let most = after(date, RESOLUTION).duration_since(self.uncorrected(asked));
         let present = SignedDuration::from_millis(self.correction.load(Ordering::Acquire));
@@ -132,24 +133,25 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// While the machine was suspended included: a process that was frozen, or whose machine was asleep, must see it when it
-/// wakes up. (A virtual machine that is paused from outside may not see it: then AWS's view and the stored intent are what
-/// is left.)
+/// Returns the machine's uptime, including the time it was suspended: a process that was frozen, or whose machine
+/// slept, must notice this when it wakes up. (A virtual machine that is paused from outside may not notice. Then only
+/// the state in AWS and the stored intent prevent a second write.)
 #[cfg(target_os = "linux")]
 fn machine_uptime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    // Never negative. If it were, nobody would lead.
+    // Never negative. A negative value would mean that no process leads.
     Duration::try_from(time).unwrap_or(Duration::MAX)
 }
 
-/// Time since this process first asked. A frozen process sees it; a machine that was asleep may not.
+/// Returns the time since the first call in this process. It includes the time while the process is frozen; it may not
+/// include the time while the machine sleeps.
 #[cfg(not(target_os = "linux"))]
 fn machine_uptime() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     START.elapsed()
 }
 
-/// Never beyond the last time, or before the first, that there is.
+/// Adds the duration, within the range of `Timestamp`.
 fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(time)
 }
@@ -160,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// AWS's time, to the second, at the begin of each test.
+    /// AWS's time, to the second, at the start of each test.
     const TRUE: &str = "2026-11-22T10:00:00Z";
 
     fn true_time() -> Timestamp {
@@ -174,13 +176,13 @@ mod tests {
         })
     }
 
-    /// How far the clock is from AWS's, in milliseconds.
+    /// Returns how far the clock is from AWS's, in milliseconds.
     fn error(clock: &Clock, since: Instant) -> i128 {
         let aws = after(true_time(), SignedDuration::try_from(since.elapsed()).unwrap());
         clock.now().duration_since(aws).as_millis()
     }
 
-    /// An answer that was made `made` ms after it was asked for, and came `took` ms after.
+    /// Delivers an answer that AWS made `made` ms after the request and that arrived `took` ms after the request.
     async fn answer(clock: &Clock, since: Instant, made: u64, took: u64) {
         let asked = clock.uptime();
         tokio::time::advance(Duration::from_millis(made)).await;
@@ -241,7 +243,7 @@ mod tests {
             clock.told(after(clock.now(), SignedDuration::from_hours(hours)), clock.uptime());
             assert_eq!(error(&clock, since), 0, "{hours}");
         }
-        // Two that say the same are believed, but not with another in between.
+        // Two answers that agree are believed, but not with another answer between them.
         for (minutes, moved) in [(-30, 0), (20, 0), (-30, 0), (-30, -30)] {
             clock.told(after(true_time(), SignedDuration::from_mins(minutes)), clock.uptime());
             assert_eq!((error(&clock, since) + 500).div_euclid(60_000), moved, "{minutes}");
@@ -265,7 +267,7 @@ mod tests {
 
     #[test]
     fn time_goes_on_while_the_machine_sleeps() {
-        // The monotonic clock stands still then.
+        // Unlike the monotonic clock.
         let uptime = std::sync::Arc::new(AtomicI64::new(100));
         let told = uptime.clone();
         let clock = Clock::new(true_time(), move || {

@@ -1,13 +1,13 @@
-//! A queue in which owners take turns: who puts in much waits behind his own, and not in front of others. Pure; it knows
-//! neither the time nor what it holds.
+//! A queue in which owners take turns: an owner with many items delays its own items, not those of other owners. Pure;
+//! it reads no clock and does not look into the items.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Items of owners. Of one owner, the lowest ticket comes first.
+/// Items of owners. The item with the lowest ticket is the owner's first.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     owners: HashMap<Box<str>, BTreeMap<u64, T>>,
-    /// Those who have something here, in the order of their turns.
+    /// The owners that have items, in the order of their turns.
     turns: VecDeque<Box<str>>,
     len: usize,
 }
@@ -23,7 +23,7 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Puts an item in. Who had nothing here has the last turn.
+    /// Adds an item. An owner without items gets the last turn.
     pub fn push(&mut self, owner: &str, ticket: u64, item: T) {
         let turns = &mut self.turns;
         let items = self.owners.entry(owner.into()).or_insert_with_key(|owner| {
@@ -33,14 +33,14 @@ impl<T> FairQueue<T> {
         self.len += usize::from(items.insert(ticket, item).is_none());
     }
 
-    /// Puts back what was taken out too early: it is its owner's turn still.
+    /// Puts back an item that was taken out too early. Its owner has the next turn again.
     pub fn push_first(&mut self, owner: &str, ticket: u64, item: T) {
         self.push(owner, ticket, item);
         self.turns.retain(|other| **other != *owner);
         self.turns.push_front(owner.into());
     }
 
-    /// Takes this one out, wherever it stands.
+    /// Removes this item, wherever it is.
     pub fn remove(&mut self, owner: &str, ticket: u64) -> Option<T> {
         let items = self.owners.get_mut(owner)?;
         let item = items.remove(&ticket)?;
@@ -52,13 +52,13 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// The next.
+    /// Returns the next item.
     #[must_use]
     pub fn first(&self) -> Option<&T> {
         self.owners.get(self.turns.front()?)?.values().next()
     }
 
-    /// Takes the next one out. Its owner's next turn comes after those of all others.
+    /// Takes the next item out. Its owner's next turn comes after the turns of all others.
     pub fn pop(&mut self) -> Option<T> {
         let owner = self.turns.pop_front()?;
         let items = self.owners.get_mut(&owner)?;
@@ -72,13 +72,13 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// How many there are.
+    /// Returns the number of items.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no items.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -92,7 +92,7 @@ mod tests {
     /// Owners and tickets.
     type Items = &'static [(&'static str, u64)];
 
-    /// With these in it, each called by its owner and its ticket.
+    /// Makes a queue of these items. Each item is the name of its owner and its ticket.
     fn queue(items: &[(&str, u64)]) -> FairQueue<String> {
         let mut queue = FairQueue::default();
         for (owner, ticket) in items {

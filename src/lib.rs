@@ -1,6 +1,6 @@
 //! amplify-operator: keeps AWS Amplify (Gen 1) backends in line with Kubernetes custom resources.
 //!
-//! A library only so that the program's own tests can reach its parts; it promises no stable Rust API.
+//! It is a library only because the program's own tests need its parts. It promises no stable Rust API.
 
 pub mod amplify;
 pub mod api;

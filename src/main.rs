@@ -1,4 +1,4 @@
-//! The program `amplify-operator`: reads its arguments and hands over.
+//! The program `amplify-operator`: parses its arguments and runs the command.
 
 use std::{io::Write, process::ExitCode, thread};
 
@@ -10,7 +10,7 @@ use amplify_operator::{
 };
 use clap::Parser;
 
-/// Threads at the most. They wait for AWS and for the API server nearly all the time, and each has memory of its own.
+/// Upper limit of worker threads. They mostly wait for AWS and the API server, and each thread costs memory.
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(carry_out(cli));
-            // A read of a file that hangs does not keep the process.
+            // A file read that hangs must not keep the process alive.
             runtime.shutdown_background();
             code
         }
@@ -41,13 +41,13 @@ async fn carry_out(cli: Cli) -> ExitCode {
     done.unwrap_or_else(|error| report(&error))
 }
 
-/// Says on stderr, to a person, what went wrong.
+/// Prints an error on stderr, for a person.
 fn report(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "amplify-operator: {}", described(error));
     ExitCode::FAILURE
 }
 
-/// An error is a line of the log like any other, unless there is no log, or RUST_LOG leaves errors out of it.
+/// Runs the operator. Logs an error, or prints it on stderr if there is no log or `RUST_LOG` filters errors out.
 async fn run_and_log(settings: amplify_operator::cli::Run) -> ExitCode {
     let Err(error) = run(settings).await else {
         return ExitCode::SUCCESS;
@@ -59,7 +59,7 @@ async fn run_and_log(settings: amplify_operator::cli::Run) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The error on one line, with each of its causes once.
+/// Returns the error on one line, with each of its causes once.
 fn described(error: &anyhow::Error) -> String {
     clean(&in_words(error.as_ref()))
 }
@@ -78,7 +78,7 @@ fn print_crds() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     for crd in api::crds() {
         match writeln!(out, "---\n{}", api::to_yaml(&crd)?.trim_end()) {
-            // Whoever reads has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
             written => written?,
         }

@@ -1,6 +1,6 @@
-//! The wiring: settings and the world around → one loop per kind and namespace, and one token that ends them all.
+//! The wiring: settings and a [`World`] → one loop per kind and namespace, and one token that ends all of them.
 //!
-//! [`run`] takes from the machine what [`operate`] is given: whoever simulates a machine gives it something else.
+//! [`run`] makes the [`World`] from the machine and passes it to [`operate`]. A simulation passes another one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,40 +34,40 @@ use crate::{
     telemetry::{self, Health, Metrics, error::in_words},
 };
 
-/// How long the API server may give no answer to any watch before the program says that it is not alive.
+/// How long the API server may answer no watch before `/livez` fails.
 const WATCH_LIMIT: Duration = Duration::from_mins(10);
-/// How long a namespace that has been read waits for the others: what lives in one AWS environment may be described in several.
-/// One whose lists are refused holds nobody up. One that fails otherwise is tried again within a minute and a half, and longer
-/// silence of the API server concerns all alike.
+/// How long a namespace whose lists have been read waits for the other namespaces. Reason: resources in several
+/// namespaces may describe objects in one AWS environment. A namespace whose lists are refused delays no other. A list
+/// that fails otherwise is retried within 90 seconds. A longer silence of the API server affects all namespaces alike.
 const OTHERS: Duration = Duration::from_mins(2);
-/// How often a missing CustomResourceDefinition is looked for again.
+/// How long to wait before the next check for missing CustomResourceDefinitions.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
-/// How long answers of the health server that are under way may take at the end.
+/// How long the health server may take to finish its open answers at the end.
 const SERVED: Duration = Duration::from_secs(1);
 
-/// What the operator is given of the world around it.
+/// Everything the operator takes from its surroundings.
 pub struct World {
     /// The API server.
     pub apiserver: Connector,
-    /// AWS: asked for when the API server has answered.
+    /// AWS. Polled only after the API server has answered.
     pub aws: BoxFuture<'static, Base>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<Clock>,
-    /// Chance.
+    /// The source of randomness.
     pub random: Arc<Random>,
-    /// The accounts file, and what it said when it was opened.
+    /// The accounts file, and its content when it was opened.
     pub accounts: Option<(AccountsFile, Accounts)>,
-    /// Where it is told how things stand.
+    /// The metrics that the operator feeds.
     pub metrics: Arc<Metrics>,
-    /// Where it is told whether the program is ready and alive.
+    /// The health state that the operator reports to.
     pub health: Arc<Health>,
-    /// Ends everything: what is in flight is finished first.
+    /// Stops the operator. Work in flight is finished first.
     pub shutdown: CancellationToken,
 }
 
 impl World {
-    /// The machine that this process runs on.
+    /// Makes the world of the machine that this process runs on.
     async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let accounts = match settings.accounts.clone().map(AccountsFile::at) {
             Some(file) => Some(file.open().await.map_err(anyhow::Error::msg)?),
@@ -86,7 +86,7 @@ impl World {
     }
 }
 
-/// Runs the operator until SIGTERM or Ctrl-C, and then until what is in flight is done.
+/// Runs the operator until SIGTERM or Ctrl-C, then finishes the work in flight.
 pub async fn run(settings: Run) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
@@ -96,7 +96,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     })?;
     let listen = listener.local_addr().context("no listen address")?;
     let world = World::of_machine(&settings, shutdown).await?;
-    // Probes are answered to the end, while what is in flight is done.
+    // Probes are answered until the work in flight is finished.
     let served = CancellationToken::new();
     let serving = tokio::spawn(telemetry::server::serve(
         listener,
@@ -107,7 +107,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     info!(%listen, "probes and metrics are served");
     operate(settings, world).await?;
     served.cancel();
-    // Who keeps a connection open does not keep the process.
+    // A client that keeps its connection open must not keep the process alive.
     if let Ok(ended) = timeout(SERVED, serving).await {
         ended.context("the health server failed")?;
     }
@@ -115,7 +115,7 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the operator in this world until its shutdown, and then until what is in flight is done.
+/// Runs the operator in this world until the shutdown, then finishes the work in flight.
 pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     let World {
         apiserver,
@@ -172,7 +172,8 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
         },
         "operator starts"
     );
-    // After an error nothing is waited for, and a lease is not given back: it runs out when nothing is under way anymore.
+    // After an error nothing is waited for and the lease is not given back: it expires when no call can be in flight
+    // any more.
     tokio::select! {
         biased;
         lost = &mut turn => {
@@ -188,7 +189,7 @@ pub async fn operate(settings: Run, world: World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The settings that decisions depend on.
+/// Returns the settings that decisions depend on.
 fn decisions(settings: &Run) -> Settings {
     Settings {
         drift_interval: settings.drift_interval,
@@ -199,10 +200,10 @@ fn decisions(settings: &Run) -> Settings {
     }
 }
 
-/// The settings of the token buckets.
+/// Returns the settings of the token buckets.
 fn tokens(settings: &Run) -> Tokens {
     Tokens {
-        // One account and region that hangs leaves the others the rest.
+        // An account and region that hangs leaves three quarters of the places to the others.
         at_a_time: usize::from(settings.concurrency) / 4,
         per_second: settings.aws_requests_per_second,
         most_per_second: settings.aws_max_requests_per_second,
@@ -213,7 +214,7 @@ fn tokens(settings: &Run) -> Tokens {
 /// The task that ends when leadership is lost.
 type Turn = JoinHandle<Result<(), Lost>>;
 
-/// Whether this process may write, and how long.
+/// Returns the right to write, and the task that ends when this process loses it.
 fn take_part(
     settings: &Run,
     apiserver: &Connector,
@@ -237,7 +238,7 @@ fn no_way(error: &kube::Error) -> anyhow::Error {
     anyhow::anyhow!("no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account")
 }
 
-/// Runs the loops of all kinds in all namespaces.
+/// Runs the loops of all kinds in all scopes.
 async fn control(
     context: &Arc<Context>,
     namespaces: Vec<String>,
@@ -272,7 +273,7 @@ async fn control(
             return Ok(());
         };
         ended.context("a control loop failed")?;
-        // One that ends by itself would leave its kind alone: better to start anew.
+        // If one loop ends by itself, no loop serves its kind any more. A restart is better.
         if !shutdown.is_cancelled() {
             shutdown.cancel();
             anyhow::bail!("a control loop ended by itself");
@@ -280,12 +281,12 @@ async fn control(
     }
 }
 
-/// What is watched together: a namespace, or all of them. Each begins, fails and recovers by itself.
+/// A unit of watching: one namespace, or all of them. Each scope starts, fails and recovers by itself.
 struct Scope {
     namespace: Option<String>,
-    /// Of each kind.
+    /// One store for each kind.
     stores: Vec<Arc<dyn Store>>,
-    /// Passes are made from now on.
+    /// Cancelled when passes may start.
     passes: CancellationToken,
 }
 
@@ -298,7 +299,7 @@ impl Scope {
         }
     }
 
-    /// Begins when this process leads and all of its resources have been read since.
+    /// Starts passes once this process leads and has read all resources of the scope since then.
     async fn begin(&self, all: &[Self], stands_by: bool, turns: &Turns) {
         self.filled(Lists::First).await;
         info!(namespace = self.namespace, "all stores are filled");
@@ -306,7 +307,7 @@ impl Scope {
         turns.lead.cancelled().await;
         let lists = if stands_by { Lists::OfLeader } else { Lists::First };
         self.filled(lists).await;
-        // Too late: they are seen later.
+        // After this time, a namespace without an answer is not waited for: its resources are added when they are read.
         let _ = timeout(OTHERS, join_all(all.iter().map(|scope| scope.answered(lists)))).await;
         for store in &self.stores {
             store.index();
@@ -317,12 +318,12 @@ impl Scope {
         self.passes.cancel();
     }
 
-    /// Waits until all of its resources have been read in this round.
+    /// Waits until all resources of the scope have been read in this round.
     async fn filled(&self, lists: Lists) {
         join_all(self.stores.iter().map(|store| store.filled(lists))).await;
     }
 
-    /// Waits until the API server has given or refused all of its resources.
+    /// Waits until the API server has returned or refused all lists of the scope.
     async fn answered(&self, lists: Lists) {
         join_all(self.stores.iter().map(|store| store.answered(lists))).await;
     }
@@ -358,8 +359,8 @@ async fn wait_for_crds(client: &Client, namespaces: &[String]) {
     }
 }
 
-/// The kinds that the API server does not serve. Asked through the kinds themselves: reading definitions needs rights
-/// that the operator does without.
+/// Returns the kinds that the API server does not serve. Lists the kinds themselves: reading their definitions would
+/// need rights that the operator does not have.
 async fn missing_kinds(client: &Client, namespaces: &[String]) -> kube::Result<Vec<&'static str>> {
     let mut missing = Vec::new();
     macro_rules! resources {
@@ -375,8 +376,8 @@ async fn missing_kinds(client: &Client, namespaces: &[String]) -> kube::Result<V
     Ok(missing)
 }
 
-/// Whether the API server says that it does not serve a kind. Where the operator has no right to list, it does not say: that
-/// is for the watch of that namespace to tell, and no reason to leave the others alone.
+/// Whether the API server reports that it does not serve a kind. Without the right to list, the answer is no: the watch
+/// of that namespace reports the missing right, and the other namespaces need not wait.
 async fn is_missing(client: &Client, resource: &ApiResource, namespaces: &[String]) -> kube::Result<bool> {
     let one = kube::api::ListParams::default().limit(1);
     let apis: Vec<Api<kube::api::DynamicObject>> = if namespaces.is_empty() {

@@ -1,7 +1,7 @@
-//! The accounts file: which IAM role the AWS objects of a namespace are kept with. Pure: text in, lookups out.
+//! The accounts file: the IAM role for the resources of each namespace. Pure: parses text, answers lookups.
 //!
-//! Closed, not open: a namespace that no entry names, or that two name, has no account. External ids are shown nowhere:
-//! neither in `Debug` nor in an error.
+//! A namespace named by no entry, or by two entries, has no account: the file denies by default. External ids are never
+//! shown, neither in `Debug` nor in an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,32 +19,32 @@ use crate::api::conditions::truncated;
 const NAME_LIMIT: usize = 128;
 /// Longest path and name of a role, in bytes: IAM allows 512 and 64.
 const ROLE_LIMIT: usize = 577;
-/// How much of a value an error repeats, in bytes.
+/// How many bytes of a value an error repeats.
 const SHOWN: usize = 80;
 
-/// Why an accounts file cannot be used.
+/// Why an accounts file is invalid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Invalid {
-    /// It is not YAML of the expected form.
+    /// The file is not YAML of the expected form.
     #[error("{0}")]
     Form(String),
-    /// An entry without a usable name, by its place in the list.
+    /// An entry without a usable name. The number is its position in the list.
     #[error("entry {0}: give it a name of 1 to {NAME_LIMIT} characters without control characters")]
     Name(usize),
-    /// Two entries of one name.
+    /// Two entries have the same name.
     #[error("two entries are named {0:?}: names are unique")]
     Twice(String),
-    /// An entry that is wrong.
+    /// An entry is invalid.
     #[error("entry {name:?}: {why}")]
     Entry {
         /// Its name.
         name: String,
-        /// What is wrong, and what would be right.
+        /// The problem, and a correct value.
         why: String,
     },
 }
 
-/// An external id, which only AWS is told.
+/// An external id. It is sent only to AWS.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub(super) struct ExternalId(String);
 
@@ -60,7 +60,7 @@ impl fmt::Debug for ExternalId {
     }
 }
 
-/// As a derived one, but with errors that do not repeat the value.
+/// Deserializes like a derived implementation, but its errors do not repeat the value.
 impl<'de> Deserialize<'de> for ExternalId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Quoted;
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for ExternalId {
                 Ok(ExternalId(text.to_owned()))
             }
         }
-        // The original error may show the value.
+        // The original error may contain the value.
         from.deserialize_str(Quoted)
             .map_err(|_| serde::de::Error::custom("externalId: give a string, in quotes"))
     }
@@ -97,29 +97,29 @@ struct Raw {
     region: Option<String>,
 }
 
-/// An IAM role, and whose namespaces it is for.
+/// An IAM role, with the namespaces that use it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// How people call it.
+    /// Its name, for people.
     pub name: String,
     /// The ARN of the role.
     pub role_arn: String,
     /// The account of the role.
     pub account: String,
-    /// The region of resources that name none.
+    /// The region of resources without one.
     pub region: Option<String>,
     pub(super) external_id: Option<ExternalId>,
     namespaces: BTreeSet<String>,
 }
 
 impl Entry {
-    /// Whether sessions of the one can be used for the other.
+    /// Whether the sessions of one entry can be used for the other.
     pub(super) fn is_same_identity(&self, other: &Self) -> bool {
         self.role_arn == other.role_arn && self.external_id == other.external_id && self.region == other.region
     }
 }
 
-/// What the file says of a namespace.
+/// The entry of a namespace.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lookup<'a> {
     /// One entry names it.
@@ -131,7 +131,7 @@ pub enum Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// What a person is told of a namespace without an account.
+    /// Returns the message for a namespace without an account.
     #[must_use]
     pub fn missing(&self, namespace: &str) -> Option<String> {
         match self {
@@ -146,7 +146,7 @@ impl Lookup<'_> {
         }
     }
 
-    /// Changes with everything that matters to the resources of the namespace. Never 0.
+    /// Returns a digest of everything in the entry that matters to the resources of the namespace. Never 0.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -169,9 +169,9 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Reads a file.
+    /// Parses a file.
     pub fn parse(yaml: &str) -> Result<Self, Invalid> {
-        // Snippets would show what stands near the error, external ids included.
+        // Snippets would show the text near the error, including external ids.
         let options = serde_saphyr::options! { with_snippet: false };
         let file: File = serde_saphyr::from_str_with_options(yaml, options)
             .map_err(|error| Invalid::Form(truncated(&error.to_string(), 512).to_owned()))?;
@@ -191,7 +191,7 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// What the file says of a namespace.
+    /// Returns the entry of a namespace.
     #[must_use]
     pub fn for_namespace(&self, namespace: &str) -> Lookup<'_> {
         match self.by_namespace.get(namespace).map(Vec::as_slice) {
@@ -201,7 +201,7 @@ impl Accounts {
         }
     }
 
-    /// The namespaces of which the two say something else.
+    /// Returns the namespaces whose entries differ between the two files.
     #[must_use]
     pub fn changed(&self, other: &Self) -> BTreeSet<String> {
         let all = self.by_namespace.keys().chain(other.by_namespace.keys());
@@ -210,13 +210,13 @@ impl Accounts {
             .collect()
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether there is no entry, so that no namespace has an account.
+    /// Whether there is no entry. Then no namespace has an account.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries == 0
@@ -268,7 +268,7 @@ fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
     })
 }
 
-/// Whether this can be the name of a namespace.
+/// Whether this is a valid name of a namespace.
 fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
@@ -281,12 +281,12 @@ fn is_external_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
 }
 
-/// Whether this can be an AWS account's id.
+/// Whether this is a valid id of an AWS account.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The account of `arn:<partition>:iam::<account>:role/<path and name>`.
+/// Returns the account of `arn:<partition>:iam::<account>:role/<path and name>`.
 fn account_of_role(arn: &str) -> Option<&str> {
     let parts: Vec<_> = arn.splitn(6, ':').collect();
     let ["arn", partition, "iam", "", account, resource] = parts[..] else {

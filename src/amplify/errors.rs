@@ -1,7 +1,8 @@
-//! One reading of everything that can go wrong with a call: [`reduce`] takes the SDK's error apart, [`classify`] is a
-//! pure function of what is left. Nothing else in the port makes a class out of an AWS answer.
+//! Classifies every failure of a call: [`reduce`] takes the parts out of the SDK's error, [`classify`] is a pure
+//! function of these parts. No other code of the port derives a class from an answer of AWS.
 //!
-//! Believed is only what AWS itself says: an answer without an error code and a request id comes from something before it.
+//! Only AWS itself is believed: an answer with neither an error code nor a request id comes from a proxy or gateway
+//! before it.
 
 use std::{error::Error, fmt, fmt::Write as _};
 
@@ -22,11 +23,11 @@ use crate::{
 
 /// Longest message of a failure, in bytes.
 pub(super) const MESSAGE_LIMIT: usize = 1024;
-/// How much of AWS's text a message repeats, in bytes.
+/// How many bytes of AWS's text a message repeats.
 const TEXT_LIMIT: usize = 640;
 /// Longest request id or error code, in bytes. AWS's have 36.
 const ID_LIMIT: usize = 64;
-/// How much of a role and of its entry's name a message repeats, in bytes.
+/// How many bytes of a role and of its entry's name a message repeats.
 const ROLE_LIMIT: usize = 256;
 const REQUEST_ID: &str = " [request id ";
 
@@ -35,7 +36,7 @@ const ASSUME_ROLE: Call = Call {
     operation: "AssumeRole",
 };
 
-/// One operation of one service. Together they are the IAM action.
+/// One operation of one service. Both together are the IAM action.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Call {
     pub(super) service: Service,
@@ -43,7 +44,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// One that writes.
+    /// Makes a call that writes.
     pub(crate) const fn write(operation: Operation) -> Self {
         Self {
             service: operation.service(),
@@ -51,7 +52,7 @@ impl Call {
         }
     }
 
-    /// One that reads.
+    /// Makes a call that reads.
     pub(crate) const fn read(read: Read) -> Self {
         Self {
             service: read.service(),
@@ -66,41 +67,41 @@ impl fmt::Display for Call {
     }
 }
 
-/// How a call ended, other than well.
+/// How a failed call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
-    /// An HTTP answer that is an error.
+    /// An HTTP answer with an error status.
     Status(u16),
-    /// A success that cannot be read: cut off, not JSON, not of the expected form.
+    /// A success that cannot be read: truncated, not JSON, or of another form.
     Unreadable,
-    /// The request was handed over and no answer came in time.
+    /// The request was handed over, and no answer came in time.
     TimedOut,
     /// The connection broke, or may have broken, after the request was handed over.
     Broken,
     /// No connection was ever made: refused, unreachable, unknown host, connect timeout, TLS.
     Unconnected,
-    /// A success whose `error` says that AWS refuses the write.
+    /// A success whose `error` field refuses the write.
     ErrorInReply,
     /// No credentials could be loaded.
     Credentials,
-    /// No credentials could be loaded, because what gives them is away or busy.
+    /// No credentials could be loaded, because their source is unreachable or busy.
     CredentialsAway(Class),
-    /// The request could not be made ready, for another reason.
+    /// The request could not be prepared, for another reason.
     Unsent,
 }
 
-/// What is left of an SDK error.
+/// The parts of an SDK error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reply<'a> {
     pub(super) end: End,
-    /// AWS's error code, such as `BadRequestException`; empty where there is none.
+    /// AWS's error code, such as `BadRequestException`. Empty if there is none.
     pub(super) code: &'a str,
-    /// AWS's text, or what broke.
+    /// AWS's text, or the text of the error that broke the call.
     pub(super) text: &'a str,
     pub(super) request_id: Option<&'a str>,
 }
 
-/// The failure that an SDK error is.
+/// Turns an SDK error into a failure.
 pub(super) fn reduce<E>(call: Call, probe: &Probe, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -119,12 +120,12 @@ where
     let status = raw.map(|raw| raw.status().as_u16());
     let credentials = find::<CredentialsError>(error);
     let end = match (error, status) {
-        // An error status counts even when its body cannot be read: gateways answer in HTML.
+        // An error status counts even if its body cannot be read: gateways answer in HTML.
         (_, Some(status)) if status >= 400 => End::Status(status),
         (_, Some(_)) => End::Unreadable,
         _ if credentials.is_some() => credentials.map_or(End::Credentials, without_credentials),
         _ if !transmitted => End::Unsent,
-        // Also a connect timeout and a failed TLS handshake are errors of the connector, before any request.
+        // A connect timeout and a failed TLS handshake are also errors of the connector, before any request.
         _ if find::<HttpError>(error).is_some_and(HttpError::is_connect) => End::Unconnected,
         (SdkError::TimeoutError(_), _) => End::TimedOut,
         (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => End::TimedOut,
@@ -133,7 +134,7 @@ where
     let chain;
     let text = match (end, error.message()) {
         (_, Some(text)) => text,
-        // The chain of an error status says how its body could not be parsed: noise.
+        // The error chain of an error status only describes how its body could not be parsed: noise.
         (End::Status(_), None) => "",
         (_, None) => {
             chain = causes(error);
@@ -151,8 +152,8 @@ where
     )
 }
 
-/// Whether it is worth waiting for the credentials that could not be loaded: a role that STS did not refuse, but could
-/// not be asked for, or that takes too long.
+/// Returns how a call without credentials ended. If STS did not refuse the role but could not be reached, or took too
+/// long, waiting can help.
 fn without_credentials(error: &CredentialsError) -> End {
     if matches!(error, CredentialsError::ProviderTimedOut(_)) {
         return End::CredentialsAway(Class::Unavailable);
@@ -163,8 +164,8 @@ fn without_credentials(error: &CredentialsError) -> End {
     }
 }
 
-/// What STS answered when it was asked for a role, if an error comes from that. The probe of the call that needs the role
-/// has seen nothing of it: whether it was sent makes no difference.
+/// Returns STS's answer to the request for a role, if the error comes from STS. The probe of the call that needs the
+/// role has not seen this request. Whether the request was sent makes no difference.
 fn of_sts(error: &CredentialsError) -> Option<Failure> {
     if let Some(error) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
         return Some(reduced(ASSUME_ROLE, false, error));
@@ -177,8 +178,7 @@ fn of_sts(error: &CredentialsError) -> Option<Failure> {
     Some(reduced(call, false, error))
 }
 
-/// Credentials that a call would have been signed with, and that there are none of: a role that cannot be assumed, or an
-/// account that has changed.
+/// The error of a call that has no credentials to sign with: the role cannot be assumed, or the account has changed.
 #[derive(Debug)]
 pub(super) struct NotProvided(pub(super) Failure);
 
@@ -190,7 +190,7 @@ impl fmt::Display for NotProvided {
 
 impl Error for NotProvided {}
 
-/// The failure to assume this role. No call that needs it was sent.
+/// Makes the failure to assume this role. No call that needs the role was sent.
 pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
     let failure = of_sts(error).unwrap_or_else(|| {
         let reply = Reply {
@@ -203,7 +203,7 @@ pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
     });
     let class = match failure.class {
         class @ (Class::Throttled | Class::Unavailable) => class,
-        // A role that AWS takes for wrong is no fault of the spec.
+        // A role that AWS considers invalid is not an error in the spec.
         _ => Class::AccessDenied,
     };
     let start = format!("cannot assume {}: ", text::shortened(role, ROLE_LIMIT));
@@ -215,13 +215,13 @@ pub(super) fn not_assumed(role: &str, error: &CredentialsError) -> Failure {
     }
 }
 
-/// The class of a reply, whether its request may have been carried out, and the words for people.
+/// Returns the class of a reply, whether its request may have been carried out, and the message for people.
 pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     let code = short(reply.code);
     let said = text::clean(reply.text);
     let request_id = reply.request_id.map(short).filter(|id| !id.is_empty());
-    // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's word.
-    // A proxy that wants a password may say so in JSON, with a code of its own.
+    // AWS names its error, or at least the request. A page of a proxy must not pass for AWS's answer. A proxy that
+    // requires authentication may answer with JSON and a code of its own.
     let of_aws = reply.end != End::Status(407) && (!code.is_empty() || request_id.is_some());
     let (class, sent) = match reply.end {
         End::Status(status) => {
@@ -261,7 +261,7 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
         // Writing to a String cannot fail.
         let _ = write!(advice, "{REQUEST_ID}{id}]");
     }
-    // What AWS says is what gives way, and its end is kept: there it names the cause. All else is short.
+    // Only AWS's text is shortened, in the middle: its end names the cause. All other parts are short.
     let said = text::shortened(&said, TEXT_LIMIT);
     let colon = if said.is_empty() { "" } else { ": " };
     Failure {
@@ -271,15 +271,15 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     }
 }
 
-/// An id or a code as a message may repeat it.
+/// Returns an id or a code in the form for a message.
 fn short(text: &str) -> String {
     text::shortened(&text::clean(text), ID_LIMIT).into_owned()
 }
 
-/// Whether a request that was answered with this status may have been carried out.
+/// Whether a request with this answer may have been carried out.
 fn answered(status: u16, of_aws: bool, coded: bool) -> Sent {
     match status {
-        // A 408 comes from what stands before AWS, which may have passed the request on.
+        // A 408 comes from a proxy or gateway before AWS, which may have passed the request on.
         408 => Sent::Unknown,
         404 if !coded => Sent::Unknown,
         400..500 if of_aws => Sent::Refused,
@@ -287,7 +287,7 @@ fn answered(status: u16, of_aws: bool, coded: bool) -> Sent {
     }
 }
 
-/// The class of an answer that is not AWS's own. It says nothing of what AWS would say.
+/// Returns the class of an answer that is not AWS's own. It does not show how AWS would answer.
 const fn of_no_one(status: u16) -> Class {
     match status {
         429 => Class::Throttled,
@@ -295,14 +295,14 @@ const fn of_no_one(status: u16) -> Class {
     }
 }
 
-/// The class of an error status of AWS's own.
+/// Returns the class of AWS's own error status.
 fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
     let coded = |words: &[&str]| words.iter().any(|word| code.contains(word));
     let is_refusal = (400..500).contains(&status);
     if is_refusal && says_pending(text) {
         return Class::Pending;
     }
-    // Amplify says "slow down" also with a 400, and services say it with a 503.
+    // Amplify also sends "slow down" with a 400, and services send it with a 503.
     if says_rate(text) || coded(&["Throttl"]) {
         return if status >= 400 {
             Class::Throttled
@@ -318,19 +318,21 @@ fn verdict(service: Service, status: u16, code: &str, text: &str) -> Class {
         429 => Class::Throttled,
         401 | 403 => Class::AccessDenied,
         400..500 if coded(&["AccessDenied", "Unauthorized"]) || coded(BAD_CREDENTIALS) => Class::AccessDenied,
-        // Absence is what the operation's own service calls so. Another 404 is an endpoint that does not know the operation.
+        // Absence is the `NotFoundException` of the operation's own service. Another 404 comes from an endpoint that
+        // does not have the operation.
         404 if code == "NotFoundException" && service != Service::Sts => Class::NotFound,
         404 | 408 => Class::Unavailable,
         400..500 if coded(&["UnknownOperation", "RequestTimeout"]) => Class::Unavailable,
-        // STS is asked who we are: what it refuses is no fault of a spec.
+        // STS identifies the caller: its refusals are not errors in a spec.
         400..500 if service == Service::Sts => Class::AccessDenied,
         400 | 402 | 409 | 412..=415 | 422 => Class::BadRequest,
-        // What HTTP says of the way to AWS (405, 411, 421, 451 and so on) is no verdict on a spec, whoever says it.
+        // HTTP statuses about the way to AWS (405, 411, 421, 451 and so on) are no verdict on a spec, whether AWS or a
+        // proxy sends them.
         _ => Class::Unavailable,
     }
 }
 
-/// What the text of an `error` inside a success says. One that tells of trouble within AWS says nothing of the request.
+/// Classifies the `error` text inside a success. A text about trouble within AWS is no verdict on the request.
 fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
     const TROUBLE: &[&str] = &[
         "internal error",
@@ -351,7 +353,8 @@ fn refused_inside(service: Service, text: &str) -> (Class, Sent) {
     }
 }
 
-/// Whether the app or the environment is not there. What else is not there (a user pool, a function) is named by the spec.
+/// Whether the text says that the app or the environment does not exist. Other missing objects (a user pool, a
+/// function) are named by the spec.
 fn says_missing(text: &str) -> bool {
     const WHAT: &[&str] = &[
         "app ",
@@ -368,7 +371,8 @@ fn says(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-/// The exception that carries it is not in AWS's model (ValidationException was seen): the text decides.
+/// Whether the text says that a job is pending. The text decides, because the exception for it is not in AWS's model
+/// (ValidationException was seen).
 fn says_pending(text: &str) -> bool {
     says(text, &["already a pending job"])
 }
@@ -385,9 +389,9 @@ fn says_rate(text: &str) -> bool {
     says(text, WORDS)
 }
 
-/// Whether a refusal is for good until something is removed or AWS gives more. The SDK takes `LimitExceededException` for
-/// throttling; of Amplify it means a quota ("You have reached the maximum number of apps in this account"), of Amplify's
-/// backend API it can be either.
+/// Whether a refusal lasts until an object is removed or AWS raises a limit. The SDK treats `LimitExceededException` as
+/// throttling. From Amplify it means a quota ("You have reached the maximum number of apps in this account"). From
+/// Amplify's backend API it can mean either.
 fn says_quota(service: Service, status: u16, code: &str, text: &str) -> bool {
     const PLAIN: &[&str] = &[
         "quota",
@@ -395,7 +399,7 @@ fn says_quota(service: Service, status: u16, code: &str, text: &str) -> bool {
         "reached the maximum",
         "maximum number of",
     ];
-    // How long a name may be is no quota.
+    // A limit on the length of a name is no quota.
     let of_text = says(text, &["character", "length"]);
     if code.contains("QuotaExceeded") || says(text, PLAIN) && !of_text {
         return true;
@@ -405,7 +409,7 @@ fn says_quota(service: Service, status: u16, code: &str, text: &str) -> bool {
         || ((is_limit || status == 429) && says(text, &["maximum"]))
 }
 
-/// What the codes of refused credentials contain, whatever the status.
+/// Parts of the codes of refused credentials, whatever the status.
 const BAD_CREDENTIALS: &[&str] = &[
     "ExpiredToken",
     "UnrecognizedClient",
@@ -416,13 +420,14 @@ const BAD_CREDENTIALS: &[&str] = &[
     "MissingAuthenticationToken",
 ];
 
-/// Whether AWS refuses the credentials for what newer ones of the same source need not be: expired, revoked, rotated.
+/// Whether AWS refuses these credentials for a reason that newer ones of the same source may not have: expired,
+/// revoked, rotated.
 pub(super) fn is_worn_out(code: Option<&str>) -> bool {
     const CODES: &[&str] = &["ExpiredToken", "UnrecognizedClient", "InvalidClientTokenId"];
     code.is_some_and(|code| CODES.iter().any(|worn| code.contains(worn)))
 }
 
-/// What to do about it, where that is plain.
+/// Returns advice, if there is clear advice.
 fn hint(call: Call, class: Class, code: &str) -> Option<String> {
     match class {
         Class::AccessDenied if code.is_empty() => Some("check the operator's AWS credentials".to_owned()),
@@ -439,7 +444,7 @@ fn hint(call: Call, class: Class, code: &str) -> Option<String> {
     }
 }
 
-/// A failure's message without AWS's request id, which differs with every call.
+/// Returns a failure's message without AWS's request id, which differs with every call.
 ///
 /// A message that goes into `status` must not change while nothing happens: each change is a write.
 #[must_use]
@@ -450,7 +455,7 @@ pub fn without_request_id(message: &str) -> &str {
     }
 }
 
-/// The error of this type in the chain.
+/// Finds the error of this type in the chain.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     chain(error).find_map(|error| error.downcast_ref())
 }
@@ -459,7 +464,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The chain of causes, as they display themselves. Never their `Debug`, which shows payloads.
+/// Returns the chain of causes, as displayed. Never their `Debug` form, which contains payloads.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error).skip(1) {
@@ -623,7 +628,7 @@ mod tests {
                     assert_eq!((got.class, got.sent), (class, Sent::Unknown), "{call} {status} {text}");
                     let said = "answered by something between the operator and AWS (no error code, no request id): check proxies and the endpoint";
                     assert!(got.message.ends_with(said), "{}", got.message);
-                    // A blank one is none.
+                    // A blank id or code counts as missing.
                     let blank = Reply {
                         request_id: Some(" \u{1b}[0m "),
                         code: "\n",
@@ -664,7 +669,7 @@ mod tests {
             ("The name timeout is taken", Class::BadRequest),
         ] {
             let got = failure(CREATE, End::ErrorInReply, "", text);
-            // What tells of trouble within AWS is no refusal: the work may have been done.
+            // A text about trouble within AWS is no refusal: the work may have been done.
             let sent = if class == Class::Unavailable {
                 Sent::Unknown
             } else {
@@ -698,7 +703,7 @@ mod tests {
         HttpResponse::new(status.try_into().unwrap(), SdkBody::empty())
     }
 
-    /// What the SDK says of a connection that is never made.
+    /// Returns the connector's error for a connection that is never made.
     async fn unconnected() -> ConnectorError {
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
         let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
@@ -708,7 +713,7 @@ mod tests {
         ConnectorError::io(client.request(request).await.unwrap_err().into())
     }
 
-    /// An error of the SDK, whether its request was handed over, and what is left of it: class, whether it may have been
+    /// An SDK error, whether its request was handed over, and the expected failure: class, whether it may have been
     /// carried out, the beginning of the message.
     type Row = (Refused, bool, Class, Sent, &'static str);
 
@@ -759,7 +764,7 @@ mod tests {
                 unreadable,
             ),
         ]);
-        // How the page of a gateway could not be parsed is noise.
+        // The parse error of a gateway's page is noise.
         for error in [
             Refused::service_error(plain(), answer(502)),
             Refused::response_error("not JSON", answer(502)),
@@ -835,7 +840,7 @@ mod tests {
         );
     }
 
-    /// An error status of STS, as the credentials that could not be loaded because of it.
+    /// Makes the credentials error for an error status of STS.
     fn refused_by_sts(status: u16, code: &str) -> CredentialsError {
         let error = AssumeRoleWithWebIdentityError::generic(ErrorMetadata::builder().code(code).build());
         CredentialsError::provider_error(SdkError::service_error(error, answer(status)))

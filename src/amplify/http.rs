@@ -1,6 +1,6 @@
-//! The HTTP client of all calls to AWS. May do: HTTPS, and through the proxy that the environment names.
+//! The HTTP client of all calls to AWS. May do: HTTPS, and use the proxy that the environment names.
 //!
-//! An answer is read up to [`ANSWER_LIMIT`] and no further: what lies beyond it is an answer that cannot be read.
+//! An answer is read up to [`ANSWER_LIMIT`]. A longer answer counts as unreadable.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
 use http_body_util::Limited;
 
-/// Longest body of an answer, in bytes. AWS's longest are pages of a list and an API's schema, which is under 1 MB.
+/// Longest body of an answer, in bytes. AWS's longest are pages of a list, and an API's schema, which is under 1 MB.
 pub(super) const ANSWER_LIMIT: usize = 8 << 20;
-/// How long an unused connection is kept. AWS closes unused connections after a minute or so: a write on one that is
-/// being closed has an unknown outcome, so ours go first.
+/// How long an unused connection is kept. AWS closes unused connections after about a minute. A write on a connection
+/// that is being closed has an unknown outcome, so ours are closed earlier.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// The SDK's default HTTP client, but one for all clients, with a shorter life of unused connections and an end to long
-/// answers.
+/// Makes the SDK's default HTTP client, but one for all clients, with a shorter lifetime of unused connections and a
+/// limit for long answers.
 pub(super) fn http_client() -> SharedHttpClient {
     let client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = ConnectorBuilder::default()
@@ -43,7 +43,7 @@ pub(super) fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Bounded(client))
 }
 
-/// Ends answers that are too long.
+/// A wrapper of the HTTP client that fails on answers that are too long.
 #[derive(Debug)]
 struct Bounded<T>(T);
 

@@ -1,8 +1,8 @@
-//! The AWS port: the only place that talks to AWS and that names its SDK.
+//! The AWS port: every call to AWS goes through it. Only the port and `kinds` name AWS's SDK.
 //!
-//! May do: HTTPS to AWS and what the credentials chain needs. May not: decide anything, know Kubernetes, or wait for
-//! its turn (the token buckets in [`throttle`] hand out permits and call back). Writes are sent once and never
-//! retried here; each failure says whether the write may have been carried out.
+//! May do: HTTPS to AWS, and the requests of the credentials chain. May not: decide anything, use Kubernetes, or wait
+//! for tokens (the token buckets in [`throttle`] hand out permits and call back). Writes are sent once and never
+//! retried here. Each failure says whether the write may have been carried out.
 
 pub mod accounts;
 mod client;

@@ -1,6 +1,6 @@
-//! The names that travel in URLs, parsed before anything is sent. Pure.
+//! Names that become parts of URLs. They are parsed before anything is sent. Pure.
 //!
-//! A safety rule, not taste: the SDK leaves dots in paths alone, so an environment named `..` would turn
+//! This is a safety rule: the SDK leaves dots in paths unchanged, so an environment named `..` would turn
 //! `DeleteBackend`'s path into `RemoveAllBackends` and `DeleteBackendEnvironment`'s into `DeleteApp`.
 
 use std::{fmt, str::FromStr};
@@ -10,10 +10,10 @@ use crate::{
     lifecycle::facts::{Class, Failure, Sent},
 };
 
-/// How much of a refused name the message repeats, in bytes.
+/// How many bytes of a refused name the message repeats.
 const SHOWN: usize = 64;
 
-/// A name that the port refuses. Says what it is and what is allowed.
+/// A refused name. The message says what the name is for, and which names are allowed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{given:?} is not {what}: allowed are {allowed}")]
 pub struct InvalidName {
@@ -39,7 +39,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -106,21 +106,21 @@ name!(
     "1 to 255 letters, digits, _ and -, a letter or digit first"
 );
 name!(
-    /// The ID of an AWS job. AWS gives it, but it travels in a URL.
+    /// The ID of an AWS job. It comes from AWS, but becomes part of a URL.
     JobId,
     "a job ID",
     is_plain,
     "1 to 255 letters, digits, _ and -, a letter or digit first"
 );
 
-/// `^d[a-z0-9]{1,19}$`
+/// Whether the text matches `^d[a-z0-9]{1,19}$`.
 fn is_app_id(text: &str) -> bool {
     text.strip_prefix('d').is_some_and(|rest| {
         (1..=19).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     })
 }
 
-/// `^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`
+/// Whether the text matches `^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`.
 fn is_plain(text: &str) -> bool {
     text.len() <= 255
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -1,4 +1,4 @@
-//! What one call shows while it is under way: whether its request was sent, and what time AWS says it is.
+//! Observes one call: whether its request was sent, and AWS's time in its answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,14 +20,15 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 
-/// Sees whether a call came as far as handing its request to the HTTP client, and tells the clock the date of its answer.
+/// The probe of one call: records whether the call handed its request to the HTTP client, and gives the clock the date
+/// of the answer.
 ///
-/// The SDK's errors do not say so: a failure to find credentials and a reset connection are both dispatch failures,
-/// and its timeouts cover both sides.
+/// The SDK's errors do not tell the two cases apart: missing credentials and a reset connection are both dispatch
+/// failures, and its timeouts cover both.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     clock: Arc<Clock>,
-    /// The uptime when the request was handed over last.
+    /// The uptime when the request was last handed over.
     sent: Arc<Mutex<Option<Duration>>>,
 }
 
@@ -68,7 +69,7 @@ impl Intercept for Probe {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let headers = context.response().headers();
-        // The date of something between the operator and AWS is not AWS's.
+        // A date from a proxy between the operator and AWS is not AWS's.
         if headers.request_id().is_some()
             && let Some(date) = headers.get("date").and_then(date)
             && let Some(sent) = *self.sent.lock()

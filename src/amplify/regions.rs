@@ -1,23 +1,23 @@
 //! The regions that AWS has. Pure.
 //!
-//! A region is free text in a spec and becomes part of the host that signed requests go to; each one that is asked also
-//! has a bucket of tokens and a client of its own. One that AWS does not have gets neither, and no call.
+//! A region is free text in a spec. It becomes part of the host that receives signed requests, and each region in use
+//! has its own token bucket and client. A region that AWS does not have gets neither, and no call.
 
 use std::fmt::Write as _;
 
 use crate::api::text;
 
-/// How much of what is no region a message repeats, in bytes.
+/// How many bytes of an invalid region a message repeats.
 const SHOWN: usize = 64;
-/// How many regions a message proposes at the most.
+/// Upper limit of regions that a message proposes.
 const PROPOSED: usize = 3;
-/// How many characters a region may be away from what was meant.
+/// Largest edit distance between an invalid region and a proposed one.
 const NEAR: usize = 2;
 
-/// The regions of all AWS partitions, sorted, without the pseudo regions such as `aws-global`.
+/// The regions of all AWS partitions, sorted, without pseudo regions such as `aws-global`.
 ///
-/// Source: `partitions.json` and `endpoints.json` of botocore 1.44.5; the partitions in the AWS SDK for Rust
-/// (`aws-sdk-amplifybackend` 1.120.0) are these without `me-west-1` and `sa-west-1`.
+/// Source: `partitions.json` and `endpoints.json` of botocore 1.44.5. The partitions in the AWS SDK for Rust
+/// (`aws-sdk-amplifybackend` 1.120.0) have the same regions without `me-west-1` and `sa-west-1`.
 const KNOWN: [&str; 48] = [
     "af-south-1",
     "ap-east-1",
@@ -69,13 +69,13 @@ const KNOWN: [&str; 48] = [
     "us-west-2",
 ];
 
-/// Whether a region is one that AWS has, or one of those that are allowed besides.
+/// Whether AWS has this region, or it is allowed by a setting.
 #[must_use]
 pub fn is_known(region: &str, allowed: &[String]) -> bool {
     KNOWN.binary_search(&region).is_ok() || (is_name(region) && allowed.iter().any(|one| one == region))
 }
 
-/// Why no call is made to a region: what it was perhaps meant to be, and how it is allowed. `None`: it is known.
+/// Returns why no call is made to a region, with similar regions and how to allow it. `None`: the region is known.
 #[must_use]
 pub fn refusal(region: &str, allowed: &[String]) -> Option<String> {
     if is_known(region, allowed) {
@@ -100,7 +100,7 @@ pub fn refusal(region: &str, allowed: &[String]) -> Option<String> {
     Some(message)
 }
 
-/// Letters, digits and dashes: one label of a host name.
+/// Whether the text has the form of a region: letters, digits and dashes, as in one label of a host name.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
@@ -111,9 +111,9 @@ pub fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// The regions that are written most like this text, if any is near.
+/// Returns the known regions most similar to this text, if any is similar.
 fn near<'a>(text: &str, allowed: &'a [String]) -> Vec<&'a str> {
-    // A longer text is near to none, and need not be compared.
+    // A longer text is similar to none.
     if text.len() > 32 {
         return Vec::new();
     }
@@ -128,7 +128,7 @@ fn near<'a>(text: &str, allowed: &'a [String]) -> Vec<&'a str> {
     nearest.take(PROPOSED).collect()
 }
 
-/// How many characters must be added, left out or replaced to make one of the other (Levenshtein).
+/// Returns how many characters must be added, removed or replaced to turn one text into the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -222,7 +222,7 @@ mod tests {
             let said = refusal(region, &["eu-new-1".to_owned()]).unwrap();
             assert_eq!(said, format!("{start}{ALLOW}"));
         }
-        // What can never be one is not offered to be allowed.
+        // A text that can never be a region is not offered to be allowed.
         for (region, said) in [
             (
                 "EU-West-1",

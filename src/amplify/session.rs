@@ -1,7 +1,7 @@
-//! Whose credentials a namespace's calls are made with. May do: what the SDK's credentials chain does, and STS.
+//! The credentials for a namespace's calls. May do: the requests of the SDK's credentials chain, and STS.
 //!
-//! Without an accounts file, one session of the SDK's own chain serves all namespaces. With one, each namespace has a
-//! session of its own, of the role that its entry names, and a namespace without an entry has none.
+//! Without an accounts file, one session of the SDK's own chain serves all namespaces. With such a file, each namespace
+//! has a session of its own, with the role of its entry, and a namespace without an entry has none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,25 +43,25 @@ use crate::{
     telemetry::metrics::{Metrics, class_name},
 };
 
-/// Credentials that AWS refuses are not asked for anew more often than this.
+/// Shortest time between two renewals of credentials that AWS refuses.
 const RENEWAL: Duration = Duration::from_secs(5);
-/// How long it may take to assume a role; the call that waits for it ends within 30 s.
+/// Time limit for assuming a role. The call that waits for it ends within 30 s.
 const ASSUMING: Duration = Duration::from_secs(10);
-/// Where STS is asked without a region of our own. Any region's STS answers for all.
+/// The region for STS if no region is set. The STS of any region answers for all.
 const ANY_REGION: Region = Region::from_static("us-east-1");
-/// Longest name of a session that STS takes.
+/// Longest session name that STS accepts.
 const SESSION_NAME_LIMIT: usize = 64;
 
-/// What the SDK is configured with: credentials, region, and how it sends, waits and tells the time.
+/// The SDK's base configuration: credentials, region, HTTP client, timers and clock.
 #[derive(Clone, Debug)]
 pub struct Base {
     config: SdkConfig,
-    /// Where the credentials come from, where that can be looked up again.
+    /// The credentials chain, if it can be loaded again.
     chain: Option<Chain>,
 }
 
 impl Base {
-    /// The SDK's own chain: environment, profile, web identity, pod identity, instance.
+    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance.
     pub async fn load() -> Self {
         let chain = Chain::default();
         let config = environment()
@@ -74,14 +74,14 @@ impl Base {
         }
     }
 
-    /// This configuration.
+    /// Makes a base of this configuration.
     #[must_use]
     pub const fn of(config: SdkConfig) -> Self {
         Self { config, chain: None }
     }
 }
 
-/// All sessions, and the configuration that they start from.
+/// All sessions, and their base configuration.
 #[derive(Debug)]
 pub struct Sessions {
     base: Base,
@@ -90,37 +90,37 @@ pub struct Sessions {
     tenants: Option<Mutex<Tenants>>,
 }
 
-/// What all sessions share.
+/// The parts that all sessions share.
 #[derive(Clone, Debug)]
 struct Common {
     limits: Limits,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    /// Regions that are asked though no AWS partition is known to have them.
+    /// Regions that are allowed although no known AWS partition has them.
     allowed_regions: Arc<[String]>,
 }
 
-/// The accounts file, and the sessions of the namespaces that it names.
+/// The accounts file, and the sessions of its namespaces.
 #[derive(Debug)]
 struct Tenants {
     accounts: Accounts,
     sessions: BTreeMap<String, (Arc<Entry>, Arc<Session>)>,
 }
 
-/// What is known of a namespace's account and region without asking AWS.
+/// A namespace's account and region, as known without a call to AWS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Assignment {
     /// The account.
     pub account: Account,
-    /// The region of resources that name none.
+    /// The region of resources without one.
     pub region: Option<String>,
     /// Changes with the role, its external id and the region. 0 without an accounts file.
     pub digest: u64,
 }
 
 impl Sessions {
-    /// Sessions that start from this base. With `accounts`, it only serves to assume the roles that they name. The clock is
-    /// told AWS's time by each answer.
+    /// Makes the sessions from this base. With `accounts`, the base only serves to assume their roles. Each answer of
+    /// AWS corrects the clock.
     #[must_use]
     pub fn new(
         base: Base,
@@ -153,23 +153,24 @@ impl Sessions {
         }
     }
 
-    /// The clock that all answers of AWS are told to.
+    /// Returns the clock that all answers of AWS correct.
     #[must_use]
     pub fn clock(&self) -> &Arc<Clock> {
         &self.common.clock
     }
 
-    /// Why no call is made to this region, for people: no AWS partition has it, and it is not allowed besides.
-    /// `None`: it is one that can be asked.
+    /// Returns why no call is made to this region, for people: no AWS partition has it, and it is not allowed by a
+    /// setting. `None`: calls are made.
     #[must_use]
     pub fn refuses_region(&self, region: &str) -> Option<String> {
         regions::refusal(region, &self.common.allowed_regions)
     }
 
-    /// The session for the resources of a namespace. One whose credentials AWS has refused is replaced.
+    /// Returns the session for the resources of a namespace. A session whose credentials AWS has refused is replaced.
     ///
     /// # Errors
-    /// `AccountNotFound` when the accounts file gives the namespace no account.
+    ///
+    /// `AccountNotFound` if the accounts file gives the namespace no account.
     pub fn session_for(&self, namespace: &str) -> Result<Arc<Session>, Failure> {
         let Some(tenants) = &self.tenants else {
             let mut own = self.own.lock();
@@ -203,12 +204,13 @@ impl Sessions {
         Ok(session)
     }
 
-    /// A session of the entry's role for a namespace. Nothing is asked before its first call.
+    /// Makes a session of the entry's role for a namespace. No request is sent before its first call.
     fn assume(&self, entry: &Arc<Entry>, namespace: &str) -> Session {
         let provider = Assume {
             entry: entry.clone(),
             session_name: session_name(namespace),
-            // The SDK's STS endpoint is the region's own. Ours is open for certain, the entry's may not be for us.
+            // The SDK's STS endpoint is regional. Our region is certainly enabled; the entry's region may not be
+            // enabled for us.
             base: with_region(self.common.limits.reads(&self.base.config), entry.region.as_deref()),
             provider: OnceCell::new(),
             metrics: self.common.metrics.clone(),
@@ -220,7 +222,7 @@ impl Sessions {
         Session::new(base, self.common.clone(), Some(entry.clone()))
     }
 
-    /// What is known of a namespace's account and region without asking AWS.
+    /// Returns a namespace's account and region, as known without a call to AWS.
     #[must_use]
     pub fn assignment(&self, namespace: &str) -> Assignment {
         let own = || named_region(&self.base.config).map(ToString::to_string);
@@ -248,8 +250,7 @@ impl Sessions {
         }
     }
 
-    /// Goes by these accounts from now on, and names the namespaces for which that changes something. Their sessions
-    /// are dropped.
+    /// Replaces the accounts. Returns the namespaces whose entries changed. Their sessions are dropped.
     pub fn set_accounts(&self, accounts: Accounts) -> BTreeSet<String> {
         let Some(tenants) = &self.tenants else {
             return BTreeSet::new();
@@ -262,13 +263,13 @@ impl Sessions {
     }
 }
 
-/// What the SDK reads of the environment, with our HTTP client.
+/// Returns the loader of the SDK's environment configuration, with our HTTP client.
 fn environment() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest()).http_client(http_client())
 }
 
-/// The SDK's own chain of credentials. The SDK reads a profile's files once and keeps what it found, even where that was
-/// nothing. After a failure, and when AWS has refused what it gave, the chain is made anew.
+/// The SDK's own chain of credentials. The SDK reads a profile's files once and keeps the result, even an empty one.
+/// After a failure, and after AWS has refused the credentials, the chain is made anew.
 #[derive(Clone, Debug, Default)]
 struct Chain(Arc<Mutex<Option<SharedCredentialsProvider>>>);
 
@@ -302,19 +303,20 @@ impl ProvideCredentials for Chain {
     }
 }
 
-/// Credentials that never change their account. A source that begins to give those of another one (another role of the
-/// pod, another profile) would have what is in the first account looked for, and made again, in the second.
+/// Credentials that never change their account. A source may begin to return credentials of another account (another
+/// role of the pod, another profile). Objects of the first account would then be searched for, and created again, in
+/// the second.
 #[derive(Debug)]
 struct SameAccount {
     provider: SharedCredentialsProvider,
-    /// Asks STS, with the credentials that it is given.
+    /// The configuration for STS, called with the credentials in question.
     sts: SdkConfig,
     observer: Observer,
-    /// Whose credentials they are, once it was asked.
+    /// The account of the credentials, once STS has returned it.
     account: Arc<OnceCell<String>>,
-    /// The access key that the last credentials had.
+    /// The access key of the last credentials.
     key: Mutex<Option<String>>,
-    /// Whether they are another account's now. The next session is that one's.
+    /// Whether the credentials now belong to another account. The next session is for that account.
     has_changed: AtomicBool,
 }
 
@@ -355,7 +357,7 @@ impl ProvideCredentials for SameAccount {
     }
 }
 
-/// Whose credentials this client signs with.
+/// Returns the account of this client's credentials.
 async fn caller(observer: &Observer, sts: &aws_sdk_sts::Client) -> Result<String, Failure> {
     const CALL: Call = Call {
         service: Service::Sts,
@@ -371,19 +373,19 @@ async fn caller(observer: &Observer, sts: &aws_sdk_sts::Client) -> Result<String
         })
 }
 
-/// Credentials that nobody else's calls are signed with.
+/// Returns the configuration with a credentials cache of its own, not shared with other sessions.
 fn with_own_cache(base: &SdkConfig) -> SdkConfig {
     base.to_builder()
         .identity_cache(IdentityCache::lazy().load_timeout(ASSUMING).build())
         .build()
 }
 
-/// The region that it has. An empty `AWS_REGION` is none, though the SDK takes it for one.
+/// Returns the region of the configuration. An empty `AWS_REGION` counts as none, although the SDK accepts it.
 fn named_region(base: &SdkConfig) -> Option<&Region> {
     base.region().filter(|region| !region.as_ref().trim().is_empty())
 }
 
-/// With the region that it has, else this one, else any.
+/// Returns the configuration with its own region, otherwise with `region`, otherwise with any.
 fn with_region(base: SdkConfig, region: Option<&str>) -> SdkConfig {
     if named_region(&base).is_some() {
         return base;
@@ -392,7 +394,7 @@ fn with_region(base: SdkConfig, region: Option<&str>) -> SdkConfig {
     base.to_builder().region(region).build()
 }
 
-/// The name under which AWS's logs show the calls of a namespace. Two namespaces never share one.
+/// Returns the session name of a namespace's calls in AWS's logs. Two namespaces never share one.
 fn session_name(namespace: &str) -> String {
     const PREFIX: &str = "amplify-operator-";
     let room = SESSION_NAME_LIMIT - PREFIX.len();
@@ -401,13 +403,13 @@ fn session_name(namespace: &str) -> String {
     }
     let mut hasher = DefaultHasher::new();
     namespace.hash(&mut hasher);
-    // No namespace's name holds a dot.
+    // The name of a namespace never contains a dot.
     let digest = format!(".{:016x}", hasher.finish());
     let start: String = namespace.chars().take(room - digest.len()).collect();
     format!("{PREFIX}{start}{digest}")
 }
 
-/// The credentials of an entry's role, for one namespace. The SDK asks again before they expire.
+/// The credentials of an entry's role, for one namespace. The SDK renews them before they expire.
 struct Assume {
     entry: Arc<Entry>,
     session_name: String,
@@ -416,7 +418,7 @@ struct Assume {
     metrics: Arc<Metrics>,
 }
 
-/// Without the provider, which would show the external id.
+/// Omits the provider: it would show the external id.
 impl fmt::Debug for Assume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Assume")
@@ -460,24 +462,24 @@ impl ProvideCredentials for Assume {
     }
 }
 
-/// One identity at AWS, with a client for each region.
+/// One AWS identity, with a client for each region.
 #[derive(Debug)]
 pub struct Session {
     base: SdkConfig,
     sts: aws_sdk_sts::Client,
-    /// Of a tenant's session: whose account it must be in.
+    /// The accounts file's entry of a namespace's session. The session must be in its account.
     entry: Option<Arc<Entry>>,
     account: Arc<OnceCell<String>>,
-    /// Of our own session: sees whether its credentials become another account's.
+    /// The credentials of the session without an entry: they detect a change of their account.
     guard: Option<Arc<SameAccount>>,
-    /// By region: no more than there are known ones.
+    /// The clients by region. No more than there are known regions.
     clients: Mutex<BTreeMap<String, Client>>,
     limits: Limits,
     allowed_regions: Arc<[String]>,
     observer: Observer,
-    /// STS has refused the credentials as expired or unknown.
+    /// Whether STS has refused the credentials as expired or unknown.
     worn_out: AtomicBool,
-    /// Held while it is found out.
+    /// Locked while STS is asked.
     asking: tokio::sync::Mutex<()>,
     since: Instant,
 }
@@ -490,11 +492,11 @@ impl Session {
             clock,
             allowed_regions,
         } = common;
-        // Every resource may name its region; then only the calls to STS lack one.
+        // If every resource names its region, only the calls to STS lack one.
         let region = entry.as_ref().and_then(|entry| entry.region.as_deref());
         let observer = Observer::new(metrics, clock);
         let account = Arc::<OnceCell<String>>::default();
-        // A role stays in its account.
+        // A role always stays in its account.
         let provider = base.credentials_provider().filter(|_| entry.is_none());
         let guard = provider.map(|provider| {
             Arc::new(SameAccount {
@@ -530,15 +532,15 @@ impl Session {
         }
     }
 
-    /// The account that the credentials must belong to, or have been found to: nothing is asked.
+    /// Returns the account that the credentials must belong to, or are known to belong to. Sends no request.
     #[must_use]
     pub fn expected_account(&self) -> Option<String> {
         let expected = self.entry.as_ref().map(|entry| entry.account.clone());
         expected.or_else(|| self.account.get().cloned())
     }
 
-    /// The AWS account that the credentials belong to. Asked once; a failure is not kept; callers at the same time
-    /// share one call.
+    /// Returns the AWS account of the credentials. STS is asked once. A failure is not cached. Concurrent callers share
+    /// one request.
     pub async fn account_id(&self) -> Result<String, Failure> {
         let account = self
             .account
@@ -560,13 +562,14 @@ impl Session {
         Ok(account.clone())
     }
 
-    /// Whether the credentials are worn out: AWS has refused them as expired or unknown, and STS does too; or they have become
-    /// those of another account. The session of the next call has new ones.
+    /// Whether the credentials are worn out: AWS has refused them as expired or unknown and STS refuses them too, or
+    /// they now belong to another account. The next call's session has new ones.
     ///
-    /// A region that is not enabled for the account, or that takes no tokens of the global STS endpoint, refuses valid credentials
-    /// as if they were invalid (AWS knowledge center, `iam-validate-access-credentials`). That says nothing of the credentials.
+    /// A region that is not enabled for the account, or that does not accept tokens of the global STS endpoint, refuses
+    /// valid credentials as if they were invalid (AWS knowledge center, `iam-validate-access-credentials`). Such a
+    /// refusal says nothing about the credentials.
     pub async fn is_found_worn_out(&self) -> bool {
-        // Who comes meanwhile waits for what the first finds out.
+        // Concurrent callers wait for the first one's result.
         let _one = self.asking.lock().await;
         if self.observer.take_refused() {
             let asked = caller(&self.observer, &self.sts).await;
@@ -586,7 +589,7 @@ impl Session {
         self.is_worn_out() && self.since.elapsed() >= RENEWAL
     }
 
-    /// The client for a region. One that AWS does not have gets a client that refuses every call.
+    /// Returns the client for a region. If AWS does not have the region, the client refuses every call.
     #[must_use]
     pub fn client(&self, region: &str) -> Client {
         if let Some(why) = regions::refusal(region, &self.allowed_regions) {
@@ -608,7 +611,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Sessions whose every call goes to this address, with short limits.
+    /// Makes sessions whose calls all go to this address, with these limits.
     pub(in crate::amplify) fn sessions(
         endpoint: &str,
         limits: Limits,
@@ -634,9 +637,9 @@ pub(super) mod tests {
         }
     }
 
-    /// The same, with an accounts file.
+    /// Makes the same sessions with an accounts file.
     pub(in crate::amplify) async fn tenants(endpoint: &str, limits: Limits, accounts: &str) -> Sessions {
-        // Loaded: the SDK's provider of roles asks for a time source, which is not in a configuration that is built.
+        // Loaded: the SDK's provider of roles needs a time source, which a built configuration does not have.
         let base = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
             .endpoint_url(endpoint)

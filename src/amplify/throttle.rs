@@ -1,7 +1,7 @@
-//! Token buckets: how many calls AWS gets per second and at a time, per account and region, and who goes first.
+//! Token buckets: how many calls AWS gets per second and at a time, per account and region, and whose turn it is.
 //!
-//! The core (`Bucket`) is pure: it is told the time. The shell ([`Throttle`]) holds a lock for moments, sleeps in
-//! [`Throttle::run`] only, and calls back when an object's turn has come, so that nobody waits inside a reconcile.
+//! The core (`Bucket`) is pure: it gets the time as an argument. The shell ([`Throttle`]) holds its lock only briefly,
+//! sleeps only in [`Throttle::run`], and calls back when an object's turn has come, so that no pass waits.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -23,37 +23,37 @@ use crate::{
     telemetry::{Metrics, metrics::Census},
 };
 
-/// How long tokens stay reserved for an object that does not come for them.
+/// How long tokens stay reserved for an object that does not collect them.
 const RESERVED: Duration = Duration::from_secs(30);
-/// A class that waits gets at least one grant in this many.
+/// A waiting class gets at least one grant in this many.
 const SHARE: u32 = 10;
-/// How far refusals bring the rate down: to an eighth of the least.
+/// The lowest rate after refusals: an eighth of the least.
 const LOWEST: f64 = 0.125;
-/// How long each halving of the least rate lasts. Three of them end within a minute.
+/// How long the rate stays at each step below the least. Three steps take one minute.
 const RECOVERY: Duration = Duration::from_secs(20);
-/// After so much time in which somebody waited for tokens, and AWS refused none, there is one more per second.
+/// The rate grows by one per second after this time of waiting without a refusal from AWS.
 const GROWTH: Duration = Duration::from_secs(10);
-/// Refusals this close together answer one burst, and count once.
+/// Refusals within this time answer one burst and count once.
 const ONE_BURST: Duration = Duration::from_secs(1);
-/// A call that fails after this time has held its pass up: a region that does not answer, or hardly.
+/// A failed call that took at least this long has delayed its pass: the region hardly answers, or not at all.
 const SLOW: Duration = Duration::from_secs(4);
-/// After so many calls in a row that failed slowly, one object at a time goes on asking.
+/// After this many slow failures in a row, one object at a time may call.
 const SLOW_IN_A_ROW: u32 = 3;
-/// What sums of fractions may be off by.
+/// Tolerance for rounding errors in sums of fractions.
 const ROUNDING: f64 = 1e-6;
 
-/// What a call is for. The order is the priority.
+/// The purpose of a call. The order is the priority.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Class {
-    /// To find out what became of a write: nothing else moves before that.
+    /// To find out the outcome of a write. The resource cannot continue before that.
     UnknownOutcome,
     /// To create, update or delete.
     Write,
     /// To see whether a job has ended.
     Poll,
-    /// To look because somebody asked for it.
+    /// To look because a user requested it.
     Request,
-    /// To see whether what is there is still as it should be.
+    /// To check an object for drift.
     Drift,
 }
 
@@ -67,7 +67,7 @@ impl Class {
         Self::Drift,
     ];
 
-    /// The class as a label.
+    /// Returns the class as a label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -83,9 +83,9 @@ impl Class {
 /// The size of each bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Objects that may be on their way to AWS at a time. 0 counts as 1.
+    /// Objects that may call AWS at a time. 0 counts as 1.
     pub at_a_time: usize,
-    /// Calls per second to begin with. Under 0.01 counts as 0.01.
+    /// Initial calls per second. Under 0.01 counts as 0.01.
     pub per_second: f64,
     /// Calls per second that the rate may grow to. Under `per_second` counts as `per_second`.
     pub most_per_second: f64,
@@ -93,7 +93,7 @@ pub struct Settings {
     pub burst: u32,
 }
 
-/// AWS throttles per account and region; so do we.
+/// The account and region of a bucket: AWS throttles per account and region.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BucketKey {
     /// The AWS account's ID.
@@ -111,43 +111,43 @@ struct Ask {
     reserved_until: Option<Instant>,
 }
 
-/// One bucket and its queues. Pure: every method that needs the time is given it.
+/// One bucket and its queues. Pure: methods get the time as an argument.
 struct Bucket<T> {
-    /// Calls per second to begin with.
+    /// Initial calls per second.
     least: f64,
-    /// Calls per second at the most.
+    /// Upper limit of calls per second.
     most: f64,
-    /// Calls per second now: under `least` after refusals, above it after unmet demand.
+    /// Present calls per second: below `least` after refusals, above it after unmet demand.
     rate: f64,
-    /// For how long somebody has waited for tokens since the rate last changed.
+    /// How long objects have waited for tokens since the rate last changed.
     unmet: Duration,
     burst: f64,
     at_a_time: usize,
     /// Objects that have a permit.
     away: usize,
-    /// Objects that tokens are reserved for.
+    /// Objects with reserved tokens.
     reserved: usize,
-    /// Calls in a row that failed slowly.
+    /// Slow failures in a row.
     slow: u32,
-    /// May be below zero: a debt.
+    /// The tokens left. Negative: a debt.
     tokens: f64,
     updated: Instant,
     halved_at: Option<Instant>,
-    /// When the present rate began, where it is under the least.
+    /// When the present rate began, if it is below `least`.
     step_from: Instant,
     asks: HashMap<T, Ask>,
-    /// Who waits for each class.
+    /// The waiting objects of each class.
     queues: [FairQueue<T>; 5],
     /// Grants to other classes since the class was served.
     passed: [u32; 5],
-    /// Whose an object is: within a class, owners take turns.
+    /// Returns the owner of an object: within a class, owners take turns.
     owner: Owner<T>,
-    /// In the order in which they expire; what no longer holds is passed over.
+    /// The reservations in the order in which they expire. Outdated ones are skipped.
     reservations: VecDeque<(Instant, T)>,
     next_ticket: u64,
 }
 
-/// What came of asking.
+/// The result of a request for tokens.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Granted,
@@ -182,17 +182,17 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         }
     }
 
-    /// A slow bucket is also a small one: what it saved up would be the next burst.
+    /// Returns the capacity. A slow bucket is also small: saved tokens would be the next burst.
     fn capacity(&self) -> f64 {
         (self.burst * (self.rate / self.least).min(1.0)).max(1.0)
     }
 
-    /// When the rate grows, if somebody waits until then.
+    /// Returns when the rate grows, if objects wait until then.
     fn grows_at(&self) -> Instant {
         self.updated + GROWTH.saturating_sub(self.unmet)
     }
 
-    /// Brings tokens, rate and reservations up to this time.
+    /// Updates tokens, rate and reservations to this time.
     fn advance(&mut self, now: Instant) {
         while self.rate < self.least && self.step_from + RECOVERY <= now {
             self.step_from += RECOVERY;
@@ -233,7 +233,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.tokens = (self.tokens + tokens).min(self.capacity());
     }
 
-    /// Asks for tokens. `others` get what was reserved for them on the way.
+    /// Requests tokens for `who`. Adds to `others` the objects that get a reservation meanwhile.
     fn acquire(&mut self, now: Instant, who: &T, class: Class, cost: u32, others: &mut Vec<T>) -> Answer {
         self.advance(now);
         let owner = (self.owner)(who);
@@ -249,7 +249,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
                     return Answer::Granted;
                 }
                 self.settle(f64::from(ask.cost));
-                // It was its turn: it stays first in line for what it needs now.
+                // It was its turn: it stays first for the larger number of tokens.
                 is_its_turn = true;
                 ask.ticket
             }
@@ -292,29 +292,29 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.next_ticket
     }
 
-    /// Whether as many are on their way as may be. Who waits is granted when one of them is back.
+    /// Whether the limit of objects that call AWS is reached. Waiting objects are granted when one is back.
     const fn is_full(&self) -> bool {
         let most = if self.slow < SLOW_IN_A_ROW { self.at_a_time } else { 1 };
         self.away + self.reserved >= most
     }
 
-    /// Whether AWS gives no answer, or fewer calls than it should.
+    /// Whether AWS does not answer, or the rate is below the least.
     fn is_in_trouble(&self) -> bool {
         self.slow >= SLOW_IN_A_ROW || self.rate < self.least
     }
 
-    /// Whether somebody waits, and for nothing but tokens.
+    /// Whether an object waits only for tokens.
     fn is_short(&self) -> bool {
         !self.is_full() && self.turn().is_some()
     }
 
-    /// Reserves tokens for those whose turn it is, as far as the tokens go.
+    /// Reserves tokens for the objects whose turn it is, as far as the tokens last.
     fn grant(&mut self, now: Instant, granted: &mut Vec<T>) {
         let capacity = self.capacity();
         while !self.is_full()
             && let Some(class) = self.turn()
         {
-            // Only the first of the class whose turn it is: waiting for enough tokens, it holds up the others.
+            // Only the first of the class whose turn it is: while tokens are too few for it, the others wait too.
             let Some(who) = self.queues[class].first().cloned() else {
                 return;
             };
@@ -323,7 +323,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
                 continue;
             };
             let cost = f64::from(ask.cost);
-            // More than fits: when full, and the bucket goes into debt.
+            // A request above the capacity is granted when the bucket is full. The bucket then has a debt.
             if self.tokens + ROUNDING < cost.min(capacity) {
                 return;
             }
@@ -343,7 +343,8 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         }
     }
 
-    /// Whose turn it is: a class that has been passed over for too long, else the first that waits.
+    /// Returns the class whose turn it is: a class that was passed over too often, otherwise the first with waiting
+    /// objects.
     fn turn(&self) -> Option<usize> {
         let waiting = || (0..self.queues.len()).filter(|class| !self.queues[*class].is_empty());
         waiting()
@@ -352,16 +353,17 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
             .or_else(|| waiting().next())
     }
 
-    /// When something happens by itself: enough tokens for the next in line, or a reservation that lapses.
+    /// Returns when the next event comes without a call: enough tokens for the next object, or the end of a
+    /// reservation.
     fn next_event(&self) -> Option<Instant> {
         let lapse = self.reservations.front().map(|(until, _)| *until);
         let turn = self.turn().filter(|_| !self.is_full()).and_then(|class| {
             let who = self.queues[class].first()?;
             let need = f64::from(self.asks.get(who)?.cost).min(self.capacity());
             let seconds = ((need - self.tokens) / self.rate).max(0.0);
-            // A millisecond more, so that rounding does not make it wake up too early.
+            // One millisecond more, so that rounding does not cause an early wake-up.
             let enough = self.updated + Duration::from_secs_f64(seconds + 0.001);
-            // The rate may change before.
+            // The rate may change earlier.
             Some(if self.rate < self.least {
                 enough.min(self.step_from + RECOVERY)
             } else if self.rate < self.most {
@@ -373,7 +375,7 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         [lapse, turn].into_iter().flatten().min()
     }
 
-    /// AWS said slow down.
+    /// Lowers the rate after "slow down" from AWS.
     fn slow_down(&mut self, now: Instant) {
         self.advance(now);
         if self
@@ -389,12 +391,13 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         self.settle(0.0);
     }
 
-    /// A call has ended, so long after it began. True: from now on, or no longer, one object at a time asks.
+    /// Records the end of a call and its duration. Returns true if from now on, or no longer, only one object at a time
+    /// may call.
     fn answered(&mut self, now: Instant, end: End, after: Duration) -> bool {
         let before = self.slow >= SLOW_IN_A_ROW;
         match end {
             End::Unavailable if after >= SLOW => self.slow = self.slow.saturating_add(1),
-            // Neither an answer nor a call that held anybody up.
+            // Neither an answer, nor a call that delayed its pass.
             End::Unavailable => {}
             End::Answered => self.slow = 0,
             End::Throttled => {
@@ -405,13 +408,13 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
         before != (self.slow >= SLOW_IN_A_ROW)
     }
 
-    /// An object is back from AWS, with so many tokens left.
+    /// Takes back an object's permit, with the tokens left.
     fn back(&mut self, tokens: f64) {
         self.away -= 1;
         self.settle(tokens);
     }
 
-    /// True: it waited, or something was reserved for it.
+    /// Removes an object. Returns true if it waited or had a reservation.
     fn forget(&mut self, who: &T) -> bool {
         let Some(ask) = self.asks.remove(who) else {
             return false;
@@ -429,26 +432,26 @@ impl<T: Clone + Eq + Hash> Bucket<T> {
 /// How a call to AWS ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// AWS answered, whatever it said.
+    /// AWS answered, with any result.
     Answered,
-    /// AWS said slow down.
+    /// AWS answered "slow down".
     Throttled,
-    /// AWS gave no answer, or none that says anything.
+    /// AWS gave no answer, or an answer without information.
     Unavailable,
 }
 
-/// What a permit tells its bucket.
+/// A report from a permit to its bucket.
 #[derive(Clone, Copy)]
 enum Notice {
-    /// A call is made beyond what was asked for.
+    /// A call is made in excess of the requested tokens.
     Debt,
-    /// A call ended so, that long after it began.
+    /// A call ended, after this time.
     Ended(End, Duration),
-    /// The pass is over; so many tokens are left.
+    /// The pass is over, with this number of tokens left.
     Back(u32),
 }
 
-/// Tokens that one pass may spend on calls to AWS. What it does not spend goes back when it is dropped.
+/// Tokens that one pass may spend on calls to AWS. Unspent tokens go back when the permit is dropped.
 #[must_use = "the tokens go back when it is dropped"]
 pub struct Permit {
     left: u32,
@@ -458,7 +461,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// One call is being made. One beyond what was asked for (another page of a list) is taken as a debt.
+    /// Records that a call is made. A call in excess of the requested tokens (another page of a list) becomes a debt.
     pub fn spend(&mut self) {
         self.begin();
         match self.left.checked_sub(1) {
@@ -467,16 +470,16 @@ impl Permit {
         }
     }
 
-    /// The call begins now: something else came before it.
+    /// Records that the call begins now, after other work.
     pub fn begin(&mut self) {
         self.begun = Instant::now();
     }
 
-    /// The call has ended.
+    /// Records that the call has ended.
     ///
-    /// After "slow down" the bucket's rate halves, down to an eighth of the least; refusals within a second count once. Under
-    /// the least, its size shrinks with it, and both double again every 20 s. After three calls in a row that took 4 s or more
-    /// and failed, one object at a time goes on asking, until AWS answers.
+    /// After "slow down" from AWS the bucket's rate halves, down to an eighth of the least; refusals within a second
+    /// count once. Below the least, the bucket's size shrinks with the rate, and both double again every 20 s. After
+    /// three calls in a row that took 4 s or more and failed, one object at a time may call, until AWS answers.
     pub fn ended(&self, end: End) {
         (self.tell)(Notice::Ended(end, self.begun.elapsed()));
     }
@@ -496,10 +499,10 @@ impl std::fmt::Debug for Permit {
     }
 }
 
-/// Whose an object is.
+/// Returns the owner of an object.
 pub type Owner<T> = fn(&T) -> &str;
 
-/// All buckets. `T` names an object that waits.
+/// All buckets. `T` identifies a waiting object.
 pub struct Throttle<T> {
     settings: Settings,
     owner: Owner<T>,
@@ -511,8 +514,9 @@ pub struct Throttle<T> {
 }
 
 impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
-    /// Full buckets of this size. Within a class, owners take turns. `on_grant` is told when tokens are reserved for an object
-    /// that was queued, which then asks again within 30 s; it must not block, and not call back into this.
+    /// Makes buckets of this size, initially full. Within a class, owners take turns. `on_grant` is called when tokens
+    /// are reserved for a queued object. The object must then ask again within 30 s. `on_grant` must not block, and
+    /// must not call back into the throttle.
     #[must_use]
     pub fn new(settings: Settings, owner: Owner<T>, on_grant: impl Fn(T) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
@@ -526,7 +530,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         })
     }
 
-    /// Has these metrics tell queues, rates and waits from now on. Only the first call counts.
+    /// Reports queues, rates and waits to these metrics from now on. Only the first call has an effect.
     pub fn measure(&self, metrics: Arc<Metrics>) {
         let this = Weak::clone(&self.this);
         metrics.ask(move |census| {
@@ -534,12 +538,13 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
                 throttle.count(census);
             }
         });
-        // A second set of metrics would be a second registry: there is one per process.
+        // Other metrics would be a second registry. A process has only one.
         let _ = self.metrics.set(metrics);
     }
 
-    /// Takes `cost` tokens now, or queues `who` and calls `on_grant(who)` when they are reserved for it. Asking again
-    /// keeps the place, unless for another class. A reservation that nobody collects within 30 s goes back.
+    /// Takes `cost` tokens now, or queues `who` and calls `on_grant(who)` when tokens are reserved for it. Asking again
+    /// keeps the place in the queue, unless for another class. A reservation that is not collected within 30 s is given
+    /// back.
     #[expect(clippy::needless_pass_by_value, reason = "who waits is kept under this name")]
     pub fn acquire(&self, bucket: &BucketKey, who: T, class: Class, cost: u32) -> Option<Permit> {
         let mut others = Vec::new();
@@ -575,18 +580,18 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         }
     }
 
-    /// How many calls per second the bucket gives at present.
+    /// Returns the bucket's present rate, in calls per second.
     pub fn rate(&self, bucket: &BucketKey) -> f64 {
         let least = self.settings.per_second;
         self.buckets.lock().get(bucket).map_or(least, |bucket| bucket.rate)
     }
 
-    /// Whether what waits there may wait for long: AWS gives no answer, or fewer calls than it should.
+    /// Whether an object may wait long for tokens of this bucket: AWS does not answer, or the rate is below the least.
     pub fn is_in_trouble(&self, bucket: &BucketKey) -> bool {
         self.buckets.lock().get(bucket).is_some_and(Bucket::is_in_trouble)
     }
 
-    /// The object is gone, or needs nothing after all: its place, or what is reserved for it, becomes free.
+    /// Removes an object that is gone or needs no tokens any more. Its place or reservation becomes free.
     pub fn forget(&self, who: &T) {
         let mut buckets = self.buckets.lock();
         let waited = buckets
@@ -599,7 +604,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         }
     }
 
-    /// Hands out tokens as they come, until the shutdown.
+    /// Hands out tokens as they become available, until the shutdown.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             let next = self.pump();
@@ -618,7 +623,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         }
     }
 
-    /// Grants what can be granted now. When to look again, unless something changes before.
+    /// Grants the tokens available now. Returns when to check again, unless something changes before.
     fn pump(&self) -> Option<Instant> {
         let mut granted = Vec::new();
         let next = {
@@ -636,7 +641,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         next
     }
 
-    /// Takes in what a permit says.
+    /// Handles a report from a permit.
     fn take(&self, key: &BucketKey, notice: Notice) {
         if let Some(bucket) = self.buckets.lock().get_mut(key) {
             let now = Instant::now();
@@ -654,7 +659,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
         self.changed.notify_one();
     }
 
-    /// How things stand now.
+    /// Adds the present state to the census.
     fn count(&self, census: &mut Census) {
         let now = Instant::now();
         for (key, bucket) in self.buckets.lock().iter_mut() {
@@ -667,7 +672,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Throttle<T> {
     }
 }
 
-/// From now on, or no longer, one object at a time asks AWS.
+/// Logs that from now on, or no longer, only one object at a time may call AWS.
 fn tell_turn(key: &BucketKey, end: End) {
     let BucketKey { account, region } = key;
     match end {
@@ -692,7 +697,7 @@ mod tests {
         burst: 10,
     };
 
-    /// All is one owner's.
+    /// Returns one owner for all objects.
     #[expect(clippy::unnecessary_literal_bound, reason = "as what tells owners must be")]
     const fn nobody<T>(_: &T) -> &str {
         ""
@@ -702,7 +707,7 @@ mod tests {
         start + Duration::from_secs_f64(seconds)
     }
 
-    /// An empty bucket with these waiting, in this order.
+    /// Makes an empty bucket with these objects waiting, in this order.
     fn queued(start: Instant, waiting: &[(&'static str, Class, u32)]) -> Bucket<&'static str> {
         let mut bucket = Bucket::new(SETTINGS, nobody, start);
         bucket.tokens = 0.0;
@@ -713,7 +718,7 @@ mod tests {
         bucket
     }
 
-    /// Who is granted at this time.
+    /// Returns the objects that are granted at this time.
     fn granted<T: Clone + Eq + Hash>(bucket: &mut Bucket<T>, now: Instant) -> Vec<T> {
         let mut granted = Vec::new();
         bucket.advance(now);
@@ -769,7 +774,7 @@ mod tests {
         bucket.acquire(start, &"well/2", Class::Poll, 1, &mut Vec::new());
         let order = ["crowd/1", "well/1", "crowd/2", "crowd/3", "crowd/4", "well/2"];
         assert_eq!(granted(&mut bucket, at(start, 1.2)), order);
-        // Who needs more than was reserved is still first, whoever else waits.
+        // An object that needs more than was reserved stays first.
         let more = bucket.acquire(at(start, 1.2), &"crowd/3", Class::Write, 3, &mut Vec::new());
         assert_eq!(more, Answer::Queued(false));
         for who in ["well/3", "crowd/5"] {
@@ -980,7 +985,7 @@ mod tests {
         );
     }
 
-    /// A bucket that may grow from 5 to 8 calls per second, with somebody who always wants more.
+    /// Makes a bucket that may grow from 5 to 8 calls per second, with an object that always wants more.
     fn hungry(start: Instant) -> Bucket<&'static str> {
         let settings = Settings {
             most_per_second: 8.0,
@@ -996,7 +1001,7 @@ mod tests {
     #[test]
     fn the_rate_grows_by_one_every_ten_seconds_of_unmet_demand_up_to_the_most() {
         let start = Instant::now();
-        // However often it is looked at.
+        // Regardless of how often the bucket is advanced.
         for step in [0.25, 1.0, 7.0, 60.0] {
             let mut bucket = hungry(start);
             let mut second = 0.0;
@@ -1019,7 +1024,7 @@ mod tests {
                     bucket.rate
                 );
             }
-            // At each rate for its time.
+            // The tokens of each rate for its time.
             let filled = bucket.tokens + 1e9;
             assert!(
                 (filled - (50.0 + 60.0 + 70.0 + 69.0 * 8.0)).abs() < 1e-3,
@@ -1189,7 +1194,7 @@ mod tests {
         assert!(five.is_some() && throttle.acquire(&other, 4, Class::Write, 5).is_some());
     }
 
-    /// A throttle that runs, and whom it calls.
+    /// Starts a throttle. Returns it with the stream of its callbacks.
     fn running(at_a_time: usize) -> (Arc<Throttle<u32>>, tokio::sync::mpsc::UnboundedReceiver<u32>) {
         let (send, calls) = tokio::sync::mpsc::unbounded_channel();
         let settings = Settings { at_a_time, ..SETTINGS };
@@ -1198,10 +1203,10 @@ mod tests {
         (throttle, calls)
     }
 
-    /// Calls: the seconds of each, and how it ended.
+    /// Calls: the duration of each in seconds, and how it ended.
     type Ends = &'static [(u64, End)];
 
-    /// Who gets a permit, or is called to come for it, of these.
+    /// Requests a token for each of these objects. Returns the permits.
     fn asked(throttle: &Throttle<u32>, bucket: &BucketKey, all: std::ops::Range<u32>) -> Vec<Permit> {
         all.filter_map(|who| throttle.acquire(bucket, who, Class::Write, 1))
             .collect()

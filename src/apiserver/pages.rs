@@ -1,7 +1,8 @@
-//! Pages of lists that fit into memory. May do: ask for a page again with fewer objects.
+//! Pages of lists that fit into memory. May do: request a page again with fewer objects.
 //!
-//! A list is paged by a number of objects, and whoever may write objects decides how large they are. A page is held as text, as
-//! JSON and as objects at the same time, so a hundred objects of 1.4 MB would take more than the whole process may.
+//! A list is paged by number of objects, but users decide how large their objects are. A page is held as text, as JSON
+//! and as objects at the same time, so a page of a hundred objects of 1.4 MB would need more memory than the whole
+//! process may use.
 
 use std::{
     collections::HashMap,
@@ -20,25 +21,25 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-/// Bytes of a page at the most, unless it is one object (etcd takes none above 1.5 MiB).
+/// Upper limit of a page in bytes, unless the page is one object (etcd stores none above 1.5 MiB).
 const MOST: usize = 2 << 20;
-/// After a page smaller than this, the next may have twice as many objects.
+/// After a page smaller than this, the next page may have twice as many objects.
 const HALF: usize = MOST / 2;
-/// Pages larger than this are read a few at a time, over all lists.
+/// The size in bytes from which a page is large. Only [`AT_A_TIME`] large pages are read at a time, over all lists.
 const LARGE: usize = MOST / 8;
-/// How many those are.
+/// How many large pages may be read at a time.
 const AT_A_TIME: usize = 2;
-/// What is left of the objects of a page that is too large.
+/// The object count of a page that is too large is divided by this.
 const LESS: u32 = 4;
 
 /// A page that has been read.
 type Page = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Has pages that are too large asked for again with fewer objects, down to one. A list of smaller objects goes on as it is
-/// asked for.
+/// A layer that requests pages that are too large again with fewer objects, down to one. Lists of smaller objects are
+/// not changed.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// Objects in a page, of the paths where fewer fit than are asked for.
+    /// Objects per page, for the paths where fewer fit than the client requested.
     fits: Arc<Mutex<HashMap<String, u32>>>,
     large: Arc<Semaphore>,
 }
@@ -66,8 +67,8 @@ impl Pages {
         }
     }
 
-    /// The body and its length, unless it is longer than this: then the rest is not read. A large one keeps its turn until it
-    /// has been taken.
+    /// Returns the length and the body. Returns `None` and stops reading if the body is longer than `most`. A large
+    /// body keeps its permit until it has been consumed.
     async fn read<B>(&self, mut body: B, most: usize) -> Result<Option<(usize, Page)>, BoxError>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -104,7 +105,7 @@ impl<S> Layer<S> for Pages {
     }
 }
 
-/// What carries requests, with pages that fit.
+/// A service that sends requests and returns pages that fit.
 #[derive(Clone, Debug)]
 pub struct Paged<S> {
     inner: S,
@@ -146,7 +147,7 @@ where
                     return Ok(response.map(Either::Left));
                 }
                 let (parts, body) = response.into_parts();
-                // One object is taken as it is.
+                // A page of one object is accepted at any size.
                 let most = if limit > 1 { MOST } else { usize::MAX };
                 match pages.read(body, most).await? {
                     Some((length, page)) => {
@@ -164,13 +165,13 @@ where
 
 const LIMIT: &str = "limit=";
 
-/// How many objects this request asks for, if it asks for a page of a list.
+/// Returns the number of objects that this request asks for, if it asks for a page of a list.
 fn limit(request: &Request<client::Body>) -> Option<u32> {
     let query = request.uri().query().filter(|_| request.method() == Method::GET)?;
     query.split('&').find_map(|part| part.strip_prefix(LIMIT)?.parse().ok())
 }
 
-/// The same request for a page of so many objects.
+/// Copies the request, with another number of objects.
 fn with_limit(request: &Request<client::Body>, limit: u32) -> Result<Request<client::Body>, BoxError> {
     let query: Vec<_> = request
         .uri()
@@ -205,8 +206,8 @@ mod tests {
 
     use super::*;
 
-    /// A list of objects of these sizes, each a byte that repeats: `continue` is the first that is not shown yet. The pages
-    /// that were asked for, and what they showed.
+    /// Lists objects of these sizes. `continue` is the index of the first object not shown yet. Returns the limits that
+    /// the server received, and the number of bytes that it returned.
     async fn list(pages: &Pages, sizes: &[usize], path: &str) -> (Vec<u32>, usize) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (told, all) = (asked.clone(), sizes.to_vec());
@@ -233,16 +234,16 @@ mod tests {
             from += usize::try_from(*asked.lock().last().unwrap()).unwrap();
         }
         let asked = asked.lock().clone();
-        // What is given up is not read to its end.
+        // A page that is too large is not read to its end.
         let given_up = asked.len() * (MOST + FRAME);
         assert!(sent.load(Ordering::Relaxed) <= shown + given_up, "{sent:?}");
         (asked, shown)
     }
 
-    /// What a server sends at a time.
+    /// Bytes that a server sends at a time.
     const FRAME: usize = 16 * 1024;
 
-    /// So many bytes, a little at a time, as a server sends them.
+    /// A body of this many bytes, sent in small frames as a server does.
     struct Frames {
         left: usize,
         sent: Arc<AtomicUsize>,
@@ -293,12 +294,12 @@ mod tests {
         let pages = Pages::default();
         let sizes: Vec<_> = [vec![1_400_000; 3], vec![2_000; 40]].concat();
         let (asked, shown) = list(&pages, &sizes, "a").await;
-        // One large object at a time, and twice as many after each page that leaves room.
+        // One large object at a time, then twice as many after each page that leaves room.
         assert_eq!(asked, [100, 25, 6, 1, 1, 1, 1, 2, 4, 8, 16, 32]);
         let (asked, _) = list(&pages, &[vec![1_400_000; 2], vec![300_000; 9]].concat(), "c").await;
         assert_eq!(asked, [100, 25, 6, 1, 1, 1, 2, 4, 4]);
         assert_eq!(shown, 3 * 1_400_000 + 40 * 2_000);
-        // Another list is asked for as it was.
+        // Another list is not changed.
         let (asked, _) = list(&pages, &[10; 10], "b").await;
         assert_eq!(asked, [100]);
     }

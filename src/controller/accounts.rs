@@ -1,6 +1,7 @@
-//! Follows the accounts file: reads it again and again, and goes by what it says as soon as that is valid.
+//! Follows the accounts file: reads it periodically, and applies each valid change.
 //!
-//! Polled, not watched: a mounted ConfigMap changes by a swap of symlinks, which a watch of the file does not see.
+//! The file is polled, not watched: a mounted ConfigMap changes by a swap of symlinks, which a watch of the file does
+//! not see.
 
 use std::{fmt, fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,19 +11,19 @@ use tracing::{error, info};
 use super::context::Context;
 use crate::amplify::Accounts;
 
-/// How often the file is read: what changes is to take effect within 15 s.
+/// How often the file is read. A change must take effect within 15 s.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Largest file that is read: a ConfigMap holds 1 MiB.
+/// Largest file that is read. A ConfigMap holds at most 1 MiB.
 const LIMIT: u64 = 1024 * 1024;
 
-/// What a file says, or why it cannot be read.
+/// The text of the file, or why it cannot be read.
 type Text = Result<String, String>;
 
-/// The accounts file, and what it said when it was read last.
+/// The accounts file, with its text at the last read.
 pub struct AccountsFile {
     name: String,
     read: Box<dyn Fn() -> BoxFuture<'static, Text> + Send + Sync>,
-    /// None: it could not be read, or not be used.
+    /// `None`: it could not be read, or was invalid.
     seen: Option<String>,
     complaint: Option<String>,
 }
@@ -36,20 +37,20 @@ impl fmt::Debug for AccountsFile {
 }
 
 impl AccountsFile {
-    /// The file of this path.
+    /// Makes a file at this path.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         let name = path.display().to_string();
         Self::of(name, move || {
             let path = path.clone();
-            // A file may be on a network, and a read of it may take its time.
+            // The file may be on a network, and a read may take long.
             let read = tokio::task::spawn_blocking(move || read(&path));
             read.map(|read| read.unwrap_or_else(|error| Err(error.to_string())))
                 .boxed()
         })
     }
 
-    /// One of this name that is read in this way.
+    /// Makes a file of this name that is read with this function.
     pub fn of(name: String, read: impl Fn() -> BoxFuture<'static, Text> + Send + Sync + 'static) -> Self {
         Self {
             name,
@@ -59,7 +60,7 @@ impl AccountsFile {
         }
     }
 
-    /// Reads it for the first time; then it must be valid.
+    /// Reads the file for the first time. It must be valid.
     pub async fn open(mut self) -> Result<(Self, Accounts), String> {
         match self.news().await {
             Some(Ok(accounts)) => Ok((self, accounts)),
@@ -68,7 +69,7 @@ impl AccountsFile {
         }
     }
 
-    /// What it says now, or what is wrong with it. None: the same as before.
+    /// Returns the new content, or the problem with it. `None`: nothing has changed.
     async fn news(&mut self) -> Option<Result<Accounts, String>> {
         let text = (self.read)().await;
         if self.seen.is_some() && text.as_ref().ok() == self.seen.as_ref() {
@@ -105,7 +106,7 @@ fn read(path: &PathBuf) -> Text {
     }
 }
 
-/// Follows the file until the operator ends. What cannot be used changes nothing: the last good one holds.
+/// Follows the file until the operator ends. An invalid file changes nothing: the last valid one stays in force.
 pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
     context.metrics.set_accounts_file_valid(true);
     let mut interval = tokio::time::interval(INTERVAL);

@@ -1,7 +1,7 @@
-//! The cache of a kind: all its objects as the watch shows them, each in one piece.
+//! The cache of a kind: all its objects as the watch shows them, each as one piece of memory.
 //!
-//! As fields, an object is twice the size and twenty allocations, between which memory falls to pieces. Each is read
-//! where a pass begins, and when it is told to the index after a list. No I/O.
+//! A parsed object takes twice the memory in twenty allocations, which fragment the memory. So objects are stored as
+//! JSON. Each is parsed when a pass begins, and when it is put into the index after a list. No I/O.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,17 +16,17 @@ use tracing::error;
 use super::index::{ObjectKey, Version};
 use crate::{kinds::Kind, telemetry::metrics::Counted};
 
-/// The version of this object.
+/// Returns the version of this object.
 pub(super) fn version<K: Kind>(object: &K) -> Version {
     Version::parse(object.resource_version().as_deref())
 }
 
-/// An object as the cache holds it.
+/// An object in the cache.
 struct Cached {
     uid: Box<str>,
     version: Version,
     counted: Counted,
-    /// As JSON.
+    /// The object as JSON.
     object: Box<[u8]>,
 }
 
@@ -46,8 +46,8 @@ impl<K> Default for Cache<K> {
 }
 
 impl<K: Kind> Cache<K> {
-    /// Stores an object as it is now, unless a newer version of it is stored already: a list of several pages shows objects
-    /// as they were when it began. Returns the copy of the key that everybody shares.
+    /// Stores an object, unless a newer version is already stored: a list of several pages shows objects as they were
+    /// when the list began. Returns the shared copy of the key.
     pub(super) fn put(&self, key: ObjectKey, object: &K) -> Option<Arc<ObjectKey>> {
         let json = match serde_json::to_vec(object) {
             Ok(json) => json.into_boxed_slice(),
@@ -76,17 +76,17 @@ impl<K: Kind> Cache<K> {
         Some(key)
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub(super) fn remove(&self, key: &ObjectKey) {
         self.objects.write().remove(key);
     }
 
-    /// Forgets what a whole list did not hold.
+    /// Removes the objects that a complete list does not have.
     pub(super) fn retain(&self, listed: &BTreeSet<Arc<ObjectKey>>) {
         self.objects.write().retain(|key, _| listed.contains(key));
     }
 
-    /// The object of this name.
+    /// Returns the object of this name.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<K> {
         let objects = self.objects.read();
         match serde_json::from_slice(&objects.get(key)?.object) {
@@ -98,18 +98,18 @@ impl<K: Kind> Cache<K> {
         }
     }
 
-    /// The uid of the object of this name.
+    /// Returns the uid of the object of this name.
     pub(super) fn uid(&self, key: &ObjectKey) -> Option<String> {
         Some(self.objects.read().get(key)?.uid.to_string())
     }
 
-    /// The shared copy of this key, if there is an object of this name.
+    /// Returns the shared copy of this key, if there is an object of this name.
     pub(super) fn key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {
         let objects = self.objects.read();
         objects.get_key_value(key).map(|(key, _)| key.clone())
     }
 
-    /// The names of all objects, in order.
+    /// Returns the names of all objects, in order.
     pub(super) fn keys(&self) -> BTreeSet<Arc<ObjectKey>> {
         self.objects.read().keys().cloned().collect()
     }
@@ -119,14 +119,14 @@ impl<K: Kind> Cache<K> {
         self.objects.read().contains_key(key)
     }
 
-    /// The version of the object of this name and uid.
+    /// Returns the version of the object of this name and uid.
     pub(super) fn version(&self, key: &ObjectKey, uid: &str) -> Option<Version> {
         let objects = self.objects.read();
         let cached = objects.get(key).filter(|cached| *cached.uid == *uid)?;
         Some(cached.version)
     }
 
-    /// How each object counts.
+    /// Calls `count` for each object.
     pub(super) fn count(&self, mut count: impl FnMut(&Counted)) {
         for cached in self.objects.read().values() {
             count(&cached.counted);
@@ -168,7 +168,7 @@ mod tests {
         let again = cache.get(&key("shop")).expect("the object");
         assert_eq!(json!(again), json!(object));
         assert!(cache.get(&key("other")).is_none());
-        // Another version of it goes by the same copy of its name.
+        // Another version of the object has the same copy of its key.
         let newer = cache.put(key("shop"), &api("shop", "1", "8")).expect("a key");
         assert!(Arc::ptr_eq(&shared, &newer));
         assert_eq!(cache.key(&key("shop")), Some(shared.clone()));

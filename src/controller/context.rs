@@ -1,4 +1,4 @@
-//! What all reconciles share.
+//! The state that all reconciles share.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -23,19 +23,19 @@ use crate::{
     telemetry::{Health, Metrics},
 };
 
-/// What a [`Context`] is made of.
+/// The parts of a [`Context`].
 pub struct Parts {
     /// Client of the API server.
     pub client: kube::Client,
     /// The settings that decisions depend on.
     pub settings: Settings,
-    /// Whose credentials are used.
+    /// The AWS sessions.
     pub sessions: Sessions,
-    /// How many reconciles run at a time, over all kinds.
+    /// How many reconciles may run at a time, over all kinds.
     pub concurrency: usize,
-    /// How many AWS requests are made.
+    /// The settings of the token buckets.
     pub throttle: Tokens,
-    /// Where Events go.
+    /// Writes the Events.
     pub events: Events,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
@@ -45,14 +45,14 @@ pub struct Parts {
     pub leadership: Arc<Leadership>,
     /// Ends everything.
     pub shutdown: CancellationToken,
-    /// Spreads what would fall together.
+    /// Spreads work that would otherwise happen at the same time.
     pub random: Arc<Random>,
 }
 
 /// Settings of the token buckets.
 pub type Tokens = crate::amplify::throttle::Settings;
 
-/// What all reconciles share.
+/// The state that all reconciles share.
 pub struct Context {
     pub(super) client: kube::Client,
     pub(super) settings: Settings,
@@ -68,12 +68,12 @@ pub struct Context {
     /// Which environments are locked for a Gen 2 migration.
     pub(super) locks: Locks,
     pub(super) index: Mutex<Index>,
-    /// How many passes may be under way at a time, over all queues.
+    /// The places for passes, over all queues.
     pub(super) places: Arc<Semaphore>,
     queues: Arc<Queues>,
 }
 
-/// The queues of the watched kinds, through which resources wake each other.
+/// The queues of the watched kinds. Resources wake each other through them.
 #[derive(Default)]
 struct Queues(Mutex<Vec<Queue>>);
 
@@ -94,14 +94,14 @@ impl Queues {
                     .is_none_or(|namespace| *namespace == key.namespace)
         });
         if let Some(queue) = queue {
-            // A closed queue: the operator is ending.
+            // The queue is closed: the operator is ending.
             let _ = queue.sender.unbounded_send(key);
         }
     }
 }
 
 impl Context {
-    /// The context, with its token buckets running.
+    /// Makes the context and starts its token buckets.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let queues = Arc::<Queues>::default();
@@ -132,7 +132,7 @@ impl Context {
         })
     }
 
-    /// Opens the queue of a kind in a namespace (None: in all).
+    /// Opens the queue of a kind in a namespace (`None`: in all).
     pub(super) fn queue(&self, kind: KindName, namespace: Option<String>) -> mpsc::UnboundedReceiver<ObjectKey> {
         let (sender, receiver) = mpsc::unbounded();
         self.queues.0.lock().push(Queue {
@@ -143,15 +143,15 @@ impl Context {
         receiver
     }
 
-    /// Has these resources reconciled, because another one changed.
+    /// Queues these resources, because another one changed.
     pub(super) fn wake(&self, keys: impl IntoIterator<Item = ObjectKey>) {
         for key in keys {
             self.queues.wake(key);
         }
     }
 
-    /// Goes by another accounts file from now on: what lives in namespaces for which it says something else is reconciled.
-    /// Names how many those are.
+    /// Replaces the accounts file, and queues the resources in namespaces whose entry changed. Returns how many
+    /// namespaces.
     pub(super) fn set_accounts(&self, accounts: Accounts) -> usize {
         let changed = self.sessions.set_accounts(accounts);
         let of_these = |key: &&ObjectKey| changed.contains(&key.namespace);
@@ -160,7 +160,7 @@ impl Context {
         changed.len()
     }
 
-    /// The time, by AWS's clock as far as it is known.
+    /// Returns the time, by AWS's clock if it is known.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

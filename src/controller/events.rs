@@ -1,8 +1,8 @@
-//! Kubernetes Events, on transitions only. A lost Event costs nobody anything, so they never hold a pass up.
+//! Kubernetes Events, on transitions only. A lost Event does no harm, so Events never delay a pass.
 //!
-//! One task writes them, one after the other, in the order in which they were handed in. An Event that was written before,
-//! word for word, is counted as a series of that one; any other text is an Event of its own, because `kubectl describe`
-//! shows the text of a series only once.
+//! One task writes them in order, one after the other. An Event with the same text as an earlier one is counted in the
+//! series of the earlier one. Any other text is an Event of its own, because `kubectl describe` shows only one text of
+//! a series.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -28,31 +28,32 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Events waiting to be written at the most; further ones are left out.
+/// How many Events may wait to be written. Further Events are dropped.
 const QUEUE: usize = 1024;
-/// So many of these places are for warnings alone: in a burst, what goes as it should gives way first.
+/// How many of these places are reserved for warnings: in a burst, normal Events are dropped first.
 const FOR_WARNINGS: usize = 256;
-/// Events that are remembered, to count repetitions. The repetition of an older one is an Event of its own.
+/// How many Events are kept in memory to count repetitions. The repetition of an older one is an Event of its own.
 const REMEMBERED: usize = 256;
-/// How long one may take.
+/// Time limit for writing one Event.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Longest note that the API server takes, in bytes (`NoteLengthLimit` in Kubernetes' `pkg/apis/core/validation/events.go`).
+/// Longest note that the API server accepts, in bytes (`NoteLengthLimit` in Kubernetes'
+/// `pkg/apis/core/validation/events.go`).
 const NOTE_LIMIT: usize = 1024;
-/// Longest `reportingInstance` that it takes, in bytes (same place).
+/// Longest `reportingInstance` that it accepts, in bytes (same place).
 const INSTANCE_LIMIT: usize = 128;
-/// Longest name of an object: an Event's is a DNS subdomain like most.
+/// Longest name of an Event: a DNS subdomain, as for most objects.
 const NAME_LIMIT: usize = 253;
-/// The namespace of Events about objects without one; the API server takes no other.
+/// The namespace of Events about objects without a namespace. The API server accepts no other.
 const OF_CLUSTER: &str = "default";
 
-/// Where Events are handed in.
+/// The sender of Events to the task that writes them.
 #[derive(Clone, Debug)]
 pub struct Events {
     waiting: mpsc::Sender<Occurrence>,
     metrics: Arc<Metrics>,
 }
 
-/// Something that happened to an object. Two that are equal are one series.
+/// An occurrence to report. Two equal ones are one series.
 #[derive(Clone, Debug, PartialEq)]
 struct Occurrence {
     object: ObjectReference,
@@ -63,7 +64,7 @@ struct Occurrence {
 }
 
 impl Events {
-    /// The hand-in, and the task that writes them until every hand-in is dropped.
+    /// Returns the sender, and the task that writes Events until every sender is dropped.
     pub fn new(client: Client, clock: Arc<Clock>, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()> + Send) {
         let (waiting, mut receiver) = mpsc::channel::<Occurrence>(QUEUE);
         let write = async move {
@@ -72,7 +73,7 @@ impl Events {
                 let reason = occurrence.reason;
                 match tokio::time::timeout(LIMIT, writer.write(occurrence)).await {
                     Ok(Ok(())) => {}
-                    // Refused in a namespace that is being deleted, among others.
+                    // For example, refused in a namespace that is being deleted.
                     Ok(Err(error)) => debug!(%error, reason, "event not written"),
                     Err(_) => debug!(reason, "event not written in time"),
                 }
@@ -81,40 +82,40 @@ impl Events {
         (Self { waiting, metrics }, write)
     }
 
-    /// `Ready` took another reason.
+    /// Reports that `Ready` has another reason.
     pub fn transition(&self, object: ObjectReference, reason: Reason, message: &str, action: &str) {
         let quiet =
             !reason.is_stalled() && !matches!(reason, Reason::AwsUnavailable | Reason::Throttled | Reason::AppNotFound);
         self.send(object, quiet, reason.name(), message, action);
     }
 
-    /// A job of AWS failed, whatever comes next.
+    /// Reports that an AWS job failed, whether or not it will be retried.
     pub fn job_failed(&self, object: ObjectReference, message: &str, action: &str) {
         self.send(object, false, "JobFailed", message, action);
     }
 
-    /// The API server refuses what the operator wants to write about the resource: a policy, a quota, a missing right.
+    /// Reports that the API server refuses a write for the resource: a policy, a quota, a missing right.
     pub fn write_refused(&self, object: ObjectReference, message: &str) {
         self.send(object, false, "WriteRefused", message, "Write");
     }
 
-    /// The finalizer is off: the resource goes.
+    /// Reports that the finalizer is removed.
     pub fn released(&self, object: ObjectReference, message: &str, action: &str) {
         self.send(object, true, "Released", message, action);
     }
 
-    /// The environment of a resource is locked for a Gen 2 migration, though nothing is due.
+    /// Reports that the environment of a resource is locked for a Gen 2 migration, while no write is due.
     pub fn locked(&self, object: ObjectReference, message: &str) {
         self.send(object, false, Reason::MigrationLocked.name(), message, "Look");
     }
 
-    /// AWS denies the read that shows migration locks.
+    /// Reports that AWS denies the read that shows migration locks.
     pub fn lock_unknown(&self, object: ObjectReference) {
         let message = "AWS denies amplify:GetApp or amplify:ListApps, so the operator does not see whether amplify gen2-migration has locked this backend environment, and writes to it all the same: allow both actions (see deploy/iam-policy.json)";
         self.send(object, false, "MigrationLockUnknown", message, "Look");
     }
 
-    /// The AWS object of a resource is gone and is created again.
+    /// Reports that the AWS object of a resource is gone and will be created again.
     pub fn gone(&self, object: ObjectReference, action: &str) {
         let message = "the AWS object is gone, although nobody asked this operator to delete it: it is created again";
         self.send(object, false, "Gone", message, action);
@@ -126,7 +127,7 @@ impl Events {
             is_warning: !quiet,
             reason,
             action: action.to_owned(),
-            // The end is our advice.
+            // Shortened in the middle: the end is the advice.
             note: shortened(message, NOTE_LIMIT).into_owned(),
         };
         let is_room = !quiet || self.waiting.capacity() > FOR_WARNINGS;
@@ -137,10 +138,10 @@ impl Events {
     }
 }
 
-/// What was written of one series.
+/// A series that has been written.
 struct Series {
     occurrence: Occurrence,
-    /// Name of its Event.
+    /// The name of its Event.
     name: String,
     count: i32,
 }
@@ -149,7 +150,7 @@ struct Writer {
     client: Client,
     clock: Arc<Clock>,
     instance: String,
-    /// The most recent is the last.
+    /// The series, with the most recent last.
     written: VecDeque<Series>,
 }
 
@@ -176,7 +177,7 @@ impl Writer {
             };
             let patch = Patch::Merge(json!({ "series": repeated }));
             match api.patch(&series.name, &PatchParams::default(), &patch).await {
-                // The API server drops Events when they are an hour old.
+                // The API server deletes Events after one hour.
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 patched => {
                     self.remember(series);
@@ -222,7 +223,7 @@ fn event(occurrence: &Occurrence, instance: &str, now: Timestamp) -> Event {
     }
 }
 
-/// A name of its own for each Event: the object's, shortened where that is needed, and the time.
+/// Returns a unique name for an Event: the object's name, shortened if necessary, and the time.
 fn event_name(object: &str, now: Timestamp) -> String {
     let time = format!("{:x}", now.as_nanosecond());
     let start = &object[..object.floor_char_boundary(NAME_LIMIT - 1 - time.len())];
@@ -234,7 +235,7 @@ fn event_name(object: &str, now: Timestamp) -> String {
     }
 }
 
-/// Which process reports: its pod's name where it has one.
+/// Returns the name of the reporting process: its pod's name, if it has one.
 fn instance(host: Option<String>) -> String {
     let host = host.filter(|host| !host.is_empty());
     let mut instance = host.unwrap_or_else(|| FIELD_MANAGER.to_owned());
@@ -258,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server that takes every Event, and may have dropped each by the time it is patched.
+    /// An API server that accepts every Event. It may have deleted each by the time of a patch.
     #[derive(Clone, Default)]
     struct Server {
         asked: Arc<Mutex<Vec<(Method, String, Value)>>>,
@@ -306,7 +307,7 @@ mod tests {
         }
     }
 
-    /// What is written of these occurrences: `create` or `patch` with the note or the count.
+    /// Returns the requests for these occurrences: `create` or `patch`, with the note or the count.
     async fn written(server: &Server, tell: impl FnOnce(&Events)) -> Vec<(String, String)> {
         let (events, write) = Events::new(
             Client::new(server.clone(), "default"),
@@ -348,7 +349,7 @@ mod tests {
             events.job_failed(dev(), "CreateBackend failed: no role", "CreateBackend");
             events.job_failed(dev(), "CreateBackend failed: no capacity", "CreateBackend");
             events.transition(dev(), Reason::Creating, running, "CreateBackend");
-            // Other words, another type, another action, another object.
+            // Another text, another type, another action, another object.
             events.write_refused(dev(), "denied by policy");
             events.transition(dev(), Reason::JobFailed, "CreateBackend failed: no role", "Reconcile");
             events.transition(object("qa"), Reason::Creating, running, "CreateBackend");
@@ -420,7 +421,7 @@ mod tests {
         let many = |events: &Events| {
             let tell = |number: usize| events.write_refused(object("dev"), &number.to_string());
             (0..=REMEMBERED).for_each(tell);
-            // The last is known, the first is not any more.
+            // The last is still in memory, the first is not.
             tell(REMEMBERED);
             tell(0);
         };

@@ -1,7 +1,7 @@
-//! Who describes, owns and works on which AWS object: one entry per resource, over all kinds.
+//! The index of AWS objects: which resources describe, own or work on each. One entry per resource, over all kinds.
 //!
-//! Pure data, no I/O. It answers without scanning: which resource owns an AWS object (conflicts), which one holds an
-//! environment's slot, what refers to a backend, what still lives inside one.
+//! Pure data, no I/O. It answers without scanning: the owner of an AWS object (conflicts), the holder of an
+//! environment's slot, the references to a backend, the objects inside a backend.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,22 +16,23 @@ use crate::{
     lifecycle::{Dependents, Holds, Slot, Winner},
 };
 
-/// How long a free slot is kept for the one whose turn it is. It may not come: its namespace may have lost its rights.
+/// How long a free slot is kept for the resource whose turn it is. The resource may never take it: its namespace may
+/// have lost its rights.
 const TURN: SignedDuration = SignedDuration::from_mins(2);
 
-/// The resource version of an object. Those of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd revisions
-/// before that). One that is no number is neither before nor after any other.
+/// The resource version of an object. Versions of one kind are comparable numbers (KEP-5504, Kubernetes 1.35; etcd
+/// revisions before that). A version that is no number is neither before nor after any other.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Version(Option<u64>);
 
 impl Version {
-    /// The version of this text.
+    /// Parses a version.
     #[must_use]
     pub fn parse(text: Option<&str>) -> Self {
         Self(text.and_then(|text| text.parse().ok()))
     }
 
-    /// Whether it is older than the other, for certain.
+    /// Whether it is certainly older than the other.
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         matches!((self.0, other.0), (Some(this), Some(other)) if this < other)
@@ -50,7 +51,7 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
-    /// The resource of this kind, namespace and name.
+    /// Makes the key of this kind, namespace and name.
     #[must_use]
     pub fn new(kind: KindName, namespace: &str, name: &str) -> Self {
         Self {
@@ -60,7 +61,7 @@ impl ObjectKey {
         }
     }
 
-    /// Namespace and name, as they stand in logs.
+    /// Returns namespace and name, as logs show them.
     #[must_use]
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
@@ -73,7 +74,7 @@ impl std::fmt::Display for ObjectKey {
     }
 }
 
-/// A backend environment: what AWS runs one job at a time in.
+/// A backend environment. AWS runs one job at a time in it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Environment {
     /// AWS region.
@@ -87,25 +88,25 @@ pub struct Environment {
 /// Where the AWS object of a resource lives.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Location {
-    /// The environment that it is, or is in.
+    /// The environment that the object is, or is in.
     pub environment: Arc<Environment>,
-    /// Of an object in an environment: what it is there.
+    /// The object inside the environment, unless it is the environment itself.
     pub within: Option<Within>,
-    /// Of a clone that is not made yet: the environment that is copied.
+    /// The source environment of a clone that is not made yet.
     pub source: Option<Arc<Environment>>,
 }
 
-/// An object in an environment. An environment has one of each kind, whatever it is called.
+/// An object in an environment. An environment has at most one object of each kind, whatever its name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Within {
     /// Its kind.
     pub kind: KindName,
-    /// Its name there, as far as it is known: AWS may give one.
+    /// Its name, as far as it is known: AWS chooses some names.
     pub name: Option<ResourceName>,
 }
 
 impl Location {
-    /// Whether this is the place of the same AWS object.
+    /// Whether both are locations of the same AWS object.
     fn is_of_the_same(&self, other: &Self) -> bool {
         let kind = |location: &Self| location.within.as_ref().map(|within| within.kind);
         self.environment == other.environment && kind(self) == kind(other)
@@ -121,7 +122,7 @@ impl Location {
     }
 }
 
-/// What the index knows of a resource.
+/// The index's data about a resource.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Entry {
@@ -135,31 +136,32 @@ pub struct Entry {
     pub deleting: bool,
     /// The account pinned in its status.
     pub account: Option<String>,
-    /// The account that tells its AWS object from others of the same name, where an accounts file does.
+    /// The account that distinguishes its AWS object from others of the same name, if there is an accounts file.
     pub tenant: Option<String>,
-    /// Where its AWS object lives, as far as it can be said.
+    /// Where its AWS object lives, as far as it is known.
     pub location: Option<Location>,
     /// The resource that it refers to.
     pub refers_to: Option<Arc<ObjectKey>>,
-    /// Whether the AWS objects of others can be inside its own, and go with it.
+    /// Whether AWS objects of other resources can be inside its own, and are deleted with it.
     pub contains: bool,
-    /// Whether it only looks at its AWS object. Then it is in conflict with nobody, and nobody with it unless it owns that object.
+    /// Whether it only observes its AWS object. Then it conflicts with no resource, and no resource conflicts with it
+    /// unless it owns the object.
     pub observes: bool,
-    /// Whether it owns its AWS object (`status.origin`), or may come to by an open intent.
+    /// Whether it owns its AWS object (`status.origin`), or may come to own it by an open intent.
     pub owns: bool,
-    /// Whether it holds the slot.
+    /// Whether it holds the slot, and until when.
     pub holds: Holds,
     /// Whether its status says that it waits for the slot.
     pub waits: bool,
-    /// Whether a job of it is polled.
+    /// Whether its job is polled.
     pub polled: bool,
-    /// The id of the job that its status records.
+    /// The id of the job in its status.
     pub job: Option<String>,
     /// Whether it is Ready for today's generation.
     pub ready: bool,
 }
 
-/// An environment of a tenant.
+/// The environment of a tenant.
 type Place = (Option<String>, Arc<Environment>);
 
 impl Entry {
@@ -167,7 +169,7 @@ impl Entry {
         (self.tenant.clone(), environment.clone())
     }
 
-    /// The account and region in which a job of it is polled.
+    /// Returns the account and region in which its job is polled.
     fn polled_in(&self) -> Option<(String, String)> {
         let region = &self.location.as_ref().filter(|_| self.polled)?.environment.region;
         Some((self.account.clone()?, region.clone()))
@@ -179,7 +181,7 @@ impl Entry {
     }
 }
 
-/// A few resources, sorted: most places have one or two.
+/// A few resources, sorted. Most places have one or two.
 #[derive(Debug, Default)]
 struct Keys(Vec<Arc<ObjectKey>>);
 
@@ -190,45 +192,45 @@ impl Keys {
         }
     }
 
-    /// True: none is left.
+    /// Removes a key. Returns true if no key is left.
     fn remove(&mut self, key: &ObjectKey) -> bool {
         self.0.retain(|other| other.as_ref() != key);
         self.0.is_empty()
     }
 }
 
-/// The index. There are as many entries as resources, so what several maps name is one copy, and what is long is boxed:
-/// a hash map keeps room for more than it holds.
+/// The index. It has as many entries as there are resources. So keys and environments in several maps are shared
+/// copies, and long values are boxed: a hash map has unused room.
 #[derive(Debug, Default)]
 pub struct Index {
     entries: HashMap<Arc<ObjectKey>, Box<Entry>>,
     by_environment: HashMap<Place, Keys>,
-    /// By the resource that they refer to.
+    /// The resources that refer to another one, by the resource referred to.
     by_reference: HashMap<Arc<ObjectKey>, Keys>,
     reserved: HashMap<Place, ObjectKey>,
-    /// How many jobs are polled, by account and region.
+    /// The number of jobs that are polled, by account and region.
     polled: HashMap<(String, String), usize>,
-    /// Since when slots that are free are kept for these, who have not asked again.
+    /// Since when free slots have been kept for these resources, which have not asked again.
     offered: HashMap<ObjectKey, Timestamp>,
 }
 
 impl Index {
-    /// What is known of this resource.
+    /// Returns the entry of this resource.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
         self.entries.get(key).map(Box::as_ref)
     }
 
-    /// Stores what is known now, and names the resources for which that may change something. What is older than what is
-    /// stored changes nothing: a list of several pages shows objects as they were when it began, and this process may have
-    /// written them since.
+    /// Stores an entry, and returns the resources that the change may affect. An entry older than the stored one
+    /// changes nothing: a list of several pages shows objects as they were when the list began, and this process may
+    /// have written them since.
     pub fn put(&mut self, key: &Arc<ObjectKey>, mut entry: Entry) -> BTreeSet<ObjectKey> {
         if let Some(known) = self.entries.get_mut(key) {
             if entry.version.is_before(known.version) {
                 return BTreeSet::new();
             }
             known.version = entry.version;
-            // That it waits is nothing to the others; that it does so no longer may make it their turn.
+            // That it begins to wait does not affect the others. That it stops waiting may make it their turn.
             known.waits |= entry.waits;
             if **known == entry {
                 return BTreeSet::new();
@@ -247,7 +249,7 @@ impl Index {
                 .insert(key.clone());
         }
         if entry.holds != Holds::No {
-            // From here on the status says who holds the slot. When it says that the slot is free, it is.
+            // From now on the status decides which resource holds the slot, and whether the slot is free.
             self.reserved.retain(|_, holder| *holder != **key);
         }
         if !entry.waits {
@@ -262,13 +264,13 @@ impl Index {
         touched
     }
 
-    /// The copy of this key that the index has, if it has one.
+    /// Returns the index's copy of this key, or makes one.
     fn shared(&self, key: &ObjectKey) -> Arc<ObjectKey> {
         let known = self.entries.get_key_value(key);
         known.map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
     }
 
-    /// Has the entry name its environments by the copies that the index has.
+    /// Replaces the environments of the entry by the index's copies.
     fn share(&self, entry: &mut Entry) {
         let tenant = &entry.tenant;
         let Some(location) = &mut entry.location else {
@@ -284,7 +286,7 @@ impl Index {
         }
     }
 
-    /// Forgets a resource that is gone, and names the resources for which that may change something.
+    /// Removes a resource that is gone, and returns the resources that this may affect.
     pub fn remove(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let touched = self.unlink(key);
         self.entries.remove(key);
@@ -319,7 +321,7 @@ impl Index {
         touched
     }
 
-    /// The other resources in the same environments, and those that refer to this one.
+    /// Returns the other resources in the same environments, and the resources that refer to this one.
     fn neighbours(&self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let mut near = BTreeSet::new();
         for place in self.get(key).into_iter().flat_map(Entry::slots) {
@@ -331,12 +333,13 @@ impl Index {
         near
     }
 
-    /// The resources in this environment.
+    /// Returns the resources in this environment.
     fn there(&self, place: &Place) -> impl Iterator<Item = &Arc<ObjectKey>> {
         self.by_environment.get(place).into_iter().flat_map(|keys| &keys.0)
     }
 
-    /// The other resource that owns this one's AWS object: one with `origin` or an open intent, else the oldest.
+    /// Returns the other resource that owns this one's AWS object: a resource with `origin` or an open intent,
+    /// otherwise the oldest.
     #[must_use]
     pub fn winner(&self, key: &ObjectKey) -> Option<&ObjectKey> {
         let me = self.entries.get(key).filter(|entry| !entry.observes)?;
@@ -356,7 +359,7 @@ impl Index {
             .filter(|winner| *winner != key)
     }
 
-    /// The same, as the resource that it wins over may know it.
+    /// Returns the winner as the losing resource may describe it.
     #[must_use]
     pub fn rival(&self, key: &ObjectKey) -> Option<Winner> {
         let winner = self.winner(key)?;
@@ -369,7 +372,7 @@ impl Index {
         })
     }
 
-    /// The resources that own something inside the AWS object of this one.
+    /// Returns the resources that own an object inside the AWS object of this one.
     #[must_use]
     pub fn dependents(&self, key: &ObjectKey) -> Dependents {
         let mut dependents = Dependents::default();
@@ -398,7 +401,7 @@ impl Index {
         dependents
     }
 
-    /// The jobs that other resources in the same environments have recorded as theirs.
+    /// Returns the jobs that other resources in the same environments have recorded.
     #[must_use]
     pub fn jobs_of_others(&self, key: &ObjectKey) -> BTreeSet<String> {
         let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
@@ -410,8 +413,9 @@ impl Index {
             .collect()
     }
 
-    /// Takes the slots of this resource's environments, all or none. Those who wait and could have theirs now go first, in the
-    /// order of creation and then of uid. One that does not come within two minutes loses its turn until it asks itself.
+    /// Takes the slots of this resource's environments: all or none. Waiting resources whose slots are free go first,
+    /// in the order of creation, then of uid. A resource that does not ask within two minutes loses its turn until it
+    /// asks again.
     pub fn take_slot(&mut self, key: &ObjectKey, now: Timestamp) -> Slot {
         let places: Vec<_> = self.get(key).into_iter().flat_map(Entry::slots).collect();
         if places.is_empty() {
@@ -428,24 +432,25 @@ impl Index {
         Slot::Held
     }
 
-    /// Whether these slots, which are free, are kept for somebody whose turn it is.
+    /// Whether these free slots are kept for another resource, whose turn it is.
     fn is_kept_for_another(&mut self, key: &ObjectKey, places: &[Place], now: Timestamp) -> bool {
         let first = places.iter().flat_map(|place| self.before(key, place, now));
         let first: BTreeSet<_> = first.cloned().collect();
         let mut is_kept = false;
         for other in first {
             let since = self.offered.entry(other).or_insert(now);
-            // A clock that was set back makes nobody wait longer.
+            // A clock that was set back must not prolong the wait.
             *since = now.min(*since);
             is_kept |= now.duration_since(*since) < TURN;
         }
         is_kept
     }
 
-    /// Those who wait for this environment, could have their slots now, and go before this one.
+    /// Returns the resources that wait for this environment, could take their slots now, and go before this one.
     fn before(&self, key: &ObjectKey, place: &Place, now: Timestamp) -> impl Iterator<Item = &ObjectKey> {
         let me = self.get(key);
-        // Who has not waited yet comes after all who have: otherwise one that is edited again and again would always be next.
+        // A resource that has not waited yet comes after all that wait. Otherwise a resource that is edited again and
+        // again would always be next.
         let is_first =
             move |other: &Entry| me.is_some_and(|me| !me.waits || (other.created, &other.uid) < (me.created, &me.uid));
         self.there(place)
@@ -466,7 +471,8 @@ impl Index {
         })
     }
 
-    /// Ends the reservation of a pass: from here on the status says who holds the slot. Names who may wait for it.
+    /// Ends the reservation of a pass: from now on the status decides which resource holds the slot. Returns the
+    /// resources that may wait for it.
     pub fn end_reservation(&mut self, key: &ObjectKey) -> BTreeSet<ObjectKey> {
         let before = self.reserved.len();
         self.reserved.retain(|_, holder| holder != key);
@@ -476,20 +482,20 @@ impl Index {
         self.neighbours(key)
     }
 
-    /// How many jobs are polled in this account and region.
+    /// Returns the number of jobs that are polled in this account and region.
     #[must_use]
     pub fn polled(&self, account: &str, region: &str) -> usize {
         let place = (account.to_owned(), region.to_owned());
         self.polled.get(&place).copied().unwrap_or_default()
     }
 
-    /// All resources.
+    /// Returns all resources.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.keys().map(Arc::as_ref)
     }
 }
 
-/// Another resource, as the status of this one may name it: what is in another namespace is not its readers' business.
+/// Returns the name of another resource for the status of this one. A name in another namespace must not be shown.
 fn name_for(me: &ObjectKey, other: &ObjectKey) -> String {
     if me.namespace == other.namespace {
         other.to_string()
@@ -510,7 +516,7 @@ mod tests {
         ObjectKey::new(KindName::AmplifyBackend, namespace, "dev")
     }
 
-    /// All describe one environment by name.
+    /// Makes an entry. All entries describe one environment name.
     fn entry(namespace: &str, tenant: Option<&str>, account: Option<&str>) -> Entry {
         Entry {
             uid: namespace.into(),
@@ -550,12 +556,12 @@ mod tests {
         assert_eq!((index.winner(&key("a")), index.winner(&key("b"))), (None, None));
         assert!(matches!(index.take_slot(&key("a"), now), Slot::Held));
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Held));
-        // A third namespace of the first account is.
+        // A third namespace, of the first account, does conflict.
         let touched = index.put(&Arc::new(key("c")), entry("c", Some("111"), None));
         assert_eq!(touched, BTreeSet::from([key("a")]));
         assert_eq!(index.winner(&key("c")), Some(&key("a")));
         assert!(matches!(index.take_slot(&key("c"), now), Slot::Busy));
-        // Until it is mapped to another.
+        // Until the namespace is mapped to another account.
         index.put(&Arc::new(key("c")), entry("c", Some("222"), None));
         assert_eq!(index.winner(&key("c")), Some(&key("b")));
     }
@@ -574,7 +580,7 @@ mod tests {
         };
         index.put(&Arc::new(key("a")), holding(Holds::Yes));
         assert!(matches!(index.take_slot(&key("b"), now), Slot::Busy), "held");
-        // Its pass has not ended yet, and those that this wakes must not find the slot taken.
+        // Its pass has not ended yet. The resources woken now must not find the slot taken.
         assert_eq!(
             index.put(&Arc::new(key("a")), holding(Holds::No)),
             BTreeSet::from([key("b")])

@@ -7,12 +7,13 @@ struct Resource {
     entry: Entry,
 }
 
-/// An AmplifyBackend in the namespace `default`; it is its environment, and nothing has happened to it yet.
+/// Makes an AmplifyBackend in the namespace `default`. Its AWS object is this environment; nothing has happened to it
+/// yet.
 fn backend_of(name: &str, environment: &str) -> Resource {
     resource(KindName::AmplifyBackend, name, environment)
 }
 
-/// A BackendApi in the namespace `default`, in this environment; nothing has happened to it yet.
+/// Makes a BackendApi in the namespace `default`, in this environment; nothing has happened to it yet.
 fn api_in(name: &str, environment: &str) -> Resource {
     let mut api = resource(KindName::BackendApi, name, environment);
     api.location().within = Some(Within {
@@ -22,7 +23,7 @@ fn api_in(name: &str, environment: &str) -> Resource {
     api
 }
 
-/// An AmplifyBackend that copies one environment to another.
+/// Makes an AmplifyBackend that clones one environment into another.
 fn clone_of(name: &str, source: &str, target: &str) -> Resource {
     let mut clone = backend_of(name, target);
     clone.location().source = Some(environment(source));
@@ -129,7 +130,7 @@ impl Resource {
     }
 }
 
-/// The index and the names that its tests go by.
+/// The index under test.
 #[derive(Default)]
 struct Table(Index);
 
@@ -142,7 +143,7 @@ impl Table {
         table
     }
 
-    /// The names of those that this may change something for.
+    /// Stores the resource. Returns the names of the resources that this may affect.
     fn put(&mut self, resource: &Resource) -> Vec<String> {
         paths(&self.0.put(&resource.key, resource.entry.clone()))
     }
@@ -377,7 +378,7 @@ fn two_that_find_a_job_of_somebody_else_do_not_wake_each_other_for_ever() {
     let mut table = Table::of(&[&first, &second]);
     assert!(table.takes(&first) && !table.takes(&second));
     assert_eq!(table.end(&first), ["default/second"]);
-    // The first has to wait on, and comes again by itself: until then it is its turn.
+    // The first must still wait, and will ask again by itself. Until then it is its turn.
     assert!(!table.takes(&second));
     assert!(table.end(&second).is_empty());
 }
@@ -394,7 +395,7 @@ fn of_those_who_wait_the_oldest_has_its_turn_whoever_comes_first() {
     assert!(!table.takes(&young), "two are older");
     assert!(!table.takes(&twin), "one is older");
     assert!(table.takes(&old));
-    // Its job runs, and ends.
+    // Its job runs and ends.
     let old = old.with(|entry| entry.waits = false);
     table.put(&old.clone().holds(Holds::Yes));
     table.end(&old);
@@ -437,11 +438,11 @@ fn who_does_not_come_for_two_minutes_loses_its_turn_until_it_asks() {
     );
     let mut table = Table::of(&[&old, &first, &second]);
     assert!(!table.takes_at(&second, 1000) && !table.takes_at(&first, 1119));
-    // The order of the others stays.
+    // The order of the others does not change.
     assert!(!table.takes_at(&second, 1120), "it is the turn of the first now");
     assert!(table.takes_at(&first, 1121));
     table.end(&first);
-    // The old one has lost its turn, whatever happened meanwhile.
+    // The old one has lost its turn, whatever happened in between.
     assert!(table.takes_at(&first, 1200));
     table.end(&first);
     let holder = backend_of("holder", "dev");
@@ -449,7 +450,7 @@ fn who_does_not_come_for_two_minutes_loses_its_turn_until_it_asks() {
     assert!(!table.takes_at(&first, 1300));
     table.put(&holder);
     assert!(table.takes_at(&first, 1301));
-    // It asks in vain, and has its turn again.
+    // It asks in vain, and gets its turn back.
     assert!(!table.takes_at(&old, 1302));
     table.end(&first);
     assert!(!table.takes_at(&first, 1303) && !table.takes_at(&first, 1422));
@@ -475,7 +476,7 @@ fn who_has_not_waited_yet_comes_after_all_who_have() {
     assert!(!table.takes(&old), "it is older, and has just been edited");
     assert!(table.takes(&young));
     table.end(&young);
-    // Once it waits as well, it is older.
+    // Once it waits too, its age counts.
     table.put(&old.waits());
     assert!(!table.takes(&young));
 }
@@ -517,7 +518,7 @@ fn polled_jobs_are_counted_by_account_and_region() {
     assert_eq!(count(&table), [0, 0]);
 }
 
-// Who is woken.
+// Which resources are woken.
 
 #[test]
 fn a_change_wakes_the_others_in_the_environment_and_what_does_not_change_wakes_nobody() {
@@ -788,7 +789,7 @@ fn one_that_is_not_known_is_in_conflict_with_nobody() {
     assert_eq!(table.winner(&backend_of("dev", "dev")), None);
 }
 
-// What lives inside a backend, and whose jobs are whose.
+// The objects inside a backend, and the jobs of other resources.
 
 #[test]
 fn a_backend_waits_for_apis_that_own_something_in_it_whatever_their_namespace() {
@@ -853,7 +854,7 @@ fn of_a_clone_the_jobs_of_others_are_those_in_its_source_and_in_its_target() {
     assert!(jobs(&backend_of("unknown", "to")).is_empty());
 }
 
-// One copy of what is named often.
+// Shared copies of keys and environments.
 
 #[test]
 fn resources_of_one_environment_share_one_copy_of_its_name() {

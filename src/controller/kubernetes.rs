@@ -1,4 +1,4 @@
-//! The requests to the API server. Each ends in time, and each write is one request.
+//! The requests to the API server. Each has a time limit, and each write is one request.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::{
     lifecycle::{Lack, Missing},
 };
 
-/// How long a request may take. kube sets no limit of its own, and a server that hangs must not hold a pass for ever.
+/// Time limit of a request. kube sets none, and a server that hangs must not block a pass for ever.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The longest value of a request that is kept as it is, in bytes.
+/// Longest value of a reconcile request that is kept unchanged, in bytes.
 const REQUEST_KEPT: usize = 128;
-/// How much of a refused name a message repeats, in bytes.
+/// How many bytes of a refused name a message repeats.
 const SHOWN: usize = 64;
 
 async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
@@ -35,17 +35,17 @@ async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Res
     })
 }
 
-/// The resource as it is stored now.
+/// Returns the stored resource, without the parts that caches drop.
 pub(super) async fn get<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<Option<K>> {
     Ok(get_whole(api, name).await?.map(slim))
 }
 
-/// The resource as it is stored now, with what is not kept.
+/// Returns the stored resource, with all its parts.
 pub(super) async fn get_whole<K: Kind>(api: &Api<K>, name: &str) -> kube::Result<Option<K>> {
     in_time(api.get_opt(name)).await
 }
 
-/// Drops what no decision reads, and the room that lists were given to grow, so that caches stay small.
+/// Drops the parts that no decision reads, and unused capacity of lists, to keep caches small.
 pub(super) fn slim<K: Kind>(mut object: K) -> K {
     object.leave_out();
     if let Some(status) = object.status_mut() {
@@ -66,14 +66,15 @@ pub(super) fn slim<K: Kind>(mut object: K) -> K {
     object
 }
 
-/// A request is known by its value, which the status repeats when it has been answered: a long one by its digest.
+/// Replaces a long value of a reconcile request by its digest. The value identifies the request: status repeats it once
+/// the request has been handled.
 fn shorten_request(value: &mut String) {
     if value.len() > REQUEST_KEPT {
         *value = format!("sha256:{}", digest(value.as_bytes()));
     }
 }
 
-/// The finalizers with ours added or taken away, on condition that the object is still the one that was looked at.
+/// Adds or removes our finalizer, on condition that the object is unchanged since it was looked at.
 pub(super) async fn set_finalizer<K: Kind>(api: &Api<K>, object: &K, wanted: bool) -> kube::Result<K> {
     let mut finalizers: Vec<_> = object
         .finalizers()
@@ -94,7 +95,7 @@ pub(super) async fn set_finalizer<K: Kind>(api: &Api<K>, object: &K, wanted: boo
         .map(slim)
 }
 
-/// The status, on condition that the object is still the one that was looked at.
+/// Writes the status, on condition that the object is unchanged since it was looked at.
 pub(super) async fn set_status<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: &Value) -> kube::Result<K> {
     let patch = json!({
         "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
@@ -105,7 +106,7 @@ pub(super) async fn set_status<K: Kind>(api: &Api<K>, object: &K, old: &Value, n
         .map(slim)
 }
 
-/// The status, whatever else has changed: see [`recording`].
+/// Writes the status, whatever other changes were made: see [`recording`].
 pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: &Value) -> kube::Result<K> {
     let patch = recording(object.uid().as_deref(), old, new);
     let patch: json_patch::Patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
@@ -114,7 +115,7 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
         .map(slim)
 }
 
-/// What a key of a ConfigMap says.
+/// Returns the text of a ConfigMap's key.
 pub(super) async fn config_map_key(
     client: &Client,
     namespace: &str,
@@ -140,19 +141,20 @@ pub(super) async fn config_map_key(
     }
 }
 
-/// The reference names nothing: somebody has to correct it.
+/// Makes the dependency for a reference that names nothing: a person has to correct it.
 const fn absent(message: String) -> Missing {
     let lack = Lack::Absent;
     Missing { message, lack }
 }
 
-/// What the reference names cannot be sent: somebody has to mend it.
+/// Makes the dependency for a text that cannot be sent: a person has to fix it.
 const fn unusable(message: String) -> Missing {
     let lack = Lack::Unusable;
     Missing { message, lack }
 }
 
-/// The definition refuses such names, but a resource may be older than that rule; and they become part of a URL.
+/// Checks the names in the reference. The definition refuses invalid ones, but a resource may be older than that rule,
+/// and the names become part of a URL.
 fn invalid_reference(reference: &Reference) -> Option<String> {
     let Reference { name, key, field, .. } = reference;
     if !is_object_name(name) {

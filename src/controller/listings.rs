@@ -7,21 +7,21 @@ use parking_lot::Mutex;
 
 use crate::amplify::AppId;
 
-/// All resources of an app fall due at the same moment; a list is kept this long for those that come late.
+/// How long a list is kept for late checks. The checks of all resources of an app are due at the same moment.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
-/// A list that was begun and never ended (its pass was dropped) stops holding others up.
+/// How long an unfinished list blocks the others. Its pass may have been dropped.
 const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
 
-/// An app in an account (seen with one role) and region.
+/// An app in an account and region. The account string includes the role that reads it.
 pub(super) type App = (String, String, AppId);
 
-/// What is to be done about the list of an app.
+/// The state of the list of an app.
 pub(super) enum Listing<T> {
-    /// It was made at this time, since the check fell due.
+    /// The list was made at this time, after the check became due.
     Fresh(Timestamp, Arc<T>),
-    /// Another pass is making it.
+    /// Another pass is making the list.
     UnderWay,
-    /// This pass is to make it, and to say so with [`Listings::put`].
+    /// The caller must make the list and call [`Listings::put`].
     Begin,
 }
 
@@ -30,7 +30,7 @@ enum Slot<T> {
     Made(Timestamp, Arc<T>),
 }
 
-/// The lists of one kind, made or under way.
+/// The lists of one kind, made or in progress.
 pub struct Listings<T>(Mutex<HashMap<App, Slot<T>>>);
 
 impl<T> Default for Listings<T> {
@@ -40,7 +40,8 @@ impl<T> Default for Listings<T> {
 }
 
 impl<T> Listings<T> {
-    /// The list for a check that fell due at `due`: an older list does not show what the check is to see.
+    /// Returns the list for a check that became due at `due`. An older list does not count: it may not show the changes
+    /// that the check must find.
     pub(super) fn get(&self, app: &App, due: Timestamp, now: Timestamp) -> Listing<T> {
         let mut lists = self.0.lock();
         lists.retain(|_, slot| match slot {
@@ -57,7 +58,7 @@ impl<T> Listings<T> {
         }
     }
 
-    /// Ends what [`Listing::Begin`] began at this time; without a list it failed.
+    /// Finishes a list begun by [`Listing::Begin`]. `at`: when the list was made. `None`: the list failed.
     pub(super) fn put(&self, app: App, at: Timestamp, list: Option<Arc<T>>) {
         let mut lists = self.0.lock();
         match list {

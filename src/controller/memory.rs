@@ -1,4 +1,4 @@
-//! What this process remembers of each resource. Lost at a restart, and nothing is lost with it.
+//! The data that this process keeps for each resource. A restart loses it without harm.
 
 use std::{
     collections::HashMap,
@@ -24,55 +24,56 @@ use crate::{
     lifecycle::{Memory, facts::Class},
 };
 
-/// A digest of everything of an object that can change a decision. Two equal digests: nothing to decide anew.
+/// A digest of all parts of an object that can change a decision. If two digests are equal, the decision is the same.
 pub(super) type Fingerprint = u64;
 
 /// Why a resource gets no pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LeftAlone {
-    /// Our finalizer is gone, and no other holds it: nothing is left to do, however old the object is that the cache still
-    /// shows.
+    /// Our finalizer is gone, and no other finalizer holds the resource. Nothing is left to do, even if the cache still
+    /// shows an older version.
     Released,
-    /// The API server holds a version of it that this operator cannot read. It keeps what it held.
+    /// The API server has a version of it that this operator cannot parse. The resource keeps its slot and its index
+    /// entry.
     Unreadable,
 }
 
-/// What is remembered of one resource.
+/// The data kept for one resource.
 pub(super) struct Recollection<K> {
     uid: String,
-    /// What the lifecycle wants to remember.
+    /// The memory of the lifecycle.
     pub(super) memory: Memory,
-    /// The object as this process last wrote it, while the watch may still show an older one.
+    /// The object as this process last wrote it, while the watch may still show an older version.
     latest: Option<Arc<K>>,
-    /// The object as it was last seen or written.
+    /// The fingerprint of the object as last seen or written.
     pub(super) fingerprint: Fingerprint,
-    /// How the last pass settled: for which fingerprint, and until when (None: until something happens). By the monotonic
-    /// clock: nobody who sets the machine's clock moves what is due.
+    /// The end of the last pass: its fingerprint, and when the next pass is due (`None`: when something happens). By
+    /// the monotonic clock: setting the machine's clock does not change when a pass is due.
     pub(super) settled: Option<(Fingerprint, Option<Instant>)>,
-    /// When the job under way is polled next: not before, however often somebody touches the resource.
+    /// When the running job is polled next. It is not polled earlier, however often users edit the resource.
     pub(super) poll_due: Option<Instant>,
-    /// Why it gets no pass, if it gets none.
+    /// Why it gets no pass, if so.
     pub(super) left_alone: Option<LeftAlone>,
-    /// Another resource changed in a way that may end this one's waiting, or tokens were granted.
+    /// Whether another resource changed in a way that may end this one's waiting, or tokens were granted.
     pub(super) poked: bool,
-    /// Something happened to it, and its pass has not begun.
+    /// Whether something happened to it and its pass has not begun.
     pub(super) queued: bool,
-    /// The last job of it that was seen to end, and when that was.
+    /// Its last job that was seen to end, and when the job ended.
     pub(super) ended: Option<(String, Timestamp)>,
-    /// What the last read of AWS failed with: a failure that goes on is told once.
+    /// The class of the last failed read of AWS. A failure that continues is logged once.
     pub(super) told: Option<Class>,
-    /// What the API server said when it refused the last write: told once.
+    /// The API server's message when it refused the last write. It is reported once.
     pub(super) refused: Option<String>,
-    /// How much is told of what becomes of it.
+    /// The limit of its log lines and Events.
     pub(super) ration: Ration,
 }
 
-/// How many lines and Events an object's transitions make: 25 at once, and one in 10 s in the long run. Somebody who changes
-/// one object again and again fills nobody's log.
+/// The limit on the lines and Events of an object's transitions: 25 at once, and one per 10 s in the long run. A user
+/// who edits one object again and again must not fill the log.
 #[derive(Debug)]
 pub(super) struct Ration {
     left: u32,
-    /// Since when the next one is on its way.
+    /// When the next one began to accrue.
     since: Instant,
 }
 
@@ -87,7 +88,7 @@ impl Ration {
         }
     }
 
-    /// Takes one, if there is one left at this time.
+    /// Takes one, if any is left at this time.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let new = now.saturating_duration_since(self.since).as_secs() / Self::EVERY.as_secs();
         let new = u32::try_from(new).unwrap_or(u32::MAX).min(Self::MOST - self.left);
@@ -103,7 +104,7 @@ impl Ration {
     }
 }
 
-/// What is remembered of all resources of a kind. Boxed: a hash map keeps room for more than it holds.
+/// The data kept for all resources of a kind. Boxed: a hash map has unused room.
 pub(super) struct Recollections<K>(Mutex<HashMap<Arc<ObjectKey>, Box<Recollection<K>>>>);
 
 impl<K> Default for Recollections<K> {
@@ -113,7 +114,8 @@ impl<K> Default for Recollections<K> {
 }
 
 impl<K: Kind> Recollections<K> {
-    /// Works on what is remembered of this resource. A resource of the same name with another uid starts anew.
+    /// Calls `work` with the data of this resource. A resource of the same name with another uid starts with fresh
+    /// data.
     pub(super) fn with<R>(
         &self,
         key: &Arc<ObjectKey>,
@@ -146,12 +148,12 @@ impl<K: Kind> Recollections<K> {
         work(recollection)
     }
 
-    /// Works on what is remembered of this resource, if it is known.
+    /// Calls `work` with the data of this resource, if there is any.
     pub(super) fn known<R>(&self, key: &ObjectKey, work: impl FnOnce(&mut Recollection<K>) -> R) -> Option<R> {
         self.0.lock().get_mut(key).map(|recollection| work(recollection))
     }
 
-    /// Takes note that something happened to another resource.
+    /// Records that another resource changed in a way that may affect this one.
     pub(super) fn poke(&self, key: &ObjectKey) {
         self.known(key, |it| {
             it.poked = true;
@@ -159,7 +161,7 @@ impl<K: Kind> Recollections<K> {
         });
     }
 
-    /// Starts anew with all resources, as far as decisions go: until now somebody else may have made them.
+    /// Starts the lifecycle's memory of all resources anew: until now another process may have decided.
     pub(super) fn begin(&self, now: Timestamp) {
         for recollection in self.0.lock().values_mut() {
             recollection.memory = Memory::new(now);
@@ -167,7 +169,7 @@ impl<K: Kind> Recollections<K> {
         }
     }
 
-    /// How many wait for their pass.
+    /// Returns how many resources wait for their pass.
     pub(super) fn queued(&self) -> usize {
         self.0.lock().values().filter(|it| it.queued).count()
     }
@@ -176,14 +178,15 @@ impl<K: Kind> Recollections<K> {
         self.0.lock().remove(key);
     }
 
-    /// Those that are still remembered and that `keep` does not know.
+    /// Drops the data of all resources except those that `keep` returns true for.
     pub(super) fn retain(&self, keep: impl Fn(&ObjectKey) -> bool) {
         self.0.lock().retain(|key, _| keep(key));
     }
 }
 
 impl<K: Kind> Recollection<K> {
-    /// Takes in what the watch shows. True: something changed that this process did not write itself.
+    /// Records the object that the watch shows. Returns true if something changed that this process did not write
+    /// itself.
     pub(super) fn observe(&mut self, object: &K) -> bool {
         if self
             .latest
@@ -201,19 +204,20 @@ impl<K: Kind> Recollection<K> {
         is_news
     }
 
-    /// Takes in what this process wrote. The watch may have been faster than the answer: then the cache holds it already.
+    /// Records the object that this process wrote. The watch may have been faster than the answer: then the cache
+    /// already has this version.
     pub(super) fn wrote(&mut self, object: Arc<K>, cached: Option<Version>) {
         self.fingerprint = fingerprint(object.as_ref());
         let is_ahead = cached.is_none_or(|cached| cached.is_before(version(object.as_ref())));
         self.latest = is_ahead.then_some(object);
     }
 
-    /// What this process wrote, while the watch may still show an older version.
+    /// Returns the object that this process wrote, while the watch may still show an older version.
     pub(super) fn latest(&self) -> Option<Arc<K>> {
         self.latest.clone()
     }
 
-    /// The newer of what the cache holds and what this process wrote.
+    /// Returns the newer of the cached object and the object that this process wrote.
     pub(super) fn newest(&self, cached: K) -> Arc<K> {
         match &self.latest {
             Some(latest) if version(&cached).is_before(version(latest.as_ref())) => latest.clone(),
@@ -222,7 +226,8 @@ impl<K: Kind> Recollection<K> {
     }
 }
 
-/// Generation, finalizers, deletion, the operator's annotations, and the status: labels and other annotations decide nothing.
+/// Computes the digest of uid, generation, finalizers, deletion, the operator's own annotations and status. Labels and other
+/// annotations affect no decision.
 pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     let mut hasher = DefaultHasher::new();
     let meta = object.meta();
@@ -233,12 +238,12 @@ pub(super) fn fingerprint<K: Kind>(object: &K) -> Fingerprint {
     for annotation in [api::RECONCILE_REQUESTED_AT, api::IGNORE_MIGRATION_LOCK] {
         object.annotations().get(annotation).hash(&mut hasher);
     }
-    // Into the digest as it is written: a text of it is long, and wanted by nobody. A status can always be written.
+    // Serialized directly into the digest: the text would be long and is not needed. A status can always be serialized.
     let _ = serde_json::to_writer(Digested(&mut hasher), &object.status());
     hasher.finish()
 }
 
-/// Digests what is written to it.
+/// A writer that digests its input.
 struct Digested<'a>(&'a mut DefaultHasher);
 
 impl io::Write for Digested<'_> {
@@ -278,7 +283,7 @@ mod tests {
     fn of_one_object_25_things_are_told_at_once_and_then_one_in_ten_seconds() {
         let start = Instant::now();
         let mut ration = Ration::new(start);
-        // How many are told of 100 at this second.
+        // How many of 100 are let through at this second.
         for (second, told) in [
             (0, 25),
             (9, 0),
@@ -296,7 +301,7 @@ mod tests {
             let taken = (0..100).filter(|_| ration.take(now)).count();
             assert_eq!(taken, told, "{second} s");
         }
-        // Silence saves nothing up beyond that.
+        // A longer silence accrues no more.
         let mut ration = Ration::new(start);
         let later = start + Duration::from_mins(20);
         assert_eq!((0..100).filter(|_| ration.take(later)).count(), 25);
@@ -378,7 +383,7 @@ mod tests {
             assert_eq!(seen(it, 7), "8");
             assert!(!it.observe(&object(8)), "this process wrote it");
             assert!(it.latest.is_none());
-            // The watch may show it before the answer comes.
+            // The watch may show it before the answer arrives.
             it.wrote(Arc::new(object(9)), Some(version(&object(9))));
             assert!(it.latest.is_none());
             it.wrote(Arc::new(object(10)), Some(version(&object(9))));

@@ -3,18 +3,18 @@
 //! | file | may touch |
 //! |---|---|
 //! | `watch` | the API server's watches; feeds index and queue |
-//! | `watched` | nothing: what is known of a kind, and what the index is told of it |
-//! | `unread` | nothing: an object of a watch, of which the name is read |
+//! | `watched` | nothing: the data of a kind, and the index entries of its resources |
+//! | `unread` | nothing: an object of a watch, of which only the metadata is parsed |
 //! | `cache` | nothing: a kind's objects as the watch shows them |
-//! | `queue` | nothing: who has a pass next, and when |
-//! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` asks AWS, `pass/store` writes to Kubernetes |
+//! | `queue` | nothing: which resource has its pass next, and when |
+//! | `pass` | one reconcile: performs the lifecycle's steps, one request that writes at a time; `pass/aws` calls AWS, `pass/store` writes to Kubernetes |
 //! | `kubernetes` | the writes to the API server |
-//! | `patches` | nothing: what those writes test and change |
+//! | `patches` | nothing: the tests and changes of those writes |
 //! | `accounts` | the accounts file |
 //! | `listings` | nothing: the list of an app's objects that their drift checks share |
 //! | `events` | Kubernetes Events, on transitions only |
 //! | `index` | nothing: pure data over all kinds (conflicts, slots, references) |
-//! | `memory` | nothing: what this process remembers of each resource |
+//! | `memory` | nothing: the data that this process keeps for each resource |
 
 pub mod accounts;
 mod cache;

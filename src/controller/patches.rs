@@ -1,9 +1,9 @@
-//! The patches that the operator writes a status with. Pure: what they test and change is the same in the program and where
-//! it is explored.
+//! The patches with which the operator writes a status. Pure: the program and the exploration use the same tests and
+//! changes.
 
 use serde_json::{Map, Value, json};
 
-/// The JSON merge patch (RFC 7386) that makes `new` of `old`.
+/// Returns the JSON merge patch (RFC 7386) that turns `old` into `new`.
 #[must_use]
 pub fn merge_difference(old: &Value, new: &Value) -> Value {
     let (Value::Object(old), Value::Object(new)) = (old, new) else {
@@ -27,8 +27,8 @@ pub fn merge_difference(old: &Value, new: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// The JSON patch (RFC 6902) that stores what AWS accepted, whatever else has changed, on condition that it is the same
-/// object and the same attempt, and that nobody has meanwhile reported a newer generation.
+/// Returns the JSON patch (RFC 6902) that stores a write accepted by AWS, whatever other changes were made. Conditions:
+/// the object and the attempt are the same, and no newer generation has been reported.
 #[must_use]
 pub fn recording(uid: Option<&str>, old: &Value, new: &Value) -> Value {
     let mut patch = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];

@@ -1,7 +1,8 @@
-//! The queue of a kind: who has a pass next, and when. One pass per resource at a time, and so many at a time over all queues.
+//! The queue of a kind: which resource has its pass next, and when. One pass per resource at a time, and a limited
+//! number at a time over all queues.
 //!
-//! Namespaces take turns, and of one namespace whoever has waited longest comes first: kube's own scheduler takes any of those
-//! that wait.
+//! Namespaces take turns. Within a namespace, the resource that has waited longest comes first. kube's own scheduler
+//! picks an arbitrary waiting resource.
 
 use std::{
     collections::HashMap,
@@ -25,36 +26,36 @@ use tracing::warn;
 use super::index::ObjectKey;
 use crate::fair_queue::FairQueue;
 
-/// How long passes may take once the operator is to end. With what the lease takes after that it is less than the 30 s after
-/// which Kubernetes kills a container.
+/// How long passes may take once the operator is ending. Together with the time to give back the lease it is less than
+/// the 30 s after which Kubernetes kills a container.
 const FINISH: Duration = Duration::from_secs(17);
-/// Nothing waits longer for its next pass.
+/// Longest wait for a next pass.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
-/// When a resource has its next pass, though nothing happens to it.
+/// When a resource has its next pass if nothing happens to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Again {
-    /// Not before something does.
+    /// Not before something happens to it.
     Never,
     /// After this time.
     After(Duration),
 }
 
-/// The place of a pass among those that may be under way at a time, over all queues: first come, first served.
+/// The place of a pass among the limited number of running passes, over all queues: first come, first served.
 pub(super) struct Place {
     all: Arc<Semaphore>,
-    /// None: it is left to others, or there are no places any more.
+    /// `None`: the place has been left, or the queue no longer hands out places.
     taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
-    /// Waits for one of these.
+    /// Waits for one of these places.
     async fn take(all: Arc<Semaphore>) -> Self {
         let taken = all.clone().acquire_owned().await.ok();
         Self { all, taken }
     }
 
-    /// Leaves it to others for so long, and waits for one again.
+    /// Leaves the place to others for this time, then waits for a place again.
     pub(super) async fn leave_for(&mut self, time: Duration) {
         self.taken = None;
         sleep(time).await;
@@ -62,9 +63,10 @@ impl Place {
     }
 }
 
-/// Gives each requested resource a pass, and another one after the time that its pass asked for. A request during a pass is
-/// another pass, right after it. Ends with the shutdown: passes under way have 17 s to end. One that is dropped then is left as
-/// by a crash: before a create is sent its intent is stored, and the next process finds out what became of it.
+/// Gives each requested resource a pass, and another one after the time that its pass returned. A request during a pass
+/// leads to another pass right after it. Ends with the shutdown: running passes have 17 s to end. A pass that is
+/// dropped then is as if the process had crashed: the intent of a create is stored before it is sent, and the next
+/// process finds out its outcome.
 pub(super) async fn run<P: Future<Output = Again>>(
     requests: impl Stream<Item = Arc<ObjectKey>>,
     places: Arc<Semaphore>,
@@ -74,7 +76,7 @@ pub(super) async fn run<P: Future<Output = Again>>(
     let mut requests = pin!(requests.fuse());
     let mut schedule = Schedule::default();
     let mut passes = FuturesUnordered::new();
-    // Kept until there is one: who asks anew stands at the end of the line.
+    // Kept until it resolves: a new request for a place would start at the end of the line.
     let mut place: Option<Pin<Box<_>>> = None;
     loop {
         if place.is_none() && !schedule.ready.is_empty() {
@@ -95,7 +97,7 @@ pub(super) async fn run<P: Future<Output = Again>>(
             Some(due) = schedule.later.next() => schedule.due(due.into_inner()),
         }
     }
-    // Nothing begins any more: who needs a place to end has one.
+    // No new pass begins. Passes that wait for a place continue at once.
     places.close();
     drop(place);
     let finished = async { while passes.next().await.is_some() {} };
@@ -107,28 +109,28 @@ pub(super) async fn run<P: Future<Output = Again>>(
     }
 }
 
-/// Where a resource stands.
+/// The state of a resource in the queue.
 enum Stage {
-    /// It has its turn after those before it.
+    /// It waits for its turn.
     Ready,
-    /// It has its pass; `again`: and another one right after it.
+    /// It has its pass. `again`: another pass follows right after it.
     Passing { again: bool },
-    /// It comes again later.
+    /// Its next pass comes later.
     Waiting(delay_queue::Key),
 }
 
-/// Who is next.
+/// The order of passes.
 #[derive(Default)]
 struct Schedule {
     ready: FairQueue<Arc<ObjectKey>>,
-    /// Of the last that became ready.
+    /// The ticket of the last resource that became ready.
     ticket: u64,
     later: DelayQueue<Arc<ObjectKey>>,
     stages: HashMap<Arc<ObjectKey>, Stage>,
 }
 
 impl Schedule {
-    /// Something happened to this resource.
+    /// Records that something happened to this resource.
     fn request(&mut self, key: Arc<ObjectKey>) {
         match self.stages.get_mut(&key) {
             Some(Stage::Ready) => return,
@@ -144,21 +146,21 @@ impl Schedule {
         self.due(key);
     }
 
-    /// Its time has come.
+    /// Makes a resource ready whose time has come.
     fn due(&mut self, key: Arc<ObjectKey>) {
         self.ticket += 1;
         self.ready.push(&key.namespace, self.ticket, key.clone());
         self.stages.insert(key, Stage::Ready);
     }
 
-    /// Who has a pass now.
+    /// Takes the resource whose pass begins now.
     fn next(&mut self) -> Option<Arc<ObjectKey>> {
         let key = self.ready.pop()?;
         self.stages.insert(key.clone(), Stage::Passing { again: false });
         Some(key)
     }
 
-    /// Its pass has ended, and asked for this.
+    /// Records that its pass has ended, with the time of the next one.
     fn passed(&mut self, key: Arc<ObjectKey>, again: Again) {
         if matches!(self.stages.remove(&key), Some(Stage::Passing { again: true })) {
             self.due(key);
@@ -188,7 +190,7 @@ mod tests {
         Arc::new(ObjectKey::new(KindName::BackendApi, "default", name))
     }
 
-    /// What happened, with the seconds at which it did.
+    /// The events of a test, with the second of each.
     type Diary = Rc<RefCell<Vec<(u64, String)>>>;
 
     struct Bench {
@@ -198,7 +200,7 @@ mod tests {
         queue: task::JoinHandle<()>,
     }
 
-    /// A queue whose passes take a second and then ask for this.
+    /// Makes a queue whose passes take one second and then return `again`.
     fn bench(concurrency: usize, again: Again) -> Bench {
         let begin = Instant::now();
         let diary = Diary::default();
@@ -362,7 +364,7 @@ mod tests {
             time::sleep(60 * SECOND).await;
             let diary: Vec<_> = diary.borrow().iter().map(|(at, what)| format!("{at} {what}")).collect();
             let once = ["0 waits begins", "0 a begins", "1 a ends", "11 waits ends"];
-            // It was asked for meanwhile: one more, right after it.
+            // It was requested during its pass: one more pass, right after it.
             assert_eq!(diary, [&once[..], &["11 waits begins", "22 waits ends"]].concat());
         })
         .await;

@@ -1,8 +1,9 @@
-//! An object as the API server shows it in lists and watches: its name is read, and the rest is text until somebody asks.
+//! An object as the API server sends it in lists and watches: a part of its metadata is parsed, the rest stays text
+//! until it is needed.
 //!
-//! One that cannot be read stops nobody: kube's own `DeserializeGuard` does the same by way of a tree of all that is in the
-//! object, which costs more than half of what a watch costs. And most events of a watch show what this process has just
-//! written and has in its hands: those are never read at all.
+//! An object that cannot be parsed does not affect the others. kube's own `DeserializeGuard` does the same, but builds
+//! a tree of the whole object, which costs more than half of the cost of a watch. Most events of a watch show objects
+//! that this process has just written and still has in memory: these are never parsed.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -11,7 +12,7 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::value::RawValue;
 
-/// An object that is not read yet.
+/// An object that is not parsed yet.
 pub(super) struct Unread<K> {
     meta: ObjectMeta,
     text: Box<RawValue>,
@@ -23,7 +24,7 @@ struct Named {
     metadata: Metadata,
 }
 
-/// The part of the metadata by which a version of an object is known.
+/// The metadata that identifies a version of an object.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -34,7 +35,7 @@ struct Metadata {
 }
 
 impl<K: for<'de> Deserialize<'de>> Unread<K> {
-    /// The object, or why this version of the operator cannot read it.
+    /// Parses the object. Returns an error if this version of the operator cannot read it.
     pub(super) fn read(&self) -> Result<K, serde_json::Error> {
         serde_json::from_str(self.text.get())
     }
@@ -68,7 +69,7 @@ impl<K> Clone for Unread<K> {
     }
 }
 
-/// What others wrote is not shown: it may be long, and holds what is not for a log.
+/// Omits the content: it may be long, and may hold data that does not belong in a log.
 impl<K> fmt::Debug for Unread<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ObjectMeta { namespace, name, .. } = &self.meta;

@@ -1,5 +1,5 @@
-//! The watches: feed the cache, the index and the queue. Each kind's watch fails and recovers on its own, so that one
-//! that is refused never makes the view of another stale.
+//! The watches: they feed the cache, the index and the queue. Each kind's watch fails and recovers by itself, so that
+//! one refused watch never makes the view of another kind stale.
 
 use std::{
     collections::BTreeSet,
@@ -39,20 +39,20 @@ use crate::{
     kinds::{Kind, Remote},
 };
 
-/// How long a resource waits after a pass that failed on the API server, doubling up to `FAILED_MAX`.
+/// The wait of a resource after a pass that failed on the API server. It doubles up to `FAILED_MAX`.
 const FAILED: Duration = Duration::from_secs(1);
-/// How long a watch is open before it is asked for anew, in seconds. One that says nothing for 5 s longer is taken for
-/// dead: kube's own 290 s would leave the operator blind for as long.
+/// How long a watch stays open before it is opened again, in seconds. A watch that is silent for 5 s longer counts as
+/// dead. With kube's own 290 s the operator would be blind for that long.
 const WATCH_SECONDS: u32 = 60;
-/// How much of the reason why a resource cannot be read is logged, in bytes: it repeats what cannot be read.
+/// How many bytes of a parse error are logged: the error repeats the unreadable text.
 const UNREADABLE_SHOWN: usize = 256;
 
-/// Objects in a page of a list. A page is held as text, as JSON and as objects at the same time, and what that takes at the
-/// beginning stays with the process.
+/// Objects per page of a list. A page is held as text, as JSON and as objects at the same time. The process does not
+/// give back the memory used at the start.
 const PAGE: u32 = 100;
 
-/// Watches a kind in a namespace (None: all) and reconciles its resources until the operator ends. Reconciles begin when
-/// `begin` is cancelled: nothing is decided before the caches of all kinds are filled.
+/// Watches a kind in a namespace (`None`: all) and reconciles its resources until the operator ends. Reconciles start
+/// when `begin` is cancelled: nothing is decided before the caches of all kinds are filled.
 pub fn run<K: Remote>(
     context: Arc<Context>,
     namespace: Option<String>,
@@ -85,7 +85,7 @@ pub fn run<K: Remote>(
             tokio::select! {
                 biased;
                 () = watch => {}
-                // Ends once the operator is to end and what is in flight is done.
+                // Ends once the operator is ending and the work in flight is finished.
                 () = reconcile => {}
             }
         }
@@ -103,7 +103,7 @@ impl<K: Remote> Watched<K> {
         self.listed_and_watched(Lists::OfLeader, &changed).await;
     }
 
-    /// Lists everything, and goes on to watch it.
+    /// Lists all resources, then watches them.
     async fn listed_and_watched(&self, lists: Lists, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
         let round = self.round(lists);
         let client = self.context.client.clone();
@@ -114,10 +114,11 @@ impl<K: Remote> Watched<K> {
         let key = self.watch_key();
         let name = key.to_string();
         let mut listed = Listed::default();
-        // What is wrong: told once while it stays the same.
+        // The present problem. It is logged once while it stays the same.
         let mut trouble = String::new();
         let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-        // kube says that a list begins before it asks for it: no news, and no reason to ask again soon after a refusal.
+        // kube announces a list before it requests it. The announcement must not count as an event: it would end the
+        // backoff after a refusal.
         let is_news = |event: &Event<_>| std::future::ready(!matches!(event, Event::Init));
         let mut events = std::pin::pin!(watcher(api, config).try_filter(is_news).default_backoff());
         while let Some(event) = events.next().await {
@@ -128,7 +129,7 @@ impl<K: Remote> Watched<K> {
                     self.take(event, &mut listed, changed);
                     if is_whole {
                         round.whole.cancel();
-                        // What is newer serves the first round as well.
+                        // A newer list also completes the first round.
                         self.round(Lists::First).whole.cancel();
                         self.context.health.watch_filled(&key);
                     }
@@ -165,7 +166,7 @@ impl<K: Remote> Watched<K> {
                 }
             }
             Event::Delete(object) => {
-                // By its metadata alone: one that cannot be read goes like any other.
+                // By its metadata alone: an object that cannot be parsed is removed like any other.
                 if let Some(key) = key_of::<K>(object.meta()) {
                     if let Ok(object) = object.read() {
                         self.tell_left_behind(&key, &object);
@@ -180,7 +181,7 @@ impl<K: Remote> Watched<K> {
                         listed.show(key, is_news);
                     }
                 }
-                // It is there, and keeps what it held.
+                // The object exists, and keeps its slot and its index entry.
                 Err(key) => {
                     if let Some(key) = key {
                         listed.show(key, false);
@@ -201,8 +202,8 @@ impl<K: Remote> Watched<K> {
         }
     }
 
-    /// The object, unless this version of the operator cannot read it: then it is reported, gets no pass, and stops nobody.
-    /// `Err` is its name, where a version of it was read before.
+    /// Returns the object. If this version of the operator cannot read it, it is reported and gets no pass; other
+    /// resources are not affected. `Err` is its key, if a version of it was read before.
     fn readable(&self, object: &Unread<K>) -> Result<Arc<K>, Option<Arc<ObjectKey>>> {
         let meta = object.meta();
         if let Some(written) = self.written(object) {
@@ -230,7 +231,8 @@ impl<K: Remote> Watched<K> {
         Err(key)
     }
 
-    /// The object where this version of it is what this process wrote last: then it is at hand.
+    /// Returns the object that this process wrote last, if the watch shows exactly this version. Then no parsing is
+    /// needed.
     fn written(&self, object: &Unread<K>) -> Option<Arc<K>> {
         let meta = object.meta();
         let key = key_of::<K>(meta)?;
@@ -239,7 +241,8 @@ impl<K: Remote> Watched<K> {
         is_same.then_some(latest)
     }
 
-    /// Puts an object into the cache. True: something changed that this process did not write itself.
+    /// Puts an object into the cache. Returns its key, and true if something changed that this process did not write
+    /// itself.
     fn see(&self, object: &K) -> Option<(Arc<ObjectKey>, bool)> {
         let uid = object.uid()?;
         let key = self.cache.put(Self::key(object)?, object)?;
@@ -251,12 +254,12 @@ impl<K: Remote> Watched<K> {
 
     fn tell(&self, key: Arc<ObjectKey>, object: &K, changed: &mpsc::UnboundedSender<Arc<ObjectKey>>) {
         self.index_entry(&key, object);
-        // A closed queue: the operator is ending.
+        // The queue is closed: the operator is ending.
         let _ = changed.unbounded_send(key);
     }
 
-    /// A resource that went although this process had not released it: as a rule, somebody removed its finalizer. One that
-    /// only stands by sees how another releases.
+    /// Warns if a resource was deleted although this process had not released it: usually a user removed its finalizer.
+    /// A standby does not warn, because the leader releases resources.
     fn tell_left_behind(&self, key: &ObjectKey, object: &K) {
         let is_released = self
             .recollections
@@ -286,7 +289,7 @@ impl<K: Remote> Watched<K> {
         self.context.wake(touched);
     }
 
-    /// After a new list: what it does not hold was deleted while the watch was away.
+    /// Drops the resources that a new list does not have. They were deleted while there was no watch.
     fn forget_the_unseen(&self) {
         let is_there = |key: &ObjectKey| self.cache.contains(key);
         self.recollections.retain(is_there);
@@ -319,7 +322,8 @@ impl<K: Remote> Watched<K> {
         begin: CancellationToken,
     ) {
         let shutdown = self.context.shutdown.clone();
-        // A standby may wait for weeks: what is queued meanwhile is dropped, and every resource has its turn afterwards.
+        // A standby may wait for weeks. Requests during this time are dropped, because all resources get a pass
+        // afterwards.
         let dropped = stream::select(woken.by_ref().map(drop), changes.by_ref().map(drop))
             .take_until(begin.cancelled())
             .for_each(|()| std::future::ready(()));
@@ -331,7 +335,7 @@ impl<K: Remote> Watched<K> {
         self.recollections.begin(self.context.now());
         self.begun.store(true, Ordering::Release);
         let all = self.cache.keys();
-        // One that is not there: gone before its turn.
+        // A resource that is not in the cache was deleted before its turn.
         let woken = woken.filter_map(|key| {
             self.recollections.poke(&key);
             std::future::ready(self.cache.key(&key))
@@ -341,11 +345,11 @@ impl<K: Remote> Watched<K> {
         queue::run(requests, places, shutdown, |key, place| self.pass(key, place)).await;
     }
 
-    /// One pass over this resource. Answers when it wants another one, whatever happens.
+    /// Runs one pass over this resource. Returns when the next one is due.
     async fn pass(&self, key: Arc<ObjectKey>, place: Place) -> Again {
         let begin = Instant::now();
         let (kind, path) = (K::NAME.name(), key.path());
-        // Every line of a pass, those about calls to AWS included, says what it is about.
+        // All log lines of a pass, including the lines about AWS calls, name the object.
         let span = error_span!("pass", kind, object = path);
         let result = pass::reconcile(self, &key, place).instrument(span).await;
         self.context.metrics.reconciled(kind, begin.elapsed());
@@ -372,7 +376,7 @@ impl<K: Remote> Watched<K> {
     }
 }
 
-/// Whether the API server said so itself: of rights, of a definition, of what it has no time for.
+/// Whether the API server itself answered: about rights, about a definition, or because it is too busy.
 const fn is_answer(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
     match error {
@@ -383,23 +387,24 @@ const fn is_answer(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether the API server does not let this operator list, or serves no such thing: nobody can tell how long that lasts.
+/// Whether the API server refuses the list: the right is missing, or the kind is not served. Nothing limits how long
+/// that lasts.
 fn is_refusal(error: &watcher::Error) -> bool {
     use watcher::Error::InitialListFailed;
     matches!(error, InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404))
 }
 
-/// What a list has shown so far.
+/// The objects of a list so far.
 #[derive(Default)]
 struct Listed {
     all: BTreeSet<Arc<ObjectKey>>,
-    /// Those that changed. They are told when the list is whole.
+    /// The objects that changed. They are announced when the list is complete.
     news: BTreeSet<Arc<ObjectKey>>,
 }
 
 impl Listed {
-    /// A list begins after one that may have broken off: whose news that showed have not been told yet, and are none to this
-    /// one.
+    /// Begins a list. If the previous list broke off, its changes are still unannounced, and this list will not report
+    /// them again. So `news` stays.
     fn begin(&mut self) {
         self.all.clear();
     }
@@ -412,7 +417,7 @@ impl Listed {
     }
 }
 
-/// The name of a resource by its metadata.
+/// Returns the key of a resource from its metadata.
 fn key_of<K: Kind>(meta: &ObjectMeta) -> Option<ObjectKey> {
     Some(ObjectKey::new(
         K::NAME,
@@ -434,7 +439,7 @@ mod tests {
         listed.show(key("edited"), true);
         listed.show(key("deleted"), false);
         listed.begin();
-        // Seen before, so no news any more.
+        // Seen before, so this list does not report it again.
         listed.show(key("edited"), false);
         listed.show(key("other"), false);
         assert_eq!(listed.all, BTreeSet::from([key("edited"), key("other")]));

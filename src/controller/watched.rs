@@ -1,4 +1,4 @@
-//! A kind in a namespace: its cache, and what the index is told of its resources.
+//! A kind in a namespace: its cache, and the index entries of its resources.
 
 use std::sync::{
     Arc,
@@ -24,44 +24,44 @@ use crate::{
     telemetry::{WatchKey, metrics::Census},
 };
 
-/// A kind in a namespace (or in all), with its cache and what is remembered of its resources.
+/// A kind in a namespace (or in all), with its cache and the data kept for its resources.
 pub struct Watched<K: Remote> {
     pub(super) context: Arc<Context>,
     pub(super) namespace: Option<String>,
     pub(super) recollections: Recollections<K>,
     pub(super) cache: Cache<K>,
-    /// What the drift checks of its resources share, in all namespaces.
+    /// The lists that drift checks share, in all namespaces.
     pub(super) lists: Arc<Listings<K::List>>,
-    /// Whether passes are made: not on a standby.
+    /// Whether passes run. They do not on a standby.
     pub(super) begun: AtomicBool,
-    /// What the watch is asked for: first by every process, and once more by one that leads after others.
+    /// The rounds of lists: the first one of every process, and another one of a process that becomes the leader later.
     pub(super) rounds: [Round; 2],
 }
 
-/// Everything is listed once.
+/// One round of listing all resources.
 #[derive(Default)]
 pub(super) struct Round {
-    /// It is asked for.
+    /// Cancelled when the round is requested.
     pub(super) begun: CancellationToken,
-    /// The cache holds all that there was when this round began, or later.
+    /// Cancelled when the cache has all resources as of the beginning of this round, or later.
     pub(super) whole: CancellationToken,
-    /// A list is refused: it may be long before it is whole.
+    /// Cancelled when a list is refused: the round may take long to complete.
     pub(super) refused: CancellationToken,
 }
 
-/// A kind in a namespace (or in all), whichever it is.
+/// The store of any kind in a namespace (or in all).
 pub trait Store: Send + Sync {
-    /// Waits until the cache holds all resources that were there when this round was first asked for.
+    /// Waits until the cache has all resources that existed when this round was first requested.
     fn filled(&self, lists: Lists) -> BoxFuture<'_, ()>;
 
-    /// Waits until the cache holds all resources, or the API server has refused them in this round.
+    /// Waits until the cache has all resources, or the API server has refused them in this round.
     fn answered(&self, lists: Lists) -> BoxFuture<'_, ()>;
 
     /// Puts all resources of the cache into the index.
     fn index(&self);
 
-    /// Does so once more with those that refer to others, which may have come into the index after them: they may take where
-    /// they live from those.
+    /// Puts the resources that refer to others into the index again. The others may have been indexed later, and the
+    /// location of a resource may come from its reference.
     fn index_referring(&self);
 }
 
@@ -108,10 +108,10 @@ impl<K: Remote> Store for Watched<K> {
 /// A round of lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lists {
-    /// Of a process that has just begun.
+    /// The lists of a process that has just started.
     First,
-    /// Of one that has just become the leader. What its watches have shown so far may be old: the leader before has written
-    /// until a moment ago, and a watch may have been silent for a minute.
+    /// The lists of a process that has just become the leader. Its watches may show old versions: the previous leader
+    /// has written until a moment ago, and a watch may have been silent for a minute.
     OfLeader,
 }
 
@@ -124,7 +124,7 @@ impl<K: Remote> Watched<K> {
         }
     }
 
-    /// Its watch.
+    /// Returns the key of its watch.
     pub(super) fn watch_key(&self) -> WatchKey {
         WatchKey {
             namespace: self.namespace.clone(),
@@ -132,7 +132,7 @@ impl<K: Remote> Watched<K> {
         }
     }
 
-    /// How things stand now.
+    /// Adds the present state to the census.
     pub(super) fn count(&self, census: &mut Census) {
         let kind = K::NAME.name();
         let has_begun = self.begun.load(Ordering::Acquire);
@@ -142,7 +142,7 @@ impl<K: Remote> Watched<K> {
         census.watch(kind, failing, event);
     }
 
-    /// The name of a resource of this kind.
+    /// Returns the key of a resource of this kind.
     pub(super) fn key(object: &K) -> Option<ObjectKey> {
         let meta = object.meta();
         let (namespace, name) = (meta.namespace.clone()?, meta.name.clone()?);
@@ -153,14 +153,16 @@ impl<K: Remote> Watched<K> {
         })
     }
 
-    /// Forgets what a pass remembered of a resource after the watch had forgotten it.
+    /// Drops the data of a resource that is no longer in the cache: its last pass may have stored data after the
+    /// deletion.
     pub(super) fn forget_if_gone(&self, key: &ObjectKey) {
         if !self.cache.contains(key) {
             self.recollections.forget(key);
         }
     }
 
-    /// Puts into the index what a resource is now, wakes the others that this may concern, and says where its AWS object lives.
+    /// Puts the present version of a resource into the index and wakes other resources that it may affect. Returns
+    /// where its AWS object lives.
     pub(super) fn index_entry(&self, key: &Arc<ObjectKey>, object: &K) -> Located {
         let context = &self.context;
         let meta = object.meta();
@@ -172,7 +174,8 @@ impl<K: Remote> Watched<K> {
         let assignment = context.sessions.assignment(&key.namespace);
         let deleting = meta.deletion_timestamp.is_some();
         let finalizers = meta.finalizers.as_deref().unwrap_or_default();
-        // Deleted and without our finalizer: it owns nothing and stands in nobody's way, whoever holds it still.
+        // Deleted and without our finalizer: it owns nothing and blocks no resource, even if another finalizer holds
+        // it.
         let released = deleting && !finalizers.iter().any(|name| name == FINALIZER);
         let job = ledger.job.as_ref().filter(|_| !released);
         let mut index = context.index.lock();
@@ -209,8 +212,8 @@ impl<K: Remote> Watched<K> {
             account: ledger.account_id.clone(),
             uid,
         };
-        // A pass may outlive its resource. The watch takes a deleted one from the cache first and from the index then,
-        // so what is no longer in the cache must not come back.
+        // A pass may outlive its resource. The watch removes a deleted resource first from the cache, then from the
+        // index. So a resource that is not in the cache must not get into the index again.
         let touched = if self.cache.version(key, &entry.uid).is_some() {
             index.put(key, entry)
         } else {
@@ -222,8 +225,9 @@ impl<K: Remote> Watched<K> {
     }
 }
 
-/// Which account tells this resource's AWS object from others of the same name; none where all share one. A resource
-/// without an account makes no AWS call and has no AWS object: it stands in nobody's way.
+/// Returns the account that distinguishes this resource's AWS object from others of the same name, or `None` if all
+/// resources share one account. A resource without an account makes no AWS call and has no AWS object: it blocks no
+/// resource.
 fn tenant(
     account: Account,
     ledger: &Ledger,

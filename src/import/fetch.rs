@@ -1,4 +1,4 @@
-//! Asks AWS what there is. Reads only; a few calls at a time, and patient where AWS wants fewer.
+//! Reads AWS for the import. Reads only; a few calls at a time, and patient when AWS throttles.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     lifecycle::facts::{Class, Failure},
 };
 
-/// Calls under way at a time.
+/// How many calls may be in flight.
 const AT_A_TIME: usize = 4;
 
-/// The app, with all its environments. The bar moves on by one for each.
+/// Reads the app with all its environments. Advances the bar by one for each environment.
 pub(super) async fn app(client: &Client, id: &str, name: String, bar: &ProgressBar) -> App {
     let id = match id.parse::<AppId>() {
         Ok(id) => id,
@@ -52,7 +52,7 @@ async fn environments(
         .into_iter()
         .map(|(name, record)| (name, Some(record)))
         .collect();
-    // A backend whose record somebody has deleted is in this list only.
+    // If the record of a backend was deleted, only this list has the backend.
     for name in patiently(|| described::names(client, app)).await? {
         records.entry(name).or_default();
     }
@@ -120,7 +120,7 @@ async fn storage(
         Err(refused) => return Answer::Unknown(InvalidName::to_string(&refused)),
     };
     match patiently(|| backend_storage::look(client, app, environment, &resource)).await {
-        // The backend says it of what is imported, and GetBackendStorage may not.
+        // The backend's contents say whether a storage is imported. GetBackendStorage may not say it.
         Ok(Sight::Shown(storage)) => Answer::There(Storage {
             is_imported: storage.is_imported || named.is_imported,
             bucket: storage.bucket.or_else(|| named.bucket.clone()),
@@ -149,12 +149,12 @@ async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: 
     }
 }
 
-/// A request id would make each run's output another one.
+/// Makes an unknown answer. The request id is removed: it would make the output of each run different.
 fn unknown<T>(failure: &Failure) -> Answer<T> {
     Answer::Unknown(without_request_id(&failure.message).to_owned())
 }
 
-/// Asks again where AWS asks for fewer requests; an import is in no hurry.
+/// Repeats the call, up to 6 times, while AWS throttles: an import is in no hurry.
 pub(super) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,

@@ -1,4 +1,4 @@
-//! What AWS showed, in the shape that manifests are made from. Types only.
+//! The data read from AWS, in the form from which manifests are made. Types only.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use crate::{
     kinds::{backend_environment::Record, backend_storage::Storage},
 };
 
-/// Everything that was read.
+/// All data that was read.
 #[derive(Clone, Debug)]
 pub(super) struct Inventory {
-    /// Whether it is to be taken over, and not only looked at.
+    /// Whether the manifests take the objects over. Otherwise they only observe.
     pub(super) manage: bool,
-    /// The account that it belongs to.
+    /// The AWS account.
     pub(super) account: String,
-    /// The region that it is in.
+    /// The region.
     pub(super) region: String,
-    /// By id.
+    /// The apps, by id.
     pub(super) apps: BTreeMap<String, App>,
 }
 
-/// AWS's answer to a question about one thing.
+/// AWS's answer about one object.
 #[derive(Clone, Debug)]
 pub(super) enum Answer<T> {
-    /// This is it.
+    /// The object exists.
     There(T),
-    /// There is none.
+    /// The object does not exist.
     Absent,
-    /// Nobody could be asked, or nothing was answered, for this reason.
+    /// Unknown: no request could be sent, or there was no answer. The text is the reason.
     Unknown(String),
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Answer<T> {
 pub(super) struct App {
     /// Its name.
     pub(super) name: String,
-    /// By name.
+    /// The environments, by name.
     pub(super) environments: Answer<BTreeMap<String, Environment>>,
 }
 
@@ -45,17 +45,17 @@ pub(super) struct App {
 pub(super) struct Environment {
     /// Its record, if it has one.
     pub(super) record: Option<Record>,
-    /// Its backend. Nobody was asked about a name that the port refuses.
+    /// Its backend. No request is sent for a name that the port refuses.
     pub(super) backend: Answer<Backend>,
 }
 
 /// A backend.
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
-    /// The app's name, where AWS says it.
+    /// The app's name, if AWS returned it.
     pub(super) app_name: Option<String>,
-    /// By resource name; or why they are not known.
+    /// The APIs by resource name, or why they are unknown.
     pub(super) apis: Result<BTreeMap<String, Answer<ResourceConfig>>, String>,
-    /// Its name and what AWS says of it, where the backend has one; or why that is not known.
+    /// The name and content of the storage, if the backend has one, or why it is unknown.
     pub(super) storage: Result<Option<(String, Answer<Storage>)>, String>,
 }

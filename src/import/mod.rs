@@ -1,7 +1,7 @@
-//! `amplify-operator import`: what exists in AWS, as manifests that are ready to be committed.
+//! `amplify-operator import`: prints manifests of existing AWS objects, ready to be committed.
 //!
-//! May do: read AWS through the port, print, write files where it is told to. May not: write to AWS, know Kubernetes.
-//! `fetch` asks, `plan` and `render` are pure, this file does the rest.
+//! May do: read AWS through the port, print, write files into the given folder. May not: write to AWS, use Kubernetes.
+//! `fetch` reads AWS, `plan` and `render` are pure, this file does the rest.
 
 mod fetch;
 mod inventory;
@@ -33,12 +33,12 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// AWS gave no answer for a part of what exists.
+/// Exit code: AWS gave no answer about some existing objects.
 const INCOMPLETE: u8 = 3;
-/// In `--output-dir`, what is no manifest. Not a name that kubectl reads from a folder.
+/// File in `--output-dir` for the parts that are no manifests. kubectl does not read files with this extension.
 const NOT_IMPORTED: &str = "not-imported.txt";
 
-/// Reads AWS and prints, or writes, what it found.
+/// Reads AWS, then prints the manifests or writes them to files.
 pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let clock = Arc::new(Clock::of_machine());
@@ -49,9 +49,9 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
         None,
         settings.allowed_region.clone(),
     );
-    // The namespace says which account only with an accounts file.
+    // A namespace determines the account only with an accounts file.
     let region = settings.region.clone().or_else(|| sessions.assignment("").region);
-    // An empty AWS_REGION is a region to the SDK.
+    // The SDK accepts an empty AWS_REGION as a region.
     let region = region.filter(|region| !region.trim().is_empty());
     let region =
         region.context("no AWS region is known: give --region, set AWS_REGION, or set a region in the AWS profile")?;
@@ -75,7 +75,7 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
 }
 
 async fn read(settings: &Import, session: &Session, region: String) -> anyhow::Result<Inventory> {
-    // Drawn on stderr, and only where that is a terminal.
+    // The bar is drawn on stderr, and only on a terminal.
     let bar = ProgressBar::new(0).with_style(style()?);
     bar.tick();
     let account = session.account_id().await.map_err(|failure| refused(&failure))?;
@@ -128,7 +128,7 @@ async fn app_names(
     Ok(names)
 }
 
-/// A failure after which nothing can be imported, with what to do.
+/// Returns the error for a failure that makes the import impossible, with advice.
 fn refused(failure: &Failure) -> anyhow::Error {
     let hint = match failure.class {
         Class::AccessDenied => {
@@ -153,7 +153,7 @@ fn header(inventory: &Inventory) -> String {
     render::comment(&place) + &render::comment(policies)
 }
 
-/// All parts in one stream of documents.
+/// Returns all parts as one stream of documents.
 fn whole(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<String> {
     let mut whole = header(inventory);
     for part in parts {
@@ -163,7 +163,7 @@ fn whole(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyh
     Ok(whole)
 }
 
-/// A file for each manifest, and one for the rest.
+/// Returns one file for each manifest, and one for the other parts.
 fn files(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let mut rest = String::new();
@@ -183,7 +183,7 @@ fn files(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyh
     Ok(files)
 }
 
-/// Writes all files or, where one would replace something else, none.
+/// Writes all files. Writes none if one would overwrite other content.
 fn write(folder: &Path, files: &BTreeMap<String, String>, force: bool) -> anyhow::Result<()> {
     let mut changed = Vec::new();
     let mut others = Vec::new();
@@ -211,7 +211,7 @@ fn write(folder: &Path, files: &BTreeMap<String, String>, force: bool) -> anyhow
     Ok(())
 }
 
-/// Says on stderr what was found, and what is not in the output.
+/// Prints on stderr a summary of the import, and the parts that are not in the output.
 fn report(inventory: &Inventory, parts: &[Part]) -> anyhow::Result<ExitCode> {
     let (text, code) = summary(inventory, parts);
     io::stderr().lock().write_all(text.as_bytes())?;
@@ -251,7 +251,7 @@ fn summary(inventory: &Inventory, parts: &[Part]) -> (String, ExitCode) {
             }
         };
         text += "  ";
-        // Escaped as in the output: AWS's text must not steer a terminal.
+        // Escaped as in the output: AWS's text must not control a terminal.
         text += render::comment(&line).trim_start_matches("# ");
     }
     if code != ExitCode::SUCCESS {

@@ -1,18 +1,18 @@
-//! Names of Kubernetes objects, made from AWS's. Pure.
+//! Makes names of Kubernetes objects from AWS's names. Pure.
 //!
-//! A name is readable where that is enough, and carries a digest of the AWS object's identity where it is too long or
-//! another object would get the same.
+//! A name is readable if possible. It carries a digest of the AWS object's identity if it would be too long, or if
+//! another object would get the same name.
 
 use std::collections::BTreeMap;
 
 use crate::api::text::digest;
 
-/// Kubernetes takes 253 characters; people and tables do not.
+/// Kubernetes allows 253 characters, but long names are hard to read and break tables.
 const LONGEST: usize = 63;
-/// How many digits of the digest a name carries, from the first try to the last.
+/// The number of digest digits in a name, from the first try to the last.
 const DIGITS: [usize; 5] = [0, 8, 16, 24, 40];
 
-/// Lowercase letters, digits and single dashes: what is left of a text of AWS's in a name. May be empty.
+/// Returns the text in lowercase letters, digits and single dashes. The result may be empty.
 pub(super) fn label(text: &str) -> String {
     let mut label = String::new();
     for c in text.chars() {
@@ -26,7 +26,8 @@ pub(super) fn label(text: &str) -> String {
     label
 }
 
-/// A name for each identity, made from its parts: unique among these, and the same for the same input.
+/// Returns a name for each identity, made from its parts. The names are unique, and the same input gives the same
+/// names.
 pub(super) fn unique(wanted: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, String> {
     let mut tries: BTreeMap<&str, usize> = wanted.keys().map(|identity| (identity.as_str(), 0)).collect();
     loop {

@@ -1,7 +1,8 @@
-//! From what AWS showed to resources. Pure.
+//! Makes resources from the inventory. Pure.
 //!
 //! Each environment becomes an `AmplifyBackend` or a `BackendEnvironment`, never both: they describe one AWS object.
-//! The region is always written down, because an operator elsewhere would find nothing and create it there.
+//! The region is always explicit, in the manifest itself or in the backend that it refers to. Otherwise an operator in
+//! another region would find nothing and create the object there.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,11 @@ use crate::{
     },
 };
 
-/// From here on `kubectl apply` needs --server-side: its annotation takes 256 KiB.
+/// From this size on, `kubectl apply` needs --server-side: the annotation of the client-side apply is limited to 256
+/// KiB.
 const MAX_APPLIED_BYTES: usize = 200_000;
 
-/// A resource to be.
+/// A resource to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resource {
     pub(super) kind: KindName,
@@ -38,17 +40,17 @@ pub(super) struct Resource {
 /// One part of the output.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
-    /// A resource, with what is to be known of it.
+    /// A resource, with notes for the user.
     Manifest { resource: Resource, notes: Vec<String> },
     /// A resource that the definitions refuse, and why.
     Refused { resource: Resource, why: String },
-    /// What exists and AWS says too little of. It may be there the next time.
+    /// Existing objects about which AWS gave too little information. The next run may include them.
     Unanswered(String),
-    /// What there is nothing to make of.
+    /// A remark about an object for which no manifest can be made.
     Remark(String),
 }
 
-/// What the output is made of, in its order: by app id, environment, resource name.
+/// Returns the parts of the output, in order: by app id, environment, resource name.
 pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
     let names = Names::of(inventory);
     let schemas = Schemas::new();
@@ -121,19 +123,19 @@ impl Names {
     }
 }
 
-/// No part can pass for another one's end: AWS's names may hold any character.
+/// Joins the parts into an identity. JSON keeps them apart: AWS's names may contain any character.
 fn identity_of(parts: &[&str]) -> String {
     json!(parts).to_string()
 }
 
-/// Makes the parts of one app.
+/// The inputs from which the parts of one app are made.
 struct Planner<'a> {
     region: &'a str,
     app_id: &'a str,
     app: &'a App,
     names: &'a Names,
     schemas: &'a Schemas,
-    /// Whether AWS's objects are to be taken over, and not only looked at.
+    /// Whether the manifests take the objects over. Otherwise they only observe.
     manage: bool,
 }
 
@@ -147,7 +149,7 @@ impl Planner<'_> {
                 self.app_id
             ))),
             (Answer::Unknown(why), record) => {
-                // A record alone does not tell whether there is a backend. A refused name can be neither.
+                // A record alone does not show whether there is a backend. A refused name can be neither.
                 let resource = self.environment_resource(name, record.as_ref());
                 parts.push(match self.judged(resource, Vec::new()) {
                     refused @ Part::Refused { .. } => refused,
@@ -200,7 +202,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The part of a spec that says which backend an object is in.
+    /// Returns the part of a spec that names the backend of an object.
     fn target(&self, environment: &str, backend: Option<&str>) -> Value {
         match backend {
             Some(backend) => json!({ "backendRef": { "name": backend } }),
@@ -238,7 +240,7 @@ impl Planner<'_> {
                 spec["resourceName"] = json!(name);
                 spec["resourceConfig"] = json!({ "permissions": permissions });
             }
-            // A name that the port refuses is refused here too; else AWS gave no answer.
+            // The port refuses some names, and the schema refuses them here too. Otherwise AWS gave no answer.
             Answer::Unknown(_) => spec["resourceName"] = json!(name),
         }
         let resource = Resource {
@@ -267,7 +269,7 @@ impl Planner<'_> {
                     self.app_id
                 ));
             }
-            // A name that the port refuses is refused here too; else AWS gave no answer.
+            // The port refuses some names, and the schema refuses them here too. Otherwise AWS gave no answer.
             Answer::Unknown(_) => ResourceConfig::default(),
         };
         let mut spec = with_policies(self.target(environment, backend), self.manage);
@@ -319,7 +321,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A manifest without the optional fields that the definition refuses; refused if another one is.
+    /// Makes a manifest, without the optional fields that the definition refuses. Refuses it if another field is
+    /// refused.
     fn judged(&self, mut resource: Resource, mut notes: Vec<String>) -> Part {
         let refusals = self.schemas.refusals(resource.kind.name(), &resource.spec);
         let (optional, fatal): (Vec<Refusal>, Vec<Refusal>) =
@@ -358,7 +361,7 @@ fn is_optional(path: &[String]) -> bool {
     )
 }
 
-/// The part of AWS's answer that can be given back to AWS, with notes about the rest.
+/// Returns the part of AWS's answer that can be sent back to AWS. Adds notes about the rest.
 fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
     let mut known = config.clone();
     match &config.transform_schema {
@@ -421,7 +424,7 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
     known
 }
 
-/// Who may do what, where AWS says the whole of it: each change replaces all.
+/// Returns the permissions if AWS returned all of them: each update replaces all.
 fn permissions(storage: &Storage) -> Option<Value> {
     let Shown {
         authenticated,
@@ -430,7 +433,7 @@ fn permissions(storage: &Storage) -> Option<Value> {
     Some(json!({ "authenticated": authenticated.as_ref()?, "unAuthenticated": un_authenticated.as_ref()? }))
 }
 
-/// Looks at what exists, or takes it over; and leaves it when the resource is deleted.
+/// Adds the policies: observe the object or take it over, and keep it when the resource is deleted.
 fn with_policies(mut spec: Value, manage: bool) -> Value {
     if !manage {
         spec["managementPolicy"] = json!(ManagementPolicy::Observe);

@@ -1,7 +1,7 @@
-//! From parts to YAML, with comments. Pure.
+//! Writes parts as YAML with comments. Pure.
 //!
-//! What AWS gives is text that others wrote. In values the serializer quotes it; in comments every character that a
-//! YAML reader could take for the end of a line is escaped.
+//! AWS returns text that others wrote. In values, the serializer quotes it. In comments, every character that a YAML
+//! reader could take for a line end is escaped.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::plan::{Part, Resource};
 use crate::api::{self, text::escaped};
 
-/// A manifest in the order in which people read it.
+/// A manifest with its fields in the usual order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest<'a> {
@@ -26,7 +26,7 @@ struct Metadata<'a> {
     namespace: Option<&'a str>,
 }
 
-/// A part as YAML: a document, or nothing but comments.
+/// Returns a part as YAML: a document, or only comments.
 pub(super) fn part(part: &Part, namespace: Option<&str>) -> Result<String, serde_saphyr::ser::Error> {
     Ok(match part {
         Part::Manifest { resource, notes } => {
@@ -46,7 +46,7 @@ pub(super) fn part(part: &Part, namespace: Option<&str>) -> Result<String, serde
     })
 }
 
-/// A comment of one line.
+/// Returns a one-line comment.
 pub(super) fn comment(text: &str) -> String {
     format!("# {}\n", escaped(text))
 }

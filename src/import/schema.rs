@@ -1,6 +1,7 @@
-//! What the custom resources' own schemas refuse, known before an API server says it. Pure.
+//! Finds the values that the custom resources' schemas refuse, before an API server does. Pure.
 //!
-//! Lengths, sizes and the rules about a text alone are checked; the rules across fields hold by how manifests are made.
+//! Lengths, sizes and the rules about a single text are checked. The rules across fields hold by construction of the
+//! manifests.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -12,7 +13,7 @@ use crate::api;
 /// A value that a definition refuses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Refusal {
-    /// The fields that lead to it from `spec` on.
+    /// The path of fields from `spec` to the value.
     pub(super) path: Vec<String>,
     /// What is wrong with it.
     pub(super) why: String,
@@ -26,7 +27,7 @@ impl Schemas {
         Self(api::crds())
     }
 
-    /// What is refused of a spec of this kind.
+    /// Returns the refusals of a spec of this kind.
     pub(super) fn refusals(&self, kind: &str, spec: &Value) -> Vec<Refusal> {
         let definition = self.0.iter().find(|definition| definition.spec.names.kind == kind);
         let schema = definition
@@ -85,7 +86,8 @@ fn check(schema: &JSONSchemaProps, value: &Value, path: &mut Vec<String>, refusa
     }
 }
 
-/// The sentences of the rules about a text alone that this text breaks. [`crate::api::rules`] writes them.
+/// Returns the sentences of the rules about a single text that this text breaks. [`crate::api::rules`] writes these
+/// rules.
 fn unmatched<'a>(schema: &'a JSONSchemaProps, text: &'a str) -> impl Iterator<Item = &'a str> {
     let rules = schema.x_kubernetes_validations.iter().flatten();
     let patterns = rules.filter_map(|rule| {

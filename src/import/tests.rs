@@ -1,4 +1,4 @@
-//! Tables: what AWS showed, and what is made of it.
+//! Tables: inventories, and the manifests made from them.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ fn config(json: Value) -> Answer<ResourceConfig> {
     Answer::There(serde_json::from_value(json).unwrap())
 }
 
-/// The specs of the manifests, and the notes.
+/// Returns the specs of the manifests, with their notes.
 fn manifests(inventory: &Inventory) -> Vec<(Value, Vec<String>)> {
     let parts = plan(inventory).into_iter().map(|part| match part {
         Part::Manifest { resource, notes } => (

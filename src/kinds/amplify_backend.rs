@@ -27,7 +27,7 @@ const DELETE: Call = Call::write(Operation::DeleteBackend);
 /// A backend as AWS shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Backend {
-    /// The app's name, where AWS says it.
+    /// The app's name, if AWS returned it.
     pub app_name: Option<String>,
 }
 
@@ -102,10 +102,10 @@ impl Kind for AmplifyBackend {
         let may_have = |job: &&Job| job.operation.is_create() && (job.finish_time.is_none() || job.unconfirmed);
         let under_way = job.filter(may_have);
         if let Some(pinned) = under_way.and_then(|job| job.source_environment_name.clone()) {
-            // Its job may be listed there, whatever has become of the resource that was copied.
+            // The job may be listed at the source, even if the source's resource is gone.
             source = Some(pinned);
         } else if self.metadata.deletion_timestamp.is_some() && under_way.is_none() {
-            // Deletion needs the environment that was made, and must not wait for the one that was copied.
+            // Deletion needs only the target environment, and must not wait for the source.
             source = None;
         }
         let pinned = self.status.as_ref().and_then(|status| status.region.clone());
@@ -113,7 +113,7 @@ impl Kind for AmplifyBackend {
             return located;
         };
         let at = |name: &str| environment(&region, &spec.app_id, name);
-        // What is there stays where it is, whatever the spec says by now of what was copied.
+        // An existing AWS object keeps its location, whatever the spec now says about the source.
         let source = source.as_deref().map(at).transpose().unwrap_or_else(|error| {
             located.invalid = Some(format!("cloneFrom: {error}"));
             None
@@ -181,7 +181,7 @@ impl Remote for AmplifyBackend {
             let request = request
                 .backend_environment_name(source.as_str())
                 .target_environment_name(name.as_str());
-            // AWS does not say which of the two its answer names.
+            // AWS does not specify which of the two environments the answer names.
             let reply = job_reply!(send!(sdk.observer(), CLONE, request)?);
             return accepted(CLONE, app, &[source, name], reply);
         }

@@ -30,7 +30,8 @@ const UPDATE: Call = Call::write(Operation::UpdateBackendApi);
 const DELETE: Call = Call::write(Operation::DeleteBackendApi);
 const GET: Call = Call::read(Read::GetBackendApi);
 
-/// Stands for a schema that is not at hand. The definition asks for at least one character.
+/// Placeholder for a schema that is not loaded: left out of the cache, or in a ConfigMap. The definition requires at
+/// least one character, so no real schema is empty.
 const LEFT_OUT: &str = "";
 /// The field that refers to a ConfigMap.
 const REFERENCE: &str = "spec.resourceConfig.transformSchemaFrom";
@@ -58,7 +59,7 @@ impl Config for ResourceConfig {
     }
 
     fn problem(&self) -> Option<String> {
-        // The definition refuses it, but the resource may be older than that rule.
+        // The definition refuses it, but the resource may be older than the rule.
         let problem = self.transform_schema.as_deref().and_then(schema_problem)?;
         Some(format!(
             "spec.resourceConfig.transformSchema {problem}: put a GraphQL schema there"
@@ -131,7 +132,7 @@ impl Kind for BackendApi {
     fn compare(&self, found: &ResourceConfig, config: Option<&ResourceConfig>) -> Seen {
         let echo = match config {
             Some(config) => config::echo(config, found, true),
-            // Unresolved, the spec still says which fields are set.
+            // Even without the referenced text, the spec shows which fields are set.
             None => config::echo(&with_placeholder(&self.spec.resource_config), found, false),
         };
         Seen {
@@ -149,7 +150,7 @@ fn with_placeholder(config: &ResourceConfig) -> ResourceConfig {
     config
 }
 
-/// An API by its names.
+/// Looks at an API by its names.
 pub async fn look(
     client: &Client,
     app: &AppId,
@@ -168,7 +169,7 @@ pub async fn look(
     same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
     same(GET, "backendEnvironmentName", named, environment.as_str())?;
     no_error(GET, output.error)?;
-    // AWS may show the one that there is, or a bare answer where there is none.
+    // AWS may answer with the environment's existing API, or with a bare answer if there is none.
     if let Err(other) = same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str()) {
         return Ok(Sight::Undescribed(other));
     }
@@ -252,7 +253,7 @@ impl Remote for BackendApi {
     }
 }
 
-/// The configuration in the SDK's types. What is absent stays absent.
+/// Converts the configuration to the SDK's types. Absent fields stay absent.
 fn config_to_sdk(config: &ResourceConfig) -> sdk::BackendApiResourceConfig {
     sdk::BackendApiResourceConfig::builder()
         .set_api_name(config.api_name.clone())
@@ -309,7 +310,8 @@ fn strategy_to_sdk(strategy: ResolutionStrategy) -> sdk::ResolutionStrategy {
     }
 }
 
-/// What AWS echoes. A word that the API does not know (a new mode) is absent, that is, unknown.
+/// Converts AWS's echo of the configuration. A value that this API version does not have (a new mode) becomes absent,
+/// that is, unknown.
 fn config_from_sdk(config: sdk::BackendApiResourceConfig) -> ResourceConfig {
     ResourceConfig {
         api_name: config.api_name,
@@ -380,7 +382,7 @@ pub(crate) mod tests {
         assert_eq!(auth_from_sdk(auth).mode, None);
     }
 
-    /// Every field of the configuration, in AWS's names.
+    /// Returns a configuration with every field, in AWS's names.
     pub(crate) fn full_config() -> serde_json::Value {
         serde_json::json!({
             "apiName": "blog", "service": "AppSync", "transformSchema": "type Post @model { id: ID! }",

@@ -25,18 +25,18 @@ const DELETE: Call = Call::write(Operation::DeleteBackendEnvironment);
 const GET: Call = Call::read(Read::GetBackendEnvironment);
 const LIST: Call = Call::read(Read::ListBackendEnvironments);
 
-/// An environment's record.
+/// The record of an environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record {
-    /// AWS's name for it.
+    /// AWS's ARN of the record.
     pub arn: String,
-    /// The CloudFormation stack that it notes.
+    /// The CloudFormation stack named in the record.
     pub stack_name: Option<String>,
-    /// The deployment artifacts that it notes.
+    /// The deployment artifacts named in the record.
     pub deployment_artifacts: Option<String>,
-    /// AWS's clock.
+    /// When AWS made the record, by AWS's clock.
     pub create_time: Timestamp,
-    /// AWS's clock.
+    /// When AWS last changed the record, by AWS's clock.
     pub update_time: Timestamp,
 }
 
@@ -84,7 +84,7 @@ impl Kind for BackendEnvironment {
     }
 
     fn show(&self, state: &State, _: Option<&Location>, found: Option<&Record>) -> serde_json::Value {
-        // Of a record that is not this resource's, or is gone, nothing is told.
+        // A record that is gone, or that this resource does not own, is not shown.
         let before = self.status.clone().filter(|_| state.ledger.origin.is_some());
         let mut status = BackendEnvironmentStatus {
             ledger: state.ledger.clone(),
@@ -194,10 +194,11 @@ fn recorded(
     Ok(record)
 }
 
-/// Longest text of a record that is kept, in bytes: longer than anything that a spec can say.
+/// Longest text of a record that is kept, in bytes: longer than any value that a spec allows.
 const TEXT_LIMIT: usize = 4096;
 
-/// The record and the environment's name; `None` when a time is out of range. Its texts are cut: they go into `status`.
+/// Returns the environment's name and the record, or `None` if a time is out of range. Texts are truncated: they go
+/// into `status`.
 fn record(from: types::BackendEnvironment) -> Option<(String, Record)> {
     let cut = |text: String| truncated(&text, TEXT_LIMIT).to_owned();
     let record = Record {
@@ -211,7 +212,7 @@ fn record(from: types::BackendEnvironment) -> Option<(String, Record)> {
 }
 
 fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {
-    // AWS sends a fraction as a binary number; below a millisecond there is only its rounding.
+    // AWS sends a fraction as a binary number. Digits below a millisecond are rounding errors.
     let millis = (f64::from(time.subsec_nanos()) / 1e6).round();
     Timestamp::from_second(time.secs())
         .ok()?

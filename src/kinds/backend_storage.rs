@@ -37,31 +37,32 @@ const GET: Call = Call::read(Read::GetBackendStorage);
 pub struct Storage {
     /// Its name in the backend.
     pub name: String,
-    /// The name of its bucket, where it is said.
+    /// The name of its bucket, if AWS returned it.
     pub bucket: Option<String>,
-    /// Whether its bucket was there before.
+    /// Whether its bucket existed before the storage.
     pub is_imported: bool,
-    /// Who may do what, as far as it is said.
+    /// The permissions, as far as AWS returned them.
     pub permissions: Shown,
 }
 
-/// Permissions as AWS shows them. An empty list of users is unknown: the SDK puts one in the place of what is missing.
+/// Permissions as AWS shows them. An empty list of users is unknown: the SDK inserts an empty list if the member is
+/// missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
-    /// Of users who have signed in.
+    /// Permissions of users who have signed in.
     pub authenticated: Option<Vec<Permission>>,
-    /// Of guests.
+    /// Permissions of guests.
     pub un_authenticated: Option<Vec<Permission>>,
 }
 
 impl Config for Permissions {
     const PATH: &'static str = "spec.resourceConfig.permissions";
 
-    // AWS replaces all of them with each change.
+    // AWS replaces all permissions with each change.
     const IS_SENT_WHOLE: bool = true;
 
-    /// In one order: to AWS they are sets. Guests that are not named may do nothing.
+    /// Sorts the permissions: to AWS they are sets. Guests that are not named have no permissions.
     fn settle(&mut self) {
         let guests = self.un_authenticated.get_or_insert_default();
         for set in [&mut self.authenticated, guests] {
@@ -86,7 +87,7 @@ impl Kind for BackendStorage {
 
     fn abilities(&self) -> Abilities {
         match self.spec.import {
-            // AWS refuses to change what is imported.
+            // AWS refuses to change an imported storage.
             Some(_) => Abilities {
                 update: None,
                 ..Abilities::of(Operation::ImportBackendStorage)
@@ -118,7 +119,7 @@ impl Kind for BackendStorage {
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located {
         let address = in_backend::Address {
             kind: Self::NAME,
-            // What is imported has the name that AWS gives it, and is known by its bucket.
+            // AWS chooses the name of an imported storage. Its bucket identifies it.
             resource: self.spec.resource_name.as_deref(),
             target: &self.spec.target,
             namespace,
@@ -131,7 +132,7 @@ impl Kind for BackendStorage {
     fn show(&self, state: &State, location: Option<&Location>, found: Option<&Storage>) -> Value {
         let pinned = self.status.as_ref().map(|status| &status.target);
         let known = self.status.as_ref().and_then(|status| status.resource_name.clone());
-        // Of what is not this resource's nothing is told.
+        // The name of a storage that this resource does not own is not shown.
         let name = found.map(|found| found.name.clone()).or(known);
         serde_json::json!(BackendStorageStatus {
             ledger: state.ledger.clone(),
@@ -148,7 +149,7 @@ impl Kind for BackendStorage {
     fn compare(&self, found: &Storage, config: Option<&Permissions>) -> Seen {
         let mut seen = Seen::default();
         if self.spec.import.is_some() {
-            // What a look shows of it is the one of this bucket, and AWS changes nothing of it.
+            // The look found it by its bucket, and AWS cannot change it.
             return seen;
         }
         if found.is_imported {
@@ -168,7 +169,7 @@ impl Kind for BackendStorage {
     }
 }
 
-/// A storage by its name.
+/// Looks at a storage by its name.
 pub async fn look(
     client: &Client,
     app: &AppId,
@@ -186,7 +187,7 @@ pub async fn look(
     let named = output.backend_environment_name.as_deref();
     same(GET, "appId", output.app_id.as_deref(), app.as_str())?;
     same(GET, "backendEnvironmentName", named, environment.as_str())?;
-    // AWS may show the one that there is, or a bare answer where there is none.
+    // AWS may answer with the environment's existing storage, or with a bare answer if there is none.
     if let Err(other) = same(GET, "resourceName", output.resource_name.as_deref(), resource.as_str()) {
         return Ok(Sight::Undescribed(other));
     }
@@ -196,23 +197,24 @@ pub async fn look(
     })
 }
 
-/// Whether this says anything of a storage: the SDK puts a word of its own in the place of a service that is missing.
+/// Whether the answer describes a storage. The SDK inserts a value of its own if the service is missing.
 fn is_described(config: &sdk::GetBackendStorageResourceConfig) -> bool {
     config.service_name == Some(sdk::ServiceName::S3) || config.bucket_name.is_some() || config.permissions.is_some()
 }
 
-/// Whether this is the storage that links this bucket. AWS names what it imports, so its bucket is what tells it; a bucket
-/// that is not said tells nothing against it.
+/// Whether this storage imports this bucket. AWS chooses the names of imported storages, so the bucket identifies one.
+/// A missing bucket name does not exclude a storage.
 fn links(storage: &meta_config::Storage, bucket: &str) -> bool {
     storage.is_imported && storage.bucket.as_deref().is_none_or(|there| there == bucket)
 }
 
-/// What links this bucket, by what the backend says that it has.
+/// Looks for the storage that imports this bucket, in the contents of the backend.
 async fn look_for_import(client: &Client, location: &Location, bucket: &str) -> Result<Sight<Storage>, Failure> {
     let Some(meta) = described::contents(client, location).await? else {
         return Ok(Sight::Absent);
     };
-    // Nothing else tells of what is imported: what is not known is neither there nor gone.
+    // Only the backend's contents name an imported storage. If they are unknown, the storage is neither present nor
+    // absent.
     let meta = meta.map_err(|why| described::unknown(&format!("{why}, and only that names what is imported")))?;
     let mut storages = meta.storages().map_err(|why| described::unknown(&why))?;
     let Some(storage) = storages.find(|storage| links(storage, bucket)) else {
@@ -327,7 +329,7 @@ impl Remote for BackendStorage {
         let Environment {
             app, name: environment, ..
         } = location.environment.as_ref();
-        // Of what is imported only the look knows the name.
+        // Only the look returns the name of an imported storage.
         let found = found.ok_or_else(|| never("the storage has not been looked at"))?;
         let resource: ResourceName = found.name.parse()?;
         let request = sdk.backend_writes.delete_backend_storage().app_id(app.as_str());
@@ -345,7 +347,8 @@ impl Remote for BackendStorage {
 fn to_sdk(permissions: &Permissions) -> sdk::BackendStoragePermissions {
     let mut permissions = permissions.clone();
     permissions.settle();
-    // An empty list could be read as guests who are let in and may do nothing; left out, what they could do is taken away.
+    // AWS could read an empty list as guests without permissions. A list that is left out removes the guests'
+    // permissions.
     let guests = permissions.un_authenticated.filter(|guests| !guests.is_empty());
     sdk::BackendStoragePermissions::builder()
         .set_authenticated(Some(permissions.authenticated.into_iter().map(user_to_sdk).collect()))
@@ -369,13 +372,13 @@ const fn guest_to_sdk(permission: Permission) -> sdk::UnAuthenticatedElement {
     }
 }
 
-/// AWS's word for a permission, if it is one that the API knows.
+/// Converts AWS's word for a permission, if this API version has it.
 fn permission(word: &str) -> Option<Permission> {
     serde_json::from_value(Value::from(word)).ok()
 }
 
 fn shown(resource: &ResourceName, config: sdk::GetBackendStorageResourceConfig) -> Storage {
-    // A word that the API does not know makes all of them unknown.
+    // One word that this API version does not have makes the whole set unknown.
     let set = |words: Vec<&str>| -> Option<Vec<Permission>> {
         let mut set = words.into_iter().map(permission).collect::<Option<Vec<_>>>()?;
         set.sort_unstable();
@@ -390,7 +393,7 @@ fn shown(resource: &ResourceName, config: sdk::GetBackendStorageResourceConfig) 
         set(users.iter().map(sdk::AuthenticatedElement::as_str).collect()).filter(|set| !set.is_empty());
     let un_authenticated = match permissions.and_then(|all| all.un_authenticated.as_deref()) {
         Some(guests) => set(guests.iter().map(sdk::UnAuthenticatedElement::as_str).collect()),
-        // Where AWS says what users may do and nothing of guests, these may do nothing.
+        // AWS returned the users' permissions but none of guests: guests have none.
         None => authenticated.as_ref().map(|_| Vec::new()),
     };
     Storage {
@@ -417,7 +420,7 @@ mod tests {
         serde_json::from_value(json!({ "metadata": { "name": "photos" }, "spec": all })).unwrap()
     }
 
-    /// What AWS's answer comes to.
+    /// Converts an answer of AWS with these permissions.
     fn there(authenticated: &[&str], un_authenticated: Option<&[&str]>) -> Storage {
         let permissions = sdk::BackendStoragePermissions::builder()
             .set_authenticated(Some(authenticated.iter().map(|word| (*word).into()).collect()))
@@ -451,7 +454,7 @@ mod tests {
                 None,
                 Equality::Equal,
             ),
-            // Guests that the spec does not name may do nothing.
+            // Guests that the spec does not name have no permissions.
             (
                 json!({ "authenticated": ["READ"] }),
                 &["READ"],
@@ -470,7 +473,7 @@ mod tests {
                 None,
                 Equality::Different,
             ),
-            // The SDK's empty list, and a word that is not known.
+            // The SDK's empty list, and an unknown word.
             (json!({ "authenticated": ["READ"] }), &[], None, Equality::Different),
             (json!({ "authenticated": [] }), &[], None, Equality::Different),
             (

@@ -1,5 +1,5 @@
-//! What kinds with a configuration share: what of it refers to a ConfigMap, how it is known by a hash, and how it is compared
-//! with what AWS shows. Pure.
+//! Shared by kinds with a configuration: the reference to a ConfigMap, the hash of a configuration, and the comparison
+//! with the configuration that AWS shows. Pure.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,37 +9,38 @@ use crate::{
     lifecycle::{Echo, Equality},
 };
 
-/// How many digits of its digest a configuration is known by.
+/// Length of a configuration's hash, in hexadecimal digits.
 const HASH_DIGITS: usize = 32;
 
 /// A configuration that an update can change.
 pub trait Config: Clone + std::fmt::Debug + Default + Serialize + Send + Sync + 'static {
-    /// Where it stands in the resource.
+    /// Its path in the resource.
     const PATH: &'static str = "spec.resourceConfig";
-    /// Fields that AWS changes by itself: sent, and never compared.
+    /// Fields that AWS changes by itself: sent, but never compared.
     const NOT_COMPARED: &'static [&'static str] = &[];
 
-    /// Whether each change replaces the whole of it. Then what AWS does not show counts as different: to send it once more
-    /// harms nothing.
+    /// Whether each update replaces the whole configuration. Then a field that AWS does not show counts as different,
+    /// because sending it again is harmless.
     const IS_SENT_WHOLE: bool = false;
 
-    /// Whether a part of it is not at hand: the cache holds none that is long.
+    /// Whether a long part is missing because the cache does not hold it.
     fn is_left_out(&self) -> bool {
         false
     }
 
-    /// Takes the reference to a ConfigMap out of it. What the ConfigMap says takes its place by [`fill`](Self::fill).
+    /// Removes and returns the reference to a ConfigMap. [`fill`](Self::fill) inserts the ConfigMap's text in its
+    /// place.
     fn take_reference(&mut self) -> Option<Reference> {
         None
     }
 
-    /// Puts in what a reference stands for.
+    /// Inserts the text of the ConfigMap.
     fn fill(&mut self, _text: String) {}
 
-    /// Puts it into the one form in which it is hashed, sent and compared.
+    /// Brings it into the canonical form that is hashed, sent and compared.
     fn settle(&mut self) {}
 
-    /// Why it cannot be sent although the API server took it, and what to do.
+    /// Returns why it cannot be sent although the API server accepted it, and what to do.
     fn problem(&self) -> Option<String> {
         None
     }
@@ -60,11 +61,11 @@ pub struct Reference {
     pub key: String,
     /// The field that refers to it.
     pub field: &'static str,
-    /// What is wrong with a text, in words that complete "the value …", and what to put there instead.
+    /// Returns the problem of a text, as words that complete "the value …", and what to put there instead.
     pub problem: fn(&str) -> Option<String>,
 }
 
-/// Hash of a resolved configuration.
+/// Returns the hash of a resolved configuration.
 pub fn hash(config: &impl Serialize) -> String {
     let bytes = serde_json::to_vec(config).unwrap_or_default();
     let mut digits = digest(&bytes);
@@ -72,7 +73,7 @@ pub fn hash(config: &impl Serialize) -> String {
     digits
 }
 
-/// What AWS shows of the fields that are wanted. `is_resolved`: what is wanted is known whole.
+/// Compares the wanted fields with the fields that AWS shows. `is_resolved`: the wanted configuration is complete.
 pub fn echo<C: Config>(wanted: &C, there: &impl Serialize, is_resolved: bool) -> Echo {
     let (fields, there) = (serde_json::json!(wanted), serde_json::json!(there));
     Echo {
@@ -89,7 +90,7 @@ pub fn echo<C: Config>(wanted: &C, there: &impl Serialize, is_resolved: bool) ->
     }
 }
 
-/// The part of `there` that `fields` speaks of.
+/// Returns the part of `there` whose fields are also in `fields`.
 fn project(not_compared: &[&str], fields: &Value, there: &Value) -> Value {
     let project = |fields, there| project(not_compared, fields, there);
     match (fields, there) {
@@ -127,7 +128,7 @@ fn equality(not_compared: &[&str], wanted: &Value, there: &Value) -> Equality {
         (Value::Object(fields), Value::Object(there)) => worst(&mut fields.iter().map(|(name, field)| {
             match there.get(name) {
                 None => Equality::Unknown,
-                // Not comparable: an edit of it alone must be sent.
+                // Not comparable: an edit of this field alone must still be sent.
                 Some(value) if not_compared.contains(&name.as_str()) && field != value => Equality::Unknown,
                 Some(value) => equality(field, value),
             }
@@ -141,7 +142,7 @@ fn equality(not_compared: &[&str], wanted: &Value, there: &Value) -> Equality {
     }
 }
 
-/// The fields that differ, by where they stand: the deepest that tells.
+/// Returns the paths of the fields that differ, as deep as possible.
 fn differing(not_compared: &[&str], wanted: &Value, there: &Value, path: &str) -> Vec<String> {
     match (wanted, there) {
         (Value::Object(fields), Value::Object(there)) => fields

@@ -1,4 +1,4 @@
-//! `GetBackend`: a backend with what AWS tells of it, and the list of an app's backends. More than one kind asks for it.
+//! `GetBackend`: a backend with its contents, and the list of an app's backends. Used by more than one kind.
 
 use std::collections::BTreeSet;
 
@@ -19,17 +19,17 @@ use crate::{
 
 const GET: Call = Call::read(Read::GetBackend);
 
-/// A backend with what AWS tells of it.
+/// A backend with its contents.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Described {
-    /// The app's name, where AWS says it.
+    /// The app's name, if AWS returned it.
     pub app_name: Option<String>,
-    /// AmplifyMetaConfig, as it came.
+    /// AmplifyMetaConfig, unparsed.
     text: Option<String>,
 }
 
 impl std::fmt::Debug for Described {
-    /// Without the text, which holds secrets.
+    /// Omits the text: it holds secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Described")
             .field("app_name", &self.app_name)
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Described {
 }
 
 impl Described {
-    /// What is in it, or why that is not known.
+    /// Returns the contents of the backend, or why they are unknown.
     pub fn meta(&self) -> Result<MetaConfig, String> {
         MetaConfig::parse(self.text.as_deref())
     }
@@ -47,13 +47,13 @@ impl Described {
 /// The backends of an app, as one answer lists them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Backends {
-    /// The app's name, where AWS says it.
+    /// The app's name, if AWS returned it.
     pub app_name: Option<String>,
     /// The names of the backend environments.
     pub environments: BTreeSet<String>,
 }
 
-/// The backend. `None`: AWS says that there is none.
+/// Returns the backend, or `None` if AWS answers that there is none.
 pub async fn describe(
     client: &Client,
     app: &AppId,
@@ -68,7 +68,8 @@ pub async fn describe(
     }))
 }
 
-/// What is in the backend of this environment, or why that is not known. `None`: AWS says that there is no such backend.
+/// Returns the contents of the backend of this environment, or why they are unknown. `None`: AWS answers that there is
+/// no such backend.
 pub(super) async fn contents(
     client: &Client,
     location: &Location,
@@ -78,7 +79,7 @@ pub(super) async fn contents(
     Ok(described.map(|described| described.meta()))
 }
 
-/// The place of an object in the backend of this environment, as `of` reads it from what is in there.
+/// Returns the place of an object in the backend of this environment. `of` reads it from the contents of the backend.
 pub(super) async fn place(
     client: &Client,
     location: &Location,
@@ -91,12 +92,12 @@ pub(super) async fn place(
     })
 }
 
-/// That what AWS has there cannot be told.
+/// Makes the failure of a look that cannot determine what AWS has.
 pub(super) fn unknown(why: &str) -> Failure {
     unreadable(GET, why)
 }
 
-/// The app's backends.
+/// Lists the app's backends.
 pub(super) async fn list(client: &Client, app: &AppId) -> Result<Backends, Failure> {
     let output = get(client, app, None).await?;
     let environments = output
@@ -108,8 +109,8 @@ pub(super) async fn list(client: &Client, app: &AppId) -> Result<Backends, Failu
     })
 }
 
-/// The names of the app's environments that `GetBackend` lists. An app that it does not know has none, nor has one that it
-/// names without a list: many apps have no backend.
+/// Returns the names of the app's environments that `GetBackend` lists. Empty if AWS has no such app, or answers
+/// without a list: many apps have no backend.
 pub async fn names(client: &Client, app: &AppId) -> Result<BTreeSet<String>, Failure> {
     let Some(output) = absent_is_none(get(client, app, None).await)? else {
         return Ok(BTreeSet::new());
@@ -121,7 +122,7 @@ pub async fn names(client: &Client, app: &AppId) -> Result<BTreeSet<String>, Fai
     }
 }
 
-/// `GetBackend` for one environment, or without one for the list of the app's environments.
+/// Calls `GetBackend` for one environment or, without one, for the list of the app's environments.
 async fn get(client: &Client, app: &AppId, environment: Option<&EnvironmentName>) -> Result<GetBackendOutput, Failure> {
     let sdk = client.usable()?;
     let request = sdk.backend_reads.get_backend().app_id(app.as_str());
@@ -132,7 +133,7 @@ async fn get(client: &Client, app: &AppId, environment: Option<&EnvironmentName>
     Ok(output)
 }
 
-/// Whether an answer to `GetBackend` shows the environment that was asked for.
+/// Whether an answer to `GetBackend` shows the requested environment.
 fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Result<bool, Failure> {
     match (&output.backend_environment_name, &output.backend_environment_list) {
         (Some(name), _) => {
@@ -140,7 +141,7 @@ fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Res
             Ok(true)
         }
         (None, Some(names)) if names.iter().any(|name| name == environment.as_str()) => Ok(true),
-        // What is not in the list is gone: only AWS itself may say so.
+        // An environment that is missing in the list is gone. Only an answer of AWS itself proves this.
         (None, Some(_)) if output.request_id().is_none() => Err(unreadable(
             GET,
             "the answer lacks the environment, and AWS's request id",

@@ -1,4 +1,4 @@
-//! What kinds share whose AWS object is in a backend: where that is, and whether another one is in its place. Pure.
+//! Shared by kinds whose AWS object is in a backend: its location, and its names. Pure.
 
 use super::{Located, NO_REGION, environment, not_ready, owned_region};
 use crate::{
@@ -11,10 +11,10 @@ use crate::{
     lifecycle::facts::Failure,
 };
 
-/// Where AWS looks for such an object: see [`Words::place`](crate::lifecycle::Words::place).
+/// Where AWS looks for an object in a backend: see [`Words::place`](crate::lifecycle::Words::place).
 pub(super) const PLACE: &str = "the app ID, the name of the backend environment and the region";
 
-/// Where such a resource says that its AWS object is.
+/// The fields of a resource that locate its AWS object.
 pub(super) struct Address<'a> {
     /// Its kind.
     pub(super) kind: KindName,
@@ -26,17 +26,17 @@ pub(super) struct Address<'a> {
     pub(super) namespace: &'a str,
     /// The part of its status that all kinds share.
     pub(super) ledger: Option<&'a Ledger>,
-    /// The backend, once its status names it.
+    /// The backend, once status names it.
     pub(super) pinned: Option<&'a ResolvedTarget>,
 }
 
-/// The AmplifyBackend that the target refers to.
+/// Returns the AmplifyBackend that the target refers to.
 pub(super) fn refers_to(target: &BackendTarget, namespace: &str) -> Option<ObjectKey> {
     let reference = target.backend_ref.as_ref()?;
     Some(ObjectKey::new(KindName::AmplifyBackend, namespace, &reference.name))
 }
 
-/// What its status says of where it is. What AWS has for it stays pinned, although the spec may name nothing valid any more.
+/// Returns the target for status. A pinned target stays, even if the spec no longer names a valid one.
 pub(super) fn resolved(location: Option<&Location>, pinned: Option<&ResolvedTarget>) -> ResolvedTarget {
     match location {
         Some(location) => ResolvedTarget {
@@ -47,7 +47,7 @@ pub(super) fn resolved(location: Option<&Location>, pinned: Option<&ResolvedTarg
     }
 }
 
-/// App, environment and name of an object in a backend.
+/// Returns app, environment and name of an object in a backend.
 pub(super) fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &ResourceName), Failure> {
     let Environment { app, name, .. } = location.environment.as_ref();
     let within = location.within.as_ref().and_then(|within| within.name.as_ref());
@@ -55,7 +55,7 @@ pub(super) fn names(location: &Location) -> Result<(&AppId, &EnvironmentName, &R
     Ok((app, name, resource))
 }
 
-/// Where the AWS object lives, and what that still needs.
+/// Returns where the AWS object lives, and what must exist first.
 pub(super) fn locate(of: &Address<'_>, index: &Index, default_region: Option<&str>) -> Located {
     let target = of.target;
     let mut located = Located::default();
@@ -78,7 +78,7 @@ pub(super) fn locate(of: &Address<'_>, index: &Index, default_region: Option<&st
             located.invalid = Some(NO_REGION.to_owned());
         }
     }
-    // Once pinned, status says where it lives: the reference serves only create and update.
+    // Once pinned, the location comes from status: the reference serves only create and update.
     let pinned = of.pinned.and_then(ResolvedTarget::names).and_then(|(app, name)| {
         let region = of.ledger?.region.as_ref()?;
         Some(environment(region, app, name))

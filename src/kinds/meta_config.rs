@@ -1,8 +1,8 @@
-//! AmplifyMetaConfig: what a backend has in it, as `GetBackend` tells. Pure.
+//! AmplifyMetaConfig: the contents of a backend, in the answer of `GetBackend`. Pure.
 //!
-//! The text comes from whoever deployed the backend. It may be absent, cut off, huge or hostile; none of that may do
-//! more than leave unknown what is there, and none of it is repeated in a message. It holds secrets (API keys, client
-//! secrets): what is not named here is dropped while it is read.
+//! The text comes from the person who deployed the backend. It may be absent, truncated, huge or hostile. In the worst
+//! case the contents are unknown, and no message repeats the text. It holds secrets (API keys, client secrets): every
+//! member that is not named here is dropped while the text is read.
 
 use std::{
     borrow::Cow,
@@ -18,9 +18,9 @@ use serde::{
 
 use crate::api::{conditions::truncated, text};
 
-/// Longer ones are not read. Those of large projects have some hundred kilobytes.
+/// Longer texts are not read. The text of a large project has some hundred kilobytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// An Amplify project has one GraphQL API; each named here costs a call.
+/// An Amplify project has one GraphQL API. Each name costs one call.
 const MAX_APIS: usize = 100;
 /// A backend has one storage.
 const MAX_STORAGES: usize = 10;
@@ -28,18 +28,18 @@ const MAX_STORAGES: usize = 10;
 const API: &str = "api";
 const AUTH: &str = "auth";
 const STORAGE: &str = "storage";
-/// How much of a name is kept, in bytes.
+/// How many bytes of a name are kept.
 const NAME_KEPT: usize = 255;
 
-/// What a backend has in it.
+/// The contents of a backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MetaConfig {
     /// The resource names of the GraphQL APIs; never more than one above [`MAX_APIS`].
     apis: BTreeSet<String>,
-    /// The S3 storages, by name: one, unless somebody has made what Amplify does not.
+    /// The S3 storages, by name. Amplify itself makes only one.
     storages: BTreeMap<String, Storage>,
     has_auth: bool,
-    /// The categories with a resource of which it is not said what it is: what is in them is not known.
+    /// The categories with a resource whose service is missing: the contents of such a category are unknown.
     unclear: BTreeSet<&'static str>,
 }
 
@@ -48,14 +48,14 @@ pub struct MetaConfig {
 pub struct Storage {
     /// Its name in the backend.
     pub name: String,
-    /// Whether its bucket was there before.
+    /// Whether its bucket existed before the storage.
     pub is_imported: bool,
-    /// The name of its bucket, where it is said.
+    /// The name of its bucket, if the text has it.
     pub bucket: Option<String>,
 }
 
 impl MetaConfig {
-    /// What the text says, or why it says nothing.
+    /// Parses the text. Returns an error if the text is missing, too long or unreadable.
     pub fn parse(text: Option<&str>) -> Result<Self, String> {
         let text = text.unwrap_or_default().trim();
         if text.is_empty() {
@@ -67,7 +67,7 @@ impl MetaConfig {
         serde_json::from_str(text).map_err(|_| "AWS's AmplifyMetaConfig cannot be read".to_owned())
     }
 
-    /// The resource names of the GraphQL APIs, or why they are not known.
+    /// Returns the resource names of the GraphQL APIs, or why they are unknown.
     pub fn graphql_apis(&self) -> Result<&BTreeSet<String>, String> {
         self.is_clear(API)?;
         if self.apis.len() > MAX_APIS {
@@ -78,7 +78,8 @@ impl MetaConfig {
         Ok(&self.apis)
     }
 
-    /// The S3 storages, or why they are not known. A backend has one at most. (DynamoDB tables are of the same category.)
+    /// Returns the S3 storages, or why they are unknown. A backend has at most one. (DynamoDB tables are in the same
+    /// category.)
     pub fn storages(&self) -> Result<impl Iterator<Item = &Storage>, String> {
         self.is_clear(STORAGE)?;
         Ok(self.storages.values())
@@ -93,13 +94,13 @@ impl MetaConfig {
         Ok(())
     }
 
-    /// Whether the backend has an auth: user pools.
+    /// Whether the backend has an auth, that is, user pools.
     #[must_use]
     pub const fn has_auth(&self) -> bool {
         self.has_auth
     }
 
-    /// Keeps of a resource what is asked of it.
+    /// Keeps the needed parts of a resource.
     fn keep(&mut self, category: &'static str, name: String, resource: Resource) {
         let Some(service) = resource.service else {
             self.unclear.insert(category);
@@ -139,7 +140,7 @@ impl<'de> Deserialize<'de> for MetaConfig {
     }
 }
 
-/// The whole: a map of categories. One that is said twice says nothing.
+/// The whole text: a map of categories. A category that is there twice is an error.
 struct Categories;
 
 impl<'de> Visitor<'de> for Categories {
@@ -207,7 +208,7 @@ impl<'de> Visitor<'de> for Category<'_> {
     }
 }
 
-/// What is asked of a resource.
+/// The parts of a resource that are read.
 #[derive(Default)]
 struct Resource {
     service: Option<String>,
@@ -215,11 +216,11 @@ struct Resource {
     bucket: Option<String>,
 }
 
-/// A value that may be of another form than it should: then it is as if it were not there, and what is around it stays.
+/// A value of any form. If the form is wrong, the value counts as missing, and the members around it stay.
 #[derive(Default)]
 struct Tolerant<T>(T);
 
-/// What can be read from a value of this form, and is read from no other.
+/// A value that can be read from one form. Any other form gives the default.
 trait Part: Default {
     fn of_text(_text: &str) -> Self {
         Self::default()
@@ -254,7 +255,7 @@ impl Part for Resource {
     }
 }
 
-/// What is asked of a resource's outputs.
+/// The parts of a resource's outputs that are read.
 #[derive(Default)]
 struct Output {
     bucket: Option<String>,
@@ -280,7 +281,7 @@ impl<'de, T: Part> Deserialize<'de> for Tolerant<T> {
     }
 }
 
-/// Reads a [`Part`] without keeping anything else meanwhile: the text may be large, and made to hurt.
+/// A visitor that reads a [`Part`] and keeps nothing else in memory: the text may be large and hostile.
 struct Reads<T>(PhantomData<T>);
 
 impl<'de, T: Part> Visitor<'de> for Reads<T> {

@@ -1,13 +1,14 @@
-//! What a kind is: its description ([`Kind`]) and the requests to AWS about its objects ([`Remote`]), both in one file per kind.
+//! A kind: its description ([`Kind`]) and the requests to AWS about its objects ([`Remote`]), both in one file per
+//! kind.
 //!
-//! [`Kind`] is pure: mappings only. [`Remote`] may make one request to AWS in each function, or read one list with all its pages.
-//! May not: decide anything, know the API server, or use another kind's code (a reference may name its kind).
+//! [`Kind`] is pure: mappings only. Each function of [`Remote`] may make one request to AWS, or read one list with all
+//! its pages. May not: decide anything, use the API server, or use another kind's code (a reference may name its kind).
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config` | what kinds with a configuration share: references to ConfigMaps, comparison |
-//! | `described`, `meta_config` | what GetBackend tells of a backend, and of what is in it |
-//! | `in_backend` | what kinds share whose AWS object is in a backend |
+//! | `config` | shared by kinds with a configuration: references to ConfigMaps, comparison |
+//! | `described`, `meta_config` | GetBackend's answer about a backend and its contents |
+//! | `in_backend` | shared by kinds whose AWS object is in a backend |
 //! | one for each kind of `api::kinds` | the kind |
 
 pub mod amplify_backend;
@@ -49,49 +50,49 @@ pub trait Kind:
     + Sync
     + 'static
 {
-    /// Which kind.
+    /// The name of the kind.
     const NAME: KindName;
-    /// Whether AWS has one call that shows all objects of an app: [`Remote::list`].
+    /// Whether AWS has a call that lists all objects of an app: [`Remote::list`].
     const IS_LISTED: bool;
-    /// Whether the AWS objects of others can be inside its own, and go with it.
+    /// Whether AWS objects of other kinds can be inside its AWS object, and are deleted with it.
     const CONTAINS: bool = false;
 
-    /// What AWS shows of an object.
+    /// The part of AWS's answer about an object that the kind keeps.
     type Found: Clone + std::fmt::Debug + Send + Sync;
 
     /// The configuration that an update can change.
     type Config: Config;
 
-    /// What AWS can do with its object.
+    /// Returns the operations that AWS has for its object.
     fn abilities(&self) -> Abilities;
 
-    /// What messages say of its AWS object.
+    /// Returns the words for its AWS object in messages.
     fn words(&self) -> Words {
         Words::default()
     }
 
-    /// The fields of the spec that all kinds share.
+    /// Returns the fields of the spec that all kinds share.
     fn policies(&self) -> &Policies;
 
-    /// Of kinds with jobs: `spec.jobTimeout`.
+    /// Returns `spec.jobTimeout`, for kinds with jobs.
     fn job_timeout(&self) -> Option<SignedDuration> {
         None
     }
 
-    /// The resource of this namespace that it refers to.
+    /// Returns the resource in this namespace that it refers to.
     fn refers_to(&self, _namespace: &str) -> Option<ObjectKey> {
         None
     }
 
-    /// Where its AWS object lives, and what that still needs.
+    /// Returns where its AWS object lives, and what must exist first.
     fn locate(&self, namespace: &str, index: &Index, default_region: Option<&str>) -> Located;
 
-    /// The part of its status that all kinds share, where it has a status.
+    /// Returns the part of its status that all kinds share, if it has a status.
     fn ledger(&self) -> Option<&Ledger> {
         Some(self.status()?.ledger())
     }
 
-    /// What decisions read of its status.
+    /// Returns the part of its status that decisions read.
     fn state(&self) -> State {
         let status = self.status();
         State {
@@ -100,57 +101,59 @@ pub trait Kind:
         }
     }
 
-    /// The status as it is stored.
+    /// Returns the status as it is stored.
     fn stored(&self) -> serde_json::Value {
         self.status()
             .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
     }
 
-    /// The status that stands for this state; `found` is what AWS showed in this pass.
+    /// Builds the status for this state. `found` is the AWS object as seen in this pass.
     fn show(&self, state: &State, location: Option<&Location>, found: Option<&Self::Found>) -> serde_json::Value;
 
-    /// The configuration as it stands in the spec.
+    /// Returns the configuration in the spec.
     fn config(&self) -> Option<&Self::Config> {
         None
     }
 
-    /// Leaves out what is long and not needed again soon. Whoever resolves the configuration reads it anew.
+    /// Drops long fields that are not needed soon. Resolving the configuration reads them again.
     fn leave_out(&mut self) {}
 
-    /// What AWS shows, compared with the spec. `config` is the resolved one, where it could be resolved.
+    /// Compares the AWS object with the spec. `config` is the resolved configuration, if it could be resolved.
     fn compare(&self, found: &Self::Found, config: Option<&Self::Config>) -> Seen;
 }
 
-/// The requests to AWS about the objects of a kind. Each makes one, or reads one list, and a write is sent once.
+/// The requests to AWS about the objects of a kind. Each function makes one request, or reads one list. A write is sent
+/// once.
 pub trait Remote: Kind {
-    /// All objects of an app.
+    /// All objects of an app, as one list shows them.
     type List: Send + Sync + 'static;
 
-    /// Whether the object is there, and as what.
+    /// Looks for the object, and returns it if it is there.
     fn look(
         &self,
         client: &Client,
         location: &Location,
     ) -> impl Future<Output = Result<Sight<Self::Found>, Failure>> + Send;
 
-    /// Of an object that a look has not shown: its place, as the backend tells what it has. Asked of kinds that are alone in
-    /// their environment.
+    /// Returns the place of an object that a look has not shown, by the contents of its backend. Called for kinds with
+    /// one object per environment.
     fn place(&self, _client: &Client, _location: &Location) -> impl Future<Output = Result<Place, Failure>> + Send {
         async { Ok(Place::Unclear) }
     }
 
-    /// The objects of an app, as one call shows them. A list that cannot be read to its end is a failure, never a shorter one.
+    /// Lists the objects of an app with one call. A list that cannot be read to its end is a failure, never a shorter
+    /// list.
     #[must_use]
     fn list(_client: &Client, _app: &AppId) -> impl Future<Output = Result<Self::List, Failure>> + Send {
         async { Err(never("AWS has no list of these objects")) }
     }
 
-    /// The object in a list. `None`: not in it, and only a look of its own can tell that it is gone.
+    /// Returns the object from a list. `None`: the list does not have it, and only a look can prove that it is gone.
     fn in_list(_list: &Self::List, _environment: &EnvironmentName) -> Option<Self::Found> {
         None
     }
 
-    /// Makes the object. `config` is the resolved configuration.
+    /// Creates the object. `config` is the resolved configuration.
     fn create(
         &self,
         client: &Client,
@@ -158,7 +161,7 @@ pub trait Remote: Kind {
         config: Option<&Self::Config>,
     ) -> impl Future<Output = Result<Accepted<Self::Found>, Failure>> + Send;
 
-    /// Gives the object another configuration.
+    /// Replaces the configuration of the object.
     fn update(
         _client: &Client,
         _location: &Location,
@@ -167,7 +170,7 @@ pub trait Remote: Kind {
         async { Err(never("AWS cannot change this object")) }
     }
 
-    /// Removes the object, which the look of the same pass has shown. `None`: AWS says that there is nothing.
+    /// Deletes the object, which the look of the same pass has shown. `None`: AWS answers that there is no such object.
     fn delete(
         client: &Client,
         location: &Location,
@@ -175,15 +178,15 @@ pub trait Remote: Kind {
     ) -> impl Future<Output = Result<Option<Accepted<Self::Found>>, Failure>> + Send;
 }
 
-/// What an answer to a look says of an object.
+/// The answer to a look.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Sight<F> {
-    /// It is there.
+    /// The object is there.
     Shown(F),
-    /// AWS says that it is not there.
+    /// AWS answers that the object is not there.
     Absent,
-    /// AWS answers, and describes nothing of this name, or something of another: what the backend says that it has decides
-    /// whether that means absence, and where it says nothing, this failure stands.
+    /// AWS answers, but describes no object of this name, or another object. The contents of the backend decide whether
+    /// the object is absent. If they do not, this failure is the answer.
     Undescribed(Failure),
 }
 
@@ -193,32 +196,32 @@ impl<F> From<Option<F>> for Sight<F> {
     }
 }
 
-/// The place of an object in its backend, where an environment has one of its kind.
+/// The place of an object in its backend, for kinds with one object per environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// Nothing is there, and nothing stands in the way of it.
+    /// The place is empty, and nothing prevents a create.
     Free,
-    /// This stands in the way of it.
+    /// The place is empty or taken, and this prevents a create.
     Barred(Bar),
-    /// The backend names the object itself, or does not say what it has.
+    /// The contents of the backend name the object itself, or are unknown.
     Unclear,
 }
 
-/// Where an AWS object lives, and what stands in the way of it.
+/// The location of an AWS object, and the reasons why it cannot be acted on.
 #[derive(Clone, Debug, Default)]
 pub struct Located {
-    /// Where it lives, as far as it can be said.
+    /// The location, as far as it is known.
     pub location: Option<Location>,
-    /// The region that the spec names today.
+    /// The region in today's spec.
     pub region: Option<String>,
-    /// What must be there first.
+    /// The dependency that is missing.
     pub dependency: Option<Missing>,
-    /// Why it cannot be carried out as it stands.
+    /// Why the spec cannot be carried out.
     pub invalid: Option<String>,
 }
 
 impl Located {
-    /// With the location, or why it has none.
+    /// Adds the location, or why there is none.
     fn locate(mut self, location: Result<Location, InvalidName>) -> Self {
         match location {
             Ok(location) => self.location = Some(location),
@@ -228,13 +231,14 @@ impl Located {
     }
 }
 
-/// Where the AWS object of a resource that owns one lives, whatever a reference of it names by now: references serve only
+/// Returns the region of an AWS object that this resource owns, whatever its reference now names. References serve only
 /// create and update.
 fn owned_region(ledger: Option<&Ledger>) -> Option<String> {
     ledger.filter(|ledger| ledger.origin.is_some())?.region.clone()
 }
 
-/// An environment by names that may be none: a resource may be older than the definition's rules, and they become part of a URL.
+/// Makes an environment from unchecked names. A resource may be older than the definition's rules, and the names become
+/// part of a URL.
 fn environment(region: &str, app: &str, name: &str) -> Result<Arc<Environment>, InvalidName> {
     Ok(Arc::new(Environment {
         region: region.to_owned(),
@@ -243,7 +247,7 @@ fn environment(region: &str, app: &str, name: &str) -> Result<Arc<Environment>, 
     }))
 }
 
-/// What a reference to a resource of the same namespace lacks: one that is there and Ready.
+/// Returns why the referenced resource cannot be used yet: it does not exist in this namespace, or is not Ready.
 fn not_ready(index: &Index, referred: &ObjectKey, field: &str) -> Option<Missing> {
     let (kind, name) = (referred.kind.name(), &referred.name);
     match index.get(referred) {

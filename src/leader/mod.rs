@@ -1,15 +1,15 @@
 //! Leader election (`--leader-elect`): of all processes that take part, at most one decides and writes.
 //!
-//! May do: read, create and update one Lease. `rules` decides; this file carries it out.
+//! May do: read, create and update one Lease. `rules` decides; this file carries out the decisions.
 //!
-//! What keeps a process that is not the leader from writing is [`Leadership::holds`]. It is asked in two places, each
-//! immediately before a request leaves: by the client for everything that changes something in Kubernetes,
-//! and by the pass for the writes to AWS. It compares the time of the last renewal with a clock and so needs nobody to
-//! tell it that leadership is over: a process that was frozen finds out by itself, before it sends anything.
+//! [`Leadership::holds`] keeps a process that is not the leader from writing. It is called in two places, each
+//! immediately before a request leaves: by the client, for every request that changes something in Kubernetes, and by
+//! the pass, for the writes to AWS. It compares the time of the last renewal with a clock, so it needs no message that
+//! leadership is over: a process that was frozen finds out before it sends anything.
 //!
-//! There is no exception for recording a job that AWS has accepted. A leader that is late could overwrite what the next
-//! one has found out about the job meanwhile. Nothing is lost without it: the intent of a create is stored before the
-//! create is sent, and the next leader finds the job by it; an update or a delete is repeated only after a look.
+//! There is no exception for recording a job that AWS has accepted. A late leader could overwrite the facts that the
+//! next leader has recorded about the job. Nothing is lost: the intent of a create is stored before the create is sent,
+//! and the next leader finds the job by this intent. An update or a delete is repeated only after a look.
 
 mod rules;
 
@@ -41,36 +41,36 @@ use crate::{
 
 /// The name of the Lease.
 pub const LEASE: &str = "amplify-operator";
-/// How long one request about the lease may take: two fit between the renewal that failed and the deadline.
+/// Time limit of one request for the lease: two requests fit between a failed renewal and the deadline.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
-/// How long it may take to give the lease back: it runs out by itself.
+/// Time limit for giving back the lease. If it is not given back, it expires.
 const GIVE_BACK: Duration = Duration::from_secs(5);
-/// Requests that may wait for the connection, as many as in the client's own queue.
+/// How many requests may wait for the connection: as many as in the client's own queue.
 const QUEUE: usize = 1024;
 
-/// Whether this process may write.
+/// The right of this process to write.
 #[derive(Debug)]
 pub struct Leadership {
     clock: Arc<Clock>,
-    /// In nanoseconds of the machine's uptime.
+    /// End of leadership, in nanoseconds of the machine's uptime.
     until: AtomicU64,
 }
 
 impl Leadership {
-    /// Of a process that takes part in no election: it always leads.
+    /// Makes the leadership of a process without election: it always leads.
     #[must_use]
     pub const fn sole(clock: Arc<Clock>) -> Self {
         let until = AtomicU64::new(u64::MAX);
         Self { clock, until }
     }
 
-    /// Of a process that has yet to be elected.
+    /// Makes the leadership of a process that has not been elected yet.
     const fn none(clock: Arc<Clock>) -> Self {
         let until = AtomicU64::new(0);
         Self { clock, until }
     }
 
-    /// Whether this process may send a write that leaves now.
+    /// Whether this process may send a write now.
     #[must_use]
     pub fn holds(&self) -> bool {
         nanos(self.clock.uptime()) < self.until.load(Ordering::Acquire)
@@ -80,7 +80,7 @@ impl Leadership {
         self.until.store(until.map_or(0, nanos), Ordering::Release);
     }
 
-    /// A client that refuses to change anything while this process does not lead.
+    /// Makes a client that refuses writes while this process does not lead.
     pub fn client(self: &Arc<Self>, connector: &Connector, random: Arc<Random>) -> kube::Result<Client> {
         let leadership = self.clone();
         let guard = FilterLayer::new(move |request: Request<Body>| {
@@ -90,7 +90,7 @@ impl Leadership {
                 Err(BoxError::from("not sent: this process does not lead"))
             }
         });
-        // Outside of the guard: it must be asked each time.
+        // Outside of the guard: the guard must check every retry.
         let retry = RetryLayer::new(Retries::new(random));
         let builder = connector.connect()?.with_layer(&guard);
         Ok(builder
@@ -109,7 +109,7 @@ fn nanos(time: Uptime) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Leadership was lost. The process must end: what it was doing may be somebody else's now.
+/// The loss of leadership. The process must end: another process may already continue its work.
 #[derive(Debug, thiserror::Error)]
 #[error("leadership lost: of Lease {LEASE} in namespace {namespace}, {loss}")]
 pub struct Lost {
@@ -117,23 +117,23 @@ pub struct Lost {
     loss: Loss,
 }
 
-/// The turning points of a run.
+/// The milestones of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
-    /// Everything is there that a leader needs: take part.
+    /// Cancelled when the stores of a leader are filled: the process takes part in the election.
     pub prepared: CancellationToken,
-    /// This process leads: decide and write.
+    /// Cancelled when this process leads: it may decide and write.
     pub lead: CancellationToken,
-    /// Everything is done, and nothing more will be: give the lease back.
+    /// Cancelled when all work is finished and no more begins: the lease is given back.
     pub finished: CancellationToken,
 }
 
 impl Turns {
-    /// The course of a process that takes part in no election.
+    /// Leads without election, from `prepared` to `finished`.
     pub async fn alone(self, metrics: Arc<Metrics>) -> Result<(), Lost> {
         tokio::select! {
             biased;
-            // It may end before it was ever prepared: what it needs may never come.
+            // The process may end before it is prepared: the stores may never be filled.
             () = self.finished.cancelled() => return Ok(()),
             () = self.prepared.cancelled() => {}
         }
@@ -144,7 +144,7 @@ impl Turns {
     }
 }
 
-/// Taking part in the election.
+/// This process's part in the election.
 pub struct Election {
     api: Api<Lease>,
     namespace: String,
@@ -152,12 +152,12 @@ pub struct Election {
     leadership: Arc<Leadership>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    /// What was last said to be wrong: each is said once.
+    /// The last problem that was logged. Each problem is logged once.
     trouble: String,
 }
 
 impl Election {
-    /// The election for the Lease in this namespace, and whether this process leads.
+    /// Makes the election for the Lease in this namespace, and this process's leadership.
     pub fn new(
         connector: &Connector,
         namespace: String,
@@ -167,7 +167,7 @@ impl Election {
     ) -> kube::Result<(Self, Arc<Leadership>)> {
         let leadership = Arc::new(Leadership::none(clock.clone()));
         let election = Self {
-            // With a connection of its own, and without retries: they know nothing of the deadline.
+            // With its own connection, and without retries: retries would not respect the deadline.
             api: Api::namespaced(connector.plain()?, &namespace),
             namespace,
             candidate: Candidate::new(identity(random)),
@@ -179,7 +179,7 @@ impl Election {
         Ok((election, leadership))
     }
 
-    /// Takes part until the work is finished, and 5 s longer at the most. An error: leadership is lost.
+    /// Takes part until the work is finished, and at most 5 s longer. Returns an error if leadership is lost.
     pub async fn run(self, turns: Turns) -> Result<(), Lost> {
         let finished = turns.finished.clone();
         let too_late = async {
@@ -247,7 +247,7 @@ impl Election {
         }
     }
 
-    /// Reads the lease. False: it could not be read.
+    /// Reads the lease. Returns false if it could not be read.
     async fn look(&mut self) -> bool {
         match self.within_limit(self.api.get_opt(LEASE)).await {
             Ok(lease) => {
@@ -283,7 +283,7 @@ impl Election {
         }
     }
 
-    /// One request, on condition that the lease is still the one that was seen.
+    /// Writes the lease, on condition that it is still the version that was seen.
     async fn put(&self, mut lease: Lease) -> Result<Lease, String> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -297,7 +297,8 @@ impl Election {
         }
     }
 
-    /// A request ends in time for another one, and at the deadline at the latest.
+    /// Limits the time of a request: to [`REQUEST_LIMIT`], so that another one fits before the deadline, and to the
+    /// deadline.
     async fn within_limit<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
         let left = self
             .candidate
@@ -330,7 +331,8 @@ impl Election {
     }
 }
 
-/// The namespace of the Lease: what was asked for, else the pod's, else that of the kubeconfig's context.
+/// Returns the namespace of the Lease: the requested one, otherwise the pod's, otherwise that of the kubeconfig's
+/// context.
 #[must_use]
 pub fn namespace(asked: Option<String>, pod: Option<String>, context: &str) -> String {
     [asked, pod]
@@ -340,7 +342,8 @@ pub fn namespace(asked: Option<String>, pod: Option<String>, context: &str) -> S
         .unwrap_or_else(|| context.to_owned())
 }
 
-/// The pod's name, for people, and something that no other process has, not even an earlier one of this pod.
+/// Makes an identity: the pod's name, for people, and a random part that no other process has, not even an earlier
+/// process of this pod.
 fn identity(random: &Random) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_default();
     let host = if host.is_empty() { FIELD_MANAGER } else { &host };
@@ -361,7 +364,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that says 200 and `{}` to every request, or 503 to the first; and the methods that it was asked with.
+    /// Starts a server that answers each request with 200 and `{}`, or the first with 503. Also returns the methods of
+    /// its requests.
     async fn server(first: u16) -> (Connector, Arc<parking_lot::Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,10 +1,10 @@
-//! The rules of the election, pure: what this process has seen and done, and what it does next. No I/O, no clock.
+//! The rules of the election, pure: from the past of this process to its next action. No I/O, no clock.
 //!
-//! They are client-go's (`tools/leaderelection`), with its figures doubled, and stricter in one thing: whatever the
-//! lease looks like, held or held by nobody, a process takes it only after it has itself seen it unchanged for its whole
-//! duration. A lease that is missing is created first, held by nobody: nobody can see that nothing has been unchanged.
-//! So neither an edited nor a deleted lease makes a second leader while the first one's time runs. The times that stand
-//! in the lease are for people: they are never compared with a clock.
+//! The rules are client-go's (`tools/leaderelection`), with doubled durations and one stricter rule. Whether a lease is
+//! held or not, a process takes it only after it has itself observed it unchanged for its whole duration. A missing
+//! lease is first created without a holder: only a lease that exists can be observed to stay unchanged. So neither an
+//! edited nor a deleted lease leads to a second leader while the first leader's time runs. The times in the lease are
+//! for people: they are never compared with a clock.
 
 use std::{cmp::max, time::Duration};
 
@@ -16,70 +16,70 @@ use k8s_openapi::{
 
 /// How long others wait for a renewal before they take the lease.
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(30);
-/// How long a leader leads without a renewal. The rest of the lease's duration is for writes that are under way, and
-/// for clocks that do not run at the same rate.
+/// How long a leader leads without a renewal. The rest of the lease's duration is a margin for writes in flight and for
+/// clocks that do not run at the same rate.
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a leader renews the lease.
 pub(super) const RENEW_PERIOD: Duration = Duration::from_secs(10);
-/// How often a standby looks at the lease, and how long anybody waits after a write that failed.
+/// How often a standby reads the lease, and how long any process waits after a failed write.
 pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// The duration of a lease that its leader has given back.
 const RELEASED_SECONDS: i32 = 1;
 
-/// Time on a clock of this machine that only goes forward; comparable only within this process.
+/// Time on a clock of this machine that never goes back. Comparable only within this process.
 pub(super) type Uptime = Duration;
 
-/// What to do next.
+/// The next action.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// Read the lease.
     Look,
-    /// Write this lease, to lead, to go on leading, or to have one.
+    /// Write this lease: to take it, to renew it, or to create it.
     Write(Box<Lease>),
-    /// Nothing until then.
+    /// Wait until this time.
     Wait(Uptime),
-    /// Write this lease, and end.
+    /// Give the lease back by writing this one, then end.
     Release(Box<Lease>),
-    /// End: there is nothing to give back.
+    /// End. There is nothing to give back.
     Leave,
-    /// Leadership is lost: nothing more may be done.
+    /// Leadership is lost: stop all work.
     GiveUp(Loss),
 }
 
-/// How leadership was lost.
+/// Why leadership was lost.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Loss {
     /// No renewal has succeeded for the renew deadline.
     #[error("it could not be renewed for {} s", RENEW_DEADLINE.as_secs())]
     NotRenewed,
-    /// Somebody else holds the lease.
+    /// Another process holds the lease.
     #[error("{0} holds it")]
     Taken(String),
 }
 
-/// The lease as it was last seen, and since when it has been seen like this. `None`: there is none.
+/// The lease as last seen, and since when it has been seen unchanged. `None`: there is no lease.
 #[derive(Clone, Debug)]
 struct Seen {
     lease: Option<Lease>,
     since: Uptime,
 }
 
-/// A process that takes part in the election.
+/// A process in the election.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     identity: String,
     seen: Option<Seen>,
-    /// The lease is to be read before anything else is done.
+    /// Whether the lease must be read before any other action.
     look: bool,
-    /// When the last write of the lease was begun.
+    /// When the last write of the lease began.
     attempted: Option<Uptime>,
-    /// While it leads: when the last write that succeeded was begun.
+    /// While it leads: when its last successful write began.
     renewed: Option<Uptime>,
 }
 
 impl Candidate {
-    /// One that has seen nothing yet. The identity must never have been used before, not even by this process's
-    /// predecessor.
+    /// Makes a candidate that has seen nothing. The identity must be new: not even a predecessor of this process may
+    /// have used it.
     pub(super) const fn new(identity: String) -> Self {
         Self {
             identity,
@@ -90,12 +90,12 @@ impl Candidate {
         }
     }
 
-    /// Until when this process leads, as things stand.
+    /// Returns until when this process leads, unless it renews.
     pub(super) fn leads_until(&self) -> Option<Uptime> {
         self.renewed.map(|renewed| renewed + RENEW_DEADLINE)
     }
 
-    /// The lease was read, and the answer came now.
+    /// Records the answer to a read of the lease. `now`: when the answer arrived.
     pub(super) fn saw(&mut self, lease: Option<Lease>, now: Uptime) {
         self.look = false;
         let unchanged = self
@@ -107,28 +107,29 @@ impl Candidate {
         }
     }
 
-    /// The lease that [`Action::Write`] asked for was written by a request that was begun at `begun`; this came back now.
+    /// Records that a write of the lease succeeded. `begun`: when the request began. `now`: when the answer arrived.
     pub(super) fn wrote(&mut self, lease: Lease, begun: Uptime, now: Uptime) {
         self.attempted = Some(begun);
         if holder(&lease) == self.identity {
-            // From the beginning: the API server may have written it at once, and the answer may have been slow.
+            // From the beginning of the request: the API server may have written at once and answered slowly.
             self.renewed = Some(begun);
         }
         self.saw(Some(lease), now);
     }
 
-    /// The lease may or may not have been written by a request that was begun at `begun`.
+    /// Records that a write of the lease failed or had no answer. It may have taken effect.
     pub(super) fn failed(&mut self, begun: Uptime) {
         self.attempted = Some(begun);
         self.look = true;
     }
 
-    /// Some time has passed in waiting. What a standby has seen is old then.
+    /// Records that time has passed. A standby must then read the lease again.
     pub(super) fn waited(&mut self) {
         self.look |= self.renewed.is_none();
     }
 
-    /// What to do next. `wall` goes into the lease, for people. `ending`: everything is done, and nothing more will be.
+    /// Returns the next action. `wall` is written into the lease, for people. `ending`: all work is finished and no
+    /// more begins.
     pub(super) fn next(&self, now: Uptime, wall: Timestamp, ending: bool) -> Action {
         let (due, seen) = match (self.leads_until(), &self.seen) {
             (Some(until), _) if now >= until => return Action::GiveUp(Loss::NotRenewed),
@@ -160,7 +161,7 @@ impl Candidate {
         })
     }
 
-    /// From when on nobody leads by this lease.
+    /// Returns the time after which no process leads by this lease.
     fn free_at(&self, seen: &Seen) -> Uptime {
         let Some(lease) = &seen.lease else {
             return seen.since;
@@ -171,15 +172,15 @@ impl Candidate {
             .and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok())
             .map_or(LEASE_DURATION, Duration::from_secs);
         match holder(lease) {
-            // Written by this process in a request whose answer got lost.
+            // Written by this process in a request whose answer was lost.
             mine if mine == self.identity => seen.since,
             "" => seen.since + given,
-            // No leader knows that somebody has shortened its lease.
+            // A leader does not notice that its lease's duration was shortened.
             _ => seen.since + max(given, LEASE_DURATION),
         }
     }
 
-    /// This lease, held by this process.
+    /// Returns this lease with this process as the holder.
     fn held(&self, lease: Option<&Lease>, wall: Timestamp) -> Lease {
         let is_new = lease.is_none();
         let mut lease = lease.cloned().unwrap_or_default();
@@ -197,7 +198,7 @@ impl Candidate {
     }
 }
 
-/// A lease that nobody holds. There may have been one a moment ago, and its holder may still lead.
+/// Makes a lease without a holder. A lease may have been deleted a moment ago, and its holder may still lead.
 fn unheld(wall: Timestamp) -> Lease {
     Lease {
         spec: Some(LeaseSpec {
@@ -211,7 +212,7 @@ fn unheld(wall: Timestamp) -> Lease {
     }
 }
 
-/// This lease, given back.
+/// Returns this lease without its holder.
 fn released(lease: &Lease, wall: Timestamp) -> Lease {
     let mut lease = lease.clone();
     let spec = lease.spec.get_or_insert_default();
@@ -223,8 +224,8 @@ fn released(lease: &Lease, wall: Timestamp) -> Lease {
     lease
 }
 
-/// The time to write. Never the one that is there: an update that changes nothing makes no new version, and to the
-/// others the lease would look abandoned.
+/// Returns the renewal time to write. It always differs from the present one: an update without a change makes no new
+/// version, and the lease would look abandoned to the others.
 fn renewal(wall: Timestamp, before: Option<&MicroTime>) -> MicroTime {
     let micros = wall.as_microsecond();
     let is_same = before.is_some_and(|before| before.0.as_microsecond() == micros);
@@ -245,7 +246,7 @@ fn is_free_or(identity: &str, lease: &Lease) -> bool {
     holder.is_empty() || holder == identity
 }
 
-/// What differs between any two leases that are not one and the same version of one object.
+/// Returns the uid and resource version of a lease. They differ between any two versions.
 fn version(lease: Option<&Lease>) -> Option<(Option<&str>, Option<&str>)> {
     lease.map(|lease| {
         let meta = &lease.metadata;

@@ -1,4 +1,4 @@
-//! The rules as a table, and many elections in a world where everything goes wrong.
+//! The rules as a table, and many elections in a world with all kinds of faults.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::*;
 const ME: &str = "me";
 
 const fn s(seconds: u64) -> Uptime {
-    // No machine has just started.
+    // The machine has been up for some time.
     Duration::from_secs(100_000 + seconds)
 }
 
@@ -17,7 +17,7 @@ fn wall() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().unwrap()
 }
 
-/// A version of the lease, held by somebody ("": by nobody) for this many seconds.
+/// Makes a version of the lease with this holder ("": none) and this duration in seconds.
 #[expect(clippy::unnecessary_wraps, reason = "what a look finds")]
 fn lease(version: u64, holder: &str, seconds: i32) -> Option<Lease> {
     let lease = json!({
@@ -30,7 +30,7 @@ fn lease(version: u64, holder: &str, seconds: i32) -> Option<Lease> {
     Some(serde_json::from_value(lease).unwrap())
 }
 
-/// The same lease with another time of renewal.
+/// Returns the same lease with another renewal time.
 fn renewed_at(lease: Option<Lease>, time: &str) -> Option<Lease> {
     lease.map(|mut lease| {
         lease.spec.as_mut().unwrap().renew_time = Some(MicroTime(time.parse().unwrap()));
@@ -38,7 +38,7 @@ fn renewed_at(lease: Option<Lease>, time: &str) -> Option<Lease> {
     })
 }
 
-/// A process that has looked at these times, and found this.
+/// Makes a candidate that has read these leases at these times.
 fn watching(looks: &[(u64, Option<Lease>)]) -> Candidate {
     let mut candidate = Candidate::new(ME.to_owned());
     for (at, lease) in looks {
@@ -48,7 +48,7 @@ fn watching(looks: &[(u64, Option<Lease>)]) -> Candidate {
     candidate
 }
 
-/// A leader whose last renewal was begun at this time and answered at once.
+/// Makes a leader whose last renewal began at this time and was answered at once.
 fn leading(renewed: u64) -> Candidate {
     let mut candidate = watching(&[(renewed, lease(1, "", 1))]);
     candidate.wrote(lease(2, ME, 30).unwrap(), s(renewed), s(renewed));
@@ -60,7 +60,7 @@ fn with(mut candidate: Candidate, change: impl FnOnce(&mut Candidate)) -> Candid
     candidate
 }
 
-/// What is to be done, without the details of what is to be written.
+/// The next action, without the details of the lease to write.
 #[derive(Debug, PartialEq)]
 enum Next {
     Look,
@@ -397,7 +397,7 @@ fn what_is_written_is_what_others_expect_to_read() {
             "holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 7, "acquireTime": now, "renewTime": now,
         })
     );
-    // A wall clock that stands still.
+    // A wall clock that does not move.
     let same = with(leading(0), |it| {
         it.seen.as_mut().unwrap().lease = renewed_at(lease(2, ME, 30), now);
     });
@@ -424,7 +424,7 @@ fn an_hour_of_leading_is_at_most_360_writes() {
     assert!((350..=360).contains(&writes), "{writes}");
 }
 
-/// Numbers that look random and are the same in each run (splitmix64).
+/// Pseudo-random numbers, the same in each run (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -437,14 +437,14 @@ impl Dice {
     }
 }
 
-/// A process in that world. Times without a name are true ones, in milliseconds.
+/// A simulated process. Times of type `u64` are true times, in milliseconds.
 struct Process {
     candidate: Candidate,
-    /// How fast its clock runs, in percent of the true time.
+    /// The rate of its clock, in percent of true time.
     rate: u64,
-    /// What its clock shows at the beginning.
+    /// The time on its clock at the beginning.
     start: Uptime,
-    /// Its wall clock, which does not matter.
+    /// Its wall clock. It must not matter.
     wall: Timestamp,
     wakes: u64,
     frozen_until: u64,
@@ -482,21 +482,20 @@ impl Process {
     }
 }
 
-/// What a request found. An error: refused, or never arrived.
+/// The result of a request. An error: it was refused, or never arrived.
 type Answer = Result<Option<Lease>, ()>;
 
-/// The API server's one object, and the requests about it that are on their way. They arrive whatever becomes of those
-/// who sent them.
+/// The API server's lease, and the requests for it that are in flight. A request arrives even if its sender is gone.
 #[derive(Default)]
 struct Server {
     lease: Option<Lease>,
     version: u64,
-    /// Somebody has edited or deleted the lease since its holder wrote it.
+    /// Whether a user has edited or deleted the lease since its holder wrote it.
     edited: bool,
     requests: u64,
-    /// Id, when it arrives, and what it writes.
+    /// The requests in flight: id, arrival time, and the lease to write.
     wire: Vec<(u64, u64, Option<Lease>)>,
-    /// By id: when it is there, and what it says.
+    /// The answers by request id: arrival time, and the result.
     answers: BTreeMap<u64, (u64, Answer)>,
     outage: std::ops::Range<u64>,
 }
@@ -522,7 +521,7 @@ impl Server {
                 }
                 None => Ok(self.lease.clone()),
             };
-            // One in twenty is lost.
+            // One answer in twenty is lost.
             if dice.roll(20) > 0 {
                 self.answers.insert(id, (now + slow(dice), answer));
             }
@@ -545,8 +544,8 @@ impl Server {
         Ok(Some(lease))
     }
 
-    /// What somebody does who has the right to, and does not know better. Only once: who cuts the duration and removes
-    /// the holder has forged a release.
+    /// Edits or deletes the lease, as a user with the right to do so might. Only once: shortening the duration and
+    /// removing the holder together would be a forged release.
     fn meddle(&mut self, dice: &mut Dice) {
         let Some(mut lease) = self.lease.clone().filter(|_| !self.edited) else {
             return;
@@ -566,14 +565,14 @@ impl Server {
     }
 }
 
-/// One in twenty takes long.
+/// Returns a delay. One in twenty is long.
 fn slow(dice: &mut Dice) -> u64 {
     let is_slow = dice.roll(20) == 0;
     dice.roll(if is_slow { 15_000 } else { 200 })
 }
 
-/// An hour of three processes, in which every request may be slow, lost or unanswered, each process may be frozen,
-/// killed or ended, each clock runs at its own rate, and people edit the lease. Returns how long nobody led, in
+/// Simulates one hour of three processes. Every request may be slow, lost or unanswered, each process may be frozen,
+/// killed or ended, each clock runs at its own rate, and users edit the lease. Returns how long no process led, in
 /// milliseconds, and how often leadership changed.
 fn hour(seed: u64) -> (u64, u64) {
     const STEP: u64 = 100;
@@ -615,7 +614,7 @@ fn hour(seed: u64) -> (u64, u64) {
     (idle, changes)
 }
 
-/// What a process does at this time. True: it ends.
+/// Performs a process's next action at this time. Returns true if the process ends.
 fn step(process: &mut Process, server: &mut Server, dice: &mut Dice, now: u64) -> bool {
     let uptime = process.uptime(now);
     if let Some(Request { id, begun, is_write }) = process.request {

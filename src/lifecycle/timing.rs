@@ -89,7 +89,7 @@ pub const fn job_backoff(failures: i64) -> SignedDuration {
     })
 }
 
-/// Where in the interval the checks of all that share `what` fall: the same in each process.
+/// Returns where in the interval the checks of everything that shares `what` fall. It is the same in each process.
 #[must_use]
 pub fn phase(what: &impl Hash, interval: SignedDuration) -> SignedDuration {
     let mut hasher = DefaultHasher::new();
@@ -98,8 +98,8 @@ pub fn phase(what: &impl Hash, interval: SignedDuration) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(hasher.finish() % interval).unwrap_or_default())
 }
 
-/// The first drift check after `time`: checks fall at `phase` of every `interval` of wall-clock time, so that a restart
-/// neither causes nor skips one.
+/// Returns the first drift check after `time`. Checks fall at `phase` of every `interval` of wall-clock time, so a
+/// restart neither causes nor skips one.
 #[must_use]
 pub fn next_check(time: Timestamp, interval: SignedDuration, phase: SignedDuration) -> Timestamp {
     let interval = interval.as_millis().max(1);

@@ -249,7 +249,7 @@ pub struct Known {
     pub slot: Option<Slot>,
     /// Whether the environment is locked for a Gen 2 migration.
     pub lock: Option<Lock>,
-    /// How far the write of this pass has come.
+    /// The progress of this pass's write.
     pub sending: Sending,
     /// The reply to the write.
     pub reply: Option<Reply>,
@@ -356,12 +356,12 @@ pub enum Slot {
     Busy,
 }
 
-/// What is known of the environment's migration lock.
+/// The environment's migration lock, as AWS showed it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Lock {
     /// When AWS was asked.
     pub at: Timestamp,
-    /// What it answered.
+    /// Where the mark stood.
     pub mark: Mark,
 }
 
@@ -372,13 +372,13 @@ pub enum Mark {
     Here,
     /// It names another environment or none.
     Elsewhere,
-    /// AWS denies the read: the operator goes on without it.
+    /// AWS denies the read, and the operator goes on without it.
     Denied,
     /// The read failed. A check goes on without it, a write does not.
     Unread,
 }
 
-/// What came of a write.
+/// The reply to a write.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Reply {
     /// AWS started a job.

@@ -1,11 +1,11 @@
-//! An error in words, with each of its causes once. Pure.
+//! Writes an error as text, with each of its causes once. Pure.
 
 use std::error::Error;
 
-/// The error and its causes, each said once.
+/// Returns the text of an error and its causes, each once.
 ///
-/// Libraries disagree whether the text of an error holds that of its cause: a chain of both kinds says some causes several
-/// times.
+/// Some libraries repeat the text of the cause in the text of an error, others do not. A chain of both kinds would
+/// repeat some causes.
 #[must_use]
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut words = error.to_string();
@@ -13,7 +13,7 @@ pub fn in_words(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = cause {
         let text = error.to_string();
         if text.is_empty() || words.contains(&text) {
-            // Said already.
+            // Already in the text.
         } else if let Some(start) = repeated_start(&words, &text) {
             words.replace_range(start.., &text);
         } else {
@@ -25,7 +25,7 @@ pub fn in_words(error: &(dyn Error + 'static)) -> String {
     words
 }
 
-/// Where the words end in a part with which the cause begins.
+/// Returns where an end part of `words` begins that is also the beginning of `cause`.
 fn repeated_start(words: &str, cause: &str) -> Option<usize> {
     let parts = words.match_indices(": ").map(|(at, separator)| at + separator.len());
     parts.chain([0]).find(|start| cause.starts_with(&words[*start..]))

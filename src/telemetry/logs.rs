@@ -20,12 +20,12 @@ use tracing_subscriber::{
 use super::error::in_words;
 use crate::api::text::escaped;
 
-/// What is logged unless `RUST_LOG` says otherwise: ours from info on, of the libraries only what is wrong. What goes wrong with a
-/// watch our own lines say, once while it stays the same; kube's would repeat it with each try.
+/// The filter unless `RUST_LOG` is set: our lines from info on, and only problems of libraries. The watches log their
+/// problems themselves, once while a problem stays the same. kube would log them with each retry.
 const DEFAULT_FILTER: &str = "info,kube=warn,kube_runtime::watcher=error,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
                               aws_smithy_http_client=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Format {
     /// For people.
@@ -56,7 +56,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Logs that cannot be set up.
+/// An error in setting up the logs.
 #[derive(Debug, thiserror::Error)]
 pub enum LogSetup {
     /// `RUST_LOG` cannot be read.
@@ -69,7 +69,8 @@ pub enum LogSetup {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up the program's logs, once. `RUST_LOG` is the filter; unset or blank, it is `info` with quiet libraries.
+/// Sets up the program's logs, once. `RUST_LOG` is the filter. If it is unset or blank, the filter is `info` with quiet
+/// libraries.
 pub fn init(format: Format) -> Result<(), LogSetup> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(text) => filter(&text)?,
@@ -84,14 +85,15 @@ pub fn init(format: Format) -> Result<(), LogSetup> {
     Ok(())
 }
 
-/// A misspelt filter must not silently become another one.
+/// Parses a filter. A misspelt filter must not silently become another one.
 fn filter(text: &str) -> Result<EnvFilter, LogSetup> {
     let refused = |why| LogSetup::Filter(text.to_owned(), why);
     let directives: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     if directives.is_empty() {
         return EnvFilter::try_new(DEFAULT_FILTER).map_err(|_: ParseError| refused("it cannot be read"));
     }
-    // A word alone that is no level is the name of a crate, of which everything is logged, and nothing of the others.
+    // A single word that is no level would be a crate's name: everything of this crate would be logged, and nothing of
+    // others.
     let is_word = |part: &str| {
         part.chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ':' | '.'))
@@ -107,7 +109,7 @@ fn filter(text: &str) -> Result<EnvFilter, LogSetup> {
     EnvFilter::try_new(directives.join(",")).map_err(|_: ParseError| refused("it cannot be read"))
 }
 
-/// What writes the lines.
+/// Makes the layer that writes the lines.
 fn layer<S, W>(format: Format, is_coloured: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -118,14 +120,14 @@ where
         .with_writer(writer);
     match format {
         Format::Text => lines.fmt_fields(TextFields).boxed(),
-        // JSON escapes by itself.
+        // The JSON format escapes by itself.
         Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     }
 }
 
-/// Fields as the text format shows them: the message bare, others as `name=value`.
+/// Fields in the text format: the message alone, other fields as `name=value`.
 ///
-/// Texts of others get into messages and fields, and none of them may begin a line of its own or steer a terminal.
+/// Messages and fields contain text from other sources. Such text must neither begin a new line nor control a terminal.
 struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
@@ -162,7 +164,7 @@ impl TextLine<'_> {
 
 impl Visit for TextLine<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Those that begin with `log.` are where a library's line comes from, which the line says already.
+        // Fields that begin with `log.` name the source of a library's line. The line itself has it already.
         if self.result.is_ok() && !field.name().starts_with("log.") {
             self.result = self.add(field.name(), &format!("{value:?}"));
         }
@@ -218,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Where lines go.
+    /// A writer that keeps the lines.
     #[derive(Clone, Default)]
     struct Lines(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
 
@@ -233,7 +235,7 @@ mod tests {
         }
     }
 
-    /// What is logged of a message, fields of every kind and spans that all hold this text.
+    /// Returns the log output of a message, fields of every kind and spans that all hold this text.
     fn logged(format: Format, is_coloured: bool, text: &str) -> String {
         let lines = Lines::default();
         let written = lines.clone();
@@ -267,7 +269,7 @@ mod tests {
                 .filter(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}'))
                 .collect();
             assert!(unsafe_characters.is_empty(), "{text:?}");
-            // A terminal gets our colours and no other sequences.
+            // A terminal gets our colours and no other escape sequences.
             let plain = logged(Format::Text, true, "harmless");
             let coloured = logged(Format::Text, true, hostile);
             assert_eq!(

@@ -1,8 +1,8 @@
-//! Every metric of the program, with the labels that it may have. Labels come from closed lists: never a name, an app, an
-//! account or a namespace.
+//! All metrics of the program, with their labels. Label values come from closed lists: never a name, an app, an account
+//! or a namespace.
 //!
-//! What happens is counted when it happens. How things stand is counted when somebody asks, by a [`Census`] over what is in
-//! memory: it costs no pass anything.
+//! Occurrences are counted when they happen. States are counted at each scrape, by a [`Census`] over the data in
+//! memory: it adds no cost to a pass.
 
 use std::{
     collections::BTreeMap,
@@ -27,23 +27,23 @@ use crate::{
     lifecycle::facts::Class,
 };
 
-/// What all names start with.
+/// The prefix of all names.
 const PREFIX: &str = "amplify_operator";
 
-/// From a look that AWS answers at once to the limit of a call, in seconds.
+/// Buckets from a look that AWS answers at once to the time limit of a call, in seconds.
 const AWS_SECONDS: [f64; 12] = [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 10.0, 20.0, 30.0];
-/// From a pass that finds nothing to do to one that waits for AWS, in seconds.
+/// Buckets from a pass with nothing to do to a pass that waits for AWS, in seconds.
 const RECONCILE_SECONDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0,
 ];
-/// From a job that is quicker than any of AWS's to one that hangs, in seconds.
+/// Buckets from a job quicker than any of AWS's to a job that hangs, in seconds.
 const JOB_SECONDS: [f64; 13] = [
     5.0, 15.0, 30.0, 60.0, 120.0, 240.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0,
 ];
-/// From a poll that comes at once to an operator that was away, in seconds.
+/// Buckets from an immediate poll to the first poll after the operator was down, in seconds.
 const READY_SECONDS: [f64; 11] = [0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1800.0];
 
-/// The class as a label.
+/// Returns the class as a label.
 #[must_use]
 pub const fn class_name(class: Class) -> &'static str {
     match class {
@@ -114,7 +114,7 @@ struct JobEnd {
 #[derive(Clone, Debug, Default, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Unlabelled {}
 
-/// How things stand, counted when somebody asks.
+/// The states of resources, queues, watches and buckets, counted at a scrape.
 #[derive(Debug, Default)]
 pub struct Census {
     objects: BTreeMap<Standing, i64>,
@@ -126,23 +126,23 @@ pub struct Census {
     rates: BTreeMap<String, f64>,
 }
 
-/// How a resource counts, by its status.
+/// How a resource is counted, by its status.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     reason: Option<Reason>,
     state: &'static str,
-    /// The job that runs, and since when.
+    /// The running job, and its start.
     job: Option<(Operation, Timestamp)>,
 }
 
 impl Counted {
-    /// How a resource without a status counts.
+    /// Returns how a resource without a status is counted.
     #[must_use]
     pub fn unseen() -> Self {
         Self::of(&Ledger::default())
     }
 
-    /// How a resource with this status counts.
+    /// Returns how a resource with this status is counted.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
         let reason = conditions::ready_reason(&ledger.conditions);
@@ -169,7 +169,7 @@ struct Jobs {
 }
 
 impl Census {
-    /// This kind is counted: also where there is none of it, so that nothing is told apart from not knowing.
+    /// Adds this kind, even if it has no resources: zero must differ from unknown.
     pub fn kind(&mut self, kind: &'static str, queued: usize) {
         let available = Standing {
             kind,
@@ -180,7 +180,7 @@ impl Census {
         *self.queues.entry(kind).or_default() += queued;
     }
 
-    /// One resource of this kind.
+    /// Counts one resource of this kind.
     pub fn object(&mut self, kind: &'static str, counted: &Counted) {
         let standing = Standing {
             kind,
@@ -195,7 +195,7 @@ impl Census {
         }
     }
 
-    /// A watch of this kind: for how long it has been failing, and when it last had something to tell.
+    /// Adds a watch of this kind: for how long it has been failing, and when its last event came.
     pub fn watch(&mut self, kind: &'static str, failing: Duration, last_event: Option<Timestamp>) {
         let longest = self.failing.entry(kind).or_default();
         *longest = failing.max(*longest);
@@ -205,22 +205,22 @@ impl Census {
         }
     }
 
-    /// So many objects wait for a token of this class.
+    /// Adds this number of objects that wait for a token of this class.
     pub fn tokens(&mut self, class: &'static str, waiting: usize) {
         *self.waiting.entry(class).or_default() += waiting;
     }
 
-    /// An account gets so many calls per second in this region. The fewest count.
+    /// Adds the rate of an account in this region, in calls per second. The lowest rate of a region is shown.
     pub fn rate(&mut self, region: &str, rate: f64) {
         let fewest = self.rates.entry(region.to_owned()).or_insert(rate);
         *fewest = rate.min(*fewest);
     }
 }
 
-/// Somebody who knows how things stand.
+/// A part of the program that reports its state to a census.
 type Source = Box<dyn Fn(&mut Census) + Send + Sync>;
 
-/// What is told of a family of metrics.
+/// The description of a family of metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Described {
     /// Its name as it is scraped, without the suffixes of a histogram's series.
@@ -229,7 +229,7 @@ pub struct Described {
     pub type_: &'static str,
     /// Its labels, in their order.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// The help text.
     pub help: &'static str,
 }
 
@@ -268,14 +268,15 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Registers families, and keeps what is told of each.
+/// A registry that keeps the description of each family.
 struct Register {
     registry: Registry,
     described: Vec<Described>,
 }
 
 impl Register {
-    /// `name` is the one that is scraped: the library adds the suffixes of counters and of the information by itself.
+    /// Registers a family. `name` is the scraped name: the library adds the suffixes of counters and of the
+    /// information.
     fn add<M: Metric + Clone>(
         &mut self,
         name: &'static str,
@@ -305,7 +306,7 @@ impl Register {
 }
 
 impl Metrics {
-    /// The metrics of a program of this version, all at their start.
+    /// Makes the metrics of a program of this version, all at their initial values.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a list: one entry for each family")]
     pub fn new(version: &str) -> Self {
@@ -439,18 +440,18 @@ impl Metrics {
         }
     }
 
-    /// What is told of each family, in the order of the text.
+    /// Returns the description of each family, in the order of the text output.
     #[must_use]
     pub fn described(&self) -> &[Described] {
         &self.described
     }
 
-    /// Asks this source how things stand, at each scrape from now on.
+    /// Calls this source for its state at each scrape.
     pub fn ask(&self, source: impl Fn(&mut Census) + Send + Sync + 'static) {
         self.sources.lock().push(Box::new(source));
     }
 
-    /// A call to AWS ended. `outcome` is `ok` or a [`class_name`].
+    /// Counts a finished call to AWS. `outcome` is `ok` or a [`class_name`].
     pub fn aws_request(
         &self,
         service: &'static str,
@@ -470,34 +471,35 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// An object has to wait for a token.
+    /// Counts an object that has to wait for a token.
     pub fn token_wait(&self, class: &'static str) {
         self.token_waits.get_or_create(&QueueClass { class }).inc();
     }
 
-    /// A pass over an object of this kind ended.
+    /// Counts a finished pass over an object of this kind.
     pub fn reconciled(&self, kind: &'static str, duration: Duration) {
         self.reconciles
             .get_or_create(&Kind { kind })
             .observe(duration.as_secs_f64());
     }
 
-    /// A pass ended in an error: of AWS ([`class_name`]), or a word for another source such as `kubernetes`.
+    /// Counts a pass that ended in an error. `class` is AWS's ([`class_name`]), or names another source such as
+    /// `kubernetes`.
     pub fn reconcile_error(&self, kind: &'static str, class: &'static str) {
         self.reconcile_errors.get_or_create(&KindClass { kind, class }).inc();
     }
 
-    /// AWS denied a read of migration locks.
+    /// Counts a read of migration locks that AWS denied.
     pub fn lock_denied(&self) {
         self.locks_denied.inc();
     }
 
-    /// A transition was told by no Event: too many of this object came at once, or of all.
+    /// Counts a transition without an Event, because there were too many Events of its object, or of all objects.
     pub fn event_left_out(&self) {
         self.events_left_out.inc();
     }
 
-    /// An AWS job ended after this time.
+    /// Records how long an AWS job took.
     pub fn job_ended(&self, operation: Operation, result: &'static str, duration: Duration) {
         self.job_duration
             .get_or_create(&JobEnd {
@@ -507,7 +509,7 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// An object is Ready, this time after its job ended.
+    /// Records how long after the end of its job an object became Ready.
     pub fn ready_after_job(&self, operation: Operation, delay: Duration) {
         self.job_end_to_ready
             .get_or_create(&JobOperation {
@@ -516,25 +518,25 @@ impl Metrics {
             .observe(delay.as_secs_f64());
     }
 
-    /// Whether the accounts file is in force as it stands. Only shown where there is one.
+    /// Sets whether the accounts file in its present form is in force. Shown only if there is such a file.
     pub fn set_accounts_file_valid(&self, valid: bool) {
         self.accounts_file_valid
             .get_or_create(&Unlabelled {})
             .set(i64::from(valid));
     }
 
-    /// Whether this process is the one that acts.
+    /// Sets whether this process leads.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// All metrics in the `OpenMetrics` text format.
+    /// Returns all metrics in the `OpenMetrics` text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let tasks = runtime.metrics().num_alive_tasks();
             self.alive_tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
         }
-        // Held to the end: two scrapes at a time must not count into each other.
+        // Locked until the end: two scrapes at a time must not mix their counts.
         let registry = self.registry.lock();
         let mut census = Census::default();
         for source in self.sources.lock().iter() {
@@ -546,7 +548,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// What stood before and does not any more must not stay.
+    /// Replaces the gauges by this census. Series that the census does not have must disappear.
     fn take(&self, census: Census) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let is_asked = !census.queues.is_empty();
@@ -589,8 +591,8 @@ impl Metrics {
     }
 }
 
-/// The same in Prometheus's own text format, for those who ask for no other: there the suffix of a counter is part of the
-/// family's name, and some words are unknown.
+/// Converts to Prometheus's own text format, for clients that do not accept `OpenMetrics`. In this format the suffix of
+/// a counter is part of the family's name, and some words do not exist.
 #[must_use]
 pub fn classic(openmetrics: &str) -> String {
     let types: BTreeMap<_, _> = openmetrics

@@ -1,5 +1,5 @@
-//! What the program tells of itself: logs on stderr, metrics, and a health server. May do: write to stderr and answer
-//! HTTP on the listen address. Decides nothing.
+//! Logs on stderr, metrics, and a health server. May do: write to stderr and answer HTTP on the listen address. Decides
+//! nothing.
 
 pub mod error;
 pub mod logs;

@@ -1,4 +1,4 @@
-//! The health server: `/livez`, `/readyz` and `/metrics`, over plain HTTP, for the cluster's inside.
+//! The health server: `/livez`, `/readyz` and `/metrics`, over plain HTTP, for use inside the cluster.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,32 +34,32 @@ use tracing::debug;
 
 use super::{Metrics, metrics::classic};
 
-/// The content type that `OpenMetrics` asks for.
+/// The content type that `OpenMetrics` requires.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The content type of Prometheus's own text format.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Connections at a time.
+/// Upper limit of open connections.
 const CONNECTIONS: usize = 64;
-/// How long the head of a request may take, and a connection say nothing between two.
+/// How long the head of a request may take, and how long a connection may be idle between two requests.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long no connection is taken after one could not be.
+/// How long the server waits after a connection could not be accepted.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A watch that fails is tried again at least this often; without a failure for longer it works again.
+/// A failing watch is retried at least this often. Without a failure for a longer time, it works again.
 const FAILURE_LASTS: Duration = Duration::from_mins(2);
 
-/// Whether the program is ready and alive, as its parts report it.
+/// The health of the program, ready or not and alive or not, as reported by its watches.
 #[derive(Debug)]
 pub struct Health {
     watches: Mutex<BTreeMap<WatchKey, Watch>>,
     limit: Duration,
 }
 
-/// What a watch is of.
+/// The kind and namespace of a watch.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct WatchKey {
-    /// Its namespace; None: all.
+    /// The namespace. `None`: all.
     pub namespace: Option<String>,
     /// The kind.
     pub kind: &'static str,
@@ -74,14 +74,14 @@ impl fmt::Display for WatchKey {
     }
 }
 
-/// What is known of a watch.
+/// The state of a watch.
 #[derive(Debug, Default)]
 struct Watch {
-    /// Whether all that it is of was read once.
+    /// Whether all its resources have been listed once.
     is_filled: bool,
-    /// When it last had something to tell.
+    /// When its last event came.
     event: Option<Timestamp>,
-    /// Its failures without an event in between.
+    /// Its failures since the last event.
     failures: Option<Failures>,
 }
 
@@ -89,7 +89,7 @@ struct Watch {
 struct Failures {
     first: Instant,
     last: Instant,
-    /// The last that was an answer of the API server.
+    /// When the API server last answered with an error.
     answer: Option<Instant>,
 }
 
@@ -98,7 +98,7 @@ impl Watch {
         self.failures.filter(|failures| still_fails(failures.last, now))
     }
 
-    /// What is wrong with it, as a line.
+    /// Returns a line about the problem of this watch, if it has one.
     fn complaint(&self, key: &WatchKey, now: Instant) -> Option<String> {
         let failing = self.failing(now).map(|failing| failing.as_secs());
         match (self.is_filled, failing) {
@@ -116,7 +116,8 @@ impl Watch {
 }
 
 impl Health {
-    /// Not ready, and alive. Without any answer of the API server for longer than `limit` it is not alive.
+    /// Starts as not ready, and alive. The program counts as dead once no watch has had an answer of the API server for
+    /// longer than `limit`.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
         Self {
@@ -125,17 +126,17 @@ impl Health {
         }
     }
 
-    /// There is this watch from now on.
+    /// Adds a watch.
     pub fn watch_opens(&self, key: WatchKey) {
         self.watches.lock().entry(key).or_default();
     }
 
-    /// All that this watch is of has been read.
+    /// Records that all resources of this watch have been listed.
     pub fn watch_filled(&self, key: &WatchKey) {
         self.with(key, |watch| watch.is_filled = true);
     }
 
-    /// This watch gave an event at this time. One that has nothing to tell is silent and well.
+    /// Records an event of this watch. A watch without events is silent but works.
     pub fn watch_works(&self, key: &WatchKey, now: Timestamp) {
         self.with(key, |watch| {
             watch.event = Some(now);
@@ -143,7 +144,7 @@ impl Health {
         });
     }
 
-    /// This watch gave an error at this time: an answer of the API server, or none.
+    /// Records an error of this watch. `is_answer`: the API server itself sent the error.
     pub fn watch_fails(&self, key: &WatchKey, is_answer: bool, now: Instant) {
         self.with(key, |watch| {
             let before = watch.failures(now);
@@ -163,7 +164,7 @@ impl Health {
         change(self.watches.lock().entry(key.clone()).or_default());
     }
 
-    /// For how long this watch has been failing (zero: it works), and when it last had something to tell.
+    /// Returns for how long this watch has been failing (zero: it works), and when its last event came.
     pub fn watch(&self, key: &WatchKey, now: Instant) -> (Duration, Option<Timestamp>) {
         let watches = self.watches.lock();
         let watch = watches.get(key);
@@ -171,8 +172,8 @@ impl Health {
         (failing, watch.and_then(|watch| watch.event))
     }
 
-    /// Ready means that all resources of a watched namespace have been read. Leadership has no part in it: a standby is ready
-    /// to take over. Either way, names the watches that have read nothing yet, or fail.
+    /// Whether all resources of a watched namespace have been listed. Leadership does not matter: a standby is ready to
+    /// take over. Either result names the watches that have listed nothing yet, or fail.
     pub fn readiness(&self, now: Instant) -> Result<String, String> {
         let watches = self.watches.lock();
         let mut filled = BTreeMap::new();
@@ -190,8 +191,8 @@ impl Health {
         }
     }
 
-    /// Whether the program works. What the API server says of rights and definitions is no matter of that: another process
-    /// would be told the same. One that gets no answer at all is better started anew.
+    /// Whether the program works. Answers about rights and definitions do not count as failures: a restarted process
+    /// would get the same answers. If no watch gets any answer, a restart is better.
     pub fn liveness(&self, now: Instant) -> Result<String, String> {
         let watches = self.watches.lock();
         let dead = watches.iter().filter_map(|(key, watch)| {
@@ -208,7 +209,8 @@ impl Health {
     }
 }
 
-/// A watch may be taken up again without an event: when nothing has changed, only the silence tells.
+/// Whether the watch still fails. When nothing changes, a watch recovers without an event: only the absence of failures
+/// shows it.
 fn still_fails(last: Instant, now: Instant) -> bool {
     now.saturating_duration_since(last) <= FAILURE_LASTS
 }
@@ -219,10 +221,10 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-/// Serves until the shutdown, and then finishes the answers under way.
+/// Serves until the shutdown, then finishes the open answers.
 ///
-/// Whoever opens connections and says nothing keeps neither memory nor probes: a request's head has to come within 5 s, and
-/// of more than 64 connections the oldest gives way.
+/// Clients that open connections and send nothing exhaust neither memory nor probes: the head of a request must arrive
+/// within 5 s, and beyond 64 connections the oldest is closed.
 pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
     let routes = Router::new()
         .route(
@@ -253,7 +255,7 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metr
             Ok((stream, _)) => stream,
             Err(error) => {
                 debug!(%error, "no connection taken");
-                // No more files, as a rule: some connection has to end first.
+                // Usually the process has no file descriptors left: a connection must end first.
                 if !is_of_one_connection(&error) {
                     sleep(RETRY).await;
                 }
@@ -280,7 +282,7 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metr
     ending.shutdown().await;
 }
 
-/// Whether it is the connection that failed, and not the listening.
+/// Whether one connection failed, and not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -293,7 +295,7 @@ fn answer(check: Result<String, String>) -> Response {
     }
 }
 
-/// `OpenMetrics` for those who ask for it, as Prometheus does.
+/// Answers in `OpenMetrics` if the client asks for it, as Prometheus does.
 fn scrape(metrics: &Metrics, headers: &HeaderMap) -> Response {
     let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let is_asked_for = accepted.is_some_and(|accept| accept.contains("application/openmetrics-text"));
@@ -354,7 +356,7 @@ mod tests {
     fn a_program_is_alive_while_the_api_server_answers_any_watch_of_it_whatever_it_says() {
         let (api, backend) = (key("BackendApi", None), key("AmplifyBackend", None));
         let start = Instant::now();
-        // How each of the two fails, once a minute for 10 min; whether it is alive after 10 min and 1 s.
+        // How each of the two fails, once a minute for 10 min, and whether the program is alive after 10 min and 1 s.
         let (silent, refused) = (Some(false), Some(true));
         for (api_fails, backend_fails, is_alive) in [
             (silent, silent, false),
@@ -390,7 +392,7 @@ mod tests {
         let health = Health::new(Duration::from_mins(10));
         let (watch, start) = (key("BackendApi", None), Instant::now());
         for minute in 0..=12 {
-            // Refused at once and once more, then silence.
+            // Refused twice, then silence.
             health.watch_fails(&watch, minute < 2, start + Duration::from_mins(minute));
         }
         assert!(health.liveness(start + Duration::from_mins(11)).is_ok());
@@ -450,7 +452,7 @@ mod tests {
         server.await.unwrap();
     }
 
-    /// A server, where it listens, and its end.
+    /// Starts a server. Returns its address, and the token that ends it.
     async fn server() -> (std::net::SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -480,7 +482,7 @@ mod tests {
         for (number, stream) in half_open.iter_mut().enumerate() {
             let is_kept = number > 200 - CONNECTIONS;
             if !is_kept {
-                // Closed, or reset: something of it was never read.
+                // Closed, or reset because the server never read its bytes.
                 let read = stream.read(&mut [0]).await;
                 assert!(matches!(read, Ok(0) | Err(_)), "{number}: {read:?}");
             }

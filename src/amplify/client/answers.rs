@@ -1,5 +1,5 @@
-//! What an answer of AWS says, and whether it is believed: only where it names what was asked for. Pure, but for [`paged`],
-//! which asks for one page after the other.
+//! Interprets the answers of AWS. An answer is believed only if it names the requested object. Pure, except [`paged`],
+//! which requests one page after the other.
 
 use std::collections::BTreeSet;
 
@@ -12,34 +12,34 @@ use crate::{
     lifecycle::facts::{Class, Failure, Sent},
 };
 
-/// Most pages of one list: 1,000 jobs or 2,000 environments.
+/// Upper limit of pages of a list: 1,000 jobs or 2,000 environments.
 pub(super) const MAX_PAGES: usize = 40;
-/// How much of a name that AWS gives a message repeats, in bytes.
+/// How many bytes of a name from AWS a message repeats.
 const SHOWN: usize = 64;
-/// Longest word of AWS that is kept, in bytes: an operation's name or a status.
+/// Longest word of AWS that is kept, in bytes: the name of an operation, or a status.
 pub(super) const WORD_LIMIT: usize = 256;
-/// How much of a job's id is kept, in bytes. Wherever ids are compared, both are cut to it.
+/// How many bytes of a job's id are kept. Ids are truncated to this length before any comparison.
 const JOB_ID_LIMIT: usize = 1024;
 
-/// AWS's answer to a write that it took.
+/// AWS's answer to a write that it accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Accepted<F> {
-    /// A job, which goes on after the answer. Without an id nothing is known of what came of the write.
+    /// A job, which continues after the answer. Without an id the outcome of the write is unknown.
     Job {
-        /// AWS's ID of the job, as [`Client::list_jobs`](super::Client::list_jobs) would show it.
+        /// AWS's ID of the job, as in [`Client::list_jobs`](super::Client::list_jobs).
         id: Option<String>,
-        /// The environment as the answer names it: of a write that is about two, either.
+        /// The environment in the answer. A write about two environments may name either.
         environment: Option<String>,
-        /// AWS's own word.
+        /// AWS's own word for the status.
         status: Option<String>,
-        /// The summary of AWS's text when it took the request and failed at once; never without an id.
+        /// The summary of AWS's error text, if AWS accepted the request and it failed at once. Only with an id.
         error: Option<String>,
     },
-    /// Done: what was made or removed.
+    /// The write is done. Holds the object that was made or removed.
     Done(F),
 }
 
-/// The fields that all answers to backend writes have.
+/// Takes the fields that all answers to backend writes have.
 macro_rules! job_reply {
     ($output:expr) => {{
         let mut output = $output;
@@ -49,7 +49,7 @@ macro_rules! job_reply {
             ..$crate::amplify::answers::job_reply!(output, no error)
         }
     }};
-    // The answers about a storage cannot say that it failed at once.
+    // The answers about storages have no field for an immediate failure.
     ($output:expr, no error) => {{
         let output = $output;
         $crate::amplify::answers::JobReply {
@@ -74,7 +74,7 @@ pub(crate) struct JobReply {
     pub(crate) error: Option<String>,
 }
 
-/// What a write came to, where its answer names the app and one of these environments.
+/// Returns the accepted write, if the answer names the app and one of these environments.
 pub(crate) fn accepted<F>(
     call: Call,
     app: &AppId,
@@ -91,7 +91,7 @@ pub(crate) fn accepted<F>(
     let id = job_id(reply.id);
     let error = job_error(reply.error.clone());
     if id.is_none() && error.is_some() {
-        // Nothing was started, and nothing of what is there is ours by this.
+        // No job was started, so an existing object does not become ours.
         return Err(errors::classify(
             call,
             errors::Reply {
@@ -110,7 +110,7 @@ pub(crate) fn accepted<F>(
     })
 }
 
-/// Of what AWS answered to a call itself: nothing else says that something is absent.
+/// Turns `NotFound` into `None`. Only AWS's own answer to the call itself proves absence.
 pub(crate) fn absent_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(there) => Ok(Some(there)),
@@ -119,7 +119,7 @@ pub(crate) fn absent_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>,
     }
 }
 
-/// An answer that cannot be believed. Of a write it leaves open whether it was carried out.
+/// Makes the failure for an answer that cannot be believed. After a write, its outcome is unknown.
 pub(crate) fn unreadable(call: Call, why: &str) -> Failure {
     let message = format!("{}: {why}", call.operation);
     Failure {
@@ -129,10 +129,10 @@ pub(crate) fn unreadable(call: Call, why: &str) -> Failure {
     }
 }
 
-/// The items of a list, page by page.
+/// The items of a list, from all its pages.
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
-    /// Whether these are all. If not, AWS has more than `MAX_PAGES` pages.
+    /// Whether the items are complete. If not, AWS has more than `MAX_PAGES` pages.
     pub(crate) whole: bool,
 }
 
@@ -146,10 +146,10 @@ impl<T> Listed<T> {
     }
 }
 
-/// Reads a list to its end, or `MAX_PAGES` pages of it: `page` gives the items of one and the token of the next.
+/// Reads a list to its end, at most `MAX_PAGES` pages. `page` returns the items of a page and the token of the next.
 ///
-/// What cannot be read to its end is `Unavailable`, never a shorter list that looks complete. `NotFound` is an answer to
-/// the first page only: AWS has just shown a part of what it does not find later.
+/// A list that cannot be read to its end is `Unavailable`, never a shorter list that looks complete. `NotFound` counts
+/// only as the answer to the first page: on a later page it contradicts the pages before.
 pub(crate) async fn paged<T, F>(call: Call, mut page: impl FnMut(Option<String>) -> F) -> Result<Listed<T>, Failure>
 where
     F: Future<Output = Result<(Vec<T>, Option<String>), Failure>>,
@@ -180,7 +180,7 @@ pub(super) fn too_long(call: Call) -> Failure {
     unreadable(call, "the list has too many pages")
 }
 
-/// A call that the caller should not have made.
+/// Makes the failure for a call that the caller should not have made.
 pub(crate) fn never(message: &str) -> Failure {
     Failure {
         class: Class::BadRequest,
@@ -189,7 +189,7 @@ pub(crate) fn never(message: &str) -> Failure {
     }
 }
 
-/// A name in an answer, where there is one, must be the name asked for.
+/// Checks that a name in an answer, if present, is the requested name.
 pub(crate) fn same(call: Call, field: &str, got: Option<&str>, asked: &str) -> Result<(), Failure> {
     match got {
         Some(got) if got != asked => Err(unreadable(
@@ -204,25 +204,25 @@ pub(crate) fn same(call: Call, field: &str, got: Option<&str>, asked: &str) -> R
     }
 }
 
-/// A read whose 200 carries an error text has said nothing of the object.
+/// Checks that the 200 answer to a read has no error text. With one, it does not describe the object.
 pub(crate) fn no_error(call: Call, error: Option<String>) -> Result<(), Failure> {
     job_error(error).map_or(Ok(()), |error| Err(unreadable(call, &error)))
 }
 
-/// The summary of AWS's text about a job; one that says nothing is none.
+/// Returns the summary of AWS's error text about a job, or `None` if it is empty.
 pub(super) fn job_error(error: Option<String>) -> Option<String> {
     error
         .map(|error| text::summary(&error))
         .filter(|error| !error.is_empty())
 }
 
-/// A word of AWS, as it may go into a status and a log line; one that says nothing is none.
+/// Returns a word of AWS in a form fit for a status and a log line, or `None` if it is empty.
 pub(super) fn word(word: Option<String>) -> Option<String> {
     let word = word.map(|word| truncated(&text::clean(&word), WORD_LIMIT).to_owned());
     word.filter(|word| !word.is_empty())
 }
 
-/// A job's id, as it is recorded and compared; one that says nothing is none.
+/// Returns a job's id as it is recorded and compared, or `None` if it is empty.
 pub(super) fn job_id(id: Option<String>) -> Option<String> {
     let id = id.map(|id| truncated(&text::clean(&id), JOB_ID_LIMIT).to_owned());
     id.filter(|id| !id.is_empty())

@@ -1,4 +1,4 @@
-//! The apps of an account in a region, which no kind is about.
+//! Calls about the apps of an account in a region. No kind is about apps.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +16,24 @@ use crate::{api::Read, lifecycle::facts::Failure};
 const LOCKED: &str = "GEN2_MIGRATION_ENVIRONMENT_NAME";
 
 impl Client {
-    /// The app's name. `None`: AWS knows no such app.
+    /// Returns the app's name, or `None` if AWS has no such app.
     pub async fn app_name(&self, app: &AppId) -> Result<Option<String>, Failure> {
         Ok(self.app(app).await?.map(|there| there.name))
     }
 
-    /// The environment that a Gen 2 migration of the app has locked, if there is one. An app that AWS does not know has none.
+    /// Returns the environment that a Gen 2 migration of the app has locked. An app that AWS does not know has none.
     pub async fn locked_environment(&self, app: &AppId) -> Result<Option<EnvironmentName>, Failure> {
         Ok(self.app(app).await?.and_then(locked))
     }
 
-    /// The locked environments of all apps, by app: all pages. A list that cannot be read to its end is `Unavailable`.
+    /// Returns the locked environments of all apps, by app, from all pages. A list that cannot be read to its end is
+    /// `Unavailable`.
     pub async fn locked_environments(&self) -> Result<BTreeMap<AppId, EnvironmentName>, Failure> {
         let apps = self.apps(|app| Some((app.app_id.parse().ok()?, locked(app)?))).await?;
         Ok(apps.into_iter().flatten().collect())
     }
 
-    /// The names of all apps by id, all pages. A list that cannot be read to its end is `Unavailable`.
+    /// Returns the names of all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
     pub async fn list_apps(&self) -> Result<BTreeMap<String, String>, Failure> {
         let apps = self.apps(|app| (app.app_id, app.name)).await?;
         Ok(apps.into_iter().collect())
@@ -50,7 +51,7 @@ impl Client {
         Ok(Some(there))
     }
 
-    /// What `keep` takes of each app. The rest, which holds the app's variables in clear, is dropped page by page.
+    /// Returns the part of each app that `keep` takes. The rest, with the app's variables in clear, is dropped page by page.
     async fn apps<T>(&self, keep: impl Fn(App) -> T + Copy) -> Result<Vec<T>, Failure> {
         const CALL: Call = Call::read(Read::ListApps);
         let sdk = self.usable()?;
@@ -66,7 +67,7 @@ impl Client {
     }
 }
 
-/// The environment that the app's mark names. A name that no environment can have locks none.
+/// Returns the environment that the app's mark names. A name that no environment can have locks none.
 fn locked(app: App) -> Option<EnvironmentName> {
     let mut variables = app.environment_variables;
     variables.remove(LOCKED)?.parse().ok()

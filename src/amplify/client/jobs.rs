@@ -1,4 +1,4 @@
-//! The jobs of an environment: whatever kind of object they are about, they are listed and asked for in the same way.
+//! The jobs of an environment: jobs about any kind of object are listed and read in the same way.
 
 use aws_sdk_amplify::operation::RequestId as _;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use crate::{
 const LIST: Call = Call::read(Read::ListBackendJobs);
 const GET: Call = Call::read(Read::GetBackendJob);
 
-/// The fields of a job, in the list and in the answer of its own.
+/// Takes the fields of a job, from the list or from the job's own answer.
 macro_rules! job_seen {
     ($job:expr) => {{
         let job = $job;
@@ -35,17 +35,17 @@ macro_rules! job_seen {
 }
 
 impl Client {
-    /// The environment's jobs, all pages. An environment that AWS does not know has none. A job to which AWS gives no id
-    /// has an empty one; a job of another environment or app, should one be listed, is left out.
+    /// Lists the environment's jobs, all pages. An environment that AWS does not have has no jobs. A job without an id
+    /// gets an empty id. A listed job of another environment or app is left out.
     ///
-    /// After `MAX_PAGES` pages the rest is left out when the list runs from new to old, else it is `Unavailable`:
-    /// nobody may take a list for complete that lacks the newest jobs.
+    /// After `MAX_PAGES` pages the rest is left out if the list runs from new to old. Otherwise the list is
+    /// `Unavailable`: a list without the newest jobs must not pass for complete.
     pub async fn list_jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Vec<JobSeen>, Failure> {
         let jobs = self.jobs(app, environment).await?;
         Ok(jobs.items)
     }
 
-    /// The jobs; whole, or cut after the newest ones.
+    /// Lists the jobs: all, or only the newest.
     async fn jobs(&self, app: &AppId, environment: &EnvironmentName) -> Result<Listed<JobSeen>, Failure> {
         const CALL: Call = LIST;
         let sdk = self.usable()?;
@@ -82,9 +82,9 @@ impl Client {
         if !whole && !newest_first {
             return Err(too_long(CALL));
         }
-        // The SDK makes an empty name of one that is missing.
+        // The SDK turns a missing name into an empty one.
         let is = |named: Option<&str>, asked: &str| named.is_none_or(|named| named.is_empty() || named == asked);
-        // Of two environments, AWS does not say which its job names.
+        // For an operation on two environments, AWS does not specify which of them its job names.
         let of_two = |job: &Described| {
             let mut two = Operation::ALL
                 .iter()
@@ -102,8 +102,8 @@ impl Client {
         })
     }
 
-    /// The job that has this id. `None`: AWS does not know it. An id that cannot stand in the path of a request is looked for
-    /// in the list of jobs.
+    /// Returns the job with this id, or `None` if AWS does not have it. An id that is not valid in the path of a
+    /// request is searched in the list of jobs.
     pub async fn get_job(
         &self,
         app: &AppId,
@@ -167,7 +167,7 @@ struct Described {
     error: Option<String>,
 }
 
-/// Amplify backend's times: text of epoch milliseconds. Anything else is no time.
+/// Parses a time of Amplify's backend API: epoch milliseconds as text. Any other text is no time.
 fn millis(text: Option<&str>) -> Option<Timestamp> {
     Timestamp::from_millisecond(text?.trim().parse().ok()?).ok()
 }

@@ -1,7 +1,7 @@
-//! One client for one session and region. What it is asked for about a kind stands in `kinds`.
+//! A client for one session and region. The requests about a kind are in `kinds`.
 //!
-//! May do: HTTPS to AWS. Writes are sent once, reads up to three times; every call ends within 30 s. What an answer
-//! says is believed only where it names what was asked for.
+//! May do: HTTPS to AWS. Writes are sent once, reads up to three times; every call ends within 30 s. An answer is
+//! believed only if it names the requested object.
 
 pub(crate) mod answers;
 mod apps;
@@ -35,16 +35,16 @@ use crate::{
     telemetry::metrics::{Metrics, class_name},
 };
 
-/// The times of a call.
+/// The time limits of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The whole call, with its retries and the waits between them.
+    /// The whole call, with retries and the waits between them.
     pub(super) operation: Duration,
     /// One attempt of a read.
     pub(super) attempt: Duration,
     /// Making a connection, TLS included.
     pub(super) connect: Duration,
-    /// The first wait between attempts of a read.
+    /// The first wait between two attempts of a read.
     pub(super) backoff: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For reads: sent up to three times.
+    /// Returns the configuration for reads: sent up to three times.
     pub(super) fn reads(self, base: &SdkConfig) -> SdkConfig {
         let retries = RetryConfig::standard()
             .with_max_attempts(3)
@@ -72,7 +72,7 @@ impl Limits {
             .build()
     }
 
-    /// For writes: sent once. The SDK's default sends a create three times.
+    /// Returns the configuration for writes: sent once. The SDK's default sends a create three times.
     fn writes(self, base: &SdkConfig) -> SdkConfig {
         base.to_builder()
             .retry_config(RetryConfig::disabled())
@@ -87,12 +87,12 @@ impl Limits {
     }
 }
 
-/// Who is told of every call of a session.
+/// The observer of every call of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    /// AWS has refused the session's credentials as expired or unknown: to this call.
+    /// Whether AWS has refused the session's credentials as expired or unknown.
     refused: Arc<AtomicBool>,
 }
 
@@ -109,13 +109,13 @@ impl Observer {
         Probe::new(self.clock.clone())
     }
 
-    /// Whether AWS has refused the credentials since this was asked last.
+    /// Whether AWS has refused the credentials since the last call of this function.
     pub(super) fn take_refused(&self) -> bool {
         self.refused.swap(false, Ordering::AcqRel)
     }
 }
 
-/// Measures and logs one call, and reads its failure. Every AWS call of the program goes through here.
+/// Measures and logs one call, and classifies its failure. Every AWS call of the program goes through this function.
 pub(crate) async fn measured<O, E>(
     observer: &Observer,
     call: Call,
@@ -166,24 +166,24 @@ macro_rules! send {
     ($observer:expr, $call:expr, $operation:expr) => {{
         let probe = $observer.probe();
         let future = $operation.customize().interceptor(probe.clone()).send();
-        // Boxed: the SDK's futures are tens of kilobytes, and each await would carry them.
+        // Boxed: the SDK's futures have tens of kilobytes, and each await would hold one.
         $crate::amplify::measured($observer, $call, &probe, Box::pin(future)).await
     }};
 }
 pub(crate) use send;
 
-/// Talks to AWS Amplify in one region with one session's credentials. Cheap to clone.
+/// A client of AWS Amplify in one region, with one session's credentials. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client(Result<Arc<Sdk>, Arc<Failure>>);
 
-/// The SDK's clients. What they send goes through [`send`].
+/// The SDK's clients. Calls are sent with [`send`].
 #[derive(Debug)]
 pub(crate) struct Sdk {
-    /// With retries; for reads only.
+    /// With retries, for reads only.
     pub(crate) backend_reads: aws_sdk_amplifybackend::Client,
     /// Without retries.
     pub(crate) backend_writes: aws_sdk_amplifybackend::Client,
-    /// With retries; for reads only.
+    /// With retries, for reads only.
     pub(crate) amplify_reads: aws_sdk_amplify::Client,
     /// Without retries.
     pub(crate) amplify_writes: aws_sdk_amplify::Client,
@@ -197,8 +197,8 @@ impl Sdk {
 }
 
 impl Client {
-    /// A client with the session's configuration, credentials and HTTP client. The region becomes part of the host that
-    /// signed requests go to: it must be a known one.
+    /// Makes a client with the session's configuration, credentials and HTTP client. The region becomes part of the
+    /// host that receives signed requests, so it must be a known one.
     pub(super) fn new(base: &SdkConfig, region: &str, limits: Limits, observer: Observer) -> Self {
         let base = base.to_builder().region(Region::new(region.to_owned())).build();
         let (reads, writes) = (limits.reads(&base), limits.writes(&base));
@@ -211,12 +211,12 @@ impl Client {
         })))
     }
 
-    /// A client that makes no call, because of this.
+    /// Makes a client that refuses every call, for this reason.
     pub(super) fn refusing(why: &str) -> Self {
         Self(Err(Arc::new(never(why))))
     }
 
-    /// What calls are made with; or why none are.
+    /// Returns the SDK's clients, or why no call is made.
     pub(crate) fn usable(&self) -> Result<&Sdk, Failure> {
         match &self.0 {
             Ok(sdk) => Ok(sdk),

@@ -41,7 +41,7 @@ use crate::{
     lifecycle::facts::{Class, Sent},
 };
 
-/// An AWS object of each kind.
+/// The kinds of AWS objects.
 #[derive(Clone, Copy, Debug)]
 enum Of {
     Backend,
@@ -49,7 +49,7 @@ enum Of {
     Environment,
 }
 
-/// What AWS shows of one, or what a write has made or removed.
+/// An object that AWS shows, or that a write has made or removed.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "short-lived")]
 enum Found {
@@ -110,7 +110,7 @@ fn resource<K: Remote>(spec: &Value) -> K {
     serde_json::from_value(json!({ "metadata": { "name": "it" }, "spec": spec })).unwrap()
 }
 
-/// What a look shows; what is not described is a failure as long as nothing else tells of it.
+/// Returns the object of a look. An undescribed object is a failure as long as no other answer describes it.
 fn sighted<F>(sight: Result<Sight<F>, Failure>, found: impl FnOnce(F) -> Found) -> Result<Option<Found>, Failure> {
     match sight? {
         Sight::Shown(it) => Ok(Some(found(it))),
@@ -159,7 +159,7 @@ impl Client {
     }
 }
 
-/// A request as the server got it.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 struct Request {
     /// Method and path.
@@ -167,27 +167,27 @@ struct Request {
     body: Value,
 }
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Clone, Debug)]
 enum Act {
     Answer(u16, &'static str, Value),
     /// Not JSON.
     Text(u16, &'static str),
-    /// These headers alone, each with its line's end: whoever answers so is not AWS, unless they say so.
+    /// Only these headers, each with its line end. Such an answer is not from AWS unless a header says so.
     Plain(u16, String, &'static str),
-    /// What may not even be text.
+    /// Bytes that may not be text.
     Bytes(u16, Arc<[u8]>),
-    /// Sends a body without end, as long as somebody reads it, and counts its bytes.
+    /// Sends an endless body while the client reads, and counts its bytes.
     Endless(Arc<AtomicU64>),
-    /// Promises more than it sends, and closes.
+    /// Announces more bytes than it sends, and closes.
     Truncate,
-    /// Sends the head, and never the body.
+    /// Sends the head, but never the body.
     StallBody,
-    /// Reads the request, and closes.
+    /// Reads the request, and closes the connection.
     Close,
-    /// Reads the request, and resets.
+    /// Reads the request, and resets the connection.
     Reset,
-    /// Reads the request, and is silent.
+    /// Reads the request, and never answers.
     Hang,
 }
 
@@ -197,7 +197,7 @@ struct Fake {
 }
 
 impl Fake {
-    /// A server that acts on the request with this number, from 0.
+    /// Starts a server. `act` gets the request and its number, from 0.
     async fn start(act: impl Fn(&Request, usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -265,7 +265,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     })
 }
 
-/// Whether the connection goes on.
+/// Performs the action. Returns whether the connection stays open.
 async fn perform(stream: &mut TcpStream, act: Act) -> bool {
     let text = match act {
         Act::Answer(status, code, body) => answer(status, code, &body.to_string(), 0),
@@ -276,7 +276,7 @@ async fn perform(stream: &mut TcpStream, act: Act) -> bool {
         ),
         Act::Bytes(status, body) => {
             let head = answer(status, "", "", body.len());
-            // The client may have read enough.
+            // The client may have stopped reading.
             return stream.write_all(&[head.as_bytes(), &body].concat()).await.is_ok();
         }
         Act::Endless(sent) => {
@@ -318,7 +318,7 @@ fn answer(status: u16, code: &str, body: &str, missing: usize) -> String {
     )
 }
 
-/// Limits that no answer meets, however busy the machine is.
+/// Limits that no answer reaches, however busy the machine is.
 fn patient() -> Limits {
     Limits {
         operation: Duration::from_mins(1),
@@ -424,14 +424,15 @@ async fn each_write_is_sent_once_whatever_happens() {
             failure.message
         );
         assert!(failure.message.starts_with(operation), "{}", failure.message);
-        // A machine that is busy enough runs out of the brief time before anything is sent.
+        // On a busy machine the brief time may end before a request is sent.
         let least = usize::from(!never_ends);
         assert!((least..=1).contains(&fake.lines().len()), "{operation} {act:?}");
     });
     futures::future::join_all(each).await;
 }
 
-/// The HTTP client sends a request again by itself when a kept connection turns out to be closed before it was used.
+/// Guards against the HTTP client: it repeats a request by itself if a kept connection turns out to be closed before
+/// use.
 #[tokio::test]
 async fn a_write_on_a_kept_connection_that_breaks_is_sent_once() {
     for fault in [Act::Close, Act::Reset] {
@@ -485,7 +486,7 @@ async fn only_a_connection_that_was_never_made_counts_as_never_sent() {
     drop(free);
     let plain = Fake::answering(200, json!({})).await;
     let tls = plain.endpoint.replace("http:", "https:");
-    // 192.0.2.0/24 leads nowhere: a connect timeout, or unreachable.
+    // 192.0.2.0/24 is not routed: a connect timeout, or unreachable.
     for endpoint in [refused.as_str(), "http://host.invalid", "http://192.0.2.1:9", &tls] {
         let client = sessions(endpoint, brief(), None)
             .session_for("")
@@ -591,13 +592,13 @@ async fn a_name_or_region_that_changes_the_address_never_reaches_the_wire() {
         assert_eq!(sessions.refuses_region(region), Some(failure.message));
     }
     assert!(fake.lines().is_empty());
-    // One that AWS has, and one that is allowed.
+    // A region that AWS has, and an allowed one.
     for region in ["eu-west-1", "eu-new-1"] {
         assert_eq!(sessions.refuses_region(region), None);
         drop(session.client(region).look(Of::Backend).await);
     }
     assert_eq!(fake.lines().len(), 2);
-    // No client takes a name that is not parsed.
+    // Clients accept only parsed names.
     assert!("..".parse::<EnvironmentName>().is_err() && "../x".parse::<JobId>().is_err());
 }
 
@@ -869,7 +870,7 @@ async fn whatever_aws_gives_as_a_jobs_id_is_recorded_and_found_again() {
         let job = client.get_job(&app(), &env(), &accepted).await.unwrap().unwrap();
         assert_eq!((job.id.as_str(), job.status.as_str()), (recorded, "RUNNING"));
         assert_eq!(job.update_time.unwrap().as_millisecond(), 1_617_375_907_999);
-        // By the list where the id cannot stand in a path, and of one that AWS does not know.
+        // Found in the list if the id is not valid in a path. Below: an id that AWS does not have.
         let expected = if recorded.parse::<JobId>().is_ok() {
             format!("GET /backend/d1a2/job/dev/{recorded}")
         } else {
@@ -977,7 +978,7 @@ async fn an_api_and_a_record_come_back_as_aws_echoes_them() {
     let config = serde_json::from_value(full_config()).unwrap();
     assert_eq!(client.look(Of::Api).await, Ok(Some(Found::Api(config))));
 
-    // Neither says that there is an API.
+    // Neither answer describes an API.
     for nothing in [json!({}), json!({"appId": "d1a2", "backendEnvironmentName": "dev"})] {
         let client = Fake::answering(200, nothing).await.client();
         assert_eq!(client.look(Of::Api).await.unwrap_err().class, Class::Unavailable);
@@ -1002,7 +1003,7 @@ fn job_json(id: usize, create_time: &str) -> Value {
            "operation": "CreateBackend", "status": "RUNNING", "createTime": create_time})
 }
 
-/// The lists that have pages, each of one page with this token of the next.
+/// Reads one of the lists that have pages. Returns the number of its items.
 async fn list(client: &Client, list: &str) -> Result<usize, Failure> {
     match list {
         "jobs" => client.list_jobs(&app(), &env()).await.map(|jobs| jobs.len()),
@@ -1020,7 +1021,7 @@ async fn list(client: &Client, list: &str) -> Result<usize, Failure> {
 
 const LISTS: [&str; 4] = ["jobs", "job", "environments", "apps"];
 
-/// A page of any of the lists, with one item that is named after its number.
+/// Makes a page for any of the lists, with one item named after its number. `next` is the token of the next page.
 fn page(number: usize, next: Option<&str>) -> Act {
     let app = json!({
         "appId": format!("d{number}"), "name": "app", "appArn": "", "description": "", "repository": "",
@@ -1084,7 +1085,7 @@ async fn a_list_that_cannot_be_read_to_its_end_is_no_shorter_list() {
         );
         assert_eq!(fake.lines().len(), MAX_PAGES, "{name}");
     }
-    // Whoever answers so is perhaps not AWS.
+    // Such an answer may not be from AWS.
     let fake = Fake::start(|_, _| Act::Plain(200, String::new(), "{}")).await;
     for name in ["jobs", "job"] {
         assert_eq!(
@@ -1243,7 +1244,7 @@ async fn credentials_of_another_account_than_the_roles_are_not_used() {
     );
 }
 
-/// A source of credentials that expire at once, with the access key of the day.
+/// A source of credentials that expire at once. The test sets the access key.
 #[derive(Clone, Debug)]
 struct Keys(Arc<Mutex<&'static str>>);
 
@@ -1258,7 +1259,7 @@ impl ProvideCredentials for Keys {
     }
 }
 
-/// STS says whose credentials these are.
+/// STS's answer with the account of the credentials.
 fn identity(account: &str) -> Act {
     let text = format!(
         "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
@@ -1282,14 +1283,14 @@ async fn credentials_that_become_those_of_another_account_sign_nothing() {
     assert_eq!(session.account_id().await.unwrap(), "111111111111");
     let client = session.client("eu-west-1");
     assert_eq!(client.look(Of::Backend).await, Ok(None));
-    // Others of the same account: asked once.
+    // Other credentials of the same account: STS is asked once.
     *keys.0.lock() = "AKIASECOND";
     for _ in 0..2 {
         assert_eq!(client.look(Of::Backend).await, Ok(None));
     }
     assert_eq!(fake.lines().len(), 5, "{:?}", fake.lines());
     assert!(!session.is_found_worn_out().await);
-    // Those of another account are found out before anything is signed with them, each time.
+    // Credentials of another account are detected before anything is signed with them, each time.
     *keys.0.lock() = "AKIATHIRD";
     let failure = client.create_backend().await.unwrap_err();
     assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Never));
@@ -1304,7 +1305,7 @@ async fn credentials_that_sts_refuses_too_wear_a_session_out_and_other_refusals_
     for (code, refuses, worn_out) in [
         ("ExpiredTokenException", Refuses::Everywhere, true),
         ("UnrecognizedClientException", Refuses::Everywhere, true),
-        // As in a region that the account has not opted into.
+        // As in a region that the account has not enabled.
         ("UnrecognizedClientException", Refuses::Amplify, false),
         ("AccessDeniedException", Refuses::Everywhere, false),
         ("InvalidSignatureException", Refuses::Everywhere, false),
@@ -1322,7 +1323,7 @@ async fn credentials_that_sts_refuses_too_wear_a_session_out_and_other_refusals_
     }
 }
 
-/// Who refuses credentials.
+/// The services that refuse the credentials.
 #[derive(Clone, Copy)]
 enum Refuses {
     Everywhere,
@@ -1369,7 +1370,7 @@ async fn reads_are_unavailable(client: &Client) {
     assert_eq!(client.app_name(&app()).await.unwrap_err().class, Class::Unavailable);
 }
 
-/// What a hostile or broken answer to each operation leads to: no operation believes it, and no write is repeated.
+/// Checks that no operation believes a hostile or broken answer, and that no write is repeated.
 async fn is_unreadable(act: impl Fn() -> Act + Send + Sync + Clone + 'static) {
     let each = WRITES.map(async |operation| {
         let act = act.clone();
@@ -1407,7 +1408,7 @@ async fn an_answer_without_end_is_given_up_after_its_bytes_and_not_after_its_tim
     );
     let failure = client.look(Of::Api).await.unwrap_err();
     assert_eq!(failure.class, Class::Unavailable, "{}", failure.message);
-    // Once for the write, three times for the read; what was sent and not read is in buffers.
+    // Once for the write, three times for the read. Bytes that were sent but not read are in buffers.
     let limit = 4 * (ANSWER_LIMIT as u64 + (16 << 20));
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent > 4 * ANSWER_LIMIT as u64 && sent < limit, "{sent} bytes");
@@ -1449,7 +1450,7 @@ async fn an_answer_that_is_no_utf8_cannot_be_read() {
 
 const SECRET: &str = "AKIASECRETOFSOMEBODY";
 
-/// A megabyte of text with a secret after the first kilobyte, and colours in its end.
+/// Makes a megabyte of text with a secret after the first kilobyte, and colour sequences near its end.
 fn long_with_secret() -> String {
     format!(
         "the stack failed:\n{}{SECRET}{}\n\u{1b}[31m│ the cause\n",
@@ -1520,7 +1521,7 @@ async fn the_texts_of_a_record_are_cut() {
     }
 }
 
-/// Text as somebody would write it who wants to reach another path, and any other text.
+/// Generates text of an attacker who tries to reach another path, and any other text.
 fn names() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}",

@@ -1,5 +1,5 @@
-//! The steps of a pass that ask AWS, or have it do something. A token is taken before the first call; a write is one
-//! call and is sent once.
+//! The steps of a pass that read from AWS or write to it. A token is taken before the first call. A write is one call
+//! and is sent once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,11 +31,11 @@ use crate::{
     telemetry::metrics::class_name,
 };
 
-/// Why AWS gave no answer.
+/// Why a call to AWS has no answer.
 pub(super) enum Refusal {
-    /// It could not be asked yet.
+    /// The call could not be made yet.
     Pause(Pause),
-    /// It could not be asked at all, or refused: a fact to decide from.
+    /// The call could not be made at all, or AWS refused it. The decision uses this failure.
     Failure(Failure),
 }
 
@@ -52,8 +52,7 @@ impl From<Pause> for Refusal {
 }
 
 impl<K: Remote> Pass<'_, K> {
-    /// Performs a step that reads AWS. One that AWS refuses because the credentials are worn out is made once more, with
-    /// new ones.
+    /// Performs a step that reads AWS. If AWS refuses worn-out credentials, the step is repeated once with new ones.
     pub(super) async fn read(&mut self, step: &Step) -> Result<Observed, Pause> {
         let mut read = self.asked(step).await;
         if let (Err(Refusal::Failure(_)), Some(session), false) = (&read, &self.session, self.renewed)
@@ -87,8 +86,8 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    /// A failure as it may go into a status. It is counted, and told with the request id by which AWS finds the call:
-    /// that of a write each time, that of reads once while they go on to fail so.
+    /// Counts and logs a failure, and returns it as it may go into a status. The log line has AWS's request id. A
+    /// failed write is logged each time; a failed read only once while reads keep failing with the same class.
     fn told(&self, failure: Failure, always: bool) -> Failure {
         let Failure { class, sent, message } = failure;
         self.context
@@ -100,7 +99,7 @@ impl<K: Remote> Pass<'_, K> {
         } else {
             debug!(?class, ?sent, "{message}");
         }
-        // A request id differs with every call, and in a status each difference would be a write.
+        // A request id differs with every call, and each change of a status is a write.
         let message = without_request_id(&message).to_owned();
         Failure { class, sent, message }
     }
@@ -112,13 +111,13 @@ impl<K: Remote> Pass<'_, K> {
         {
             return Ok(self.looked(at, Some(found)));
         }
-        // Not in a list: only a look of its own can tell that it is gone.
+        // Not in the list: only a look can prove that the object is gone.
         let calls = purpose.calls(&self.object.abilities());
         let client = self.aws(step, class(purpose), calls).await?;
-        // Before the call: what AWS shows may be as old as that.
+        // The time before the call: the answer may be as old as that.
         let begun = self.context.clock.uptime();
         let sight = self.answered(self.object.look(&client, self.location()?).await)?;
-        // Of what is being deleted nothing is made any more.
+        // No object is created for a resource that is being deleted.
         let is_deleted = self.object.meta().deletion_timestamp.is_some();
         let (found, undescribed, is_asked) = match sight {
             Sight::Shown(found) => (Some(found), None, false),
@@ -140,8 +139,8 @@ impl<K: Remote> Pass<'_, K> {
         })
     }
 
-    /// What the backend says of the object's place. Where AWS does not let that be asked, and has said that the object is not
-    /// there, AWS itself decides what can be made.
+    /// Returns the place of the object, by the contents of its backend. If AWS refuses this read but has said that the
+    /// object is absent, the place is unclear and AWS itself decides whether a create succeeds.
     async fn place(&self, client: &Client, is_absent: bool) -> Result<Place, Refusal> {
         match self.answered(self.object.place(client, self.location()?).await) {
             Err(Refusal::Failure(Failure {
@@ -161,8 +160,8 @@ impl<K: Remote> Pass<'_, K> {
         Looked { at, seen, bar: None }
     }
 
-    /// The object in the list that all drift checks of its app share, as of the check that fell due, and when that list was
-    /// made: by this pass, or by the one of another resource.
+    /// Returns the object from the list that all drift checks of its app share, and when this list was made. This pass
+    /// or the pass of another resource makes the list.
     async fn listed(&mut self, step: &Step) -> Result<Option<(Timestamp, K::Found)>, Refusal> {
         let environment = self.location()?.environment.clone();
         let (account, region) = self.scope(&environment);
@@ -261,10 +260,10 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    /// The account, as the role of this namespace sees it, and the region of an environment.
+    /// Returns the account, as the role of this namespace sees it, and the region of an environment.
     fn scope(&self, environment: &Environment) -> Scope {
         let account = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
-        // Shared by those who would see the same: not by another role of the account.
+        // Shared only by resources with the same view of AWS: another role of the account may have a different one.
         let account = format!("{}/{:x}", account.unwrap_or_default(), self.mapping);
         (account, environment.region.clone())
     }
@@ -310,7 +309,7 @@ impl<K: Remote> Pass<'_, K> {
         Ok(Polled { job: polled })
     }
 
-    /// Takes note of the end of the job, the first time that it is seen.
+    /// Records the end of the job, the first time that it is seen.
     pub(super) fn ended(&self, seen: &JobSeen) {
         let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
         let Some(job) = job.filter(|job| seen.is_terminal() && job.is_running()) else {
@@ -353,7 +352,7 @@ impl<K: Remote> Pass<'_, K> {
                 }),
                 pause @ Refusal::Pause(_) => pause,
             })?;
-        // An update or a delete has no intent that a second operator would see: the resource itself is looked at.
+        // An update or a delete has no intent that a second operator would see, so the resource itself is read again.
         match write {
             Write::Create => {}
             Write::Update | Write::Delete => {
@@ -362,7 +361,7 @@ impl<K: Remote> Pass<'_, K> {
                 }
             }
         }
-        // Nothing may come between this and the request: see `leader`.
+        // Nothing may come between this check and the request: see `leader`.
         if !self.context.leadership.holds() {
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
@@ -390,7 +389,7 @@ impl<K: Remote> Pass<'_, K> {
                 if write == Write::Create {
                     self.found = Some(found);
                 }
-                // Told by what the answer itself said of the time.
+                // The time, corrected by the date of the answer itself.
                 let asked = self.context.clock.at(begun);
                 Reply::Done { asked, seen }
             }
@@ -408,7 +407,7 @@ impl<K: Remote> Pass<'_, K> {
         }))
     }
 
-    /// A client for the object's account and region, with a token for one call.
+    /// Returns a client for the object's account and region, with a token for one call.
     async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
         let session = self.context.sessions.session_for(&self.key.namespace)?;
         self.session = Some(session.clone());
@@ -427,7 +426,7 @@ impl<K: Remote> Pass<'_, K> {
             }));
         }
         if self.known.account.as_ref().is_some_and(|before| *before != expected) {
-            // What this pass has seen was in another account.
+            // The facts of this pass come from another account.
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
         let region = self.location()?.environment.region.clone();
@@ -445,13 +444,14 @@ impl<K: Remote> Pass<'_, K> {
         if let Some(permit) = &mut self.permit {
             permit.spend();
         }
-        // Asked once, of a role that is assumed for this: what hangs there holds no more passes up than AWS itself.
+        // STS is asked once. For a role assumed for this call the request may hang. It has a permit, so it delays no
+        // more passes than a hanging AWS.
         let account = session.account_id().await.map_err(|failure| self.failed(failure))?;
         lifecycle::learn(&mut self.known, step, Observed::Account(account));
         Ok(session.client(&region))
     }
 
-    /// Its turn has not come. Whatever the status says meanwhile is true.
+    /// Returns how to wait for tokens. Writes the status first if it would not be true in the meantime.
     async fn queued(&mut self) -> Result<Pause, Pause> {
         self.is_queued = true;
         match self.decide(lifecycle::queued) {
@@ -464,7 +464,8 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    /// What a call came to. How it ended matters to all whose calls go to the same account and region.
+    /// Returns the answer of a call, and reports its end to the bucket: it affects all calls to the same account and
+    /// region.
     fn answered<T>(&self, result: Result<T, Failure>) -> Result<T, Refusal> {
         let answer = result.map_err(|failure| self.failed(failure))?;
         self.tell_bucket(Some(End::Answered));
@@ -489,7 +490,7 @@ impl<K: Remote> Pass<'_, K> {
     }
 }
 
-/// What a failure says of the way to AWS; None: nothing.
+/// Returns how a failed call ended for the bucket. `None`: the failure shows nothing about AWS.
 const fn end_of(failure: &Failure) -> Option<End> {
     match (failure.class, failure.sent) {
         (Class::Throttled, _) => Some(End::Throttled),
@@ -517,7 +518,7 @@ const fn class(purpose: Purpose) -> TokenClass {
     }
 }
 
-/// What this operator cannot send: a name or a spec that the API server should have refused.
+/// Makes the failure for a name or spec that cannot be sent. The API server should have refused it.
 fn invalid(message: &str) -> Failure {
     Failure {
         class: Class::BadRequest,

@@ -1,7 +1,7 @@
-//! One reconcile: asks the lifecycle for the next step and performs it, until the resource is settled.
+//! One reconcile: gets the next step from the lifecycle and performs it, until the resource is settled.
 //!
-//! Each step makes at most one request that writes. What a write returned is what the next decision is made from,
-//! never an older cache.
+//! Each step makes at most one request that writes. The next decision uses the object that the write returned, never an
+//! older cache.
 
 mod aws;
 mod store;
@@ -29,27 +29,27 @@ use crate::{
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
 };
 
-/// Steps of one pass at the most; more are a bug that must not become a hot loop.
+/// Upper limit of steps in one pass. More are a bug, which must not become a hot loop.
 const MAX_STEPS: usize = 64;
-/// Stale views of one pass at the most, before the resource waits its turn again.
+/// Upper limit of stale views in one pass. After that the resource waits for its next turn.
 const MAX_STALE: usize = 20;
 
-/// Why a pass could not go on.
+/// Why a pass could not continue.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The API server did not take or give what was asked for.
+    /// A request to the API server failed.
     #[error("{what}: {source}")]
     Kubernetes {
         what: &'static str,
         source: Box<kube::Error>,
     },
-    /// The lifecycle asked for more steps than any situation needs.
+    /// The lifecycle returned more steps than any situation needs.
     #[error("no end after {MAX_STEPS} steps: this is a bug in the operator")]
     Endless,
 }
 
 impl Error {
-    /// The class of the error, for metrics.
+    /// Returns the class of the error, for metrics.
     pub(super) const fn class(&self) -> &'static str {
         match self {
             Self::Kubernetes { .. } => "kubernetes",
@@ -65,11 +65,11 @@ impl Error {
     }
 }
 
-/// How the performing of a step ends a pass.
+/// Why a step ends the pass.
 enum Pause {
-    /// Tokens are reserved for it when it is its turn; it is woken then.
+    /// The pass waits for tokens. The resource is woken when tokens are reserved for it.
     Queued,
-    /// Come again after this time.
+    /// The next pass comes after this time.
     Later(Duration),
     /// The pass failed.
     Failed(Error),
@@ -92,24 +92,24 @@ pub(super) struct Pass<'a, K: Remote> {
     located: Located,
     known: Known,
     memory: Memory,
-    /// What AWS showed of the object in this pass.
+    /// The AWS object as seen in this pass.
     found: Option<K::Found>,
     /// The configuration with its references resolved.
     config: Option<K::Config>,
     permit: Option<Permit>,
-    /// Whether it waits for tokens.
+    /// Whether the pass ended to wait for tokens.
     is_queued: bool,
     place: Place,
-    /// Whose credentials the last call was made with.
+    /// The session of the last call.
     session: Option<Arc<Session>>,
-    /// A read that failed for worn-out credentials is made again, once in a pass.
+    /// Whether a read that failed for worn-out credentials has been repeated. It is repeated once in a pass.
     renewed: bool,
-    /// What the accounts file said of the namespace when this pass began.
+    /// The digest of the namespace's entry in the accounts file when this pass began.
     mapping: u64,
     stale: usize,
 }
 
-/// Reconciles a resource once. The answer: when again.
+/// Reconciles a resource once. Returns when its next pass is due.
 pub(super) async fn reconcile<K: Remote>(
     watched: &Watched<K>,
     key: &Arc<ObjectKey>,
@@ -128,7 +128,7 @@ pub(super) async fn reconcile<K: Remote>(
     let result = pass.run().await;
     drop(pass.permit.take());
     if !pass.is_queued {
-        // What was reserved for it, and was not needed after all, is another's now.
+        // Tokens that were reserved for it but are not needed go to others.
         throttle.forget(key);
     }
     let freed = watched.context.index.lock().end_reservation(&pass.key);
@@ -151,8 +151,8 @@ impl<'a, K: Remote> Pass<'a, K> {
         let key = key.clone();
         let uid = watched.cache.uid(&key)?;
         let (object, memory, is_left_alone) = watched.recollections.with(&key, &uid, context.now(), |it| {
-            // In here: between the two, the watch could show what this process wrote last, which is then forgotten, and this
-            // pass would know neither.
+            // Under this lock: otherwise the watch could show the object that this process wrote last, that object
+            // would be dropped from memory, and this pass would see neither.
             let cached = watched
                 .cache
                 .get(&key)
@@ -179,7 +179,7 @@ impl<'a, K: Remote> Pass<'a, K> {
             place,
             session: None,
             renewed: false,
-            // Before the object is located: what changes from here on is seen as a change.
+            // Before the object is located: a later change of the entry must be noticed.
             mapping: context.sessions.assignment(&key.namespace).digest,
             key,
             stale: 0,
@@ -188,22 +188,22 @@ impl<'a, K: Remote> Pass<'a, K> {
         Some(pass)
     }
 
-    /// Works on what is remembered of the resource.
+    /// Calls `work` with the data kept for the resource.
     fn recall<R>(&self, work: impl FnOnce(&mut Recollection<K>) -> R) -> R {
         self.watched
             .recollections
             .with(&self.key, &self.uid, self.context.now(), work)
     }
 
-    /// A digest of what decisions are made from: the object and its account.
+    /// Returns a digest of the inputs of decisions: the object and its account entry.
     fn fingerprint(&self) -> memory::Fingerprint {
         memory::fingerprint(self.object.as_ref()) ^ self.mapping
     }
 
-    /// Whether nothing has happened since this resource was settled, so that its wake-up time still holds.
+    /// Returns the wake-up time if nothing has happened since this resource settled.
     fn is_settled(&self) -> Option<Again> {
         let fingerprint = self.fingerprint();
-        // No other resource ends that AWS lacks something; but what stands before that is said at once.
+        // No other resource can end a lack in AWS. But a problem that ranks before the lack must be reported at once.
         let lacks = self
             .object
             .ledger()
@@ -251,7 +251,7 @@ impl<'a, K: Remote> Pass<'a, K> {
         Err(Error::Endless.into())
     }
 
-    /// What a function of the lifecycle says of how things stand.
+    /// Calls a function of the lifecycle with the present view.
     fn decide<R>(&self, decide: impl FnOnce(&View<'_>) -> R) -> R {
         decide(&View {
             now: self.context.now(),
@@ -266,7 +266,7 @@ impl<'a, K: Remote> Pass<'a, K> {
     }
 
     async fn perform(&mut self, step: &Step) -> Result<Observed, Pause> {
-        // What was begun is finished; nothing new is begun once the operator is to end.
+        // Work in progress is finished. No new work begins once the operator is ending.
         let is_under_way = self.known.sending == Sending::Intended || self.known.reply.is_some();
         let ends = matches!(step, Step::Record(_) | Step::Settle { .. } | Step::Release);
         if self.context.shutdown.is_cancelled() && !is_under_way && !ends {
@@ -332,14 +332,14 @@ impl<'a, K: Remote> Pass<'a, K> {
         }
     }
 
-    /// The account and region in which AWS is asked about this resource, once they are pinned.
+    /// Returns the account and region of this resource's calls to AWS, once they are pinned.
     fn bucket(&self) -> Option<BucketKey> {
         let account = self.object.ledger()?.account_id.clone()?;
         let region = self.located.location.as_ref()?.environment.region.clone();
         Some(BucketKey { account, region })
     }
 
-    /// Checks of all resources that share a list fall together; those of the others are spread.
+    /// Returns the phase of the drift checks. Checks that share a list fall together; the others are spread.
     fn phase(&self) -> SignedDuration {
         let interval = self.context.settings.drift_interval;
         match &self.located.location {
@@ -352,7 +352,7 @@ impl<'a, K: Remote> Pass<'a, K> {
         }
     }
 
-    /// When the check that is being made fell due.
+    /// Returns when the present check became due.
     fn due(&self) -> Timestamp {
         let interval = self.context.settings.drift_interval;
         let next = timing::next_check(self.context.now(), interval, self.phase());
@@ -366,23 +366,23 @@ impl<'a, K: Remote> Pass<'a, K> {
         location.is_some_and(|location| named.map(String::as_str) == Some(location.environment.name.as_str()))
     }
 
-    /// Of a clone: the environment that is copied.
+    /// Returns the source environment of a clone.
     fn source(&self) -> Option<&Environment> {
         self.located.location.as_ref()?.source.as_deref()
     }
 
-    /// Whether nothing holds the object any more once our finalizer is off.
+    /// Whether the object has no finalizer left.
     fn is_gone(&self) -> bool {
         self.object.finalizers().is_empty()
     }
 
-    /// Locates the AWS object and tells the index, and so the other resources, what this one is now.
+    /// Locates the AWS object and updates the index, so that other resources see this version.
     fn index(&mut self) {
         self.located = self.watched.index_entry(&self.key, self.object.as_ref());
     }
 }
 
-/// By two clocks that may differ: never less than nothing.
+/// Returns the time between two moments, never negative. They may come from two clocks.
 fn time_between(begin: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(begin)).unwrap_or_default()
 }

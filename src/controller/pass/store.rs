@@ -1,5 +1,5 @@
-//! The steps of a pass that read or write Kubernetes, and what is told of them. Each write is one request, conditional on
-//! what was looked at.
+//! The steps of a pass that read or write Kubernetes, and the reports about them. Each write is one request,
+//! conditional on the version that was looked at.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
 };
 
-/// The longest time between two tries to record what AWS has accepted.
+/// Longest wait between two attempts to record a write that AWS has accepted.
 const RECORD_MAX: Duration = Duration::from_secs(5);
 
 impl<K: Remote> Pass<'_, K> {
-    /// The configuration with its references resolved.
+    /// Resolves the references of the configuration.
     pub(super) async fn resolve(&mut self) -> Result<Observed, Pause> {
         let mut config = self.object.config().cloned().unwrap_or_default();
         if config.is_left_out() {
@@ -75,7 +75,7 @@ impl<K: Remote> Pass<'_, K> {
         (old, new)
     }
 
-    /// Writes this status where it differs, on condition that nothing else has changed.
+    /// Writes this status if it differs, on condition that the object is unchanged.
     pub(super) async fn write(&mut self, state: &State, what: &'static str) -> Result<Observed, Pause> {
         let (old, new) = self.status(state);
         if old == new {
@@ -90,7 +90,7 @@ impl<K: Remote> Pass<'_, K> {
         Ok(observed)
     }
 
-    /// What a conditional write came to. Where the view was stale, it is renewed.
+    /// Handles the result of a conditional write. If the view was stale, it is renewed.
     async fn written(&mut self, written: kube::Result<K>, what: &'static str) -> Result<Observed, Pause> {
         match written {
             Ok(object) => {
@@ -116,7 +116,7 @@ impl<K: Remote> Pass<'_, K> {
         self.index();
     }
 
-    /// The resource as it is stored now. A pass whose resource is gone ends.
+    /// Reads the stored resource. The pass ends if the resource is gone.
     async fn live(&self) -> Result<K, Pause> {
         let live = kubernetes::get(&self.api, &self.key.name)
             .await
@@ -125,13 +125,13 @@ impl<K: Remote> Pass<'_, K> {
             .ok_or(Pause::Queued)
     }
 
-    /// The view was stale: looks at the resource itself.
+    /// Renews a stale view by reading the resource.
     async fn refresh(&mut self) -> Result<Observed, Pause> {
         let live = self.live().await?;
         self.renew(live)
     }
 
-    /// Goes on with this version. What was learnt stays only if nothing that decides has changed.
+    /// Continues with this version. The facts of the pass stay only if generation and status are unchanged.
     fn renew(&mut self, live: K) -> Result<Observed, Pause> {
         self.stale += 1;
         if self.stale > MAX_STALE {
@@ -146,7 +146,8 @@ impl<K: Remote> Pass<'_, K> {
         Ok(Observed::Stale { same })
     }
 
-    /// Reads the resource right before a write that has no intent. None: it is the version that was decided from.
+    /// Reads the resource right before a write that has no intent. `None`: the version is still the one of the
+    /// decision.
     pub(super) async fn stale_view(&mut self) -> Result<Option<Observed>, Pause> {
         let live = self.live().await?;
         if live.resource_version() == self.object.resource_version() {
@@ -155,7 +156,7 @@ impl<K: Remote> Pass<'_, K> {
         self.renew(live).map(Some)
     }
 
-    /// Stores what AWS accepted, or may have accepted. Tried until it lands: a job must not be lost.
+    /// Stores the write that AWS accepted, or may have accepted. Repeated until it succeeds: a job must not be lost.
     pub(super) async fn record_accepted(&mut self, state: &State) -> Result<Observed, Pause> {
         let before = self.object.state();
         let generation = self.object.meta().generation;
@@ -174,14 +175,14 @@ impl<K: Remote> Pass<'_, K> {
                     return Err(Pause::Queued);
                 }
                 Err(kube::Error::Api(status)) if status.code == 422 => {
-                    // Another object of this name, another attempt, or a newer generation: see which.
+                    // Another object of this name, another attempt, or a newer generation: find out which.
                     let live = match self.live().await {
                         Ok(live) => live,
                         Err(Pause::Queued) => {
                             Self::lost(&state, "the resource is gone");
                             return Err(Pause::Queued);
                         }
-                        // Whose it is will be seen when the API server answers again.
+                        // The next answer of the API server will show whether the resource still exists.
                         Err(Pause::Later(_) | Pause::Failed(_)) => {
                             self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;
                             continue;
@@ -194,7 +195,7 @@ impl<K: Remote> Pass<'_, K> {
                         return Err(Pause::Queued);
                     }
                     if live.stored() == old {
-                        // Nothing has changed: it is the write itself that the API server refuses.
+                        // Nothing has changed, so the API server refuses the write itself.
                         self.tell_refusal(&kube::Error::Api(status));
                     } else {
                         state = lifecycle::recorded_beside(&state, &stored);
@@ -208,7 +209,7 @@ impl<K: Remote> Pass<'_, K> {
             }
             self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;
         };
-        // Somebody may have edited the spec while AWS was asked.
+        // A user may have edited the spec during the call to AWS.
         let edited = object.meta().generation != generation;
         if edited {
             self.config = None;
@@ -221,7 +222,7 @@ impl<K: Remote> Pass<'_, K> {
         Ok(Observed::Stored { edited })
     }
 
-    /// Waits, and holds nobody up meanwhile: the API server may refuse what is written in one namespace for ever.
+    /// Waits without holding a token or a place: the API server may refuse the writes in one namespace for ever.
     async fn stand_aside(&mut self, time: Duration) {
         self.permit = None;
         self.place.leave_for(time).await;
@@ -236,7 +237,7 @@ impl<K: Remote> Pass<'_, K> {
         );
     }
 
-    /// Remembers how the pass ended. Answers when the next one is due.
+    /// Records how the pass ended. Returns when the next one is due.
     pub(super) fn settled(&mut self, wake: Wake, retry: bool) -> Again {
         let fingerprint = self.fingerprint();
         let after = match wake {
@@ -265,17 +266,18 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Removes the finalizer.
     pub(super) async fn release(&mut self) -> Result<Observed, Pause> {
-        // Before the answer: the watch may show sooner than that that the resource is gone.
+        // Before the answer: the watch may show the deletion first.
         let is_last = self.object.finalizers().iter().all(|name| name == FINALIZER);
         self.recall(|it| it.left_alone = is_last.then_some(LeftAlone::Released));
         let observed = self.set_finalizer(false, "cannot remove the finalizer").await;
-        // The answer may bear the version of the write before it, as if the cache were up to date.
+        // The answer may carry the version of the previous write, as if the cache were up to date.
         let is_released = matches!(observed, Ok(Observed::Stored { .. })) && self.is_gone();
         self.recall(|it| it.left_alone = is_released.then_some(LeftAlone::Released));
         observed
     }
 
-    /// An API server that refuses what the operator writes (a policy, a quota) can be told of by an Event alone.
+    /// Reports in an Event that the API server refuses the operator's write (a policy, a quota). No status can report
+    /// it.
     fn tell_refusal(&self, error: &kube::Error) {
         let kube::Error::Api(status) = error else { return };
         if !matches!(status.code, 400 | 403 | 405 | 413 | 422) {
@@ -288,7 +290,7 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    /// The last line and the last Event of a resource.
+    /// Writes the last log line and the last Event of a resource.
     pub(super) fn tell_release(&self) {
         let message = self.decide(lifecycle::what_became);
         let job = self.object.ledger().and_then(|ledger| ledger.job.clone());
@@ -305,7 +307,7 @@ impl<K: Remote> Pass<'_, K> {
             .released(self.object.object_ref(&()), message, action);
     }
 
-    /// AWS denies the read that shows whether the environment is locked.
+    /// Logs and reports that AWS denies the read that shows whether the environment is locked.
     pub(super) fn tell_lock_unknown(&self) {
         warn!(
             "AWS denies amplify:GetApp or amplify:ListApps: the operator does not see migration locks, and writes all the same"
@@ -313,7 +315,7 @@ impl<K: Remote> Pass<'_, K> {
         self.context.events.lock_unknown(self.object.object_ref(&()));
     }
 
-    /// One line and one Event for each transition: of what the conditions say, and of the job.
+    /// Writes one line and one Event for each transition of the conditions or of the job.
     fn tell(&self, before: &State, after: &State) {
         let (old, new) = (&before.ledger, &after.ledger);
         let job = new.job.as_ref();
@@ -323,7 +325,7 @@ impl<K: Remote> Pass<'_, K> {
             return;
         };
         if reason == Reason::Released {
-            // Told when the finalizer went, where this operator took it off.
+            // Already reported when this operator removed the finalizer.
             if !self.known.released && conditions::ready_reason(&old.conditions) != Some(reason) {
                 self.tell_release();
             }
@@ -332,12 +334,12 @@ impl<K: Remote> Pass<'_, K> {
         let message = conditions::get(&new.conditions, conditions::READY).map_or("", |ready| ready.message.as_str());
         let known = |id: &Option<String>| old.job.as_ref().is_some_and(|job| job.has_failed() && job.id == *id);
         let has_failed = job.is_some_and(|job| job.has_failed() && !known(&job.id));
-        // Of a create that nobody saw the end of, nothing was ever there.
+        // If the end of a create was never seen, no object was ever there that could be gone.
         let was_there = old
             .job
             .as_ref()
             .is_none_or(|job| !job.operation.is_create() || job.finish_time.is_some());
-        // What is observed, or may have been migrated, is not created again.
+        // An object that is only observed, or that may have been migrated, is not created again.
         let stays_gone = reason == Reason::NotFound || new.migration_locked_at.is_some();
         if !has_failed && was_there && !stays_gone && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
@@ -353,7 +355,7 @@ impl<K: Remote> Pass<'_, K> {
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
         let has_ended = old.job.as_ref().is_some_and(Job::is_running) && job.is_some_and(|job| !job.is_running());
-        // What is about to be sent is told when it is known what came of it.
+        // A write that is about to be sent is reported when its outcome is known.
         let is_about_to_send =
             job.is_some_and(Job::is_open_intent) && matches!(reason, Reason::Creating | Reason::Cloning);
         if !(is_transition || has_started || has_ended) || is_about_to_send {
@@ -370,7 +372,7 @@ impl<K: Remote> Pass<'_, K> {
             debug!(reason = reason.name(), "{message}");
             return;
         }
-        // A job that ended before is not what this is about.
+        // A job that ended earlier does not belong to this transition.
         let job = job.filter(|job| job.finish_time.is_none() || old.job.as_ref() != Some(job));
         info!(
             reason = reason.name(),
@@ -380,7 +382,7 @@ impl<K: Remote> Pass<'_, K> {
             "{message}"
         );
         if has_failed && !(is_transition && reason == Reason::JobFailed) {
-            // Whether it is tried again or not, and whatever else the status says now.
+            // Whether or not the job will be retried, and whatever the status reports now.
             let text = job.and_then(|job| job.error.as_deref()).unwrap_or("AWS gave no reason");
             self.context
                 .events
@@ -392,7 +394,8 @@ impl<K: Remote> Pass<'_, K> {
     }
 }
 
-/// Whether `Ready` has another reason, or a person is needed now, for another reason than the spec before had.
+/// Whether `Ready` has another reason, or the resource has become Stalled, or is Stalled for another generation than
+/// before.
 fn is_transition(old: &[Condition], new: &[Condition]) -> bool {
     let stalled = |conditions| conditions::is_true(conditions, STALLED);
     let of_spec = |conditions| conditions::get(conditions, READY).and_then(|ready| ready.observed_generation);
