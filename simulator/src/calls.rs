@@ -19,37 +19,37 @@ impl Calls {
         Self { shared }
     }
 
-    /// Every call that is kept, in order of arrival.
+    /// Returns every call that is kept, in order of arrival.
     #[must_use]
     pub fn all(&self) -> Vec<Call> {
         self.matching(&Filter::default())
     }
 
-    /// The calls that a filter admits.
+    /// Returns the calls that a filter admits.
     #[must_use]
     pub fn matching(&self, filter: &Filter) -> Vec<Call> {
         self.shared.state.lock().history.calls(filter)
     }
 
-    /// The calls of an operation.
+    /// Returns the calls of an operation.
     #[must_use]
     pub fn of(&self, operation: Operation) -> Vec<Call> {
         self.matching(&Filter::operation(operation))
     }
 
-    /// How often each operation was called, whether the calls are kept or not.
+    /// Returns how often each operation was called, whether the calls are kept or not.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<Operation, Count> {
         self.shared.state.lock().history.counts()
     }
 
-    /// How often one operation was called.
+    /// Returns how often one operation was called.
     #[must_use]
     pub fn count(&self, operation: Operation) -> Count {
         self.counts().get(&operation).copied().unwrap_or_default()
     }
 
-    /// All writes.
+    /// Returns all writes.
     #[must_use]
     pub fn writes(&self) -> Vec<Call> {
         let mut calls = self.all();
@@ -57,7 +57,7 @@ impl Calls {
         calls
     }
 
-    /// The creates whose work was done or started, whatever the client was told.
+    /// Returns the creates whose work was done or started, whatever the client was told.
     #[must_use]
     pub fn accepted_creates(&self) -> Vec<Call> {
         let mut calls = self.matching(&Filter {
@@ -68,7 +68,7 @@ impl Calls {
         calls
     }
 
-    /// How often each object was created: `account/region/app/environment[/resource]`.
+    /// Returns how often each object was created: `account/region/app/environment[/resource]`.
     #[must_use]
     pub fn creates_by_object(&self) -> BTreeMap<String, usize> {
         let mut objects = BTreeMap::new();

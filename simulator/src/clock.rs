@@ -17,7 +17,7 @@ impl Clock {
         Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 
-    /// A clock whose wall clock is this.
+    /// Returns a clock whose wall clock is this.
     pub(crate) fn new(wall: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self {
             wall: Box::new(wall),
@@ -47,7 +47,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A duration as milliseconds, saturating far beyond any test.
+/// Returns a duration as milliseconds, saturating far beyond any test.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }

@@ -100,7 +100,7 @@ impl Config {
         self
     }
 
-    /// How long jobs run.
+    /// Returns how long jobs run.
     #[must_use]
     pub const fn job_duration(mut self, duration: Duration) -> Self {
         self.settings.job_duration = duration;

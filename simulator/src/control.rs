@@ -167,7 +167,7 @@ impl Control {
         Self { shared }
     }
 
-    /// The simulated time, in milliseconds since the epoch.
+    /// Returns the simulated time, in milliseconds since the epoch.
     #[must_use]
     pub fn now(&self) -> i64 {
         self.shared.clock.now()
@@ -178,7 +178,7 @@ impl Control {
         self.shared.clock.advance(by);
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.shared.state.lock().settings.clone()
@@ -201,7 +201,7 @@ impl Control {
         self.shared.state.lock().faults.add_job(fault)
     }
 
-    /// The rules in force.
+    /// Returns the rules in force.
     #[must_use]
     pub fn rules(&self) -> Rules {
         self.shared.state.lock().faults.rules()
@@ -408,7 +408,7 @@ impl Control {
             .unwrap_or(false)
     }
 
-    /// One app as it is now.
+    /// Returns one app as it is now.
     #[must_use]
     pub fn app(&self, at: impl Into<Location>) -> Option<AppState> {
         let at = at.into();
@@ -417,7 +417,7 @@ impl Control {
         self.with_app(&at, |app, _| snapshot(&account, &region, app))
     }
 
-    /// A backend as it is now, whether reads see it yet or not.
+    /// Returns a backend as it is now, whether reads see it yet or not.
     #[must_use]
     pub fn backend(&self, at: impl Into<Location>) -> Option<BackendState> {
         let at = at.into();
@@ -425,7 +425,7 @@ impl Control {
             .flatten()
     }
 
-    /// An environment record as it is now, whether reads see it yet or not.
+    /// Returns an environment record as it is now, whether reads see it yet or not.
     #[must_use]
     pub fn environment(&self, at: impl Into<Location>) -> Option<EnvironmentState> {
         let at = at.into();
@@ -435,7 +435,7 @@ impl Control {
         .flatten()
     }
 
-    /// All apps as they are now.
+    /// Returns all apps as they are now.
     #[must_use]
     pub fn apps(&self) -> Vec<AppState> {
         let now = self.shared.clock.now();
@@ -461,7 +461,7 @@ impl Control {
     }
 }
 
-/// An app with everything done that is due by now.
+/// Returns an app with everything done that is due by now.
 fn find_app<'a>(shared: &Shared, world: &'a mut World, at: &Location, now: i64) -> Option<&'a mut state::App> {
     let account = at.account.as_deref().unwrap_or(&shared.default_account);
     let region = at.region.as_deref().unwrap_or(&shared.default_region);

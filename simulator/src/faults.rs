@@ -167,7 +167,7 @@ rule_builders!(Fault);
 rule_builders!(JobFault);
 
 impl Fault {
-    /// A rule that hits the next request, whatever it is.
+    /// Returns a rule that hits the next request, whatever it is.
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self {
@@ -178,7 +178,7 @@ impl Fault {
         }
     }
 
-    /// A rule that hits the next request of an operation.
+    /// Returns a rule that hits the next request of an operation.
     #[must_use]
     pub fn on(operation: Operation, action: Action) -> Self {
         Self::new(action).operation(operation)
@@ -331,7 +331,7 @@ impl Action {
         Self::ServerError { status }
     }
 
-    /// An error of any kind before the work.
+    /// Returns an error of any kind before the work.
     #[must_use]
     pub fn respond(status: u16, code: &str, message: &str) -> Self {
         Self::Respond {
@@ -342,7 +342,7 @@ impl Action {
         }
     }
 
-    /// A reset, and the work this much later.
+    /// Returns a reset, and the work this much later.
     #[must_use]
     pub const fn arrive_late(duration: Duration) -> Self {
         Self::ArriveLate {
@@ -350,7 +350,7 @@ impl Action {
         }
     }
 
-    /// An answer that is not AWS's own.
+    /// Returns an answer that is not AWS's own.
     #[must_use]
     pub fn intercepted(status: u16, body: &str) -> Self {
         Self::Intercepted {
@@ -359,19 +359,19 @@ impl Action {
         }
     }
 
-    /// Nothing until [`release`](crate::Control::release), then the work.
+    /// Returns nothing until [`release`](crate::Control::release), then the work.
     #[must_use]
     pub const fn hang() -> Self {
         Self::Hang { duration: None }
     }
 
-    /// The work, then nothing until [`release`](crate::Control::release).
+    /// Returns the work, then nothing until [`release`](crate::Control::release).
     #[must_use]
     pub const fn hang_after() -> Self {
         Self::HangAfter { duration: None }
     }
 
-    /// The refusal that stands in for the work, with a body of its own if that was ordered.
+    /// Returns the refusal that stands in for the work, with a body of its own if that was ordered.
     pub(crate) fn refusal(&self, subject: &Subject<'_>, caller: &str) -> Option<(AwsError, Option<String>)> {
         let operation = subject.operation.as_str();
         let plain = match self {
@@ -415,7 +415,7 @@ impl Action {
         Some((plain, None))
     }
 
-    /// The answer that replaces the true one after the work.
+    /// Returns the answer that replaces the true one after the work.
     pub(crate) fn replacement(&self) -> Option<(AwsError, Option<String>)> {
         match self {
             Self::RespondAfter {
@@ -456,7 +456,7 @@ pub struct JobFault {
 }
 
 impl JobFault {
-    /// The next job of an operation follows a script.
+    /// Returns the next job of an operation follows a script.
     #[must_use]
     pub fn on(operation: Operation, script: JobScript) -> Self {
         Self {
@@ -606,7 +606,7 @@ impl Faults {
         self.rules.clone()
     }
 
-    /// The action of the first rule that hits a request.
+    /// Returns the action of the first rule that hits a request.
     pub(crate) fn take(&mut self, subject: &Subject<'_>) -> Option<Action> {
         let (index, last) = hit(&mut self.rules.faults, |fault| {
             fault
@@ -621,7 +621,7 @@ impl Faults {
         })
     }
 
-    /// The script of a job that a request starts.
+    /// Returns the script of a job that a request starts.
     pub(crate) fn take_script(&mut self, subject: &Subject<'_>) -> JobScript {
         let found = hit(&mut self.rules.job_faults, |fault| {
             fault
@@ -637,7 +637,8 @@ impl Faults {
     }
 }
 
-/// The first rule that hits, and whether that used it up. Rules that are still skipping let later ones have the request.
+/// Returns the first rule that hits, and whether that used it up. Rules that are still skipping let later ones have the
+/// request.
 fn hit<R>(
     rules: &mut [(u64, R)],
     counters: impl Fn(&mut R) -> Option<(&mut u64, &mut Option<u64>)>,

@@ -60,19 +60,19 @@ pub struct Call {
 }
 
 impl Call {
-    /// The app, or nothing.
+    /// Returns the app, or nothing.
     #[must_use]
     pub fn app(&self) -> &str {
         self.app.as_deref().unwrap_or_default()
     }
 
-    /// The environment, or nothing.
+    /// Returns the environment, or nothing.
     #[must_use]
     pub fn environment(&self) -> &str {
         self.environment.as_deref().unwrap_or_default()
     }
 
-    /// The resource, or nothing.
+    /// Returns the resource, or nothing.
     #[must_use]
     pub fn resource(&self) -> &str {
         self.resource.as_deref().unwrap_or_default()
@@ -88,13 +88,13 @@ impl Body {
         Self(bytes)
     }
 
-    /// The body as JSON: null if it was empty, not kept, or no JSON.
+    /// Returns the body as JSON: null if it was empty, not kept, or no JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.0).unwrap_or_default()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
@@ -141,7 +141,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The calls of an operation.
+    /// Returns the calls of an operation.
     #[must_use]
     pub fn operation(operation: Operation) -> Self {
         Self {

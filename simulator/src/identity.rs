@@ -24,7 +24,7 @@ pub(crate) struct AssumedRole {
 }
 
 impl Caller {
-    /// The ARN that `GetCallerIdentity` answers.
+    /// Returns the ARN that `GetCallerIdentity` answers.
     pub(crate) fn arn(&self) -> String {
         match &self.role {
             None => format!("arn:aws:iam::{}:user/simulated", self.account),
@@ -33,7 +33,7 @@ impl Caller {
     }
 }
 
-/// The ARN of a session.
+/// Returns the ARN of a session.
 pub(crate) fn assumed_role_arn(account: &str, role: &AssumedRole) -> String {
     // A role's path is no part of its sessions' ARNs.
     let name = role.name.rsplit('/').next().unwrap_or_default();

@@ -30,7 +30,7 @@ impl Ids {
         )
     }
 
-    /// A prefix and some capital letters and digits: keys and tokens.
+    /// Returns a prefix and some capital letters and digits: keys and tokens.
     pub(crate) fn key(&mut self, prefix: &str, length: usize) -> String {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut key = String::from(prefix);

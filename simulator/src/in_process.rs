@@ -47,7 +47,7 @@ impl InProcess {
         Control::new(self.shared.clone())
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn history(&self) -> Calls {
         Calls::new(self.shared.clone())

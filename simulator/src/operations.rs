@@ -36,7 +36,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The names that rules and records go by; whether they are well formed is asked later.
+    /// Returns the names that rules and records go by; whether they are well formed is asked later.
     pub(crate) fn names(&self) -> Names<'_> {
         let route = &self.route;
         let resource = self.input.peek("resourceName");
@@ -169,7 +169,7 @@ impl<'a> Context<'a> {
         named(member, self.request.route.environment.as_deref())
     }
 
-    /// An app with everything done that is due by now.
+    /// Returns an app with everything done that is due by now.
     fn app(&mut self, id: &str) -> Result<&mut App, AwsError> {
         if self.settings.auto_register_apps && !self.region.apps.contains_key(id) {
             let app = App::new(id, id, self.now);
@@ -189,7 +189,7 @@ impl<'a> Context<'a> {
         self.start_to_fail(app_id, new, None)
     }
 
-    /// The same; the job comes to nothing for this reason, if there is one.
+    /// Returns the same; the job comes to nothing for this reason, if there is one.
     fn start_to_fail(&mut self, app_id: &str, new: NewJob, why: Option<String>) -> Result<Done, AwsError> {
         let (settings, now) = (self.settings, self.now);
         let environment = new.environment.clone();
@@ -228,12 +228,12 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// A job that is listed in the one environment that it is about.
+    /// Returns a job that is listed in the one environment that it is about.
     fn start_in(&mut self, app_id: &str, environment: &str, effect: Effect) -> Result<Done, AwsError> {
         self.start_in_to_fail(app_id, environment, effect, None)
     }
 
-    /// The same; the job comes to nothing for this reason, if there is one.
+    /// Returns the same; the job comes to nothing for this reason, if there is one.
     fn start_in_to_fail(
         &mut self,
         app_id: &str,
@@ -251,12 +251,12 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A name from the path; the route has put it there.
+/// Returns a name from the path; the route has put it there.
 fn named<'a>(member: &str, value: Option<&'a str>) -> Result<&'a str, AwsError> {
     value.filter(|name| !name.is_empty()).ok_or_else(|| missing(member))
 }
 
-/// A job as the API shows it.
+/// Returns a job as the API shows it.
 fn job_json(app: &str, environment: &str, job: &Job) -> Value {
     let mut body = json!({
         "appId": app,
@@ -274,7 +274,7 @@ fn job_json(app: &str, environment: &str, job: &Job) -> Value {
     body
 }
 
-/// A time as the `amplify` API sends it: seconds with a fraction.
+/// Returns a time as the `amplify` API sends it: seconds with a fraction.
 fn seconds(millis: i64) -> Value {
     // A double holds milliseconds of this century exactly enough.
     #[expect(clippy::cast_precision_loss)]

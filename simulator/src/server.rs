@@ -113,7 +113,7 @@ fn response(answer: Answer) -> Response<Body> {
     whole(answer).map(|body| Body::new(ReplyBody::new(body, is_cut)))
 }
 
-/// The answer before anything happens to it on the way.
+/// Returns the answer before anything happens to it on the way.
 pub(crate) fn whole(answer: Answer) -> Response<Bytes> {
     let length = answer.reply.body.len();
     let mut response = Response::new(answer.reply.body);

@@ -131,7 +131,8 @@ impl Authorization {
     }
 }
 
-/// The forms of a path that a signer may have signed. The SDKs agree but for the slash after a removed last segment.
+/// Returns the forms of a path that a signer may have signed. The SDKs agree but for the slash after a removed last
+/// segment.
 fn canonical_paths(raw: &str) -> Vec<String> {
     let normal = path::normalise(raw);
     let mut forms = vec![path::encode_path(&normal)];

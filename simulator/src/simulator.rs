@@ -67,19 +67,19 @@ impl Simulator {
         })
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The value of `AWS_ENDPOINT_URL`.
+    /// Returns the value of `AWS_ENDPOINT_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The environment variables that make an AWS client use it.
+    /// Returns the environment variables that make an AWS client use it.
     #[must_use]
     pub fn client_env(&self) -> &[(&'static str, String)] {
         &self.client_env
@@ -91,7 +91,7 @@ impl Simulator {
         Control::new(self.shared.clone())
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn history(&self) -> Calls {
         Calls::new(self.shared.clone())

@@ -31,7 +31,7 @@ impl World {
             .or_default()
     }
 
-    /// Every app with its account and region.
+    /// Returns every app with its account and region.
     pub(crate) fn apps(&mut self) -> impl Iterator<Item = (&str, &str, &mut App)> {
         self.regions.iter_mut().flat_map(|(account, regions)| {
             regions.iter_mut().flat_map(move |(region, apps)| {

@@ -29,7 +29,7 @@ fn run(command: &mut Command) -> Result<Output, String> {
     ))
 }
 
-/// A Python with boto3, made once per user.
+/// Returns a Python with boto3, made once per user.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {

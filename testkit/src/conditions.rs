@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// A condition of a resource; null where it is absent.
+/// Returns a condition of a resource; null where it is absent.
 pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
     static NULL: Value = Value::Null;
     let conditions = object["status"]["conditions"].as_array();

@@ -224,7 +224,7 @@ impl Gate {
         self.shared.delay_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// How many requests rules have hit.
+    /// Returns how many requests rules have hit.
     pub fn hits(&self) -> usize {
         *self.shared.hits.borrow()
     }
@@ -242,7 +242,7 @@ impl Gate {
         lock(&self.shared.seen).clone()
     }
 
-    /// The writes about resources but for those that were refused; Events apart.
+    /// Returns the writes about resources but for those that were refused; Events apart.
     pub fn writes(&self) -> usize {
         let seen = self.seen();
         seen.iter()
@@ -315,7 +315,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     response
 }
 
-/// The first rule that hits.
+/// Returns the first rule that hits.
 fn treatment(rules: &mut [Rule], asked: &Asked) -> Option<Treatment> {
     for rule in rules.iter_mut().filter(|rule| rule.times > 0 && (rule.hits)(asked)) {
         if rule.skip > 0 {
@@ -362,7 +362,7 @@ async fn forward(shared: &Shared, asked: &Asked, head: Parts, body: Vec<u8>) -> 
     }
 }
 
-/// The headers that concern more than one connection.
+/// Returns the headers that concern more than one connection.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     for name in [
         header::HOST,

@@ -131,13 +131,13 @@ pub const SPECIMENS: &[Specimen] = &[
 ];
 
 impl Specimen {
-    /// The one of this name.
+    /// Returns the one of this name.
     pub fn named(name: &str) -> &'static Self {
         let found = SPECIMENS.iter().find(|specimen| specimen.name == name);
         found.expect("a specimen of this name")
     }
 
-    /// One of each kind.
+    /// Returns one of each kind.
     pub fn of_each_kind() -> impl Iterator<Item = &'static Self> {
         let is_first = |specimen: &&Self| {
             let first = SPECIMENS.iter().find(|other| other.kind == specimen.kind);
@@ -167,7 +167,7 @@ impl Specimen {
         simulated(self.abilities().delete)
     }
 
-    /// The writes of a whole life.
+    /// Returns the writes of a whole life.
     pub fn writes(&self) -> Vec<Operation> {
         [Some(self.create()), self.update(), Some(self.delete())]
             .into_iter()
@@ -176,7 +176,7 @@ impl Specimen {
     }
 }
 
-/// The same operation, as the simulator knows it.
+/// Returns the same operation, as the simulator knows it.
 fn simulated(operation: Known) -> Operation {
     let same = Operation::ALL
         .iter()
@@ -201,12 +201,12 @@ fn words(set: &Value) -> Vec<&str> {
     words
 }
 
-/// The spec of a backend that CreateBackend makes.
+/// Returns the spec of a backend that CreateBackend makes.
 pub fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
-/// The spec of an API of a backend that no resource describes.
+/// Returns the spec of an API of a backend that no resource describes.
 pub fn graphql_api(environment: &str, schema: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
@@ -217,12 +217,12 @@ pub fn graphql_api(environment: &str, schema: &str) -> Value {
     })
 }
 
-/// An edit of the schema.
+/// Returns an edit of the schema.
 pub fn schema_edit(schema: &str) -> Value {
     json!({ "spec": { "resourceConfig": { "transformSchema": schema } } })
 }
 
-/// The spec of a storage of a backend that no resource describes.
+/// Returns the spec of a storage of a backend that no resource describes.
 pub fn storage(environment: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "photos",
@@ -233,12 +233,12 @@ pub fn storage(environment: &str) -> Value {
     })
 }
 
-/// The spec of a record.
+/// Returns the spec of a record.
 pub fn environment(name: &str) -> Value {
     json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
 }
 
-/// The plurals of all kinds, as requests name them.
+/// Returns the plurals of all kinds, as requests name them.
 pub fn plurals() -> Vec<String> {
     amplify_operator::api::crds()
         .into_iter()

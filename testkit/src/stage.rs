@@ -360,7 +360,7 @@ impl Stage {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
-    /// Where the operator serves its health and its metrics.
+    /// Returns where the operator serves its health and its metrics.
     pub fn address(&self) -> SocketAddr {
         let log = self.log();
         let said = log.rsplit_once(" listen=").expect("the operator has said where").1;
@@ -523,7 +523,7 @@ impl Stage {
         .await
     }
 
-    /// Every version of a resource from now on.
+    /// Returns every version of a resource from now on.
     pub async fn follow(&self, kind: Kind, name: &str) -> Followed {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let (seen, versions) = watch::channel(Vec::new());
@@ -568,7 +568,7 @@ impl Stage {
         assert!(is_gone, "{name} is not gone within {PATIENCE:?}: {now:#}");
     }
 
-    /// The reasons of the Events about a resource.
+    /// Returns the reasons of the Events about a resource.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
@@ -635,12 +635,12 @@ impl Stage {
         self.simulator.control()
     }
 
-    /// The calls of one operation.
+    /// Returns the calls of one operation.
     pub fn calls(&self, operation: Operation) -> Vec<Call> {
         self.simulator.history().of(operation)
     }
 
-    /// All calls but those to STS.
+    /// Returns all calls but those to STS.
     pub fn all_calls(&self) -> Vec<Operation> {
         let sts = [Operation::GetCallerIdentity, Operation::AssumeRole];
         let calls = self.simulator.history().all();
@@ -651,13 +651,13 @@ impl Stage {
             .collect()
     }
 
-    /// The schema that AWS holds of the API `shop` in this environment.
+    /// Returns the schema that AWS holds of the API `shop` in this environment.
     pub fn schema(&self, environment: &str) -> Value {
         let backend = self.aws().backend((APP, environment)).expect("a backend");
         backend.apis["shop"]["transformSchema"].clone()
     }
 
-    /// The calls of one operation about one environment.
+    /// Returns the calls of one operation about one environment.
     pub fn calls_in(&self, operation: Operation, environment: &str) -> Vec<Call> {
         let filter = Filter::operation(operation);
         self.simulator.history().matching(&Filter {
@@ -666,7 +666,7 @@ impl Stage {
         })
     }
 
-    /// How many of these calls AWS has accepted.
+    /// Returns how many of these calls AWS has accepted.
     pub fn accepted_in(&self, operation: Operation, environment: &str) -> usize {
         let calls = self.calls_in(operation, environment);
         calls.iter().filter(|call| call.accepted).count()
@@ -724,12 +724,12 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// All versions so far.
+    /// Returns all versions so far.
     pub fn versions(&self) -> Vec<Value> {
         self.versions.borrow().clone()
     }
 
-    /// The reasons of Ready so far, without repetitions in a row.
+    /// Returns the reasons of Ready so far, without repetitions in a row.
     pub fn reasons(&self) -> Vec<String> {
         Self::reasons_of(&self.versions.borrow())
     }
@@ -797,7 +797,7 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .expect("the operator starts")
 }
 
-/// The operator that cargo has built beside the suites.
+/// Returns the operator that cargo has built beside the suites.
 pub fn operator_binary() -> PathBuf {
     let suite = std::env::current_exe().expect("a suite is a file");
     let folder = suite.ancestors().nth(2).expect("cargo puts suites into target/…/deps");
@@ -817,14 +817,14 @@ pub fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("an object")
 }
 
-/// The spec of a resource that takes over what is there.
+/// Returns the spec of a resource that takes over what is there.
 pub fn adopting(mut spec: Value, deletion: &str) -> Value {
     spec["adoptionPolicy"] = json!("IfExists");
     spec["deletionPolicy"] = json!(deletion);
     spec
 }
 
-/// The configuration of an API, as AWS holds it.
+/// Returns the configuration of an API, as AWS holds it.
 pub fn api_config(schema: &str) -> Map<String, Value> {
     let spec = graphql_api("", schema);
     spec["resourceConfig"].as_object().expect("an object").clone()
@@ -834,7 +834,7 @@ pub fn ready(object: &Value) -> &Value {
     condition(object, "Ready")
 }
 
-/// The message of Ready.
+/// Returns the message of Ready.
 pub fn message(object: &Value) -> &str {
     ready(object)["message"].as_str().unwrap_or_default()
 }

@@ -78,7 +78,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The manifests of the workspace, one after the other.
+/// Returns the manifests of the workspace, one after the other.
 fn manifests() -> Result<String> {
     let mut text = fs::read_to_string(root().join("Cargo.toml"))?;
     let members = text.lines().find_map(|line| line.strip_prefix("members = "));

@@ -22,7 +22,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All pages that are in the repository, or are about to be.
+/// Returns all pages that are in the repository, or are about to be.
 pub(crate) fn pages() -> Vec<Page> {
     let output = Command::new("git")
         // Whoever owns the clone.
@@ -90,7 +90,7 @@ impl Page {
         page
     }
 
-    /// A path that is written relative to this page, from the root of the repository.
+    /// Returns a path that is written relative to this page, from the root of the repository.
     pub(crate) fn beside(&self, path: &str) -> PathBuf {
         let mut target = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
         for component in Path::new(path).components() {
@@ -105,7 +105,7 @@ impl Page {
         target
     }
 
-    /// The commands of its `sh` blocks, each on one line.
+    /// Returns the commands of its `sh` blocks, each on one line.
     pub(crate) fn commands(&self) -> Vec<String> {
         let shell = self.blocks.iter().filter(|(language, _)| language == "sh");
         shell
@@ -118,7 +118,7 @@ impl Page {
     }
 }
 
-/// The anchor that GitHub gives a heading.
+/// Returns the anchor that GitHub gives a heading.
 fn slug(heading: &str) -> String {
     heading
         .to_lowercase()

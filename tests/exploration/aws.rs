@@ -103,14 +103,14 @@ impl AwsJob {
     }
 }
 
-/// The jobs that AWS shows, with their places.
+/// Returns the jobs that AWS shows, with their places.
 pub(crate) fn shown(world: &World, clocks: Clocks) -> impl Iterator<Item = JobSeen> {
     let jobs = world.aws.jobs.iter().enumerate();
     jobs.filter(|(_, job)| !job.vanished && job.hidden == 0 && job.operation.has_job())
         .map(move |(id, job)| job.seen(id, clocks))
 }
 
-/// An object that somebody else made.
+/// Returns an object that somebody else made.
 pub(crate) const fn rival(made: Seconds) -> Thing {
     Thing {
         by: None,

@@ -337,12 +337,12 @@ fn storage() -> Exploration {
     explored(Operation::CreateBackendStorage)
 }
 
-/// The same, begun when everything is Ready.
+/// Returns the same, begun when everything is Ready.
 fn ready(exploration: Exploration) -> Exploration {
     exploration.with(|it| it.start = Start::Ready)
 }
 
-/// Two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.
+/// Returns two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.
 fn two_apis() -> Exploration {
     api().with(|it| {
         it.names = 2;

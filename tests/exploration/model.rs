@@ -149,7 +149,7 @@ impl Exploration {
         }
     }
 
-    /// The same, changed.
+    /// Returns the same, changed.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
@@ -206,7 +206,7 @@ impl Exploration {
         Err(Failed::from(told))
     }
 
-    /// The event, with the step that is made.
+    /// Returns the event, with the step that is made.
     fn tell(&self, world: &World, event: Event) -> String {
         let Event::Step { process, name, how } = event else {
             return format!("{event:?}");
@@ -222,7 +222,7 @@ impl Exploration {
         format!("process {process}, name {name}: {what}{write} {how:?}; it said {says:?}")
     }
 
-    /// How far it is explored.
+    /// Returns how far it is explored.
     fn bound(&self) -> String {
         let budget = format!("{:?}", self.budget);
         let things = budget

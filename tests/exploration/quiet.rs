@@ -237,7 +237,7 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     None
 }
 
-/// The passes: whose, after how many seconds, and what the status then said. What was said before is left out.
+/// Returns the passes: whose, after how many seconds, and what the status then said. What was said before is left out.
 fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
     let mut lines = Vec::new();
     for (name, wait, status) in told {

@@ -101,7 +101,7 @@ impl Scenario {
         self.timed.then(|| Seconds::try_from(now).expect("few jobs"))
     }
 
-    /// Which AWS object the resource of this name describes.
+    /// Returns which AWS object the resource of this name describes.
     pub(crate) const fn target(&self, name: usize) -> usize {
         if self.same_object { 0 } else { name }
     }
@@ -136,7 +136,7 @@ pub(crate) enum How {
     FailsAtOnce,
 }
 
-/// When explored, the clock stands still and all else moves.
+/// Returns when explored, the clock stands still and all else moves.
 pub(crate) fn now() -> Timestamp {
     // A multiple of the tick, so that each tick makes a drift check due.
     Timestamp::from_second(1_800_000_000).expect("a time in range")
@@ -249,7 +249,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The next step of this pass.
+    /// Returns the next step of this pass.
     pub(crate) fn ahead(&self, world: &World, process: usize, name: usize) -> Option<Arc<Decided>> {
         let operator = &world.processes[process];
         let pass = operator.passes[name].as_ref()?;
@@ -275,7 +275,7 @@ impl<'a> Stage<'a> {
             .collect()
     }
 
-    /// The next step of this pass, decided now.
+    /// Returns the next step of this pass, decided now.
     fn decide(&self, world: &World, process: usize, name: usize, pass: &Pass) -> Decided {
         let object = &pass.view;
         let resource = Resource {
@@ -547,7 +547,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The view was stale: look at the object itself.
+    /// Returns the view was stale: look at the object itself.
     fn refresh(&mut self, world: &mut World, process: usize, name: usize) -> Option<Observed> {
         let view = pass(world, process, name).view;
         let live = world.names[name].live.filter(|live| live.uid == view.uid)?;
@@ -565,7 +565,7 @@ impl<'a> Stage<'a> {
         self.put(world, process, name, Old { object: live, lag: 0 });
     }
 
-    /// The program's own patch, tried until it lands or can never land.
+    /// Returns the program's own patch, tried until it lands or can never land.
     fn record(
         &mut self,
         world: &mut World,
@@ -703,7 +703,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The index that holds this of each name, with the slot reserved for the pass of one.
+    /// Returns the index that holds this of each name, with the slot reserved for the pass of one.
     fn index(&self, held: &[Option<Old>], reserved: Option<u8>) -> Index {
         let mut index = Index::default();
         let reserved = reserved.map(usize::from);
@@ -824,7 +824,7 @@ struct Told {
     reserves: bool,
 }
 
-/// The status as it is stored.
+/// Returns the status as it is stored.
 fn json_of(state: &State) -> Value {
     let mut status = serde_json::to_value(&state.ledger).expect("a status");
     for (name, hash) in [(SENT, &state.hashes.sent), (ECHOED, &state.hashes.echoed)] {
@@ -851,7 +851,7 @@ fn state_of(mut object: Value) -> State {
 const SENT: &str = "sentConfigHash";
 const ECHOED: &str = "echoedConfigHash";
 
-/// The resourceVersion of what is so many versions old.
+/// Returns the resourceVersion of what is so many versions old.
 fn version(lag: u8) -> u16 {
     NEWER - 1 - u16::from(lag)
 }

@@ -281,7 +281,7 @@ impl Knows {
         Self { number, known }
     }
 
-    /// Nothing.
+    /// Returns nothing.
     pub(crate) fn nothing() -> Self {
         static NOTHING: OnceLock<Knows> = OnceLock::new();
         *NOTHING.get_or_init(|| Self::of(Known::default()))
@@ -602,7 +602,7 @@ pub(crate) fn echo_name(config: u8) -> String {
     format!("e{config}")
 }
 
-/// The configuration with this hash, or this hash of its echo.
+/// Returns the configuration with this hash, or this hash of its echo.
 pub(crate) fn config_of(name: &str) -> u8 {
     number(&name[1..])
 }
@@ -767,7 +767,7 @@ impl Entry {
     }
 }
 
-/// The times that stand in what a pass knows: of ours, and of AWS's.
+/// Returns the times that stand in what a pass knows: of ours, and of AWS's.
 pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec<&'a mut Timestamp>) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     if let Some(look) = &mut known.look {

@@ -23,7 +23,7 @@ amplify_testkit::tests! {
     a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end,
 }
 
-/// A sweep for each thing that a specimen can go through.
+/// Returns a sweep for each thing that a specimen can go through.
 pub(crate) fn sweeps() -> Vec<Test> {
     let lives = SPECIMENS.iter().flat_map(|specimen| {
         let acts = [
@@ -50,7 +50,7 @@ pub(crate) fn sweeps() -> Vec<Test> {
     tests.collect()
 }
 
-/// The making of a backend.
+/// Returns the making of a backend.
 fn create_backend() -> Life {
     Life {
         specimen: Specimen::named("backend"),
@@ -130,7 +130,7 @@ impl Life {
         }
     }
 
-    /// The resource at the end; null where it is gone.
+    /// Returns the resource at the end; null where it is gone.
     async fn end(self, stage: &Stage) -> Value {
         match self.act {
             Act::FailToCreate => stage.wait_for_reason(self.kind(), NAME, "JobFailed").await,
@@ -248,7 +248,7 @@ impl Remains {
     }
 }
 
-/// The backends, with their storages in the place of a map of them.
+/// Returns the backends, with their storages in the place of a map of them.
 fn nameless(mut backends: Value) -> Value {
     for backend in backends.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
         let storages = backend["storages"].as_object().into_iter().flat_map(|all| all.values());
@@ -258,7 +258,7 @@ fn nameless(mut backends: Value) -> Value {
     backends
 }
 
-/// A stage where the life can begin, with the operator running behind a gate.
+/// Returns a stage where the life can begin, with the operator running behind a gate.
 async fn set(world: &Arc<World>, life: Life) -> (Stage, Gate) {
     let setup = Setup {
         flags: vec!["--outcome-grace=8s", "--absence-grace=3s", "--max-job-attempts=1"],
@@ -279,7 +279,7 @@ async fn set(world: &Arc<World>, life: Life) -> (Stage, Gate) {
     (stage, gate)
 }
 
-/// The requests of a life without a crash, and what it leaves behind.
+/// Returns the requests of a life without a crash, and what it leaves behind.
 async fn record(world: &Arc<World>, life: Life) -> (Vec<Request>, Remains) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let (stage, gate) = set(world, life).await;
@@ -289,8 +289,8 @@ async fn record(world: &Arc<World>, life: Life) -> (Vec<Request>, Remains) {
     (asked(&stage, &gate, 0, false), Remains::of(life, &stage, &object))
 }
 
-/// The requests that the gate has seen, with the lists and watches of the start or without, and the calls to AWS after
-/// the first so many.
+/// Returns the requests that the gate has seen, with the lists and watches of the start or without, and the calls to
+/// AWS after the first so many.
 fn asked(stage: &Stage, gate: &Gate, calls: usize, start: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut counted: BTreeMap<Asked, usize> = BTreeMap::new();

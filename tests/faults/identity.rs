@@ -40,7 +40,7 @@ fn role(number: usize) -> String {
     format!("arn:aws:iam::{}:role/amplify", account(number))
 }
 
-/// Each namespace has an account of its own.
+/// Returns each namespace has an account of its own.
 fn accounts(namespaces: &[String]) -> String {
     let entry = |(number, namespace): (usize, &String)| {
         format!(
@@ -122,7 +122,7 @@ async fn a_fault_of_sts_is_overcome_in_each_namespace(world: Arc<World>) {
     TALLY.creates(&stage);
 }
 
-/// A stage without credentials. Whatever this machine has is out of reach: the operator's environment is ours.
+/// Returns a stage without credentials. Whatever this machine has is out of reach: the operator's environment is ours.
 async fn without_credentials(world: Arc<World>) -> Stage {
     let setup = Setup {
         running: false,

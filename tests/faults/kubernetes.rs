@@ -41,7 +41,7 @@ fn behind_a_gate() -> Setup {
     }
 }
 
-/// A stage whose operator works through a gate.
+/// Returns a stage whose operator works through a gate.
 async fn set(world: Arc<World>) -> (Stage, Gate) {
     let mut stage = Stage::with(world, behind_a_gate()).await;
     let gate = Gate::before(&mut stage).await;
@@ -49,7 +49,7 @@ async fn set(world: Arc<World>) -> (Stage, Gate) {
     (stage, gate)
 }
 
-/// Its job is recorded, and it was made once.
+/// Returns its job is recorded, and it was made once.
 async fn ends_well(stage: &Stage, name: &str) -> Value {
     let object = stage.wait_until_ready(Kind::Backend, name).await;
     let created = stage.calls(Operation::CreateBackend);

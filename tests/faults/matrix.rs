@@ -71,7 +71,7 @@ struct Place {
     skip: u64,
 }
 
-/// Each call of each calm life, but for repeated polls, and for what another specimen of the kind does as well.
+/// Returns each call of each calm life, but for repeated polls, and for what another specimen of the kind does as well.
 async fn places(world: &Arc<World>) -> &'static [Place] {
     static PLACES: OnceCell<Vec<Place>> = OnceCell::const_new();
     PLACES.get_or_init(|| recorded(world.clone())).await
@@ -108,7 +108,7 @@ async fn recorded(world: Arc<World>) -> Vec<Place> {
     places
 }
 
-/// The calls to AWS about this environment.
+/// Returns the calls to AWS about this environment.
 fn calls(stage: &Stage, environment: &str) -> Vec<Call> {
     stage.simulator.history().matching(&Filter {
         environment: Some(environment.to_owned()),
@@ -303,7 +303,7 @@ async fn a_bad_request_in_any_write_is_told_and_overcome_when_asked(world: Arc<W
     row(world, action, in_writes, INVALID).await;
 }
 
-/// A row of the matrix: this fault once, in each place where it makes sense.
+/// Returns a row of the matrix: this fault once, in each place where it makes sense.
 async fn row(world: Arc<World>, fault: fn() -> Action, here: Where, disturbed: Disturbed) {
     let places = places(&world).await.iter().filter(|place| here(place.operation));
     let cells = places.map(|place| Cell::at(*place, fault()));
@@ -437,7 +437,7 @@ impl Cell {
     }
 }
 
-/// All these lives on one stage.
+/// Returns all these lives on one stage.
 async fn live(world: Arc<World>, settings: Settings, cells: Vec<Cell>, disturbed: &Disturbed) -> Stage {
     let _turn = STAGES.acquire().await.expect("never closed");
     let is_late = settings.read_after_create_delay > Duration::ZERO;

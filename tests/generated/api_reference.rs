@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-/// The page.
+/// Returns the page.
 pub(crate) fn page(crds: &[CustomResourceDefinition], update: &str) -> Result<String, std::fmt::Error> {
     let mut page = format!("<!-- Made from src/api by `{update}`: do not edit. -->\n\n# API reference\n\n");
     page +=
@@ -111,7 +111,7 @@ fn bounds(field: &JSONSchemaProps) -> String {
     }
 }
 
-/// The rules that go over more than one field, in the words in which the API server refuses.
+/// Returns the rules that go over more than one field, in the words in which the API server refuses.
 fn rules(page: &mut String, spec: &JSONSchemaProps) -> std::fmt::Result {
     let rules: Vec<_> = spec
         .x_kubernetes_validations

@@ -49,7 +49,7 @@ fn read(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The file has this content; when asked to, it is given it.
+/// Returns the file has this content; when asked to, it is given it.
 fn is_current(path: &Path, wanted: &str) -> Result<()> {
     if updates() {
         if let Some(folder) = root().join(path).parent() {
@@ -78,7 +78,7 @@ fn is_current(path: &Path, wanted: &str) -> Result<()> {
     }
 }
 
-/// The folder has these YAML files and no others.
+/// Returns the folder has these YAML files and no others.
 fn is_current_folder(folder: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
     for (name, content) in wanted {
         is_current(&Path::new(folder).join(name), content)?;
@@ -372,7 +372,7 @@ async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Resu
     Ok(())
 }
 
-/// A policy that allows these actions, on everything: an app's own ARN would be another for each app.
+/// Returns a policy that allows these actions, on everything: an app's own ARN would be another for each app.
 fn policy(sid: &str, actions: &BTreeSet<String>) -> String {
     let actions: Vec<_> = actions.iter().map(|action| format!("        \"{action}\"")).collect();
     let actions = actions.join(",\n");

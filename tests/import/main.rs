@@ -49,7 +49,7 @@ fn graphql_api() -> Map<String, Value> {
     config.as_object().expect("an object").clone()
 }
 
-/// The program with an environment that holds the simulator and no more.
+/// Returns the program with an environment that holds the simulator and no more.
 fn program(simulator: &Simulator, home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_amplify-operator"));
     command

@@ -163,7 +163,7 @@ fn refuses_values(site: &Site, values: &str, said: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every value, each other than its default.
+/// Returns every value, each other than its default.
 fn every_value() -> Value {
     let selector = json!({ "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "zone", "operator": "Exists" }] }] });
     json!({
@@ -401,7 +401,7 @@ fn the_pod_is_admitted_where_pod_security_is_restricted(site: &Site) -> Result<(
     Ok(())
 }
 
-/// The pod that the release's Deployment has made.
+/// Returns the pod that the release's Deployment has made.
 pub(crate) fn installed_pod(site: &Site, release: &Release) -> Result<Pod> {
     let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={}", release.name));
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), release.namespace);

@@ -61,14 +61,14 @@ fn manifest(kind: &str, spec: Value) -> Value {
     })
 }
 
-/// A good AmplifyBackend with these fields of the spec changed; null removes one.
+/// Returns a good AmplifyBackend with these fields of the spec changed; null removes one.
 fn backend(changes: Value) -> Value {
     let mut spec = json!({ "appId": "d0judged", "appName": "storefront", "backendEnvironmentName": "staging" });
     json_patch::merge(&mut spec, &changes);
     manifest("AmplifyBackend", spec)
 }
 
-/// The same for a clone.
+/// Returns the same for a clone.
 fn clone(changes: Value) -> Value {
     let mut spec = json!({
         "appId": "d0judged", "backendEnvironmentName": "preview", "cloneFrom": { "backendRef": { "name": "staging" } },
@@ -77,7 +77,7 @@ fn clone(changes: Value) -> Value {
     manifest("AmplifyBackend", spec)
 }
 
-/// The same for a BackendApi of an AmplifyBackend.
+/// Returns the same for a BackendApi of an AmplifyBackend.
 fn backend_api(changes: Value) -> Value {
     let mut spec = json!({
         "backendRef": { "name": "staging" }, "resourceName": "storefront", "resourceConfig": { "apiName": "storefront" },
@@ -86,7 +86,7 @@ fn backend_api(changes: Value) -> Value {
     manifest("BackendApi", spec)
 }
 
-/// The same for a BackendApi of a backend that is named.
+/// Returns the same for a BackendApi of a backend that is named.
 fn named_api(changes: Value) -> Value {
     let mut object =
         backend_api(json!({ "backendRef": null, "appId": "d0judged", "backendEnvironmentName": "staging" }));
@@ -94,7 +94,7 @@ fn named_api(changes: Value) -> Value {
     object
 }
 
-/// The same for a BackendEnvironment.
+/// Returns the same for a BackendEnvironment.
 fn environment(changes: Value) -> Value {
     let mut spec = json!({ "appId": "d0judged", "environmentName": "legacy" });
     json_patch::merge(&mut spec, &changes);
@@ -768,7 +768,7 @@ fn every_optional_field_says_what_unset_means(_: &Site) -> Result<()> {
     Ok(())
 }
 
-/// The schema of each kind's spec.
+/// Returns the schema of each kind's spec.
 fn specs() -> Result<Vec<(String, JSONSchemaProps)>> {
     let specs = api::crds().into_iter().map(|crd| {
         let version = crd.spec.versions.into_iter().next();

@@ -99,7 +99,7 @@ impl<'a> Operator<'a> {
         self.release
     }
 
-    /// Its ServiceAccount.
+    /// Returns its ServiceAccount.
     pub(crate) fn account(&self) -> &str {
         &self.account
     }
@@ -119,7 +119,7 @@ impl<'a> Operator<'a> {
         Ok(requests)
     }
 
-    /// The end of its log.
+    /// Returns the end of its log.
     pub(crate) fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();

@@ -45,7 +45,7 @@ const ACCOUNT: &str = "111111111111";
 const ROLE: &str = "arn:aws:iam::111111111111:role/amplify/operator";
 const EXTERNAL_ID: &str = "0123456789";
 
-/// The long ones.
+/// Returns the long ones.
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = of_each_release("the operator creates and deletes each kind", |_| Ok(()));
     all.extend(tests![
@@ -55,7 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// Those that judge what the long ones have seen.
+/// Returns those that judge what the long ones have seen.
 pub(crate) fn judgements() -> Vec<Test> {
     [
         of_each_release("the operator is refused nothing", is_refused_nothing),
@@ -90,7 +90,7 @@ pub(crate) struct Operated {
     granted: BTreeSet<Right>,
 }
 
-/// The life of a release's operator, once for all tests.
+/// Returns the life of a release's operator, once for all tests.
 fn operated<'a>(site: &'a Site, release: &'static Release) -> Result<&'a Operated> {
     let (once, operate): (_, fn(&Site) -> Result<Operated>) = if release.name == TENANTS.name {
         (&site.tenants, operate_tenants)
@@ -111,7 +111,7 @@ fn operate_platform(site: &Site) -> Result<Operated> {
     tell(site, operator, &simulator, life)
 }
 
-/// The release beside the first: with all that brings rights of its own.
+/// Returns the release beside the first: with all that brings rights of its own.
 fn operate_tenants(site: &Site) -> Result<Operated> {
     let Release {
         name,
@@ -335,7 +335,7 @@ impl Right {
             && (self.name.is_empty() || self.name == request.name)
     }
 
-    /// All that the rules grant in the namespace, or everywhere.
+    /// Returns all that the rules grant in the namespace, or everywhere.
     fn of(rules: Option<Vec<PolicyRule>>, namespace: &str) -> Result<Vec<Self>> {
         let mut rights = Vec::new();
         for rule in rules.unwrap_or_default() {
@@ -365,7 +365,7 @@ impl Right {
     }
 }
 
-/// All that any role grants to the account.
+/// Returns all that any role grants to the account.
 fn granted(site: &Site, release: &Release, account: &str) -> Result<BTreeSet<Right>> {
     let is_ours = |subjects: &Option<Vec<Subject>>| {
         subjects.iter().flatten().any(|subject| {
@@ -431,7 +431,8 @@ fn calls_what_is_allowed(operated: &Operated) -> Result<()> {
     Ok(())
 }
 
-/// The namespace controller deletes all in it at once: without the chart's policy the RoleBinding goes before the finalizers.
+/// Returns the namespace controller deletes all in it at once: without the chart's policy the RoleBinding goes before
+/// the finalizers.
 fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there(site: &Site) -> Result<()> {
     let Release { full_name, shop, .. } = LEAVING;
     site.install_beside(&LEAVING, &json!({}))?;

@@ -96,7 +96,7 @@ impl Site {
         })
     }
 
-    /// A folder that goes with the tests.
+    /// Returns a folder that goes with the tests.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -111,7 +111,7 @@ impl Site {
         self.release.read().map_err(poisoned)
     }
 
-    /// The same for the one that replaces the release.
+    /// Returns the same for the one that replaces the release.
     pub(crate) fn installed_alone(&self) -> Result<RwLockWriteGuard<'_, ()>> {
         self.install_once()?;
         self.release.write().map_err(poisoned)
@@ -131,7 +131,7 @@ impl Site {
         self.helm_install()
     }
 
-    /// A namespace that admits only pods without any privilege.
+    /// Returns a namespace that admits only pods without any privilege.
     pub(crate) fn create_restricted(&self, namespace: &str) -> Result<()> {
         self.kubectl(&["create", "namespace", namespace])?;
         let label = "pod-security.kubernetes.io/enforce=restricted";
@@ -174,7 +174,7 @@ impl Site {
         Ok(())
     }
 
-    /// A file of values for helm.
+    /// Returns a file of values for helm.
     pub(crate) fn values(&self, name: &str, values: &Value) -> Result<String> {
         let path = self.dir().join(name);
         fs::write(&path, values.to_string())?;
@@ -191,7 +191,7 @@ impl Site {
         self.run(&self.kubectl, arguments).map(|(out, _)| out)
     }
 
-    /// The same with its warnings.
+    /// Returns the same with its warnings.
     pub(crate) fn kubectl_with_warnings(&self, arguments: &[&str]) -> Result<(String, String)> {
         self.run(&self.kubectl, arguments)
     }

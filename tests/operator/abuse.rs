@@ -67,8 +67,8 @@ const HOSTILE: &[&str] = &[
     "*",
 ];
 
-/// Each field of each kind that travels in a URL, as a spec that says this name there. Each has an environment of its own,
-/// so that none is in the way of another.
+/// Returns each field of each kind that travels in a URL, as a spec that says this name there. Each has an environment
+/// of its own, so that none is in the way of another.
 fn specs(name: &str, number: usize) -> Vec<(Kind, &'static str, Value)> {
     let own = |of: &str| format!("dev-{number}-{of}");
     let api = |of: &str| graphql_api(&own(of), "type A { id: ID! }");
@@ -121,7 +121,7 @@ async fn a_name_that_would_change_a_path_is_refused_at_admission(world: Arc<Worl
     }
 }
 
-/// The definitions as they should be, or with a schema that lets everything pass.
+/// Returns the definitions as they should be, or with a schema that lets everything pass.
 fn crds(open: bool) -> Vec<CustomResourceDefinition> {
     let crds = api::crds().into_iter().map(|crd| {
         let mut crd = json!(crd);
@@ -306,12 +306,12 @@ async fn backends_and_apis_with_names_of_255_characters_work(world: Arc<World>) 
 
 const SECRET: &str = "AKIASECRETOFSOMEBODY";
 
-/// A megabyte of text with a secret after the first kilobyte.
+/// Returns a megabyte of text with a secret after the first kilobyte.
 fn long_with_secret() -> String {
     format!("the stack failed: {}{SECRET}{}", "é".repeat(600), "x".repeat(1 << 20))
 }
 
-/// A schema of this length, with something in its middle that is nobody's business.
+/// Returns a schema of this length, with something in its middle that is nobody's business.
 fn schema(bytes: usize, last: char) -> String {
     let half = "# a comment\n".repeat(bytes / 24);
     format!("{half}# {SECRET}\n{half}type A @model {{ id: ID! }}\n# {last}")

@@ -43,7 +43,7 @@ fn file(entries: &[String]) -> String {
     format!("accounts:\n{}", entries.concat())
 }
 
-/// The first namespace is A's, the second B's, the third nobody's.
+/// Returns the first namespace is A's, the second B's, the third nobody's.
 fn two(namespaces: &[String]) -> String {
     file(&[
         entry(
@@ -82,7 +82,7 @@ fn in_a(environment: &str) -> Location {
     Location::new(APP, environment).account(A)
 }
 
-/// The calls with credentials of this account.
+/// Returns the calls with credentials of this account.
 fn calls_in(stage: &Stage, account: &str) -> Vec<Call> {
     let mut calls = stage.simulator.history().all();
     calls.retain(|call| call.account.as_deref() == Some(account));

@@ -25,7 +25,7 @@ amplify_testkit::tests! {
     what_each_specimen_costs_follows_from_what_aws_can_do_with_it,
 }
 
-/// Everything but the polls, of which there are as many as the job is long.
+/// Returns everything but the polls, of which there are as many as the job is long.
 fn without_polls(calls: Vec<Operation>) -> Vec<Operation> {
     calls
         .into_iter()

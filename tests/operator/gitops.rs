@@ -163,7 +163,7 @@ async fn is_case(object: &Value, case: &str) {
     );
 }
 
-/// The object as it would be in any run.
+/// Returns the object as it would be in any run.
 fn without_this_run(object: &Value) -> Value {
     let mut object = object.clone();
     let metadata = object["metadata"].as_object_mut().expect("metadata");
@@ -484,7 +484,7 @@ async fn kubectl_waits_for_what_is_ready_and_not_for_what_was_edited(world: Arc<
     assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
 }
 
-/// A chart of these files.
+/// Returns a chart of these files.
 fn chart(stage: &Stage, templates: &[(&str, String)]) -> String {
     let chart = stage.dir.path().join("chart");
     fs::create_dir_all(chart.join("templates")).expect("a folder");

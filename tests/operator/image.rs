@@ -254,7 +254,7 @@ impl Root {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// A stage whose operator runs in here.
+    /// Returns a stage whose operator runs in here.
     async fn stage(&self, world: Arc<World>) -> Stage {
         let setup = Setup {
             running: false,
@@ -311,7 +311,7 @@ async fn the_program_works_on_the_files_of_the_image_as_its_user_with_a_read_onl
     stage.terminate().await;
 }
 
-/// A certificate authority, and an acceptor that shows a certificate of it for 127.0.0.1.
+/// Returns a certificate authority, and an acceptor that shows a certificate of it for 127.0.0.1.
 fn authority() -> (String, TlsAcceptor) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -173,7 +173,7 @@ fn expected() -> BTreeSet<String> {
     names
 }
 
-/// The operations that AWS saw, as actions of a policy.
+/// Returns the operations that AWS saw, as actions of a policy.
 fn called(stage: &Stage) -> BTreeSet<String> {
     let calls = stage.simulator.history().all();
     let calls = calls

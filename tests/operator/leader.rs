@@ -45,7 +45,7 @@ struct Operator {
 }
 
 impl Operator {
-    /// The stage's operator, taken from it.
+    /// Returns the stage's operator, taken from it.
     fn of(stage: &mut Stage) -> Self {
         Self {
             user: "operator",
@@ -88,7 +88,7 @@ impl Operator {
         assert!(in_time, "{} does not log {text:?} within {PATIENCE:?}", self.user);
     }
 
-    /// All that it wrote to the API server: verb, resource and name.
+    /// Returns all that it wrote to the API server: verb, resource and name.
     fn writes(&self, stage: &Stage) -> Vec<(String, String, String)> {
         let user = format!("system:serviceaccount:{}:{}", stage.namespaces[0], self.user);
         let events = stage.world.audit.events().expect("an audit log");
@@ -125,7 +125,7 @@ async fn electing(world: Arc<World>) -> Stage {
     Stage::with(world, setup).await
 }
 
-/// A stage whose operator leads, and another operator that stands by.
+/// Returns a stage whose operator leads, and another operator that stands by.
 async fn led(world: Arc<World>) -> (Stage, Operator, Operator) {
     let mut stage = electing(world).await;
     release(&stage).await;
@@ -304,7 +304,7 @@ async fn a_leader_that_is_cut_off_ends_before_another_leads(world: Arc<World>) {
 struct Way(CancellationToken);
 
 impl Way {
-    /// The stage's operator takes it from its next start on.
+    /// Returns the stage's operator takes it from its next start on.
     async fn of(stage: &mut Stage) -> Self {
         let direct = stage.dir.path().join("operator.kubeconfig");
         let kubeconfig = std::fs::read_to_string(direct).expect("a kubeconfig");

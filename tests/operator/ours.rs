@@ -22,7 +22,7 @@ amplify_testkit::tests! {
 const SPECS: &str = "type Spec @model { id: ID! }";
 const EDITED: &str = "type Edited @model { id: ID! }";
 
-/// A reply with this body instead of the work.
+/// Returns a reply with this body instead of the work.
 fn replied(body: &Value) -> Action {
     Action::Respond {
         status: 200,

@@ -9,7 +9,7 @@ amplify_testkit::tests! {
     between_two_operators_aws_is_what_keeps_one_object_from_two_owners_and_one_environment_from_two_jobs,
 }
 
-/// One operator for the first namespace and one, whose user is called `other`, for the second.
+/// Returns one operator for the first namespace and one, whose user is called `other`, for the second.
 async fn two_operators(world: Arc<World>) -> (Stage, tokio::process::Child) {
     let setup = Setup {
         namespaces: 2,

@@ -28,7 +28,7 @@ amplify_testkit::tests! {
     every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work,
 }
 
-/// The lines about this resource from info on.
+/// Returns the lines about this resource from info on.
 fn story(stage: &Stage, kind: &str, name: &str) -> Vec<String> {
     let about = format!("pass{{kind=\"{kind}\" object=\"{}/{name}\"}}", stage.namespace);
     let log = stage.log();
@@ -238,7 +238,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// The body of an answer that is 200.
+/// Returns the body of an answer that is 200.
 async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     // Of 1.0: so the answer comes in one piece.
@@ -253,7 +253,7 @@ async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
         .then(|| body.to_owned())
 }
 
-/// The first namespace works in the account that the app is in.
+/// Returns the first namespace works in the account that the app is in.
 fn accounts(namespaces: &[String]) -> String {
     format!(
         "accounts: [{{name: shop, namespaces: [{}], roleArn: \"arn:aws:iam::{DEFAULT_ACCOUNT}:role/operator\"}}]",
@@ -261,7 +261,7 @@ fn accounts(namespaces: &[String]) -> String {
     )
 }
 
-/// An operator that has something to tell of everything.
+/// Returns an operator that has something to tell of everything.
 async fn at_work(world: Arc<World>) -> Stage {
     let mut setup = Setup {
         accounts: Some(accounts),

@@ -166,7 +166,7 @@ async fn an_answer_of_something_between_to_a_write_is_an_unknown_outcome(world: 
     stage.assert_created_once();
 }
 
-/// The spec of an API whose schema stands in the ConfigMap of the environment's name.
+/// Returns the spec of an API whose schema stands in the ConfigMap of the environment's name.
 fn api_from_config_map(name: &str) -> Value {
     let mut spec = graphql_api(name, "");
     let from = json!({ "configMapKeyRef": { "name": name, "key": "schema.graphql" } });

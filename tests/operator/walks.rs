@@ -150,12 +150,12 @@ impl<'a> Walk<'a> {
         ))
     }
 
-    /// The name of what only ever has the last spec.
+    /// Returns the name of what only ever has the last spec.
     fn direct(&self) -> String {
         format!("{}-direct", self.name)
     }
 
-    /// A good spec.
+    /// Returns a good spec.
     fn spec(&mut self) -> Edit {
         let mut spec = edit(json!({
             "suspend": null, "jobTimeout": null, "adoptionPolicy": null, "deletionPolicy": null,
@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
             .await;
     }
 
-    /// Where it has come to: what AWS holds, and the status but for times, ids and counters.
+    /// Returns where it has come to: what AWS holds, and the status but for times, ids and counters.
     async fn ready(&self, name: &str) -> Result<Value, String> {
         let object = self.stage.wait_until_ready(self.kind, name).await;
         let status = &object["status"];

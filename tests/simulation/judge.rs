@@ -70,7 +70,7 @@ impl Judge {
         self.0.lock().log.push(line);
     }
 
-    /// The resources that are there, as they are now.
+    /// Returns the resources that are there, as they are now.
     pub(crate) fn living(&self, aws: &Control) -> Vec<Version> {
         let record = self.0.lock();
         let last = record.last.values().map(|place| &record.versions[*place]);
@@ -82,7 +82,7 @@ impl Judge {
         living
     }
 
-    /// Those that have not said their last word, with what they say.
+    /// Returns those that have not said their last word, with what they say.
     pub(crate) fn restless(&self, aws: &Control) -> Vec<String> {
         let living = self.living(aws);
         let restless = living.iter().filter(|last| !checker::is_at_rest(last, &living));

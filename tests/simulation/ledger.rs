@@ -31,19 +31,19 @@ const STORAGES: &str = "backendstorages";
 /// Longer than any job, grace and backoff of a scene.
 const SETTLED: Duration = Duration::from_mins(20);
 
-/// The schema of this version.
+/// Returns the schema of this version.
 fn schema(version: u32) -> String {
     format!("type V{version} @model {{ id: ID! }}")
 }
 
-/// The spec of the API in the environment `dev`, of this version.
+/// Returns the spec of the API in the environment `dev`, of this version.
 fn version(version: u32) -> Value {
     let mut spec = api("dev");
     spec["resourceConfig"]["transformSchema"] = json!(schema(version));
     spec
 }
 
-/// A town with a backend that somebody has made by hand.
+/// Returns a town with a backend that somebody has made by hand.
 fn town() -> Town {
     let mut town = Town::of(1, &[], &["home"]);
     town.world
@@ -65,7 +65,7 @@ impl Town {
         edited.expect("an API");
     }
 
-    /// The schema that AWS holds of the API in `dev`.
+    /// Returns the schema that AWS holds of the API in `dev`.
     fn held(&self) -> String {
         let backend = self.world.aws(|aws| aws.backend((APP, "dev"))).expect("a backend");
         let api = backend.apis.values().next().expect("an API");

@@ -213,8 +213,8 @@ fn what_is_asked_for_in_a_loop_delays_no_other() {
     town.is_well();
 }
 
-/// An environment of which so many clones are to be made, one after the other. Their environments in the order of their
-/// creation.
+/// Returns an environment of which so many clones are to be made, one after the other. Their environments in the order
+/// of their creation.
 fn clones_of_one_environment(town: &mut Town, number: u32) -> Vec<String> {
     town.world
         .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));

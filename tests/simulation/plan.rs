@@ -71,7 +71,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// Its kind, as manifests name it.
+    /// Returns its kind, as manifests name it.
     pub(crate) fn kind(&self) -> &'static str {
         match self.plural {
             "amplifybackends" => "AmplifyBackend",
@@ -156,7 +156,7 @@ pub(crate) enum Blow {
 }
 
 impl Plan {
-    /// The run of this seed.
+    /// Returns the run of this seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let scene = Scene::draw(&mut rng);
@@ -233,7 +233,7 @@ impl Scene {
     }
 }
 
-/// How far a machine's clock is off, in seconds.
+/// Returns how far a machine's clock is off, in seconds.
 fn off(rng: &mut Rng) -> i64 {
     one(rng, &[0, 0, 0, 1, -1, 4, -4, 70, -70, 3600, -3600])
 }

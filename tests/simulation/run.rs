@@ -518,7 +518,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The environment that the resource of this part is about.
+/// Returns the environment that the resource of this part is about.
 fn environment(cast: &Cast) -> String {
     let spec = &cast.spec;
     let name = [

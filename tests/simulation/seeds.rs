@@ -173,7 +173,7 @@ fn simulate(at_a_time: usize, next: impl Fn() -> Option<u64> + Sync) -> Total {
     total
 }
 
-/// A seed that nobody has chosen.
+/// Returns a seed that nobody has chosen.
 fn any_seed() -> u64 {
     static DRAWN: AtomicUsize = AtomicUsize::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -205,7 +205,7 @@ fn repeat(seed: u64) -> Total {
     total
 }
 
-/// A panic of the model or of the program is a violation like any other.
+/// Returns a panic of the model or of the program is a violation like any other.
 fn protected(plan: &Plan) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| run(plan))).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
@@ -231,7 +231,7 @@ fn show(outcome: &Outcome) {
     }
 }
 
-/// The law that a violation names.
+/// Returns the law that a violation names.
 fn law(violation: &str) -> &str {
     violation.split(':').next().unwrap_or_default()
 }

@@ -17,17 +17,17 @@ pub(crate) const OTHER_REGION: &str = "us-east-1";
 /// How often it is looked whether something is Ready.
 const STEP: Duration = Duration::from_millis(100);
 
-/// The spec of a backend.
+/// Returns the spec of a backend.
 pub(crate) fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
-/// The spec of a record.
+/// Returns the spec of a record.
 pub(crate) fn record(environment: &str) -> Value {
     json!({ "appId": APP, "environmentName": environment, "stackName": "stack", "deploymentArtifacts": "bucket" })
 }
 
-/// The spec of an API in this environment.
+/// Returns the spec of an API in this environment.
 pub(crate) fn api(environment: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
@@ -130,7 +130,7 @@ impl Town {
         self.world.now().saturating_sub(begun)
     }
 
-    /// The reason of Ready.
+    /// Returns the reason of Ready.
     pub(crate) fn reason(&self, named: Named<'_>) -> String {
         let object = self.world.users(|users| users.get(named));
         let conditions = object.map_or(Value::Null, |object| object["status"]["conditions"].clone());
@@ -142,7 +142,7 @@ impl Town {
         })
     }
 
-    /// How many lists were asked for.
+    /// Returns how many lists were asked for.
     pub(crate) fn lists(&self) -> u64 {
         let requests = self.world.server.requests();
         let lists = requests.iter().filter(|(asked, _)| asked.verb == Verb::List);

@@ -191,7 +191,7 @@ struct Disturbed {
 }
 
 impl Disturbed {
-    /// Everything at once. The operators are left alone for the last third; what they took then is the answer.
+    /// Returns everything at once. The operators are left alone for the last third; what they took then is the answer.
     async fn disturb(
         &self,
         operators: &mut Operators,

@@ -58,7 +58,7 @@ impl Recorder {
         }
     }
 
-    /// All versions so far, in the order of their numbers.
+    /// Returns all versions so far, in the order of their numbers.
     pub(crate) fn versions(&self) -> Vec<Version> {
         let mut versions = self.lock().versions.clone();
         versions.sort_by_key(|version| version.number);
@@ -69,14 +69,14 @@ impl Recorder {
         self.lock().versions.len()
     }
 
-    /// The resources that are there, as they are now.
+    /// Returns the resources that are there, as they are now.
     pub(crate) fn living(&self) -> Vec<Version> {
         let recorded = self.lock();
         let last = recorded.last.values().map(|place| &recorded.versions[*place]);
         last.filter(|last| !last.gone).cloned().collect()
     }
 
-    /// The last version of this resource, if it is there.
+    /// Returns the last version of this resource, if it is there.
     pub(crate) fn last(&self, kind: Kind, name: &str) -> Option<Version> {
         let recorded = self.lock();
         let place = recorded.last.get(&(kind.names().0.to_owned(), name.to_owned()))?;

@@ -28,7 +28,7 @@ fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module
     needs
 }
 
-/// The path from the crate's root; `None`: it is of another crate.
+/// Returns the path from the crate's root; `None`: it is of another crate.
 fn absolute(module: &Module, path: &[String], files: &BTreeMap<Module, String>) -> Option<Module> {
     let mut base = module.clone();
     let mut rest = path;
@@ -49,7 +49,7 @@ fn absolute(module: &Module, path: &[String], files: &BTreeMap<Module, String>) 
     Some([base.as_slice(), rest].concat())
 }
 
-/// The paths that a file imports or names from `crate`, `super` or `self` on.
+/// Returns the paths that a file imports or names from `crate`, `super` or `self` on.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     let mut rest = code;

@@ -126,7 +126,7 @@ fn operations() -> Vec<String> {
     writes.chain(Read::ALL.iter().map(|read| format!("{read:?}"))).collect()
 }
 
-/// The code of each file below this folder, without comments and tests, by its path there.
+/// Returns the code of each file below this folder, without comments and tests, by its path there.
 fn code(root: &Path) -> io::Result<Vec<(String, String)>> {
     let mut folders = vec![root.to_owned()];
     let mut all = Vec::new();

@@ -25,7 +25,7 @@ use crate::{
     server::CONTROL_PREFIX,
 };
 
-/// All routes.
+/// Returns all routes.
 pub(crate) fn routes(control: Control) -> Router {
     let routes = Router::new()
         .route("/", get(clock))

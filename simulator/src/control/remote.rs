@@ -44,7 +44,7 @@ pub enum RemoteError {
 }
 
 impl RemoteControl {
-    /// A client for `http://127.0.0.1:4566` or the like.
+    /// Returns a client for `http://127.0.0.1:4566` or the like.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
@@ -86,12 +86,12 @@ impl RemoteControl {
         self.call::<Value>("POST", "/release", &json!({})).await.map(drop)
     }
 
-    /// All apps as they are now.
+    /// Returns all apps as they are now.
     pub async fn apps(&self) -> Result<Vec<AppState>, RemoteError> {
         self.call("GET", "/apps", &json!({})).await
     }
 
-    /// The calls that a filter admits. They are filtered here.
+    /// Returns the calls that a filter admits. They are filtered here.
     pub async fn history(&self, filter: &Filter) -> Result<Vec<Call>, RemoteError> {
         let mut calls: Vec<Call> = self.call("GET", "/history", &json!({})).await?;
         calls.retain(|call| filter.admits(call));

@@ -56,7 +56,7 @@ fn answer(context: &Context<'_>, app_id: &str) -> Result<Done, AwsError> {
     Ok(Done::json(&json!({ "app": app_json(context, app) })))
 }
 
-/// The members that the model requires, and no more.
+/// Returns the members that the model requires, and no more.
 fn app_json(context: &Context<'_>, app: &App) -> Value {
     json!({
         "appId": app.id,

@@ -5,7 +5,7 @@ use crate::{config::Settings, wire::reply::AwsError};
 /// The token that never leads on.
 const REPEATED: &str = "cmVwZWF0ZWQtdG9rZW4";
 
-/// How long a page is: the request's wish, the default without one, the settings' cap.
+/// Returns how long a page is: the request's wish, the default without one, the settings' cap.
 pub(super) fn length(settings: &Settings, wanted: Option<i64>, default: usize) -> usize {
     let wanted = wanted
         .and_then(|wanted| usize::try_from(wanted).ok())
@@ -14,7 +14,7 @@ pub(super) fn length(settings: &Settings, wanted: Option<i64>, default: usize) -
     settings.page_size.map_or(wanted, |cap| wanted.min(cap.max(1)))
 }
 
-/// The place that a token names, if it names one.
+/// Returns the place that a token names, if it names one.
 pub(super) fn start(token: Option<&str>) -> Result<Option<String>, AwsError> {
     match token {
         None | Some("" | REPEATED) => Ok(None),
@@ -24,7 +24,7 @@ pub(super) fn start(token: Option<&str>) -> Result<Option<String>, AwsError> {
     }
 }
 
-/// The token of the next page, if there is one.
+/// Returns the token of the next page, if there is one.
 pub(super) fn token(settings: &Settings, next: Option<&str>) -> Option<String> {
     if settings.repeat_page_token {
         return Some(REPEATED.to_owned());

@@ -130,7 +130,7 @@ pub(super) fn get(context: &mut Context<'_>, category: Category) -> Result<Done,
     })))
 }
 
-/// A storage as AWS shows it: its bucket has the name that it was given on the way.
+/// Returns a storage as AWS shows it: its bucket has the name that it was given on the way.
 fn shown_storage(environment: &str, resource: &Resource) -> Value {
     let mut config = resource.config.clone();
     config.insert("serviceName".to_owned(), json!("S3"));
@@ -139,7 +139,7 @@ fn shown_storage(environment: &str, resource: &Resource) -> Value {
     Value::Object(config)
 }
 
-/// The name of a storage's bucket.
+/// Returns the name of a storage's bucket.
 pub(super) fn bucket(environment: &str, resource: &Resource) -> String {
     let given = resource.config.get("bucketName").and_then(Value::as_str);
     let given = given.unwrap_or("storage");
@@ -184,7 +184,7 @@ pub(super) fn delete(context: &mut Context<'_>, category: Category) -> Result<Do
     context.start_in(app_id, environment, effect)
 }
 
-/// A resource that must be there, unless a job runs that says more about it.
+/// Returns a resource that must be there, unless a job runs that says more about it.
 fn require(app: &App, environment: &str, category: Category, name: &str) -> Result<(), AwsError> {
     if app.blocked(&[environment]).is_some() {
         return Ok(());

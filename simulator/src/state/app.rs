@@ -55,7 +55,7 @@ impl Backend {
         self.resources.get(&(category, name.to_owned()))
     }
 
-    /// The resources of a category, with their names.
+    /// Returns the resources of a category, with their names.
     pub(crate) fn of(&self, category: Category) -> impl Iterator<Item = (&str, &Resource)> {
         let all = self.resources.iter().filter(move |((of, _), _)| *of == category);
         all.map(|((_, name), resource)| (name.as_str(), resource))
@@ -194,7 +194,7 @@ impl App {
         self.backends.insert(environment.to_owned(), backend);
     }
 
-    /// The backend, if reads see it.
+    /// Returns the backend, if reads see it.
     pub(crate) fn visible_backend(&self, environment: &str, now: i64) -> Option<&Backend> {
         self.backends
             .get(environment)

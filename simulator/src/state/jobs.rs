@@ -149,7 +149,7 @@ impl App {
         }
     }
 
-    /// The environment whose pending job is in the way of a job in one of these.
+    /// Returns the environment whose pending job is in the way of a job in one of these.
     pub(crate) fn blocked<'a>(&self, environments: &[&'a str]) -> Option<&'a str> {
         environments
             .iter()
@@ -234,7 +234,7 @@ impl App {
         true
     }
 
-    /// A job by its id.
+    /// Returns a job by its id.
     pub(crate) fn job(&self, environment: &str, id: &str) -> Option<&Job> {
         let jobs = self.jobs.get(environment)?;
         jobs.jobs.get(*jobs.by_id.get(id)?).filter(|job| !job.vanished)
@@ -277,7 +277,7 @@ impl App {
         page
     }
 
-    /// Every environment with its jobs, oldest first, for a snapshot.
+    /// Returns every environment with its jobs, oldest first, for a snapshot.
     pub(crate) fn all_jobs(&self) -> impl Iterator<Item = (&str, &Job)> {
         self.jobs
             .iter()

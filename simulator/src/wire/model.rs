@@ -142,7 +142,7 @@ fn check_object(shape: &str, object: &Map<String, Value>) -> Result<(), AwsError
     }
 }
 
-/// The table as JSON, to be compared with the service models.
+/// Returns the table as JSON, to be compared with the service models.
 #[must_use]
 pub fn table() -> Value {
     let operations = Operation::ALL.iter().filter(|operation| !operation.route().is_empty());

@@ -17,7 +17,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The name in a signature's credential scope.
+    /// Returns the name in a signature's credential scope.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -208,7 +208,7 @@ impl Operation {
         self.row().name
     }
 
-    /// The service that offers it.
+    /// Returns the service that offers it.
     #[must_use]
     pub const fn service(self) -> Option<Service> {
         self.row().service
@@ -240,7 +240,7 @@ impl Operation {
         self.row().route
     }
 
-    /// The other members of its input.
+    /// Returns the other members of its input.
     pub(crate) const fn members(self) -> &'static str {
         self.row().members
     }

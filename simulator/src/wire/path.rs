@@ -32,7 +32,7 @@ pub(crate) fn normalise(path: &str) -> String {
     normal
 }
 
-/// The decoded segments of a path; `None` if one is no UTF-8.
+/// Returns the decoded segments of a path; `None` if one is no UTF-8.
 pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
     normalise(path)
         .split('/')
@@ -59,7 +59,7 @@ pub(crate) fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, RESERVED_IN_PATH).to_string()
 }
 
-/// The decoded pairs of a query string or of a form body.
+/// Returns the decoded pairs of a query string or of a form body.
 pub(crate) fn pairs(query: &str, plus_is_space: bool) -> Option<Vec<(String, String)>> {
     query
         .split('&')

@@ -38,7 +38,7 @@ impl AwsError {
         Self::not_found(format!("BackendEnvironment {environment} does not exist."))
     }
 
-    /// The refusal of a job while another one runs.
+    /// Returns the refusal of a job while another one runs.
     pub(crate) fn pending_job(code: &str, app: &str, environment: &str) -> Self {
         Self::new(
             400,
@@ -106,7 +106,7 @@ impl Reply {
         }
     }
 
-    /// An error in the form of the service that was asked.
+    /// Returns an error in the form of the service that was asked.
     pub(crate) fn error(service: Option<Service>, error: &AwsError, request_id: &str) -> Self {
         if service == Some(Service::Sts) {
             return Self {

@@ -266,7 +266,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The last versions of those that are still there.
+    /// Returns the last versions of those that are still there.
     fn living(&self) -> impl Iterator<Item = &'a Version> {
         let last = self.lives.values().filter_map(|life| life.last().copied());
         last.filter(|last| !last.gone)
@@ -349,8 +349,8 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The intent that this create carries out, as far as time and name tell: the one that ends first of those that are
-    /// not carried out yet.
+    /// Returns the intent that this create carries out, as far as time and name tell: the one that ends first of those
+    /// that are not carried out yet.
     fn intent_of(&self, call: &AwsCall, accepted: &BTreeMap<(&str, i64), usize>) -> Option<(&'a str, i64)> {
         let may_be = |at: &&(&'a str, i64)| {
             let intent = &self.intended[*at];
@@ -363,7 +363,7 @@ impl<'a> Story<'a> {
         intents.min_by_key(|at| self.intended[*at].last).copied()
     }
 
-    /// When a create of this intent may arrive.
+    /// Returns when a create of this intent may arrive.
     fn sent_within(&self, intent: &Intent<'_>) -> RangeInclusive<Millis> {
         let History { on_the_way, skew, .. } = self.history;
         let send_within = i64::try_from(SEND_WITHIN.as_millis()).unwrap_or_default();
@@ -504,7 +504,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The versions of those that were there at this resource version.
+    /// Returns the versions of those that were there at this resource version.
     fn living_at(&self, number: u64) -> impl Iterator<Item = &'a Version> {
         self.lives.values().filter_map(move |life| {
             let last = life.iter().rfind(|version| version.number <= number)?;

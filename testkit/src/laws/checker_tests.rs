@@ -158,7 +158,7 @@ const INTENT: usize = 2;
 const READY: usize = 4;
 const LEAVING: usize = 5;
 
-/// The history without what came from this version on.
+/// Returns the history without what came from this version on.
 fn until(mut history: History, version: usize) -> History {
     let last = history.versions[version - 1].seen;
     history.versions.truncate(version);

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 pub const SCHEMAS: &str = "schemas";
 pub const KEYS: [&str; 3] = ["first", "second", "third"];
 
-/// One of these.
+/// Returns one of these.
 pub fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
     rng.choice(of).expect("at least one").clone()
 }
 
-/// A spec of this kind to begin with, from what it always says.
+/// Returns a spec of this kind to begin with, from what it always says.
 pub fn spec(kind: &str, always: &Value, rng: &mut Rng) -> Value {
     let mut spec = always.clone();
     let mut config = config(kind, rng);
@@ -34,7 +34,7 @@ pub fn spec(kind: &str, always: &Value, rng: &mut Rng) -> Value {
     spec
 }
 
-/// A configuration of this kind, where it has one.
+/// Returns a configuration of this kind, where it has one.
 pub fn config(kind: &str, rng: &mut Rng) -> Value {
     match kind {
         "BackendApi" => api(rng),
@@ -79,7 +79,7 @@ fn api(rng: &mut Rng) -> Value {
     config
 }
 
-/// A schema with this model.
+/// Returns a schema with this model.
 pub fn schema(model: &str) -> String {
     format!("type {} @model {{ id: ID! }}", model.to_uppercase())
 }

@@ -151,7 +151,7 @@ impl Version {
         self.object["metadata"]["generation"].as_i64().unwrap_or_default()
     }
 
-    /// The backend environment. Resources refer to backends that are called as their environments.
+    /// Returns the backend environment. Resources refer to backends that are called as their environments.
     pub fn environment(&self) -> &str {
         let spec = self.spec();
         [
@@ -172,7 +172,7 @@ impl Version {
             .or_else(|| from["backendRef"]["name"].as_str())
     }
 
-    /// The name of its AWS object: `environment`, or `environment/api` and the like.
+    /// Returns the name of its AWS object: `environment`, or `environment/api` and the like.
     pub fn key(&self) -> String {
         let within = match self.kind() {
             "BackendApi" => Some(API),
@@ -211,7 +211,7 @@ impl Version {
         self.status()["job"]["attempt"].as_i64().unwrap_or_default()
     }
 
-    /// The last write, where it is a create that AWS may have taken and nobody knows yet.
+    /// Returns the last write, where it is a create that AWS may have taken and nobody knows yet.
     pub fn open_intent(&self) -> Option<&Value> {
         let job = &self.status()["job"];
         (job.is_object() && job["id"].is_null() && job["finishTime"].is_null()).then_some(job)
@@ -232,7 +232,7 @@ impl Version {
     }
 }
 
-/// A point in time as Kubernetes writes it.
+/// Returns a point in time as Kubernetes writes it.
 pub fn time(value: &Value) -> Option<Millis> {
     let time: Timestamp = value.as_str()?.parse().ok()?;
     Some(time.as_millisecond())

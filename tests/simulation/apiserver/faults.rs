@@ -37,7 +37,7 @@ pub(crate) struct Odds {
 }
 
 impl Odds {
-    /// Everything, now and then: what a bad day is like.
+    /// Returns everything, now and then: what a bad day is like.
     pub(crate) const fn rough() -> Self {
         Self {
             delayed: 0.1,
@@ -175,7 +175,7 @@ impl Faults {
         }
     }
 
-    /// The revision that a cache has by now.
+    /// Returns the revision that a cache has by now.
     pub(crate) fn cached(&mut self, newest: u64, oldest: u64) -> u64 {
         let behind = self.rng.u64(0..=self.odds.stale_revisions);
         newest.saturating_sub(behind).max(oldest)
@@ -197,7 +197,7 @@ impl WatchFate {
     }
 }
 
-/// A time up to this long, in whole milliseconds.
+/// Returns a time up to this long, in whole milliseconds.
 fn between(rng: &mut Rng, longest: Duration) -> Duration {
     let most = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(rng.u64(0..=most))

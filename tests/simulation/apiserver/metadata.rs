@@ -8,12 +8,12 @@ use super::refusal::Refusal;
 /// Longest name of an object.
 const NAME_LIMIT: usize = 253;
 
-/// A text of metadata, empty where it is not there.
+/// Returns a text of metadata, empty where it is not there.
 pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-/// The finalizers.
+/// Returns the finalizers.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let all = object["metadata"]["finalizers"].as_array().into_iter().flatten();
     all.filter_map(Value::as_str).collect()
@@ -23,7 +23,7 @@ pub(crate) fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// A time as metadata has it.
+/// Returns a time as metadata has it.
 pub(crate) fn seconds(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -151,7 +151,7 @@ impl State {
         body.into_bytes()
     }
 
-    /// The object as an item of a list, where that differs from the object.
+    /// Returns the object as an item of a list, where that differs from the object.
     fn item(&self, request: &Request, object: &Object) -> Option<Value> {
         if request.metadata_only {
             return Some(metadata_of(object));
@@ -231,7 +231,7 @@ impl State {
     }
 }
 
-/// Where a list goes on. Nobody but the model reads it.
+/// Returns where a list goes on. Nobody but the model reads it.
 fn token(revision: i128, last: &Key) -> String {
     let mut token = String::new();
     for byte in format!("{revision} {}", last.path).bytes() {

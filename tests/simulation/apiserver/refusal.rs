@@ -40,7 +40,7 @@ impl Refusal {
         Self::new(404, "NotFound", format!("{resource} \"{name}\" not found"))
     }
 
-    /// Nothing is served under this path.
+    /// Returns nothing is served under this path.
     pub(crate) fn no_such_path() -> Self {
         Self {
             plain: true,
@@ -61,7 +61,7 @@ impl Refusal {
         Self::new(409, "Conflict", message)
     }
 
-    /// The history that this would need is compacted.
+    /// Returns the history that this would need is compacted.
     pub(crate) fn expired(message: String) -> Self {
         Self::new(410, "Expired", message)
     }
@@ -112,7 +112,7 @@ impl Refusal {
         Self::new(504, "Timeout", message)
     }
 
-    /// The `Status` object.
+    /// Returns the `Status` object.
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -130,7 +130,7 @@ impl Refusal {
         status
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     pub(crate) fn body(&self) -> Vec<u8> {
         if self.plain {
             self.message.clone().into_bytes()

@@ -142,7 +142,7 @@ fn verb(method: &Method, name: &str, is_watch: bool) -> Result<Verb, Refusal> {
     }
 }
 
-/// The query, and whether it asks for a watch. What is not modelled is refused rather than left out.
+/// Returns the query, and whether it asks for a watch. What is not modelled is refused rather than left out.
 fn options(uri: &Uri) -> Result<(Options, bool), Refusal> {
     let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri)
         .map_err(|error| Refusal::bad_request(format!("the query cannot be read: {error}")))?;

@@ -68,7 +68,7 @@ impl Resource {
         }
     }
 
-    /// The name that errors call it by.
+    /// Returns the name that errors call it by.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() {
             self.plural.clone()
@@ -103,7 +103,7 @@ impl Resource {
         self.formed(object)
     }
 
-    /// The object in its form: unknown fields dropped, defaults filled in.
+    /// Returns the object in its form: unknown fields dropped, defaults filled in.
     pub(crate) fn formed(&self, mut object: Value) -> Result<Value, Refusal> {
         form_metadata(&mut object)?;
         match &self.form {
@@ -213,13 +213,13 @@ impl Table {
         &mut self.0[id.0]
     }
 
-    /// The resource of this group, version and plural.
+    /// Returns the resource of this group, version and plural.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<ResourceId> {
         let is = |it: &Resource| it.group == group && it.version == version && it.plural == plural;
         self.0.iter().position(is).map(ResourceId)
     }
 
-    /// The resource of this plural: no two here share one.
+    /// Returns the resource of this plural: no two here share one.
     pub(crate) fn plural(&self, plural: &str) -> Option<ResourceId> {
         self.0.iter().position(|it| it.plural == plural).map(ResourceId)
     }
@@ -326,7 +326,7 @@ fn drop_empty(object: &mut Value, fields: &[&str]) {
     }
 }
 
-/// The rules of the types that the operator could break.
+/// Returns the rules of the types that the operator could break.
 fn typed_problems(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut problems = Vec::new();
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);

@@ -13,7 +13,7 @@ pub(crate) struct Withdrawn {
 }
 
 impl Withdrawn {
-    /// All rights of everybody in a namespace.
+    /// Returns all rights of everybody in a namespace.
     pub(crate) fn of_namespace(namespace: &str) -> Self {
         Self {
             namespace: Some(namespace.to_owned()),

@@ -99,7 +99,7 @@ pub(crate) struct Asked {
 type Reply = Result<Response<Body>, BoxError>;
 
 impl Server {
-    /// An empty cluster, at this time. Everything that follows comes from the seed and from what it is asked.
+    /// Returns an empty cluster, at this time. Everything that follows comes from the seed and from what it is asked.
     pub(crate) fn new(seed: u64, clock: Timestamp) -> Self {
         let world = World {
             state: State::new(seed),
@@ -139,7 +139,7 @@ impl Server {
         }
     }
 
-    /// The service that a client of this name is made from.
+    /// Returns the service that a client of this name is made from.
     pub(crate) fn connection(&self, who: &str) -> Connection {
         Connection {
             server: self.clone(),
@@ -148,7 +148,7 @@ impl Server {
         }
     }
 
-    /// A client of this name. It waits for ever for a silent server: see [`Connection::giving_up_after`].
+    /// Returns a client of this name. It waits for ever for a silent server: see [`Connection::giving_up_after`].
     pub(crate) fn client(&self, who: &str, default_namespace: &str) -> Client {
         Client::new(self.connection(who), default_namespace)
     }
@@ -163,7 +163,7 @@ impl Server {
         self.0.world.lock().faults.odds = odds;
     }
 
-    /// The time by this server's clock.
+    /// Returns the time by this server's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.time(&self.0.world.lock())
     }
@@ -271,7 +271,8 @@ impl Server {
         });
     }
 
-    /// All accepted writes, the oldest first, since they were last taken. Events that end by their age are not among them.
+    /// Returns all accepted writes, the oldest first, since they were last taken. Events that end by their age are not
+    /// among them.
     pub(crate) fn history(&self) -> Vec<Write> {
         self.0.world.lock().state.history.clone()
     }
@@ -281,12 +282,12 @@ impl Server {
         std::mem::take(&mut self.0.world.lock().state.history)
     }
 
-    /// How many requests have arrived, by who asked for what.
+    /// Returns how many requests have arrived, by who asked for what.
     pub(crate) fn requests(&self) -> BTreeMap<Asked, u64> {
         self.0.world.lock().requests.clone()
     }
 
-    /// All objects of a resource as they are stored now.
+    /// Returns all objects of a resource as they are stored now.
     pub(crate) fn objects(&self, plural: &str) -> Vec<Object> {
         let world = self.0.world.lock();
         let store = &world.state.store;
@@ -327,7 +328,7 @@ impl Server {
         self.0.sent.notify_one();
     }
 
-    /// The reply to a request. None: there is none, and the connection stays.
+    /// Returns the reply to a request. None: there is none, and the connection stays.
     async fn answer(&self, who: &Arc<str>, head: &Parts, body: Bytes) -> Option<Reply> {
         let (request, fate, breaks) = {
             let mut world = self.0.world.lock();
@@ -514,7 +515,7 @@ fn timed_out() -> BoxError {
     broken(io::ErrorKind::TimedOut)
 }
 
-/// A body that fails when nothing of it comes for so long.
+/// Returns a body that fails when nothing of it comes for so long.
 fn bounded(body: Body, limit: Duration) -> Body {
     let bytes = stream::unfold(Some(body.into_data_stream()), move |stream| async move {
         let mut stream = stream?;

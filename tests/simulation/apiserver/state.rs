@@ -84,7 +84,7 @@ struct Origin<'a> {
 }
 
 impl State {
-    /// An empty cluster. The seed makes the uids.
+    /// Returns an empty cluster. The seed makes the uids.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             table: Table::new(),
@@ -425,7 +425,7 @@ impl State {
         written.map(|it| Done::Object(200, it)).ok_or_else(Refusal::unavailable)
     }
 
-    /// The object with its deletion begun.
+    /// Returns the object with its deletion begun.
     fn marked(old: &Value, now: Timestamp) -> Value {
         let mut object = old.clone();
         metadata::set(&mut object, "deletionTimestamp", Some(metadata::seconds(now).into()));
@@ -555,7 +555,7 @@ impl State {
         self.write(&origin, key, object);
     }
 
-    /// A uid. Its order says nothing about the order of creation.
+    /// Returns a uid. Its order says nothing about the order of creation.
     fn uid(&self) -> String {
         let (high, low) = (
             mixed(self.seed ^ self.serial),
@@ -571,7 +571,7 @@ impl State {
         )
     }
 
-    /// The random end of a generated name.
+    /// Returns the random end of a generated name.
     fn suffix(&self) -> String {
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         let number = mixed(self.seed ^ self.serial.rotate_left(32));
@@ -604,7 +604,7 @@ impl<'a> Origin<'a> {
 }
 
 impl Write {
-    /// One line, for a log that is to be compared.
+    /// Returns one line, for a log that is to be compared.
     pub(crate) fn line(&self) -> String {
         let Self {
             at,

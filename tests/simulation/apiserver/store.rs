@@ -69,7 +69,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The newest revision.
+    /// Returns the newest revision.
     pub(crate) const fn revision(&self) -> u64 {
         self.revision
     }
@@ -83,12 +83,13 @@ impl Store {
         self.get_at(key, self.revision)
     }
 
-    /// The object as it was at this revision.
+    /// Returns the object as it was at this revision.
     pub(crate) fn get_at(&self, key: &Key, revision: u64) -> Option<&Object> {
         at(self.objects.get(key)?, revision)
     }
 
-    /// The objects of a resource as they were at a revision, in order, from the one after `after`. A limit of 0 is none.
+    /// Returns the objects of a resource as they were at a revision, in order, from the one after `after`. A limit of 0
+    /// is none.
     pub(crate) fn list(
         &self,
         resource: ResourceId,
@@ -153,7 +154,7 @@ impl Store {
         change
     }
 
-    /// The change of this revision, unless it is compacted or still to come.
+    /// Returns the change of this revision, unless it is compacted or still to come.
     pub(crate) fn change(&self, revision: u64) -> Option<&Change> {
         let first = self.log.front()?.revision;
         self.log.get(usize::try_from(revision.checked_sub(first)?).ok()?)

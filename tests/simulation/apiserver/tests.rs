@@ -78,7 +78,7 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Two clients that write while everything goes wrong.
+/// Returns two clients that write while everything goes wrong.
 async fn turmoil(server: Server) -> String {
     server.set_odds(Odds::rough());
     let work = |who: &'static str| {
@@ -292,7 +292,7 @@ fn silence_lasts_until_the_client_gives_up() {
     });
 }
 
-/// The times at which a watch shows the objects of these names.
+/// Returns the times at which a watch shows the objects of these names.
 async fn shown(api: Api<ConfigMap>, names: &[String]) -> Vec<Duration> {
     let events = api
         .watch(&WatchParams::default().timeout(600), "0")

@@ -68,7 +68,7 @@ impl Users {
         )
     }
 
-    /// The object as it is stored.
+    /// Returns the object as it is stored.
     pub(crate) fn get(&self, of: Named<'_>) -> Option<Object> {
         let Named(plural, namespace, name) = of;
         self.0.with(|state| {

@@ -89,7 +89,7 @@ impl Cursor {
         Next::Nothing
     }
 
-    /// The next line, and whether it is the last one. None: nothing yet.
+    /// Returns the next line, and whether it is the last one. None: nothing yet.
     pub(crate) fn take(&mut self, store: &Store, table: &Table) -> Option<(Vec<u8>, bool)> {
         if let Some(refusal) = self.refusal.take() {
             return Some((line("ERROR", &refusal.status()), true));
@@ -109,7 +109,7 @@ impl Cursor {
         Some((shown, false))
     }
 
-    /// A line that says how far the watch has come.
+    /// Returns a line that says how far the watch has come.
     pub(crate) fn bookmark(&self, table: &Table) -> Vec<u8> {
         let resource = table.get(self.resource);
         let (api_version, kind) = if self.metadata_only {
@@ -133,7 +133,7 @@ impl Cursor {
     }
 }
 
-/// An object's metadata alone.
+/// Returns an object's metadata alone.
 pub(crate) fn metadata_of(object: &Value) -> Value {
     json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"] })
 }

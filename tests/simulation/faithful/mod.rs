@@ -103,7 +103,7 @@ async fn compare() {
     cluster.stop().await.expect("the dev cluster ends");
 }
 
-/// A client that does not ask again by itself.
+/// Returns a client that does not ask again by itself.
 async fn client(cluster: &Cluster) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig_yaml()).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
@@ -144,7 +144,7 @@ async fn install(client: &Client) {
     }
 }
 
-/// A model of its own.
+/// Returns a model of its own.
 fn model() -> Client {
     Server::new(1, Timestamp::UNIX_EPOCH).client("admin", "default")
 }

@@ -18,7 +18,7 @@ const KINDS: [&str; 9] = [
     "events",
 ];
 
-/// An object that is accepted.
+/// Returns an object that is accepted.
 pub(crate) fn valid(plural: &str, name: &str) -> Value {
     let (path, kind) = known(plural);
     let api_version = path.trim_start_matches("apis/").trim_start_matches("api/");
@@ -150,7 +150,7 @@ fn identity(rng: &mut Rng) -> Vec<(&'static str, Option<Value>)> {
     }
 }
 
-/// A change that somebody may want.
+/// Returns a change that somebody may want.
 fn change(rng: &mut Rng, plural: &str, status: bool) -> (&'static str, Option<Value>) {
     let condition = json!([{
         "type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",

@@ -47,7 +47,7 @@ fn delete(plural: &'static str, name: &'static str) -> Step {
     Step::new("DELETE", plural, name)
 }
 
-/// All of them.
+/// Returns all of them.
 pub(super) fn all() -> Vec<Sequence> {
     let named = |(name, steps): (&str, Vec<Step>)| Sequence {
         name: name.to_owned(),

@@ -179,7 +179,7 @@ impl Side {
         self.answers.push(json!({ "code": code, "body": answer }));
     }
 
-    /// The comparable answers, and the events of the watched resources.
+    /// Returns the comparable answers, and the events of the watched resources.
     pub(super) async fn end(mut self, steps: &[Step]) -> Vec<Value> {
         let mut events = Map::new();
         // A watch takes a connection of its own.
@@ -200,12 +200,12 @@ impl Side {
         comparable(self.answers)
     }
 
-    /// The answers so far.
+    /// Returns the answers so far.
     pub(super) fn seen(&self) -> Vec<Value> {
         self.answers.clone()
     }
 
-    /// The events of a watch up to the one about this object, or up to its end.
+    /// Returns the events of a watch up to the one about this object, or up to its end.
     pub(super) async fn events(&self, step: &Step, last: &str) -> Vec<Value> {
         let response = self
             .client

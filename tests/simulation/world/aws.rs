@@ -105,7 +105,7 @@ impl Cloud {
         self.0.turned.notify_waiters();
     }
 
-    /// The SDK's HTTP client of a machine.
+    /// Returns the SDK's HTTP client of a machine.
     pub(crate) fn client(&self, line: Arc<Line>) -> Carrier {
         Carrier {
             cloud: self.clone(),
@@ -187,7 +187,7 @@ impl Network {
     }
 }
 
-/// The region that the request is signed for.
+/// Returns the region that the request is signed for.
 fn region(request: &Request<Bytes>) -> String {
     let signed = request.headers().get("authorization");
     let signed = signed.and_then(|value| value.to_str().ok()).unwrap_or_default();

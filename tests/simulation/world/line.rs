@@ -69,7 +69,7 @@ impl Line {
         self.sent.notify_one();
     }
 
-    /// The process is to be killed here and now.
+    /// Returns the process is to be killed here and now.
     pub(crate) async fn die<T>(&self) -> T {
         self.is_dead.store(true, Relaxed);
         self.sent.notify_one();

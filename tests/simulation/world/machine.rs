@@ -54,12 +54,12 @@ impl Machine {
         &self.runtime
     }
 
-    /// When its clock began.
+    /// Returns when its clock began.
     pub(crate) const fn base(&self) -> Instant {
         self.base
     }
 
-    /// How far it has come.
+    /// Returns how far it has come.
     pub(crate) fn now(&self) -> Duration {
         self.with(|| self.booted + self.base.elapsed())
     }

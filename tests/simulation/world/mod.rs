@@ -35,7 +35,7 @@ const RESTART: Duration = Duration::from_secs(10);
 /// How long a process may take from SIGTERM to its end: Kubernetes kills it 30 s after it.
 const TO_END: Duration = Duration::from_secs(25);
 
-/// When every world begins.
+/// Returns when every world begins.
 pub(crate) fn beginning() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().expect("a time")
 }
@@ -203,7 +203,7 @@ impl World {
         }
     }
 
-    /// How far the others may go.
+    /// Returns how far the others may go.
     fn run_process(&mut self, which: usize, horizon: Duration) -> Duration {
         let now = self.now;
         let place = &mut self.places[which];
