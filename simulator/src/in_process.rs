@@ -53,8 +53,8 @@ impl InProcess {
         Calls::new(self.shared.clone())
     }
 
-    /// Carries out a request and returns the result. The caller must poll this future to its end, even if no client
-    /// waits for the answer any more, because an arrived request is carried out anyway.
+    /// Carries out a request and returns the result. If the caller polls this future to its end, a request that has
+    /// arrived is carried out even when its client no longer waits for the answer.
     pub async fn answer(&self, request: Request<Bytes>) -> Delivery {
         let (head, body) = request.into_parts();
         let answer = self.shared.clone().answer(Incoming::new(head, body)).await;

@@ -158,7 +158,7 @@ fn app(text: &str) -> Result<App, String> {
     }
 }
 
-// The caller prints clap's error; the return type is that of the other parsers.
+// clap prints this error. The return type is that of the other parsers.
 fn key(text: &str) -> Result<Key, String> {
     let mut parts = text.splitn(3, ':');
     let id = parts
