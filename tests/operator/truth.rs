@@ -141,7 +141,7 @@ async fn a_job_of_the_former_generation_does_not_make_the_edit_ready(world: Arc<
     let object = stage.get(Kind::Api, "shop").await;
     let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
     assert!(!(is_current && ready(&object)["status"] == "True"), "{object:#}");
-    // The pass with the update never ends, but the update is not forgotten.
+    // The operator is killed before the update has ended. The update must not be forgotten.
     stage.kill().await;
     stage.start();
     let object = stage.wait_until_ready(Kind::Api, "shop").await;

@@ -1,4 +1,4 @@
-//! The dashboard as its file describes it.
+//! The dashboard, read from its file.
 
 use serde_json::Value;
 
