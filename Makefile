@@ -88,7 +88,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write all generated files again: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
+crds: rust ## Write all generated files: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 

@@ -103,7 +103,7 @@ impl Process {
         self.child.try_wait().map_err(Error::io(context))
     }
 
-    /// Returns an error with the end of the log if the process has ended.
+    /// Fails, with the end of the log, if the process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),

@@ -42,7 +42,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// Returns a place in the default account and region.
+    /// Returns a location in the default account and region.
     #[must_use]
     pub fn new(app: &str, environment: &str) -> Self {
         Self {

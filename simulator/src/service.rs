@@ -1,5 +1,5 @@
-//! The way from a request to its answer: identify, record, apply faults, perform, record. It waits only if a fault
-//! orders it, and never while it holds the lock on the state.
+//! The way from a request to its answer: identify, add to the history, apply faults, perform, complete the history. It
+//! waits only if a fault orders it, and never while it holds the lock on the state.
 
 use std::{sync::Arc, time::Duration};
 
@@ -360,7 +360,7 @@ impl Shared {
         }
     }
 
-    /// Does the work. An accepted write is recorded here, whatever happens to the reply.
+    /// Does the work. An accepted write is marked in the history here, whatever happens to the reply.
     fn perform(&self, admitted: &Admitted) -> (Reply, Option<AwsError>) {
         let mut guard = self.state.lock();
         let state = &mut *guard;

@@ -523,7 +523,7 @@ async fn lived(stage: &Stage, gate: &Gate, cell: &Cell, disturbed: &Disturbed) {
     }
 }
 
-/// Whether the operator does not try again for a while unless it is asked.
+/// Whether the operator has given up, for a while or until a request.
 fn waits_for_a_request(object: &Value) -> bool {
     let job = &object["status"]["job"];
     is_stalled(object) || ready(object)["reason"] == "AccessDenied" || job["status"] == "FAILED"

@@ -206,7 +206,7 @@ fn what_aws_gives_no_answer_for_is_a_comment_and_an_exit_code() {
     assert!(!out.contains("request id"), "it would differ each time: {out}");
     let again = import(&simulator, &["--all-apps"]);
     assert_eq!(again.out, out);
-    // The import waits when it is throttled. A page whose token does not lead on makes the list fail, not short.
+    // The import waits when it is throttled. If a page token repeats a page, the list is an error, not just short.
     aws.clear_faults();
     aws.fault(Fault {
         times: Some(1),

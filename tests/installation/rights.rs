@@ -55,7 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// Returns the tests that check the records of these operators.
+/// Returns the tests that check the histories of these operators.
 pub(crate) fn judgements() -> Vec<Test> {
     [
         of_each_release("the operator is refused nothing", is_refused_nothing),
@@ -80,7 +80,7 @@ fn of_each_release(what: &str, test: fn(&Operated) -> Result<()>) -> Vec<Test> {
         .into()
 }
 
-/// The record of an operator's life.
+/// The history of an operator.
 pub(crate) struct Operated {
     /// Its requests to the API server.
     requests: Vec<AuditEvent>,
@@ -90,7 +90,7 @@ pub(crate) struct Operated {
     granted: BTreeSet<Right>,
 }
 
-/// Returns the record of a release's operator. It runs once for all tests.
+/// Returns the history of a release's operator, which runs once for all tests.
 fn operated<'a>(site: &'a Site, release: &'static Release) -> Result<&'a Operated> {
     let (once, operate): (_, fn(&Site) -> Result<Operated>) = if release.name == TENANTS.name {
         (&site.tenants, operate_tenants)
@@ -179,7 +179,7 @@ fn simulator(account: &str) -> Result<Simulator> {
     Ok(Simulator::start(&config)?)
 }
 
-/// Ends the operator and returns its record. If its life failed, returns the reason.
+/// Ends the operator and returns its history. If its life failed, returns the reason.
 fn tell(site: &Site, mut operator: Operator<'_>, simulator: &Simulator, life: Result<()>) -> Result<Operated> {
     let life = life.and_then(|()| operator.end());
     let requests = operator.requests()?;

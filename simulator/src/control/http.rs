@@ -3,7 +3,7 @@
 //!
 //! Bodies are the types of the library. A fault is `{"match": {"operation": "CreateBackend"}, "skip": 0, "times": 1,
 //! "action": {"type": "resetAfter"}}`. A job fault has a `script` instead of the action (`{"durationMillis": 1000,
-//! "words": ["ODD"], "ending": {"type": "failed", "error": "text", "applied": false}}`). A place is `{"app": "d123",
+//! "words": ["ODD"], "ending": {"type": "failed", "error": "text", "applied": false}}`). A location is `{"app": "d123",
 //! "environment": "dev"}`, with `account` and `region` if they are not the defaults.
 
 use std::time::Duration;

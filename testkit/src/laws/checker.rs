@@ -110,8 +110,8 @@ pub fn check_quiet(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// Whether a resource changes no more unless something happens: it is Ready, Stalled, or waits for another resource
-/// that changes no more. Also checks that its message about other resources is true.
+/// Whether a resource no longer changes by itself: it is Ready, Stalled, or waits for another resource that no longer
+/// changes. Also checks that its message about other resources is true.
 pub fn is_at_rest(last: &Version, others: &[Version]) -> bool {
     let job = &last.status()["job"];
     let runs = job.is_object() && job["finishTime"].is_null();
