@@ -1,4 +1,4 @@
-# What people and CI run. `make` lists the targets.
+# The commands for developers and CI. `make` lists the targets.
 
 CARGO ?= cargo
 # CI adds --locked.
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Wherever cargo's own settings put it.
+# The target folder, as cargo's own settings define it.
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .PHONY: help
@@ -35,7 +35,7 @@ test: system rust go python ## Run all tests: pure tables, simulator, dev cluste
 	@sed -n 's/^evidence: //p' "$(target)"/evidence/*.log
 	@echo "test: all tests passed"
 
-# They wait rather than compute, so several run at a time; the longest begin first.
+# The suites mostly wait, so several run at a time. The longest begin first.
 SUITES_AT_A_TIME ?= 3
 SUITES := $(addprefix suite-,faults operator $(filter-out faults operator, \
   units $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(notdir $(wildcard */tests/*.rs)))))
@@ -49,19 +49,19 @@ suite-%:
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --test $* 2>&1 | tee "$(target)/evidence/$*.log"
 
 .PHONY: soak
-soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all that happened; SOAK_SEED repeats a run
+soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check the whole history; SOAK_SEED repeats a run
 	@SOAK_SECONDS="$${SOAK_SECONDS:-1800}" SOAK_SEED="$${SOAK_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" \
 	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
 
 .PHONY: simulate
-simulate: rust ## Run the operator on a virtual clock through random trouble until stopped; SIMULATE_SECONDS bounds it, SIMULATE_SEED repeats one
+simulate: rust ## Run the operator on a virtual clock with random faults until stopped; SIMULATE_SECONDS limits the time, SIMULATE_SEED repeats a run
 	@echo "simulate: building with optimization; the first time about 12 minutes on 2 cores"
 	@SIMULATE_SECONDS="$${SIMULATE_SECONDS:-0}" \
 	  $(CARGO) test $(CARGO_FLAGS) --quiet --profile simulate --workspace --all-features --test simulation
 
 .PHONY: mutants
-mutants: system rust python3 ## Change the pure code in one place at a time and see that a unit test fails; MUTANTS=src/leader/rules.rs for one file
+mutants: system rust python3 ## Change the pure code in one place at a time and check that a unit test fails; MUTANTS=src/leader/rules.rs for one file
 	@CARGO="$(CARGO)" python3 tests/mutants/run.py "$(target)/mutants" $(MUTANTS)
 
 .PHONY: bench
@@ -88,7 +88,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
+crds: rust ## Write all generated files: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 
@@ -99,7 +99,7 @@ dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an oper
 	  [ -x "$$venv/bin/python" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet matplotlib==3.11.2; }; \
 	  "$$venv/bin/python" docs/tools/dashboard_picture.py --binaries "$(target)/debug"
 
-# ---- what has to be installed ----
+# ---- required programs ----
 
 .PHONY: system rust control-plane go python3 python
 system:

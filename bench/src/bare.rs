@@ -1,5 +1,5 @@
-//! A bare load generator: the writes of the operator and of its user, with nothing behind them. As many, as large, as many
-//! at a time and with the same client library as in the run that it is compared with.
+//! A bare load generator: it makes the same writes as the operator and its user, without an operator behind them.
+//! Number, size and concurrency of the writes and the client library are those of the run that it is compared with.
 
 use amplify_operator::api::FINALIZER;
 use anyhow::Result;
@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 
 use crate::mix::{Item, Kind, Mix};
 
-/// How many requests a user, and how many the operator, makes at a time: the operator's default.
+/// How many requests the user makes at a time, and how many the operator makes: the operator's default.
 pub(crate) const AT_A_TIME: usize = 16;
 const NOW: &str = "2026-11-22T10:00:00Z";
 const JOB: &str = "0f3c1f0e-8d0a-4c7e-9d5b-2f7e1f6a9b10";
 const HASH: &str = "bd996a9cc29381fd18a2ff906e1c6c06";
 
-/// The writes that depend on what the objects of a run had to wait for.
+/// The number of writes that depend on how long the objects of a run had to wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extra {
-    /// Of APIs while they wait for their backends.
+    /// Writes about APIs while they wait for their backends.
     pub(crate) create: u64,
-    /// Of backends while they wait for their APIs' deletion.
+    /// Writes about backends while they wait for the deletion of their APIs.
     pub(crate) delete: u64,
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn delete(client: &Client, namespace: &str, items: impl Iterato
         .await
 }
 
-/// Creates objects as a user does, and makes an operator's writes until all are Ready.
+/// Creates objects as a user does, and makes an operator's writes until all objects are Ready.
 pub(crate) async fn create_all(client: &Client, namespace: &str, mix: Mix, extra: Extra) -> Result<()> {
     let mut waits = Share::new(extra.create, mix.count(Kind::Api));
     stream::iter(mix.items())
@@ -60,7 +60,7 @@ pub(crate) async fn create_all(client: &Client, namespace: &str, mix: Mix, extra
         .await
 }
 
-/// Deletes objects as a user does, and makes an operator's writes until they are gone.
+/// Deletes objects as a user does, and makes an operator's writes until all objects are gone.
 pub(crate) async fn delete_all(client: &Client, namespace: &str, mix: Mix, extra: Extra) -> Result<()> {
     let mut waits = Share::new(extra.delete, mix.count(Kind::Backend));
     stream::iter(mix.items())
@@ -75,7 +75,7 @@ pub(crate) async fn delete_all(client: &Client, namespace: &str, mix: Mix, extra
         .await
 }
 
-/// Hands out so many to so many.
+/// Distributes a number of writes evenly over a number of objects.
 struct Share {
     left: u64,
     takers: u64,
@@ -118,7 +118,7 @@ async fn deleted(client: &Client, namespace: &str, item: Item) -> Result<(Item, 
     Ok((item, object))
 }
 
-/// The writes that take an object to Ready.
+/// Makes the writes that bring an object to Ready, and returns the object.
 async fn carry_out(client: &Client, namespace: &str, item: Item, object: DynamicObject, waits: u64) -> Result<()> {
     let writer = Writer::new(client, namespace, &item);
     let mut object = object;
@@ -140,7 +140,7 @@ async fn carry_out(client: &Client, namespace: &str, item: Item, object: Dynamic
     writer.status(&object, ready(item.kind)).await.map(drop)
 }
 
-/// The writes that let an object go.
+/// Makes the writes that release an object, and returns it.
 async fn clean_up(client: &Client, namespace: &str, item: Item, object: DynamicObject, waits: u64) -> Result<()> {
     let writer = Writer::new(client, namespace, &item);
     let mut object = object;

@@ -1,4 +1,4 @@
-//! What the counts and the memory must keep to. Times are not judged: they are shown as ratios.
+//! The limits of counts and memory. Times have no limit: the report shows them as ratios.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use amplify_simulator::Operation;
 
 use crate::{counts::Counts, mix::Kind, scale::Figures};
 
-/// KiB with nothing to do.
+/// Memory of an idle operator, in KiB.
 const IDLE: u64 = 16 * 1024;
-/// KiB with ten thousand objects Ready.
+/// Memory with ten thousand objects Ready, in KiB.
 const READY: u64 = 64 * 1024;
 
-/// What is not as it should be.
+/// Returns a sentence for each limit that is exceeded.
 #[expect(clippy::too_many_lines, reason = "a list of budgets")]
 pub(crate) fn violations(figures: &Figures) -> Vec<String> {
     let mix = figures.mix;
@@ -22,13 +22,14 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
         }
     };
     let count = |kind| mix.count(kind) as u64;
-    // The one that comes late is a record.
+    // The object that is applied last is a record.
     let (backends, apis, records) = (count(Kind::Backend), count(Kind::Api), count(Kind::Environment) + 1);
 
     let create = &figures.create.counts;
     for (kind, least, most) in [
         (Kind::Backend, 4 * backends, 4 * backends),
-        // One more where the backend is not Ready yet, and one where not even the backend has been seen yet.
+        // One more write if the backend is not Ready yet, and another one if the operator has not even seen the
+        // backend.
         (Kind::Api, 4 * apis, 6 * apis),
         (Kind::Environment, 3 * records, 3 * records),
     ] {
@@ -42,7 +43,7 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
         );
     }
     for (operation, calls) in [
-        // Of an API: whether the backend has one under another name.
+        // The last term: for each API the operator looks whether the backend has an API with another name.
         (Operation::GetBackend, 2 * backends + apis),
         (Operation::CreateBackend, backends),
         (Operation::GetBackendApi, 2 * apis),
@@ -79,10 +80,10 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
     check_drift(&mut check, drift, mix.apps() as u64, apis);
 
     let delete = &figures.delete.counts;
-    // Who waits for longer than a minute says so.
+    // An object that waits for longer than a minute reports this with one more write.
     let waits = u64::from(figures.delete.time > Duration::from_mins(1));
     for (kind, most) in [
-        // One more says that it waits for its API to go.
+        // One more write reports that the backend waits for its API to go.
         (Kind::Backend, (2 + waits) * backends + apis),
         (Kind::Api, (2 + waits) * apis),
         (Kind::Environment, (1 + waits) * count(Kind::Environment)),
@@ -93,14 +94,14 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
             format!("{writes} writes about {} deleted, not {most}", kind.name()),
         );
     }
-    // Since it has started, the operator has listed the jobs of none of these environments.
+    // The operator has listed the jobs of none of these environments since its start.
     let most = 2 * mix.objects as u64 + backends + apis;
     check(
         delete.calls() <= most,
         format!("{} calls to delete, not {most}", delete.calls()),
     );
 
-    // A debug build is several times as large.
+    // A debug build needs several times as much memory.
     if cfg!(debug_assertions) {
         return wrong;
     }
@@ -113,8 +114,8 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
     wrong
 }
 
-/// One call per app for its backends and one for its records, one per API, as far as they fell due; a second may begin within
-/// the time.
+/// Checks the calls of the drift checks that were due: one call per app for its backends, one per app for its records,
+/// and one per API. A second check may begin within the time.
 fn check_drift(check: &mut impl FnMut(bool, String), drift: &Counts, apps: u64, looked_at: u64) {
     let listed = 2 * apps;
     let lists = drift.calls_of(Operation::ListBackendEnvironments) + drift.calls_of(Operation::GetBackend);

@@ -1,4 +1,5 @@
-//! What was asked of Kubernetes and of AWS since a moment: by the API server's audit log and the simulator's counters.
+//! The number of requests to Kubernetes and AWS since a moment, from the API server's audit log and the simulator's
+//! counters.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,26 +10,26 @@ use tokio::time;
 
 use crate::{mix::Kind, site};
 
-/// The API server writes its audit log after its answer: the last lines may come this late.
+/// The API server writes its audit log after its answer. The last lines may come this late.
 const LATE: Duration = Duration::from_millis(300);
-/// How often that is waited for at most: drift checks ask on and on.
+/// How many times to wait for late lines at most: drift checks go on without end.
 const WAITS: usize = 5;
 
-/// Counts from a moment on.
+/// Counts requests from a moment on.
 pub(crate) struct Meter {
     audit: AuditLog,
     mark: AuditMark,
     calls: Calls,
 }
 
-/// Requests of the operator.
+/// The operator's requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    /// To Kubernetes, by verb and resource.
+    /// Requests to Kubernetes, by verb and resource.
     pub(crate) requests: BTreeMap<String, u64>,
-    /// Those that write, by resource; Events apart.
+    /// The writes among them, by resource, without Events.
     writes: BTreeMap<String, u64>,
-    /// To AWS, by operation.
+    /// Calls to AWS, by operation.
     pub(crate) calls: BTreeMap<Operation, u64>,
 }
 
@@ -43,9 +44,9 @@ impl Meter {
         })
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     pub(crate) async fn read(&self) -> Result<Counts> {
-        // First, since reading a long log takes its time.
+        // The counters are read first, because reading a long log takes time.
         let calls = self.calls.counts().into_iter();
         let mut length = self.audit.mark()?;
         for _ in 0..WAITS {
@@ -80,7 +81,7 @@ impl Meter {
     }
 }
 
-/// A watch is counted when it begins, everything else when it has ended.
+/// Whether this event counts a request. A watch is counted when it begins, any other request when it has ended.
 fn is_counted(event: &AuditEvent) -> bool {
     let stage = if event.verb == "watch" {
         Stage::ResponseStarted
@@ -91,12 +92,12 @@ fn is_counted(event: &AuditEvent) -> bool {
 }
 
 impl Counts {
-    /// Writes about objects of a kind.
+    /// Returns the number of writes about objects of a kind.
     pub(crate) fn writes_of(&self, kind: Kind) -> u64 {
         self.writes.get(kind.plural()).copied().unwrap_or_default()
     }
 
-    /// All writes, Events apart.
+    /// Returns the number of all writes, without Events.
     pub(crate) fn writes(&self) -> u64 {
         self.writes.values().sum()
     }
@@ -109,7 +110,7 @@ impl Counts {
         self.calls.get(&operation).copied().unwrap_or_default()
     }
 
-    /// Calls to AWS but for those that ask who one is.
+    /// Returns the number of calls to AWS, without calls that ask for the caller's identity.
     pub(crate) fn calls(&self) -> u64 {
         let all: u64 = self.calls.values().sum();
         all - self.calls_of(Operation::GetCallerIdentity)

@@ -1,4 +1,5 @@
-//! How long after the end of its job an object becomes Ready: measured with short jobs, and computed for AWS's.
+//! The delay between the end of an object's job and Ready: measured with short jobs, and computed for jobs as long as
+//! AWS's.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use crate::{
     mix::{Item, Kind},
 };
 
-/// Measured jobs run between these times.
+/// Measured jobs run for a time between these two.
 const SHORTEST: f64 = 30.0;
 const LONGEST: f64 = 60.0;
-/// AWS's jobs, by assumption: lognormal with this median and 95th percentile, in seconds.
+/// The assumed length of AWS's jobs: lognormal with this median and 95th percentile, in seconds.
 const MEDIAN: f64 = 300.0;
 const P95: f64 = 895.0;
 const JOBS: usize = 20_000;
@@ -30,7 +31,7 @@ pub(crate) struct Delays {
     pub(crate) polls: f64,
 }
 
-/// Gives each job that begins a length of its own, for ever.
+/// Gives each job that begins a length of its own. Never returns.
 pub(crate) async fn vary_jobs(control: Control) {
     let mut chance = Chance(1);
     loop {
@@ -40,7 +41,7 @@ pub(crate) async fn vary_jobs(control: Control) {
     }
 }
 
-/// From the ends of the jobs, as the simulator knows them, to when each object was seen Ready.
+/// Returns the delays from the end of each job in the simulator to the moment when its object was seen Ready.
 pub(crate) fn measured(items: &[Item], eyes: &Eyes, control: &Control, polls: u64) -> Result<Delays> {
     let (now, now_there) = (Instant::now(), control.now());
     let apps = control.apps();
@@ -50,7 +51,7 @@ pub(crate) fn measured(items: &[Item], eyes: &Eyes, control: &Control, polls: u6
             Kind::Api => "CreateBackendAPI",
             Kind::Environment => return None,
         };
-        // The nth API is the nth backend's.
+        // The nth API belongs to the nth backend.
         let number = item.name.rsplit('-').next()?;
         let jobs = apps.iter().filter_map(|app| app.jobs.get(&format!("env{number}")));
         jobs.flatten().find(|job| job.operation == operation)
@@ -66,7 +67,8 @@ pub(crate) fn measured(items: &[Item], eyes: &Eyes, control: &Control, polls: u6
     Ok(Delays::of(delays, usize::try_from(polls)?))
 }
 
-/// The poll schedule alone, played over jobs as long as AWS's, while so many run in an account and region.
+/// Returns the delays of the poll schedule alone, simulated for jobs as long as AWS's, with this many running in an
+/// account and region.
 pub(crate) fn computed(running: usize, rate: f64) -> Delays {
     let mut chance = Chance(1);
     let every = timing::poll_every(running, rate);
@@ -99,7 +101,7 @@ impl Delays {
     }
 }
 
-/// Numbers in 0..1, the same in each run.
+/// A generator of numbers in 0..1, the same in each run.
 struct Chance(u64);
 
 impl Chance {

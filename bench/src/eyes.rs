@@ -1,4 +1,4 @@
-//! What a user would see: watches on the objects of a namespace, and when each became Ready or was gone.
+//! The view of a user: watches on the objects of a namespace, with the time at which each became Ready or was gone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -52,14 +52,14 @@ struct Sight {
     ready: HashMap<Key, Instant>,
 }
 
-/// How many are there, and how many of them are Ready.
+/// The number of objects, and how many of them are Ready.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Count {
     pub(crate) there: usize,
     pub(crate) ready: usize,
 }
 
-/// Watches all kinds in a namespace until it is dropped.
+/// Watches on all kinds in a namespace, until dropped.
 pub(crate) struct Eyes {
     sight: Arc<Mutex<Sight>>,
     count: watch::Receiver<Count>,
@@ -78,7 +78,7 @@ impl Eyes {
             watches.spawn(async move {
                 let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
                 while let Some(event) = events.next().await {
-                    // After an error it lists again.
+                    // After an error the watcher lists again.
                     if let Ok(event) = event {
                         let count = sight.lock().take(kind, event);
                         tell.send_if_modified(|told| std::mem::replace(told, count) != count);
@@ -93,12 +93,12 @@ impl Eyes {
         }
     }
 
-    /// Waits until this many are there and Ready; when the last one became so.
+    /// Waits until this many objects exist and are Ready. Returns when the last one became Ready.
     pub(crate) async fn wait_ready(&mut self, objects: usize) -> Result<Instant> {
         self.wait(|count| count.ready >= objects, "Ready").await
     }
 
-    /// Waits until none is there.
+    /// Waits until no object is left.
     pub(crate) async fn wait_gone(&mut self) -> Result<Instant> {
         self.wait(|count| count.there == 0, "gone").await
     }
@@ -119,7 +119,7 @@ impl Eyes {
         *self.count.borrow()
     }
 
-    /// When this object was first seen Ready.
+    /// Returns when this object was first seen Ready.
     pub(crate) fn ready_since(&self, kind: Kind, name: &str) -> Option<Instant> {
         self.sight.lock().ready.get(&(kind, name.to_owned())).copied()
     }

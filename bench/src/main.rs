@@ -1,6 +1,6 @@
-//! `make bench`: what the operator costs at several scales, against a real API server and the simulator of AWS.
+//! `make bench`: the cost of the operator at several scales, against a real API server and the simulator of AWS.
 //!
-//! Counts and memory are held to their budgets: a run that exceeds one fails. Times depend on the machine and are shown
+//! Counts and memory have limits: a run that exceeds one fails. Times depend on the machine, so the report shows them
 //! next to those of a bare load generator in the same run.
 
 mod bare;
@@ -28,10 +28,10 @@ use crate::{
     site::Site,
 };
 
-/// Objects of the runs that are about one thing: large schemas, delays.
+/// Number of objects in the runs with a single purpose: large schemas, delays.
 const LARGE: usize = 1000;
 const DELAYS: usize = 100;
-/// The rate that computed delays go by, in calls per second: where it begins.
+/// The rate of AWS calls that computed delays assume, in calls per second: the operator's initial rate.
 const RATE: f64 = 5.0;
 /// Ten backends and their APIs: up to ten jobs at a time.
 const FEW_DELAYS: usize = 33;
@@ -39,25 +39,25 @@ const FEW_DELAYS: usize = 33;
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Args {
-    /// How many objects; repeatable.
+    /// Number of objects; repeatable.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
     scales: Vec<usize>,
     /// Length of each API's schema, in bytes.
     #[arg(long, default_value_t = 4 * 1024)]
     schema: usize,
-    /// Only the scales: no large schemas, no measured delays, no neighbours.
+    /// Run only the scales: no large schemas, no measured delays, no neighbours.
     #[arg(long)]
     scales_only: bool,
-    /// Only what one neighbour sees of another.
+    /// Run only the measurements of neighbours' effects on each other.
     #[arg(long, conflicts_with = "scales_only")]
     neighbours_only: bool,
-    /// How long steady state is watched, in seconds.
+    /// How long to watch the steady state, in seconds.
     #[arg(long, default_value_t = 60)]
     steady: u64,
-    /// The interval of drift checks where these are measured, in seconds.
+    /// The interval of drift checks in the phases that measure them, in seconds.
     #[arg(long, default_value_t = 60)]
     drift: u64,
-    /// File for the report.
+    /// File to write the report to.
     #[arg(long)]
     output: Option<PathBuf>,
 }
@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
 
 async fn bench(args: Args) -> Result<()> {
     let site = Site::start().await?;
-    // Few objects show what they do sooner.
+    // With few objects the results show sooner.
     let lengths = |objects: usize| {
         let part = if objects < LARGE { 4 } else { 1 };
         Lengths {
@@ -111,7 +111,7 @@ async fn bench(args: Args) -> Result<()> {
             measured.push(scale::delays(&site, mix).await?);
         }
     }
-    // The last: they leave behind what hangs and what is refused.
+    // These run last, because they leave hanging and refused requests behind.
     if !args.scales_only {
         neighbours = neighbours::run(&site).await?;
     }

@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// Which objects a run has.
+/// The objects of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mix {
     pub(crate) objects: usize,
@@ -87,7 +87,7 @@ pub(crate) struct Mix {
     pub(crate) schema: usize,
 }
 
-/// One of them.
+/// One object.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) kind: Kind,
@@ -100,12 +100,12 @@ impl Mix {
         (0..self.objects).filter(|number| kind_of(*number) == kind).count()
     }
 
-    /// How many apps they are spread over.
+    /// Returns the number of apps over which the objects are spread.
     pub(crate) const fn apps(self) -> usize {
         self.objects.div_ceil(OBJECTS_PER_APP)
     }
 
-    /// How many regions they are spread over.
+    /// Returns the number of regions over which the objects are spread.
     pub(crate) fn regions(self) -> usize {
         self.apps().div_ceil(APPS_PER_REGION).min(REGIONS.len())
     }
@@ -116,7 +116,7 @@ impl Mix {
             let kind = kind_of(number);
             let count = &mut counts[kind as usize];
             *count += 1;
-            // The nth API is the nth backend's.
+            // The nth API belongs to the nth backend.
             item(kind, *count, number, self.schema)
         })
     }
@@ -149,17 +149,17 @@ fn item(kind: Kind, count: usize, number: usize, schema: usize) -> Item {
     }
 }
 
-/// A record in the first app, for which nobody has waited.
+/// Returns a record in the first app, for runs that add one more object.
 pub(crate) fn newcomer(name: &str) -> Item {
     newcomer_in(name, REGIONS[0])
 }
 
-/// The same in another region.
+/// Returns the same record in another region.
 pub(crate) fn newcomer_in(name: &str, region: &str) -> Item {
     record_in(name, "d000000000", region)
 }
 
-/// A record of this app.
+/// Returns a record of this app.
 pub(crate) fn record_in(name: &str, app: &str, region: &str) -> Item {
     Item {
         kind: Kind::Environment,
@@ -168,7 +168,7 @@ pub(crate) fn record_in(name: &str, app: &str, region: &str) -> Item {
     }
 }
 
-/// An API in an environment of the first app that has no AmplifyBackend.
+/// Returns an API in an environment of the first app that has no AmplifyBackend.
 pub(crate) fn api_in(name: &str, environment: &str, region: &str, schema: &str) -> Item {
     let mut spec = api_spec(0, 0);
     spec["resourceConfig"]["transformSchema"] = json!(schema);
@@ -219,7 +219,7 @@ fn api_spec(count: usize, schema: usize) -> Value {
     })
 }
 
-/// A GraphQL schema of about this length.
+/// Returns a GraphQL schema of about this length.
 fn sdl(length: usize) -> String {
     let mut text = String::new();
     let mut number = 0;

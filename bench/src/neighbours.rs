@@ -1,5 +1,5 @@
-//! What one tenant, region or client does, and what the others see of it. Each row is a run of an operator with its default
-//! flags, an AWS of its own and namespaces of its own.
+//! The effect of one tenant, region or client on the others. Each row is one run: an operator with its default flags,
+//! with its own AWS and its own namespaces.
 
 use std::{
     net::SocketAddr,
@@ -29,20 +29,20 @@ use crate::{
     usage::{Memory, Usage},
 };
 
-/// What is wanted, and what was seen.
+/// The expected result, and the observed one.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) wanted: &'static str,
     pub(crate) measured: String,
-    /// None: a time, which depends on the machine, so a person judges it.
+    /// Whether the expectation is met. None: the result is a time that depends on the machine, so a person judges it.
     pub(crate) is_kept: Option<bool>,
 }
 
-/// A region whose account is nobody's neighbour.
+/// A region whose account has no other load.
 const HERE: &str = "eu-west-1";
 const THERE: &str = "us-east-1";
-/// KiB.
+/// Memory limits, in KiB.
 const LARGEST: u64 = 64 * 1024;
 const HALF_OPEN: u64 = 32 * 1024;
 
@@ -71,7 +71,7 @@ impl<'a> Stage<'a> {
         Ok(Self { site, simulator })
     }
 
-    /// Returns when it is ready, or does not wait for that.
+    /// Starts an operator. If `is_waited_for`, returns only when it is ready.
     async fn start(&self, kubeconfig: &std::path::Path, namespaces: &[&str], is_waited_for: bool) -> Result<Running> {
         for namespace in namespaces {
             self.site.namespace(namespace).await?;
@@ -101,7 +101,7 @@ impl<'a> Stage<'a> {
         bare::apply(&self.site.client, namespace, items.into_iter()).await
     }
 
-    /// How long one more record takes until it is Ready.
+    /// Measures how long one more record takes to become Ready.
     async fn newcomer(&self, namespace: &str, region: &str) -> Result<Duration> {
         let mut eyes = Eyes::open(&self.site.client, namespace);
         let begin = Instant::now();
@@ -110,7 +110,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// In every region.
+/// Returns settings in which every app exists in every region.
 fn any_app() -> Settings {
     Settings {
         auto_register_apps: true,
@@ -122,7 +122,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-/// All rows.
+/// Returns all rows.
 pub(crate) async fn run(site: &Site) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, row) in [
@@ -140,7 +140,7 @@ pub(crate) async fn run(site: &Site) -> Result<Vec<Row>> {
         ("1,000 records", Box::pin(records(site))),
     ] {
         eprintln!("bench: neighbours: {what}");
-        // The others say what they say.
+        // A failed run becomes a row of its own, and the other rows are still reported.
         let row = row.await.unwrap_or_else(|error| Row {
             what,
             wanted: "an end",
@@ -250,7 +250,8 @@ async fn largest(site: &Site) -> Result<Row> {
     for namespace in ["largest-apis", "largest-records"] {
         site.namespace(namespace).await?;
     }
-    // Each character is two in JSON: 1 MiB, and what annotations may hold.
+    // Each of these characters takes two bytes in JSON: 1 MiB of schema, and as much in annotations as Kubernetes
+    // allows.
     let type_ = "type A { id: ID } # ";
     let schema = format!("{type_}{}", "\"".repeat(512 * 1024 - type_.len()));
     let note = "x".repeat(250_000);
@@ -261,7 +262,7 @@ async fn largest(site: &Site) -> Result<Row> {
     let apis = (0..120).map(|number| {
         mix::api_in(&format!("a{number}"), &format!("env{number}"), HERE, &schema).annotated("note", &note)
     });
-    // Not all at once in this process's memory.
+    // Applied from an iterator, because all of them at once need too much memory in this process.
     bare::apply(&site.client, "largest-apis", apis).await?;
     let records = (0..450).map(|number| {
         mix::record_in(&format!("r{number}"), "d000000000", HERE).annotated(RECONCILE_REQUESTED_AT, &note)
@@ -296,7 +297,7 @@ async fn half_open(site: &Site) -> Result<Row> {
     let mut streams = Vec::new();
     for _ in 0..6000 {
         let mut stream = TcpStream::connect(address).await?;
-        // One that is closed already takes nothing.
+        // A connection that the server has already closed accepts no bytes.
         stream.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.ok();
         streams.push(stream);
     }

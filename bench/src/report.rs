@@ -11,7 +11,7 @@ use crate::{
     usage::Memory,
 };
 
-/// What the figures were taken on.
+/// The machine and programs on which the figures were measured.
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) date: String,
@@ -19,15 +19,15 @@ pub(crate) struct Ground {
     pub(crate) versions: String,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) ground: Ground,
     pub(crate) scales: Vec<Figures>,
-    /// One run with large schemas.
+    /// The run with large schemas.
     pub(crate) large: Option<Figures>,
     pub(crate) measured: Vec<Delays>,
-    /// By how many jobs run in an account and region.
+    /// Computed delays, by the number of jobs that run in an account and region.
     pub(crate) computed: [(usize, Delays); 2],
     pub(crate) neighbours: Vec<Row>,
 }
@@ -54,7 +54,7 @@ fn memory(memory: Memory) -> String {
     format!("{} ({})", mib(memory.resident), mib(memory.file))
 }
 
-/// A table: its rows have a title and a cell per scale.
+/// A table. Each row has a title and a cell per scale.
 struct Table<'a> {
     text: String,
     scales: &'a [Figures],
@@ -81,7 +81,7 @@ impl<'a> Table<'a> {
         self
     }
 
-    /// A row for each kind of request of a phase, per object.
+    /// Adds a row for each kind of request of a phase, per object.
     fn counts(&mut self, phase: impl Fn(&Figures) -> &Phase) -> &mut Self {
         let requests: BTreeSet<_> = self
             .scales
@@ -127,7 +127,7 @@ fn times(bare: Duration, operator: Duration) -> String {
 }
 
 impl Report {
-    /// As Markdown.
+    /// Renders the report as Markdown.
     #[expect(clippy::too_many_lines, reason = "the page from top to bottom")]
     pub(crate) fn markdown(&self) -> String {
         let scales = &self.scales;
@@ -231,7 +231,7 @@ impl Report {
         text
     }
 
-    /// The runs that are about one thing.
+    /// Adds the runs with a single purpose.
     fn apart(&self, text: &mut String) {
         self.large(text);
         self.neighbours(text);

@@ -1,4 +1,4 @@
-//! One scale: an operator and an AWS of its own, from nothing over all Ready to nothing again.
+//! One scale: a run with its own operator and its own AWS, from no objects to all Ready and back to none.
 
 use std::time::{Duration, Instant};
 
@@ -18,44 +18,44 @@ use crate::{
     usage::{Memory, Usage},
 };
 
-/// AWS answers at once, and its limits are out of the way.
+/// With these flags the operator's rate limits have no effect.
 const FAST: [&str; 2] = ["--aws-requests-per-second=100000", "--aws-burst=1000"];
 /// No drift check falls due.
 const NO_DRIFT: &str = "--drift-interval=100000h";
-/// From here on the drift checks of all objects can be made to pile up.
+/// At this scale and above, the drift checks of all objects can be made to pile up.
 const BACKLOG_FROM: usize = 1000;
 
-/// How long things are watched.
+/// The durations of the observed phases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
     pub(crate) steady: Duration,
     pub(crate) drift: Duration,
 }
 
-/// What one scale showed.
+/// The measurements of one scale.
 #[derive(Debug)]
 pub(crate) struct Figures {
     pub(crate) mix: Mix,
     pub(crate) idle: Memory,
     pub(crate) create: Phase,
     pub(crate) bare_create: Duration,
-    /// With all Ready, after the creates.
+    /// Memory with all objects Ready, after the creates.
     pub(crate) ready: Memory,
     pub(crate) late: Late,
     pub(crate) restart: Phase,
-    /// With all Ready, after a restart.
+    /// Memory with all objects Ready, after a restart.
     pub(crate) restarted: Memory,
     pub(crate) steady: Phase,
     pub(crate) drift: Phase,
     pub(crate) drifted: Memory,
-    /// A new object's wait while more drift checks are due than AWS takes calls.
+    /// The wait of a new object while more drift checks are due than AWS accepts calls.
     pub(crate) behind_drift: Option<Duration>,
     pub(crate) delete: Phase,
     pub(crate) bare_delete: Duration,
     pub(crate) extra: Extra,
 }
 
-/// A stretch of time and what was done in it.
+/// A phase: its duration and the requests in it.
 #[derive(Debug)]
 pub(crate) struct Phase {
     pub(crate) time: Duration,
@@ -63,17 +63,17 @@ pub(crate) struct Phase {
     pub(crate) counts: Counts,
 }
 
-/// An object that comes when all others have been applied.
+/// An object that is applied after all others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Late {
-    /// Those that were not Ready yet.
+    /// How many of the others were not Ready yet.
     pub(crate) behind: usize,
     pub(crate) wait: Duration,
-    /// Until those were Ready.
+    /// How long these took to become Ready.
     pub(crate) backlog: Duration,
 }
 
-/// An operator that runs, and how it is measured.
+/// A running operator, with its meters.
 struct Running {
     operator: Operator,
     usage: Usage,
@@ -109,7 +109,8 @@ impl Stage<'_> {
         self.start(flags).await
     }
 
-    /// From apply to all Ready, and an object in a namespace of its own that comes last.
+    /// Measures the time from apply to all Ready, and the wait of one object in a namespace of its own that is applied
+    /// last.
     async fn create(
         &self,
         running: &Running,
@@ -134,10 +135,10 @@ impl Stage<'_> {
         Ok((running.phase(&meter, cpu, all - begin).await?, late))
     }
 
-    /// A new object's wait while all drift checks are due all the time.
+    /// Measures the wait of a new object while all drift checks are due all the time.
     async fn behind_drift(&self, running: Running, eyes: &mut Eyes, namespace: &str) -> Result<(Running, Duration)> {
         let running = self.restart(running, &["--drift-interval=5s"]).await?;
-        // Every check has fallen due once.
+        // By then every check has been due once.
         time::sleep(Duration::from_secs(10)).await;
         let begin = Instant::now();
         bare::apply(&self.site.client, namespace, std::iter::once(mix::newcomer("new"))).await?;
@@ -162,7 +163,7 @@ impl Running {
 
 fn aws(job_duration: Duration) -> Result<Simulator> {
     let config = Config {
-        // Counters go on.
+        // The counters still count calls that the history drops.
         history_limit: 1000,
         ..Config::default()
     };
@@ -209,7 +210,7 @@ pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figur
     let meter = stage.meter()?;
     let running = stage.restart(running, &[NO_DRIFT]).await?;
     let used = running.usage.quiet().await?;
-    // The last second of it was quiet.
+    // The last second of this time was quiet.
     let until_quiet = running.started.elapsed().saturating_sub(Duration::from_secs(1));
     let mut restart = running.phase(&meter, Duration::ZERO, until_quiet).await?;
     restart.cpu = used;
@@ -284,7 +285,7 @@ pub(crate) async fn run(site: &Site, mix: Mix, lengths: Lengths) -> Result<Figur
     })
 }
 
-/// The same writes by the bare load generator, until Ready and until gone.
+/// Makes the same writes with the bare load generator, until Ready and until gone.
 async fn without_operator(client: &Client, namespace: &str, mix: Mix, extra: Extra) -> Result<(Duration, Duration)> {
     let mut eyes = Eyes::open(client, namespace);
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! The API server of a run, and the user that the operator is.
+//! The API server of a run, and the Kubernetes user of the operator.
 
 use std::path::PathBuf;
 
@@ -21,10 +21,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Who the operator is in the audit log.
+/// The operator's user name in the audit log.
 pub(crate) const USER: &str = "system:serviceaccount:bench:operator";
 
-/// A running API server with the definitions installed.
+/// A running API server with the custom resource definitions installed.
 pub(crate) struct Site {
     cluster: Cluster,
     pub(crate) client: Client,
@@ -61,7 +61,7 @@ impl Site {
         self.cluster.dir().join("amplify-operator.log")
     }
 
-    /// A kubeconfig of somebody who has all rights in this namespace, and none elsewhere.
+    /// Returns the kubeconfig of a user who has all rights in this namespace and none elsewhere.
     pub(crate) async fn limited_to(&self, namespace: &str) -> Result<PathBuf> {
         let create = PostParams::default();
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
@@ -93,7 +93,7 @@ impl Site {
     }
 }
 
-/// Makes it, unless it is there.
+/// Creates the namespace, unless it exists.
 async fn namespace(client: &Client, name: &str) -> Result<()> {
     let api: Api<Namespace> = Api::all(client.clone());
     let namespace = object(json!({ "metadata": { "name": name } }))?;
@@ -103,7 +103,7 @@ async fn namespace(client: &Client, name: &str) -> Result<()> {
     }
 }
 
-/// Makes the operator's ServiceAccount; the answer is its token.
+/// Creates the operator's ServiceAccount and returns a token of it.
 async fn user(client: &Client) -> Result<String> {
     let create = PostParams::default();
     namespace(client, "bench").await?;
@@ -120,7 +120,7 @@ async fn user(client: &Client) -> Result<String> {
     token(&accounts, "operator").await
 }
 
-/// A token of this ServiceAccount.
+/// Returns a new token of this ServiceAccount.
 async fn token(accounts: &Api<ServiceAccount>, name: &str) -> Result<String> {
     let create = PostParams::default();
     let request = TokenRequest {

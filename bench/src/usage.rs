@@ -1,4 +1,4 @@
-//! What a process uses, as the kernel counts it (Linux's `/proc`).
+//! The resources that a process uses, from the kernel's counters (Linux's `/proc`).
 
 use std::{fs, time::Duration};
 
@@ -11,15 +11,15 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Memory of a process, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// What is in RAM: its own memory and pages of its program.
+    /// Resident memory: the process's own and the pages of its program file.
     pub(crate) resident: u64,
-    /// Of that: pages of files, which is the program itself.
+    /// The part of it that is pages of files: the program itself.
     pub(crate) file: u64,
-    /// The most that ever was in RAM.
+    /// The highest resident memory so far.
     pub(crate) peak: u64,
 }
 
-/// A process.
+/// A process, by its id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage(u32);
 
@@ -42,10 +42,10 @@ impl Usage {
         })
     }
 
-    /// CPU time used so far, in user and in kernel mode.
+    /// Returns the CPU time used so far, in user and kernel mode.
     pub(crate) fn cpu(self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).context("the operator has ended")?;
-        // The name, in brackets, may hold blanks.
+        // The name, in brackets, may contain blanks.
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         let ticks = ticks
@@ -56,7 +56,7 @@ impl Usage {
         ))
     }
 
-    /// Waits until it does next to nothing for a second, and says how much CPU it has used by then.
+    /// Waits until the process is quiet for a second. Returns the CPU time that it has used by then.
     pub(crate) async fn quiet(self) -> Result<Duration> {
         let mut before = self.cpu()?;
         loop {

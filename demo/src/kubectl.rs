@@ -1,4 +1,4 @@
-//! The real kubectl, with the demo's cluster and none of the person's own settings.
+//! The real kubectl, with the demo's cluster and without the user's own settings.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-/// Runs kubectl.
+/// A kubectl with a home folder of its own.
 pub(crate) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
-    // Its caches, and no kuberc of the person's.
+    // Holds its caches, and no kuberc of the user.
     home: TempDir,
 }
 
@@ -35,12 +35,12 @@ impl Kubectl {
         &self.kubeconfig
     }
 
-    /// What it prints.
+    /// Runs kubectl and returns its output.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<String> {
         self.run_with_input(arguments, "").await
     }
 
-    /// `kubectl apply -f -`
+    /// Runs `kubectl apply -f -` with this text.
     pub(crate) async fn apply_text(&self, yaml: &str) -> Result<String> {
         self.run_with_input(&["apply", "-f", "-"], yaml).await
     }
@@ -60,7 +60,7 @@ impl Kubectl {
             .spawn()
             .with_context(what)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // It reads all of its input before it prints anything. One that ends early says why.
+            // kubectl reads all of its input before it prints. If it ends early, its own output gives the reason.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let output = child.wait_with_output().await.with_context(what)?;

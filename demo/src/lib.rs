@@ -1,3 +1,3 @@
-//! What the demo shares with the benchmark: the operator as a process.
+//! The code that the demo shares with the benchmark: the operator as a process.
 
 pub mod operator;

@@ -1,8 +1,8 @@
-//! `make demo`: a real API server, a simulated AWS and the operator on this machine; the samples go to Ready, and away
-//! again.
+//! `make demo`: a real API server, a simulated AWS and the operator on this machine; the samples become Ready and are
+//! deleted again.
 //!
-//! At a terminal it stays up until Ctrl-C. Without one it deletes the samples, checks that nothing is left in AWS,
-//! prints what it measured and ends. Everything that it starts ends with it.
+//! At a terminal the demo runs until Ctrl-C. Without a terminal it deletes the samples, checks that nothing is left in
+//! AWS, prints its measurements and ends. Every process that it starts ends with it.
 
 mod kubectl;
 mod measure;
@@ -28,16 +28,16 @@ use amplify_demo::operator::{self, Operator, Start};
 
 use crate::{kubectl::Kubectl, measure::Measures, table::LiveTable};
 
-/// The app of the samples. Neither the operator nor the simulated APIs ever make one.
+/// The app of the samples. Neither the operator nor the simulated APIs ever create an app.
 const APP: (&str, &str) = ("d1a2b3c4d5e6f7", "storefront");
-/// In AWS these take minutes.
+/// The length of a job here. In AWS jobs take minutes.
 const JOB_DURATION: Duration = Duration::from_secs(4);
-/// How long the samples may take to be Ready, and to be gone: several times what they take.
+/// The limit for the samples to become Ready, and to be gone: several times the usual time.
 const PATIENCE: Duration = Duration::from_mins(3);
 const REFRESH: Duration = Duration::from_millis(500);
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/samples");
 
-// One thread, which lives as long as the process: the operator's life is tied to it.
+// One thread that lives as long as the process, because the operator process ends when the thread that started it ends.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match demo().await {
@@ -120,7 +120,7 @@ async fn demo() -> Result<()> {
     Ok(())
 }
 
-/// The simulator, with the app of the samples.
+/// Starts the simulator, with the app of the samples.
 fn simulated() -> Result<Simulator> {
     let settings = Settings {
         job_duration: JOB_DURATION,
@@ -136,7 +136,7 @@ async fn install_definitions(kubectl: &Kubectl) -> Result<()> {
     kubectl.run(&established).await.map(drop)
 }
 
-/// From the samples to Ready and, unless the demo stays up, to nothing again.
+/// Applies the samples and waits for Ready. Unless the demo stays up, deletes them again.
 async fn show(
     kubectl: &Kubectl,
     simulator: &Simulator,
@@ -184,7 +184,7 @@ async fn show(
     follow(kubectl, &mut table, |table| table.rows() == 0)
         .await
         .context("the samples are not gone")?;
-    // The finalizers go last, so there is nothing to wait for.
+    // Finalizers are removed last, so AWS is already empty and there is nothing to wait for.
     measure::check_empty(simulator)?;
     let seconds = start.elapsed().as_secs();
     say(&format!(
@@ -195,7 +195,7 @@ async fn show(
     say(&measure::report(&[("to Ready", created), ("to gone", gone)]))
 }
 
-/// Shows what `kubectl get amplify` prints until it is as it should be.
+/// Prints the output of `kubectl get amplify` until it is as expected.
 async fn follow(kubectl: &Kubectl, table: &mut LiveTable, done: impl Fn(&LiveTable) -> bool) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -212,7 +212,7 @@ async fn follow(kubectl: &Kubectl, table: &mut LiveTable, done: impl Fn(&LiveTab
     }
 }
 
-/// What a person can do now.
+/// Prints commands for the user to try now.
 fn explain(kubectl: &Kubectl, simulator: &Simulator, operator: &Operator, log: &Path) -> Result<()> {
     say("\nIt stays up. In another terminal:\n")?;
     say(&format!("  export KUBECONFIG={}", kubectl.kubeconfig().display()))?;
@@ -242,7 +242,7 @@ fn explain(kubectl: &Kubectl, simulator: &Simulator, operator: &Operator, log: &
     say("\nCtrl-C ends it.")
 }
 
-/// One line (or more) for the person who watches. An error where nobody reads any more.
+/// Prints one line or more for the user. Fails when the output is closed.
 fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")
@@ -250,7 +250,7 @@ fn say(text: &str) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// A signal came before the demo was through.
+/// The error when a signal arrives before the demo has finished.
 #[derive(Debug)]
 struct Interrupted;
 

@@ -1,4 +1,4 @@
-//! What the run cost, by the simulator's history and the API server's audit log; and what must hold at its end.
+//! The cost of the run, from the simulator's history and the API server's audit log, and the checks at its end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,11 +11,11 @@ use anyhow::{Result, bail, ensure};
 
 const GROUP: &str = "amplify-operator.dev";
 
-/// How often each thing was done up to one moment.
+/// Counts of requests up to one moment.
 pub(crate) struct Measures {
-    /// By operation.
+    /// Calls to AWS, by operation.
     aws: BTreeMap<String, u64>,
-    /// Those that AWS took, by object.
+    /// The creates that AWS accepted, by object.
     creates: BTreeMap<String, u64>,
     /// The operator's writes to Kubernetes, by object.
     writes: BTreeMap<String, u64>,
@@ -46,7 +46,7 @@ impl Measures {
     }
 }
 
-/// One column for each moment.
+/// Returns the report, with one column per moment.
 pub(crate) fn report(moments: &[(&str, Measures)]) -> String {
     let mut text = format!("{:<60}", "Measured, from kubectl apply");
     for (title, _) in moments {
@@ -78,7 +78,8 @@ pub(crate) fn report(moments: &[(&str, Measures)]) -> String {
     text
 }
 
-/// Each sample's AWS object was created once, and nothing was called that destroys more than one object.
+/// Checks that each sample's AWS object was created once, and that no operation that destroys more than one object was
+/// called.
 pub(crate) fn check_creates(simulator: &Simulator, samples: usize) -> Result<()> {
     let creates = simulator.history().creates_by_object();
     ensure!(
@@ -90,7 +91,7 @@ pub(crate) fn check_creates(simulator: &Simulator, samples: usize) -> Result<()>
     Ok(())
 }
 
-/// Nothing is left in AWS but the app.
+/// Checks that nothing is left in AWS except the app.
 pub(crate) fn check_empty(simulator: &Simulator) -> Result<()> {
     for app in simulator.control().apps() {
         if !app.backends.is_empty() || !app.environments.is_empty() {

@@ -1,4 +1,4 @@
-//! The operator as a process of its own, as it was built next to this program.
+//! The operator as a process of its own, from the binary built next to this program.
 
 use std::{
     fs::{self, File},
@@ -19,24 +19,24 @@ use tokio::{
 };
 
 const LOG_TAIL_LINES: usize = 30;
-/// It finishes what is in flight first; no AWS call takes longer than 30 s.
+/// How long the operator may take to stop. It finishes open requests first, and no AWS call takes longer than 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(200);
 
-/// What an operator is started with.
+/// The settings for starting an operator.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// Whose rights it has.
+    /// The kubeconfig: it determines the operator's rights.
     pub kubeconfig: &'a Path,
-    /// Its AWS.
+    /// The simulator that serves as its AWS.
     pub simulator: &'a Simulator,
-    /// Where its log goes.
+    /// The file for its log.
     pub log: &'a Path,
-    /// Its flags, but for the address that it listens on.
+    /// Its flags, without the listen address.
     pub flags: &'a [String],
 }
 
-/// A running operator; killed when dropped.
+/// A running operator, killed when dropped.
 #[derive(Debug)]
 pub struct Operator {
     child: Child,
@@ -44,7 +44,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one.
+    /// Starts an operator.
     pub fn start(with: &Start<'_>) -> Result<Self> {
         let log = with.log;
         let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -54,7 +54,7 @@ impl Operator {
             .arg("run")
             .arg(format!("--listen={address}"))
             .args(with.flags)
-            // A person's AWS profile must never meet what happens here.
+            // The user's own AWS profile must never be used here.
             .env_clear()
             .env("KUBECONFIG", with.kubeconfig)
             .envs(with.simulator.client_env().iter().map(|(name, value)| (name, value)))
@@ -71,19 +71,19 @@ impl Operator {
         Ok(Self { child, address })
     }
 
-    /// Where it answers `/readyz` and `/metrics`.
+    /// Returns the address of `/readyz` and `/metrics`.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Returns when it has ended by itself.
+    /// Returns an error when the operator has ended by itself.
     pub async fn failure(&mut self) -> anyhow::Error {
         match self.child.wait().await {
             Ok(status) => anyhow!("the operator ended with {status}"),
@@ -91,7 +91,7 @@ impl Operator {
         }
     }
 
-    /// Ends it as Kubernetes would.
+    /// Stops the operator as Kubernetes would.
     pub async fn stop(&mut self) -> Result<()> {
         let id = self
             .child
@@ -107,7 +107,7 @@ impl Operator {
     }
 }
 
-/// What `amplify-operator crd` prints.
+/// Returns the output of `amplify-operator crd`.
 pub async fn definitions() -> Result<String> {
     let output = Command::new(program()?).arg("crd").output().await?;
     ensure!(
@@ -118,7 +118,7 @@ pub async fn definitions() -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Returns when `/readyz` says yes.
+/// Returns when `/readyz` reports ready.
 pub async fn ready(address: SocketAddr) {
     while !is_ready(address).await.unwrap_or(false) {
         time::sleep(POLL).await;
@@ -134,7 +134,7 @@ async fn is_ready(address: SocketAddr) -> std::io::Result<bool> {
     Ok(answer.starts_with(b"HTTP/1.1 200"))
 }
 
-/// The last lines of its log.
+/// Returns the last lines of this log.
 #[must_use]
 pub fn log_tail(log: &Path) -> String {
     match fs::read(log) {
@@ -157,8 +157,8 @@ fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A command that ends when this process is killed, where the platform can do that, and that Ctrl-C in the terminal
-/// does not reach: it is ended in order instead.
+/// Returns a command that ends when this process is killed, if the platform supports that. Ctrl-C in the terminal does
+/// not reach it, so that it can be stopped in order.
 fn tied(program: &Path) -> Command {
     let mut command = match which::which("setpriv") {
         Ok(setpriv) => {

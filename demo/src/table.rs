@@ -1,4 +1,5 @@
-//! What `kubectl get amplify` prints, redrawn in place at a terminal, elsewhere as lines that tell the changes.
+//! The output of `kubectl get amplify`: at a terminal redrawn in place, elsewhere printed as lines that describe the
+//! changes.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use anyhow::Result;
 
 use crate::say;
 
-/// The columns of a change, with their widths. AGE changes all the time.
+/// The columns of a change, with their widths. AGE is left out because it changes all the time.
 const COLUMNS: [(&str, usize); 5] = [
     ("READY", 7),
     ("REASON", 20),
@@ -21,10 +22,10 @@ const COLUMNS: [(&str, usize); 5] = [
 ];
 const NAME_WIDTH: usize = 28;
 
-/// A table that is shown again and again.
+/// A table that is printed repeatedly.
 pub(crate) struct LiveTable {
     is_terminal: bool,
-    /// The lines that the next drawing replaces.
+    /// The number of lines that the next drawing replaces.
     drawn: usize,
     rows: BTreeMap<String, Row>,
     titled: bool,
@@ -42,12 +43,12 @@ impl LiveTable {
         }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// How many of them say READY.
+    /// Returns the number of rows that are READY.
     pub(crate) fn ready(&self) -> usize {
         self.rows.values().filter(|row| cell(row, "READY") == "True").count()
     }
@@ -75,7 +76,8 @@ impl LiveTable {
         if self.drawn > 0 {
             write!(text, "\x1b[{}A", self.drawn)?;
         }
-        // Long lines are cut, not wrapped: the count of lines must stay true. Then wrap again, clear what is below.
+        // Long lines are cut, not wrapped, so that the count of lines stays correct. Then wrap again, and clear the
+        // lines below.
         write!(text, "\x1b[?7l")?;
         for line in printed.lines() {
             writeln!(text, "{line}\x1b[K")?;
@@ -92,7 +94,7 @@ fn cell<'a>(row: &'a Row, column: &str) -> &'a str {
     row.get(column).map_or("", String::as_str)
 }
 
-/// The rows by name. A block per kind, each with its header, whose words say where the columns begin.
+/// Parses the rows, by name. The output has a block per kind, with a header whose words mark the start of the columns.
 fn parse(printed: &str) -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::new();
     let mut header: Option<&str> = None;
@@ -129,7 +131,7 @@ fn title() -> String {
     text
 }
 
-/// A line for each row that differs.
+/// Returns a line for each row that differs.
 fn changes(old: &BTreeMap<String, Row>, new: &BTreeMap<String, Row>, seconds: u64) -> String {
     let mut text = String::new();
     for (name, row) in new {

@@ -1,4 +1,4 @@
-//! What the API server was asked, read from its audit log: the exact count of requests by user, user agent and object.
+//! The requests to the API server, read from its audit log: exact counts by user, user agent and object.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{Error, Result};
 
-/// The policy: metadata of every request, noted when a watch begins and when any request ends.
+/// The audit policy: metadata of every request, logged when a watch begins and when any request ends.
 pub(crate) const POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -22,8 +22,8 @@ rules:
 
 /// An audit log that may still be growing.
 ///
-/// The API server writes an event before it ends the response, so a request whose answer has been read to its end is
-/// in the log.
+/// The API server writes an event before it ends the response. So a request is in the log as soon as its client has
+/// read the whole answer.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     path: PathBuf,
@@ -38,29 +38,29 @@ impl AuditLog {
         Self { path }
     }
 
-    /// The log's file, one JSON event per line.
+    /// Returns the path of the log's file, with one JSON event per line.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The present end of the log.
+    /// Returns the current end of the log.
     pub fn mark(&self) -> Result<AuditMark> {
         Ok(AuditMark(self.read(AuditMark(0))?.len() as u64))
     }
 
-    /// All events.
+    /// Returns all events.
     pub fn events(&self) -> Result<Vec<AuditEvent>> {
         self.since(AuditMark(0))
     }
 
-    /// The events after the mark.
+    /// Returns the events after the mark.
     pub fn since(&self, mark: AuditMark) -> Result<Vec<AuditEvent>> {
         let lines = self.read(mark)?;
         String::from_utf8_lossy(&lines).lines().map(AuditEvent::parse).collect()
     }
 
-    /// The whole lines after the mark: the last one may still be in writing.
+    /// Returns the complete lines after the mark. The last line may be incomplete and is left out.
     fn read(&self, mark: AuditMark) -> Result<Vec<u8>> {
         let failed = |error: std::io::Error| match error.kind() {
             ErrorKind::NotFound => Error::NoAuditLog,
@@ -76,7 +76,7 @@ impl AuditLog {
     }
 }
 
-/// The part of a request's handling that an event tells of.
+/// The stage of a request's handling that an event reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Stage {
     /// The request came in (left out by this crate's policy).
@@ -93,27 +93,28 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Line")]
 pub struct AuditEvent {
-    /// Where in the request's handling.
+    /// The stage of the request's handling.
     pub stage: Stage,
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of other URLs the HTTP method.
+    /// The verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; for other URLs the
+    /// HTTP method.
     pub verb: String,
     /// Path and query.
     pub uri: String,
-    /// Who asked.
+    /// The user that made the request.
     pub user: String,
-    /// With what program.
+    /// The program that made the request.
     pub user_agent: String,
     /// API group; empty for the core group.
     pub group: String,
-    /// Plural of the resource; empty for URLs that are no resources.
+    /// Plural of the resource; empty for URLs that are not resources.
     pub resource: String,
-    /// Such as `status`.
+    /// The subresource, such as `status`.
     pub subresource: String,
     /// Namespace; empty when cluster-wide.
     pub namespace: String,
     /// The object's name; empty for collections.
     pub name: String,
-    /// HTTP status of the answer; 0 where there is none.
+    /// HTTP status of the answer; 0 without an answer.
     pub code: u16,
     /// When the request came in.
     pub received: Timestamp,
@@ -122,7 +123,7 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// True for a finished request that asks for a change, accepted or not.
+    /// Whether this is a finished request for a change, accepted or not.
     #[must_use]
     pub fn is_write(&self) -> bool {
         const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];

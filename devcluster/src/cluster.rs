@@ -30,14 +30,15 @@ use crate::{
     tools::{self, Tool},
 };
 
-/// What to start besides etcd and the API server.
+/// The parts to start besides etcd and the API server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Also the controller manager: namespaces, owned objects and `ServiceAccount`s then behave as in a whole cluster.
+    /// Also start the controller manager: namespaces, owned objects and `ServiceAccount`s then behave as in a complete
+    /// cluster.
     pub controller_manager: bool,
     /// Write the audit log that [`Cluster::audit`] reads.
     pub audit: bool,
-    /// More arguments for kube-apiserver.
+    /// Additional arguments for kube-apiserver.
     pub apiserver_arguments: Vec<String>,
 }
 
@@ -51,10 +52,11 @@ impl Default for Options {
     }
 }
 
-/// A running cluster. Dropping it ends it and removes its data. On Linux its processes also end when this one is killed.
+/// A running cluster. Dropping it stops it and removes its data. On Linux its processes also end when this process is
+/// killed.
 #[derive(Debug)]
 pub struct Cluster {
-    // In the order in which they are dropped: nobody loses its server before itself.
+    // Fields are dropped in this order: each process ends before the server that it needs.
     controller_manager: Option<Process>,
     apiserver: Option<Process>,
     etcd: Process,
@@ -63,14 +65,14 @@ pub struct Cluster {
     credentials: Credentials,
     url: String,
     port: u16,
-    // Never listens. Keeps the port from others while the API server, which shares it, is down.
+    // Never listens. Reserves the port while the API server, which shares it, is down.
     _reserved: TcpSocket,
     dir: TempDir,
 }
 
 impl Cluster {
     /// Finds the binaries (see [`tools`]; the first time this may take minutes), starts a new, empty cluster and waits
-    /// until it serves.
+    /// until it answers requests.
     pub async fn start(options: Options) -> Result<Self> {
         let controller_manager = if options.controller_manager {
             Some(tools::locate(Tool::KubeControllerManager, &Tool::KubeControllerManager.minimum()).await?)
@@ -111,7 +113,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Ends everything at once and removes the data.
+    /// Stops all processes at once and removes the data.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(controller_manager) = &mut self.controller_manager {
             controller_manager.kill().await?;
@@ -122,7 +124,7 @@ impl Cluster {
         self.dir.close().map_err(Error::path("remove", &dir))
     }
 
-    /// Returns when one of the processes has ended by itself, with the reason.
+    /// Returns the reason when one of the processes has ended by itself.
     pub async fn failure(&mut self) -> Error {
         loop {
             let processes = [
@@ -139,16 +141,16 @@ impl Cluster {
         }
     }
 
-    /// Starts the API server again, with the same address and data, and waits until it serves. One that still runs is
-    /// killed first.
+    /// Starts the API server again, with the same address and data, and waits until it answers requests. An API server
+    /// that still runs is killed first.
     pub async fn start_apiserver(&mut self) -> Result<()> {
-        // Two could share the port, and each would get some of the requests.
+        // Two servers could share the port, and each would get some of the requests.
         self.kill_apiserver().await?;
         let mut process = spawn("kube-apiserver", self.apiserver_command(), self.dir.path()).await?;
         let client = self.client().await?;
         let namespaces = Api::<Namespace>::all(client.clone());
         process
-            // Ready comes before the namespaces that it makes are there.
+            // The server reports ready before its initial namespaces exist.
             .ready(async || serves(&client).await && namespaces.get("default").await.is_ok())
             .await?;
         self.apiserver = Some(process);
@@ -165,7 +167,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Freezes the API server: connections stay open, nothing is answered.
+    /// Freezes the API server: connections stay open, and no request is answered.
     pub fn pause_apiserver(&self) -> Result<()> {
         self.apiserver
             .as_ref()
@@ -179,8 +181,8 @@ impl Cluster {
             .map_or(Ok(()), |process| process.signal(Signal::CONT))
     }
 
-    /// Has etcd forget all history up to now, as the API server has it do every five minutes. A watch from before is
-    /// answered with 410 then, unless the API server's cache still knows what has happened since.
+    /// Makes etcd compact all history up to now, as the API server does every five minutes. A watch from an earlier
+    /// version is then answered with 410, unless the API server's cache still holds the changes since then.
     pub async fn compact(&self) -> Result<()> {
         let status = self.ask_etcd("maintenance/status", &json!({})).await?;
         let revision = &status["header"]["revision"];
@@ -189,13 +191,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// One request of etcd's JSON interface.
+    /// Sends one request to etcd's JSON interface and returns the answer.
     async fn ask_etcd(&self, what: &str, request: &Value) -> Result<Value> {
         let context = || Error::io(format!("cannot ask etcd for {what}"));
         let socket = self.file(ETCD_CLIENTS.trim_start_matches("unix://"));
         let mut stream = UnixStream::connect(socket).await.map_err(context())?;
         let body = request.to_string();
-        // HTTP/1.0: the answer ends with the connection.
+        // HTTP/1.0: the end of the connection is the end of the answer.
         let head = format!(
             "POST /v3/{what} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -210,58 +212,58 @@ impl Cluster {
         }
     }
 
-    /// The API server's address; the same over restarts.
+    /// Returns the API server's address. It stays the same over restarts.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The certificate authority that signed the API server's certificate.
+    /// Returns the certificate of the authority that signed the API server's certificate.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.credentials.ca_pem
     }
 
-    /// The bearer token of the user `admin`, who may do anything.
+    /// Returns the bearer token of the user `admin`, who has all rights.
     #[must_use]
     pub fn admin_token(&self) -> &str {
         &self.credentials.admin_token
     }
 
-    /// The folder of the cluster's data and logs; gone with the cluster.
+    /// Returns the folder of the cluster's data and logs. It is removed with the cluster.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The admin's kubeconfig as a file; gone with the cluster.
+    /// Returns the path of the admin's kubeconfig file. It is removed with the cluster.
     #[must_use]
     pub fn kubeconfig_path(&self) -> PathBuf {
         self.file("admin.kubeconfig")
     }
 
-    /// The admin's kubeconfig.
+    /// Returns the admin's kubeconfig.
     #[must_use]
     pub fn kubeconfig_yaml(&self) -> String {
         self.kubeconfig_for(self.admin_token())
     }
 
-    /// A kubeconfig for another bearer token, such as a `ServiceAccount`'s.
+    /// Returns a kubeconfig for another bearer token, such as a `ServiceAccount`'s.
     #[must_use]
     pub fn kubeconfig_for(&self, token: &str) -> String {
         credentials::kubeconfig(&self.url, self.ca_pem(), token)
     }
 
-    /// A client with the admin's rights.
+    /// Returns a client with the admin's rights.
     pub async fn client(&self) -> Result<Client> {
         let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig_yaml())?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        // The environment's proxy cannot reach this machine's loopback.
+        // A proxy from the environment cannot reach this machine's loopback.
         config.proxy_url = None;
         Ok(Client::try_from(config)?)
     }
 
-    /// The audit log. It covers restarts of the API server.
+    /// Returns the audit log. It covers restarts of the API server.
     #[must_use]
     pub fn audit(&self) -> AuditLog {
         AuditLog::new(self.file("audit.log"))
@@ -283,13 +285,13 @@ impl Cluster {
             .arg(flag("service-account-key-file", &keys.service_account_public_key))
             .arg(flag("service-account-signing-key-file", &keys.service_account_key))
             .arg("--service-cluster-ip-range=10.96.0.0/16")
-            // Pods are created without a controller manager that would make their ServiceAccount.
+            // Without this, pods need a ServiceAccount that only the controller manager would create.
             .arg("--disable-admission-plugins=ServiceAccount");
         if self.options.audit {
             command
                 .arg(flag("audit-policy-file", self.file("audit-policy.yaml")))
                 .arg(flag("audit-log-path", self.file("audit.log")))
-                // Written before the request ends, and never rotated away, so that counts are exact.
+                // Events are written before the request ends and the log is never rotated, so that counts are exact.
                 .args(["--audit-log-mode=blocking", "--audit-log-maxsize=1000000"]);
         }
         command.args(&self.options.apiserver_arguments);
@@ -325,8 +327,8 @@ impl Cluster {
     }
 }
 
-/// Unix sockets in the folder that etcd and the API server run in. etcd asks nobody for credentials, but only the owner
-/// can enter that folder. etcd wants the form of host and port, and takes the whole as a file name.
+/// Unix sockets in the working folder of etcd and the API server. etcd asks for no credentials, but only the owner can
+/// enter that folder. etcd requires the form host:port, and uses the whole text as a file name.
 const ETCD_CLIENTS: &str = "unix://clients:0";
 const ETCD_PEERS: &str = "unix://peers:0";
 
@@ -345,7 +347,8 @@ async fn start_etcd(program: &Path, dir: &Path) -> Result<Process> {
     Ok(etcd)
 }
 
-/// Starts a component whose settings are its arguments alone: etcd and Kubernetes also read the environment.
+/// Starts a component. Its settings are its arguments alone: etcd and Kubernetes would also read the environment, so
+/// that is cleared.
 async fn spawn(name: &str, mut command: Command, dir: &Path) -> Result<Process> {
     command.env_clear().current_dir(dir);
     Process::spawn(name, command, dir.join(format!("{name}.log"))).await

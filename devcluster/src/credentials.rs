@@ -27,7 +27,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes them and writes them into `dir`, which only its owner can read.
+    /// Creates the credentials and writes them into `dir`, which only its owner can read.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         let file = |name: &str, content: &str| {
             let path = dir.join(name);
@@ -52,7 +52,7 @@ impl Credentials {
 
         let admin_token = Uuid::new_v4().to_string();
         let controller_manager_token = Uuid::new_v4().to_string();
-        // Each its own user, so that the audit log tells the controllers' requests from those of the admin.
+        // Each is a user of its own, so that the audit log distinguishes the controllers' requests from the admin's.
         let tokens = format!(
             "{admin_token},admin,admin,system:masters\n\
              {controller_manager_token},system:kube-controller-manager,controller-manager,system:masters\n"
@@ -72,7 +72,7 @@ impl Credentials {
     }
 }
 
-/// A kubeconfig for one bearer token.
+/// Returns a kubeconfig for one bearer token.
 pub(crate) fn kubeconfig(url: &str, ca_pem: &str, token: &str) -> String {
     let ca = BASE64_STANDARD.encode(ca_pem);
     format!(

@@ -1,5 +1,6 @@
-//! Files of Debian packages, for a container image's root where there is no container engine. Downloaded once per user
-//! with apt-get, with settings of its own: the machine's own release and its packages stay as they are.
+//! The files of Debian packages, for a container image's root on machines without a container engine. They are
+//! downloaded once per user with apt-get, with separate settings: the machine's own release and packages are not
+//! changed.
 
 use std::{
     fs,
@@ -10,10 +11,10 @@ use tokio::process::Command;
 
 use crate::{Error, Result, tools};
 
-/// The keys that Debian's releases are signed with, where the package `debian-archive-keyring` has them.
+/// The path of the keys that sign Debian's releases, in the package `debian-archive-keyring`.
 const KEYS: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A tar archive of what these packages of this Debian release (such as `trixie`) put into a file system. Their
+/// Returns a tar archive of the files that these packages of this Debian release (such as `trixie`) install. Their
 /// maintainer scripts have not run.
 pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
     let cache = tools::cache()?;
@@ -42,8 +43,8 @@ pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns the file of Debian's keys. Ubuntu does not install them: there they are taken from Ubuntu's own archive, whose
-/// keys the machine has.
+/// Returns the file of Debian's keys. Ubuntu does not install them: on Ubuntu they come from Ubuntu's own archive,
+/// whose keys the machine has.
 async fn keys(work: &Path) -> Result<PathBuf> {
     let installed = Path::new("/").join(KEYS);
     if installed.is_file() {
@@ -54,8 +55,8 @@ async fn keys(work: &Path) -> Result<PathBuf> {
     Ok(root.join(KEYS))
 }
 
-/// Downloads packages into the folder and returns a folder with their files. They come from `source`, a line of a
-/// sources.list, or from the archives that the machine itself uses.
+/// Downloads packages into the folder and returns a folder with their files. Their source is `source`, a line of a
+/// sources.list, or the archives that the machine itself uses.
 async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Result<PathBuf> {
     let root = folder.join("root");
     for path in [&folder.join("lists/partial"), &folder.join("archives/partial"), &root] {
@@ -72,7 +73,7 @@ async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Res
         here("Dir::State::status", "status"),
         here("Dir::Cache", "."),
         "Acquire::Languages=none".to_owned(),
-        // The cache folder may be one that only this user can enter.
+        // Perhaps only this user can enter the cache folder.
         "APT::Sandbox::User=root".to_owned(),
     ];
     if let Some(source) = source {

@@ -1,47 +1,48 @@
-//! Why a cluster or one of its binaries is not there.
+//! The errors of a cluster or one of its binaries that is not available.
 
 use std::{io, path::Path, process::ExitStatus, time::Duration};
 
-/// The result of everything in this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Each says what a person can do about it, or carries the end of the log that does; causes are in `source()`.
+/// The errors of this crate. Each says how to fix it, or contains the end of the log that explains it; causes are in
+/// `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or process operation failed.
     #[error("{context}")]
     Io {
-        /// What was attempted.
+        /// The attempted operation.
         context: String,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The tool was found nowhere and Go is missing.
+    /// The tool was not found, and Go is missing to build it.
     #[error(
         "cannot find {tool} {minimum} or newer, nor Go to build it: install Go (https://go.dev/dl) or put {tool} on PATH"
     )]
     NoGo {
         /// The tool's name.
         tool: &'static str,
-        /// The oldest version that would do.
+        /// The oldest version that is accepted.
         minimum: semver::Version,
     },
-    /// What a test needs from a registry is not there.
+    /// A package that a test needs from a registry is missing.
     #[error("cannot get {package}: {reason}\nIt needs {needs}.")]
     NoPackage {
-        /// What.
+        /// The package.
         package: String,
-        /// What it takes to get it.
+        /// The requirements to get it.
         needs: &'static str,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
-    /// A process ended that should have gone on, or a build failed.
+    /// A process ended unexpectedly, or a build failed.
     #[error("{process} ended with {status}; its last lines:\n{log}")]
     Exited {
-        /// Which process.
+        /// The process.
         process: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The end of its output.
         log: String,
@@ -49,23 +50,23 @@ pub enum Error {
     /// A process did not become ready in time.
     #[error("{process} is not ready after {} s; its last lines:\n{log}", waited.as_secs())]
     NotReady {
-        /// Which process.
+        /// The process.
         process: String,
-        /// How long it was waited for.
+        /// How long this crate waited for it.
         waited: Duration,
         /// The end of its output.
         log: String,
     },
-    /// Keys or certificates could not be made.
+    /// Keys or certificates could not be created.
     #[error("cannot make certificates")]
     Certificates(#[from] rcgen::Error),
     /// The cluster's own kubeconfig was refused.
     #[error("the cluster's kubeconfig is refused")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// No client could be made for the API server.
+    /// No client could be created for the API server.
     #[error("cannot make a client of the API server")]
     Client(#[from] kube::Error),
-    /// The audit log was asked for, but not written.
+    /// The audit log was requested, but it is not written.
     #[error("there is no audit log: start the cluster with Options {{ audit: true, .. }}")]
     NoAuditLog,
     /// A line of the audit log is not an audit event.
@@ -73,7 +74,7 @@ pub enum Error {
     AuditEvent {
         /// The line.
         line: String,
-        /// Why it was refused.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! `devcluster`: a real Kubernetes API server on loopback, for people.
+//! `devcluster`: a real Kubernetes API server on loopback, for use by hand.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Marks files that may be overwritten: a person's own kubeconfig never is.
+/// Marks files that may be overwritten. A kubeconfig of the user's own is never overwritten.
 const KUBECONFIG_MARK: &str = "# Written by devcluster; gone when it ends.\n";
 
 /// A real Kubernetes API server on loopback.
@@ -33,7 +33,8 @@ enum Subcommands {
         /// Also write the admin's kubeconfig here.
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
-        /// Leave the controller manager out: namespaces are then never gone, and nothing owned is collected.
+        /// Leave the controller manager out: namespaces then never finish deletion, and owned objects are not
+        /// collected.
         #[arg(long)]
         without_controller_manager: bool,
         /// Write an audit log of every request.
@@ -44,7 +45,7 @@ enum Subcommands {
     Prefetch,
     /// Print the path of one binary.
     Path {
-        /// Which.
+        /// The binary.
         tool: Tool,
     },
 }
@@ -54,12 +55,12 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // A signal is how `up` is meant to end, but leaves the others unfinished.
+    // A signal is the normal end of `up`, but interrupts the other commands.
     let interrupted = match arguments.command {
         Subcommands::Up { .. } => Ok(()),
         Subcommands::Prefetch | Subcommands::Path { .. } => Err(anyhow!("interrupted")),
     };
-    // Whatever is dropped half-way ends its processes.
+    // The dropped future ends its processes.
     tokio::select! {
         result = run(arguments.command) => result,
         _ = interrupt.recv() => interrupted,
@@ -129,7 +130,7 @@ fn check_overwrite(path: &Path) -> Result<()> {
     }
 }
 
-/// The kubeconfig of a cluster that will be gone is of no use: it goes with it.
+/// A kubeconfig file that is removed together with its cluster.
 struct WrittenKubeconfig(PathBuf);
 
 impl WrittenKubeconfig {

@@ -1,5 +1,5 @@
-//! What tests take from the registries of other languages, each in one version and once per user: Python packages in an
-//! environment of their own, and Go modules of which only files are read.
+//! Packages for tests from the registries of other languages, each in one version and once per user: Python packages in
+//! an environment of their own, and Go modules of which only files are read.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 
-/// The interpreter of a Python environment that has the package. Made the first time, in
+/// Returns the interpreter of a Python environment that has the package. The first call creates the environment in
 /// `${XDG_CACHE_HOME:-~/.cache}/amplify-operator`.
 pub async fn python(package: &str, version: &str) -> Result<PathBuf> {
     let cache = cache_folder()?;
@@ -32,7 +32,7 @@ pub async fn python(package: &str, version: &str) -> Result<PathBuf> {
         "installing {package} {version} from the Python package index, once"
     ));
     fs::create_dir_all(&cache).map_err(Error::path("create", &cache))?;
-    // Made under another name first: a second process must not find a half-made one.
+    // Created under another name first: a second process must not find an incomplete one.
     let unfinished = cache.join(format!("{name}.{}", process::id()));
     let made = make_environment(&unfinished, &format!("{package}=={version}")).await;
     if made.is_err() || fs::rename(&unfinished, &environment).is_err() {
@@ -63,7 +63,7 @@ async fn make_environment(folder: &Path, requirement: &str) -> Result<(), String
     output(pip, DOWNLOAD_LIMIT).await.map(drop)
 }
 
-/// The folder of a Go module's files, in Go's own cache. `sum` is its checksum, as in a go.sum.
+/// Returns the folder of a Go module's files, in Go's own cache. `sum` is its checksum, as in a go.sum.
 pub async fn go_module(path: &str, version: &str, sum: &str) -> Result<PathBuf> {
     download(path, version, sum).await.map_err(|reason| Error::NoPackage {
         package: format!("the Go module {path} {version}"),
@@ -79,7 +79,7 @@ async fn download(path: &str, version: &str, sum: &str) -> Result<PathBuf, Strin
         dir: PathBuf,
         sum: String,
     }
-    // No module of anybody's has a say in it there.
+    // In an empty folder, so that no surrounding Go module has an effect.
     let nowhere = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut go = Command::new("go");
     go.args(["mod", "download", "-json", &format!("{path}@{version}")])

@@ -1,5 +1,5 @@
-//! Child processes that do not outlive this one: killed when dropped, and on Linux by the kernel when this process is
-//! killed itself.
+//! Child processes that do not outlive this process: they are killed when dropped, and on Linux by the kernel when this
+//! process is killed.
 
 use std::{
     fs::{self, OpenOptions},
@@ -25,7 +25,7 @@ const LOG_TAIL: usize = 4096;
 type Spawn = (Command, oneshot::Sender<io::Result<Child>>);
 
 /// The kernel sends the death signal when the *thread* that spawned the child ends. A test's thread or a runtime's
-/// worker may end long before the process, this one does not.
+/// worker may end long before the process; this thread does not.
 static SPAWNER: LazyLock<mpsc::Sender<Spawn>> = LazyLock::new(|| {
     let (sender, receiver) = mpsc::channel::<Spawn>();
     thread::spawn(move || {
@@ -39,7 +39,7 @@ static SPAWNER: LazyLock<mpsc::Sender<Spawn>> = LazyLock::new(|| {
     sender
 });
 
-/// `setpriv`, where it can tie a child's life to its parent's.
+/// The path of `setpriv`, on platforms where it can bind a child's life to its parent's.
 static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let setpriv = which::which("setpriv").ok()?;
     let status = Command::new(&setpriv)
@@ -51,19 +51,20 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     status.is_ok_and(|status| status.success()).then_some(setpriv)
 });
 
-/// A command that is killed with this process where the platform can do that.
+/// Returns a command that is killed with this process, if the platform supports that.
 pub(crate) fn command(program: &Path) -> Command {
     let Some(setpriv) = SETPRIV.as_ref() else {
         return Command::new(program);
     };
     let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "KILL"]).arg(program);
-    // Ctrl-C in a terminal reaches the whole group; with a group of its own the child is ended in order instead.
+    // Ctrl-C in a terminal reaches the whole process group. The child has a group of its own, so it is stopped in order
+    // instead.
     command.process_group(0);
     command
 }
 
-/// A running child with its output in a file; killed when dropped.
+/// A running child with its output in a file, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -72,7 +73,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the command, adding its output to `log`.
+    /// Starts the command, and appends its output to `log`.
     pub(crate) async fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
         let file = OpenOptions::new()
             .create(true)
@@ -96,13 +97,13 @@ impl Process {
         })
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, if the process has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let context = format!("cannot wait for {}", self.name);
         self.child.try_wait().map_err(Error::io(context))
     }
 
-    /// An error with the end of the log when it has ended.
+    /// Fails, with the end of the log, if the process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
@@ -118,7 +119,7 @@ impl Process {
         }
     }
 
-    /// Waits until `probe` holds; fails when the process ends first, or takes too long.
+    /// Waits until `probe` is true. Fails when the process ends first, or the wait takes too long.
     pub(crate) async fn ready(&mut self, probe: impl AsyncFn() -> bool) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -137,7 +138,7 @@ impl Process {
         }
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits until it is gone.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.child
             .kill()
@@ -148,7 +149,7 @@ impl Process {
         Ok(())
     }
 
-    /// Sends a signal to it.
+    /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(Pid::from_child(&self.child), signal)
             .map_err(|error| Error::io(format!("cannot signal {}", self.name))(error.into()))
@@ -167,7 +168,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it is gone already.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

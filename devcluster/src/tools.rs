@@ -1,8 +1,8 @@
-//! The binaries: found where they usually are, else built from Go modules, once per user and version.
+//! The binaries: found in their usual places, otherwise built from Go modules, once per user and version.
 //!
-//! In order of preference: the folder `KUBEBUILDER_ASSETS`, `PATH`, what `setup-envtest` has downloaded, what it can
-//! download now, the Go build in `${XDG_CACHE_HOME:-~/.cache}/amplify-operator`. A binary that is too old, or does not
-//! run, is passed over with a line on standard error.
+//! In order of preference: the folder `KUBEBUILDER_ASSETS`, `PATH`, the versions that `setup-envtest` has downloaded,
+//! the version that it can download now, the Go build in `${XDG_CACHE_HOME:-~/.cache}/amplify-operator`. A binary that
+//! is too old, or does not run, is skipped with a line on standard error.
 
 use std::{
     env,
@@ -44,27 +44,27 @@ pub enum Tool {
     Kubectl,
     /// The package manager.
     Helm,
-    /// Tells what GitOps tools take an object for: a program of this crate around their libraries.
+    /// A program of this crate around the libraries of GitOps tools: it reports how these tools judge an object.
     GitopsJudge,
     /// The checker of GitHub workflows.
     Actionlint,
-    /// Scrapes metrics and answers queries about them; without the pages for a browser.
+    /// Scrapes metrics and answers queries about them; built without its web pages.
     Prometheus,
     /// The checker of metrics and alerts.
     Promtool,
 }
 
-/// Where a tool is.
+/// Returns the path of a tool.
 pub async fn find(tool: Tool) -> Result<PathBuf> {
     Ok(locate(tool, &tool.minimum()).await?.path)
 }
 
-/// Where `kubectl` is.
+/// Returns the path of `kubectl`.
 pub async fn kubectl() -> Result<PathBuf> {
     find(Tool::Kubectl).await
 }
 
-/// Where `helm` is.
+/// Returns the path of `helm`.
 pub async fn helm() -> Result<PathBuf> {
     find(Tool::Helm).await
 }
@@ -75,7 +75,7 @@ pub(crate) struct Found {
     pub(crate) version: Version,
 }
 
-/// Like [`find`], of a version that is at least `minimum`.
+/// Like [`find`], but the version is at least `minimum`.
 pub(crate) async fn locate(tool: Tool, minimum: &Version) -> Result<Found> {
     let places = Places::of_this_user()?;
     if let Some(found) = places.present(tool, minimum).await {
@@ -91,7 +91,7 @@ pub(crate) async fn locate(tool: Tool, minimum: &Version) -> Result<Found> {
 struct Module {
     go_mod: &'static str,
     go_sum: &'static str,
-    /// The program, where it is this crate's own.
+    /// The program's source, if the program is this crate's own.
     main: Option<&'static str>,
 }
 
@@ -121,25 +121,25 @@ static ACTIONLINT: Module = Module {
     main: None,
 };
 
-/// The module of Prometheus.
+/// The Go module of Prometheus.
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 
-/// How a tool is built.
+/// The build recipe of a tool.
 struct Recipe {
     module: &'static Module,
-    /// The required module that has the tool.
+    /// The required module that contains the tool.
     requirement: &'static str,
     package: &'static str,
-    /// The build tags that leave out what no test needs.
+    /// The build tags that leave out parts no test needs.
     tags: Option<&'static str>,
     /// The variable that the linker sets to the version.
     version_variable: Option<&'static str>,
-    /// A cold build on 2 cores takes this long.
+    /// How many minutes a cold build on 2 cores takes.
     minutes: u32,
 }
 
 impl Tool {
-    /// All of them, in the order in which a cluster needs them.
+    /// All tools, in the order in which a cluster needs them.
     pub const ALL: [Self; 9] = [
         Self::Etcd,
         Self::KubeApiserver,
@@ -152,7 +152,7 @@ impl Tool {
         Self::Promtool,
     ];
 
-    /// The binary's name.
+    /// Returns the binary's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -173,11 +173,11 @@ impl Tool {
             Self::Etcd => Version::new(3, 5, 0),
             Self::KubeApiserver | Self::KubeControllerManager => Version::new(1, 33, 0),
             Self::Kubectl => Version::new(1, 30, 0),
-            // The first whose --wait understands custom resources.
+            // The first version whose --wait understands custom resources.
             Self::Helm => Version::new(4, 0, 0),
             Self::GitopsJudge => Version::new(1, 0, 0),
             Self::Actionlint => Version::new(1, 7, 0),
-            // Debian 12's, which the tests have been run with.
+            // The version in Debian 12, with which the tests have been run.
             Self::Prometheus | Self::Promtool => Version::new(2, 42, 0),
         }
     }
@@ -213,7 +213,7 @@ impl Tool {
             module: &HELM_AND_PROMETHEUS,
             requirement: PROMETHEUS,
             package,
-            // Finds no targets by asking clouds for them.
+            // Leaves out target discovery from cloud providers.
             tags: Some("remove_all_sd"),
             version_variable: Some("github.com/prometheus/common/version.Version"),
             minutes,
@@ -238,7 +238,7 @@ impl Tool {
                 version_variable: Some("helm.sh/helm/v4/internal/version.version"),
                 minutes: 4,
             },
-            // Its version is that of the library which it is built around.
+            // Its version is that of the library that it is built around.
             Self::GitopsJudge => Recipe {
                 module: &GITOPS_JUDGE,
                 requirement: "github.com/fluxcd/cli-utils",
@@ -262,14 +262,14 @@ impl Tool {
 }
 
 impl Recipe {
-    /// The version in the go.mod: a line `[require] <module> v<version>`.
+    /// Returns the version in the go.mod: a line `[require] <module> v<version>`.
     fn version(&self) -> Option<Version> {
         let version = self.module.go_mod.lines().find_map(|line| {
             let line = line.trim_start().trim_start_matches("require ");
             let rest = line.strip_prefix(self.requirement)?;
             rest.starts_with(' ').then(|| parse_version(rest))?
         })?;
-        // As a Go module Prometheus 3.15.1 is v0.315.1.
+        // As a Go module, Prometheus 3.15.1 is v0.315.1.
         Some(if self.requirement == PROMETHEUS {
             Version::new(version.minor / 100, version.minor % 100, version.patch)
         } else {
@@ -284,7 +284,7 @@ impl Recipe {
         format!("-s -w{}", variable.unwrap_or_default())
     }
 
-    /// Changes with everything that the binary is made of.
+    /// Returns a key that changes with every input of the binary's build.
     fn key(&self, version: &Version) -> String {
         let flags = self.linker_flags(version);
         let mut parts = vec![self.module.go_mod, self.module.go_sum, self.package, &flags];
@@ -298,12 +298,12 @@ impl Recipe {
     }
 }
 
-/// Where this user's builds and downloads are kept.
+/// Returns the folder of this user's builds and downloads.
 pub(crate) fn cache() -> Result<PathBuf> {
     Ok(Places::of_this_user()?.cache)
 }
 
-/// Where to look.
+/// The places to search.
 struct Places {
     assets: Option<PathBuf>,
     path: Option<OsString>,
@@ -329,7 +329,7 @@ impl Places {
         })
     }
 
-    /// The first usable one that needs no network and no build.
+    /// Returns the first usable binary that needs no network and no build.
     async fn present(&self, tool: Tool, minimum: &Version) -> Option<Found> {
         for path in [self.in_assets(tool), self.on_path(tool), self.in_envtest_store(tool)]
             .into_iter()
@@ -350,7 +350,7 @@ impl Places {
         which::which_in(tool.name(), self.path.as_ref(), "/").ok()
     }
 
-    /// In the newest version's folder, such as `1.36.0-linux-amd64`.
+    /// Returns the tool in the newest version's folder, such as `1.36.0-linux-amd64`.
     fn in_envtest_store(&self, tool: Tool) -> Option<PathBuf> {
         let os = if cfg!(target_os = "macos") {
             "darwin"
@@ -376,7 +376,7 @@ impl Places {
     }
 }
 
-/// The folder that the variable names. Absolute, since the tools run in folders of their own.
+/// Returns the folder that the variable names, as an absolute path, because the tools run in folders of their own.
 fn folder(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).and_then(|value| std::path::absolute(value).ok())
 }
@@ -386,7 +386,7 @@ fn home_folder() -> Result<PathBuf> {
         .ok_or_else(|| Error::io("cannot find the cache folder: set HOME")(std::io::ErrorKind::NotFound.into()))
 }
 
-/// What is made once per user.
+/// Returns the folder of everything that is made once per user.
 pub(crate) fn cache_folder() -> Result<PathBuf> {
     let cache = match folder("XDG_CACHE_HOME") {
         Some(cache) => cache,
@@ -399,9 +399,9 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// What `setup-envtest`, if it is installed, can download now.
+/// Returns the tool that `setup-envtest`, if it is installed, can download now.
 async fn downloaded(tool: Tool, minimum: &Version) -> Option<Found> {
-    // Asked once: without network each attempt costs its whole time limit.
+    // Asked once: without network each attempt takes its whole time limit.
     static FOLDER: OnceCell<Option<PathBuf>> = OnceCell::const_new();
     if !tool.in_envtest() {
         return None;
@@ -425,7 +425,7 @@ async fn download() -> Option<PathBuf> {
     }
 }
 
-/// The tool, if it runs and is new enough.
+/// Returns the tool if it runs and is new enough.
 async fn usable(tool: Tool, path: PathBuf, minimum: &Version) -> Option<Found> {
     let mut command = Command::new(&path);
     command.args(tool.version_arguments());
@@ -439,13 +439,13 @@ async fn usable(tool: Tool, path: PathBuf, minimum: &Version) -> Option<Found> {
     None
 }
 
-/// The first word that is a version: `Kubernetes v1.36.3`, `etcd Version: 3.6.16`, `v4.3.1+g1234567`.
+/// Returns the first word that is a version: `Kubernetes v1.36.3`, `etcd Version: 3.6.16`, `v4.3.1+g1234567`.
 fn parse_version(text: &str) -> Option<Version> {
     text.split_whitespace()
         .find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
 }
 
-/// Standard output of a command that ends well and in time.
+/// Returns the standard output of a command that succeeds within its time limit.
 pub(crate) async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
     command.kill_on_drop(true);
     let output = time::timeout(limit, command.output())
@@ -463,7 +463,7 @@ pub(crate) async fn output(mut command: Command, limit: Duration) -> Result<Stri
     }
 }
 
-/// The tool as built from this crate's Go modules, now or earlier.
+/// Returns the tool as built from this crate's Go modules, now or earlier.
 async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
     let recipe = tool.recipe();
     let version = recipe.version().unwrap_or_else(|| minimum.clone());
@@ -480,7 +480,8 @@ async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
     Ok(Found { path, version })
 }
 
-/// Puts what `make` writes at `path`, unless it is there. One maker per cache folder at a time, in any process.
+/// Puts the output of `make` at `path`, unless it exists. Only one process or task per cache folder does this at a
+/// time.
 pub(crate) async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.is_file() {
         return Ok(());
@@ -490,7 +491,7 @@ pub(crate) async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&P
     if path.is_file() {
         return Ok(());
     }
-    // What an interrupted build has left is removed with the next one.
+    // Files left by an interrupted build are removed with the next build.
     let work = cache.join("build");
     if work.exists() {
         fs::remove_dir_all(&work).map_err(Error::path("remove", &work))?;
@@ -504,8 +505,7 @@ pub(crate) async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&P
     fs::remove_dir_all(&work).map_err(Error::path("remove", &work))
 }
 
-/// An exclusive lock that ends with the file's handle. Tried again and again, since a blocking call could not be
-/// cancelled.
+/// Takes an exclusive lock that ends with the file's handle. It polls, because a blocking call could not be cancelled.
 async fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).map_err(Error::path("create", path))?;
     let mut reported = false;
@@ -535,14 +535,14 @@ async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, outp
     let mut command = process::command(go);
     command
         .current_dir(work)
-        // A person's own settings for other projects would change the build or break it.
+        // The user's settings for other Go projects would change or break the build.
         .envs([
             ("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false"),
             ("GOWORK", "off"),
             ("GO111MODULE", "on"),
             ("CGO_ENABLED", "0"),
         ])
-        // A killed build leaves its temporary files where the next one removes them.
+        // A killed build leaves its temporary files in this folder, where the next build removes them.
         .env("GOTMPDIR", work)
         .env_remove("GOOS")
         .env_remove("GOARCH")
@@ -574,7 +574,7 @@ async fn compile(go: &Path, tool: Tool, recipe: &Recipe, version: &Version, outp
     Ok(())
 }
 
-/// Long steps are told to the person who waits; tests show it when they fail.
+/// Prints a line about a long step for the waiting user. A test shows it when it fails.
 pub(crate) fn report(line: &str) {
     eprintln!("devcluster: {line}");
 }

@@ -1,4 +1,4 @@
-//! Against the real binaries: what the cluster promises to those who test with it.
+//! The promises of the cluster to its tests, checked against the real binaries.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ fn kubectl(program: &Path, kubeconfig: &Path, arguments: &str) -> Result<String>
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
-/// Command lines of the processes that mention the text, of zombies none.
+/// Returns the command lines of the processes that mention the text, without zombies.
 fn processes(text: &str) -> Result<Vec<String>> {
     let output = Command::new("ps").args(["-ww", "-eo", "args"]).output()?;
     let lines = String::from_utf8(output.stdout)?;
@@ -136,12 +136,12 @@ async fn the_controller_manager_ends_namespaces_under_its_own_name() -> Result<(
     Ok(())
 }
 
-/// Starts `devcluster up` and returns it with the port that names its API server.
+/// Starts `devcluster up`. Returns the process and the port of its API server.
 fn up(kubeconfig: &Path) -> Result<(Child, String)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_devcluster"))
         .args(["up", "--without-controller-manager", "--kubeconfig"])
         .arg(kubeconfig)
-        // What SIGKILL leaves there goes with the test's folder.
+        // Files that remain after SIGKILL are removed with the test's folder.
         .env("TMPDIR", kubeconfig.parent().context("no folder")?)
         .stdout(Stdio::piped())
         .spawn()?;
@@ -168,7 +168,7 @@ fn up_ends_with_its_processes_and_files_however_it_ends() -> Result<()> {
     assert_eq!(processes(&apiserver)?, Vec::<String>::new());
     assert!(!kubeconfig.exists());
 
-    // A person's own kubeconfig is left alone.
+    // The user's own kubeconfig is not overwritten.
     std::fs::write(&kubeconfig, "kind: Config")?;
     let refused = Command::new(env!("CARGO_BIN_EXE_devcluster"))
         .args(["up", "--kubeconfig"])
@@ -182,7 +182,7 @@ fn up_ends_with_its_processes_and_files_however_it_ends() -> Result<()> {
         child.kill()?;
         child.wait()?;
         wait_until("nothing outlives SIGKILL", || Ok(processes(&apiserver)?.is_empty()))?;
-        // What was left behind is devcluster's own, so the next one may replace it.
+        // The remaining file was written by devcluster, so the next one may replace it.
         let (mut child, _) = up(&kubeconfig)?;
         Command::new("kill").arg(child.id().to_string()).status()?;
         assert!(child.wait()?.success());

@@ -1,8 +1,8 @@
 """Draws docs/images/dashboard.png: the panels of the dashboard, from its own queries, without Grafana.
 
-`make dashboard-picture` runs it. It starts a dev cluster, the simulator of AWS, the operator and a Prometheus that scrapes
-it, lets them work for some minutes, asks Prometheus each panel's query, and ends them all. With --prometheus URL it draws
-what a Prometheus that runs already has seen.
+`make dashboard-picture` runs this program. It starts a dev cluster, the simulator of AWS, the operator and a Prometheus
+that scrapes the operator, and lets them work for some minutes. Then it sends each panel's query to Prometheus and stops
+all of them. With --prometheus URL it draws the data of a Prometheus that already runs.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "charts/amplify-operator/files/dashboard.json"
 APP = "d1a2b3c4d5e6f7"
-# What Grafana makes of a scrape interval of 5 s.
+# Grafana's $__rate_interval for a scrape interval of 5 s.
 RATE_INTERVAL = "30s"
 COLOURS = ["#7eb26d", "#1f78c1", "#eab839", "#ef843c", "#6ed0e0", "#e24d42", "#ba43a9", "#705da0", "#508642", "#cca300",
            "#447ebc", "#c15c17", "#890f02", "#0a437c"]
@@ -68,7 +68,7 @@ def answers(url):
 
 
 class Work:
-    """A cluster, an AWS, an operator and a Prometheus, with something to do."""
+    """A cluster, an AWS, an operator at work and a Prometheus."""
 
     def __init__(self, binaries, stack):
         self.dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -146,7 +146,10 @@ class Work:
         request(f"{self.aws}/_simulator/faults", {"match": {"operation": operation}, "times": times, "action": action})
 
     def go(self, minutes):
-        """Backends with an API each, one after the other; a stuck job, failures, throttling, an edit of all, deletions."""
+        """Creates backends with an API each, one after the other.
+
+        Causes a stuck job, failures, throttling, an edit of many APIs, and deletions.
+        """
         chance = random.Random(7)
         begin = time.monotonic()
         end = begin + 60 * minutes
@@ -189,7 +192,7 @@ class Work:
 
 
 class Answers:
-    """What Prometheus has answered; kept, so that it can be drawn again."""
+    """The answers of Prometheus, kept so that they can be drawn again."""
 
     def __init__(self, prometheus, start, end, known=None):
         self.prometheus, self.start, self.end, self.known = prometheus, start, end, known or {}

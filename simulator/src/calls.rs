@@ -1,4 +1,4 @@
-//! Questions about the history, for tests. Reading only, but for `clear`.
+//! Queries of the history, for tests. They only read, except `clear`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     wire::operation::{Class, Operation},
 };
 
-/// The requests that a simulator has seen.
+/// The requests that a simulator has received.
 #[derive(Clone, Debug)]
 pub struct Calls {
     shared: Arc<Shared>,
@@ -19,37 +19,37 @@ impl Calls {
         Self { shared }
     }
 
-    /// Every call that is kept, in order of arrival.
+    /// Returns every call that the history keeps, in order of arrival.
     #[must_use]
     pub fn all(&self) -> Vec<Call> {
         self.matching(&Filter::default())
     }
 
-    /// The calls that a filter admits.
+    /// Returns the calls that match a filter.
     #[must_use]
     pub fn matching(&self, filter: &Filter) -> Vec<Call> {
         self.shared.state.lock().history.calls(filter)
     }
 
-    /// The calls of an operation.
+    /// Returns the calls of an operation.
     #[must_use]
     pub fn of(&self, operation: Operation) -> Vec<Call> {
         self.matching(&Filter::operation(operation))
     }
 
-    /// How often each operation was called, whether the calls are kept or not.
+    /// Returns how often each operation was called, whether the calls are kept or not.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<Operation, Count> {
         self.shared.state.lock().history.counts()
     }
 
-    /// How often one operation was called.
+    /// Returns how often one operation was called.
     #[must_use]
     pub fn count(&self, operation: Operation) -> Count {
         self.counts().get(&operation).copied().unwrap_or_default()
     }
 
-    /// All writes.
+    /// Returns all writes.
     #[must_use]
     pub fn writes(&self) -> Vec<Call> {
         let mut calls = self.all();
@@ -57,7 +57,7 @@ impl Calls {
         calls
     }
 
-    /// The creates whose work was done or started, whatever the client was told.
+    /// Returns the creates whose work was done or started, even if the client got an error.
     #[must_use]
     pub fn accepted_creates(&self) -> Vec<Call> {
         let mut calls = self.matching(&Filter {
@@ -68,17 +68,17 @@ impl Calls {
         calls
     }
 
-    /// How often each object was created: `account/region/app/environment[/resource]`.
+    /// Returns how often each object was created: `account/region/app/environment[/resource]`.
     #[must_use]
     pub fn creates_by_object(&self) -> BTreeMap<String, usize> {
         let mut objects = BTreeMap::new();
         for call in self.accepted_creates() {
             let place = [call.account.as_deref(), call.region.as_deref()].map(Option::unwrap_or_default);
             let mut name = format!("{}/{}/{}/{}", place[0], place[1], call.app(), call.environment());
-            // A backend's resource name is no part of its key.
+            // The resource name of a backend is not part of its key.
             match call.operation {
                 Operation::CreateBackendApi => name = format!("{name}/{}", call.resource()),
-                // A backend has one, whatever it is called.
+                // A backend has one storage at most, so the key needs no name.
                 Operation::CreateBackendStorage | Operation::ImportBackendStorage => name += "/storage",
                 _ => {}
             }
@@ -87,7 +87,7 @@ impl Calls {
         objects
     }
 
-    /// Calls that destroy more than one object: no operator may ever make one.
+    /// Returns calls that destroy more than one object. An operator must never make one.
     #[must_use]
     pub fn dangerous(&self) -> Vec<Call> {
         let mut calls = self.all();
@@ -95,7 +95,7 @@ impl Calls {
         calls
     }
 
-    /// Waits in real time until a filter admits so many calls; false if that takes longer than the timeout.
+    /// Whether this many calls match a filter before the timeout. Waits in real time.
     pub async fn reaches(&self, filter: &Filter, count: usize, timeout: Duration) -> bool {
         let mut changed = self.shared.changed.subscribe();
         let reached = async {
@@ -109,7 +109,7 @@ impl Calls {
         tokio::time::timeout(timeout, reached).await.unwrap_or(false)
     }
 
-    /// Forgets all calls and counters; numbers go on.
+    /// Drops all calls and counters. The numbers of new calls continue.
     pub fn clear(&self) {
         self.shared.state.lock().history.clear();
     }

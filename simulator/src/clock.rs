@@ -1,4 +1,4 @@
-//! AWS's clock: the wall clock plus an offset that a test moves forward. No sleeping happens here.
+//! AWS's clock: the wall clock plus an offset that a test moves forward. Nothing sleeps here.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ impl Clock {
         Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 
-    /// A clock whose wall clock is this.
+    /// Creates a clock on top of this wall clock.
     pub(crate) fn new(wall: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self {
             wall: Box::new(wall),
@@ -29,7 +29,8 @@ impl Clock {
         self.wall() + self.offset.load(Ordering::Relaxed)
     }
 
-    /// Without the offset: signatures and sessions are judged by it, because clients know no other.
+    /// Returns the time without the offset. Signatures and sessions are checked with it, because clients have no other
+    /// clock.
     pub(crate) fn wall(&self) -> i64 {
         (self.wall)()
     }
@@ -47,12 +48,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A duration as milliseconds, saturating far beyond any test.
+/// Converts a duration to milliseconds, saturating far above any value in a test.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
-/// Serialises durations as whole milliseconds, so that JSON written by hand stays obvious.
+/// Serialises durations as whole milliseconds, so that hand-written JSON stays simple.
 pub(crate) mod as_millis {
     use std::time::Duration;
 
@@ -67,13 +68,13 @@ pub(crate) mod as_millis {
     }
 }
 
-/// The same for an optional duration.
+/// Serialises optional durations in the same way.
 pub(crate) mod as_optional_millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    // The signature is serde's.
+    // serde requires this signature.
     #[expect(clippy::ref_option)]
     pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         duration

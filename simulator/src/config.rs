@@ -1,4 +1,4 @@
-//! What a simulator is started with, and the settings that a test changes while it runs. No behaviour.
+//! The configuration at start, and the settings that a test changes while the simulator runs. No behaviour.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,34 +12,35 @@ use crate::clock::as_millis;
 /// The account that the default key belongs to.
 pub const DEFAULT_ACCOUNT: &str = "123456789012";
 
-/// The access key id that is accepted by default.
+/// The access key id that the simulator accepts by default.
 pub const DEFAULT_ACCESS_KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 
-/// The secret of the default key: AWS's own example, so that secret scanners know it.
+/// The secret of the default key. It is AWS's own example, so that secret scanners ignore it.
 pub const DEFAULT_SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-/// What a simulator is started with.
+/// The configuration of a simulator at start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 picks one.
+    /// The address to listen on; port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The region named in [`client_env`](crate::Simulator::client_env) and of apps that name none. Any other works.
+    /// The region in [`client_env`](crate::Simulator::client_env), and the region of apps without one. All other
+    /// regions work too.
     pub region: String,
-    /// Accepted keys; the first one is handed to clients.
+    /// Accepted keys; clients get the first one.
     pub keys: Vec<Key>,
-    /// Roles with conditions of their own.
+    /// The roles with conditions of their own.
     pub roles: Vec<Role>,
-    /// Whether roles that are not listed can be assumed too.
+    /// Whether other roles can be assumed too.
     pub unlisted_roles: bool,
     /// Apps that exist from the start.
     pub apps: Vec<App>,
-    /// The first settings.
+    /// The initial settings.
     pub settings: Settings,
-    /// How many calls the history keeps; the counters go on.
+    /// How many calls the history keeps. The counters count all calls.
     pub history_limit: usize,
-    /// Request bodies longer than this are not kept.
+    /// The history drops request bodies longer than this.
     pub history_body_limit: usize,
-    /// How far a signature's time may be off the wall clock.
+    /// How far a signature's time may differ from the wall clock.
     pub max_clock_skew: Duration,
 }
 
@@ -90,7 +91,7 @@ impl Config {
         self
     }
 
-    /// Adds a role that can be assumed, with the external id that it asks for.
+    /// Adds a role that can be assumed, with the external id that it requires.
     #[must_use]
     pub fn role(mut self, arn: &str, external_id: Option<&str>) -> Self {
         self.roles.push(Role {
@@ -100,14 +101,14 @@ impl Config {
         self
     }
 
-    /// How long jobs run.
+    /// Sets the length of jobs.
     #[must_use]
     pub const fn job_duration(mut self, duration: Duration) -> Self {
         self.settings.job_duration = duration;
         self
     }
 
-    /// Whether an app that is not registered exists as soon as it is named.
+    /// Sets whether an app that is not registered exists as soon as a request names it.
     #[must_use]
     pub const fn auto_register_apps(mut self, yes: bool) -> Self {
         self.settings.auto_register_apps = yes;
@@ -126,14 +127,14 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Key {
-    /// The public half.
+    /// The access key id, the public half.
     pub access_key_id: String,
-    /// The secret half.
+    /// The secret access key.
     pub secret_access_key: String,
-    /// The token that has to come with it, for a temporary key.
+    /// The session token that a request must carry, for a temporary key.
     #[serde(default)]
     pub session_token: Option<String>,
-    /// The account that it belongs to.
+    /// The account that the key belongs to.
     pub account: String,
 }
 
@@ -141,67 +142,70 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Role {
-    /// `arn:aws:iam::<account>:role/<name>`.
+    /// The ARN: `arn:aws:iam::<account>:role/<name>`.
     pub arn: String,
-    /// The external id that its trust policy asks for.
+    /// The external id that its trust policy requires.
     #[serde(default)]
     pub external_id: Option<String>,
 }
 
-/// An app, which the two APIs never make themselves.
+/// An app. The two APIs never create apps themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct App {
-    /// The first key's account if absent.
+    /// The account; if absent, that of the first key.
     #[serde(default)]
     pub account: Option<String>,
-    /// The simulator's region if absent.
+    /// The region; if absent, the simulator's.
     #[serde(default)]
     pub region: Option<String>,
-    /// `d…`.
+    /// The app id: `d…`.
     pub app_id: String,
-    /// Its name.
+    /// The app's name.
     pub name: String,
 }
 
-/// How the simulated AWS behaves when no fault is ordered. A job or an object keeps what held when it was made.
+/// The behaviour of the simulated AWS when no fault is ordered. A job or an object keeps the settings of the time at
+/// which it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-// Each is a switch of its own.
+// Each boolean is an independent switch.
 #[expect(clippy::struct_excessive_bools)]
 pub struct Settings {
-    /// How long jobs run; with 0 the reply to a create already says COMPLETED.
+    /// The length of jobs. With 0, the reply to a create already says COMPLETED.
     #[serde(rename = "jobDurationMillis", with = "as_millis")]
     pub job_duration: Duration,
-    /// How long `ListBackendJobs` does not show a new job.
+    /// The time for which `ListBackendJobs` does not show a new job.
     #[serde(rename = "jobListingDelayMillis", with = "as_millis")]
     pub job_listing_delay: Duration,
-    /// How long reads answer 404 for what was just created.
+    /// The time for which reads of a new object answer 404.
     #[serde(rename = "readAfterCreateDelayMillis", with = "as_millis")]
     pub read_after_create_delay: Duration,
-    /// What the ids of jobs begin with.
+    /// The prefix of job ids.
     pub job_id_prefix: String,
-    /// Creates are visible to reads while their job still runs.
+    /// Whether reads show a new object while its job still runs.
     pub visible_while_creating: bool,
-    /// No page is longer than this, whatever the request asks for.
+    /// The longest page, whatever page size the request asks for.
     pub page_size: Option<usize>,
-    /// Calls per second that an account and region takes, with a second's worth at once; more are answered with 429. None: any.
+    /// Calls per second that an account and region accepts, with a burst of one second's calls; further calls are
+    /// answered with 429. None: no limit.
     pub calls_per_second: Option<u32>,
-    /// Every page names the same token and is the first one.
+    /// Whether every page has the same token and the content of the first page.
     pub repeat_page_token: bool,
-    /// The oldest job comes first in `ListBackendJobs`.
+    /// Whether `ListBackendJobs` begins with the oldest job.
     pub oldest_job_first: bool,
-    /// The environment that a clone's job is listed under.
+    /// The environment under which a clone's job is listed.
     pub clone_job_environment: CloneJobEnvironment,
-    /// Whether an app that is not registered exists as soon as it is named.
+    /// Whether an app that is not registered exists as soon as a request names it.
     pub auto_register_apps: bool,
-    /// How AWS says that a backend has no room for a resource: it has one of a kind, and a storage needs an auth.
+    /// How AWS refuses a resource in a backend that already has one of its kind, or a storage in a backend without an
+    /// auth.
     pub crowded: Crowded,
-    /// Reads of a resource by another name than that of the only one of its category show that one.
+    /// Whether a read with a wrong resource name returns the only resource of the category.
     pub any_name_shows_the_only_one: bool,
-    /// A new backend has an auth, as after `amplify add auth`: no operation about it is simulated.
+    /// Whether a new backend has an auth, as after `amplify add auth`. No operation on auths is simulated.
     pub new_backends_have_auth: bool,
-    /// How `GetBackendAPI` changes what was stored.
+    /// How `GetBackendAPI` changes the stored configuration.
     pub echo: Echo,
 }
 
@@ -227,36 +231,36 @@ impl Default for Settings {
     }
 }
 
-/// How AWS says that a backend has no room for a resource: not known.
+/// How AWS refuses a resource that a backend has no room for. AWS's real way is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Crowded {
-    /// At once, with 400.
+    /// The request is refused at once, with 400.
     #[default]
     Refused,
-    /// By a job that fails.
+    /// A job starts and fails.
     FailedJob,
 }
 
-/// The environment that a clone's job is listed under. It excludes other jobs in both.
+/// The environment under which a clone's job is listed. The job excludes other jobs in both environments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CloneJobEnvironment {
-    /// The one that is made.
+    /// The new environment.
     #[default]
     Target,
-    /// The one that is read.
+    /// The environment that is cloned.
     Source,
 }
 
-/// How `GetBackendAPI` changes what was stored.
+/// How `GetBackendAPI` changes the stored configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Echo {
-    /// Members of `resourceConfig` that are left out; a dot goes deeper (`defaultAuthType.settings`).
+    /// Members of `resourceConfig` to leave out; a dot leads to an inner member (`defaultAuthType.settings`).
     pub omit: Vec<String>,
-    /// `transformSchema` comes back with a newline at its end.
+    /// Whether `transformSchema` is returned with a newline at its end.
     pub trailing_newline: bool,
-    /// Members that were never sent come back with AWS's defaults.
+    /// Whether members that were never sent are returned with AWS's defaults.
     pub defaults: bool,
 }

@@ -1,4 +1,5 @@
-//! What a test does to the simulated AWS from outside the APIs. Takes effect at once; no I/O but in the submodules.
+//! Changes to the simulated AWS that a test makes outside the AWS APIs. They take effect at once. No I/O except in the
+//! submodules.
 
 mod http;
 mod remote;
@@ -27,21 +28,21 @@ pub use remote::{RemoteControl, RemoteError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Location {
-    /// The first key's account if absent.
+    /// The account; if absent, that of the first key.
     #[serde(default)]
     pub account: Option<String>,
-    /// The simulator's region if absent.
+    /// The region; if absent, the simulator's.
     #[serde(default)]
     pub region: Option<String>,
     /// The app id.
     pub app: String,
-    /// The environment; nothing where only the app is meant.
+    /// The environment; empty if only the app is meant.
     #[serde(default)]
     pub environment: String,
 }
 
 impl Location {
-    /// In the default account and region.
+    /// Returns a location in the default account and region.
     #[must_use]
     pub fn new(app: &str, environment: &str) -> Self {
         Self {
@@ -52,14 +53,14 @@ impl Location {
         }
     }
 
-    /// In another account.
+    /// Sets another account.
     #[must_use]
     pub fn account(mut self, account: &str) -> Self {
         self.account = Some(account.to_owned());
         self
     }
 
-    /// In another region.
+    /// Sets another region.
     #[must_use]
     pub fn region(mut self, region: &str) -> Self {
         self.region = Some(region.to_owned());
@@ -79,23 +80,23 @@ impl From<&Self> for Location {
     }
 }
 
-/// An app and all that is in it, whether reads see it yet or not.
+/// An app with its contents, whether reads see them yet or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppState {
-    /// Where it is.
+    /// Its account.
     pub account: String,
-    /// Where it is.
+    /// Its region.
     pub region: String,
-    /// `d…`.
+    /// Its id: `d…`.
     pub app_id: String,
     /// Its name.
     pub name: String,
-    /// By environment.
+    /// The backends, by environment.
     pub backends: BTreeMap<String, BackendState>,
-    /// By name.
+    /// The environment records, by name.
     pub environments: BTreeMap<String, EnvironmentState>,
-    /// By environment, oldest first.
+    /// The jobs, by environment, oldest first.
     pub jobs: BTreeMap<String, Vec<JobState>>,
 }
 
@@ -103,11 +104,11 @@ pub struct AppState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendState {
-    /// As it was created with.
+    /// The app name with which it was created.
     pub app_name: String,
     /// The stored configuration of each API, by resource name.
     pub apis: BTreeMap<String, Value>,
-    /// Its storages, likewise.
+    /// The storages, by resource name.
     #[serde(default)]
     pub storages: BTreeMap<String, ResourceState>,
     /// The names of its auths.
@@ -121,7 +122,7 @@ pub struct BackendState {
 pub struct ResourceState {
     /// Its stored configuration.
     pub config: Map<String, Value>,
-    /// Whether what it stands for was there before.
+    /// Whether the AWS resource existed before and was imported.
     pub imported: bool,
 }
 
@@ -129,9 +130,9 @@ pub struct ResourceState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EnvironmentState {
-    /// The stack that it names.
+    /// The stack in the record.
     pub stack_name: Option<String>,
-    /// The bucket that it names.
+    /// The bucket in the record.
     pub deployment_artifacts: Option<String>,
 }
 
@@ -141,22 +142,22 @@ pub struct EnvironmentState {
 pub struct JobState {
     /// Its id.
     pub id: String,
-    /// AWS's name of what it does.
+    /// AWS's name of the operation.
     pub operation: String,
-    /// AWS's word.
+    /// AWS's word for the status.
     pub status: String,
-    /// Why it failed.
+    /// The reason of the failure.
     pub error: Option<String>,
-    /// Milliseconds of the simulated clock.
+    /// Its creation, in milliseconds of the simulated clock.
     pub created: i64,
-    /// Milliseconds of the simulated clock.
+    /// Its last change, in milliseconds of the simulated clock.
     pub updated: i64,
-    /// AWS knows it no more.
+    /// Whether AWS no longer shows the job.
     #[serde(default)]
     pub vanished: bool,
 }
 
-/// Steers a simulator in this process.
+/// Controls a simulator in this process.
 #[derive(Clone, Debug)]
 pub struct Control {
     shared: Arc<Shared>,
@@ -167,58 +168,58 @@ impl Control {
         Self { shared }
     }
 
-    /// The simulated time, in milliseconds since the epoch.
+    /// Returns the simulated time, in milliseconds since the epoch.
     #[must_use]
     pub fn now(&self) -> i64 {
         self.shared.clock.now()
     }
 
-    /// Moves the simulated clock forward: jobs end, delays pass. Sessions and signatures go by the wall clock.
+    /// Moves the simulated clock forward: jobs end and delays pass. Sessions and signatures use the wall clock.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.advance(by);
     }
 
-    /// The settings in force.
+    /// Returns the current settings.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.shared.state.lock().settings.clone()
     }
 
-    /// Changes settings for what is made from now on.
+    /// Changes settings for new jobs and objects.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.shared.state.lock().settings);
     }
 
-    /// Orders a fault; the answer is its id.
+    /// Orders a fault. Returns its id.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn fault(&self, fault: Fault) -> u64 {
         self.shared.state.lock().faults.add(fault)
     }
 
-    /// Orders how jobs go; the answer is the rule's id.
+    /// Orders how jobs go. Returns the id of the rule.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn job_fault(&self, fault: JobFault) -> u64 {
         self.shared.state.lock().faults.add_job(fault)
     }
 
-    /// The rules in force.
+    /// Returns the current rules.
     #[must_use]
     pub fn rules(&self) -> Rules {
         self.shared.state.lock().faults.rules()
     }
 
-    /// Removes one rule; false if it is used up or was never there.
+    /// Removes one rule. Returns false if the rule is used up or never existed.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn remove_fault(&self, id: u64) -> bool {
         self.shared.state.lock().faults.remove(id)
     }
 
-    /// Removes all rules. Requests that hang go on hanging.
+    /// Removes all rules. Hanging requests continue to hang.
     pub fn clear_faults(&self) {
         self.shared.state.lock().faults.clear();
     }
 
-    /// Lets every hanging request go on.
+    /// Lets every hanging request continue.
     pub fn release(&self) {
         self.shared.released.send_modify(|count| *count += 1);
     }
@@ -233,7 +234,7 @@ impl Control {
         self.shared.state.lock().identities.add_key(key);
     }
 
-    /// Accepts a key or session no more; false if it was never accepted.
+    /// Stops accepting a key or session. Returns false if it was never accepted.
     #[expect(clippy::must_use_candidate, reason = "mostly called for its effect")]
     pub fn remove_key(&self, access_key_id: &str) -> bool {
         self.shared.state.lock().identities.remove_key(access_key_id)
@@ -244,7 +245,7 @@ impl Control {
         self.shared.state.lock().identities.put_role(role);
     }
 
-    /// Adds an app; one that exists keeps what is in it.
+    /// Adds an app. An app that exists keeps its contents.
     pub fn put_app(&self, app: &config::App) {
         let at = Location {
             account: app.account.clone(),
@@ -261,13 +262,14 @@ impl Control {
         });
     }
 
-    /// Removes an app with all that is in it; false if there was none.
+    /// Removes an app with its contents. Returns false if it does not exist.
     pub fn delete_app(&self, at: impl Into<Location>) -> bool {
         let at = at.into();
         self.with_region(&at, |region, _| region.apps.remove(&at.app).is_some())
     }
 
-    /// Puts a backend and its environment record; its APIs are kept if it exists. False if the app does not.
+    /// Puts a backend and its environment record. If the backend exists, it keeps its APIs. Returns false if the app
+    /// does not exist.
     pub fn put_backend(&self, at: impl Into<Location>, app_name: &str) -> bool {
         let at = at.into();
         self.with_app(&at, |app, now| {
@@ -281,7 +283,7 @@ impl Control {
         .is_some()
     }
 
-    /// Removes a backend with its APIs and its environment record; false if there was none.
+    /// Removes a backend with its APIs and its environment record. Returns false if it does not exist.
     pub fn delete_backend(&self, at: impl Into<Location>) -> bool {
         let at = at.into();
         self.with_app(&at, |app, _| {
@@ -291,8 +293,8 @@ impl Control {
         .unwrap_or(false)
     }
 
-    /// Gives a backend this text for its `amplifyMetaConfig`, whatever it is; empty: `GetBackend` answers without one.
-    /// False if the backend does not exist.
+    /// Makes this text the `amplifyMetaConfig` of a backend, without any check. With an empty text, `GetBackend`
+    /// returns none. Returns false if the backend does not exist.
     pub fn put_meta_config(&self, at: impl Into<Location>, text: &str) -> bool {
         let at = at.into();
         self.with_app(&at, |app, _| {
@@ -303,7 +305,8 @@ impl Control {
         .is_some()
     }
 
-    /// Puts a resource with this configuration, as if it had been made there or linked; false if the backend does not exist.
+    /// Puts a resource with this configuration, as if it had been created in the backend or linked to it. Returns false
+    /// if the backend does not exist.
     pub fn put_resource(&self, at: impl Into<Location>, category: Category, name: &str, state: ResourceState) -> bool {
         let at = at.into();
         self.with_app(&at, |app, now| {
@@ -320,7 +323,7 @@ impl Control {
         .is_some()
     }
 
-    /// Removes a resource; false if there was none.
+    /// Removes a resource. Returns false if it does not exist.
     pub fn delete_resource(&self, at: impl Into<Location>, category: Category, name: &str) -> bool {
         let at = at.into();
         self.with_app(&at, |app, _| {
@@ -331,7 +334,7 @@ impl Control {
         .is_some()
     }
 
-    /// Puts an API with this configuration; false if the backend does not exist.
+    /// Puts an API with this configuration. Returns false if the backend does not exist.
     pub fn put_api(&self, at: impl Into<Location>, resource: &str, config: Map<String, Value>) -> bool {
         let state = ResourceState {
             config,
@@ -340,22 +343,22 @@ impl Control {
         self.put_resource(at, Category::Api, resource, state)
     }
 
-    /// Removes an API; false if there was none.
+    /// Removes an API. Returns false if it does not exist.
     pub fn delete_api(&self, at: impl Into<Location>, resource: &str) -> bool {
         self.delete_resource(at, Category::Api, resource)
     }
 
-    /// Puts a storage; false if the backend does not exist.
+    /// Puts a storage. Returns false if the backend does not exist.
     pub fn put_storage(&self, at: impl Into<Location>, resource: &str, state: ResourceState) -> bool {
         self.put_resource(at, Category::Storage, resource, state)
     }
 
-    /// Gives a backend an auth, as `amplify add auth` does; false if the backend does not exist.
+    /// Adds an auth to a backend, as `amplify add auth` does. Returns false if the backend does not exist.
     pub fn put_auth(&self, at: impl Into<Location>, resource: &str) -> bool {
         self.put_resource(at, Category::Auth, resource, ResourceState::default())
     }
 
-    /// Puts an environment record, or changes it: its `updateTime` is now. False if the app does not exist.
+    /// Puts or changes an environment record and sets its `updateTime` to now. Returns false if the app does not exist.
     pub fn put_environment(&self, at: impl Into<Location>, record: EnvironmentState) -> bool {
         let at = at.into();
         self.with_app(&at, |app, now| {
@@ -372,7 +375,7 @@ impl Control {
         .is_some()
     }
 
-    /// Removes an environment record and nothing else; false if there was none.
+    /// Removes an environment record and nothing else. Returns false if it does not exist.
     pub fn delete_environment(&self, at: impl Into<Location>) -> bool {
         let at = at.into();
         self.with_app(&at, |app, _| app.environments.remove(&at.environment))
@@ -380,8 +383,8 @@ impl Control {
             .is_some()
     }
 
-    /// Starts a job that no recorded request asked for and that changes nothing; the answer is its id. It is started
-    /// even if another one is pending, and then excludes in its place.
+    /// Starts a job without a recorded request and without any effect. Returns its id. It starts even if another job is
+    /// pending, and then excludes other jobs in place of that one.
     pub fn start_job(&self, at: impl Into<Location>, operation: &str, script: JobScript) -> Option<String> {
         let at = at.into();
         let mut guard = self.shared.state.lock();
@@ -401,14 +404,14 @@ impl Control {
         )
     }
 
-    /// Ends a job now, a stuck one too: the given one, else the pending one. False if none runs.
+    /// Ends a job now, even a stuck one: the given job, otherwise the pending one. Returns false if none runs.
     pub fn end_job(&self, at: impl Into<Location>, id: Option<&str>, ending: Ending) -> bool {
         let at = at.into();
         self.with_app(&at, |app, now| app.end_job(&at.environment, id, ending, now))
             .unwrap_or(false)
     }
 
-    /// One app as it is now.
+    /// Returns the current state of one app.
     #[must_use]
     pub fn app(&self, at: impl Into<Location>) -> Option<AppState> {
         let at = at.into();
@@ -417,7 +420,7 @@ impl Control {
         self.with_app(&at, |app, _| snapshot(&account, &region, app))
     }
 
-    /// A backend as it is now, whether reads see it yet or not.
+    /// Returns the current state of a backend, whether reads see it yet or not.
     #[must_use]
     pub fn backend(&self, at: impl Into<Location>) -> Option<BackendState> {
         let at = at.into();
@@ -425,7 +428,7 @@ impl Control {
             .flatten()
     }
 
-    /// An environment record as it is now, whether reads see it yet or not.
+    /// Returns the current state of an environment record, whether reads see it yet or not.
     #[must_use]
     pub fn environment(&self, at: impl Into<Location>) -> Option<EnvironmentState> {
         let at = at.into();
@@ -435,7 +438,7 @@ impl Control {
         .flatten()
     }
 
-    /// All apps as they are now.
+    /// Returns the current state of all apps.
     #[must_use]
     pub fn apps(&self) -> Vec<AppState> {
         let now = self.shared.clock.now();
@@ -461,7 +464,7 @@ impl Control {
     }
 }
 
-/// An app with everything done that is due by now.
+/// Returns an app after carrying out everything that is due by now.
 fn find_app<'a>(shared: &Shared, world: &'a mut World, at: &Location, now: i64) -> Option<&'a mut state::App> {
     let account = at.account.as_deref().unwrap_or(&shared.default_account);
     let region = at.region.as_deref().unwrap_or(&shared.default_region);

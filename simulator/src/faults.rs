@@ -1,5 +1,5 @@
-//! What a test orders to go wrong: rules that match requests, and scripts for jobs. Only decisions; the damage is done
-//! where the reply is sent and where the job runs.
+//! The faults that a test orders: rules that match requests, and scripts for jobs. This module only decides. The server
+//! damages replies, and the state runs the jobs.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::{
     },
 };
 
-/// Which requests a rule is about. What is absent matches all.
+/// The requests that a rule is about. An absent member matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Match {
     /// The service.
     pub service: Option<Service>,
-    /// The operation; `*` in JSON is any.
+    /// The operation; in JSON, `*` is any operation.
     #[serde(deserialize_with = "operation_or_star")]
     pub operation: Option<Operation>,
-    /// Reads or writes only.
+    /// The class: only reads or only writes.
     pub class: Option<Class>,
     /// The account of the caller.
     pub account: Option<String>,
@@ -30,7 +30,7 @@ pub struct Match {
     pub region: Option<String>,
     /// The app id.
     pub app: Option<String>,
-    /// The environment; of a clone, either one.
+    /// The environment; of a clone, the source or the target.
     pub environment: Option<String>,
     /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<String>,
@@ -51,7 +51,7 @@ fn operation_or_star<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Operat
     }
 }
 
-/// What a rule is matched against.
+/// The properties of a request that a rule is matched against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) service: Option<Service>,
@@ -78,24 +78,24 @@ impl Match {
     }
 }
 
-/// A rule: which requests, how often, and what happens to them.
+/// A rule: which requests it hits, how often, and with which action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// Which requests.
+    /// The requests.
     #[serde(rename = "match", default)]
     pub matches: Match,
-    /// How many matching requests are let through first.
+    /// How many matching requests pass first.
     #[serde(default)]
     pub skip: u64,
-    /// How many are hit then; null is all of them.
+    /// How many requests are hit after that; null means all.
     #[serde(default = "once")]
     pub times: Option<u64>,
-    /// What happens.
+    /// The action.
     pub action: Action,
 }
 
-// The type is the field's.
+// The field requires this type.
 #[expect(clippy::unnecessary_wraps)]
 const fn once() -> Option<u64> {
     Some(1)
@@ -104,56 +104,56 @@ const fn once() -> Option<u64> {
 macro_rules! rule_builders {
     ($rule:ident) => {
         impl $rule {
-            /// Only this operation.
+            /// Limits the rule to this operation.
             #[must_use]
             pub const fn operation(mut self, operation: Operation) -> Self {
                 self.matches.operation = Some(operation);
                 self
             }
 
-            /// Only this app.
+            /// Limits the rule to this app.
             #[must_use]
             pub fn app(mut self, app: &str) -> Self {
                 self.matches.app = Some(app.to_owned());
                 self
             }
 
-            /// Only this environment.
+            /// Limits the rule to this environment.
             #[must_use]
             pub fn environment(mut self, environment: &str) -> Self {
                 self.matches.environment = Some(environment.to_owned());
                 self
             }
 
-            /// Only this resource: an API's name or, of AssumeRole, a role's ARN.
+            /// Limits the rule to this resource: an API's name or, of AssumeRole, a role's ARN.
             #[must_use]
             pub fn resource(mut self, resource: &str) -> Self {
                 self.matches.resource = Some(resource.to_owned());
                 self
             }
 
-            /// Only this account.
+            /// Limits the rule to this account.
             #[must_use]
             pub fn account(mut self, account: &str) -> Self {
                 self.matches.account = Some(account.to_owned());
                 self
             }
 
-            /// Lets the first ones through.
+            /// Lets this many matching requests pass first.
             #[must_use]
             pub const fn skip(mut self, count: u64) -> Self {
                 self.skip = count;
                 self
             }
 
-            /// Hits this many.
+            /// Hits this many requests.
             #[must_use]
             pub const fn times(mut self, count: u64) -> Self {
                 self.times = Some(count);
                 self
             }
 
-            /// Hits all until it is removed.
+            /// Hits all matching requests until the rule is removed.
             #[must_use]
             pub const fn forever(mut self) -> Self {
                 self.times = None;
@@ -167,7 +167,7 @@ rule_builders!(Fault);
 rule_builders!(JobFault);
 
 impl Fault {
-    /// A rule that hits the next request, whatever it is.
+    /// Returns a rule that hits the next request, of any operation.
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self {
@@ -178,20 +178,20 @@ impl Fault {
         }
     }
 
-    /// A rule that hits the next request of an operation.
+    /// Returns a rule that hits the next request of an operation.
     #[must_use]
     pub fn on(operation: Operation, action: Action) -> Self {
         Self::new(action).operation(operation)
     }
 
-    /// Only reads, or only writes.
+    /// Limits the rule to reads or to writes.
     #[must_use]
     pub const fn class(mut self, class: Class) -> Self {
         self.matches.class = Some(class);
         self
     }
 
-    /// Only this service.
+    /// Limits the rule to this service.
     #[must_use]
     pub const fn service(mut self, service: Service) -> Self {
         self.matches.service = Some(service);
@@ -199,7 +199,7 @@ impl Fault {
     }
 }
 
-/// What happens to a request. "After" means that the work is done first.
+/// The action on a request. "After" means that the work is done first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "type",
@@ -208,7 +208,7 @@ impl Fault {
     deny_unknown_fields
 )]
 pub enum Action {
-    /// No work; this answer.
+    /// No work; this answer instead.
     Respond {
         /// The HTTP status.
         status: u16,
@@ -221,7 +221,7 @@ pub enum Action {
         #[serde(default)]
         body: Option<String>,
     },
-    /// The work, then this answer.
+    /// The work is done, but the client gets this answer.
     RespondAfter {
         /// The HTTP status.
         status: u16,
@@ -242,12 +242,12 @@ pub enum Action {
     QuotaExceeded,
     /// 400 `BadRequestException` "Rate exceeded … please slow down", no work.
     RateExceeded,
-    /// 500, 503, 504 or another one, no work.
+    /// 500, 503, 504 or another status, no work.
     ServerError {
         /// The HTTP status.
         status: u16,
     },
-    /// The work, then 500, 503, 504 or another one.
+    /// The work, then 500, 503, 504 or another status.
     ServerErrorAfter {
         /// The HTTP status.
         status: u16,
@@ -256,29 +256,29 @@ pub enum Action {
     Reset,
     /// The work, then the connection is reset: a lost reply.
     ResetAfter,
-    /// The connection is reset at once, and the work is done later: a request that lingers on its way.
+    /// The connection is reset at once, and the work is done later: a request that is delayed on its way.
     ArriveLate {
-        /// How much later in real time; when it is released if absent.
+        /// The delay in real time; if absent, until `release`.
         #[serde(rename = "millis", default, with = "as_optional_millis")]
         duration: Option<Duration>,
     },
-    /// Nothing for a while, then the work and the answer, even if the client has gone meanwhile.
+    /// No answer for a while, then the work and the answer, even if the client has closed the connection.
     Hang {
-        /// How long in real time; until released if absent.
+        /// The time in real time; if absent, until `release`.
         #[serde(rename = "millis", default, with = "as_optional_millis")]
         duration: Option<Duration>,
     },
-    /// The work, then nothing for a while, then the answer.
+    /// The work, then no answer for a while, then the answer.
     HangAfter {
-        /// How long in real time; until released if absent.
+        /// The time in real time; if absent, until `release`.
         #[serde(rename = "millis", default, with = "as_optional_millis")]
         duration: Option<Duration>,
     },
     /// The work, then half of the body and a reset.
     Truncate,
-    /// The work, then a body that is not what it should be.
+    /// The work, then a wrong body.
     Garbage {
-        /// What it is.
+        /// The kind of wrong body.
         kind: Garbage,
     },
     /// No work; 200 with this text as `error`.
@@ -288,11 +288,11 @@ pub enum Action {
     },
     /// "There is already a pending job …", no work.
     PendingJob {
-        /// As `ValidationException` instead of `BadRequestException`.
+        /// Whether the code is `ValidationException` instead of `BadRequestException`.
         #[serde(default)]
         validation: bool,
     },
-    /// No work: something on the way answers in AWS's place, without AWS's code and request id.
+    /// No work: a proxy answers in AWS's place, without AWS's error code and request id.
     Intercepted {
         /// The HTTP status.
         status: u16,
@@ -306,17 +306,17 @@ pub enum Action {
     AccessDenied,
 }
 
-/// A body that is not what it should be, with status 200.
+/// A wrong body, with status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Garbage {
-    /// HTML, as a proxy might say.
+    /// HTML, as a proxy may send it.
     Html,
     /// No bytes at all.
     Empty,
     /// An object without members.
     NoMembers,
-    /// JSON with bytes that are no UTF-8.
+    /// JSON with bytes that are not UTF-8.
     InvalidUtf8,
     /// JSON nested a hundred thousand times.
     Deep,
@@ -325,13 +325,13 @@ pub enum Garbage {
 }
 
 impl Action {
-    /// 500, 503 or 504 before the work.
+    /// Returns the action that answers 500, 503 or 504 without the work.
     #[must_use]
     pub const fn server_error(status: u16) -> Self {
         Self::ServerError { status }
     }
 
-    /// An error of any kind before the work.
+    /// Returns the action that answers any error without the work.
     #[must_use]
     pub fn respond(status: u16, code: &str, message: &str) -> Self {
         Self::Respond {
@@ -342,7 +342,7 @@ impl Action {
         }
     }
 
-    /// A reset, and the work this much later.
+    /// Returns the action that resets the connection and does the work this much later.
     #[must_use]
     pub const fn arrive_late(duration: Duration) -> Self {
         Self::ArriveLate {
@@ -350,7 +350,7 @@ impl Action {
         }
     }
 
-    /// An answer that is not AWS's own.
+    /// Returns the action that sends an answer of a proxy.
     #[must_use]
     pub fn intercepted(status: u16, body: &str) -> Self {
         Self::Intercepted {
@@ -359,19 +359,19 @@ impl Action {
         }
     }
 
-    /// Nothing until [`release`](crate::Control::release), then the work.
+    /// Returns the action that does nothing until [`release`](crate::Control::release), then the work.
     #[must_use]
     pub const fn hang() -> Self {
         Self::Hang { duration: None }
     }
 
-    /// The work, then nothing until [`release`](crate::Control::release).
+    /// Returns the action that does the work, then nothing until [`release`](crate::Control::release).
     #[must_use]
     pub const fn hang_after() -> Self {
         Self::HangAfter { duration: None }
     }
 
-    /// The refusal that stands in for the work, with a body of its own if that was ordered.
+    /// Returns the refusal that replaces the work, with its ordered body, if it has one.
     pub(crate) fn refusal(&self, subject: &Subject<'_>, caller: &str) -> Option<(AwsError, Option<String>)> {
         let operation = subject.operation.as_str();
         let plain = match self {
@@ -415,7 +415,7 @@ impl Action {
         Some((plain, None))
     }
 
-    /// The answer that replaces the true one after the work.
+    /// Returns the answer that replaces the true one after the work.
     pub(crate) fn replacement(&self) -> Option<(AwsError, Option<String>)> {
         match self {
             Self::RespondAfter {
@@ -438,25 +438,25 @@ fn server_error(status: u16) -> AwsError {
     }
 }
 
-/// How jobs go that are started by matching requests.
+/// A rule for the jobs that matching requests start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobFault {
-    /// Which requests.
+    /// The requests.
     #[serde(rename = "match", default)]
     pub matches: Match,
     /// How many matching jobs go as usual first.
     #[serde(default)]
     pub skip: u64,
-    /// How many follow the script then; null is all of them.
+    /// How many jobs follow the script after that; null means all.
     #[serde(default = "once")]
     pub times: Option<u64>,
-    /// How they go.
+    /// The script.
     pub script: JobScript,
 }
 
 impl JobFault {
-    /// The next job of an operation follows a script.
+    /// Returns a rule by which the next job of an operation follows a script.
     #[must_use]
     pub fn on(operation: Operation, script: JobScript) -> Self {
         Self {
@@ -471,21 +471,22 @@ impl JobFault {
     }
 }
 
-/// How a job goes.
+/// The course of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct JobScript {
-    /// How long it runs, if not as long as the settings say.
+    /// Its length, if it differs from the settings.
     #[serde(rename = "durationMillis", with = "as_optional_millis")]
     pub duration: Option<Duration>,
-    /// Status words that it shows before its end, each for an equal share of the time; `RUNNING` if there are none.
+    /// The status words that the job shows before its end, each for an equal share of the time; `RUNNING` if the list
+    /// is empty.
     pub words: Vec<String>,
-    /// How it ends.
+    /// Its end.
     pub ending: Ending,
 }
 
 impl JobScript {
-    /// Ends as FAILED; `applied` as in [`Ending::Failed`].
+    /// Returns the script of a job that ends as FAILED; `applied` as in [`Ending::Failed`].
     #[must_use]
     pub fn failed(error: &str, applied: bool) -> Self {
         Self {
@@ -497,7 +498,7 @@ impl JobScript {
         }
     }
 
-    /// Never ends.
+    /// Returns the script of a job that never ends.
     #[must_use]
     pub fn stuck() -> Self {
         Self {
@@ -506,7 +507,7 @@ impl JobScript {
         }
     }
 
-    /// Is unknown to AWS after its time; `applied` as in [`Ending::Vanished`].
+    /// Returns the script of a job that AWS no longer shows after its time; `applied` as in [`Ending::Vanished`].
     #[must_use]
     pub fn vanishes(applied: bool) -> Self {
         Self {
@@ -515,14 +516,14 @@ impl JobScript {
         }
     }
 
-    /// Takes this long.
+    /// Sets the length of the job.
     #[must_use]
     pub const fn lasting(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Shows these words before its end.
+    /// Sets the words that the job shows before its end.
     #[must_use]
     pub fn saying(mut self, words: &[&str]) -> Self {
         self.words = words.iter().map(|&word| word.to_owned()).collect();
@@ -530,38 +531,38 @@ impl JobScript {
     }
 }
 
-/// How a job ends.
+/// The end of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Ending {
-    /// With its work done.
+    /// The job completes with its work done.
     #[default]
     Completed,
-    /// As FAILED.
+    /// The job ends as FAILED.
     Failed {
         /// The text.
         error: String,
-        /// Whether the work is done all the same: what was to be created is there, what was to be deleted is gone.
+        /// Whether the work is still done: the object is created or deleted.
         #[serde(default)]
         applied: bool,
     },
-    /// Never.
+    /// The job never ends.
     Stuck,
-    /// AWS knows it no more.
+    /// AWS no longer shows the job.
     Vanished {
-        /// Whether the work is done all the same.
+        /// Whether the work is still done.
         #[serde(default)]
         applied: bool,
     },
 }
 
-/// The rules in force, with their ids.
+/// The current rules, with their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rules {
-    /// What happens to requests.
+    /// The rules for requests.
     pub faults: Vec<(u64, Fault)>,
-    /// How jobs go.
+    /// The rules for jobs.
     pub job_faults: Vec<(u64, JobFault)>,
 }
 
@@ -571,7 +572,7 @@ impl Rules {
     }
 }
 
-/// The rules, and the numbers that they get.
+/// The rules, and the next id.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     next_id: u64,
@@ -606,7 +607,7 @@ impl Faults {
         self.rules.clone()
     }
 
-    /// The action of the first rule that hits a request.
+    /// Returns the action of the first rule that hits a request.
     pub(crate) fn take(&mut self, subject: &Subject<'_>) -> Option<Action> {
         let (index, last) = hit(&mut self.rules.faults, |fault| {
             fault
@@ -621,7 +622,7 @@ impl Faults {
         })
     }
 
-    /// The script of a job that a request starts.
+    /// Returns the script of a job that a request starts.
     pub(crate) fn take_script(&mut self, subject: &Subject<'_>) -> JobScript {
         let found = hit(&mut self.rules.job_faults, |fault| {
             fault
@@ -637,7 +638,8 @@ impl Faults {
     }
 }
 
-/// The first rule that hits, and whether that used it up. Rules that are still skipping let later ones have the request.
+/// Returns the first rule that hits, and whether that used it up. A rule that still skips requests leaves the request
+/// to later rules.
 fn hit<R>(
     rules: &mut [(u64, R)],
     counters: impl Fn(&mut R) -> Option<(&mut u64, &mut Option<u64>)>,

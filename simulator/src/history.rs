@@ -1,4 +1,5 @@
-//! Every request in the order of arrival: what tests assert on. Memory is bounded; the counters are not cut.
+//! The history of every request in order of arrival, for the assertions of tests. Memory is bounded; the counters count
+//! all requests.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,29 +12,29 @@ use serde_json::Value;
 
 use crate::wire::operation::{Operation, Service};
 
-/// One request and what became of it.
+/// One request and its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// Counts from 1 and never starts again.
+    /// The number of the call, from 1. It never restarts.
     pub seq: u64,
     /// When it arrived, in milliseconds of the simulated clock.
     pub time: i64,
-    /// By the credential scope.
+    /// The service, from the credential scope.
     pub service: Option<Service>,
-    /// By method and path, dot segments removed.
+    /// The operation, from method and path after removing dot segments.
     pub operation: Operation,
     /// Method and path as received.
     pub request_line: Box<str>,
-    /// Of the caller; absent if the signature was refused.
+    /// The caller's account; absent if the signature was refused.
     pub account: Option<Arc<str>>,
-    /// By the credential scope.
+    /// The region, from the credential scope.
     pub region: Option<Arc<str>>,
     /// The app id.
     pub app: Option<Box<str>>,
     /// The environment; of a clone, the target.
     pub environment: Option<Box<str>>,
-    /// Of a clone.
+    /// The source environment of a clone.
     pub source_environment: Option<Box<str>>,
     /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<Box<str>>,
@@ -45,41 +46,41 @@ pub struct Call {
     pub session_name: Option<Arc<str>>,
     /// The request's body, unless it was too long to keep.
     pub body: Body,
-    /// The HTTP status; absent while in flight and if the connection was reset.
+    /// The HTTP status; absent while the request is in flight, and if the connection was reset.
     pub status: Option<u16>,
-    /// The error's code, if it was one.
+    /// The code of the error, if the answer is an error.
     pub error: Option<Box<str>>,
-    /// A write whose work was done or started, whatever the client was told.
+    /// Whether this is a write whose work was done or started, even if the client got an error.
     pub accepted: bool,
-    /// The job that it started.
+    /// The id of the job that the call started.
     pub job_id: Option<Box<str>>,
-    /// The answer is not out yet.
+    /// Whether the answer has not been sent yet.
     pub in_flight: bool,
-    /// A fault rule hit it.
+    /// Whether a fault rule hit the call.
     pub faulted: bool,
 }
 
 impl Call {
-    /// The app, or nothing.
+    /// Returns the app, or an empty text.
     #[must_use]
     pub fn app(&self) -> &str {
         self.app.as_deref().unwrap_or_default()
     }
 
-    /// The environment, or nothing.
+    /// Returns the environment, or an empty text.
     #[must_use]
     pub fn environment(&self) -> &str {
         self.environment.as_deref().unwrap_or_default()
     }
 
-    /// The resource, or nothing.
+    /// Returns the resource, or an empty text.
     #[must_use]
     pub fn resource(&self) -> &str {
         self.resource.as_deref().unwrap_or_default()
     }
 }
 
-/// A request's body, kept as it came.
+/// A request's body, stored as received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body(Bytes);
 
@@ -88,13 +89,13 @@ impl Body {
         Self(bytes)
     }
 
-    /// The body as JSON: null if it was empty, not kept, or no JSON.
+    /// Returns the body as JSON: null if it was empty, not kept, or not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.0).unwrap_or_default()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
@@ -116,7 +117,7 @@ impl<'de> Deserialize<'de> for Body {
     }
 }
 
-/// Which calls to show. What is absent matches all.
+/// A filter of calls. An absent member matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Filter {
@@ -132,16 +133,16 @@ pub struct Filter {
     pub environment: Option<String>,
     /// The resource name of an API; of AssumeRole, the role's ARN.
     pub resource: Option<String>,
-    /// Only those that were, or were not, accepted.
+    /// Whether the call was accepted.
     pub accepted: Option<bool>,
-    /// Only those that are, or are not, in flight.
+    /// Whether the call is in flight.
     pub in_flight: Option<bool>,
-    /// Only those after this number.
+    /// The number after which calls match.
     pub after: Option<u64>,
 }
 
 impl Filter {
-    /// The calls of an operation.
+    /// Returns a filter for the calls of an operation.
     #[must_use]
     pub fn operation(operation: Operation) -> Self {
         Self {
@@ -150,7 +151,7 @@ impl Filter {
         }
     }
 
-    /// Whether a call is wanted.
+    /// Whether a call matches.
     #[must_use]
     pub fn admits(&self, call: &Call) -> bool {
         let name = |wanted: &Option<String>, actual: Option<&str>| wanted.is_none() || wanted.as_deref() == actual;
@@ -166,7 +167,7 @@ impl Filter {
     }
 }
 
-/// How often each operation was called.
+/// The number of calls of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Count {
@@ -195,7 +196,7 @@ impl History {
         }
     }
 
-    /// Takes a call in; its number is given here.
+    /// Stores a call and gives it a number.
     pub(crate) fn begin(&mut self, mut call: Call) -> u64 {
         let seq = self.next;
         self.next += 1;
@@ -208,7 +209,7 @@ impl History {
         seq
     }
 
-    /// Changes a call, if it is still kept.
+    /// Changes a call, if the history still keeps it.
     pub(crate) fn change(&mut self, seq: u64, change: impl FnOnce(&mut Call)) {
         let Some(first) = self.calls.front().map(|call| call.seq) else {
             return;

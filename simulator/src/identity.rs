@@ -1,4 +1,4 @@
-//! Who calls: keys, and the sessions that `AssumeRole` issues. No I/O.
+//! The identities of callers: keys, and the sessions that `AssumeRole` issues. No I/O.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ pub(crate) struct Caller {
     pub(crate) role: Option<AssumedRole>,
 }
 
-/// The part of a caller that only a session has.
+/// The part of a caller that only sessions have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AssumedRole {
     pub(crate) name: Arc<str>,
@@ -24,7 +24,7 @@ pub(crate) struct AssumedRole {
 }
 
 impl Caller {
-    /// The ARN that `GetCallerIdentity` answers.
+    /// Returns the ARN in the answer of `GetCallerIdentity`.
     pub(crate) fn arn(&self) -> String {
         match &self.role {
             None => format!("arn:aws:iam::{}:user/simulated", self.account),
@@ -33,20 +33,20 @@ impl Caller {
     }
 }
 
-/// The ARN of a session.
+/// Returns the ARN of a session.
 pub(crate) fn assumed_role_arn(account: &str, role: &AssumedRole) -> String {
-    // A role's path is no part of its sessions' ARNs.
+    // A role's path is not part of its sessions' ARNs.
     let name = role.name.rsplit('/').next().unwrap_or_default();
     format!("arn:aws:sts::{account}:assumed-role/{name}/{}", role.session_name)
 }
 
-/// A key or session, as the signature check needs it.
+/// A key or session, in the form that the signature check needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     pub(crate) caller: Caller,
     pub(crate) secret: String,
     token: Option<String>,
-    /// Wall-clock milliseconds: a client judges by the wall clock too.
+    /// The expiry in milliseconds of the wall clock, because a client uses the wall clock too.
     expires: Option<i64>,
 }
 
@@ -63,7 +63,7 @@ impl Credentials {
     }
 }
 
-/// What `AssumeRole` hands out.
+/// The credentials that `AssumeRole` issues.
 #[derive(Debug, Clone)]
 pub(crate) struct Issued {
     pub(crate) access_key_id: String,
@@ -188,7 +188,7 @@ impl Identities {
     }
 }
 
-/// Account and name of `arn:aws:iam::<account>:role/<name>`.
+/// Returns account and name from `arn:aws:iam::<account>:role/<name>`.
 fn parse_role(arn: &str) -> Option<(&str, &str)> {
     let mut parts = arn.splitn(6, ':');
     let (Some("arn"), Some(_partition), Some("iam"), Some(""), Some(account), Some(resource)) = (

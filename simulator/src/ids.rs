@@ -1,4 +1,4 @@
-//! Identifiers that look like AWS's. Unpredictable enough to be distinct between runs, nothing more.
+//! Identifiers that look like AWS's. They are random enough to differ between runs, and no more.
 
 /// A splitmix64 sequence.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Ids {
         mixed ^ (mixed >> 31)
     }
 
-    /// Shaped like a version 4 UUID: request and job ids.
+    /// Returns an id in the form of a version 4 UUID: for requests and jobs.
     pub(crate) fn uuid(&mut self) -> String {
         let (high, low) = (self.next(), self.next());
         format!(
@@ -30,7 +30,7 @@ impl Ids {
         )
     }
 
-    /// A prefix and some capital letters and digits: keys and tokens.
+    /// Returns a prefix followed by random capital letters and digits: for keys and tokens.
     pub(crate) fn key(&mut self, prefix: &str, length: usize) -> String {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut key = String::from(prefix);

@@ -1,4 +1,4 @@
-//! The service without a socket, a thread or a clock of its own: whoever has it carries the requests and the answers.
+//! The service without a socket, a thread or a clock of its own. The caller transports requests and answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,26 +14,26 @@ use crate::{
     service::{Damage, Incoming, Shared},
 };
 
-/// The two Amplify APIs and STS, on a clock that is given. It waits on tokio's clock: in the runtime that polls it.
+/// The two Amplify APIs and STS, on a given clock. They wait on the tokio clock of the runtime that polls them.
 #[derive(Clone, Debug)]
 pub struct InProcess {
     shared: Arc<Shared>,
 }
 
-/// What comes back of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Delivery {
     /// An answer.
     Whole(Response<Bytes>),
     /// Half of an answer; then the connection breaks.
     Cut(Response<Bytes>),
-    /// The connection breaks.
+    /// No answer; the connection breaks.
     Nothing,
 }
 
 impl InProcess {
-    /// With this configuration. `now` is the time by AWS's clock since the epoch; all that is left to chance comes from
-    /// the seed.
+    /// Creates the service with this configuration. `now` is the time by AWS's clock since the epoch. All random values
+    /// come from the seed.
     pub fn new(config: &Config, now: impl Fn() -> Duration + Send + Sync + 'static, seed: u64) -> Self {
         let clock = Clock::new(move || crate::clock::millis(now()));
         Self {
@@ -41,27 +41,27 @@ impl InProcess {
         }
     }
 
-    /// Clock, settings, faults, and whatever else happens behind a client's back.
+    /// Returns the control of clock, settings, faults and all other changes that clients do not see.
     #[must_use]
     pub fn control(&self) -> Control {
         Control::new(self.shared.clone())
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn history(&self) -> Calls {
         Calls::new(self.shared.clone())
     }
 
-    /// Carries a request out, and says what comes back. A request that has arrived is carried out though nobody waits
-    /// for the answer any more, if this future is polled to its end.
+    /// Carries out a request and returns the result. If the caller polls this future to its end, a request that has
+    /// arrived is carried out even when its client no longer waits for the answer.
     pub async fn answer(&self, request: Request<Bytes>) -> Delivery {
         let (head, body) = request.into_parts();
         let answer = self.shared.clone().answer(Incoming::new(head, body)).await;
         let damage = answer.damage;
         let mut response = server::whole(answer);
         let date = Timestamp::from_millisecond(self.shared.clock.wall()).unwrap_or_default();
-        // As an HTTP server does.
+        // An HTTP server adds this header too.
         if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&date)
             && let Ok(date) = HeaderValue::from_str(&date)
         {

@@ -1,8 +1,8 @@
 //! AWS Amplify's two control APIs (`amplifybackend`, `amplify`) and STS on loopback, wire-exact, with job clocks and
-//! faults: what the operator's tests, demo and benchmark talk to through the unchanged AWS SDK.
+//! faults. The operator's tests, demo and benchmark call it through the unchanged AWS SDK.
 //!
-//! The service is told apart by the credential scope of the signature, so that one `AWS_ENDPOINT_URL` serves all.
-//! What AWS does not document is a guess, and says so where it is made.
+//! The credential scope of the signature determines the service, so that one `AWS_ENDPOINT_URL` serves all. Behaviour
+//! that AWS does not document is a guess, and the code says so in that place.
 //!
 //! ```
 //! use amplify_simulator::{Action, Config, Fault, Operation, Simulator};

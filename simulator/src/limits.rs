@@ -1,20 +1,21 @@
-//! How many calls an account and region takes, as AWS limits them: a bucket that fills at a rate and holds a second of it.
+//! The rate limit of calls per account and region, as AWS applies it: a token bucket that holds one second's calls.
 
 use std::collections::HashMap;
 
-/// What is left of each account and region.
+/// The remaining tokens of each account and region.
 #[derive(Debug, Default)]
 pub(crate) struct Limits(HashMap<(String, String), Left>);
 
 #[derive(Debug)]
 struct Left {
     calls: f64,
-    /// In milliseconds.
+    /// The time of the last refill, in milliseconds.
     at: i64,
 }
 
 impl Limits {
-    /// Whether this account and region takes a call now (in milliseconds), of so many per second.
+    /// Whether this account and region accepts a call now (in milliseconds), at so many calls per second. An accepted
+    /// call takes a token.
     pub(crate) fn take(&mut self, account: &str, region: &str, per_second: u32, now: i64) -> bool {
         let most = f64::from(per_second);
         let key = (account.to_owned(), region.to_owned());
@@ -37,11 +38,11 @@ mod tests {
     #[test]
     fn as_many_calls_as_the_limit_says_are_taken_and_no_more() {
         let mut limits = Limits::default();
-        // 100 calls in each second, for three seconds, and a second's worth that was saved up.
+        // 100 calls in each second, for three seconds, and one second's calls from the full bucket.
         let taken = (0..300).filter(|call| limits.take("1", "eu-west-1", 20, call * 10));
         assert_eq!(taken.count(), 20 + 59);
         assert!(limits.take("1", "us-east-1", 20, 0) && limits.take("2", "eu-west-1", 20, 0));
-        // However long it is quiet.
+        // The bucket holds no more than this, even after a long pause.
         let taken = (0..300).filter(|_| limits.take("1", "eu-west-1", 20, 3_600_000));
         assert_eq!(taken.count(), 20);
     }

@@ -1,4 +1,4 @@
-//! The simulator as a program: for demos, and for tests of other languages. Arguments in, a running simulator out.
+//! The simulator as a program, for demos and for tests in other languages: parses arguments and runs a simulator.
 
 use std::{io::Write, net::SocketAddr, time::Duration};
 
@@ -12,25 +12,25 @@ use tracing_subscriber::EnvFilter;
 
 /// AWS Amplify's control APIs and STS on loopback, for tests and demos.
 ///
-/// Faults, the clock and foreign actors are driven through /_simulator/… on the same port.
+/// Faults, the clock and changes by others are controlled through /_simulator/… on the same port.
 #[derive(Debug, Parser)]
 #[command(name = "amplify-simulator", version)]
-// Each flag is a switch of its own.
+// Each boolean flag is an independent switch.
 #[allow(clippy::struct_excessive_bools)]
 struct Args {
-    /// Address to listen on; port 0 picks one.
+    /// Address to listen on; port 0 picks a free port.
     #[arg(long, env = "AMPLIFY_SIMULATOR_LISTEN", default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
-    /// Region of apps that name none, and of the printed export lines. Requests for any region are served.
+    /// Region of apps without one, and of the printed export lines. Requests for any region are served.
     #[arg(long, env = "AMPLIFY_SIMULATOR_REGION", default_value = "eu-west-1")]
     region: String,
-    /// How long jobs run, such as 500ms, 5s or 2m; 0s answers at once.
+    /// Length of jobs, such as 500ms, 5s or 2m; with 0s a job is complete at once.
     #[arg(long, env = "AMPLIFY_SIMULATOR_JOB_DURATION", default_value = "5s", value_parser = duration)]
     job_duration: Duration,
     /// An app that exists from the start: ID=NAME, or ACCOUNT/REGION/ID=NAME. Repeatable.
     #[arg(long = "app", env = "AMPLIFY_SIMULATOR_APP", value_delimiter = ',', value_parser = app)]
     apps: Vec<App>,
-    /// Let any app exist as soon as it is named.
+    /// Let any app exist as soon as a request names it.
     #[arg(long, env = "AMPLIFY_SIMULATOR_AUTO_REGISTER_APPS")]
     auto_register_apps: bool,
     /// An accepted key: ID:SECRET, or ID:SECRET:ACCOUNT. Repeatable; the first one is printed.
@@ -39,19 +39,19 @@ struct Args {
     /// A role that can be assumed: ARN, or ARN=EXTERNAL-ID. Repeatable; without any, every role can.
     #[arg(long = "role", env = "AMPLIFY_SIMULATOR_ROLE", value_delimiter = ',', value_parser = role)]
     roles: Vec<Role>,
-    /// How long ListBackendJobs does not show a new job.
+    /// Time for which ListBackendJobs does not show a new job.
     #[arg(long, env = "AMPLIFY_SIMULATOR_JOB_LISTING_DELAY", default_value = "0s", value_parser = duration)]
     job_listing_delay: Duration,
-    /// How long reads answer 404 for what was just created.
+    /// Time for which reads of a new object answer 404.
     #[arg(long, env = "AMPLIFY_SIMULATOR_READ_AFTER_CREATE_DELAY", default_value = "0s", value_parser = duration)]
     read_after_create_delay: Duration,
-    /// No page is longer than this.
+    /// Length of the longest page.
     #[arg(long, env = "AMPLIFY_SIMULATOR_PAGE_SIZE")]
     page_size: Option<usize>,
-    /// GetBackendAPI ends transformSchema with a newline and adds AWS's defaults.
+    /// Let GetBackendAPI add a newline to transformSchema, and AWS's defaults.
     #[arg(long, env = "AMPLIFY_SIMULATOR_NORMALISE_ECHO")]
     normalise_echo: bool,
-    /// A new backend has an auth, as after `amplify add auth`, which a storage needs.
+    /// Give each new backend an auth, as `amplify add auth` does. A storage needs one.
     #[arg(long, env = "AMPLIFY_SIMULATOR_NEW_BACKENDS_HAVE_AUTH")]
     new_backends_have_auth: bool,
     /// How many calls the history keeps.
@@ -158,7 +158,7 @@ fn app(text: &str) -> Result<App, String> {
     }
 }
 
-// The error is clap's to print; the type is that of the other parsers.
+// clap prints this error. The return type is that of the other parsers.
 fn key(text: &str) -> Result<Key, String> {
     let mut parts = text.splitn(3, ':');
     let id = parts
@@ -178,7 +178,7 @@ fn key(text: &str) -> Result<Key, String> {
     })
 }
 
-// An ARN that is none is refused when it is assumed.
+// An invalid ARN is refused later, by AssumeRole.
 #[expect(clippy::unnecessary_wraps)]
 fn role(text: &str) -> Result<Role, String> {
     let (arn, external_id) = text.split_once('=').map_or((text, None), |(arn, id)| (arn, Some(id)));

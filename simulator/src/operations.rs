@@ -1,4 +1,4 @@
-//! What each operation does to the state and what it answers. No I/O, no clock: all of it comes in.
+//! The effect of each operation on the state, and its answer. No I/O and no clock: state and time are arguments.
 
 mod apps;
 mod backends;
@@ -27,7 +27,7 @@ use crate::{
 
 pub(crate) use sts::route as route_sts;
 
-/// A request, taken apart.
+/// A parsed request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) route: Route,
@@ -36,7 +36,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The names that rules and records go by; whether they are well formed is asked later.
+    /// Returns the names for rules and history. Whether they are valid is checked later.
     pub(crate) fn names(&self) -> Names<'_> {
         let route = &self.route;
         let resource = self.input.peek("resourceName");
@@ -65,7 +65,7 @@ impl Request {
                 environment: self.input.peek("environmentName"),
                 ..plain
             },
-            // The caller's account says nothing of whose role it is.
+            // The caller's account says nothing about the role's account.
             Operation::AssumeRole => Names {
                 resource: self.query.get("RoleArn"),
                 ..plain
@@ -79,7 +79,7 @@ impl Request {
     }
 }
 
-/// What a request is about.
+/// The names in a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names<'a> {
     pub(crate) app: Option<&'a str>,
@@ -104,7 +104,7 @@ impl Done {
     }
 }
 
-/// What an operation works on.
+/// The state and settings that an operation works on.
 pub(crate) struct Context<'a> {
     pub(crate) region: &'a mut Region,
     pub(crate) region_name: &'a str,
@@ -169,7 +169,7 @@ impl<'a> Context<'a> {
         named(member, self.request.route.environment.as_deref())
     }
 
-    /// An app with everything done that is due by now.
+    /// Returns an app after carrying out everything that is due by now.
     fn app(&mut self, id: &str) -> Result<&mut App, AwsError> {
         if self.settings.auto_register_apps && !self.region.apps.contains_key(id) {
             let app = App::new(id, id, self.now);
@@ -184,12 +184,12 @@ impl<'a> Context<'a> {
         Ok(app)
     }
 
-    /// Starts a job unless one is in the way, and answers as AWS does.
+    /// Starts a job and answers as AWS does. Fails if a pending job excludes it.
     fn start(&mut self, app_id: &str, new: NewJob) -> Result<Done, AwsError> {
         self.start_to_fail(app_id, new, None)
     }
 
-    /// The same; the job comes to nothing for this reason, if there is one.
+    /// Does the same as `start`. With a reason, the job fails for that reason.
     fn start_to_fail(&mut self, app_id: &str, new: NewJob, why: Option<String>) -> Result<Done, AwsError> {
         let (settings, now) = (self.settings, self.now);
         let environment = new.environment.clone();
@@ -203,7 +203,7 @@ impl<'a> Context<'a> {
         if let Some(blocked) = app.blocked(&holds) {
             return Err(AwsError::pending_job("BadRequestException", app_id, blocked));
         }
-        // Only a job that really starts uses up a rule.
+        // A rule is used up only by a job that really starts.
         let mut script = self.faults.take_script(&self.subject);
         if let Some(error) = why {
             script.ending = Ending::Failed { error, applied: false };
@@ -228,12 +228,12 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// A job that is listed in the one environment that it is about.
+    /// Starts a job that is about one environment and is listed there.
     fn start_in(&mut self, app_id: &str, environment: &str, effect: Effect) -> Result<Done, AwsError> {
         self.start_in_to_fail(app_id, environment, effect, None)
     }
 
-    /// The same; the job comes to nothing for this reason, if there is one.
+    /// Does the same as `start_in`. With a reason, the job fails for that reason.
     fn start_in_to_fail(
         &mut self,
         app_id: &str,
@@ -251,17 +251,17 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A name from the path; the route has put it there.
+/// Returns a name from the path. The route guarantees that it is present.
 fn named<'a>(member: &str, value: Option<&'a str>) -> Result<&'a str, AwsError> {
     value.filter(|name| !name.is_empty()).ok_or_else(|| missing(member))
 }
 
-/// A job as the API shows it.
+/// Returns a job in the API's JSON form.
 fn job_json(app: &str, environment: &str, job: &Job) -> Value {
     let mut body = json!({
         "appId": app,
         "backendEnvironmentName": environment,
-        // Strings of milliseconds: not what the SDKs' documentation suggests, but what AWS sends.
+        // Strings of milliseconds: AWS sends this, although the SDKs' documentation suggests another form.
         "createTime": job.created.to_string(),
         "jobId": job.id,
         "operation": job.operation,
@@ -274,9 +274,9 @@ fn job_json(app: &str, environment: &str, job: &Job) -> Value {
     body
 }
 
-/// A time as the `amplify` API sends it: seconds with a fraction.
+/// Returns a time in the form of the `amplify` API: seconds with a fraction.
 fn seconds(millis: i64) -> Value {
-    // A double holds milliseconds of this century exactly enough.
+    // A double is exact to the millisecond for times of this century.
     #[expect(clippy::cast_precision_loss)]
     let seconds = millis as f64 / 1000.0;
     json!(seconds)

@@ -1,4 +1,4 @@
-//! The listening side: connections, bodies, and the damage that faults do to them. Knows nothing of AWS.
+//! The listening side: connections, bodies, and the damage that faults do to them. It has no knowledge of AWS.
 
 use std::{
     convert::Infallible,
@@ -31,13 +31,13 @@ use tracing::debug;
 
 use crate::service::{Answer, Damage, Incoming, Shared};
 
-/// The largest request that is read: well above AWS's own limit.
+/// The largest accepted request: well above AWS's own limit.
 const BODY_LIMIT: usize = 16 << 20;
 
-/// The prefix of the control API, which no AWS path has.
+/// The prefix of the control API. No AWS path has it.
 pub(crate) const CONTROL_PREFIX: &str = "/_simulator";
 
-/// Accepts connections until it is dropped.
+/// Accepts connections until dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, control: Router) {
     loop {
         match listener.accept().await {
@@ -45,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, control: R
                 tokio::spawn(connection(stream, peer, shared.clone(), control.clone()));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: it passes.
+                // Most likely a temporary lack of file descriptors.
                 debug!(%error, "cannot accept a connection");
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
@@ -95,8 +95,8 @@ async fn answered(shared: Arc<Shared>, request: Request<IncomingBody>) -> Option
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.ok()?.to_bytes();
     let incoming = Incoming::new(head, body);
-    // A task of its own: a request that hangs is carried out even if the client has closed the connection, as it would
-    // be by a service that has the request already.
+    // The request runs in a task of its own, so that a hanging request is carried out even if the client has closed the
+    // connection. A service that has already received the request does the same.
     tokio::spawn(shared.answer(incoming)).await.ok()
 }
 
@@ -113,7 +113,7 @@ fn response(answer: Answer) -> Response<Body> {
     whole(answer).map(|body| Body::new(ReplyBody::new(body, is_cut)))
 }
 
-/// The answer before anything happens to it on the way.
+/// Returns the undamaged answer.
 pub(crate) fn whole(answer: Answer) -> Response<Bytes> {
     let length = answer.reply.body.len();
     let mut response = Response::new(answer.reply.body);
@@ -139,12 +139,12 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Ends a connection without an answer.
+/// The error that ends a connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset")]
 struct Reset;
 
-/// A stream that is closed with a reset instead of an orderly end if told so.
+/// A stream that is closed with a reset, instead of an orderly end, if its flag is set.
 struct Resettable {
     stream: TcpStream,
     reset: Arc<AtomicBool>,
@@ -195,7 +195,7 @@ impl AsyncWrite for Resettable {
     }
 }
 
-/// A whole body, or half of one and then an error.
+/// A whole body, or half of one followed by an error.
 struct ReplyBody {
     bytes: Bytes,
     truncated: bool,
@@ -228,7 +228,7 @@ impl http_body::Body for ReplyBody {
             return Poll::Ready(None);
         }
         if !self.flushed {
-            // The half must be on the wire before the error drops what is buffered.
+            // The half must be sent before the error, which drops all buffered bytes.
             self.flushed = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;

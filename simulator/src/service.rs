@@ -1,5 +1,5 @@
-//! From a request to its answer: identify, record, apply faults, perform, record. Waits only where a fault says so, and
-//! never while it holds the state.
+//! The way from a request to its answer: identify, add to the history, apply faults, perform, complete the history. It
+//! waits only if a fault orders it, and never while it holds the lock on the state.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,14 +29,14 @@ use crate::{
     },
 };
 
-/// What all connections and the controls share.
+/// The state that all connections and controls share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) state: Mutex<State>,
     /// Counts the releases of hung requests.
     pub(crate) released: watch::Sender<u64>,
-    /// Changes with every call that begins or ends.
+    /// Changes whenever a call begins or ends.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) default_account: String,
     pub(crate) default_region: String,
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     max_clock_skew: i64,
 }
 
-/// What a lock guards.
+/// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) world: World,
@@ -56,7 +56,7 @@ pub(crate) struct State {
     pub(crate) ids: Ids,
 }
 
-/// A request as it came from the wire.
+/// A request as received.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) method: Method,
@@ -78,17 +78,17 @@ impl Incoming {
     }
 }
 
-/// What goes back, and how it is damaged on the way.
+/// An answer, and its damage.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
-    /// None: the answer is not AWS's own.
+    /// The request id. None: the answer is not AWS's own.
     pub(crate) request_id: Option<String>,
     pub(crate) damage: Damage,
 }
 
 impl Answer {
-    /// None at all: the connection is reset.
+    /// Returns no answer: the connection is reset.
     fn reset() -> Self {
         Self {
             reply: Reply::error(None, &AwsError::new(0, "Reset", ""), ""),
@@ -98,7 +98,7 @@ impl Answer {
     }
 }
 
-/// What happens to an answer on the way.
+/// The damage to an answer on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
     None,
@@ -108,7 +108,7 @@ pub(crate) enum Damage {
     Truncate,
 }
 
-/// A request whose signature was checked.
+/// A request whose signature has been checked.
 struct Admitted {
     seq: u64,
     request: Request,
@@ -120,7 +120,7 @@ struct Admitted {
 }
 
 impl Shared {
-    /// With this clock, and ids that begin with this seed.
+    /// Creates the state with this clock. Ids are derived from this seed.
     pub(crate) fn new(config: &Config, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
         let default_account = config
@@ -158,7 +158,7 @@ impl Shared {
 
     /// Answers a request of one of the AWS APIs.
     pub(crate) async fn answer(self: Arc<Self>, incoming: Incoming) -> Answer {
-        // From here on, so that a release is not missed by a request that is already seen in flight.
+        // Subscribed first, so that a request that is already shown as in flight does not miss a release.
         let mut released = self.released.subscribe();
         let admitted = match self.admit(&incoming) {
             Ok(admitted) => admitted,
@@ -176,7 +176,7 @@ impl Shared {
             tokio::spawn(async move {
                 hang(&mut released, duration).await;
                 let (reply, error) = self.perform(&admitted);
-                // Nobody hears of it.
+                // No client receives this reply.
                 self.finish(&admitted, Ok((reply, error)), Damage::Reset);
             });
             return Answer::reset();
@@ -228,14 +228,14 @@ impl Shared {
         self.finish(&admitted, Ok((reply, error)), damage)
     }
 
-    /// Checks the signature, takes the call into the history and finds the rule that hits it.
+    /// Checks the signature, adds the call to the history and finds the rule that hits it.
     fn admit(&self, incoming: &Incoming) -> Result<Admitted, Answer> {
         let claims = Authorization::read(&incoming.headers);
         let service = claims
             .as_ref()
             .ok()
             .and_then(|claims| Service::from_scope(&claims.service));
-        // An unsigned request has no scope; for the records its path says enough.
+        // An unsigned request has no scope. For the history its path is enough.
         let (request, unreadable) = take_apart(service.unwrap_or_else(|| guess(&incoming.path)), incoming);
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -323,14 +323,14 @@ impl Shared {
     ) -> Call {
         let names = request.names();
         let body = if service == Some(Service::Sts) {
-            // The form as an object, so that tests read all bodies alike.
+            // Stored as an object, so that tests read all bodies in the same way.
             let form = request.query.0.iter();
             let members: serde_json::Map<_, _> = form
                 .map(|(name, value)| (name.clone(), value.as_str().into()))
                 .collect();
             serde_json::Value::Object(members).to_string().into()
         } else {
-            // A copy: the connection's buffer may be much longer than the body in it.
+            // A copy, because the connection's buffer may be much longer than the body in it.
             Bytes::copy_from_slice(&incoming.body)
         };
         let kept = body.len() <= self.history_body_limit;
@@ -360,7 +360,7 @@ impl Shared {
         }
     }
 
-    /// Does the work. What was accepted is recorded here and now, whatever becomes of the reply.
+    /// Does the work. An accepted write is marked in the history here, whatever happens to the reply.
     fn perform(&self, admitted: &Admitted) -> (Reply, Option<AwsError>) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -397,7 +397,7 @@ impl Shared {
         }
     }
 
-    /// Closes the record of a call.
+    /// Completes the history entry of a call.
     fn finish(
         &self,
         admitted: &Admitted,
@@ -440,10 +440,10 @@ impl Shared {
     }
 }
 
-/// Waits in real time, since that is what clients' timeouts are measured in.
+/// Waits in real time, because clients measure their timeouts in real time.
 async fn hang(released: &mut watch::Receiver<u64>, duration: Option<Duration>) {
     let release = released.changed();
-    // Either end is a release; a closed channel is a simulator that stops.
+    // Both ends are a release. A closed channel means that the simulator stops.
     match duration {
         None => drop(release.await),
         Some(duration) => drop(tokio::time::timeout(duration, release).await),
@@ -475,7 +475,7 @@ fn subject<'a>(request: &'a Request, service: Service, caller: &'a Caller, regio
     }
 }
 
-/// Takes a request apart. With an unreadable body there is still what the path says.
+/// Parses a request. If the body is unreadable, the names in the path are still returned.
 fn take_apart(service: Service, incoming: &Incoming) -> (Request, Option<AwsError>) {
     if service == Service::Sts {
         return (operations::route_sts(&incoming.body, &incoming.query), None);

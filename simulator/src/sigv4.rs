@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::wire::{path, reply::AwsError};
 
-/// The claims of an `Authorization` header.
+/// The contents of an `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authorization {
     pub(crate) access_key_id: String,
@@ -17,7 +17,7 @@ pub(crate) struct Authorization {
     signature: String,
 }
 
-/// The parts of a request that are signed.
+/// The signed parts of a request.
 pub(crate) struct Signed<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct Signed<'a> {
 }
 
 impl Authorization {
-    /// Reads the header; the refusals are AWS's own.
+    /// Parses the header. Refusals are AWS's own.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, AwsError> {
         let Some(header) = headers.get("authorization") else {
             return Err(AwsError::new(
@@ -81,7 +81,7 @@ impl Authorization {
         if (now - signed_at).abs() > max_skew {
             return Err(invalid(&format!("Signature expired or not yet current: {time}")));
         }
-        // A header that is not signed could be changed on the way; these three must not.
+        // A header that is not signed could be changed on the way. These three must be signed.
         for name in ["host", "x-amz-date", "x-amz-security-token"] {
             if request.headers.contains_key(name) && !self.signed_headers.iter().any(|signed| signed == name) {
                 return Err(invalid(&format!(
@@ -131,7 +131,8 @@ impl Authorization {
     }
 }
 
-/// The forms of a path that a signer may have signed. The SDKs agree but for the slash after a removed last segment.
+/// Returns the forms of a path that a client may have signed. SDKs differ only in the slash after a removed last
+/// segment.
 fn canonical_paths(raw: &str) -> Vec<String> {
     let normal = path::normalise(raw);
     let mut forms = vec![path::encode_path(&normal)];
@@ -170,7 +171,7 @@ fn signing_key(secret: &str, date: &str, region: &str, service: &str) -> Vec<u8>
 }
 
 fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    // HMAC takes keys of any length, so the error cannot occur; an empty result matches no signature.
+    // HMAC accepts keys of any length, so the error cannot occur. An empty result matches no signature.
     Hmac::<Sha256>::new_from_slice(key).map_or_else(
         |_| Vec::new(),
         |mut mac| {
@@ -190,7 +191,7 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// `20261122T100000Z` as milliseconds since the epoch.
+/// Parses `20261122T100000Z` into milliseconds since the epoch.
 fn instant(text: &str) -> Option<i64> {
     let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
     Some(

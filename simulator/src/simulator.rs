@@ -1,4 +1,5 @@
-//! A running simulator: a thread of its own, so that a test's runtime, paused clock or blocking code cannot stall AWS.
+//! A running simulator, on a thread of its own, so that a test's runtime, paused clock or blocking code cannot stall
+//! it.
 
 use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
@@ -6,7 +7,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{Calls, Control, clock::Clock, config::Config, control, server, service::Shared};
 
-/// The two Amplify APIs and STS on a local port, until it is dropped.
+/// The two Amplify APIs and STS on a local port, until dropped.
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,
@@ -17,13 +18,13 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Binds and serves. Requests are answered as soon as this returns.
+    /// Starts a simulator. It answers requests as soon as this returns.
     pub fn start(config: &Config) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let clock = Clock::of_machine();
-        // Two simulators of one moment must not hand out the same ids.
+        // Two simulators that start at the same moment must not issue the same ids.
         let seed = clock.now().unsigned_abs() ^ (u64::from(std::process::id()) << 40);
         let shared = Arc::new(Shared::new(config, clock, seed));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -40,7 +41,7 @@ impl Simulator {
                 runtime.block_on(async {
                     tokio::select! {
                         () = server::serve(listener, serving, control) => {}
-                        // A dropped sender stops it just as well.
+                        // A dropped sender also stops the server.
                         _ = stopped => {}
                     }
                 });
@@ -48,7 +49,7 @@ impl Simulator {
         let mut client_env = vec![
             ("AWS_ENDPOINT_URL", format!("http://{address}")),
             ("AWS_REGION", config.region.clone()),
-            // The same for Python's SDK, which knows no other.
+            // The same for Python's SDK, which reads only this variable.
             ("AWS_DEFAULT_REGION", config.region.clone()),
         ];
         if let Some(key) = config.keys.first() {
@@ -67,48 +68,49 @@ impl Simulator {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address of the simulator.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The value of `AWS_ENDPOINT_URL`.
+    /// Returns the value of `AWS_ENDPOINT_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The environment variables that make an AWS client use it.
+    /// Returns the environment variables that direct an AWS client to the simulator.
     #[must_use]
     pub fn client_env(&self) -> &[(&'static str, String)] {
         &self.client_env
     }
 
-    /// Clock, settings, faults, and whatever else happens behind a client's back.
+    /// Returns the control of clock, settings, faults and all other changes that clients do not see.
     #[must_use]
     pub fn control(&self) -> Control {
         Control::new(self.shared.clone())
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn history(&self) -> Calls {
         Calls::new(self.shared.clone())
     }
 
-    /// Stops it: open connections are closed, hung requests are dropped. Dropping does the same.
+    /// Stops the simulator: open connections are closed, hanging requests are dropped. Dropping the simulator does the
+    /// same.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // The receiver is gone only if the thread has ended already.
+            // The receiver is gone only if the thread has already ended.
             let _ended = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed there.
+            // The thread has already printed its panic.
             let _printed = thread.join();
         }
     }

@@ -1,5 +1,5 @@
-//! What AWS holds: accounts, regions, apps, and in each app its backends, APIs, environment records and jobs. No I/O;
-//! time comes in as an argument. Everything is found by key, so that thousands of objects cost no more than one.
+//! The state of AWS: accounts, regions, apps, and in each app its backends, APIs, environment records and jobs. No I/O;
+//! time is an argument. Everything is found by key, so that thousands of objects cost no more than one.
 
 mod app;
 mod jobs;
@@ -10,7 +10,7 @@ pub use app::Category;
 pub(crate) use app::{App, Backend, EnvironmentRecord, Resource, hidden};
 pub(crate) use jobs::{Effect, Job, NewJob};
 
-/// Everything in every account and region.
+/// The apps of every account and region.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     regions: HashMap<String, HashMap<String, Region>>,
@@ -31,7 +31,7 @@ impl World {
             .or_default()
     }
 
-    /// Every app with its account and region.
+    /// Returns every app with its account and region.
     pub(crate) fn apps(&mut self) -> impl Iterator<Item = (&str, &str, &mut App)> {
         self.regions.iter_mut().flat_map(|(account, regions)| {
             regions.iter_mut().flat_map(move |(region, apps)| {

@@ -1,4 +1,4 @@
-//! What travels: paths, operations, inputs, replies and errors. No state and no I/O.
+//! The wire format: paths, operations, inputs, replies and errors. No state and no I/O.
 
 pub(crate) mod input;
 pub(crate) mod model;

@@ -1,4 +1,4 @@
-//! The program: what it prints is what a client needs, and it ends when told to.
+//! The program: it prints everything that a client needs, and ends on a signal.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

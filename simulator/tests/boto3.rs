@@ -1,4 +1,4 @@
-//! Every operation through boto3: an implementation of the wire format that shares nothing with the simulator's.
+//! Every operation through boto3, whose implementation of the wire format is independent of the simulator's.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -13,7 +13,7 @@ use amplify_devcluster::packages;
 use amplify_simulator::{Config, Operation, Simulator};
 use tokio::runtime::Runtime;
 
-/// The version that the wire format was taken from.
+/// The version from which the wire format was taken.
 const BOTO3: &str = "1.44.5";
 
 fn run(command: &mut Command) -> Result<Output, String> {
@@ -29,7 +29,7 @@ fn run(command: &mut Command) -> Result<Output, String> {
     ))
 }
 
-/// A Python with boto3, made once per user.
+/// Returns a Python with boto3, made once per user.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
@@ -56,7 +56,7 @@ fn drive(case: &str) -> Simulator {
         .arg(case)
         .env_clear()
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // No instance metadata service and no profile may have a say.
+        // Instance metadata and profiles must have no effect.
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")

@@ -1,4 +1,4 @@
-"""Drives a running simulator with boto3, one named case per run. Prints nothing if all is well."""
+"""Calls a running simulator with boto3, one named case per run. Prints nothing if the case passes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def refused(code, status, text=""):
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == status, error
         assert len(error.response["ResponseMetadata"]["RequestId"]) == 36, error.response
         assert text in error.response["Error"]["Message"], error
-        # The modelled exceptions are told apart by class, as client code does.
+        # Client code distinguishes the modelled exceptions by class.
         if code.endswith("Exception") and hasattr(client("amplifybackend").exceptions, code):
             assert type(error).__name__ == code, type(error)
     else:
@@ -197,7 +197,7 @@ def storages():
     assert job["Status"] == "FAILED" and "already added" in job["Error"], job
     control("PATCH", "/settings", {"anyNameShowsTheOnlyOne": False, "crowded": "refused"})
 
-    # The guests that a change leaves out can do nothing any more.
+    # Guests that an update leaves out lose all permissions.
     changed = {"ServiceName": "S3", "Permissions": {"Authenticated": ["READ"]}}
     amplifybackend.update_backend_storage(ResourceConfig=changed, **named)
     finish_jobs()
@@ -221,7 +221,7 @@ def storages():
 
 
 def models():
-    """Every row of the simulator's table says what the service models say."""
+    """Checks that every row of the simulator's table agrees with the service models."""
     import botocore.session
 
     def described(shape):
@@ -332,7 +332,7 @@ def environments():
     only = amplify.list_backend_environments(appId=APP, environmentName="e03")["backendEnvironments"]
     assert [environment["environmentName"] for environment in only] == ["e03"], only
 
-    # A name that needs escaping in the path must come back as it was.
+    # A name that needs escaping in the path must be returned unchanged.
     odd = "a/b ü%2F+?"
     amplify.create_backend_environment(appId=APP, environmentName=odd)
     read = amplify.get_backend_environment(appId=APP, environmentName=odd)["backendEnvironment"]
@@ -356,7 +356,7 @@ def apps():
     assert amplify.delete_app(appId="d201")["app"]["appId"] == "d201"
     with refused("NotFoundException", 404):
         amplify.get_app(appId="d201")
-    # Another region is another world.
+    # Another region has apps of its own.
     assert boto3.client("amplify", region_name="us-west-2").list_apps()["apps"] == []
 
 

@@ -127,7 +127,8 @@ async fn damaged_replies_are_unreadable_though_the_work_was_done() {
             .control()
             .fault(Fault::on(Operation::CreateBackend, action.clone()));
         let error = create(&client, &format!("dev{number}")).await.unwrap_err();
-        // Only a body that ends early is a response error; what does not parse is a service error with status 200.
+        // Only a body that ends early is a response error. A body that does not parse is a service error with status
+        // 200.
         match action {
             Action::Truncate => assert!(matches!(error, SdkError::ResponseError(_)), "{error:?}"),
             _ => assert_eq!(error.raw_response().unwrap().status().as_u16(), 200, "{error:?}"),
@@ -409,7 +410,7 @@ async fn listings_and_reads_lag_behind_by_what_the_settings_say() {
     assert_eq!(jobs(&client, "dev").await, [id]);
     assert!(!exists(&client, "dev").await);
     assert!(record().await.is_err());
-    // What cannot be read yet is there all the same.
+    // The object exists, although reads do not show it yet.
     assert!(
         create(&client, "dev")
             .await

@@ -1,4 +1,4 @@
-//! The Rust SDKs against the simulator: signatures, and the paths that they get wrong.
+//! The Rust SDKs against the simulator: signatures, and paths that the SDKs build wrongly.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -105,7 +105,7 @@ async fn an_environment_named_dot_dot_destroys_everything_and_is_recorded() {
         .environment_name("..")
         .send()
         .await;
-    // The SDK takes an app for a record without names: only a comparison of names tells.
+    // The SDK parses an app as a record without names. Only a comparison of names shows the mistake.
     let answer = answer.unwrap();
     assert_eq!(answer.backend_environment().unwrap().environment_name(), "");
     assert!(control.app(("d123", "")).is_none());

@@ -1,8 +1,8 @@
-//! What the conditions of a resource say.
+//! Access to the conditions of a resource.
 
 use serde_json::Value;
 
-/// A condition of a resource; null where it is absent.
+/// Returns a condition of a resource, or null if it is absent.
 pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
     static NULL: Value = Value::Null;
     let conditions = object["status"]["conditions"].as_array();

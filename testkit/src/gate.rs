@@ -1,5 +1,5 @@
-//! A reverse proxy between an operator and the API server: it counts what is asked, and holds, refuses, delays or cuts
-//! what a test names.
+//! A reverse proxy between an operator and the API server. It counts requests, and holds, refuses, delays or cuts the
+//! requests that a test names.
 
 use std::{
     sync::{
@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stage::{PATIENCE, Stage};
 
-/// The kinds of requests that are told apart.
+/// The properties by which requests are distinguished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Asked {
-    /// As in RBAC.
+    /// The verb, as in RBAC.
     pub verb: &'static str,
-    /// With the subresource.
+    /// The resource, with the subresource.
     pub resource: String,
-    /// Empty for a collection.
+    /// The object's name, empty for a collection.
     pub name: String,
 }
 
@@ -67,7 +67,7 @@ impl Asked {
         Self { verb, resource, name }
     }
 
-    /// Whether it belongs to the work on a resource: not a watch, a list or an Event.
+    /// Whether the request belongs to the work on a resource: not a watch, a list or an Event.
     pub fn is_work(&self) -> bool {
         !matches!(self.verb, "watch" | "list") && self.resource != "events"
     }
@@ -77,22 +77,22 @@ impl Asked {
     }
 }
 
-/// What happens to a request.
+/// The treatment of a request.
 #[derive(Clone, Debug)]
 pub enum Treatment {
-    /// It never arrives.
+    /// The request never arrives.
     Hold,
-    /// It is carried out; the reply never comes.
+    /// The request is carried out, but the reply never arrives.
     HoldReply,
-    /// It is refused with this status.
+    /// The request is refused with this status.
     Refuse(u16),
-    /// It is carried out when the gate lets through what waits.
+    /// The request waits until the gate lets it through, and is then carried out.
     Wait,
-    /// Of a watch: what it begins with is too old, as after a compaction. A new list follows.
+    /// For a watch: its start version is too old, as after a compaction. The client then lists again.
     Expire,
 }
 
-/// A rule: which requests, how many of them pass first, how many are hit then.
+/// A rule: which requests it hits, how many of them pass first, and how many are hit after that.
 pub struct Rule {
     pub hits: Box<dyn Fn(&Asked) -> bool + Send>,
     pub skip: usize,
@@ -100,13 +100,13 @@ pub struct Rule {
     pub treatment: Treatment,
 }
 
-/// What was asked, and how it ended.
+/// A request and its result.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub asked: Asked,
-    /// Of a write of a status: the reason of Ready, and whether it says True.
+    /// For a write of a status: the reason of Ready, and whether Ready is True.
     pub ready: Option<(String, bool)>,
-    /// None while it is under way and where it was held.
+    /// None while the request is under way, and if it was held.
     pub status: Option<u16>,
 }
 
@@ -117,12 +117,12 @@ struct Shared {
     hits: watch::Sender<usize>,
     watches: Mutex<CancellationToken>,
     frozen: Mutex<CancellationToken>,
-    /// Counts how often what waits was let through.
+    /// Counts how often waiting requests were let through.
     through: watch::Sender<usize>,
     delay_millis: AtomicUsize,
 }
 
-/// The proxy of one stage, until it is dropped.
+/// The proxy of one stage, until dropped.
 pub struct Gate {
     shared: Arc<Shared>,
     serving: JoinHandle<()>,
@@ -136,7 +136,7 @@ impl Drop for Gate {
 }
 
 impl Gate {
-    /// Stands between this stage's operator, at its next start, and the API server.
+    /// Puts a gate between this stage's operator, from its next start on, and the API server.
     pub async fn before(stage: &mut Stage) -> Self {
         let mut variables = stage.environment.iter();
         let found = variables.find(|(name, _)| name == "KUBECONFIG");
@@ -187,7 +187,7 @@ impl Gate {
         lock(&self.shared.rules).push(rule);
     }
 
-    /// Treats the request of work that comes after so many of the same kind.
+    /// Treats a work request of this kind that comes after `skip` others.
     pub fn treat(&self, asked: &Asked, skip: usize, treatment: Treatment) {
         let asked = asked.clone();
         self.rule(Rule {
@@ -198,12 +198,12 @@ impl Gate {
         });
     }
 
-    /// Carries out what waits.
+    /// Carries out the waiting requests.
     pub fn let_through(&self) {
         self.shared.through.send_modify(|times| *times += 1);
     }
 
-    /// No rule holds any more. What is held stays held.
+    /// Removes all rules. Held requests stay held.
     pub fn open(&self) {
         lock(&self.shared.rules).clear();
     }
@@ -213,23 +213,24 @@ impl Gate {
         std::mem::take(&mut *lock(&self.shared.watches)).cancel();
     }
 
-    /// All watches that are open now stay open, and say nothing any more: not even that they end.
+    /// Freezes all watches that are open now: they stay open and send nothing more, not even their end.
     pub fn freeze_watches(&self) {
         std::mem::take(&mut *lock(&self.shared.frozen)).cancel();
     }
 
-    /// Every reply comes this much later.
+    /// Delays every reply by this time.
     pub fn delay(&self, delay: Duration) {
         let millis = usize::try_from(delay.as_millis()).expect("a short delay");
         self.shared.delay_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// How many requests rules have hit.
+    /// Returns the number of requests that rules have hit.
     pub fn hits(&self) -> usize {
         *self.shared.hits.borrow()
     }
 
-    /// Waits until rules have hit so many requests; what was to be carried out has been then.
+    /// Waits until rules have hit this many requests. Requests that are to be carried out have been carried out by
+    /// then.
     pub async fn wait_for_hits(&self, count: usize) {
         let mut hits = self.shared.hits.subscribe();
         let in_time = tokio::time::timeout(PATIENCE, hits.wait_for(|hits| *hits >= count)).await;
@@ -237,12 +238,12 @@ impl Gate {
         hits.expect("the gate stands");
     }
 
-    /// What was asked since the last time that this was forgotten.
+    /// Returns the requests since the last `forget`.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }
 
-    /// The writes about resources but for those that were refused; Events apart.
+    /// Returns the number of accepted writes about resources, without Events.
     pub fn writes(&self) -> usize {
         let seen = self.seen();
         seen.iter()
@@ -289,7 +290,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Some(Treatment::Wait) => {
             let mut through = shared.through.subscribe();
             shared.hits.send_modify(|hits| *hits += 1);
-            // A gate that is gone lets nothing through.
+            // A dropped gate lets nothing through.
             let _open = through.changed().await;
             forward(&shared, &asked, head, body.into()).await
         }
@@ -308,14 +309,14 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay as u64)).await;
     }
-    // Forgotten meanwhile, perhaps.
+    // The entry may have been forgotten meanwhile.
     if let Some(seen) = lock(&shared.seen).get_mut(number).filter(|seen| seen.asked == asked) {
         seen.status = Some(response.status().as_u16());
     }
     response
 }
 
-/// The first rule that hits.
+/// Returns the first rule that hits.
 fn treatment(rules: &mut [Rule], asked: &Asked) -> Option<Treatment> {
     for rule in rules.iter_mut().filter(|rule| rule.times > 0 && (rule.hits)(asked)) {
         if rule.skip > 0 {
@@ -362,7 +363,7 @@ async fn forward(shared: &Shared, asked: &Asked, head: Parts, body: Vec<u8>) -> 
     }
 }
 
-/// The headers that concern more than one connection.
+/// Removes the headers that concern only one connection.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     for name in [
         header::HOST,
@@ -376,7 +377,7 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// As the API server refuses.
+/// Returns a refusal in the form of the API server.
 fn refusal(status: u16) -> Response {
     let reason = match status {
         403 => "Forbidden",
@@ -395,7 +396,7 @@ fn status_of(code: u16, reason: &str) -> Value {
     })
 }
 
-/// What a patch of a status says of Ready.
+/// Returns the reason of Ready in a patch of a status, and whether Ready is True.
 fn ready_in(body: &[u8]) -> Option<(String, bool)> {
     let patch: Value = serde_json::from_slice(body).ok()?;
     let conditions = match &patch {
@@ -409,7 +410,7 @@ fn ready_in(body: &[u8]) -> Option<(String, bool)> {
     Some((ready["reason"].as_str()?.to_owned(), ready["status"] == "True"))
 }
 
-/// A patch of a resource of ours.
+/// Whether this is a patch of one of the operator's resources.
 pub fn is_patch(asked: &Asked) -> bool {
     asked.verb == "patch"
         && api::crds()

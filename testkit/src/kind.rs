@@ -1,6 +1,6 @@
-//! The kinds, and the app that tests make their resources in.
+//! The kinds, and the app of the tests' resources.
 
-/// The app of all tests; each test has an AWS of its own.
+/// The app of all tests. Each test has its own AWS.
 pub const APP: &str = "d1a2b3c4d5e6f7";
 
 /// A kind of custom resource.

@@ -1,17 +1,17 @@
-//! What the suites share. Who adds a kind adds a [`specimen`] of it, and every suite plays it.
+//! The code that the suites share. To add a kind, add a [`specimen`] of it: every suite then runs it.
 //!
-//! May do: start the operator's binary, a simulator of AWS and what stands before the API server. May not: prove anything by
-//! itself; what a suite proves stands in the suite.
+//! May: start the operator's binary, a simulator of AWS and the gate before the API server. May not: prove anything by
+//! itself. Every assertion that a suite proves is in the suite.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `kind` | the kinds, and the app of all tests |
 //! | `specimen` | a resource of each kind, with all that a suite has to know of it |
 //! | `stage` | a namespace, a simulator of AWS, and an operator process that can be killed |
-//! | `gate` | stands between an operator and the API server, and sees, holds and refuses requests |
-//! | `suite` | runs tests of one dev cluster, some at a time |
+//! | `gate` | a proxy between an operator and the API server: it shows, holds and refuses requests |
+//! | `suite` | runs tests on one dev cluster, several at a time |
 //! | `conditions` | reads conditions of a resource as JSON |
-//! | `laws` | what the soak and the simulation judge by: histories in, violations out |
+//! | `laws` | the checks of the soak and the simulation: histories in, violations out |
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
-//! One specimen for each kind, and for each way in which its AWS object is made: what every suite plays, so that a kind which
-//! has one is played by all of them.
+//! One specimen for each kind, and for each way to create its AWS object. Every suite runs all specimens, so a kind
+//! with a specimen is tested by all of them.
 
 use amplify_operator::api::{Abilities, KindName, Operation as Known};
 use amplify_simulator::{AppState, Category, Control, Operation};
@@ -9,22 +9,22 @@ use crate::kind::{APP, Kind};
 
 /// A resource with all that a suite has to know of it.
 pub struct Specimen {
-    /// For test names: "a …".
+    /// The name in test names: "a …".
     pub name: &'static str,
     pub kind: Kind,
-    /// What makes its AWS object.
+    /// The operation that creates its AWS object.
     create: Known,
-    /// What shows its AWS object.
+    /// The operation that reads its AWS object.
     pub look: Operation,
-    /// The spec of one in this environment.
+    /// Returns the spec of a resource in this environment.
     pub spec: fn(&str) -> Value,
-    /// An edit that AWS is told of, where it can be.
+    /// Returns an edit that leads to an update in AWS, if the kind has updates.
     pub edit: Option<fn() -> Value>,
-    /// Puts into AWS what must be there before.
+    /// Creates in AWS the objects that must exist before.
     pub prepare: fn(&Control, &str),
-    /// Removes its AWS object behind the operator's back; false if there is none.
+    /// Removes its AWS object behind the operator's back; returns false if there is none.
     pub remove: fn(&Control, &str) -> bool,
-    /// Whether AWS holds what this spec says.
+    /// Whether AWS holds the object that this spec describes.
     pub is_held: fn(&AppState, &str, &Value) -> bool,
 }
 
@@ -131,13 +131,13 @@ pub const SPECIMENS: &[Specimen] = &[
 ];
 
 impl Specimen {
-    /// The one of this name.
+    /// Returns the specimen of this name.
     pub fn named(name: &str) -> &'static Self {
         let found = SPECIMENS.iter().find(|specimen| specimen.name == name);
         found.expect("a specimen of this name")
     }
 
-    /// One of each kind.
+    /// Returns one specimen of each kind.
     pub fn of_each_kind() -> impl Iterator<Item = &'static Self> {
         let is_first = |specimen: &&Self| {
             let first = SPECIMENS.iter().find(|other| other.kind == specimen.kind);
@@ -146,7 +146,7 @@ impl Specimen {
         SPECIMENS.iter().filter(is_first)
     }
 
-    /// What AWS can do with its object.
+    /// Returns AWS's abilities for its object.
     pub fn abilities(&self) -> Abilities {
         let abilities = Abilities::of(self.create);
         Abilities {
@@ -167,7 +167,7 @@ impl Specimen {
         simulated(self.abilities().delete)
     }
 
-    /// The writes of a whole life.
+    /// Returns the writes from create to delete.
     pub fn writes(&self) -> Vec<Operation> {
         [Some(self.create()), self.update(), Some(self.delete())]
             .into_iter()
@@ -176,7 +176,7 @@ impl Specimen {
     }
 }
 
-/// The same operation, as the simulator knows it.
+/// Returns the simulator's name of this operation.
 fn simulated(operation: Known) -> Operation {
     let same = Operation::ALL
         .iter()
@@ -185,7 +185,8 @@ fn simulated(operation: Known) -> Operation {
     same.expect("the simulator knows all operations")
 }
 
-/// What a clone is made of: one for each, since AWS runs one job at a time in it too.
+/// Returns the source environment of a clone. Each clone has its own, because AWS runs one job at a time in the source
+/// too.
 pub fn source(environment: &str) -> String {
     format!("of-{environment}")
 }
@@ -194,19 +195,19 @@ fn put_backend(aws: &Control, environment: &str) {
     assert!(aws.put_backend((APP, environment), "storefront"));
 }
 
-/// In no order: to AWS they are sets.
+/// Returns the words in a fixed order: AWS treats them as sets.
 fn words(set: &Value) -> Vec<&str> {
     let mut words: Vec<_> = set.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     words.sort_unstable();
     words
 }
 
-/// The spec of a backend that CreateBackend makes.
+/// Returns the spec of a backend that CreateBackend makes.
 pub fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
-/// The spec of an API of a backend that no resource describes.
+/// Returns the spec of an API in a backend without a resource of its own.
 pub fn graphql_api(environment: &str, schema: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
@@ -217,12 +218,12 @@ pub fn graphql_api(environment: &str, schema: &str) -> Value {
     })
 }
 
-/// An edit of the schema.
+/// Returns an edit that changes the schema.
 pub fn schema_edit(schema: &str) -> Value {
     json!({ "spec": { "resourceConfig": { "transformSchema": schema } } })
 }
 
-/// The spec of a storage of a backend that no resource describes.
+/// Returns the spec of a storage in a backend without a resource of its own.
 pub fn storage(environment: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "photos",
@@ -233,12 +234,12 @@ pub fn storage(environment: &str) -> Value {
     })
 }
 
-/// The spec of a record.
+/// Returns the spec of an environment record.
 pub fn environment(name: &str) -> Value {
     json!({ "appId": APP, "environmentName": name, "stackName": "stack", "deploymentArtifacts": "bucket" })
 }
 
-/// The plurals of all kinds, as requests name them.
+/// Returns the plurals of all kinds, as they occur in requests.
 pub fn plurals() -> Vec<String> {
     amplify_operator::api::crds()
         .into_iter()
@@ -246,7 +247,7 @@ pub fn plurals() -> Vec<String> {
         .collect()
 }
 
-/// Every kind has a specimen: without one no suite would play it.
+/// Checks that every kind has a specimen. Without one, no suite would test the kind.
 pub fn assert_whole() {
     for kind in KindName::ALL {
         let has_one = SPECIMENS.iter().any(|specimen| specimen.create.kind() == *kind);

@@ -1,4 +1,4 @@
-//! What a test plays on: a namespace, a simulator of AWS, and an operator process that can be killed.
+//! The stage of a test: a namespace, a simulator of AWS, and an operator process that can be killed.
 
 use std::{
     fs::File,
@@ -47,7 +47,7 @@ use tokio::{
 
 pub use crate::{conditions::*, kind::*, specimen::*};
 
-/// Longest wait for anything, generous because the tests share two cores.
+/// The longest wait for anything. It is generous because the tests share two cores.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The cluster that all tests share.
@@ -75,7 +75,7 @@ impl World {
         })
     }
 
-    /// Makes a ServiceAccount in the first of these namespaces, which may do anything in all of them, and its kubeconfig.
+    /// Creates a ServiceAccount in the first of these namespaces, with all rights in all of them, and its kubeconfig.
     async fn kubeconfig(&self, namespaces: &[String], user: &str, dir: &TempDir) -> PathBuf {
         let create = PostParams::default();
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &namespaces[0]);
@@ -126,24 +126,24 @@ async fn install_crds(client: &Client, crds: Vec<CustomResourceDefinition>) {
     }
 }
 
-/// How a stage differs from the usual one.
+/// The settings of a stage.
 pub struct Setup {
     pub flags: Vec<&'static str>,
     pub settings: Settings,
-    /// How many namespaces the operator watches.
+    /// The number of namespaces that the operator watches.
     pub namespaces: usize,
-    /// The accounts file, for these namespaces.
+    /// Returns the accounts file for these namespaces.
     pub accounts: Option<fn(&[String]) -> String>,
     /// Whether the operator runs from the beginning.
     pub running: bool,
-    /// A program and its arguments that start the operator; none: its binary itself.
+    /// A program and its arguments that start the operator; if empty, its binary is started directly.
     pub launcher: Vec<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            // Short enough to wait for, long enough not to be met by chance.
+            // Short enough for a test to wait, but long enough that they do not pass by chance.
             flags: vec!["--outcome-grace=8s", "--absence-grace=6s"],
             settings: Settings {
                 job_duration: Duration::from_secs(3),
@@ -158,7 +158,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// For many resources at a time: jobs end with the reply, and nothing has to be waited for long.
+    /// Returns a setup for many resources at a time: jobs end with the reply, and all waits are short.
     pub fn quick() -> Self {
         Self {
             flags: vec![
@@ -176,7 +176,7 @@ impl Setup {
         }
     }
 
-    /// With this flag, in the place of one of the same name.
+    /// Sets this flag, and replaces a flag of the same name.
     #[must_use]
     pub fn flag(mut self, flag: &'static str) -> Self {
         let name = |flag: &str| flag.split('=').next().map(str::to_owned);
@@ -185,7 +185,7 @@ impl Setup {
         self
     }
 
-    /// With drift checks as often as a test can wait for.
+    /// Sets a short interval of drift checks, so that a test can wait for them.
     #[must_use]
     pub fn checking(self) -> Self {
         self.flag("--drift-interval=5s")
@@ -195,7 +195,7 @@ impl Setup {
 /// A namespace, a simulator and an operator.
 pub struct Stage {
     pub world: Arc<World>,
-    /// Where the test acts: the first of these, until [`Stage::enter`].
+    /// The namespace in which the test acts: the first one, until [`Stage::enter`].
     pub namespace: String,
     pub namespaces: Vec<String>,
     pub simulator: Simulator,
@@ -228,12 +228,12 @@ impl Stage {
         let dir = tempfile::tempdir().expect("a folder");
         let kubeconfig = world.kubeconfig(&namespaces, "operator", &dir).await;
         let config = Config {
-            // All of them: tests look back.
+            // The history keeps all calls, because tests look back.
             history_limit: 4_000_000,
             ..Config::default()
         };
         let simulator = Simulator::start(&config.app(APP, "storefront").settings(setup.settings)).expect("a simulator");
-        // As in a pod.
+        // The same variables as in a pod.
         let mut environment = vec![
             ("KUBECONFIG".to_owned(), kubeconfig.display().to_string()),
             ("HOSTNAME".to_owned(), "operator".to_owned()),
@@ -281,14 +281,15 @@ impl Stage {
         self.operator = Some(spawn(&self.launcher, &self.flags, &self.environment, &self.log));
     }
 
-    /// Starts another operator beside this one, as another user. Its log is in the stage's folder under the user's name.
+    /// Starts another operator beside this one, as another user. Its log is in the stage's folder, under the user's
+    /// name.
     pub async fn start_beside(&self, user: &str) -> Child {
         let kubeconfig = self.world.kubeconfig(&self.namespaces, user, &self.dir).await;
         self.start_as(user, &[("KUBECONFIG", &kubeconfig.display().to_string())], &[])
     }
 
-    /// Starts an operator on this host of its own, with these variables and flags instead of the stage's. Its log is in
-    /// the stage's folder under the host's name.
+    /// Starts an operator on a host of its own, with these variables and flags instead of the stage's. Its log is in
+    /// the stage's folder, under the host's name.
     pub fn start_as(&self, host: &str, variables: &[(&str, &str)], more: &[String]) -> Child {
         let mut environment = self.environment.clone();
         for (name, value) in variables.iter().chain(&[("HOSTNAME", host)]) {
@@ -303,26 +304,26 @@ impl Stage {
         spawn(&self.launcher, &flags, &environment, &log)
     }
 
-    /// Has the operators that are started from now on watch this namespace only.
+    /// Makes later starts of operators watch only this namespace.
     pub fn watch_only(&mut self, number: usize) {
         self.flags.retain(|flag| !flag.starts_with("--watch-namespace="));
         self.flags
             .push(format!("--watch-namespace={}", self.namespaces[number]));
     }
 
-    /// Sets an environment variable of the next start.
+    /// Sets an environment variable for the next start.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// SIGKILL.
+    /// Kills the operator with SIGKILL.
     pub async fn kill(&mut self) {
         let mut operator = self.operator.take().expect("a running operator");
         operator.kill().await.expect("killed");
     }
 
-    /// SIGTERM, and its end.
+    /// Sends SIGTERM to the operator and waits for its end.
     pub async fn terminate(&mut self) {
         let mut operator = self.operator.take().expect("a running operator");
         let pid = operator.id().expect("a running operator").to_string();
@@ -344,7 +345,7 @@ impl Stage {
         write_accounts(&self.dir, yaml);
     }
 
-    /// Waits until the operator has logged this.
+    /// Waits until the operator's log contains this text.
     pub async fn wait_until_logged(&self, text: &str) {
         let logged = async {
             while !self.log().contains(text) {
@@ -355,12 +356,12 @@ impl Stage {
         assert!(in_time, "{text:?} is not logged within {PATIENCE:?}");
     }
 
-    /// What the operator has logged.
+    /// Returns the operator's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
-    /// Where the operator serves its health and its metrics.
+    /// Returns the address of the operator's health endpoints and metrics.
     pub fn address(&self) -> SocketAddr {
         let log = self.log();
         let said = log.rsplit_once(" listen=").expect("the operator has said where").1;
@@ -392,7 +393,7 @@ impl Stage {
         created.expect("the manifest is accepted");
     }
 
-    /// Creates it as soon as the former one of this name is gone, as a GitOps tool does.
+    /// Creates the resource as soon as the previous one of this name is gone, as a GitOps tool does.
     pub async fn create_again(&self, kind: Kind, name: &str, spec: &Value) {
         let created = async {
             loop {
@@ -408,7 +409,7 @@ impl Stage {
         assert!(in_time, "it does not go: {:#}", self.get(kind, name).await);
     }
 
-    /// What the API server says to a manifest. It is not stored.
+    /// Returns the API server's answer to a manifest, which is not stored.
     pub async fn try_create(&self, kind: Kind, name: &str, spec: Value) -> kube::Result<DynamicObject> {
         let dry_run = PostParams {
             dry_run: true,
@@ -427,7 +428,7 @@ impl Stage {
         self.api(kind).create(&params, &object(manifest)).await
     }
 
-    /// A backend that CreateBackend makes.
+    /// Creates an AmplifyBackend by CreateBackend.
     pub async fn create_backend(&self, name: &str) {
         self.create(Kind::Backend, name, backend(name)).await;
     }
@@ -460,7 +461,7 @@ impl Stage {
         self.put_config_map_with(name, json!({ "data": { key: value } })).await;
     }
 
-    /// A ConfigMap with a value that is not UTF-8 text.
+    /// Creates a ConfigMap with a value that is not UTF-8 text.
     pub async fn put_binary_config_map(&self, name: &str, key: &str, value: &[u8]) {
         let value = ByteString(value.to_vec());
         self.put_config_map_with(name, json!({ "binaryData": { key: value } }))
@@ -485,7 +486,7 @@ impl Stage {
         json!(self.api(kind).get(name).await.expect("the resource is there"))
     }
 
-    /// Waits until the resource is like this, and returns it.
+    /// Waits until the resource meets a condition, and returns it.
     pub async fn wait(&self, kind: Kind, name: &str, what: &str, is: impl Fn(&Value) -> bool + Send + Sync) -> Value {
         let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
         let waiting = tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition));
@@ -496,7 +497,7 @@ impl Stage {
         panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
     }
 
-    /// Waits for this reason of Ready for today's generation.
+    /// Waits for this reason of Ready for the current generation.
     pub async fn wait_for_reason(&self, kind: Kind, name: &str, reason: &str) -> Value {
         self.wait(kind, name, reason, |object| {
             ready(object)["reason"] == reason
@@ -515,7 +516,7 @@ impl Stage {
         object
     }
 
-    /// Waits for this reason of Ready, whichever generation it is about, and words in its message.
+    /// Waits for this reason of Ready for any generation, and for these words in its message.
     pub async fn wait_for_words(&self, kind: Kind, name: &str, reason: &str, words: &[&str]) -> Value {
         self.wait(kind, name, &format!("{reason}, with {words:?}"), |object| {
             ready(object)["reason"] == reason && words.iter().all(|word| message(object).contains(word))
@@ -523,7 +524,7 @@ impl Stage {
         .await
     }
 
-    /// Every version of a resource from now on.
+    /// Records every version of a resource from now on.
     pub async fn follow(&self, kind: Kind, name: &str) -> Followed {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let (seen, versions) = watch::channel(Vec::new());
@@ -543,13 +544,14 @@ impl Stage {
                 }
             }
         });
-        // From the list on nothing is missed.
+        // After the first list no version is missed.
         let in_time = tokio::time::timeout(PATIENCE, listed.notified()).await;
         in_time.expect("the resource can be watched");
         Followed { versions, task }
     }
 
-    /// Waits until an UpdateBackendAPI is recorded and over: what was Ready before it looks the same until then.
+    /// Waits until an UpdateBackendAPI is recorded and has ended. Until then, a resource that was Ready before looks
+    /// the same.
     pub async fn wait_until_updated(&self, name: &str) {
         let is_updated = |object: &Value| {
             object["status"]["job"]["operation"] == "UpdateBackendAPI" && ready(object)["status"] == "True"
@@ -568,7 +570,7 @@ impl Stage {
         assert!(is_gone, "{name} is not gone within {PATIENCE:?}: {now:#}");
     }
 
-    /// The reasons of the Events about a resource.
+    /// Returns the reasons of the Events about a resource.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
@@ -576,7 +578,7 @@ impl Stage {
         events.items.into_iter().filter_map(|event| event.reason).collect()
     }
 
-    /// Waits until the resource has Events of these reasons, and of no others. Events are written beside the passes.
+    /// Waits until the resource has Events of exactly these reasons. Events are written beside the passes.
     pub async fn wait_for_events(&self, name: &str, reasons: &[&str]) {
         let mut events = Vec::new();
         let written = async {
@@ -589,7 +591,7 @@ impl Stage {
         assert!(in_time, "{events:?} instead of {reasons:?}");
     }
 
-    /// The operator has made exactly this many writes about this resource, or about all; Events apart.
+    /// Asserts that the operator has made exactly this many writes about this resource, or about all, without Events.
     ///
     /// The API server writes its audit log after its answer, so the last line may come late.
     pub async fn assert_writes(&self, name: Option<&str>, count: usize) {
@@ -607,14 +609,14 @@ impl Stage {
         );
     }
 
-    /// The operator has read this resource exactly so many times, besides its lists and watches. To be asked after
-    /// [`assert_writes`](Self::assert_writes), which waits for the audit log.
+    /// Asserts that the operator has read this resource exactly this many times, besides its lists and watches. Call it
+    /// after [`assert_writes`](Self::assert_writes), which waits for the audit log.
     pub fn assert_reads(&self, name: &str, count: usize) {
         let reads = self.requests(Some(name), |event| event.verb == "get");
         assert_eq!(reads.len(), count, "reads: {reads:#?}");
     }
 
-    /// Writes that this stage's operator made to the API server, about this resource or all; Events apart.
+    /// Returns the writes of this stage's operator to the API server, about this resource or all, without Events.
     fn writes(&self, name: Option<&str>) -> Vec<AuditEvent> {
         self.requests(name, |event| event.is_write() && event.resource != "events")
     }
@@ -635,12 +637,12 @@ impl Stage {
         self.simulator.control()
     }
 
-    /// The calls of one operation.
+    /// Returns the calls of one operation.
     pub fn calls(&self, operation: Operation) -> Vec<Call> {
         self.simulator.history().of(operation)
     }
 
-    /// All calls but those to STS.
+    /// Returns all calls except those to STS.
     pub fn all_calls(&self) -> Vec<Operation> {
         let sts = [Operation::GetCallerIdentity, Operation::AssumeRole];
         let calls = self.simulator.history().all();
@@ -651,13 +653,13 @@ impl Stage {
             .collect()
     }
 
-    /// The schema that AWS holds of the API `shop` in this environment.
+    /// Returns the schema of the API `shop` in this environment, as AWS holds it.
     pub fn schema(&self, environment: &str) -> Value {
         let backend = self.aws().backend((APP, environment)).expect("a backend");
         backend.apis["shop"]["transformSchema"].clone()
     }
 
-    /// The calls of one operation about one environment.
+    /// Returns the calls of one operation about one environment.
     pub fn calls_in(&self, operation: Operation, environment: &str) -> Vec<Call> {
         let filter = Filter::operation(operation);
         self.simulator.history().matching(&Filter {
@@ -666,13 +668,13 @@ impl Stage {
         })
     }
 
-    /// How many of these calls AWS has accepted.
+    /// Returns how many of these calls AWS accepted.
     pub fn accepted_in(&self, operation: Operation, environment: &str) -> usize {
         let calls = self.calls_in(operation, environment);
         calls.iter().filter(|call| call.accepted).count()
     }
 
-    /// Waits until AWS has accepted so many of these calls.
+    /// Waits until AWS has accepted this many of these calls.
     pub async fn wait_until_accepted(&self, operation: Operation, environment: &str, count: usize) {
         let filter = Filter {
             environment: Some(environment.to_owned()),
@@ -707,7 +709,7 @@ impl Stage {
         assert!(reached, "{operation:?} is not called {count} times within {PATIENCE:?}");
     }
 
-    /// Nothing was created twice, and nothing dangerous was called.
+    /// Asserts that nothing was created twice, and that nothing dangerous was called.
     pub fn assert_created_once(&self) {
         let history = self.simulator.history();
         for (object, count) in history.creates_by_object() {
@@ -717,24 +719,24 @@ impl Stage {
     }
 }
 
-/// What was seen of a resource, version by version.
+/// The recorded versions of a resource.
 pub struct Followed {
     versions: watch::Receiver<Vec<Value>>,
     task: JoinHandle<()>,
 }
 
 impl Followed {
-    /// All versions so far.
+    /// Returns all versions so far.
     pub fn versions(&self) -> Vec<Value> {
         self.versions.borrow().clone()
     }
 
-    /// The reasons of Ready so far, without repetitions in a row.
+    /// Returns the reasons of Ready so far, without consecutive repetitions.
     pub fn reasons(&self) -> Vec<String> {
         Self::reasons_of(&self.versions.borrow())
     }
 
-    /// Waits until the reasons of Ready are these: what others see may be seen here later.
+    /// Waits until the reasons of Ready are as expected: this watch may be later than others.
     pub async fn wait_for(&self, mut seen: impl FnMut(&[String]) -> bool) {
         let mut versions = self.versions.clone();
         let shown = versions.wait_for(|versions| seen(&Self::reasons_of(versions)));
@@ -786,7 +788,7 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .args(flags)
         .env_clear()
         .env("RUST_LOG", "info,amplify_operator=debug")
-        // The simulator answers at once: nothing has to be waited for as long as for AWS.
+        // The simulator answers at once, so a short grace is enough.
         .env("AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE", "1")
         .envs(environment.iter().cloned())
         .stdin(Stdio::null())
@@ -797,7 +799,7 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .expect("the operator starts")
 }
 
-/// The operator that cargo has built beside the suites.
+/// Returns the operator that cargo has built next to the suites.
 pub fn operator_binary() -> PathBuf {
     let suite = std::env::current_exe().expect("a suite is a file");
     let folder = suite.ancestors().nth(2).expect("cargo puts suites into target/…/deps");
@@ -806,7 +808,7 @@ pub fn operator_binary() -> PathBuf {
 
 const ACCOUNTS: &str = "accounts.yaml";
 
-/// As the kubelet does it: all at once.
+/// Replaces the accounts file atomically, as the kubelet does.
 fn write_accounts(dir: &TempDir, yaml: &str) {
     let new = dir.path().join("accounts.new");
     std::fs::write(&new, yaml).expect("a file");
@@ -817,14 +819,14 @@ pub fn object<T: serde::de::DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("an object")
 }
 
-/// The spec of a resource that takes over what is there.
+/// Returns the spec of a resource that adopts an existing AWS object.
 pub fn adopting(mut spec: Value, deletion: &str) -> Value {
     spec["adoptionPolicy"] = json!("IfExists");
     spec["deletionPolicy"] = json!(deletion);
     spec
 }
 
-/// The configuration of an API, as AWS holds it.
+/// Returns the configuration of an API in AWS's form.
 pub fn api_config(schema: &str) -> Map<String, Value> {
     let spec = graphql_api("", schema);
     spec["resourceConfig"].as_object().expect("an object").clone()
@@ -834,7 +836,7 @@ pub fn ready(object: &Value) -> &Value {
     condition(object, "Ready")
 }
 
-/// The message of Ready.
+/// Returns the message of Ready.
 pub fn message(object: &Value) -> &str {
     ready(object)["message"].as_str().unwrap_or_default()
 }

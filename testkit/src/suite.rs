@@ -1,4 +1,4 @@
-//! A suite of tests on one dev cluster, some of them at a time. A test's name is the sentence that it proves.
+//! A suite of tests on one dev cluster, several at a time. A test's name is the sentence that it proves.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -9,13 +9,13 @@ use tokio::runtime::Runtime;
 
 use crate::stage::World;
 
-/// A test: what it proves, and how.
+/// A test: the sentence that it proves, and its body.
 pub struct Test {
     pub name: String,
     pub run: Arc<dyn Fn(Arc<World>) -> LocalBoxFuture<'static, ()> + Send + Sync>,
 }
 
-/// Lists the tests of a module: each async function's name is the sentence that it proves.
+/// Lists the tests of a module. The name of each async function is the sentence that it proves.
 #[macro_export]
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
@@ -28,7 +28,7 @@ macro_rules! tests {
     };
 }
 
-/// Runs those of the tests that the command line asks for, this many at a time unless it says otherwise.
+/// Runs the tests that the command line selects, this many at a time unless the command line gives another number.
 pub fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(at_a_time);

@@ -1,4 +1,4 @@
-//! Whether a command of the documentation is one: its program is asked, without doing what it would do.
+//! Checks that each command in the documentation is valid: its program parses it, without running it.
 
 use std::{fs, process::Stdio};
 
@@ -16,7 +16,7 @@ pub(crate) async fn check(command: &str) -> Result<()> {
     for part in command.split(" | ").flat_map(|part| part.split(" && ")) {
         let part = part.split(" > ").next().unwrap_or(part);
         let words = shlex::split(part).context("the quotes do not match")?;
-        // Variables may be set before the program is named.
+        // Assignments of variables may come before the program.
         let words: Vec<_> = words
             .iter()
             .map(String::as_str)
@@ -78,7 +78,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The manifests of the workspace, one after the other.
+/// Returns the text of all manifests of the workspace.
 fn manifests() -> Result<String> {
     let mut text = fs::read_to_string(root().join("Cargo.toml"))?;
     let members = text.lines().find_map(|line| line.strip_prefix("members = "));
@@ -96,7 +96,7 @@ fn amplify_operator(words: &[&str]) -> Result<()> {
     }
 }
 
-/// Renders what would be installed, with the chart of this repository wherever it would come from.
+/// Renders the installation with the chart of this repository, whatever the chart's source in the command.
 async fn helm(arguments: &[&str]) -> Result<()> {
     let Some((&verb, rest)) = arguments.split_first() else {
         bail!("helm needs a command");
@@ -111,7 +111,7 @@ async fn helm(arguments: &[&str]) -> Result<()> {
     while let Some(word) = rest.next() {
         match word {
             "--install" | "--create-namespace" | "--wait" | "--reuse-values" | "--reset-then-reuse-values" => {}
-            // What comes next is a file of the reader's, a version that is published, or a time.
+            // The next word is a file of the reader, a published version, or a duration.
             "--version" | "--timeout" | "--values" | "-f" => {
                 rest.next();
             }
@@ -122,7 +122,7 @@ async fn helm(arguments: &[&str]) -> Result<()> {
     parses(tools::helm().await?, &rendered).await
 }
 
-/// Kubectl reads its arguments before it asks a server, and there is none.
+/// Runs the command without a server. kubectl checks its arguments before it connects.
 async fn kubectl(arguments: &[&str]) -> Result<()> {
     for word in arguments
         .iter()

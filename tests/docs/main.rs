@@ -1,5 +1,4 @@
-//! The documentation says nothing that is not there: links lead somewhere, commands are understood, and manifests are
-//! taken by a real API server.
+//! The documentation is correct: links lead somewhere, commands are valid, and a real API server accepts the manifests.
 
 #![allow(
     clippy::expect_used,
@@ -13,7 +12,7 @@ mod pages;
 
 use pages::{Page, pages};
 
-/// What is wrong, all of it, rather than the first.
+/// Fails with all errors, not only the first.
 #[track_caller]
 fn nothing_is_wrong(found: &[String]) {
     assert!(found.is_empty(), "\n  {}", found.join("\n  "));

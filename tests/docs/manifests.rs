@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::pages::Page;
 
-/// What is refused, and why.
+/// Returns the refused manifests, each with the reason.
 pub(crate) async fn refused(pages: &[Page]) -> Result<Vec<String>> {
     let cluster = Cluster::start(Options::default()).await?;
     let client = cluster.client().await?;
@@ -29,7 +29,7 @@ pub(crate) async fn refused(pages: &[Page]) -> Result<Vec<String>> {
         for (_, text) in page.blocks.iter().filter(|(language, _)| language == "yaml") {
             for document in text
                 .split("---\n")
-                // Not what is commented out.
+                // Skips examples that are commented out.
                 .filter(|text| {
                     text.lines()
                         .any(|line| line.starts_with("apiVersion: amplify-operator.dev/"))
@@ -49,7 +49,7 @@ pub(crate) async fn refused(pages: &[Page]) -> Result<Vec<String>> {
 
 async fn create(client: &Client, document: &str) -> Result<()> {
     let mut object: Value = serde_saphyr::from_str(document).context("not YAML")?;
-    // What a reader sees of the status is written by the operator only.
+    // Only the operator writes the status, so an example with a status is created without it.
     object.as_object_mut().context("not an object")?.remove("status");
     let mut object: DynamicObject = serde_json::from_value(object)?;
     let kind = object

@@ -9,12 +9,12 @@ use std::{
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 pub(crate) struct Page {
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub(crate) path: PathBuf,
     /// The anchors of its headings.
     pub(crate) headings: Vec<String>,
     pub(crate) links: Vec<String>,
-    /// Language and text.
+    /// Language and text of each block.
     pub(crate) blocks: Vec<(String, String)>,
 }
 
@@ -22,10 +22,10 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All pages that are in the repository, or are about to be.
+/// Returns all pages that are in the repository or not yet committed.
 pub(crate) fn pages() -> Vec<Page> {
     let output = Command::new("git")
-        // Whoever owns the clone.
+        // Allows a clone that belongs to another user.
         .args([
             "-c",
             "safe.directory=*",
@@ -90,7 +90,7 @@ impl Page {
         page
     }
 
-    /// A path that is written relative to this page, from the root of the repository.
+    /// Resolves a path that is relative to this page into one from the root of the repository.
     pub(crate) fn beside(&self, path: &str) -> PathBuf {
         let mut target = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
         for component in Path::new(path).components() {
@@ -105,7 +105,7 @@ impl Page {
         target
     }
 
-    /// The commands of its `sh` blocks, each on one line.
+    /// Returns the commands of its `sh` blocks, each on one line.
     pub(crate) fn commands(&self) -> Vec<String> {
         let shell = self.blocks.iter().filter(|(language, _)| language == "sh");
         shell
@@ -118,7 +118,7 @@ impl Page {
     }
 }
 
-/// The anchor that GitHub gives a heading.
+/// Returns GitHub's anchor of a heading.
 fn slug(heading: &str) -> String {
     heading
         .to_lowercase()

@@ -1,5 +1,5 @@
-//! AWS, and everybody else who uses it. It is meaner than AWS: it does not mind being told twice to make the same object,
-//! and refuses only while a job is pending, or (where the scenario says so) not even then.
+//! AWS, and its other clients. The model is harsher than AWS: it accepts the same create twice, and it refuses a write
+//! only while a job is pending, or (in some scenarios) not even then.
 
 use amplify_operator::{
     api::Operation,
@@ -16,34 +16,35 @@ use crate::{
     world::{Clocks, Flight, Seconds, TICK, Thing, Word, World, config_of},
 };
 
-/// What others give an object as configuration.
+/// The configuration of an object that another client creates.
 pub(crate) const THEIRS: u8 = 9;
-/// What others change a configuration to.
+/// The configuration after a change by another client.
 pub(crate) const CHANGED: u8 = 8;
 
-/// What AWS took.
+/// A write that AWS accepted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct AwsJob {
     pub(crate) operation: Operation,
     pub(crate) target: u8,
-    /// Uid and attempt of the resource that sent it; None: somebody else.
+    /// Uid and attempt of the resource that sent it; None: another client.
     pub(crate) by: Option<(u8, u8)>,
     pub(crate) word: Word,
-    /// When AWS says that it was made, by AWS's clock. None: AWS does not say.
+    /// Its creation time, by AWS's clock. None: AWS does not show one.
     pub(crate) created: Option<Seconds>,
-    /// It failed because the object was there before.
+    /// Whether it failed because the object existed before.
     pub(crate) existed: bool,
-    /// AWS no longer knows it.
+    /// Whether AWS no longer shows it.
     pub(crate) vanished: bool,
     /// For how long AWS neither lists nor finds it.
     pub(crate) hidden: Seconds,
-    /// Whether a status has told of it.
+    /// Whether a status has recorded it.
     pub(crate) recorded: bool,
-    /// Whether nothing that is stored can tell of it: the status was wiped, or AWS shows no times and the reply was lost.
+    /// Whether nothing that is stored can lead to it: the status was wiped, or AWS shows no times and the reply was
+    /// lost.
     pub(crate) untold: bool,
-    /// Whether its sender has taken a job of somebody else for what came of it.
+    /// Whether its sender has mistaken another client's job for it.
     pub(crate) displaced: bool,
-    /// The uids that saw it in a list before they had an intent.
+    /// The uids that saw it in a list before they had an intent (a bit set).
     pub(crate) listed: u8,
     pub(crate) config: u8,
 }
@@ -53,7 +54,7 @@ impl AwsJob {
         !self.vanished && matches!(self.word, Word::Running | Word::Odd)
     }
 
-    /// A create of this uid of which it may not forget anything.
+    /// Whether it is a create of this uid whose outcome the resource must still find.
     pub(crate) fn is_unsettled_create(&self, uid: u8) -> bool {
         self.operation.is_create()
             && self.by.is_some_and(|(by, _)| by == uid)
@@ -62,7 +63,7 @@ impl AwsJob {
             && !self.untold
     }
 
-    /// Somebody else's.
+    /// Returns a job of another client.
     pub(crate) const fn foreign(operation: Operation, word: Word, created: Option<Seconds>) -> Self {
         Self {
             operation,
@@ -103,14 +104,14 @@ impl AwsJob {
     }
 }
 
-/// The jobs that AWS shows, with their places.
+/// Returns the jobs that AWS shows. Their ids are their positions.
 pub(crate) fn shown(world: &World, clocks: Clocks) -> impl Iterator<Item = JobSeen> {
     let jobs = world.aws.jobs.iter().enumerate();
     jobs.filter(|(_, job)| !job.vanished && job.hidden == 0 && job.operation.has_job())
         .map(move |(id, job)| job.seen(id, clocks))
 }
 
-/// An object that somebody else made.
+/// Returns an object that another client created.
 pub(crate) const fn rival(made: Seconds) -> Thing {
     Thing {
         by: None,
@@ -123,7 +124,7 @@ pub(crate) const fn rival(made: Seconds) -> Thing {
     }
 }
 
-/// What somebody else made long ago.
+/// Returns an object that another client created long ago.
 pub(crate) const fn old_rival() -> Thing {
     rival(times::LONG_AGO)
 }
@@ -156,7 +157,7 @@ impl Stage<'_> {
         self.scenario.refuses && self.scenario.create.has_job() && world.aws.jobs.iter().any(AwsJob::is_alive)
     }
 
-    /// What the sender of this write gets as an answer.
+    /// Returns the answer that the sender of this write gets.
     pub(crate) fn answer(&mut self, world: &mut World, process: usize, name: usize, write: Write, how: How) -> Reply {
         let unknown = failed(Class::Unavailable, Sent::Unknown);
         let flight = self.flight(world, process, name, write);
@@ -225,7 +226,7 @@ impl Stage<'_> {
             .expect("a pass in flight");
         let view = pass.view;
         let attempt = view.status.job.map_or(0, |job| job.attempt);
-        // Wiped between the intent and the send: nothing that is stored tells of it.
+        // If the status is wiped between the intent and the send, nothing that is stored leads to the write.
         let wiped = world.names[name]
             .live
             .is_none_or(|live| live.uid != view.uid || live.wiped != view.wiped);
@@ -243,7 +244,7 @@ impl Stage<'_> {
         }
     }
 
-    /// AWS takes a write. Returns the place of its job.
+    /// Accepts a write in AWS. Returns the position of its job.
     fn accept(&mut self, world: &mut World, flight: Flight) -> usize {
         let operation = self.scenario.operation(flight.write);
         self.writes += 1;
@@ -266,7 +267,7 @@ impl Stage<'_> {
         id
     }
 
-    /// A write that was on its way arrives.
+    /// Lets a write that was on its way arrive.
     pub(crate) fn arrive(&mut self, world: &mut World, flight: usize) {
         let flight = world.aws.flying.remove(flight);
         let thing = world.aws.things[usize::from(flight.target)];
@@ -281,7 +282,7 @@ impl Stage<'_> {
         }
     }
 
-    /// A job ends. `does`: whether AWS does what it was for.
+    /// Ends a job. `does`: whether AWS does the work of the job.
     pub(crate) fn end(&mut self, world: &mut World, job: usize, says: Word, does: bool) {
         let it = &mut world.aws.jobs[job];
         it.word = says;
@@ -297,7 +298,7 @@ impl Stage<'_> {
         if it.operation.is_create() {
             *thing = Some(Thing {
                 by: uid,
-                // A job of somebody else that an intent of ours could not tell from its own.
+                // For another client's job: the resource whose intent could not distinguish it from its own job.
                 adopted: world.names.iter().find_map(|name| {
                     let live = name.live.filter(|_| uid.is_none())?;
                     let id = live.status.job?.id?;
@@ -305,7 +306,7 @@ impl Stage<'_> {
                 }),
                 displaced: it.displaced,
                 config: it.config,
-                // Only records show when they were made.
+                // Only records show their creation time.
                 ..rival(if it.operation.has_job() { times::LONG_AGO } else { 0 })
             });
         } else if it.operation.is_delete() {
@@ -323,8 +324,8 @@ impl Stage<'_> {
         }
     }
 
-    /// The process dies. What it was about to learn is lost, and what it had sent and nothing tells of has arrived before
-    /// the next one is there: an update or a delete has no intent that the next one could wait by.
+    /// Replaces a process that dies. Results that it did not learn are lost. Its sent writes without a trace arrive
+    /// before the next process begins: an update or a delete has no intent that would make the next process wait.
     pub(crate) fn crash(&mut self, world: &mut World, process: usize) {
         let told = |world: &World, uid: u8, operation: Operation| {
             let live = world.names.iter().filter_map(|name| name.live);

@@ -1,4 +1,4 @@
-//! What must hold at each step. What must hold in the end stands in `quiet`.
+//! The invariants of each step. The conditions of a final state are in `quiet`.
 
 use amplify_operator::{
     api::{AdoptionPolicy, DeletionPolicy, Operation, Origin, conditions::Reason},
@@ -12,10 +12,10 @@ use crate::{
     world::{Broken, Flight, Object, Pass, Says, Seconds, Text, Thing, Word, World},
 };
 
-/// What is older happened before everything that is explored.
+/// Earlier times are from before the exploration.
 const BEFORE: Seconds = times::LONG_AGO / 2;
 
-/// What AWS begins longer after a request cannot come of it: the grace, and the time to send it.
+/// A job that begins longer than this after a request cannot result from it: the grace, and the time to send.
 const LATEST: Seconds = 100;
 
 pub(crate) fn breaks(world: &mut World, broken: Broken) {
@@ -100,7 +100,7 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
                     let ledger = object.status.ledger(stage.clocks());
                     match lifecycle::holds_slot(&ledger, object.suspend, stage.settings.job_timeout) {
                         Holds::Yes => true,
-                        // It may have been suspended a moment ago: then AWS's refusal is the truth.
+                        // The holder may have been suspended a moment ago. Then AWS's refusal decides.
                         holds => holds.at(stage.now) && !stage.scenario.refuses,
                     }
                 })
@@ -114,7 +114,7 @@ pub(crate) fn send(stage: &Stage<'_>, world: &mut World, name: usize, pass: &Pas
     }
 }
 
-/// AWS takes a write.
+/// Checks a write that AWS accepts.
 pub(crate) fn accept(scenario: &Scenario, world: &mut World, flight: Flight, operation: Operation) {
     if world
         .aws
@@ -155,7 +155,7 @@ pub(crate) fn accept(scenario: &Scenario, world: &mut World, flight: Flight, ope
     }
 }
 
-/// The API server takes a write.
+/// Checks a write that the API server accepts.
 pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &Pass, old: &Object, new: &Object) {
     let target = scenario.target(name);
     let id = |object: &Object| object.status.job.and_then(|job| job.id);
@@ -168,7 +168,7 @@ pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &
         .filter(|job| !job.operation.has_job() && job.finished.is_some())
     {
         for job in &mut world.aws.jobs {
-            // A create without a job is recorded with what it made.
+            // A create without a job is recorded together with its object.
             job.recorded |= job.by == Some((new.uid, entry.attempt)) && new.status.origin.is_some();
         }
     }
@@ -180,7 +180,7 @@ pub(crate) fn write(scenario: &Scenario, world: &mut World, name: usize, pass: &
                 breaks(world, Broken::TookOthers("adopted in spite of adoptionPolicy"));
             }
         }
-        // A record that somebody else made just then cannot be told from ours.
+        // A record that another client created just then cannot be distinguished from ours.
         (Some(Origin::Created), Some(thing)) if !scenario.create.has_job() && !thing.is_of(new.uid) => {
             if thing.by.is_none() && thing.made > BEFORE {
                 thing.adopted = Some(new.uid);
@@ -216,7 +216,7 @@ fn id_of(object: &Object) -> Option<u8> {
     object.status.job.and_then(|job| job.id)
 }
 
-/// A status names this job as its own.
+/// Checks that a status records this job as its own.
 fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Object) {
     let job = &mut world.aws.jobs[usize::from(id)];
     job.recorded = true;
@@ -226,7 +226,7 @@ fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Obj
     let job = *job;
     let why = match job.by {
         Some((uid, _)) if uid != object.uid => Some("a job of another resource is recorded"),
-        // What was there before the intent, or when none can tell, is not its outcome.
+        // A job from before the intent, or from a time at which it could not be recognised, is not its outcome.
         _ if job.listed & (1 << object.uid) != 0 => Some("a job is recorded that was there before the intent"),
         None if !job.operation.is_create() => Some("a job of somebody else is recorded"),
         None if job.created.is_none_or(|created| created < BEFORE) => Some("an old job of somebody else is recorded"),
@@ -243,8 +243,8 @@ fn recorded(world: &mut World, id: u8, is_new: bool, target: usize, object: &Obj
         breaks(world, Broken::Untrue(why));
     }
     if job.by.is_none() {
-        // It cannot be told from the outcome of the intent. If what the resource itself has sent still arrives, no status
-        // tells of it.
+        // The job cannot be distinguished from the outcome of the intent. If the resource's own request still arrives,
+        // no status leads to it.
         let is_its_own = |flight: &&mut Flight| flight.uid == object.uid && flight.write == Write::Create;
         for flight in world.aws.flying.iter_mut().filter(is_its_own) {
             flight.wiped = true;
@@ -280,7 +280,7 @@ fn release(scenario: &Scenario, world: &mut World, target: usize, object: &Objec
         job.operation.is_create() && job.is_alive() && !job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid)
     });
     let stays = world.aws.things[target].is_some_and(|thing| {
-        // By whom it was made cannot be known where what told of it is lost.
+        // If the trace of the create is lost, nothing shows who made the object.
         let untold = object.wiped
             || world
                 .aws
@@ -310,7 +310,7 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     if says.stalled || says.reconciling {
         breaks(world, Broken::Untrue("Ready and not settled"));
     }
-    // What is only observed need not be its own, nor what a create of its own has left.
+    // A resource that only observes need not own the object; the object may also be left from its own failed create.
     let is_anyones = pass.view.observe && new.status.origin.is_none();
     if new.status.origin.is_none() && !is_anyones {
         breaks(world, Broken::Untrue("Ready without an origin"));
@@ -328,7 +328,7 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     if !done && !was_ready && !pass.seen.is_some_and(is_shown) {
         breaks(world, Broken::Untrue("no look has shown it as its own"));
     }
-    // Ready may also speak of the generation that the job which has just ended carries out.
+    // Ready may also be about the generation that the job which has just ended carries out.
     let of_job = new.status.job.filter(|job| job.generation == says.generation);
     // F6
     let of_job = of_job.filter(|_| world.processes.len() == 1);
@@ -342,10 +342,10 @@ fn ready(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old
     }
 }
 
-/// Ready for this generation: AWS has its configuration, as the look showed it.
+/// Checks Ready for this generation: in the look, AWS has its configuration.
 fn configuration(scenario: &Scenario, world: &mut World, target: usize, pass: &Pass, old: &Object, meant: u8) {
     let Some(seen) = pass.seen else {
-        // Without a look: what was Ready stays so, unless an edit changes something.
+        // Without a look, a resource that was Ready stays Ready, unless an edit changes something.
         if world.aws.things[target].is_some_and(|thing| thing.config != meant && !thing.meddled) {
             breaks(
                 world,
@@ -357,7 +357,8 @@ fn configuration(scenario: &Scenario, world: &mut World, target: usize, pass: &P
     if seen.config == meant {
         return;
     }
-    // Somebody else changed it after our own job and before our first look: accepted by design, where it is asked for.
+    // Another client changed it after our own job and before our first look: accepted by design, if the scenario asks
+    // for it.
     let is_swapped = seen.meddled && old.status.echoed.is_none();
     if !(is_swapped && scenario.swaps) {
         breaks(world, Broken::Untrue("AWS has another configuration"));

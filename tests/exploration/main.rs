@@ -1,18 +1,18 @@
-//! Exhaustive exploration of the lifecycle: [`amplify_operator::lifecycle::next`] against a model of everything around
-//! it, in every order in which things can happen, as often as the table below says. See `docs/exploration.md`.
+//! Exhaustive exploration of the lifecycle: [`amplify_operator::lifecycle::next`] against a model of its surroundings,
+//! with all orders of events. The table below limits how often each event happens. See `docs/exploration.md`.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `world` | the state: API server, AWS, processes, passes in flight; relative times, no texts |
-//! | `times` | what becomes of it when time passes |
-//! | `shell` | what a step does: the controller and the API server |
-//! | `aws` | AWS, and others who use it |
-//! | `check` | what must hold at each step: I1–I3, I5–I7, and that the status is true |
-//! | `model` | what can happen next, and how often |
-//! | `quiet` | I4: what becomes of a situation when faults stop |
-//! | `tally` | what was found, printed at the end |
+//! | `times` | the effect of passing time |
+//! | `shell` | the effect of a step: the controller and the API server |
+//! | `aws` | AWS and its other clients |
+//! | `check` | the invariants of each step: I1–I3, I5–I7, and that the status is true |
+//! | `model` | the next events, and their limits |
+//! | `quiet` | I4: the development of a situation when faults stop |
+//! | `tally` | the results, printed at the end |
 //!
-//! `EXPLORE_MORE=1` lets everything that may happen in a test happen once more; that takes hours, not seconds.
+//! `EXPLORE_MORE=1` raises each limit of a test by one, except limits of zero. That takes hours, not seconds.
 
 #![allow(
     clippy::expect_used,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Lists the explorations: the sentence that each proves, what is explored, and how often each thing may happen in it.
+/// Lists the explorations: the sentence that each proves, its setup, and how often each event may happen in it.
 macro_rules! explorations {
     ($($proves:ident: $exploration:expr, $($thing:ident: $times:literal),+;)*) => {
         fn trials() -> Vec<Trial> {
@@ -353,12 +353,12 @@ fn storage() -> Exploration {
     explored(Operation::CreateBackendStorage)
 }
 
-/// The same, begun when everything is Ready.
+/// Returns the exploration with a start at which everything is Ready.
 fn ready(exploration: Exploration) -> Exploration {
     exploration.with(|it| it.start = Start::Ready)
 }
 
-/// Two APIs of one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.
+/// Returns two APIs in one environment, in an AWS that refuses nothing: only the slots keep their jobs apart.
 fn two_apis() -> Exploration {
     api().with(|it| {
         it.names = 2;

@@ -1,4 +1,4 @@
-//! Every way in which the world can go on, and what must hold in all of them.
+//! All events by which the world can go on, and the properties that must hold in all states.
 
 use std::{collections::HashSet, num::NonZero, time::Instant};
 
@@ -20,10 +20,10 @@ use crate::{
     world::{Aws, Broken, Budget, Name, Object, Old, Pass, Process, Seconds, Status, TICK, Thing, Word, World},
 };
 
-/// A pass is a bug if it makes more steps.
+/// A pass with more steps is a bug.
 const STEPS: usize = 40;
 
-/// What can happen next.
+/// The next event.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Event {
     /// A process begins a pass, with the newest version or the one before.
@@ -32,19 +32,19 @@ pub(crate) enum Event {
         name: usize,
         stale: bool,
     },
-    /// The pass makes its next step.
+    /// The pass makes its next step, with this outcome.
     Step {
         process: usize,
         name: usize,
         how: How,
     },
-    /// The process dies, and another takes its place.
+    /// The process dies, and a new one replaces it.
     Crash {
         process: usize,
     },
     /// Time passes.
     Tick,
-    /// A list of several pages begins, or shows what it was to show.
+    /// A list of several pages begins (`Lists`), or delivers an object as it was at its beginning (`Shows`).
     Lists {
         process: usize,
         name: usize,
@@ -55,29 +55,29 @@ pub(crate) enum Event {
     },
     /// A write that was on its way arrives at AWS.
     Arrives(usize),
-    /// A job ends, or says something odd.
+    /// A job ends, or shows an unknown word.
     Ends {
         job: usize,
         word: Word,
         does: bool,
         late: bool,
     },
-    /// The object shows while its job runs.
+    /// Reads show the object while its job runs.
     Appears(usize),
-    /// AWS no longer knows the job.
+    /// AWS no longer shows the job.
     Vanishes(usize),
-    /// Somebody else starts a job of this operation, of those that the scenario names.
+    /// Another client starts a job: this one of the scenario's operations.
     Foreign(usize),
-    /// Somebody else makes the object.
+    /// Another client creates the object.
     Rival(usize),
-    /// Somebody deletes the AWS object.
+    /// Another client deletes the AWS object.
     Gone(usize),
-    /// Somebody changes the AWS object.
+    /// Another client changes the AWS object.
     Drifts(usize),
-    /// The spec is edited: its configuration is this one now.
+    /// The spec is edited: this is its new configuration.
     Edit(usize, u8),
     Delete(usize),
-    /// Somebody else's finalizer goes.
+    /// The finalizer of another controller is removed.
     LetGo(usize),
     Recreate(usize),
     Suspend(usize),
@@ -90,46 +90,47 @@ pub(crate) enum Event {
     Touch(usize),
 }
 
-/// A scenario, and how far it is explored.
+/// A scenario, and the limits of its exploration.
 pub(crate) struct Exploration {
     pub(crate) scenario: Scenario,
     pub(crate) names: usize,
     pub(crate) processes: usize,
     pub(crate) budget: Budget,
-    /// A pass lasts no longer: each request ends in time, and a process that is frozen for longer is promised nothing.
+    /// The longest time of a pass. Requests have timeouts, and nothing is promised for a process that is frozen for
+    /// longer.
     pub(crate) longest_pass: Seconds,
-    /// So many writes are sent at the most: one that AWS refuses can be tried without end.
+    /// The highest number of writes. Without it, a write that AWS refuses could be tried without end.
     pub(crate) attempts: u8,
-    /// An AWS object that is there from the start.
+    /// An AWS object that exists from the start.
     pub(crate) thing: Option<Thing>,
     pub(crate) start: Start,
-    /// Whether somebody else's finalizer is on the first resource.
+    /// Whether the first resource has a finalizer of another controller.
     pub(crate) held: bool,
     pub(crate) earlier: Earlier,
     /// Situations from which everything settles.
     pub(crate) settles: Mutex<HashSet<u64>>,
-    /// Those in which faults have just stopped.
+    /// Situations in which faults have just stopped, and from which everything settles.
     pub(crate) begins: Mutex<HashSet<u64>>,
     pub(crate) decided: Decisions,
 }
 
-/// How it begins.
+/// The first situation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Start {
     /// The resources have just been applied.
     Applied,
-    /// They are Ready (of several for one object: the first is).
+    /// The resources are Ready (of several for one object: the first is).
     Ready,
-    /// The first was suspended after a create whose outcome never became known.
+    /// The first resource was suspended after a create whose outcome never became known.
     GivenUp,
 }
 
-/// A job of the create operation, of somebody else, that completed long before the start.
+/// Another client's create job that completed long before the start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Earlier {
     Nothing,
     Timed,
-    /// AWS does not say when.
+    /// The job has no times.
     Untimed,
 }
 
@@ -152,15 +153,15 @@ impl Exploration {
         }
     }
 
-    /// The same, changed.
+    /// Returns the exploration with a change.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// Explores all of it, and says what was found.
+    /// Explores all states, and reports the result.
     pub(crate) fn explore(mut self, proves: &'static str) -> Result<(), Failed> {
-        // Several explorations run at a time; and one thread visits the states in the same order each time.
+        // One thread visits the states in the same order each time, and several explorations run at a time.
         let mut threads = 1;
         if std::env::var_os("EXPLORE_MORE").is_some() {
             self.budget = self.budget.more();
@@ -174,7 +175,7 @@ impl Exploration {
             .finish_when(HasDiscoveries::AnyFailures)
             .spawn_bfs()
             .join();
-        // Of several that a block of states breaks, the one with the shortest way to it.
+        // If several properties are broken in a block of states, report the one with the shortest path.
         let broken = checker
             .discoveries()
             .into_iter()
@@ -209,7 +210,7 @@ impl Exploration {
         Err(Failed::from(told))
     }
 
-    /// The event, with the step that is made.
+    /// Describes the event, with its step.
     fn tell(&self, world: &World, event: Event) -> String {
         let Event::Step { process, name, how } = event else {
             return format!("{event:?}");
@@ -225,7 +226,7 @@ impl Exploration {
         format!("process {process}, name {name}: {what}{write} {how:?}; it said {says:?}")
     }
 
-    /// How far it is explored.
+    /// Returns the limits of the exploration as text.
     fn bound(&self) -> String {
         let budget = format!("{:?}", self.budget);
         let things = budget
@@ -247,7 +248,7 @@ impl Exploration {
         Stage::explored(&self.scenario, &self.decided)
     }
 
-    /// How the next step of this pass can go.
+    /// Adds the possible outcomes of the next step of this pass.
     fn ways(&self, world: &World, process: usize, name: usize, ways: &mut Vec<How>) {
         let stage = self.stage();
         let budget = &world.budget;
@@ -269,7 +270,7 @@ impl Exploration {
             .as_ref()
             .map_or(0, |pass| pass.lag);
         if write != Write::Create && lag > 0 {
-            // It is not sent.
+            // The write is not sent.
             return;
         }
         let budget = &world.budget;
@@ -280,15 +281,16 @@ impl Exploration {
             if taken {
                 ways.push(How::ReplyLost);
             }
-            // Of a request that AWS does not show yet, the status is the only trace; what AWS shows too late has none.
+            // A request that AWS does not show yet has its only trace in the status, which may be wiped. A request that
+            // AWS shows too late has no trace.
             let traceless = self.budget.wipes > 0 || self.scenario.is_too_late();
-            // Without an intent, a second operator does not know of it.
+            // Without an intent, a second operator does not see the request.
             let unseen = write != Write::Create && self.processes > 1;
             if !traceless && !unseen {
                 ways.push(How::Flies);
             }
         }
-        // What AWS shows later than is waited for has an intent: nothing else is promised.
+        // If AWS shows a job later than the operator waits, only a create is safe, because it has an intent.
         let too_late = write != Write::Create && self.scenario.is_too_late();
         if budget.late > 0 && taken && has_job && !too_late {
             ways.push(How::Late);
@@ -329,7 +331,7 @@ impl Exploration {
             } else if !swaps {
                 ends(Word::Completed, true, false);
             }
-            // F3: a job of somebody else that fails while a create of ours is on its way is taken for its end.
+            // F3: another client's job that fails while a create of ours is on its way is taken for the end of ours.
             let lists = |pass: &Pass| pass.known.jobs.is_some() || pass.known.sending == Sending::Intended;
             let mut passes = world
                 .processes
@@ -356,7 +358,7 @@ impl Exploration {
                 events.push(Event::Appears(index));
             }
         }
-        // One lie at a time: what AWS forgets has left nothing that AWS hides.
+        // One fault at a time: AWS does not forget a job whose object it hides.
         let hides = thing.is_some_and(|thing| thing.hidden > 0);
         if budget.vanishes > 0 && !job.vanished && job.by.is_some() && !hides {
             events.push(Event::Vanishes(index));
@@ -422,7 +424,7 @@ impl Exploration {
                 stage.end(world, job, word, does);
                 let budget = &mut world.budget;
                 match word {
-                    // That it fails because of another object is no fault of its own.
+                    // A failure because of another object is not a fault of the job, so it does not count.
                     Word::Failed if it.by.is_some() && !world.aws.jobs[job].existed => budget.fails -= 1,
                     Word::Odd => budget.odd -= 1,
                     _ => {}
@@ -460,7 +462,7 @@ impl Exploration {
                 world.budget.gone -= 1;
                 world.aws.things[target] = None;
                 for job in &mut world.aws.jobs {
-                    // Without jobs, the object was the only trace of its making.
+                    // Without jobs, the object was the only trace of its create.
                     job.recorded |= !job.operation.has_job();
                 }
             }
@@ -479,7 +481,7 @@ impl Exploration {
         }
     }
 
-    /// What the user does.
+    /// Carries out an action of the user.
     fn user(stage: &mut Stage<'_>, world: &mut World, event: Event) {
         let (Event::Edit(name, _)
         | Event::Delete(name)
@@ -551,8 +553,8 @@ impl Exploration {
         stage.changed(world, name, Some(object), None);
     }
 
-    /// Whether somebody may change the configuration that AWS has now. Not after a job of its resource has ended (or may
-    /// have) and before the resource has looked, unless that is what is explored.
+    /// Whether another client may change the configuration in AWS now. It may not between the end (or possible end) of
+    /// a job of the object's resource and the resource's next look, unless the exploration is about that.
     pub(crate) fn may_change(&self, world: &World, target: usize) -> bool {
         let has_begun = |live: Object| live.status.origin.is_some() || live.status.job.is_some_and(|job| job.is_open());
         let mut owners = world
@@ -576,9 +578,9 @@ impl Exploration {
     }
 }
 
-/// Whether no resource has a claim to the object. AWS's names carry no identity: what somebody else puts in the place of
-/// an object that is owned, or that a create of ours has made or failed to make and nobody has recorded yet, cannot be
-/// told from it.
+/// Whether no resource has a claim to the object. AWS's names carry no identity. So another client's object cannot be
+/// distinguished from an object that a resource owns, or from one that an unrecorded create of ours has made or failed
+/// to make.
 fn is_nobodys(world: &World) -> bool {
     let kept = world.names.iter().flat_map(|name| name.live.iter().chain(&name.before));
     let passes = world
@@ -586,18 +588,18 @@ fn is_nobodys(world: &World) -> bool {
         .iter()
         .flat_map(|process| process.passes.iter().flatten());
     let mut objects = kept.chain(passes.map(|pass| &pass.view));
-    // Once it has said that AWS does not show it, it can tell.
+    // A resource that has reported NotFound can distinguish them.
     let has_seen_it_go = |object: &Object| object.status.says.is_some_and(|says| says.reason == Reason::NotFound);
     objects.all(|object| object.status.origin.is_none() || has_seen_it_go(object))
         && !world.aws.jobs.iter().any(|job| {
             job.by.is_some_and(|(uid, _)| {
-                // F2: what is gone is released though a delete of it may still run that nobody could record.
+                // F2: a resource whose object is gone is released, although an unrecorded delete of it may still run.
                 job.is_unsettled_create(uid) && !job.is_alive() || !job.operation.is_create() && job.is_alive()
             })
         })
 }
 
-/// Whether a pass whose ledger was wiped has looked, and not listed yet. A job that ends just then is seen by neither.
+/// Whether a pass with a wiped ledger has looked, but not listed yet. Neither read shows a job that ends between them.
 /// With the ledger, the intent or the id of that job would be known.
 fn is_between_reads(world: &World) -> bool {
     let mut passes = world
@@ -843,7 +845,7 @@ impl Model for Exploration {
     }
 }
 
-/// Runs a pass to its end, with nothing in its way.
+/// Runs a pass to its end, without faults.
 pub(crate) fn run(stage: &mut Stage<'_>, world: &mut World, name: usize) -> Went {
     let mut went = stage.begin(world, 0, name, false);
     for _ in 0..STEPS {

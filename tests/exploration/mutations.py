@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Breaks each rule of the lifecycle once, and shows which exploration finds it, or which table of the lifecycle's tests.
+"""Breaks each rule of the lifecycle once, and shows which exploration or which table of the lifecycle's tests finds it.
 
-Works on a copy of the last commit, which stays in the target folder so that builds are short; the working tree is not
-touched. Prints the two tables of docs/exploration.md at the end. Ends with 1 when one is not found, or when a rule no
-longer reads as it is written here.
+Works on a copy of the last commit. The copy stays in the target folder so that builds are short; the working tree is not
+changed. Prints the two tables of docs/exploration.md at the end. Ends with 1 when a broken rule is not found, or when the
+code of a rule differs from the text in this file.
 
     tests/exploration/mutations.py            # all; about a quarter of a minute each on 2 cores
     tests/exploration/mutations.py slot after # those whose name contains one of these words
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tarfile
 
-# What is broken; where; what stands there; what is put there; the exploration that finds it, or the table ("table: NAME").
+# The broken rule; the file; its text; the new text; the exploration that finds it, or the table ("table: NAME").
 MUTATIONS = [
     ("1, open intent first: an open intent is no reason to wait", "src/lifecycle/mod.rs",
      "Some((job, Phase::Intended)) => outcome::resolve(view, job),",
@@ -297,7 +297,7 @@ def prepare(root):
 
 @contextlib.contextmanager
 def broken(copy, what, edits):
-    """The copy with these edits, as long as it is asked for. Edits: file, what stands there, what is put there, and so on."""
+    """Applies edits to the copy, and reverts them at the end. Edits: file, old text, new text, and so on."""
     good = {}
     for file, old, new in zip(edits[0::3], edits[1::3], edits[2::3]):
         path = copy / file
@@ -314,7 +314,7 @@ def broken(copy, what, edits):
 
 
 def restore(root, copy):
-    """Makes the copy what the last commit is. What is the same keeps its time, so that it is not built again."""
+    """Makes the copy equal to the last commit. Unchanged files keep their times, so that they are not built again."""
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, check=True, capture_output=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         members = [member for member in files if member.isfile()]
@@ -322,7 +322,7 @@ def restore(root, copy):
             path = copy / member.name
             content = files.extractfile(member).read()
             if member.name == "Cargo.toml":
-                # Cargo tells packages in one target folder apart by name and version, not by where they are.
+                # In one target folder, cargo distinguishes packages by name and version, not by their place.
                 content = re.sub(rb'(?<=\[workspace\.package\]\nversion = ")[^"]*', b"0.0.0-broken", content)
             if not path.exists() or path.read_bytes() != content:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -335,16 +335,16 @@ def restore(root, copy):
 
 
 def test(copy, target, *arguments):
-    """Runs tests of the copy, with all that the workspace's own builds have built."""
+    """Runs tests of the copy, and reuses the results of the workspace's own builds."""
     command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--workspace", "--all-features", *arguments]
-    # Builds are shared. The programs are not, or the workspace's own would be a broken one.
+    # Build results are shared. Programs are not, because the workspace's own would be replaced by broken ones.
     places = {"CARGO_BUILD_BUILD_DIR": str(target), "CARGO_TARGET_DIR": str(copy.parent / "mutations-programs")}
     environment = {**os.environ, **places}
     return subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
 
 
 def explore(copy, target, exploration):
-    """How many states the exploration needs to find that something is wrong, and what it then says."""
+    """Returns how many states the exploration needs to find the fault, and the property that does not hold."""
     run = test(copy, target, "--test", "exploration", "--", "--exact", exploration)
     found = re.search(r"^(.+): it does not hold, as (\d+) states show", run.stdout, re.MULTILINE)
     if found:
@@ -354,7 +354,7 @@ def explore(copy, target, exploration):
 
 
 def look_up(copy, target, table):
-    """Which tables of the lifecycle's tests fail: the one that is to find it, and how many more."""
+    """Returns the table that should find the fault, and how many other tests of the lifecycle fail; None: it passes."""
     run = test(copy, target, "--lib", "--no-fail-fast", "--", "lifecycle::")
     failed = {name.rpartition("::")[2] for name in re.findall(r"^test (\S+) \.\.\. FAILED$|^    (lifecycle\S+)$", run.stdout, re.MULTILINE) for name in name if name}
     if table in failed:

@@ -1,4 +1,4 @@
-//! What becomes of a situation when nothing goes wrong any more: time passes, jobs end (or hang), requests are answered.
+//! The development of a situation without further faults: time passes, jobs end (or hang), requests are answered.
 
 use amplify_operator::{
     api::conditions::Reason,
@@ -13,12 +13,12 @@ use crate::{
     world::{Budget, Name, Object, Seconds, Status, Thing, Word, World, hash_of},
 };
 
-/// So many passes are enough for everything.
+/// The highest number of passes that any situation needs.
 const PASSES: usize = 60;
-/// After so many passes in a row that write nothing, nothing is written any more.
+/// After this many passes in a row without a write, no more writes follow.
 const CALM: usize = 5;
 
-/// What jobs do.
+/// The behaviour of jobs.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Jobs {
     Complete,
@@ -26,7 +26,7 @@ enum Jobs {
     Fail,
 }
 
-/// Whether everything becomes Ready, Stalled or gone, and then nothing is written any more.
+/// Checks that everything becomes Ready, Stalled or gone, and that no writes follow.
 pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> {
     let mut quiet = world.clone();
     quiet.budget = Budget::default();
@@ -50,7 +50,8 @@ pub(crate) fn settles(model: &Exploration, world: &World) -> Result<(), String> 
     Ok(())
 }
 
-/// `seen` takes in what it goes through, up to a situation that is known to settle.
+/// Runs the world until nothing changes, or until a situation that is known to settle. Adds all situations on the way
+/// to `seen`.
 fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -> Result<(), String> {
     let scenario = &model.scenario;
     let settings = Settings {
@@ -65,7 +66,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     };
     let names = world.names.len();
     let mut tries = vec![0; names];
-    // When each name's turn comes. At first a process has everybody's.
+    // The next turn of each name. A new process begins with a turn for every name.
     let mut turns = vec![Some(now()); names];
     let mut calm = 0;
     for _ in 0..PASSES {
@@ -102,7 +103,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
             Went::Over(Some(Wake::At(at))) => Some(at.max(stage.now + SignedDuration::from_secs(1))),
             Went::Over(Some(Wake::Never) | None) | Went::On => None,
         };
-        // Whom the index names has another pass, if it waits for anything that others could end.
+        // A name that the index wakes has another pass, if other resources could end its wait.
         for other in std::mem::take(&mut stage.touched) {
             let waits = world.names[other].live.is_some_and(|object| {
                 let reason = object.status.says.map(|says| says.reason);
@@ -120,7 +121,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
     }
 }
 
-/// What is the same for everything that follows: the world, and in how many seconds whose turn comes.
+/// Returns a hash of everything that determines the rest: the world, and the time until each turn.
 fn situation(world: &World, jobs: Jobs, turns: &[Option<Timestamp>], now: Timestamp) -> u64 {
     let turns: Vec<_> = turns
         .iter()
@@ -143,7 +144,7 @@ fn pass_time(model: &Exploration, stage: &mut Stage<'_>, world: &mut World, wait
     if wait == 0 {
         return;
     }
-    // No rule looks further.
+    // No rule depends on a longer time.
     world.age(Seconds::try_from(wait.min(1000)).unwrap_or(1000), stage.clocks());
     stage.now += SignedDuration::from_secs(wait);
     for job in 0..world.aws.jobs.len() {
@@ -159,7 +160,7 @@ fn pass_time(model: &Exploration, stage: &mut Stage<'_>, world: &mut World, wait
             _ if creates && thing.is_some_and(|thing| !is_its_own(&thing)) => {
                 stage.end(world, job, Word::Failed, false);
             }
-            // What a create that failed has left cannot be told from what somebody else has made.
+            // The remains of a failed create cannot be distinguished from another client's object.
             Jobs::Fail if it.by.is_some() && !(creates && thing.is_some()) => {
                 stage.end(world, job, Word::Failed, false);
             }
@@ -172,16 +173,16 @@ fn pass_time(model: &Exploration, stage: &mut Stage<'_>, world: &mut World, wait
     }
 }
 
-/// What is wrong with the end of it.
+/// Returns the error in the final state of a resource.
 fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -> Option<&'static str> {
     let Some(says) = object.status.says else {
         return Some("nothing is said");
     };
-    // Somebody else's job, or one of which nothing could be stored, is waited for as long as AWS runs it.
+    // A job of another client, or one about which nothing could be stored, is waited for as long as AWS runs it.
     if says.reason == Reason::WaitingForJob && world.aws.jobs.iter().any(AwsJob::is_alive) {
         return None;
     }
-    // So is the winner of a conflict whose deletion goes on or has stalled.
+    // A resource also waits while the winner of a conflict is being deleted, even if that deletion has stalled.
     let leaves = |kept: &Name| {
         kept.live
             .is_some_and(|it| it.uid != object.uid && it.deleting && it.finalizer)
@@ -196,7 +197,7 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
         return Some("it waits for the end of a lock that there is not");
     }
     let thing = world.aws.things[scenario.target(name)];
-    // Of what it made it must know, unless what told of it is lost.
+    // A resource must recognise the object that it created, unless the trace of it is lost.
     let lost = |job: &AwsJob| job.vanished || job.untold && job.by.is_some_and(|(uid, _)| uid == object.uid);
     if says.reason == Reason::AlreadyExists
         && !object.wiped
@@ -240,7 +241,7 @@ fn unsettled(scenario: &Scenario, world: &World, name: usize, object: &Object) -
     None
 }
 
-/// The passes: whose, after how many seconds, and what the status then said. What was said before is left out.
+/// Describes the passes: the name, the seconds waited, and the status after it. Repeated statuses are left out.
 fn tell(told: &[(usize, i64, Option<Status>)]) -> String {
     let mut lines = Vec::new();
     for (name, wait, status) in told {

@@ -1,7 +1,7 @@
-//! The controller and the API server, as far as a step touches them.
+//! The controller and the API server, as far as they take part in a step.
 //!
-//! What is said here of the controller is what `controller/pass` does: which version a pass works on, what a conflict and
-//! a recording that does not land lead to, what the index is told. What a step teaches is said by
+//! The controller here is modelled on `controller/pass`: the version that a pass works on, the handling of a conflict
+//! and of a recording that does not land, and the changes to the index. The lessons of a step come from
 //! [`lifecycle::learn`] and [`lifecycle::remember`] alone.
 
 use std::{
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// What is explored.
+/// The setup of an exploration.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) create: Operation,
@@ -46,17 +46,17 @@ pub(crate) struct Scenario {
     pub(crate) same_object: bool,
     /// Whether AWS shows an object while the job that makes it runs.
     pub(crate) early: bool,
-    /// How late AWS shows a job that it shows late. Longer than the grace: only AWS's refusal protects, and only while
-    /// the job runs, so it runs for at least as long.
+    /// How late AWS shows a late job. If this is longer than the grace, only AWS's refusal protects, and only while the
+    /// job runs. So the job runs at least this long.
     pub(crate) late: Seconds,
     /// How far AWS's clock is ahead of ours.
     pub(crate) skew: Seconds,
     /// Whether AWS says when it made its jobs.
     pub(crate) timed: bool,
-    /// The operations of somebody else's jobs.
+    /// The operations of other clients' jobs.
     pub(crate) foreign: &'static [Operation],
-    /// Whether somebody else may change an object after a job of its resource and before the resource looks: then what AWS
-    /// has passes for what the job brought about, by design.
+    /// Whether another client may change an object between the end of its resource's job and the resource's next look.
+    /// By design, the operator then takes AWS's configuration for the result of the job.
     pub(crate) swaps: bool,
     pub(crate) settings: Settings,
 }
@@ -76,7 +76,7 @@ impl Scenario {
             foreign: &[Operation::DeleteBackendApi],
             swaps: false,
             settings: Settings {
-                // A check is due whenever time has passed.
+                // A check is due after each tick.
                 drift_interval: SignedDuration::from_secs(TICK.into()),
                 job_timeout: SignedDuration::from_secs(120),
                 max_job_attempts: 2,
@@ -95,73 +95,73 @@ impl Scenario {
         self.create.update().is_some()
     }
 
-    /// What AWS says of when it makes a job now: later than all others.
+    /// Returns AWS's creation time of a new job: later than that of all others.
     pub(crate) fn created(&self, world: &World) -> Option<Seconds> {
         let now = world.aws.jobs.iter().filter(|job| job.created >= Some(0)).count();
         self.timed.then(|| Seconds::try_from(now).expect("few jobs"))
     }
 
-    /// Which AWS object the resource of this name describes.
+    /// Returns the AWS object that the resource of this name describes.
     pub(crate) const fn target(&self, name: usize) -> usize {
         if self.same_object { 0 } else { name }
     }
 }
 
-/// How a step goes.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum How {
-    /// As it should; what AWS refuses of itself, it refuses.
+    /// The step succeeds, unless AWS itself refuses it.
     Well,
     /// The read fails.
     Fails,
-    /// AWS takes it, and shows the job late.
+    /// AWS accepts the write, and shows the job late.
     Late,
-    /// AWS takes it, and the reply is lost.
+    /// AWS accepts the write, and the reply is lost.
     ReplyLost,
-    /// The same, and AWS shows the job late.
+    /// AWS accepts the write, the reply is lost, and AWS shows the job late.
     ReplyLostLate,
-    /// AWS takes it, and the reply names no job.
+    /// AWS accepts the write, and the reply names no job.
     Nameless,
-    /// It is lost on its way, and nobody can tell.
+    /// The request is lost, and the sender gets no answer.
     RequestLost,
-    /// It is lost for the sender, and arrives later.
+    /// The sender gets no answer, and the request arrives later.
     Flies,
-    /// AWS refuses it as wrong.
+    /// AWS refuses the request as wrong.
     BadRequest,
-    /// AWS knows no such app.
+    /// AWS reports that the app does not exist.
     NotFound,
-    /// It never leaves.
+    /// The request is never sent.
     Never,
-    /// AWS takes it and fails at once: 200 with `error`.
+    /// AWS accepts the write and fails at once: 200 with `error`.
     FailsAtOnce,
 }
 
-/// When explored, the clock stands still and all else moves.
+/// Returns the current time. During exploration the clock stands still and all other times move.
 pub(crate) fn now() -> Timestamp {
     // A multiple of the tick, so that each tick makes a drift check due.
     Timestamp::from_second(1_800_000_000).expect("a time in range")
 }
 
-/// How a pass went on.
+/// The state of a pass after a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Went {
     On,
-    /// It settled, or (None) it is over because its resource is.
+    /// The pass is over, with its next wake-up; None: it needs none.
     Over(Option<Wake>),
 }
 
-/// A world in which steps can be performed.
+/// The means to perform steps in a world.
 pub(crate) struct Stage<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) settings: &'a Settings,
     pub(crate) now: Timestamp,
-    /// Whether all is as it would be in the program: messages count, and so does how often was waited.
+    /// Whether to model all details of the program: the texts of messages, and the number of waits.
     pub(crate) exact: bool,
-    /// Passes of the name whose turn it is that ended in waiting.
+    /// How many passes of the current name ended in waiting.
     pub(crate) tries: u32,
-    /// How many writes landed at the API server, and how many AWS took.
+    /// The number of writes that the API server or AWS has accepted.
     pub(crate) writes: usize,
-    /// The names that the index has named since it was last asked.
+    /// The names that the index has named since this set was last taken.
     pub(crate) touched: BTreeSet<usize>,
     pub(crate) decided: &'a Decisions,
 }
@@ -173,13 +173,13 @@ pub(crate) struct Decided {
     pub(crate) status: Option<Status>,
 }
 
-/// What has been decided, by a hash of all that it was decided from: the same comes again in many worlds.
+/// The decisions so far, by a hash of all their inputs: the same inputs occur in many worlds.
 #[derive(Default)]
 pub(crate) struct Decisions {
     steps: Mutex<HashMap<u64, Arc<Decided>>>,
-    /// What patches make of a stored status.
+    /// The results of patches to a stored status.
     patched: Mutex<HashMap<u64, Option<Status>>>,
-    /// What an index makes of what it is told.
+    /// The results of changes to an index.
     told: Mutex<HashMap<u64, Arc<Told>>>,
 }
 
@@ -229,7 +229,7 @@ impl<'a> Stage<'a> {
         self.think(world, process, name)
     }
 
-    /// What concerns nobody else is done at once: no other order of events could tell.
+    /// Makes all steps that concern only this pass at once: their order has no effect on anything.
     fn think(&mut self, world: &mut World, process: usize, name: usize) -> Went {
         loop {
             let Some(step) = self.ahead(world, process, name) else {
@@ -251,7 +251,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The next step of this pass.
+    /// Returns the next step of this pass, from the decisions so far if possible.
     pub(crate) fn ahead(&self, world: &World, process: usize, name: usize) -> Option<Arc<Decided>> {
         let operator = &world.processes[process];
         let pass = operator.passes[name].as_ref()?;
@@ -268,7 +268,7 @@ impl<'a> Stage<'a> {
         }))
     }
 
-    /// What the index of this process holds of each name.
+    /// Returns the version of each name that the index of this process holds.
     fn shown_to(&self, world: &World, process: usize) -> Vec<Option<Old>> {
         let behind = &world.processes[process].behind;
         let names = world.names.iter().zip(behind);
@@ -277,7 +277,7 @@ impl<'a> Stage<'a> {
             .collect()
     }
 
-    /// The next step of this pass, decided now.
+    /// Decides the next step of this pass.
     fn decide(&self, world: &World, process: usize, name: usize, pass: &Pass) -> Decided {
         let object = &pass.view;
         let resource = Resource {
@@ -327,7 +327,7 @@ impl<'a> Stage<'a> {
         Decided { step, status }
     }
 
-    /// Performs the next step of this pass, and all that then concerns nobody else.
+    /// Performs the next step of this pass, and then all steps that concern only this pass.
     pub(crate) fn perform(&mut self, world: &mut World, process: usize, name: usize, how: How) -> Went {
         let Some(step) = self.ahead(world, process, name) else {
             return Went::Over(None);
@@ -364,7 +364,7 @@ impl<'a> Stage<'a> {
         if exact {
             self.tries = memory.tries;
         } else {
-            // It only tells who is Stalled from who is Reconciling.
+            // It only distinguishes Stalled from Reconciling.
             pass.memory.waiting = None;
         }
         if pass.known.look.is_none() {
@@ -385,7 +385,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The pass is over, and so is its reservation.
+    /// Ends the pass and its reservation.
     fn over(&mut self, world: &mut World, process: usize, name: usize) {
         world.processes[process].passes[name] = None;
         if world.processes[process].reserved.map(usize::from) == Some(name) {
@@ -399,7 +399,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What comes of a step. None: the pass is over.
+    /// Performs a step and returns the observation. None: the pass is over.
     #[expect(clippy::too_many_lines, reason = "an arm for each step")]
     fn observe(
         &mut self,
@@ -482,7 +482,7 @@ impl<'a> Stage<'a> {
             }
             Step::RecordAccepted(state) => return self.record(world, process, name, state, decided.status?),
             Step::Send(write) => {
-                // An update or a delete has no intent: the resource itself is read right before.
+                // An update or a delete has no intent, so the resource is read right before.
                 if *write != Write::Create && pass(world, process, name).lag > 0 {
                     return self.refresh(world, process, name);
                 }
@@ -514,7 +514,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What a resource without an attempt of unknown outcome sees in a list cannot be what comes of its next one.
+    /// Marks the jobs in a list. A job that a resource sees there while it has no attempt of unknown outcome cannot
+    /// result from its next attempt.
     fn mark_listed(&self, world: &mut World, process: usize, name: usize) {
         let Pass { view, lag, .. } = *pass(world, process, name);
         if lag > 0 || view.status.job.is_some_and(|job| job.is_open() || job.unconfirmed) {
@@ -538,7 +539,7 @@ impl<'a> Stage<'a> {
         self.write(world, process, name, object)
     }
 
-    /// Stores the object on condition that its view is not stale. If it was, it is renewed.
+    /// Stores the object if the view is not stale, otherwise refreshes the view.
     fn write(&mut self, world: &mut World, process: usize, name: usize, object: Object) -> Option<Observed> {
         if pass(world, process, name).lag > 0 {
             return self.refresh(world, process, name);
@@ -561,7 +562,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The view was stale: look at the object itself.
+    /// Replaces a stale view with the stored object.
     fn refresh(&mut self, world: &mut World, process: usize, name: usize) -> Option<Observed> {
         let view = pass(world, process, name).view;
         let live = world.names[name].live.filter(|live| live.uid == view.uid)?;
@@ -570,7 +571,7 @@ impl<'a> Stage<'a> {
         Some(Observed::Stale { same })
     }
 
-    /// Goes on with this version, the newest.
+    /// Continues with this version, the newest.
     fn take(&mut self, world: &mut World, process: usize, name: usize, live: Object) {
         let pass = pass(world, process, name);
         pass.view = live;
@@ -579,7 +580,7 @@ impl<'a> Stage<'a> {
         self.put(world, process, name, Old { object: live, lag: 0 });
     }
 
-    /// The program's own patch, tried until it lands or can never land.
+    /// Applies the program's own patch until it lands or can never land.
     fn record(
         &mut self,
         world: &mut World,
@@ -594,7 +595,7 @@ impl<'a> Stage<'a> {
             let old = pass(world, process, name).view;
             let live = world.names[name].live?;
             if live == old {
-                // What makes one of the other makes just that of it.
+                // The patch leads from `old` to exactly this status.
                 self.store(world, process, name, Object { status, ..live });
                 return Some(Observed::Stored {
                     edited: live.generation != generation,
@@ -617,7 +618,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What the program's patch, from `old` to `new`, makes of what is stored (None: nothing). `status`: `new` in short.
+    /// Returns the result of the program's patch, from `old` to `new`, on the stored status (None: it does not apply).
+    /// `status` is `new` in short form.
     fn patched(&self, old: &Object, live: &Object, new: &State, status: Status) -> Option<Status> {
         let situation = hash_of(&(old.uid, old.status, live.uid, live.status, status, self.exact));
         if let Some(known) = self.decided.patched.lock().get(&situation) {
@@ -638,8 +640,8 @@ impl<'a> Stage<'a> {
         patched
     }
 
-    /// The object of this name is another one now (None: gone). Whoever looked at it before has a stale view, and the
-    /// watches show it.
+    /// Replaces the object of this name (None: it is gone). All passes that have looked at it now have a stale view,
+    /// and the watches show the change.
     pub(crate) fn changed(&mut self, world: &mut World, name: usize, new: Option<Object>, by: Option<usize>) {
         let several = world.names.len() > 1;
         let held: Vec<_> = (0..world.processes.len())
@@ -675,7 +677,7 @@ impl<'a> Stage<'a> {
         ObjectKey::new(kind, "default", &name.to_string())
     }
 
-    /// What the index is told of this object: see `controller/watched`.
+    /// Returns the index entry of this object: see `controller/watched`.
     fn entry(&self, name: usize, object: &Object, version: u16) -> Indexed {
         let ledger = object.status.state(self.clocks()).ledger;
         let released = object.deleting && !object.finalizer;
@@ -686,7 +688,7 @@ impl<'a> Stage<'a> {
                 app: "d1".parse().expect("an app"),
                 name: "dev".parse().expect("a name"),
             }),
-            // Of each kind an environment has one: two different ones are of two kinds.
+            // An environment has one object of each kind, so two different objects are of two kinds.
             within: self.scenario.is_updatable().then(|| Within {
                 kind: KindName::ALL[self.scenario.target(name)],
                 name: None,
@@ -717,11 +719,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The index that holds this of each name, with the slot reserved for the pass of one.
+    /// Returns an index that holds these versions, with the slot reserved for the pass of one name.
     fn index(&self, held: &[Option<Old>], reserved: Option<u8>) -> Index {
         let mut index = Index::default();
         let reserved = reserved.map(usize::from);
-        // First who has the slot reserved, so that nobody is in its way.
+        // The name with the reserved slot comes first, so that no other name is in its way.
         for name in reserved
             .into_iter()
             .chain((0..held.len()).filter(|name| Some(*name) != reserved))
@@ -738,7 +740,7 @@ impl<'a> Stage<'a> {
         index
     }
 
-    /// What such an index makes of what it is told.
+    /// Returns the effect of a change on such an index.
     fn told(&self, held: &[Option<Old>], reserved: Option<u8>, tell: Tell) -> Arc<Told> {
         let situation = hash_of(&(held, reserved, tell));
         if let Some(known) = self.decided.told.lock().get(&situation) {
@@ -764,14 +766,14 @@ impl<'a> Stage<'a> {
         let told = Arc::new(Told {
             touched: touched.into_iter().map(number).collect(),
             takes,
-            // An index tells only by giving it up.
+            // The only way to see a reservation is to end it.
             reserves: !index.end_reservation(&self.key(name)).is_empty(),
         });
         self.decided.told.lock().insert(situation, told.clone());
         told
     }
 
-    /// Tells the index what a pass or a list shows, which may be old.
+    /// Gives the index a version from a pass or a list, which may be old.
     pub(crate) fn put(&mut self, world: &mut World, process: usize, name: usize, old: Old) {
         if world.names.len() == 1 || world.names[name].live.is_none() {
             return;
@@ -800,11 +802,11 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// What is left of the reservation of this name's pass, after this.
+/// Ends the reservation of this name's pass if the index no longer has it.
 fn keep_reservation(world: &mut World, process: usize, name: usize, told: &Told) {
     let is_there = |kept: &Name| kept.live.is_some_and(|other| !other.deleting || other.finalizer);
     let mut others = world.names.iter().enumerate().filter(|(other, _)| *other != name);
-    // With nobody else there, nobody could tell.
+    // Without other resources, the reservation has no visible effect.
     let is_seen = others.any(|(_, kept)| is_there(kept));
     let operator = &mut world.processes[process];
     let is_reserved = operator.reserved.map(usize::from) == Some(name);
@@ -814,12 +816,12 @@ fn keep_reservation(world: &mut World, process: usize, name: usize, told: &Told)
     }
 }
 
-/// What an index is told.
+/// A change to an index.
 #[derive(Clone, Copy, Debug, Hash)]
 enum Tell {
-    /// A pass or a list shows this, which may be old.
+    /// A pass or a list shows this version, which may be old.
     Shown(usize, Old),
-    /// The object of this name is this one now (None: gone).
+    /// The object of this name is now this one (None: it is gone).
     New(usize, Option<Object>),
     /// A pass of this name wants the slot.
     Wants(usize),
@@ -827,18 +829,18 @@ enum Tell {
     Over(usize),
 }
 
-/// What an index made of it.
+/// The effect of a change on an index.
 #[derive(Debug)]
 struct Told {
-    /// Whom it names.
+    /// The names that the index names.
     touched: BTreeSet<usize>,
-    /// Whether it holds now what it was shown, or has given the slot.
+    /// Whether the index now holds the shown version, or has given the slot.
     takes: bool,
-    /// Whether it still has the slot reserved for this name's pass, and somebody waits for it.
+    /// Whether the slot is still reserved for this name's pass, while others wait for it.
     reserves: bool,
 }
 
-/// The status as it is stored.
+/// Returns the status in its stored form.
 fn json_of(state: &State) -> Value {
     let mut status = serde_json::to_value(&state.ledger).expect("a status");
     for (name, hash) in [(SENT, &state.hashes.sent), (ECHOED, &state.hashes.echoed)] {
@@ -865,12 +867,12 @@ fn state_of(mut object: Value) -> State {
 const SENT: &str = "sentConfigHash";
 const ECHOED: &str = "echoedConfigHash";
 
-/// The resourceVersion of what is so many versions old.
+/// Returns the resourceVersion of a version that is this many versions old.
 fn version(lag: u8) -> u16 {
     NEWER - 1 - u16::from(lag)
 }
 
-/// That of a newer one than any.
+/// A resourceVersion that is newer than all others.
 const NEWER: u16 = 1000;
 
 pub(crate) fn pass(world: &mut World, process: usize, name: usize) -> &mut Pass {

@@ -1,16 +1,16 @@
-//! What all explorations together have found, for the table at the end.
+//! The results of all explorations, for the table at the end.
 
 use std::{sync::Mutex, time::Duration};
 
-/// What one exploration has found.
+/// The result of one exploration.
 pub(crate) struct Found {
     pub(crate) proves: &'static str,
-    /// How far it was explored.
+    /// Its limits.
     pub(crate) bound: String,
     pub(crate) states: usize,
     pub(crate) transitions: usize,
     pub(crate) depth: usize,
-    /// Situations that were seen to settle.
+    /// The number of situations that were seen to settle.
     pub(crate) settled: usize,
     pub(crate) took: Duration,
     pub(crate) holds: bool,

@@ -1,5 +1,5 @@
-//! Time passes: everything ages, and what is so old that no decision can tell how old becomes equally old, so that the
-//! world has an end.
+//! The passing of time: everything ages. Times so old that no decision distinguishes them become equal, so that the
+//! number of states is finite.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use amplify_operator::lifecycle::Known;
 
 use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
 
-/// The oldest that a `requestTime` gets: the longest grace and the longest pass have then passed.
+/// The oldest `requestTime`: the longest grace and the longest pass have passed by then.
 pub(crate) const OLDEST_REQUEST: Seconds = -180;
-/// The oldest that a `finishTime` gets: the grace, or the first backoff, and the longest pass have then passed.
+/// The oldest `finishTime`: the grace, or the first backoff, and the longest pass have passed by then.
 pub(crate) const OLDEST_FINISH: Seconds = -150;
 /// The oldest that a lock gets: every answer that a write may rest on is younger.
 pub(crate) const OLDEST_LOCK: Seconds = -120;
-/// Before everything that is explored began.
+/// A time before the exploration began.
 pub(crate) const LONG_AGO: Seconds = -1000;
 
-/// What is older happened before everything that is explored.
+/// Earlier times are from before the exploration.
 const BEFORE: Seconds = -900;
 
 fn age(time: &mut Seconds, by: Seconds, oldest: Seconds) {
@@ -31,10 +31,10 @@ impl Object {
         if let Some(job) = &mut self.status.job {
             age(&mut job.requested, by, OLDEST_REQUEST);
             if let Some(finished) = &mut job.finished {
-                // What came of an attempt that was given up came before it was.
+                // The results of an attempt that was given up are older than its finish time. They must stay older.
                 age(finished, by, if job.unconfirmed { LATEST + 1 } else { OLDEST_FINISH });
                 if !job.unconfirmed {
-                    // Nobody asks any more when a write that has ended was sent.
+                    // No decision uses the request time of a write that has ended.
                     job.requested = OLDEST_REQUEST;
                 }
             }
@@ -49,15 +49,16 @@ impl Object {
     }
 }
 
-/// AWS's times. While the outcome of a create is unknown, they are compared with when it was requested; else decisions
-/// only ask which was first, and which is from before everything, so that after a while only their order is left of them.
+/// AWS's times. While the outcome of a create is unknown, they are compared with its request time. Otherwise decisions
+/// only compare their order, and whether they are from before the exploration. So after a while only their order is
+/// kept.
 struct Aws {
     times: BTreeSet<Seconds>,
     /// Whether the outcome of a create is unknown.
     asked: bool,
-    /// Whether its request will be as old as requests get.
+    /// Whether its request reaches the oldest request time.
     old: bool,
-    /// When what comes of the oldest request can be there at the latest, by both clocks.
+    /// The latest time, by both clocks, for a result of the oldest request.
     latest: Seconds,
 }
 
@@ -73,7 +74,8 @@ impl Aws {
         if !self.old {
             return time - by;
         }
-        // As the request stands still, so does what may have come of it, and what came too late for that stays too late.
+        // The request no longer ages, so its possible results do not either. A time that is too late for a result stays
+        // too late.
         if time <= self.latest {
             return time;
         }
@@ -82,7 +84,7 @@ impl Aws {
     }
 }
 
-/// When what comes of the oldest request can be there at the latest.
+/// The latest time for a result of the oldest request.
 const LATEST: Seconds = OLDEST_REQUEST + 100;
 
 impl World {
@@ -121,7 +123,7 @@ impl World {
             old: false,
             latest: LATEST + (-clocks.skew).max(0),
         };
-        // What is stored counts. A stale view of it lands nowhere.
+        // Only stored objects count, because a write from a stale view does not land.
         for object in self.names.iter().filter_map(|name| name.live) {
             if let Some(job) = object.status.job.filter(|job| job.operation.is_create())
                 && (job.is_open() || job.unconfirmed)
@@ -133,7 +135,7 @@ impl World {
         aws
     }
 
-    /// Time passes.
+    /// Ages the world.
     pub(crate) fn age(&mut self, by: Seconds, clocks: Clocks) {
         let left = |time: &mut Seconds| *time = (*time - by).max(0);
         let aws = self.aws(by, clocks);
@@ -156,7 +158,7 @@ impl World {
         for flight in &mut self.aws.flying {
             left(&mut flight.left);
         }
-        // A check is due whenever time has passed, or once an hour when everything is quiet.
+        // A check is due after each tick, or once an hour when everything is quiet.
         let remembered = by.max(TICK);
         for process in &mut self.processes {
             for (_, memory) in process.memory.iter_mut().flatten() {

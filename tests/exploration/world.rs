@@ -1,5 +1,5 @@
-//! The world in small: everything that a run can be in, with few texts and only relative times, so that two situations
-//! that no decision can tell apart are one state.
+//! The state of the world, with few texts and only relative times, so that two situations that no decision
+//! distinguishes are one state.
 
 use std::{
     collections::HashMap,
@@ -24,10 +24,10 @@ use crate::{aws::AwsJob, times};
 /// Seconds from now; the past is negative.
 pub(crate) type Seconds = i16;
 
-/// The least time that passes.
+/// The shortest time that passes.
 pub(crate) const TICK: Seconds = 30;
 
-/// Something that must never be.
+/// A broken invariant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Broken {
     /// I1
@@ -54,7 +54,7 @@ pub(crate) enum Broken {
     Endless,
 }
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct World {
     pub(crate) names: Vec<Name>,
@@ -65,15 +65,15 @@ pub(crate) struct World {
     pub(crate) broken: Option<Broken>,
 }
 
-/// What the API server holds under a name.
+/// The objects of the API server under a name.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Name {
     pub(crate) live: Option<Object>,
-    /// The version before this one, which a cache may still show.
+    /// The version before this one. A cache may still show it.
     pub(crate) before: Option<Object>,
 }
 
-/// A custom resource. Two equal ones: nothing to decide anew.
+/// A custom resource. Equal objects lead to equal decisions.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "they are independent fields of Kubernetes objects"
@@ -84,7 +84,7 @@ pub(crate) struct Object {
     pub(crate) generation: u8,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
-    /// Whether somebody else's finalizer is on it.
+    /// Whether it has a finalizer of another controller.
     pub(crate) held: bool,
     pub(crate) suspend: bool,
     pub(crate) observe: bool,
@@ -92,7 +92,7 @@ pub(crate) struct Object {
     /// Whether the annotation says that a migration lock forbids nothing.
     pub(crate) ignores: bool,
     pub(crate) config: u8,
-    /// Whether somebody has wiped the status since it was created: what it told is lost.
+    /// Whether its status was wiped since its creation: the contents are lost.
     pub(crate) wiped: bool,
     pub(crate) status: Status,
 }
@@ -120,11 +120,11 @@ pub(crate) struct Says {
     pub(crate) reconciling: bool,
     pub(crate) reason: Reason,
     pub(crate) generation: u8,
-    /// The message, where it decides something or where messages are compared.
+    /// The message, if a decision depends on it or messages are compared.
     pub(crate) text: Text,
 }
 
-/// `status.job`
+/// The entry `status.job`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) operation: Operation,
@@ -134,7 +134,7 @@ pub(crate) struct Entry {
     pub(crate) config: Option<u8>,
     pub(crate) source: bool,
     pub(crate) requested: Seconds,
-    /// By AWS's clock.
+    /// A time of AWS's clock.
     pub(crate) after: Option<Seconds>,
     pub(crate) unconfirmed: bool,
     pub(crate) id: Option<u8>,
@@ -156,7 +156,7 @@ pub(crate) enum Word {
     Running,
     Completed,
     Failed,
-    /// A word that no documentation knows.
+    /// An undocumented word.
     Odd,
 }
 
@@ -183,9 +183,9 @@ impl Word {
 pub(crate) struct Aws {
     /// The AWS object of each name.
     pub(crate) things: Vec<Option<Thing>>,
-    /// A job's id is its place.
+    /// The jobs. A job's id is its position.
     pub(crate) jobs: Vec<AwsJob>,
-    /// Writes that were sent, whose sender got no answer, and that may still arrive.
+    /// Sent writes without an answer that may still arrive.
     pub(crate) flying: Vec<Flight>,
     /// Since when the environment is locked for a Gen 2 migration.
     pub(crate) locked: Option<Seconds>,
@@ -194,16 +194,16 @@ pub(crate) struct Aws {
 /// An AWS object.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Thing {
-    /// The uid of the resource that had it made.
+    /// The uid of the resource whose write created it.
     pub(crate) by: Option<u8>,
-    /// The uid of the resource that took it over.
+    /// The uid of the resource that adopted it.
     pub(crate) adopted: Option<u8>,
-    /// Whether the resource that had it made has taken what somebody else made for it.
+    /// Whether the resource that created it has mistaken another client's object for it.
     pub(crate) displaced: bool,
     pub(crate) config: u8,
-    /// Whether somebody else has changed it since a job of its resource last did.
+    /// Whether another client has changed it since the last job of its resource.
     pub(crate) meddled: bool,
-    /// For how long AWS says 404 all the same.
+    /// For how long AWS still answers 404.
     pub(crate) hidden: Seconds,
     pub(crate) made: Seconds,
 }
@@ -224,9 +224,9 @@ pub(crate) struct Flight {
     pub(crate) attempt: u8,
     pub(crate) config: u8,
     pub(crate) wiped: bool,
-    /// Whether its sender has taken a job of somebody else for what came of it.
+    /// Whether its sender has mistaken another client's job for its result.
     pub(crate) displaced: bool,
-    /// It arrives within this time, or never.
+    /// The time within which it arrives, if ever.
     pub(crate) left: Seconds,
 }
 
@@ -235,19 +235,19 @@ pub(crate) struct Flight {
 pub(crate) struct Process {
     /// The pass in flight for each name.
     pub(crate) passes: Vec<Option<Pass>>,
-    /// For each name: what it remembers of which uid.
+    /// The memory of each name, with the uid that it is about.
     pub(crate) memory: Vec<Option<(u8, Remembers)>>,
-    /// Whether it has itself written, or read past the cache, the newest version.
+    /// Whether the process itself has written the newest version, or read it past the cache.
     pub(crate) fresh: Vec<bool>,
-    /// What a list of several pages, begun a while ago, is yet to show.
+    /// The version that a list of several pages, begun earlier, will still show.
     pub(crate) listing: Vec<Option<Old>>,
-    /// What the index holds instead of the newest version.
+    /// The version in the index, if it is not the newest.
     pub(crate) behind: Vec<Option<Old>>,
-    /// Whose pass has the environment's slot reserved.
+    /// The name whose pass has the environment's slot reserved.
     pub(crate) reserved: Option<u8>,
 }
 
-/// An object as it was so many versions ago.
+/// An object as it was this many versions ago.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Old {
     pub(crate) object: Object,
@@ -262,12 +262,13 @@ pub(crate) struct Pass {
     pub(crate) lag: u8,
     pub(crate) known: Knows,
     pub(crate) memory: Remembers,
-    /// What `known.look` showed, as it really was.
+    /// The AWS object in `known.look`, in its real state.
     pub(crate) seen: Option<Thing>,
     pub(crate) age: Seconds,
 }
 
-/// What a pass knows, by its number in a list of all that was ever known: worlds are compared and copied by the million.
+/// The knowledge of a pass, by its number in a list of all distinct values: worlds are compared and copied by the
+/// million.
 #[derive(Clone, Copy)]
 pub(crate) struct Knows {
     number: u32,
@@ -283,20 +284,20 @@ impl Knows {
         if let Some((known, number)) = all.get_key_value(&known) {
             return Self { number: *number, known };
         }
-        // For ever: there are few.
+        // Leaked, because there are few values.
         let known: &'static Known = Box::leak(Box::new(known));
         let number = u32::try_from(all.len()).expect("few that are known");
         all.insert(known, number);
         Self { number, known }
     }
 
-    /// Nothing.
+    /// Returns the empty knowledge.
     pub(crate) fn nothing() -> Self {
         static NOTHING: OnceLock<Knows> = OnceLock::new();
         *NOTHING.get_or_init(|| Self::of(Known::default()))
     }
 
-    /// Lets it be changed.
+    /// Changes the knowledge.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.clone();
         change(&mut known);
@@ -332,12 +333,12 @@ impl Hash for Knows {
     }
 }
 
-/// `Memory`, without what only spreads and prolongs waiting.
+/// A `Memory`, without the parts that only spread and prolong waits.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Remembers {
-    /// The later of `since` and `checked`: no decision tells them apart.
+    /// The later of `since` and `checked`: no decision distinguishes them.
     pub(crate) since: Seconds,
-    /// For what, since when, of which generation.
+    /// The reason of a wait, its start and its generation.
     pub(crate) waiting: Option<(Patience, Seconds, u8)>,
     pub(crate) listed: bool,
 }
@@ -377,12 +378,12 @@ impl Remembers {
 
 macro_rules! budget {
     ($($(#[$doc:meta])* $thing:ident,)*) => {
-        /// How often each thing may still happen.
+        /// How often each event may still happen.
         #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
         pub(crate) struct Budget { $($(#[$doc])* pub(crate) $thing: u8,)* }
 
         impl Budget {
-            /// Once more of everything that may happen at all.
+            /// Returns the budget with one more of every event that may happen at all.
             pub(crate) fn more(self) -> Self {
                 Self { $($thing: self.$thing + u8::from(self.$thing > 0),)* }
             }
@@ -403,41 +404,42 @@ budget! {
     late,
     /// A read of AWS fails.
     reads,
-    /// AWS refuses a write (400, 404), or it never leaves, or AWS takes it and fails at once, or names no job.
+    /// AWS refuses a write (400, 404), or it is never sent, or AWS accepts it and fails at once, or the reply names no
+    /// job.
     refusals,
     /// A job fails, with or without an object.
     fails,
-    /// A job says an odd word.
+    /// A job shows an unknown word.
     odd,
-    /// AWS no longer knows a job.
+    /// AWS no longer shows a job.
     vanishes,
-    /// Somebody else starts a job in the environment.
+    /// Another client starts a job in the environment.
     foreign,
-    /// Somebody else makes the object.
+    /// Another client creates the object.
     rivals,
-    /// Somebody deletes the AWS object.
+    /// Another client deletes the AWS object.
     gone,
-    /// Somebody changes the AWS object.
+    /// Another client changes the AWS object.
     drifts,
     /// The spec is edited.
     edits,
     /// The resource is deleted.
     deletes,
-    /// A resource of the same name is made.
+    /// A resource of the same name is created again.
     recreates,
     /// `suspend` changes.
     suspends,
     /// `managementPolicy` changes.
     observes,
-    /// Somebody asks for a reconcile.
+    /// A user requests a reconcile.
     requests,
     /// The environment is locked for a Gen 2 migration, or unlocked.
     locks,
     /// The annotation that makes a resource ignore the lock is set or removed.
     ignores,
-    /// Somebody wipes the status.
+    /// A user wipes the status.
     wipes,
-    /// Somebody changes a label.
+    /// A user changes a label.
     touches,
 }
 
@@ -459,7 +461,7 @@ impl Object {
         }
     }
 
-    /// Ready: its create, with this job id, completed long ago.
+    /// Returns a Ready resource. Its create, with this job id, completed long ago.
     pub(crate) const fn ready(uid: u8, create: Operation, id: u8) -> Self {
         let config = if create.update().is_some() { Some(1) } else { None };
         Self {
@@ -503,7 +505,8 @@ impl Object {
         }
     }
 
-    /// Suspended while the outcome of its first attempt was not known, which has just been given up.
+    /// Returns a resource that was suspended while the outcome of its first attempt was unknown. The attempt has just
+    /// been given up.
     pub(crate) fn given_up(uid: u8, create: Operation, grace: Seconds) -> Self {
         let ready = Self::ready(uid, create, 0);
         Self {
@@ -538,14 +541,14 @@ impl Object {
     }
 }
 
-/// What tells situations apart.
+/// Returns the hash by which situations are distinguished.
 pub(crate) fn hash_of(situation: &impl Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(situation)
 }
 
 // ---- texts ----
 
-/// A text, by its number in a list of all that were ever seen.
+/// A text, by its number in a list of all distinct texts.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct Text(u16);
 
@@ -577,7 +580,7 @@ impl Text {
             if let Some(number) = texts.numbers.get(text) {
                 return *number;
             }
-            // For ever: there are few.
+            // Leaked, because there are few texts.
             let text: &'static str = text.to_owned().leak();
             texts.all.push(text);
             let number = u16::try_from(texts.all.len()).expect("few texts");
@@ -606,17 +609,17 @@ pub(crate) fn since(now: Timestamp, time: Timestamp) -> Seconds {
     Seconds::try_from(time.duration_since(now).as_secs()).expect("times should be near")
 }
 
-/// Hash of a configuration.
+/// Returns the hash of a configuration.
 pub(crate) fn config_name(config: u8) -> String {
     format!("c{config}")
 }
 
-/// Hash of its echo.
+/// Returns the hash of a configuration's echo.
 pub(crate) fn echo_name(config: u8) -> String {
     format!("e{config}")
 }
 
-/// The configuration with this hash, or this hash of its echo.
+/// Returns the configuration with this hash, or with this hash of its echo.
 pub(crate) fn config_of(name: &str) -> u8 {
     number(&name[1..])
 }
@@ -625,7 +628,7 @@ pub(crate) fn number(text: &str) -> u8 {
     text.parse().expect("a number of ours")
 }
 
-/// The times of a run: when it is now, and how far AWS's clock is ahead of ours.
+/// The clocks of a run: the current time, and how far AWS's clock is ahead of ours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clocks {
     pub(crate) now: Timestamp,
@@ -691,7 +694,7 @@ impl Status {
         }
     }
 
-    /// Without conditions.
+    /// Returns the ledger without conditions.
     pub(crate) fn ledger(&self, clocks: Clocks) -> Ledger {
         Ledger {
             observed_generation: self.observed.into(),
@@ -705,8 +708,8 @@ impl Status {
         }
     }
 
-    /// `texts`: whether all messages count. If not, one counts only where it repeats why AWS refused a write: that decides
-    /// whether the write is given up.
+    /// Converts a state. `texts`: whether all messages count. If not, a message counts only if it repeats AWS's reason
+    /// for refusing a write, because that decides whether the write is given up.
     pub(crate) fn of(state: &State, clocks: Clocks, texts: bool) -> Self {
         let ledger = &state.ledger;
         let error = ledger.job.as_ref().and_then(|job| job.error.as_deref());
@@ -791,7 +794,7 @@ impl Entry {
     }
 }
 
-/// The times that stand in what a pass knows: of ours, and of AWS's.
+/// Returns the times in a pass's knowledge: those of our clock, and those of AWS's.
 pub(crate) fn times_of<'a>(known: &'a mut Known) -> (Vec<&'a mut Timestamp>, Vec<&'a mut Timestamp>) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     if let Some(look) = &mut known.look {

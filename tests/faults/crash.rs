@@ -1,5 +1,5 @@
-//! The crash sweep: the operator is killed just before and just after each request of each life, and started again.
-//! Nothing in the end differs from a life without a crash.
+//! The crash sweep: the operator is killed just before and just after each request of each life, and started again. The
+//! end result is the same as in a life without a crash.
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ amplify_testkit::tests! {
     a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_nothing_in_the_end,
 }
 
-/// A sweep for each thing that a specimen can go through.
+/// Returns a sweep for each act of each specimen.
 pub(crate) fn sweeps() -> Vec<Test> {
     let lives = SPECIMENS.iter().flat_map(|specimen| {
         let acts = [
             Some((Act::Create, "creating")),
             specimen.edit.map(|_| (Act::Update, "updating")),
-            // What removes a clone or a linked bucket removes others of the kind as well.
+            // A clone or a linked bucket is removed by the same requests as other objects of its kind.
             Specimen::of_each_kind()
                 .any(|first| first.name == specimen.name)
                 .then_some((Act::Delete, "deleting")),
@@ -50,7 +50,7 @@ pub(crate) fn sweeps() -> Vec<Test> {
     tests.collect()
 }
 
-/// The making of a backend.
+/// Returns the life that creates a backend.
 fn create_backend() -> Life {
     Life {
         specimen: Specimen::named("backend"),
@@ -74,10 +74,10 @@ async fn a_second_crash_while_a_create_that_never_arrived_is_sent_again_changes_
     sweep_recovery(world, create_backend(), first, false).await;
 }
 
-/// The resource that a life is about, and its environment.
+/// The name of the resource in a life, and of its environment.
 const NAME: &str = "dev";
 
-/// What a specimen goes through.
+/// A life: a specimen, and the act that it goes through.
 #[derive(Clone, Copy)]
 struct Life {
     specimen: &'static Specimen,
@@ -87,7 +87,7 @@ struct Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Create,
-    /// The job fails, and leaves nothing.
+    /// The job fails and leaves nothing.
     FailToCreate,
     Update,
     Delete,
@@ -98,7 +98,7 @@ impl Life {
         self.specimen.kind
     }
 
-    /// What is there before it begins.
+    /// Creates the objects that exist before the life begins.
     async fn prepare(self, stage: &Stage) {
         (self.specimen.prepare)(&stage.aws(), NAME);
         match self.act {
@@ -130,7 +130,7 @@ impl Life {
         }
     }
 
-    /// The resource at the end; null where it is gone.
+    /// Waits for the end of the life. Returns the resource, or null if it is gone.
     async fn end(self, stage: &Stage) -> Value {
         match self.act {
             Act::FailToCreate => stage.wait_for_reason(self.kind(), NAME, "JobFailed").await,
@@ -143,7 +143,7 @@ impl Life {
     }
 }
 
-/// A request of a life: the one after so many others of its sort.
+/// A request of a life: its kind, and how many requests of this kind come before it.
 #[derive(Clone, Debug)]
 enum Request {
     Kubernetes(Asked, usize),
@@ -159,19 +159,19 @@ impl Request {
     }
 }
 
-/// Where the operator is killed: just before or after a request.
+/// The point of a kill: just before or just after a request.
 #[derive(Clone, Debug)]
 struct Point {
     request: Request,
     after: bool,
 }
 
-/// What a life leaves behind.
+/// The result of a life.
 #[derive(Debug, PartialEq)]
 struct Remains {
-    /// The resource, without what differs from life to life.
+    /// The resource, without the fields that differ between lives.
     resource: Value,
-    /// What AWS holds.
+    /// The state of AWS.
     aws: Value,
     /// The writes that AWS accepted.
     accepted: BTreeMap<Operation, u64>,
@@ -197,7 +197,8 @@ impl Remains {
         let job = &status["job"];
         let mut fields = vec!["failures", "status", "unconfirmed", "error", "backendEnvironmentName"];
         if life.act != Act::Update {
-            // An update that nobody could record is waited for as the job of anybody: a look tells what it left.
+            // An update that could not be recorded is waited for like another client's job. A look then shows its
+            // result.
             fields.extend(["operation", "generation"]);
         }
         let job: BTreeMap<_, _> = fields.into_iter().map(|field| (field, &job[field])).collect();
@@ -219,7 +220,7 @@ impl Remains {
             resource: json!({
                 "finalizers": object["metadata"]["finalizers"], "conditions": conditions, "job": job, "status": same,
             }),
-            // The simulator names stacks and linked storages as it likes.
+            // The simulator chooses the names of stacks and linked storages.
             aws: json!([
                 nameless(json!(app.backends)),
                 app.environments.keys().collect::<Vec<_>>()
@@ -231,7 +232,7 @@ impl Remains {
         }
     }
 
-    /// The job that AWS ran is the one that the resource names, and Ready is true.
+    /// Checks that the resource names the job that AWS ran, and that Ready is true.
     fn check(life: Life, stage: &Stage, object: &Value) {
         let jobs = stage.simulator.history().accepted_creates();
         let started = jobs.last().and_then(|call| call.job_id.clone());
@@ -248,7 +249,7 @@ impl Remains {
     }
 }
 
-/// The backends, with their storages in the place of a map of them.
+/// Returns the backends, with a list of storages instead of a map by name.
 fn nameless(mut backends: Value) -> Value {
     for backend in backends.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
         let storages = backend["storages"].as_object().into_iter().flat_map(|all| all.values());
@@ -258,12 +259,12 @@ fn nameless(mut backends: Value) -> Value {
     backends
 }
 
-/// A stage where the life can begin, with the operator running behind a gate.
+/// Returns a stage at the start of the life. The operator runs behind a gate.
 async fn set(world: &Arc<World>, life: Life) -> (Stage, Gate) {
     let setup = Setup {
         flags: vec!["--outcome-grace=8s", "--absence-grace=3s", "--max-job-attempts=1"],
         settings: Settings {
-            // The first poll comes after 5 s.
+            // The job ends before the first poll, which comes after 5 s.
             job_duration: Duration::from_secs(1),
             ..Settings::default()
         },
@@ -279,7 +280,7 @@ async fn set(world: &Arc<World>, life: Life) -> (Stage, Gate) {
     (stage, gate)
 }
 
-/// The requests of a life without a crash, and what it leaves behind.
+/// Lives without a crash. Returns the requests and the result.
 async fn record(world: &Arc<World>, life: Life) -> (Vec<Request>, Remains) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let (stage, gate) = set(world, life).await;
@@ -289,8 +290,8 @@ async fn record(world: &Arc<World>, life: Life) -> (Vec<Request>, Remains) {
     (asked(&stage, &gate, 0, false), Remains::of(life, &stage, &object))
 }
 
-/// The requests that the gate has seen, with the lists and watches of the start or without, and the calls to AWS after
-/// the first so many.
+/// Returns the requests that the gate has seen, with or without the lists and watches of the start, and the calls to
+/// AWS after the first `calls` ones.
 fn asked(stage: &Stage, gate: &Gate, calls: usize, start: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut counted: BTreeMap<Asked, usize> = BTreeMap::new();
@@ -309,7 +310,7 @@ fn asked(stage: &Stage, gate: &Gate, calls: usize, start: bool) -> Vec<Request> 
     requests
 }
 
-/// Lives on until this point, and is killed there.
+/// Lives on until this point, and kills the operator there.
 async fn crash_at(stage: &mut Stage, gate: &Gate, point: &Point, go: impl AsyncFnOnce(&mut Stage)) {
     let hits = gate.hits();
     let faulted = |stage: &Stage| {
@@ -356,8 +357,8 @@ async fn crash_at(stage: &mut Stage, gate: &Gate, point: &Point, go: impl AsyncF
     stage.kill().await;
 }
 
-/// Lives once, with a crash at each of these points: the second one while the operator recovers from the first.
-/// Tells what it leaves behind, and what was asked since the last crash.
+/// Lives once, with a crash at each of these points: the second crash comes while the operator recovers from the first.
+/// Returns the result, and the requests since the last crash.
 async fn crash(world: &Arc<World>, life: Life, points: &[&Point]) -> (Remains, Vec<Request>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let (mut stage, gate) = set(world, life).await;
@@ -389,14 +390,14 @@ async fn sweep(world: Arc<World>, life: Life) {
     crashes(&world, life, points.collect(), &clean).await;
 }
 
-/// A crash at this point, and another one at each request of the recovery from it; at the lists that fill the stores as
-/// well, where that is asked for. A read that is never answered is as good as one that was never made.
+/// Crashes at this point, and again at each request of the recovery from it. If `start` is set, also at the lists that
+/// fill the stores. A read is only killed before it arrives, because an unanswered read has the same effect as none.
 async fn sweep_recovery(world: Arc<World>, life: Life, first: Point, start: bool) {
     let ((_, clean), (_, recovery)) = join(record(&world, life), crash(&world, life, &[&first])).await;
     let is_meant = |request: &Request| match request {
-        // The first list of a kind asks whether it is there at all.
+        // The first list of a kind only checks whether the kind is served.
         Request::Kubernetes(asked, skip) => asked.is_work() || start && asked.verb == "list" && *skip == 1,
-        // Where the machine is slow, the job is over before it is polled.
+        // On a slow machine the job ends before it is polled.
         Request::Aws(operation, _) => *operation != Operation::GetBackendJob,
     };
     let mut points = Vec::new();
@@ -411,7 +412,7 @@ async fn sweep_recovery(world: Arc<World>, life: Life, first: Point, start: bool
     crashes(&world, life, points, &clean).await;
 }
 
-/// Many lives, each with its crashes: all leave the same behind.
+/// Runs many lives, each with its crashes, and checks that all have the same result.
 async fn crashes(world: &Arc<World>, life: Life, lives: Vec<Vec<Point>>, clean: &Remains) {
     let lives = lives.iter().map(|points| async move {
         let points: Vec<_> = points.iter().collect();

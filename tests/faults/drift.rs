@@ -1,5 +1,5 @@
-//! The lists of backends and of records that the drift checks of an app share: what is not in one counts as gone, so a
-//! list that fails must never pass for a short one.
+//! The lists of backends and of records that the drift checks of an app share. An object that is not in a list counts
+//! as gone, so a failed list must never be taken for a short one.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ amplify_testkit::tests! {
     a_fault_in_a_list_that_drift_checks_share_changes_nothing,
 }
 
-/// Of backends, where no environment is named, and of records.
+/// GetBackend without an environment lists backends; the other operation lists records.
 const LISTS: [Operation; 2] = [Operation::GetBackend, Operation::ListBackendEnvironments];
 
 #[expect(clippy::too_many_lines, reason = "one drift check of three kinds, told in order")]
@@ -65,7 +65,7 @@ async fn a_fault_in_a_list_that_drift_checks_share_changes_nothing(world: Arc<Wo
     }
     for (number, (action, times, _)) in faults.iter().enumerate() {
         for list in LISTS {
-            // The SDK sends a read again: all of its tries fail.
+            // The SDK repeats a failed read, so all of its tries must fail.
             let fault = Fault::on(list, action.clone()).app(&app(number)).times(*times);
             stage.aws().fault(fault);
         }
@@ -95,7 +95,7 @@ async fn a_fault_in_a_list_that_drift_checks_share_changes_nothing(world: Arc<Wo
             );
         }
     }
-    // Each page says that another one follows, and the last leads back to the first.
+    // Each page says that another page follows, and the last page leads back to the first.
     stage.aws().change_settings(|settings| {
         settings.page_size = Some(1);
         settings.repeat_page_token = true;
@@ -143,7 +143,7 @@ async fn wait_for_lists(stage: &Stage, list: Operation, app: &str, what: &str, a
     );
 }
 
-/// Waits until the fault has hit so often.
+/// Waits until the fault has hit this many times.
 async fn hit(stage: &Stage, list: Operation, app: &str, times: u64) {
     let hits = |calls: &[Call]| calls.iter().filter(|call| call.faulted).count() as u64;
     wait_for_lists(stage, list, app, "hit", |calls| hits(calls) == times).await;

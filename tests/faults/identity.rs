@@ -1,4 +1,4 @@
-//! Who the operator is to AWS: STS fails, and credentials are there only later.
+//! The operator's identity in AWS: STS fails, and credentials become available only later.
 
 use std::{
     path::Path,
@@ -24,7 +24,7 @@ amplify_testkit::tests! {
 
 const STS: [Operation; 2] = [Operation::AssumeRole, Operation::GetCallerIdentity];
 
-/// What a pod's agent gives.
+/// The credentials that a pod's agent returns.
 static POD: LazyLock<Key> = LazyLock::new(|| Key {
     access_key_id: "ASIAIOSFODNN7EXAMPLE".to_owned(),
     secret_access_key: "another-secret".to_owned(),
@@ -40,7 +40,7 @@ fn role(number: usize) -> String {
     format!("arn:aws:iam::{}:role/amplify", account(number))
 }
 
-/// Each namespace has an account of its own.
+/// Returns an accounts file that gives each namespace an account of its own.
 fn accounts(namespaces: &[String]) -> String {
     let entry = |(number, namespace): (usize, &String)| {
         format!(
@@ -87,7 +87,7 @@ async fn a_fault_of_sts_is_overcome_in_each_namespace(world: Arc<World>) {
     for (number, (operation, (action, times, denied))) in places.iter().enumerate() {
         stage.enter(number);
         if *denied {
-            // New credentials are asked for at once where the old ones have expired.
+            // If the old credentials have expired, the operator gets new ones at once, so `AccessDenied` may not show.
             let told = |object: &Value| {
                 ["AccessDenied", "Available"]
                     .map(Some)
@@ -122,7 +122,8 @@ async fn a_fault_of_sts_is_overcome_in_each_namespace(world: Arc<World>) {
     TALLY.creates(&stage);
 }
 
-/// A stage without credentials. Whatever this machine has is out of reach: the operator's environment is ours.
+/// Returns a stage without credentials. Credentials of this machine are out of reach, because the test sets the
+/// operator's whole environment.
 async fn without_credentials(world: Arc<World>) -> Stage {
     let setup = Setup {
         running: false,
@@ -136,7 +137,7 @@ async fn without_credentials(world: Arc<World>) -> Stage {
     stage
 }
 
-/// It is said that credentials are missing; then they are there, and nobody does anything.
+/// Checks that the status reports missing credentials, and that the resource becomes Ready by itself when they appear.
 async fn denied_and_then_ready(stage: &Stage, appear: impl FnOnce()) {
     stage.create(Kind::Environment, "dev", environment("dev")).await;
     let object = stage.wait_for_reason(Kind::Environment, "dev", "AccessDenied").await;
@@ -150,7 +151,7 @@ async fn denied_and_then_ready(stage: &Stage, appear: impl FnOnce()) {
     TALLY.creates(stage);
 }
 
-/// As EKS's Pod Identity gives them: over HTTP, and not before its agent runs.
+/// Credentials as EKS's Pod Identity provides them: over HTTP, and only when its agent runs.
 async fn credentials_that_a_pod_gets_late_are_used_without_a_restart(world: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let (agent_runs, runs) = watch::channel(false);
@@ -181,7 +182,7 @@ async fn credentials_that_a_pod_gets_late_are_used_without_a_restart(world: Arc<
     agent.abort();
 }
 
-/// As a Secret gives them that is mounted and filled in later.
+/// Credentials as a mounted Secret provides them that is filled in later.
 async fn credentials_that_a_file_gets_late_are_used_without_a_restart(world: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let mut stage = without_credentials(world).await;

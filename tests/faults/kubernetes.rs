@@ -1,4 +1,4 @@
-//! The API server fails, or somebody else works against the operator on the same objects.
+//! The API server fails, or another party works against the operator on the same objects.
 
 use std::{
     sync::Arc,
@@ -41,7 +41,7 @@ fn behind_a_gate() -> Setup {
     }
 }
 
-/// A stage whose operator works through a gate.
+/// Returns a stage whose operator works through a gate.
 async fn set(world: Arc<World>) -> (Stage, Gate) {
     let mut stage = Stage::with(world, behind_a_gate()).await;
     let gate = Gate::before(&mut stage).await;
@@ -49,7 +49,7 @@ async fn set(world: Arc<World>) -> (Stage, Gate) {
     (stage, gate)
 }
 
-/// Its job is recorded, and it was made once.
+/// Waits until the resource is Ready. Checks that its job is recorded and that it was created once.
 async fn ends_well(stage: &Stage, name: &str) -> Value {
     let object = stage.wait_until_ready(Kind::Backend, name).await;
     let created = stage.calls(Operation::CreateBackend);
@@ -62,7 +62,7 @@ async fn ends_well(stage: &Stage, name: &str) -> Value {
     object
 }
 
-/// The finalizer, the intent, the job id and Ready.
+/// The writes are the finalizer, the intent, the job id and Ready.
 async fn any_write_of_a_create_that_is_refused_is_made_again(world: Arc<World>) {
     let cells = (0..4).flat_map(|write| [403, 409, 500].map(|status| (write, status)));
     let cells = cells.map(|(write, status)| {
@@ -103,7 +103,7 @@ async fn a_job_id_whose_recording_is_refused_for_a_while_is_recorded_in_the_end(
     stage.create_backend("dev").await;
     gate.wait_for_hits(6).await;
     TALLY.faults(6);
-    // No status can say it.
+    // No status can report it, because status writes are refused.
     let is_told = async {
         while !stage.events("dev").await.contains(&"WriteRefused".to_owned()) {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -169,7 +169,7 @@ async fn watches_that_freeze_are_taken_up_again(world: Arc<World>) {
     stage.delete(Kind::Backend, "gone").await;
     let patch = json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } });
     stage.patch(Kind::Api, "shop", patch).await;
-    // The job goes on, though what the operator sees of its resource is old.
+    // The job is followed, although the operator's view of its resource is old.
     stage.wait_until_ready(Kind::Backend, "early").await;
     stage.wait_until_ready(Kind::Backend, "late").await;
     stage.wait_until_gone(Kind::Backend, "gone").await;
@@ -184,7 +184,7 @@ async fn a_list_and_a_watch_that_are_never_answered_are_asked_for_again(world: A
     let mut stage = Stage::with(world, behind_a_gate()).await;
     let gate = Gate::before(&mut stage).await;
     for (verb, resource, skip) in [
-        // The first asks whether the kind is there at all.
+        // The first list only checks whether the kind is served.
         ("list", "amplifybackends", 1),
         ("watch", "backendapis", 0),
     ] {
@@ -208,12 +208,13 @@ async fn a_list_and_a_watch_that_are_never_answered_are_asked_for_again(world: A
     TALLY.creates(&stage);
 }
 
-/// As a cluster does every five minutes, and as the operator meets it after a break that lasted longer.
+/// A cluster compacts every five minutes. The operator meets this after a longer interruption.
 async fn a_watch_from_before_a_compaction_begins_anew_and_misses_nothing(_: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let options = Options {
         audit: false,
-        // Watches then read from etcd, which has forgotten what it has compacted; a cache might still know it.
+        // Without the cache, watches read from etcd, which has dropped the compacted history. The cache might still
+        // hold it.
         apiserver_arguments: vec!["--watch-cache=false".to_owned()],
         ..Options::default()
     };
@@ -249,14 +250,15 @@ async fn a_watch_from_before_a_compaction_begins_anew_and_misses_nothing(_: Arc<
     cluster.stop().await.expect("the cluster ends");
 }
 
-/// By somebody with the right to do so. Where AWS shows the object, or a job in its environment, nothing is created.
+/// A client with the right to do so wipes the status. If AWS shows the object, or a job in its environment, nothing is
+/// created.
 async fn a_status_that_is_wiped_at_any_time_makes_nothing_twice(world: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let mut setup = behind_a_gate();
     setup.settings.job_duration = Duration::from_secs(8);
     let mut stage = Stage::with(world, setup).await;
     stage.start();
-    // Its reply is under way when its intent is wiped.
+    // Its reply is still on its way when its intent is wiped.
     let slow = Action::HangAfter {
         duration: Some(Duration::from_secs(4)),
     };
@@ -293,7 +295,7 @@ async fn a_status_that_is_wiped_at_any_time_makes_nothing_twice(world: Arc<World
         let object = stage.wait_for_reason(kind, name, "AlreadyExists").await;
         assert!(object["status"]["origin"].is_null(), "{object:#}");
     }
-    // Whoever still waits for the reply records it: then it is known again whose job it is.
+    // The pass that still waits for the reply records it. Then the owner of the job is known again.
     let told =
         |object: &Value| ["AlreadyExists", "Available"].contains(&ready(object)["reason"].as_str().unwrap_or(""));
     stage.wait(Kind::Backend, "sent", "told of", told).await;
@@ -304,7 +306,7 @@ async fn a_status_that_is_wiped_at_any_time_makes_nothing_twice(world: Arc<World
     assert_eq!(stage.calls(Operation::CreateBackendEnvironment).len(), 1);
 }
 
-/// Takes all of the status away.
+/// Removes the whole status.
 async fn wipe(stage: &Stage, kind: Kind, name: &str) {
     let wiped = Patch::Json::<()>(object(json!([{ "op": "remove", "path": "/status" }])));
     let patched = stage
@@ -341,7 +343,7 @@ async fn a_refused_watch_of_apis_does_not_stop_backends(world: Arc<World>) {
     TALLY.faults(1);
     stage.delete(Kind::Backend, "dev").await;
     stage.wait_until_gone(Kind::Backend, "dev").await;
-    // It comes back by itself.
+    // The watch recovers by itself.
     assert!(stage.aws().put_backend((APP, "shop"), "storefront"));
     stage
         .create(Kind::Api, "shop", graphql_api("shop", "type A @model { id: ID! }"))
@@ -350,11 +352,11 @@ async fn a_refused_watch_of_apis_does_not_stop_backends(world: Arc<World>) {
     stage.wait_until_ready(Kind::Api, "shop").await;
 }
 
-/// A list of more than one page shows what is on the first one as it was when the list began.
+/// In a list of several pages, the objects on the first page are as old as the start of the list.
 async fn what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_another(world: Arc<World>) {
     let _turn = STAGES.acquire().await.expect("never closed");
     let (stage, gate) = set(world).await;
-    // Together with what comes before them more than the 100 of a page.
+    // With the earlier resources, these are more than the 100 of a page.
     let suspend = |name: String| {
         let stage = &stage;
         async move {
@@ -368,7 +370,7 @@ async fn what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_an
     stage.aws().fault(hangs(Operation::GetBackend));
     stage.create_backend("dev").await;
     stage.wait_for_calls_in(Operation::GetBackend, "dev", 1).await;
-    // The first page is made before the intent of the create, the second after it.
+    // The server makes the first page before the intent of the create, and the second page after it.
     for (verb, skip, treatment) in [("list", 1, Treatment::Wait), ("watch", 0, Treatment::Expire)] {
         gate.rule(Rule {
             hits: Box::new(move |asked| asked.verb == verb && asked.resource == "amplifybackends"),
@@ -384,7 +386,7 @@ async fn what_a_list_shows_that_is_older_than_a_write_gives_no_environment_to_an
     stage.aws().release();
     stage.wait_for_calls_in(Operation::CreateBackend, "dev", 1).await;
     gate.let_through();
-    // Seen by the watch that follows the list.
+    // The watch that follows the list shows this resource.
     suspend("last".to_owned()).await;
     stage.wait_for_reason(Kind::Backend, "last", "Suspended").await;
     stage
@@ -421,7 +423,7 @@ async fn what_is_asked_for_at_the_last_moment_is_done_though_the_watches_do_not_
     for ((look, environment), before) in looks.into_iter().zip(before) {
         stage.wait_for_calls_in(look, environment, before + 1).await;
     }
-    // What the operator is about to do is what nobody wants any more.
+    // From here on, the operator's next writes are outdated, and its watches do not show it.
     gate.freeze_watches();
     TALLY.faults(1);
     let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
@@ -452,7 +454,7 @@ async fn a_controller_that_fights_for_the_metadata_gets_one_create_and_ready(wor
         }});
         stage.patch(Kind::Backend, "dev", patch).await;
         strips += 1;
-        // The pace of the fight.
+        // The interval between two patches of the other controller.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     TALLY.faults(strips);
@@ -462,9 +464,9 @@ async fn a_controller_that_fights_for_the_metadata_gets_one_create_and_ready(wor
         json!(["amplify-operator.dev/finalizer"])
     );
     assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
-    // Each strip is answered with one write at the most.
+    // The operator answers each removal of its finalizer with one write at the most.
     assert!(gate.writes() <= strips + 8, "{} writes against {strips}", gate.writes());
-    // The job is polled when a poll is due, however often somebody touches the resource.
+    // The job is polled only when a poll is due, however often the resource changes.
     let calls = stage.all_calls().len();
     assert!(calls <= 24, "{calls} calls");
 }
@@ -490,7 +492,7 @@ async fn an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_b
     let object = ends_well(&stage, "dev").await;
     assert_eq!(ready(&object)["status"], "True");
     assert_eq!(stage.calls(Operation::CreateBackend).len(), 1);
-    // Nobody else uses this cluster's watches.
+    // Checks that the operator's watches work again; no other test uses this cluster.
     stage.create_backend("later").await;
     stage.wait_until_ready(Kind::Backend, "later").await;
     drop(stage);

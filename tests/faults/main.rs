@@ -1,8 +1,8 @@
-//! The operator as a process while everything around it fails: killed at each of its requests, and with each fault in
-//! each of its calls.
+//! The operator as a process while everything around it fails: it is killed at each of its requests, and each of its
+//! calls is hit by each fault.
 //!
-//! One dev cluster for nearly all tests. Each crash and each kind of fault has its own namespace, simulator and
-//! operator, and so many of them run at a time. A test's name is the sentence that it proves.
+//! Nearly all tests share one dev cluster. Each crash and each kind of fault has its own namespace, simulator and
+//! operator, and many of them run at a time. A test's name is the sentence that it proves.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -21,14 +21,14 @@ use tokio::sync::Semaphore;
 
 use tally::TALLY;
 
-/// How many operators run at a time: they wait rather than compute.
+/// How many operators run at a time. They mostly wait, so there may be more than cores.
 static STAGES: Semaphore = Semaphore::const_new(18);
-/// All at once: what they share is the number of stages.
+/// All tests run at once: the number of stages limits them.
 const TESTS_AT_A_TIME: usize = 64;
 
 fn main() -> ExitCode {
     specimen::assert_whole();
-    // The longest first.
+    // The longest tests come first.
     let tests = [
         crash::sweeps(),
         crash::tests(),
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         kubernetes::tests(),
     ];
     let tests: Vec<_> = tests.into_iter().flatten().collect();
-    // Nobody reads the audit log of so many operators.
+    // No test here reads the audit log, and so many operators would make it large.
     let options = Options {
         audit: false,
         ..Options::default()

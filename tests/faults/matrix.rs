@@ -1,6 +1,7 @@
-//! The fault matrix: each place where a life calls AWS, times each way in which AWS can fail there once.
+//! The fault matrix: each call to AWS in a life, with each way in which AWS can fail there once.
 //!
-//! All lives with the same fault share a stage. Each has an environment of its own, which the fault is tied to.
+//! All lives with the same fault share a stage. Each life has an environment of its own, and its fault applies only
+//! there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,8 +63,8 @@ amplify_testkit::tests! {
     what_reads_show_late_is_not_made_again,
 }
 
-/// A call of a calm life of a specimen: the operation, and how many calls of it come first. What a resource goes through: it is
-/// created, Ready, updated where its kind can be, deleted and gone.
+/// A call in a calm life of a specimen: the operation, and how many calls of it come first. In a life the resource is
+/// created, Ready, updated if its kind has updates, deleted and gone.
 #[derive(Clone, Copy)]
 struct Place {
     specimen: &'static Specimen,
@@ -71,7 +72,8 @@ struct Place {
     skip: u64,
 }
 
-/// Each call of each calm life, but for repeated polls, and for what another specimen of the kind does as well.
+/// Returns each call of each calm life, without repeated polls, and without calls that another specimen of the kind
+/// makes as well.
 async fn places(world: &Arc<World>) -> &'static [Place] {
     static PLACES: OnceCell<Vec<Place>> = OnceCell::const_new();
     PLACES.get_or_init(|| recorded(world.clone())).await
@@ -108,7 +110,7 @@ async fn recorded(world: Arc<World>) -> Vec<Place> {
     places
 }
 
-/// The calls to AWS about this environment.
+/// Returns the calls to AWS about this environment.
 fn calls(stage: &Stage, environment: &str) -> Vec<Call> {
     stage.simulator.history().matching(&Filter {
         environment: Some(environment.to_owned()),
@@ -116,7 +118,7 @@ fn calls(stage: &Stage, environment: &str) -> Vec<Call> {
     })
 }
 
-/// Which places a fault makes sense in.
+/// Selects the operations in which a fault makes sense.
 type Where = fn(Operation) -> bool;
 
 const fn anywhere(_: Operation) -> bool {
@@ -127,7 +129,7 @@ fn in_writes(operation: Operation) -> bool {
     operation.class() == Class::Write
 }
 
-/// The only create that AWS's model gives a quota to.
+/// Whether the operation is the only create for which AWS's model has a quota.
 fn in_records(operation: Operation) -> bool {
     operation == CreateBackendEnvironment
 }
@@ -136,22 +138,22 @@ fn in_writes_with_jobs(operation: Operation) -> bool {
     in_writes(operation) && !matches!(operation, CreateBackendEnvironment | DeleteBackendEnvironment)
 }
 
-/// The answers of the others cannot carry an error.
+/// Whether the answer of the write can contain an error.
 fn in_writes_that_tell(operation: Operation) -> bool {
     in_writes_with_jobs(operation) && !operation.tells_little()
 }
 
-/// What the resource may say while it is disturbed, besides what it says in a quiet life.
+/// The reasons that a resource may have while it is disturbed, besides those of a quiet life.
 struct Disturbed {
     says: &'static [&'static str],
-    /// Nobody has to ask for another try.
+    /// Whether the resource recovers without a request for another try.
     alone: bool,
 }
 
 const QUIET: &[&str] = &["Creating", "Cloning", "Updating", "Deleting", "Available"];
 
 const UNAVAILABLE: Disturbed = Disturbed {
-    // An update or a delete that was carried out meets its own job.
+    // An update or a delete that was carried out finds its own job pending.
     says: &["AwsUnavailable", "WaitingForJob"],
     alone: true,
 };
@@ -250,7 +252,7 @@ async fn a_refusal_inside_the_reply_to_any_write_is_told_and_overcome_when_asked
     let action = || Action::ErrorInReply {
         error: "the stack is in a bad state".to_owned(),
     };
-    // Without a job's id it is a refusal.
+    // Without a job id it is a refusal.
     row(world, action, in_writes_that_tell, INVALID).await;
 }
 
@@ -303,7 +305,7 @@ async fn a_bad_request_in_any_write_is_told_and_overcome_when_asked(world: Arc<W
     row(world, action, in_writes, INVALID).await;
 }
 
-/// A row of the matrix: this fault once, in each place where it makes sense.
+/// Runs a row of the matrix: this fault once, in each place where it makes sense.
 async fn row(world: Arc<World>, fault: fn() -> Action, here: Where, disturbed: Disturbed) {
     let places = places(&world).await.iter().filter(|place| here(place.operation));
     let cells = places.map(|place| Cell::at(*place, fault()));
@@ -329,7 +331,7 @@ async fn a_reply_that_is_nested_without_end_to_any_call_is_overcome(world: Arc<W
     row(world, || Action::Garbage { kind: Garbage::Deep }, anywhere, UNAVAILABLE).await;
 }
 
-/// 32 MiB; one of each sort, since all go through the same client.
+/// The reply has 32 MiB. One operation of each sort is enough, because all use the same client.
 async fn a_reply_of_many_megabytes_is_overcome(world: Arc<World>) {
     let places = [
         ("backend", CreateBackend),
@@ -350,8 +352,8 @@ async fn a_reply_of_many_megabytes_is_overcome(world: Arc<World>) {
     live(world, settings(), cells.into(), &UNAVAILABLE).await;
 }
 
-/// What can go wrong with a read: what happens, how often in a row, and whether it is a refusal, which is tried again
-/// only after a minute. The SDK's own tries are used up where there are any.
+/// Returns the faults of a read: the action, how often in a row, and whether it is a refusal, which is tried again only
+/// after a minute. The number covers the SDK's own retries, if there are any.
 pub(crate) fn in_reads() -> Vec<(Action, u64, bool)> {
     let unavailable = [
         Action::server_error(500),
@@ -392,7 +394,7 @@ async fn what_reads_show_late_is_not_made_again(world: Arc<World>) {
         name: format!("late-{}", specimen.name.replace('_', "-")),
         fault: None,
     });
-    // Also where the reply is lost, so that reads alone tell what happened.
+    // The same with lost replies, so that only reads show the outcome.
     let lost = SPECIMENS.iter().map(|specimen| {
         let place = Place {
             specimen,
@@ -411,17 +413,17 @@ fn settings() -> Settings {
     }
 }
 
-/// A life with a fault, or a calm one.
+/// A life with a fault, or a calm life.
 #[derive(Clone)]
 struct Cell {
     specimen: &'static Specimen,
-    /// Its resource, and its environment.
+    /// The name of its resource and of its environment.
     name: String,
     fault: Option<Fault>,
 }
 
 impl Cell {
-    /// With this fault in this place.
+    /// Returns a life with this fault in this place.
     fn at(place: Place, action: Action) -> Self {
         let Place {
             specimen,
@@ -437,13 +439,13 @@ impl Cell {
     }
 }
 
-/// All these lives on one stage.
+/// Runs all these lives on one stage.
 async fn live(world: Arc<World>, settings: Settings, cells: Vec<Cell>, disturbed: &Disturbed) -> Stage {
     let _turn = STAGES.acquire().await.expect("never closed");
     let is_late = settings.read_after_create_delay > Duration::ZERO;
     let setup = Setup {
         flags: vec![
-            // Longer than what AWS shows late, and than a busy machine takes to send.
+            // Longer than AWS's delay in showing objects, and longer than a busy machine takes to send.
             if is_late {
                 "--outcome-grace=20s"
             } else {
@@ -506,7 +508,7 @@ async fn lived(stage: &Stage, gate: &Gate, cell: &Cell, disturbed: &Disturbed) {
     let hit = calls.iter().filter(|call| call.faulted).count();
     assert_eq!(hit, usize::from(is_faulty), "{name}: the fault hits once");
     TALLY.faults(hit);
-    // A quiet life of a storage makes 16 calls, and each way out of trouble takes some reads.
+    // A quiet life of a storage makes 16 calls, and each recovery needs some more reads.
     assert!(calls.len() <= 40, "{name}: {} calls: {calls:#?}", calls.len());
     let seen = gate.seen();
     let mine = seen.iter().filter(|seen| seen.asked.name == *name);
@@ -521,7 +523,7 @@ async fn lived(stage: &Stage, gate: &Gate, cell: &Cell, disturbed: &Disturbed) {
     }
 }
 
-/// The operator has given up for now, or for long.
+/// Whether the operator has given up, for a while or until a request.
 fn waits_for_a_request(object: &Value) -> bool {
     let job = &object["status"]["job"];
     is_stalled(object) || ready(object)["reason"] == "AccessDenied" || job["status"] == "FAILED"
@@ -558,7 +560,7 @@ async fn until_ready(stage: &Stage, specimen: &Specimen, name: &str, disturbed: 
         ..Filter::default()
     });
     let last = last.last().expect("AWS has accepted something");
-    // An update that has ended before it is looked for is not followed as a job.
+    // An update that has ended before the operator looks is not followed as a job.
     if Some(last.operation) != specimen.update() && last.job_id.as_deref() != job {
         TALLY.lost_job();
         panic!("AWS ran {:?}: {object:#}", last.job_id);
@@ -576,7 +578,7 @@ async fn until_gone(stage: &Stage, kind: Kind, name: &str, disturbed: &Disturbed
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
-        // What is Ready does not tell of a short failure: it tries again by itself, after a minute.
+        // A Ready resource does not report a short failure: it tries again by itself, after a minute.
         let _either_way = tokio::time::timeout(Duration::from_secs(8), needs).await;
         let request = format!("to be gone, {number}");
         let request = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: request } } });

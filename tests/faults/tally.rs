@@ -1,4 +1,4 @@
-//! What all tests together have seen, for the line at the end.
+//! The counts of all tests, for the last line of the output.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -40,7 +40,7 @@ impl Tally {
         self.false_ready.fetch_add(1, Relaxed);
     }
 
-    /// Takes in what was created on a stage. Nothing was created twice, and nothing dangerous was called.
+    /// Adds the creates of a stage. Checks that nothing was created twice, and that nothing dangerous was called.
     pub(crate) fn creates(&self, stage: &Stage) {
         for count in stage.simulator.history().creates_by_object().into_values() {
             self.objects.fetch_add(1, Relaxed);

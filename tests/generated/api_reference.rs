@@ -1,4 +1,4 @@
-//! `docs/api.md`, written from the CustomResourceDefinitions: what `kubectl explain` says, on one page.
+//! `docs/api.md`, generated from the CustomResourceDefinitions: the text of `kubectl explain`, on one page.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-/// The page.
+/// Returns the page.
 pub(crate) fn page(crds: &[CustomResourceDefinition], update: &str) -> Result<String, std::fmt::Error> {
     let mut page = format!("<!-- Made from src/api by `{update}`: do not edit. -->\n\n# API reference\n\n");
     page +=
@@ -111,7 +111,7 @@ fn bounds(field: &JSONSchemaProps) -> String {
     }
 }
 
-/// The rules that go over more than one field, in the words in which the API server refuses.
+/// Adds the rules over more than one field, in the words with which the API server refuses.
 fn rules(page: &mut String, spec: &JSONSchemaProps) -> std::fmt::Result {
     let rules: Vec<_> = spec
         .x_kubernetes_validations
@@ -126,7 +126,7 @@ fn rules(page: &mut String, spec: &JSONSchemaProps) -> std::fmt::Result {
     rules.iter().try_for_each(|rule| writeln!(page, "- {rule}"))
 }
 
-/// Paragraphs and broken lines as one line, for a cell of a table.
+/// Joins paragraphs and lines into one line, for a cell of a table.
 fn flowing(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

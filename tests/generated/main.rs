@@ -1,7 +1,7 @@
-//! Files that say the same as the code or as other files. They are in the repository for those who install without a
-//! toolchain, and must be what would be made now.
+//! Files that repeat the contents of the code or of other files. They are in the repository for installations without a
+//! toolchain, and must be the same as a newly generated file.
 //!
-//! `UPDATE_GENERATED=1 cargo test --test generated` makes them anew.
+//! `UPDATE_GENERATED=1 cargo test --test generated` writes them again.
 
 mod api_reference;
 
@@ -49,7 +49,7 @@ fn read(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The file has this content; when asked to, it is given it.
+/// Checks that the file has this content. When files are to be updated, writes it.
 fn is_current(path: &Path, wanted: &str) -> Result<()> {
     if updates() {
         if let Some(folder) = root().join(path).parent() {
@@ -78,7 +78,7 @@ fn is_current(path: &Path, wanted: &str) -> Result<()> {
     }
 }
 
-/// The folder has these YAML files and no others.
+/// Checks that the folder has these YAML files and no others.
 fn is_current_folder(folder: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
     for (name, content) in wanted {
         is_current(&Path::new(folder).join(name), content)?;
@@ -149,7 +149,7 @@ fn documents(yaml: &str) -> impl Iterator<Item = &str> {
 #[tokio::test]
 async fn the_plain_manifests_are_the_chart_with_its_defaults() -> Result<()> {
     let rendered = helm_template(&["--set", "crds.install=false"]).await?;
-    // Helm's versions differ in blank lines, and what it says about itself is not true of plain manifests.
+    // Helm's versions differ in blank lines, and Helm's own labels do not apply to plain manifests.
     let of_helm = |line: &&str| {
         let line = line.trim();
         !line.is_empty()
@@ -198,7 +198,7 @@ fn the_chart_has_the_version_of_the_program() -> Result<()> {
     Ok(())
 }
 
-/// `drift-interval` → `driftInterval`.
+/// Converts `drift-interval` to `driftInterval`.
 fn camel_case(flag: &str) -> String {
     let mut words = flag.split('-');
     let mut name = words.next().unwrap_or_default().to_owned();
@@ -210,8 +210,8 @@ fn camel_case(flag: &str) -> String {
     name
 }
 
-/// Flags that are no settings: the chart says where the probes go, and derives from other values what needs more than a
-/// variable: a mounted file, or a Role for the Lease.
+/// Flags that are not settings of the chart. The chart itself determines the address of the probes. Flags that need
+/// more than a variable (a mounted file, a Role for the Lease) it derives from other values.
 const NO_SETTINGS: [&str; 4] = ["listen", "accounts", "leader-elect", "lease-namespace"];
 
 #[tokio::test]
@@ -291,14 +291,14 @@ async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Resul
     Ok(())
 }
 
-/// What the program is told by the chart with these values (`key=JSON,…`), and the pod.
+/// Returns the settings that the program gets from the chart with these values (`key=JSON,…`), and the pod.
 async fn program_of(values: &str) -> Result<(Run, PodSpec)> {
     let rendered = helm_template(&["--show-only", "templates/deployment.yaml", "--set-json", values]).await?;
     let deployment: Deployment = serde_saphyr::from_str(&rendered)?;
     let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a pod")?;
     let container = pod.containers.first().cloned().context("a container")?;
-    // As flags, because the variables of this process are those of all its tests; that each flag is read from its
-    // variable too is the program's own test.
+    // Passed as flags, because this process's variables are shared by all its tests. A test of the program itself
+    // checks that each flag is also read from its variable.
     let mut arguments = vec!["amplify-operator".to_owned()];
     arguments.extend(container.args.unwrap_or_default());
     for variable in container.env.unwrap_or_default() {
@@ -372,7 +372,7 @@ async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Resu
     Ok(())
 }
 
-/// A policy that allows these actions, on everything: an app's own ARN would be another for each app.
+/// Returns a policy that allows these actions on all resources: each app has an ARN of its own.
 fn policy(sid: &str, actions: &BTreeSet<String>) -> String {
     let actions: Vec<_> = actions.iter().map(|action| format!("        \"{action}\"")).collect();
     let actions = actions.join(",\n");
@@ -415,7 +415,7 @@ fn the_iam_policies_allow_the_operations_of_the_table() -> Result<()> {
     Ok(())
 }
 
-/// Argo CD wants the script once per kind: in a folder of its own, or under a key of its own of the ConfigMap.
+/// Argo CD needs a copy of the script per kind: in a folder, or under a key of the ConfigMap.
 #[test]
 fn the_health_check_for_argo_cd_is_the_same_for_all_kinds_in_each_of_its_forms() -> Result<()> {
     let source = "deploy/argocd/health.lua";

@@ -1,5 +1,5 @@
-//! `amplify-operator import` as a process, against the simulator of AWS. What becomes of its output in a cluster is a test
-//! of the whole operator.
+//! `amplify-operator import` as a process, against the simulator of AWS. Tests of the whole operator apply its output
+//! in a cluster.
 
 #![allow(
     clippy::expect_used,
@@ -49,7 +49,7 @@ fn graphql_api() -> Map<String, Value> {
     config.as_object().expect("an object").clone()
 }
 
-/// The program with an environment that holds the simulator and no more.
+/// Returns the command with an environment that contains only the simulator.
 fn program(simulator: &Simulator, home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_amplify-operator"));
     command
@@ -206,7 +206,7 @@ fn what_aws_gives_no_answer_for_is_a_comment_and_an_exit_code() {
     assert!(!out.contains("request id"), "it would differ each time: {out}");
     let again = import(&simulator, &["--all-apps"]);
     assert_eq!(again.out, out);
-    // Throttling is waited for; a page that leads nowhere is no shorter list.
+    // The import waits when it is throttled. If a page token repeats a page, the list is an error, not just short.
     aws.clear_faults();
     aws.fault(Fault {
         times: Some(1),
@@ -266,7 +266,7 @@ fn with_an_output_dir_each_manifest_is_a_file_and_nothing_else_is_overwritten() 
     }
     assert!(written["not-imported.txt"].contains("feature/login"), "{written:#?}");
 
-    // Once more: nothing to do. With something else in the way: nothing is done.
+    // A second import changes nothing. If a file with other content is in the way, the import writes nothing.
     assert_eq!(import(&simulator, &arguments).code, Some(0));
     let mine = folder.join("backendenvironment-storefront-legacy.yaml");
     fs::write(&mine, "mine").expect("a file");
@@ -299,10 +299,10 @@ fn a_terminal_shows_the_progress_and_a_file_does_not() {
     let mut command = program(&simulator, home.path(), &["--app-id", APP]);
     let child = command.env("TERM", "xterm").stdout(Stdio::piped()).stderr(side).spawn();
     let child = child.expect("the program starts");
-    // Our copy of the other side goes with the command: without it the terminal ends with the program.
+    // The command holds our copy of the terminal's other side. Without it, the terminal ends with the program.
     drop(command);
     let mut shown = Vec::new();
-    // Linux says EIO at the end.
+    // Linux reports EIO at the end.
     let _ = fs::File::from(terminal).read_to_end(&mut shown);
     let output = child.wait_with_output().expect("it ends");
     let shown = String::from_utf8_lossy(&shown);

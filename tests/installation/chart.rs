@@ -1,4 +1,5 @@
-//! The chart and the plain manifests: what they refuse, what they install, and what they leave.
+//! The chart and the plain manifests: their refusals, the objects that they install, and the objects that remain after
+//! an uninstall.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -18,9 +19,9 @@ use crate::{
     tests,
 };
 
-/// The policy scanner. Of another version it asks for other things.
+/// The policy scanner. Another version may have other rules.
 const CHECKOV: &str = "3.3.30";
-/// Brings the definitions of ServiceMonitor, PodMonitor and PrometheusRule.
+/// The source of the definitions of ServiceMonitor, PodMonitor and PrometheusRule.
 const PROMETHEUS_OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator";
 const PROMETHEUS_OPERATOR_VERSION: &str = "v0.85.0";
 const PROMETHEUS_OPERATOR_SUM: &str = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=";
@@ -42,7 +43,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// Values that the schema refuses, and what helm says.
+/// Values that the schema refuses, and helm's message.
 const WRONG_VALUES: &[(&str, &str, &str)] = &[
     ("an unknown value", "replica=2", "'replica' not allowed"),
     ("a number of replicas that is none", "replicas=-1", "/replicas"),
@@ -163,7 +164,7 @@ fn refuses_values(site: &Site, values: &str, said: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every value, each other than its default.
+/// Returns a value for every setting, each different from its default.
 fn every_value() -> Value {
     let selector = json!({ "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "zone", "operator": "Exists" }] }] });
     json!({
@@ -224,7 +225,7 @@ fn helm_lint_finds_nothing(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// What prometheus-operator would have installed.
+/// Installs the definitions that prometheus-operator would install.
 fn install_monitoring_kinds(site: &Site) -> Result<()> {
     let module = packages::go_module(
         PROMETHEUS_OPERATOR,
@@ -310,7 +311,7 @@ fn a_network_policy_lets_in_who_is_named_and_nobody_else(site: &Site) -> Result<
     Ok(())
 }
 
-/// What the scanner finds is exactly what `.checkov.yaml` excuses: nothing more, and no excuse that nothing needs.
+/// The scanner's findings are exactly those that `.checkov.yaml` excuses: no other finding, and no unneeded excuse.
 fn checkov_finds_nothing_but_what_is_explained(site: &Site) -> Result<()> {
     let exceptions = format!("{CHART}/.checkov.yaml");
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&exceptions))?;
@@ -335,7 +336,7 @@ fn checkov_finds_nothing_but_what_is_explained(site: &Site) -> Result<()> {
     let output = Command::new(python)
         .args(["-m", "checkov.main", "--framework", "kubernetes", "--directory"])
         .arg(&folder)
-        // It asks nobody anything.
+        // Without network access.
         .args(["--skip-download", "--output", "json"])
         .env("HOME", site.dir())
         .env("LOG_LEVEL", "ERROR")
@@ -375,7 +376,7 @@ fn no_pod_security_warning(warnings: &str) -> Result<()> {
 
 fn the_pod_is_admitted_where_pod_security_is_restricted(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
-    // First that the judge is awake.
+    // First checks that pod security is enforced at all.
     let run = [
         "run",
         "p",
@@ -401,7 +402,7 @@ fn the_pod_is_admitted_where_pod_security_is_restricted(site: &Site) -> Result<(
     Ok(())
 }
 
-/// The pod that the release's Deployment has made.
+/// Returns the pod that the release's Deployment has created.
 pub(crate) fn installed_pod(site: &Site, release: &Release) -> Result<Pod> {
     let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={}", release.name));
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), release.namespace);
@@ -423,7 +424,7 @@ pub(crate) fn installed_pod(site: &Site, release: &Release) -> Result<Pod> {
 
 fn the_api_server_accepts_the_plain_manifests(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
-    // A dry run makes no namespace for what comes after it.
+    // A dry run creates no namespace, so it is created first.
     site.kubectl(&["apply", "-f", "deploy/namespace.yaml"])?;
     let (applied, warnings) = site.kubectl_with_warnings(&["apply", "--dry-run=server", "-k", "deploy/"])?;
     for object in [
@@ -463,7 +464,7 @@ fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definition
     let deployments: Api<Deployment> = Api::namespaced(site.client.clone(), namespace);
     let deployment = || anyhow::Ok(json!(site.runtime.block_on(deployments.get(full_name))?.spec));
 
-    // A later chart, with a column more in one definition; and more replicas.
+    // A later version of the chart, with one more column in a definition and more replicas.
     let later = site.dir().join("later");
     copy_folder(Path::new(env!("CARGO_MANIFEST_DIR")).join(CHART).as_path(), &later)?;
     let definition = later.join("files/crds/amplifybackends.yaml");
@@ -527,7 +528,7 @@ fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definition
     let left = site.kubectl(&get)?;
     ensure!(left.trim().is_empty(), "the uninstall leaves {left}");
 
-    // The definitions that were kept do not stand in the way.
+    // The definitions that the uninstall keeps do not prevent a new installation.
     site.helm_install()
 }
 

@@ -1,7 +1,7 @@
-//! The chart, the plain manifests and the custom resources' rules, judged by a real API server and the real helm.
+//! The chart, the plain manifests and the custom resources' rules, checked by a real API server and the real helm.
 //!
-//! One dev cluster for all tests, with a controller manager, so that a Deployment's pods are made and admitted. It has no
-//! nodes: nothing pulls an image. The operator itself runs as a process of the test, with the rights of the chart's
+//! All tests share one dev cluster with a controller manager, so that a Deployment's pods are created and admitted. It
+//! has no nodes: no image is pulled. The operator itself runs as a process of the test, with the rights of the chart's
 //! ServiceAccount and the arguments and variables of its pod.
 
 #![allow(
@@ -23,12 +23,12 @@ use tokio::runtime::Runtime;
 
 use site::Site;
 
-/// Most tests wait for processes rather than compute.
+/// Most tests wait for processes and need little CPU.
 const TESTS_AT_A_TIME: usize = 8;
 
-/// What a test does.
+/// The body of a test.
 type Body = Box<dyn FnOnce(&Site) -> anyhow::Result<()> + Send>;
-/// A test: the sentence that it proves, and how.
+/// A test: the sentence that it proves, and its body.
 type Test = (String, Body);
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn trials(site: Option<&Arc<Site>>) -> Vec<Trial> {
-    // The long ones first, and last those that wait for them.
+    // The long tests come first, and the tests that wait for them come last.
     [
         rights::tests(),
         chart::tests(),
@@ -80,7 +80,7 @@ fn trials(site: Option<&Arc<Site>>) -> Vec<Trial> {
     .collect()
 }
 
-/// A test that is a function: its name is the sentence.
+/// Makes tests from functions: a function's name is the sentence.
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
         vec![$((stringify!($test).to_owned(), Box::new($test) as $crate::Body)),*]

@@ -1,5 +1,5 @@
-//! What the API server says to manifests, by the rules of the definitions: wrong ones are refused with a message that
-//! says what to do, before anything reaches AWS.
+//! The API server's answers to manifests, by the rules of the definitions. Wrong manifests are refused with a message
+//! that says how to fix them, before anything reaches AWS.
 
 use amplify_operator::api;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -61,14 +61,14 @@ fn manifest(kind: &str, spec: Value) -> Value {
     })
 }
 
-/// A good AmplifyBackend with these fields of the spec changed; null removes one.
+/// Returns a good AmplifyBackend with these fields of the spec changed; null removes one.
 fn backend(changes: Value) -> Value {
     let mut spec = json!({ "appId": "d0judged", "appName": "storefront", "backendEnvironmentName": "staging" });
     json_patch::merge(&mut spec, &changes);
     manifest("AmplifyBackend", spec)
 }
 
-/// The same for a clone.
+/// Returns a good clone with these changes.
 fn clone(changes: Value) -> Value {
     let mut spec = json!({
         "appId": "d0judged", "backendEnvironmentName": "preview", "cloneFrom": { "backendRef": { "name": "staging" } },
@@ -77,7 +77,7 @@ fn clone(changes: Value) -> Value {
     manifest("AmplifyBackend", spec)
 }
 
-/// The same for a BackendApi of an AmplifyBackend.
+/// Returns a good BackendApi of an AmplifyBackend with these changes.
 fn backend_api(changes: Value) -> Value {
     let mut spec = json!({
         "backendRef": { "name": "staging" }, "resourceName": "storefront", "resourceConfig": { "apiName": "storefront" },
@@ -86,7 +86,7 @@ fn backend_api(changes: Value) -> Value {
     manifest("BackendApi", spec)
 }
 
-/// The same for a BackendApi of a backend that is named.
+/// Returns a good BackendApi of a backend given by names, with these changes.
 fn named_api(changes: Value) -> Value {
     let mut object =
         backend_api(json!({ "backendRef": null, "appId": "d0judged", "backendEnvironmentName": "staging" }));
@@ -94,17 +94,17 @@ fn named_api(changes: Value) -> Value {
     object
 }
 
-/// The same for a BackendEnvironment.
+/// Returns a good BackendEnvironment with these changes.
 fn environment(changes: Value) -> Value {
     let mut spec = json!({ "appId": "d0judged", "environmentName": "legacy" });
     json_patch::merge(&mut spec, &changes);
     manifest("BackendEnvironment", spec)
 }
 
-/// A manifest that is refused: what is wrong with it, and what the message says.
+/// A refused manifest: its description, the manifest, and the expected message.
 type Refused = (String, Value, String);
 
-/// The rule for every name that travels in a URL.
+/// The message for every name that is part of a URL.
 const NAME_RULE: &str =
     "not a name that AWS takes here: give 1 to 255 letters, digits, _ and -, a letter or digit first, such as staging";
 const APP_RULE: &str = "not the ID of an Amplify app: give d and 1 to 19 lowercase letters and digits, such as d1a2b3c4d5e6f7 (the last part of the app's ARN; not the ARN, not the app's name)";
@@ -418,7 +418,7 @@ fn refused_environments() -> Vec<Refused> {
     ]
 }
 
-/// Manifests that are accepted.
+/// Returns manifests that are accepted.
 fn accepted() -> Vec<(String, Value)> {
     let long = "x".repeat(255);
     let mut rows: Vec<(String, Value)> = [
@@ -485,14 +485,14 @@ struct Change {
     what: String,
     before: Value,
     after: Value,
-    /// None: it is accepted.
+    /// The expected message; None: the change is accepted.
     said: Option<String>,
 }
 
 impl Change {
     fn judge(mut self, site: &Site) -> Result<()> {
         site.install_once()?;
-        // An operator that runs meanwhile leaves it alone.
+        // A running operator ignores a suspended resource.
         self.before["spec"]["suspend"] = json!(true);
         let api = objects(site, &self.before)?;
         let stored = store(site, &api, &self.before, false).map_err(|message| anyhow!("before: {message}"))?;
@@ -513,11 +513,11 @@ impl Change {
     }
 }
 
-/// An immutable field that may be left out: a good object with it, one with another value, and one without it.
+/// An optional immutable field: a good object with it, one with another value, and one without it.
 struct Optional {
     field: &'static str,
     with: Value,
-    /// None: there is no other value.
+    /// None: no other value exists.
     changed: Option<Value>,
     without: Value,
 }
@@ -590,7 +590,7 @@ fn optional_fields() -> Vec<Optional> {
     ]
 }
 
-/// Immutable fields that are always there: a good object, and another value.
+/// Returns the required immutable fields: a good object, and another value.
 fn required_fields() -> [(&'static str, Value, &'static str); 5] {
     [
         ("appId", backend(json!({})), "d0other"),
@@ -679,7 +679,7 @@ fn objects(site: &Site, manifest: &Value) -> Result<Api<DynamicObject>> {
     Ok(Api::namespaced_with(site.client.clone(), MANIFESTS, &resource))
 }
 
-/// What the API server answers: the object, or its message.
+/// Returns the API server's answer: the object, or the message.
 fn reply(result: kube::Result<DynamicObject>) -> Result<DynamicObject, String> {
     result.map_err(|error| match error {
         kube::Error::Api(status) => status.message.clone(),
@@ -713,7 +713,7 @@ fn is_refused(answer: Result<DynamicObject, String>, said: &str) -> Result<()> {
     Ok(())
 }
 
-/// No message is a regular expression.
+/// No message is a bare regular expression.
 fn no_field_answers_with_a_pattern(_: &Site) -> Result<()> {
     let mut bare = Vec::new();
     for (kind, spec) in specs()? {
@@ -728,7 +728,7 @@ fn no_field_answers_with_a_pattern(_: &Site) -> Result<()> {
     Ok(())
 }
 
-/// What a tenant writes is bounded: the operator holds it in memory.
+/// Everything that a tenant writes has a limit, because the operator holds it in memory.
 fn everything_that_people_write_is_bounded(_: &Site) -> Result<()> {
     let mut unbounded = Vec::new();
     for (kind, spec) in specs()? {
@@ -748,7 +748,7 @@ fn everything_that_people_write_is_bounded(_: &Site) -> Result<()> {
     Ok(())
 }
 
-/// `kubectl explain` is read without context: each field that may be left out says what that means.
+/// `kubectl explain` is read without context, so each optional field says what it means when unset.
 fn every_optional_field_says_what_unset_means(_: &Site) -> Result<()> {
     let mut silent = Vec::new();
     for (kind, spec) in specs()? {
@@ -756,7 +756,7 @@ fn every_optional_field_says_what_unset_means(_: &Site) -> Result<()> {
             let required = schema.required.as_deref().unwrap_or_default();
             for (name, field) in schema.properties.iter().flatten() {
                 let says = field.description.as_deref().unwrap_or_default();
-                // Settings of a mode say it together.
+                // The settings of a mode share one sentence about this.
                 let is_told = says.contains("Unset: ") || field.default.is_some() || path.ends_with(".settings");
                 if !required.contains(name) && !is_told {
                     silent.push(format!("{path}.{name}: {says}"));
@@ -768,7 +768,7 @@ fn every_optional_field_says_what_unset_means(_: &Site) -> Result<()> {
     Ok(())
 }
 
-/// The schema of each kind's spec.
+/// Returns the schema of each kind's spec, with the kind's name.
 fn specs() -> Result<Vec<(String, JSONSchemaProps)>> {
     let specs = api::crds().into_iter().map(|crd| {
         let version = crd.spec.versions.into_iter().next();
@@ -868,7 +868,7 @@ fn kubectl_explains_the_fields(site: &Site) -> Result<()> {
         ("benv.status.job.attempt", "never resets"),
     ] {
         let text = site.kubectl(&["explain", field])?;
-        // Wrapped lines, as a terminal shows them.
+        // Undoes the line wrapping of the terminal output.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         ensure!(
             text.contains(said),

@@ -1,5 +1,5 @@
-//! The operator as a process of the test, in place of the pod that no node runs: with the pod's arguments, variables,
-//! mounted ConfigMaps, and a token of its ServiceAccount.
+//! The operator as a process of the test, in place of a pod, because the cluster has no nodes. It gets the pod's
+//! arguments, variables, mounted ConfigMaps, and a token of its ServiceAccount.
 
 use std::{
     fs::{self, File},
@@ -33,13 +33,13 @@ pub(crate) struct Operator<'a> {
 /// A volume of the pod, as a folder of the test.
 struct Mount {
     config_map: String,
-    /// Where the container would see it.
+    /// The path in the container.
     path: String,
     folder: PathBuf,
 }
 
 impl<'a> Operator<'a> {
-    /// Starts what the release's pod would run, with the simulator for AWS.
+    /// Starts the program of the release's pod, with the simulator as AWS.
     pub(crate) fn start(site: &'a Site, release: &'static Release, simulator: &Simulator) -> Result<Self> {
         let mark = site.audit.mark()?;
         let mut pod = installed_pod(site, release)?.spec.context("a pod has a spec")?;
@@ -60,7 +60,7 @@ impl<'a> Operator<'a> {
         fs::write(&kubeconfig, site.kubeconfig_for(token.trim()))?;
         let log = site.dir().join(format!("{}.log", release.name));
         let file = File::create(&log)?;
-        // The simulator's variables but the region: that one must come from the chart.
+        // The simulator's variables except the region, which must come from the chart.
         let aws = simulator
             .client_env()
             .iter()
@@ -94,24 +94,24 @@ impl<'a> Operator<'a> {
         })
     }
 
-    /// Whose pod it stands for.
+    /// Returns the release to which the operator belongs.
     pub(crate) fn release(&self) -> &'static Release {
         self.release
     }
 
-    /// Its ServiceAccount.
+    /// Returns the name of the operator's ServiceAccount.
     pub(crate) fn account(&self) -> &str {
         &self.account
     }
 
-    /// Brings what is mounted up to date, as the kubelet does within a minute or two.
+    /// Updates the mounted files, as the kubelet does within a minute or two.
     pub(crate) fn update_mounts(&self) -> Result<()> {
         self.mounts
             .iter()
             .try_for_each(|mount| mount.update(self.site, self.release))
     }
 
-    /// What it has asked the API server so far.
+    /// Returns the operator's requests to the API server so far.
     pub(crate) fn requests(&self) -> Result<Vec<AuditEvent>> {
         let user = format!("system:serviceaccount:{}:{}", self.release.namespace, self.account);
         let mut requests = self.site.audit.since(self.mark)?;
@@ -119,14 +119,14 @@ impl<'a> Operator<'a> {
         Ok(requests)
     }
 
-    /// The end of its log.
+    /// Returns the end of the operator's log.
     pub(crate) fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// As a kubelet ends it.
+    /// Stops the operator as a kubelet does.
     pub(crate) fn end(&mut self) -> Result<()> {
         let pid = self.process.id().context("the operator has ended by itself")?;
         self.site.runtime.block_on(async {
@@ -175,7 +175,7 @@ fn mounts(site: &Site, release: &Release, pod: &PodSpec, container: &Container) 
 }
 
 impl Mount {
-    /// Files that are links through `..data`, which is replaced as a whole.
+    /// Updates the files. They are links through `..data`, which is replaced as a whole.
     fn update(&self, site: &Site, release: &Release) -> Result<()> {
         let maps: Api<ConfigMap> = Api::namespaced(site.client.clone(), release.namespace);
         let map = site.runtime.block_on(maps.get(&self.config_map))?;

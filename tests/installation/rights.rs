@@ -1,4 +1,4 @@
-//! The operator with the rights of the chart's ServiceAccount: enough, and none too many.
+//! The operator with the rights of the chart's ServiceAccount: they are sufficient, and none is unnecessary.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -25,14 +25,14 @@ use crate::{
     tests,
 };
 
-/// All resources, as kubectl takes them.
+/// The arguments with which kubectl selects all resources.
 const ALL: [&str; 2] = [
     "amplifybackends,backendapis,backendstorages,backendenvironments",
     "--all",
 ];
 /// The app of deploy/samples.
 const APP: &str = "d1a2b3c4d5e6f7";
-/// The clone last: it adds no kind, and time.
+/// The clone comes last: it needs no other rights and takes time, so some tests leave it out.
 const SAMPLES: [&str; 5] = [
     "deploy/samples/amplifybackend.yaml",
     "deploy/samples/backendapi.yaml",
@@ -40,12 +40,12 @@ const SAMPLES: [&str; 5] = [
     "deploy/samples/backendstorage.yaml",
     "deploy/samples/clone.yaml",
 ];
-/// The account of the tenants' namespace, and what its role asks for.
+/// The account of the tenants' namespace, with its role and external id.
 const ACCOUNT: &str = "111111111111";
 const ROLE: &str = "arn:aws:iam::111111111111:role/amplify/operator";
 const EXTERNAL_ID: &str = "0123456789";
 
-/// The long ones.
+/// Returns the tests that run an operator, which take long.
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = of_each_release("the operator creates and deletes each kind", |_| Ok(()));
     all.extend(tests![
@@ -55,7 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all
 }
 
-/// Those that judge what the long ones have seen.
+/// Returns the tests that check the histories of these operators.
 pub(crate) fn judgements() -> Vec<Test> {
     [
         of_each_release("the operator is refused nothing", is_refused_nothing),
@@ -80,17 +80,17 @@ fn of_each_release(what: &str, test: fn(&Operated) -> Result<()>) -> Vec<Test> {
         .into()
 }
 
-/// What an operator has done in its life.
+/// The history of an operator.
 pub(crate) struct Operated {
-    /// What it asked the API server.
+    /// Its requests to the API server.
     requests: Vec<AuditEvent>,
-    /// What it asked AWS, as actions of a policy.
+    /// Its calls to AWS, as actions of a policy.
     actions: BTreeSet<String>,
-    /// What its ServiceAccount was granted.
+    /// The rights of its ServiceAccount.
     granted: BTreeSet<Right>,
 }
 
-/// The life of a release's operator, once for all tests.
+/// Returns the history of a release's operator, which runs once for all tests.
 fn operated<'a>(site: &'a Site, release: &'static Release) -> Result<&'a Operated> {
     let (once, operate): (_, fn(&Site) -> Result<Operated>) = if release.name == TENANTS.name {
         (&site.tenants, operate_tenants)
@@ -111,7 +111,7 @@ fn operate_platform(site: &Site) -> Result<Operated> {
     tell(site, operator, &simulator, life)
 }
 
-/// The release beside the first: with all that brings rights of its own.
+/// Runs the second release, with every option that needs additional rights.
 fn operate_tenants(site: &Site) -> Result<Operated> {
     let Release {
         name,
@@ -124,7 +124,7 @@ fn operate_tenants(site: &Site) -> Result<Operated> {
     let operator = Operator::start(site, &TENANTS, &simulator)?;
     let life = || -> Result<()> {
         after_the_platform(site);
-        // No entry, no account.
+        // The namespace has no entry in the accounts file, so it has no account.
         let object = json!({
             "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "BackendEnvironment",
             "metadata": { "name": "nobodys", "namespace": shop }, "spec": { "appId": APP, "environmentName": "nobodys" },
@@ -155,9 +155,9 @@ fn operate_tenants(site: &Site) -> Result<Operated> {
     tell(site, operator, &simulator, life)
 }
 
-/// Returns when the first release's operator, which watches all namespaces, has done its work and is gone.
+/// Waits until the first release's operator, which watches all namespaces, has done its work and has ended.
 fn after_the_platform(site: &Site) {
-    // If it failed, others say so.
+    // If it failed, other tests report it.
     let _ = operated(site, &PLATFORM);
 }
 
@@ -174,12 +174,12 @@ fn simulator(account: &str) -> Result<Simulator> {
         ..Config::default().role(ROLE, Some(EXTERNAL_ID))
     };
     let mut config = config.job_duration(Duration::from_millis(500));
-    // The operator makes none, and a storage needs one.
+    // A storage needs an auth, and the operator creates none.
     config.settings.new_backends_have_auth = true;
     Ok(Simulator::start(&config)?)
 }
 
-/// Ends the operator, and tells of its life; of one that failed, also why.
+/// Ends the operator and returns its history. If its life failed, returns the reason.
 fn tell(site: &Site, mut operator: Operator<'_>, simulator: &Simulator, life: Result<()>) -> Result<Operated> {
     let life = life.and_then(|()| operator.end());
     let requests = operator.requests()?;
@@ -213,11 +213,11 @@ fn wait_for_reason(site: &Site, namespace: &str, object: &str, reason: &str) -> 
     Ok(())
 }
 
-/// Creates the samples, edits them, and deletes them again. On the way it brings the operator to make each kind of
-/// request that it ever makes: rare ones are not to be found missing in production.
+/// Creates the samples, edits them, and deletes them again. Meanwhile it makes the operator send every kind of request,
+/// even rare ones, so that no right is missing in production.
 fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -> Result<()> {
     let shop = |arguments: &[&str]| site.kubectl(&[arguments, &["--namespace", namespace]].concat());
-    // The first look at each kind is held up …
+    // The first look at each kind hangs …
     let at_once = [
         (Operation::GetBackend, "staging", "amplifybackend/staging"),
         (Operation::GetBackendEnvironment, "legacy", "backendenvironment/legacy"),
@@ -241,7 +241,7 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
                     .any(|call| call.in_flight && call.faulted && call.environment() == *environment);
                 Ok(is_held.then_some(()))
             })?;
-            // … and the object changes meanwhile, so that the next write is refused as stale and the object is read.
+            // … while the object changes, so that the next write is refused as stale and the operator reads the object.
             shop(&["label", object, "changed=meanwhile"])?;
         }
         simulator.control().release();
@@ -249,7 +249,7 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
     let ready = ["wait", "--for=condition=Ready", "--timeout=150s"];
     shop(&[&ready[..], &ALL].concat())?;
 
-    // The same Event again is a patch of the first one.
+    // A repeated Event is a patch of the first one.
     for (suspend, reason) in [
         (true, "Suspended"),
         (false, "Available"),
@@ -277,7 +277,7 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
     ])?;
     shop(&["wait", "--for=condition=Ready", "bapi/storefront", "--timeout=150s"])?;
 
-    // As NOTES.txt says, for all namespaces.
+    // The command from NOTES.txt, which there is for all namespaces.
     shop(&["delete", "amplify", "--all", "--timeout=150s"])?;
     let apps = simulator.control().apps();
     ensure!(
@@ -293,7 +293,7 @@ fn live(site: &Site, simulator: &Simulator, namespace: &str, samples: &[&str]) -
     Ok(())
 }
 
-/// What the API server did not let it do.
+/// Returns the requests that the API server did not permit.
 fn refused(requests: &[AuditEvent]) -> BTreeSet<String> {
     requests
         .iter()
@@ -308,16 +308,16 @@ fn is_refused_nothing(operated: &Operated) -> Result<()> {
     Ok(())
 }
 
-/// Something that may be done.
+/// A right.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Right {
     verb: String,
     group: String,
-    /// With its subresource.
+    /// The resource, with its subresource.
     resource: String,
-    /// Empty: all.
+    /// The namespace; empty: all.
     namespace: String,
-    /// Empty: all.
+    /// The object's name; empty: all.
     name: String,
 }
 
@@ -335,7 +335,7 @@ impl Right {
             && (self.name.is_empty() || self.name == request.name)
     }
 
-    /// All that the rules grant in the namespace, or everywhere.
+    /// Returns all rights that the rules grant in the namespace, or everywhere.
     fn of(rules: Option<Vec<PolicyRule>>, namespace: &str) -> Result<Vec<Self>> {
         let mut rights = Vec::new();
         for rule in rules.unwrap_or_default() {
@@ -365,7 +365,7 @@ impl Right {
     }
 }
 
-/// All that any role grants to the account.
+/// Returns all rights that any role grants to the account.
 fn granted(site: &Site, release: &Release, account: &str) -> Result<BTreeSet<Right>> {
     let is_ours = |subjects: &Option<Vec<Subject>>| {
         subjects.iter().flatten().any(|subject| {
@@ -424,14 +424,16 @@ fn calls_what_is_allowed(operated: &Operated) -> Result<()> {
     let policy = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/iam-policy.json"))?;
     let policy: Value = serde_json::from_str(&policy)?;
     let mut allowed: BTreeSet<String> = serde_json::from_value(policy["Statement"][0]["Action"].clone())?;
-    // The one needs no permission. The other is for the operator's own role where there are accounts, and no action of theirs.
+    // GetCallerIdentity needs no permission. With accounts, the operator's own role needs AssumeRole, which is not in
+    // the accounts' policy.
     allowed.extend(["sts:GetCallerIdentity", "sts:AssumeRole"].map(str::to_owned));
     let lacking: Vec<_> = operated.actions.difference(&allowed).collect();
     ensure!(lacking.is_empty(), "deploy/iam-policy.json lacks {lacking:?}");
     Ok(())
 }
 
-/// The namespace controller deletes all in it at once: without the chart's policy the RoleBinding goes before the finalizers.
+/// The namespace controller deletes all objects of the namespace at once. Without the chart's policy the RoleBinding
+/// would be gone before the finalizers.
 fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there(site: &Site) -> Result<()> {
     let Release { full_name, shop, .. } = LEAVING;
     site.install_beside(&LEAVING, &json!({}))?;
@@ -442,7 +444,7 @@ fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_th
     let life = || -> Result<()> {
         site.kubectl(&["apply", "-f", SAMPLES[0], "--namespace", shop])?;
         wait_for_reason(site, shop, "ab/staging", "Available")?;
-        // AWS takes its time, so that the namespace controller asks for the rights while they are needed.
+        // AWS answers late, so that the rights are still needed when the namespace controller deletes them.
         let held = Fault::on(Operation::DeleteBackend, Action::hang()).environment("staging");
         simulator.control().fault(held);
         site.kubectl(&["delete", "namespace", shop, "--wait=false"])?;
@@ -475,7 +477,7 @@ fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_th
             apps.iter().all(|app| app.backends.is_empty()),
             "AWS is not empty: {apps:?}"
         );
-        // Nothing can be made in a namespace that goes, an Event neither.
+        // In a namespace that is being deleted nothing can be created, so Events are refused too.
         let refused: BTreeSet<_> = operator
             .requests()?
             .into_iter()
@@ -526,7 +528,7 @@ fn the_clusters_roles_view_edit_and_admin_take_in_all_kinds(site: &Site) -> Resu
         let create = ["create", "rolebinding", role, &binding, &user, "--namespace", MANIFESTS];
         site.kubectl(&create)?;
         let user = format!("{role}er");
-        // The controller manager takes the rules up when it comes by.
+        // The controller manager adds the rules after a while.
         site.eventually(&format!("{role} has the rules of the chart"), async || {
             for kind in kinds {
                 for verb in look.iter().chain(change.iter().filter(|_| role != "view")) {

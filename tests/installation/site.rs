@@ -1,4 +1,4 @@
-//! What the tests stand on: the cluster, the tools, and the chart once it is installed.
+//! The environment of the tests: the cluster, the tools, and the installed chart.
 
 use std::{
     fs,
@@ -20,42 +20,42 @@ use crate::rights::Operated;
 
 /// The chart in the repository.
 pub(crate) const CHART: &str = "charts/amplify-operator";
-/// A release of the chart, not named like the chart.
+/// A release of the chart, with a name that differs from the chart's.
 pub(crate) struct Release {
     pub(crate) name: &'static str,
     pub(crate) namespace: &'static str,
-    /// What its objects are called.
+    /// The name of its objects.
     pub(crate) full_name: &'static str,
-    /// Where its operator is put to work.
+    /// The namespace in which its operator works.
     pub(crate) shop: &'static str,
 }
-/// With hardly a value set. It brings the definitions.
+/// A release with almost only default values. It installs the definitions.
 pub(crate) const PLATFORM: Release = Release {
     name: "platform",
     namespace: "amplify-system",
     full_name: "platform-amplify-operator",
     shop: "shop",
 };
-/// After it, since two operators never watch the same namespace: two replicas, Roles in the one namespace that it watches,
-/// and an account for that one.
+/// A release that runs after PLATFORM, because two operators never watch the same namespace. It has two replicas, Roles
+/// in the one namespace that it watches, and an account for that namespace.
 pub(crate) const TENANTS: Release = Release {
     name: "tenants",
     namespace: "amplify-tenants",
     full_name: "tenants-amplify-operator",
     shop: "bakery",
 };
-/// Beside that one: a namespace that is deleted with its Role.
+/// A release beside TENANTS, with a namespace that is deleted together with its Role.
 pub(crate) const LEAVING: Release = Release {
     name: "leaving",
     namespace: "amplify-leaving",
     full_name: "leaving-amplify-operator",
     shop: "kiosk",
 };
-/// Not the simulator's usual region, so that only the chart can have set it.
+/// Differs from the simulator's usual region, so that only the chart can have set it.
 pub(crate) const REGION: &str = "eu-central-1";
-/// The namespace of the manifests that are judged. Nothing reconciles there: what is stored is suspended.
+/// The namespace for the checks of manifests. Nothing reconciles there: stored resources are suspended.
 pub(crate) const MANIFESTS: &str = "manifests";
-/// Longest wait for anything.
+/// The longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 const POLL: Duration = Duration::from_millis(50);
@@ -70,7 +70,7 @@ pub(crate) struct Site {
     kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
     dir: TempDir,
     installed: OnceLock<Result<(), String>>,
-    /// Held to read by those who need the release, to write by those who replace it.
+    /// Locked for reading by tests that need the release, and for writing by tests that replace it.
     release: RwLock<()>,
     pub(crate) platform: OnceLock<Result<Operated, String>>,
     pub(crate) tenants: OnceLock<Result<Operated, String>>,
@@ -86,7 +86,7 @@ impl Site {
             kubectl: runtime.block_on(tools::kubectl())?,
             kubeconfig: cluster.kubeconfig_path(),
             kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
-            // Not hidden: the policy scanner would look away.
+            // The policy scanner ignores hidden folders, so the name has no leading dot.
             dir: tempfile::Builder::new().prefix("installation-").tempdir()?,
             installed: OnceLock::new(),
             release: RwLock::new(()),
@@ -96,7 +96,7 @@ impl Site {
         })
     }
 
-    /// A folder that goes with the tests.
+    /// Returns a folder that is removed after the tests.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -105,19 +105,20 @@ impl Site {
         (self.kubeconfig_for)(token)
     }
 
-    /// Installs the chart, the first time, and keeps the release from being replaced until the guard is dropped.
+    /// Installs the chart if it is not installed yet. The release is not replaced until the guard is dropped.
     pub(crate) fn installed(&self) -> Result<RwLockReadGuard<'_, ()>> {
         self.install_once()?;
         self.release.read().map_err(poisoned)
     }
 
-    /// The same for the one that replaces the release.
+    /// Does the same as `installed`, for a test that replaces the release.
     pub(crate) fn installed_alone(&self) -> Result<RwLockWriteGuard<'_, ()>> {
         self.install_once()?;
         self.release.write().map_err(poisoned)
     }
 
-    /// Installs the chart, the first time: for those who need its definitions only, which stay.
+    /// Installs the chart if it is not installed yet. This is enough for tests that need only its definitions, which
+    /// stay.
     pub(crate) fn install_once(&self) -> Result<()> {
         self.installed
             .get_or_init(|| self.install().map_err(|error| format!("{error:#}")))
@@ -131,7 +132,7 @@ impl Site {
         self.helm_install()
     }
 
-    /// A namespace that admits only pods without any privilege.
+    /// Creates a namespace that admits only pods without any privilege.
     pub(crate) fn create_restricted(&self, namespace: &str) -> Result<()> {
         self.kubectl(&["create", "namespace", namespace])?;
         let label = "pod-security.kubernetes.io/enforce=restricted";
@@ -139,7 +140,7 @@ impl Site {
         Ok(())
     }
 
-    /// Installs another release beside the first, with these values more, for the one namespace that it then watches.
+    /// Installs another release beside the first, with these additional values. It watches one namespace.
     pub(crate) fn install_beside(&self, release: &Release, values: &Value) -> Result<()> {
         self.install_once()?;
         let Release {
@@ -159,7 +160,7 @@ impl Site {
         Ok(())
     }
 
-    /// `helm install` of the chart in the repository, until the API server serves its kinds.
+    /// Runs `helm install` with the chart in the repository, and waits until the API server serves its kinds.
     pub(crate) fn helm_install(&self) -> Result<()> {
         let region = format!("aws.region={REGION}");
         let Release { name, namespace, .. } = PLATFORM;
@@ -174,24 +175,24 @@ impl Site {
         Ok(())
     }
 
-    /// A file of values for helm.
+    /// Writes a file of values for helm and returns its path.
     pub(crate) fn values(&self, name: &str, values: &Value) -> Result<String> {
         let path = self.dir().join(name);
         fs::write(&path, values.to_string())?;
         Ok(path.display().to_string())
     }
 
-    /// Runs helm; the answer is what it prints.
+    /// Runs helm and returns its output.
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
         self.run(&self.helm, arguments).map(|(out, _)| out)
     }
 
-    /// Runs kubectl as admin; the answer is what it prints.
+    /// Runs kubectl as admin and returns its output.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.run(&self.kubectl, arguments).map(|(out, _)| out)
     }
 
-    /// The same with its warnings.
+    /// Runs kubectl as admin and returns its output and its warnings.
     pub(crate) fn kubectl_with_warnings(&self, arguments: &[&str]) -> Result<(String, String)> {
         self.run(&self.kubectl, arguments)
     }
@@ -202,7 +203,7 @@ impl Site {
         let Output { status, stdout, stderr } = Command::new(program)
             .args(arguments)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            // Neither the user's settings nor what another cluster at this address once served.
+            // Excludes the user's settings, and kubectl's cache about another cluster that once had this address.
             .env("HOME", &home)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", home.join("kube"))
@@ -217,7 +218,7 @@ impl Site {
         Ok((String::from_utf8_lossy(&stdout).into_owned(), stderr))
     }
 
-    /// Waits until the probe answers.
+    /// Waits until the probe returns an answer.
     pub(crate) fn eventually<T>(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
         let begin = Instant::now();
         self.runtime.block_on(async {

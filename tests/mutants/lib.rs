@@ -1,6 +1,7 @@
-//! The pure code of the library, with what it needs: `tests/mutants/run.py` puts this in the place of `src/lib.rs`.
+//! The pure code of the library, with its dependencies: `tests/mutants/run.py` puts this file in the place of
+//! `src/lib.rs`.
 //!
-//! A build without the watches and the passes takes less time, and each mutant is one build.
+//! Each mutant is one build. Without the watches and the passes, a build takes less time.
 
 #![allow(dead_code, unused_imports, reason = "the code that uses the rest is left out")]
 

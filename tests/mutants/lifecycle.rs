@@ -1,5 +1,5 @@
-//! The decisions of the library alone, and what they need: `tests/mutants/run.py` puts this in the place of `src/lib.rs` for
-//! the mutants of `src/lifecycle`, which are most of all. Each mutant is one build.
+//! The decisions of the library with only their dependencies: `tests/mutants/run.py` puts this file in the place of
+//! `src/lib.rs` for the mutants of `src/lifecycle`, which are the majority. Each mutant is one build.
 
 #![allow(dead_code, unused_imports, reason = "the code that uses the rest is left out")]
 

@@ -1,5 +1,5 @@
-//! The parts of the library that need no I/O at all: `tests/mutants/run.py` puts this in the place of `src/lib.rs` for the
-//! mutants of the index, the token buckets and the rules of the election. Each mutant is one build.
+//! The parts of the library that need no I/O at all: `tests/mutants/run.py` puts this file in the place of `src/lib.rs`
+//! for the mutants of the index, the token buckets and the rules of the election. Each mutant is one build.
 
 #![allow(dead_code, unused_imports, reason = "the code that uses the rest is left out")]
 

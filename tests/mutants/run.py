@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs cargo-mutants over the pure code: docs/mutants.md.
 
-Each job has a copy of the repository and a build folder of its own below the target folder. They stay, so that only the
-first run builds the dependencies.
+Each job has a copy of the repository and a build folder of its own below the target folder. These folders stay, so that
+only the first run builds the dependencies.
 
 usage: run.py FOLDER [FILE...] [OPTION...]
 
-FOLDER holds all of that. FILE is code to break, instead of all that `.cargo/mutants.toml` names. The options go to
-cargo-mutants (`--in-diff change.diff`).
+FOLDER contains these folders. FILE is code to break, instead of the files in `.cargo/mutants.toml`. The options are
+passed to cargo-mutants (such as `--in-diff change.diff`).
 """
 
 import itertools
@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "mutants.md"
 VERSION = "27.1.0"
 CARGO = os.environ.get("CARGO", "cargo")
 JOBS = int(os.environ.get("MUTANTS_JOBS", min(os.cpu_count() or 1, 4)))
-# A smaller library for each part of the code, in the place of src/lib.rs: each mutant is one build of it.
+# A smaller library for each part of the code. It replaces src/lib.rs, because each mutant is one build.
 LIBRARIES = {
     "src/lifecycle/": "tests/mutants/lifecycle.rs",
     "src/controller/index": "tests/mutants/pure.rs",
@@ -37,9 +37,9 @@ LIBRARIES = {
     "src/leader/rules": "tests/mutants/pure.rs",
     "": "tests/mutants/lib.rs",
 }
-# A mutant may ask for memory without end.
+# A mutant may allocate memory without end.
 MEMORY = 8 << 30
-# cargo-mutants's exit codes: nothing missed, something missed, something that did not end.
+# cargo-mutants's exit codes: no mutant missed, a mutant missed, a mutant that timed out.
 RAN = (0, 2, 3)
 CAUGHT = ("CaughtMutant", "Timeout")
 RESULT = re.compile(r"(<!-- written by make mutants -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -57,7 +57,7 @@ def fail(text):
 
 
 def tool(folder):
-    """Returns cargo-mutants of the version that this was written for, installed if need be."""
+    """Returns cargo-mutants in the version that this program needs. Installs it if necessary."""
     for program in filter(None, [shutil.which("cargo-mutants"), folder / "tool" / "bin" / "cargo-mutants"]):
         if Path(program).exists():
             found = subprocess.run([program, "mutants", "--version"], capture_output=True, text=True).stdout
@@ -72,8 +72,10 @@ def tool(folder):
 
 
 def mirror(tree, library):
-    """Makes this folder a copy of the repository as it is now, but with this library. Only what differs is written: cargo
-    goes by times."""
+    """Makes this folder a copy of the repository in its current state, but with this library.
+
+    Writes only files that differ, because cargo compares times.
+    """
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     wanted = {name for name in names if name and (ROOT / name).is_file()}
@@ -88,7 +90,7 @@ def mirror(tree, library):
 
 
 def parts(files):
-    """Returns the libraries, each with the patterns of its files: those given, or else all that the settings name."""
+    """Returns the libraries, each with the patterns of its files: the given files, otherwise all in the settings."""
     text = (ROOT / ".cargo" / "mutants.toml").read_text()
     patterns = files or tomllib.loads(text)["examine_globs"]
     found = {}
@@ -99,7 +101,7 @@ def parts(files):
 
 
 def settings(folder, patterns):
-    """Returns the options that name the settings: those of the repository, for these files alone."""
+    """Returns the options that select the settings: the repository's, limited to these files."""
     text = (ROOT / ".cargo" / "mutants.toml").read_text()
     some = re.sub(r"^examine_globs = \[.*?^\]", f"examine_globs = {json.dumps(patterns)}", text, flags=re.DOTALL | re.MULTILINE)
     (folder / "mutants.toml").write_text(some)
@@ -116,7 +118,7 @@ def start(program, folder, job, arguments):
         "CARGO": shutil.which(CARGO) or CARGO,
         "CARGO_TARGET_DIR": str(place / "build"),
         "CARGO_INCREMENTAL": "1",
-        # A mutant that a random case finds at all is found by few, and need not be found in its simplest form.
+        # If random cases find a mutant at all, a few are enough, and the failing case need not be simplified.
         "PROPTEST_CASES": "32",
         "PROPTEST_MAX_SHRINK_ITERS": "0",
         "RUST_BACKTRACE": "0",
@@ -133,7 +135,7 @@ def start(program, folder, job, arguments):
 
 
 def outcomes(folder):
-    """Returns what became of each mutant so far."""
+    """Returns the outcomes of all mutants so far."""
     found = []
     for job in range(JOBS):
         path = folder / str(job) / "mutants.out" / "outcomes.json"
@@ -168,7 +170,7 @@ def run(program, folder, library, arguments):
 
 
 class Mutant:
-    """A mutant and its end."""
+    """A mutant and its outcome."""
 
     def __init__(self, outcome, tree):
         mutant = outcome["scenario"]["Mutant"]
@@ -177,7 +179,7 @@ class Mutant:
         # "src/a.rs:12:34: replace < with <= in f"
         self.place, self.change = re.fullmatch(r"(\S+?:\d+:\d+): (.*)", mutant["name"], re.DOTALL).groups()
         line = (tree / self.file).read_text().splitlines()[start["line"] - 1]
-        # Its line with the changed part marked: what stays the same when lines are added above it.
+        # Its line with the changed part marked. This does not change when lines are added above.
         self.line = None
         if start["line"] == end["line"]:
             left, right = start["column"] - 1, end["column"] - 1
@@ -200,7 +202,7 @@ def equal():
 
 
 def write(mutants, listed):
-    """Writes the result into the page: the row of each file that was run, and the sum."""
+    """Writes the results into the page: the row of each file that was run, and the sum."""
     page = PAGE.read_text()
     known = RESULT.search(page)[0]
     rows = {row[1]: [int(number) for number in row[2].split("|")] for row in ROW.finditer(known)}
@@ -215,7 +217,7 @@ def write(mutants, listed):
 
 
 def counts(mutants, listed):
-    """Returns how many there are, and how many were caught, are equal, were missed, and do not compile."""
+    """Returns the number of mutants: all, caught, equal, missed, and not compiling."""
     ends = Counter("equal" if survives(mutant) and mutant.key() in listed else mutant.end for mutant in mutants)
     caught = sum(ends[end] for end in CAUGHT)
     return len(mutants), caught, ends["equal"], ends["MissedMutant"], ends["Unviable"]

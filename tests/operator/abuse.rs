@@ -1,5 +1,4 @@
-//! Inputs that somebody has made to do harm: names that would change a path, schemas and answers without measure,
-//! secrets in AWS's texts.
+//! Malicious inputs: names that would change a path, schemas and answers of excessive size, secrets in AWS's texts.
 
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ amplify_testkit::tests! {
     the_middle_of_a_long_error_of_aws_is_told_nowhere,
 }
 
-/// Names with which the path of one operation becomes that of another.
+/// Names that turn the path of one operation into that of another.
 const HOSTILE: &[&str] = &[
     "",
     ".",
@@ -67,8 +66,8 @@ const HOSTILE: &[&str] = &[
     "*",
 ];
 
-/// Each field of each kind that travels in a URL, as a spec that says this name there. Each has an environment of its own,
-/// so that none is in the way of another.
+/// Returns one spec for each field of each kind that is part of a URL, with this name in the field. Each spec has an
+/// environment of its own, so that they do not exclude each other.
 fn specs(name: &str, number: usize) -> Vec<(Kind, &'static str, Value)> {
     let own = |of: &str| format!("dev-{number}-{of}");
     let api = |of: &str| graphql_api(&own(of), "type A { id: ID! }");
@@ -84,7 +83,8 @@ fn specs(name: &str, number: usize) -> Vec<(Kind, &'static str, Value)> {
     ] {
         let mut spec = good;
         spec[field] = json!(name);
-        // A record and a backend of one name exclude each other, and a backend waits for its APIs.
+        // A record and a backend of the same name exclude each other, and a backend waits for its APIs. So they get
+        // other apps.
         match (kind, field) {
             (Kind::Environment, "environmentName") => spec["appId"] = json!("d2"),
             (Kind::Api, "backendEnvironmentName") => spec["appId"] = json!("d3"),
@@ -121,7 +121,7 @@ async fn a_name_that_would_change_a_path_is_refused_at_admission(world: Arc<Worl
     }
 }
 
-/// The definitions as they should be, or with a schema that lets everything pass.
+/// Returns the correct definitions, or definitions with a schema that accepts everything.
 fn crds(open: bool) -> Vec<CustomResourceDefinition> {
     let crds = api::crds().into_iter().map(|crd| {
         let mut crd = json!(crd);
@@ -134,7 +134,7 @@ fn crds(open: bool) -> Vec<CustomResourceDefinition> {
     crds.collect()
 }
 
-/// A ConfigMap's name and key travel in a URL too, of the API server: a resource, and what it says.
+/// The name and key of a ConfigMap are also part of a URL, of the API server: a resource, the name and the key.
 const REFERENCES: [(&str, &str, &str); 4] = [
     ("limit", "?limit=1", "schema"),
     ("part", "a/b", "schema"),
@@ -181,7 +181,8 @@ async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: A
         for (of, (kind, field, spec)) in specs(name, number).into_iter().enumerate() {
             let resource = format!("hostile-{number}-{of}");
             stage.create(kind, &resource, spec).await;
-            // Every other one as if it had an AWS object, and about to be deleted. Where it lives is plain in two cases.
+            // Every other resource looks as if it owned an AWS object, and is about to be deleted. Two fields are left
+            // out, because there the place of the object stays valid.
             let owned = number % 2 == 0 && !["cloneFrom.backendEnvironmentName", "region"].contains(&field);
             if owned {
                 let stored = json!(stage.api(kind).get(&resource).await.expect("it is stored"));
@@ -199,7 +200,7 @@ async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: A
             stored.push((kind, field, *name, resource, owned));
         }
     }
-    // What cannot even be read must not be told whole either.
+    // A resource that cannot be read must not be logged in full either.
     let mut unreadable = backend("unreadable");
     unreadable["deletionPolicy"] = json!(long_with_secret());
     stage.create(Kind::Backend, "unreadable", unreadable).await;
@@ -222,7 +223,7 @@ async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: A
     tokio::time::timeout(PATIENCE, in_force)
         .await
         .expect("the rules are in force");
-    // What would be gone if a name led to it.
+    // This backend would be deleted if a name led to it.
     assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
     let before = stage.aws().apps();
     stage.start();
@@ -234,7 +235,7 @@ async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: A
         assert!(object.to_string().len() < 8192, "{field} {name:?}");
     }
     the_references_are_refused(&stage).await;
-    // Nothing but STS and reads of what plain names lead to.
+    // Only STS and reads at plain paths are called.
     for call in stage.simulator.history().all() {
         let plain = call
             .request_line
@@ -247,7 +248,7 @@ async fn what_was_stored_before_there_were_rules_reaches_no_other_operation(_: A
     }
     assert!(stage.simulator.history().dangerous().is_empty());
     assert_eq!(format!("{:?}", stage.aws().apps()), format!("{before:?}"));
-    // It all stops nobody else.
+    // Other resources still work.
     stage.create_backend("good").await;
     stage.wait_until_ready(Kind::Backend, "good").await;
     nothing_is_told(&stage, "unreadable").await;
@@ -289,7 +290,7 @@ async fn a_job_id_that_would_change_a_path_is_never_asked_for(world: Arc<World>)
 async fn backends_and_apis_with_names_of_255_characters_work(world: Arc<World>) {
     let stage = Stage::new(world).await;
     let long = "e".repeat(255);
-    // As long as a name of a resource can be.
+    // The longest possible name of a resource.
     let name = "n".repeat(253);
     stage.create(Kind::Backend, &name, backend(&long)).await;
     stage.wait_until_ready(Kind::Backend, &name).await;
@@ -306,18 +307,18 @@ async fn backends_and_apis_with_names_of_255_characters_work(world: Arc<World>) 
 
 const SECRET: &str = "AKIASECRETOFSOMEBODY";
 
-/// A megabyte of text with a secret after the first kilobyte.
+/// Returns a megabyte of text with a secret after the first kilobyte.
 fn long_with_secret() -> String {
     format!("the stack failed: {}{SECRET}{}", "é".repeat(600), "x".repeat(1 << 20))
 }
 
-/// A schema of this length, with something in its middle that is nobody's business.
+/// Returns a schema of this length, with a secret in its middle.
 fn schema(bytes: usize, last: char) -> String {
     let half = "# a comment\n".repeat(bytes / 24);
     format!("{half}# {SECRET}\n{half}type A @model {{ id: ID! }}\n# {last}")
 }
 
-/// The secret is in no log line, Event or status, and none of these is long.
+/// Checks that no log line, Event or status contains the secret, and that none of them is long.
 async fn nothing_is_told(stage: &Stage, name: &str) {
     let log = stage.log();
     assert!(!log.contains(SECRET), "the log tells the secret");
@@ -331,7 +332,7 @@ async fn nothing_is_told(stage: &Stage, name: &str) {
     }
 }
 
-/// About the most that a schema may have.
+/// About the largest schema that is accepted.
 const LARGEST: usize = 512 * 1024 - 512;
 
 async fn a_schema_as_large_as_can_be_stored_goes_through_and_is_told_nowhere(world: Arc<World>) {
@@ -340,7 +341,7 @@ async fn a_schema_as_large_as_can_be_stored_goes_through_and_is_told_nowhere(wor
         ..Setup::default()
     };
     let mut stage = Stage::with(world, setup).await;
-    // What the libraries say of it counts too.
+    // The log lines of libraries count too.
     stage.set("RUST_LOG", "debug");
     stage.start();
     for name in ["in-spec", "in-map"] {

@@ -1,4 +1,4 @@
-//! Namespaces with accounts of their own: whose credentials each call is made with, and what happens when that changes.
+//! Namespaces with accounts of their own: the credentials of each call, and the effect of changes to them.
 
 use std::{collections::BTreeSet, process::Stdio, sync::Arc};
 
@@ -43,7 +43,7 @@ fn file(entries: &[String]) -> String {
     format!("accounts:\n{}", entries.concat())
 }
 
-/// The first namespace is A's, the second B's, the third nobody's.
+/// Returns an accounts file in which the first namespace has account A, the second account B, and the third none.
 fn two(namespaces: &[String]) -> String {
     file(&[
         entry(
@@ -82,7 +82,7 @@ fn in_a(environment: &str) -> Location {
     Location::new(APP, environment).account(A)
 }
 
-/// The calls with credentials of this account.
+/// Returns the calls with credentials of this account.
 fn calls_in(stage: &Stage, account: &str) -> Vec<Call> {
     let mut calls = stage.simulator.history().all();
     calls.retain(|call| call.account.as_deref() == Some(account));
@@ -94,7 +94,7 @@ fn session_names(calls: &[Call]) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Waits for this reason with this in its message.
+/// Waits for this reason, with this text in its message.
 async fn wait_for(stage: &Stage, kind: Kind, name: &str, reason: &str, text: &str) -> Value {
     stage
         .wait(kind, name, &format!("{reason} with {text:?}"), |object| {
@@ -108,7 +108,7 @@ async fn wait_for(stage: &Stage, kind: Kind, name: &str, reason: &str, text: &st
 
 async fn each_namespaces_calls_are_made_in_its_own_account_and_name_it(world: Arc<World>) {
     let mut stage = stage(world).await;
-    // The same names in both: neither a conflict nor one slot.
+    // The same names in both accounts: they are neither in conflict nor share a slot.
     for number in [0, 1] {
         stage.enter(number);
         stage.create_backend("dev").await;
@@ -171,7 +171,7 @@ async fn a_namespace_without_an_account_is_stalled_without_any_call_until_the_fi
     stage.write_accounts(&named_twice);
     wait_for(&stage, Kind::Backend, "dev", "AccountNotFound", "(team-a, team-b)").await;
     assert!(stage.simulator.history().all().is_empty(), "no call, of any kind");
-    // What was never created is deleted without AWS.
+    // A resource that was never created is deleted without any AWS call.
     stage.delete(Kind::Environment, "record").await;
     stage.wait_until_gone(Kind::Environment, "record").await;
     assert!(stage.simulator.history().all().is_empty(), "no call, of any kind");
@@ -191,7 +191,7 @@ async fn a_role_that_cannot_be_assumed_is_said_and_heals_where_it_was_mended(wor
     let mut stage = stage(world).await;
     stage.wait_until_logged("operator starts").await;
     stage.write_accounts(&two(&stage.namespaces).replace(EXTERNAL_ID, "s3cret-and-wrong"));
-    // B's role asks for an external id, and the file has none.
+    // B's role requires an external id, and the file has none.
     stage.aws().put_role(Role {
         arn: role(B),
         external_id: Some("asked-for".to_owned()),
@@ -208,11 +208,11 @@ async fn a_role_that_cannot_be_assumed_is_said_and_heals_where_it_was_mended(wor
         assert!(!object.to_string().contains("s3cret"), "{object:#}");
     }
     assert!(stage.all_calls().is_empty());
-    // In the file: at once.
+    // A correction in the file takes effect at once.
     stage.write_accounts(&two(&stage.namespaces));
     stage.enter(0);
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    // At AWS: at the next try.
+    // A correction in AWS takes effect with the next try.
     stage.aws().put_role(Role {
         arn: role(B),
         external_id: None,
@@ -260,7 +260,7 @@ async fn a_file_that_is_edited_while_a_job_runs_stops_it_nowhere_and_leads_to_on
     let calls = stage.all_calls().len();
     assert!(calls_in(&stage, B).is_empty());
     assert!(stage.aws().end_job(in_a("dev"), None, Ending::Completed));
-    // Its end is not seen with somebody else's eyes.
+    // The operator does not look at the end of the job with another account's credentials.
     stage.request(Kind::Backend, "dev", "now").await;
     stage
         .wait(Kind::Backend, "dev", "answered", |object| {
@@ -337,7 +337,7 @@ async fn sessions_that_expire_are_renewed_at_once(world: Arc<World>) {
     stage.wait_for_calls(Operation::AssumeRole, 2).await;
     assert!(stage.aws().end_job(in_a("dev"), None, Ending::Completed));
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    // Also when nothing was under way: the next look finds out.
+    // The same holds when no job is running: the next look shows it.
     stage.aws().expire_sessions();
     stage.request(Kind::Backend, "dev", "now").await;
     stage
@@ -354,7 +354,7 @@ async fn sessions_that_expire_are_renewed_at_once(world: Arc<World>) {
 
 async fn a_tenant_cannot_reach_another_ones_account_backend_or_config_map(world: Arc<World>) {
     let mut stage = stage(world).await;
-    // A knows all of B's names; the app is B's alone.
+    // A knows all of B's names, but the app is only in B's account.
     assert!(stage.aws().delete_app(in_a("")));
     stage.enter(1);
     stage
@@ -377,7 +377,7 @@ async fn a_tenant_cannot_reach_another_ones_account_backend_or_config_map(world:
         "backendRef": { "name": "dev" }, "resourceName": "shop", "resourceConfig": { "transformSchema": "type A { id: ID! }" },
     });
     stage.create(Kind::Api, "referring", referring).await;
-    // An API of another environment: of one there is one.
+    // An API in another environment, because an environment has only one API.
     theirs["backendEnvironmentName"] = json!("record");
     theirs["resourceConfig"] =
         json!({ "transformSchemaFrom": { "configMapKeyRef": { "name": "schema", "key": "schema.graphql" } } });

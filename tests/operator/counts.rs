@@ -1,4 +1,4 @@
-//! What each operation costs: writes to the API server and calls to AWS, counted exactly.
+//! The cost of each operation: writes to the API server and calls to AWS, counted exactly.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ amplify_testkit::tests! {
     what_each_specimen_costs_follows_from_what_aws_can_do_with_it,
 }
 
-/// Everything but the polls, of which there are as many as the job is long.
+/// Returns the calls without the polls, whose number depends on the length of the job.
 fn without_polls(calls: Vec<Operation>) -> Vec<Operation> {
     calls
         .into_iter()
@@ -49,7 +49,7 @@ async fn a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a
     let calls = stage.all_calls().len();
     stage.terminate().await;
     stage.start();
-    // Another resource's whole life takes longer than the restarted operator needs to look at this one.
+    // The whole life of another resource takes longer than the restarted operator needs to look at this one.
     stage.create(Kind::Environment, "record", environment("record")).await;
     stage.wait_until_ready(Kind::Environment, "record").await;
     stage.assert_writes(Some("dev"), 4).await;
@@ -89,7 +89,7 @@ async fn a_clone_costs_four_writes(world: Arc<World>) {
     let object = stage.wait_until_ready(Kind::Backend, "copy").await;
     assert_eq!(object["status"]["origin"], "Cloned");
     stage.assert_writes(Some("copy"), 4).await;
-    // The job of a clone may be listed under its source or its target: both are asked for.
+    // The job of a clone may be listed under its source or its target, so both are listed.
     let calls = without_polls(stage.all_calls());
     assert_eq!(
         calls,
@@ -109,7 +109,7 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
         .await;
     stage.wait_until_ready(Kind::Api, "shop").await;
     stage.assert_writes(Some("shop"), 4).await;
-    // Its schema, which the cache leaves out, before the create and for the look after its end.
+    // Two reads of the schema, which the cache leaves out: before the create, and for the look after its end.
     stage.assert_reads("shop", 2);
     assert_eq!(
         without_polls(stage.all_calls()),
@@ -134,7 +134,7 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
     assert_eq!(object["status"]["job"]["operation"], "UpdateBackendAPI");
     assert_eq!(object["status"]["job"]["attempt"], 2);
     stage.assert_writes(Some("shop"), 6).await;
-    // Once more each, and right before the update whether it still stands.
+    // The same two reads again, and one right before the update to check that it is still wanted.
     stage.assert_reads("shop", 5);
     assert_eq!(
         without_polls(stage.all_calls()),
@@ -155,7 +155,7 @@ async fn a_delete_costs_at_most_two_writes_and_two_calls(world: Arc<World>) {
     stage.wait_until_gone(Kind::Backend, "dev").await;
     assert_eq!(without_polls(stage.all_calls()), [GetBackend, DeleteBackend]);
     stage.assert_writes(None, before + 2).await;
-    // Right before the delete.
+    // One read, right before the delete.
     stage.assert_reads("dev", 1);
 
     stage.simulator.history().clear();
@@ -191,7 +191,7 @@ async fn the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_
     }
     let writes = records.len() * 3 + backends.len() * 4;
     stage.assert_writes(None, writes).await;
-    // Without an environment GetBackend lists the app's.
+    // Without an environment, GetBackend lists the backends of the app.
     let lists = |stage: &Stage| {
         let mut lists = stage.calls(GetBackend);
         lists.retain(|call| call.environment().is_empty());
@@ -201,11 +201,11 @@ async fn the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_
         let of_backends = stage.calls(GetBackend).len() - lists(stage).0.len();
         of_backends + stage.calls(GetBackendEnvironment).len()
     };
-    // The next check of all of them may be under way: count from the one after it.
+    // The next check of all of them may already be under way, so counting begins with the one after it.
     let next = lists(&stage).1.len() + 1;
     stage.wait_for_calls(ListBackendEnvironments, next).await;
     let before = looks(&stage);
-    // Records were checked while backends were still being made.
+    // Records were checked while backends were still being created.
     let ahead = lists(&stage).1.len().saturating_sub(lists(&stage).0.len());
     stage.wait_for_calls(ListBackendEnvironments, next + 2).await;
     let (of_backends, of_records) = lists(&stage);
@@ -249,7 +249,8 @@ async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Ar
     }
 }
 
-/// Reads, but for polls: a look; of what is alone in its environment, whether another is in its place; the lists of jobs.
+/// Counts the reads without polls: a look; for an object that is alone in its environment, a look for another one in
+/// its place; the lists of jobs.
 async fn what_each_specimen_costs_follows_from_what_aws_can_do_with_it(world: Arc<World>) {
     let stage = Stage::new(world).await;
     for specimen in SPECIMENS {

@@ -1,4 +1,4 @@
-//! The operator dies at the wrong moment: nothing is lost, nothing is started twice.
+//! The operator dies at critical moments: nothing is lost, and nothing is started twice.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Events as a real API server takes and shows them.
+//! Events as a real API server stores and shows them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ amplify_testkit::tests! {
     each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or_not,
 }
 
-/// Type, reason, note and count of each Event about an object, in the order of their creation.
+/// Returns type, reason, note and count of each Event about an object, in the order of their creation.
 async fn told(stage: &Stage, namespace: &str, name: &str, pod: &str) -> Vec<(String, String, String, i32)> {
     let api: Api<Event> = Api::namespaced(stage.world.client.clone(), namespace);
     let selector = ListParams::default().fields(&format!("regarding.name={name}"));
@@ -50,7 +50,7 @@ async fn each_thing_that_happened_is_an_event_that_the_api_server_takes(world: A
         uid: Some("0c1f2a3b".to_owned()),
         ..ObjectReference::default()
     };
-    // Without a namespace, as a cluster's object: its Events are in `default`.
+    // An object without a namespace, as cluster-scoped objects are. Its Events are in `default`.
     let of_cluster = ObjectReference {
         name: Some(format!("{}-cluster", stage.namespace)),
         namespace: None,
@@ -122,7 +122,7 @@ async fn each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or
         let has_failed = |object: &serde_json::Value| object["status"]["job"]["error"] == *error;
         stage.wait(Kind::Backend, "dev", error, has_failed).await;
         if number + 1 < errors.len() {
-            // Not after minutes.
+            // A request, so that the next attempt does not come only after minutes.
             stage.request(Kind::Backend, "dev", error).await;
         }
     }
@@ -148,7 +148,7 @@ async fn each_failed_job_is_a_warning_in_awss_words_whether_it_is_tried_again_or
         .await
         .is_ok();
     assert!(in_time, "{shown:#?}");
-    // What goes well is no warning, and AWS's failures hide in no series of it.
+    // Successes are no warnings, and their series contain none of AWS's errors.
     let quiet = shown.iter().filter(|(type_, ..)| type_ == "Normal");
     for (_, _, note, _) in quiet {
         assert!(errors.iter().all(|error| !note.contains(error)), "{shown:#?}");

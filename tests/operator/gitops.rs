@@ -1,9 +1,11 @@
-//! What GitOps tools make of the statuses that the operator produces: kstatus (Flux, Helm's `--wait`), the health check for
-//! Argo CD, `kubectl wait`.
+//! The verdicts of GitOps tools on the operator's statuses: kstatus (Flux, Helm's `--wait`), the health check for Argo
+//! CD, `kubectl wait`.
 //!
-//! Each phase is played by the real operator, judged by the real libraries, and compared with the health check's test data
-//! in `deploy/argocd`: that is what the operator produced, with its times, ids and names of this run replaced.
-//! `UPDATE_GENERATED=1 cargo test --test operator -- judged` writes it anew.
+//! The real operator produces each phase, the real libraries judge it, and the status is compared with the health
+//! check's test data in `deploy/argocd`. These files are earlier output of the operator, with the times, ids and names
+//! of the run replaced.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test operator -- judged` writes them again.
 
 use std::{
     collections::BTreeSet,
@@ -37,11 +39,11 @@ amplify_testkit::tests! {
 const HEALTH: &str = "deploy/argocd/health.lua";
 const CUSTOMIZATIONS: &str = "deploy/argocd/resource_customizations/amplify-operator.dev";
 
-/// A time, an id and so on in the test data.
+/// The replacements of times, ids and so on in the test data.
 const SOME_TIME: &str = "2026-11-22T10:00:00Z";
 const SOME_ID: &str = "0f3c1d52-7a7e-4b0e-9c55-6a1f3f0f2f11";
 
-/// Each case of the health checks, and what kstatus says of it. What Argo CD says is in `health_test.yaml`.
+/// Each case of the health checks, with the verdict of kstatus. The verdict of Argo CD is in `health_test.yaml`.
 const CASES: [(&str, &str); 25] = [
     ("AmplifyBackend/unseen", "InProgress"),
     ("AmplifyBackend/waiting-for-dependency", "InProgress"),
@@ -74,7 +76,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What the judges say.
+/// The verdicts of the two tools.
 #[derive(Debug, Deserialize)]
 struct Verdicts {
     kstatus: Kstatus,
@@ -94,7 +96,7 @@ struct Health {
     deletion_message: String,
 }
 
-/// Asks the real libraries.
+/// Returns the verdicts of the real libraries.
 async fn judged(object: &Value) -> Verdicts {
     let judge = tools::find(Tool::GitopsJudge).await.expect("the judge of GitOps tools");
     let mut judge = Command::new(judge)
@@ -135,7 +137,7 @@ fn cases(kind: &str) -> Vec<Case> {
     cases.tests
 }
 
-/// The object is this case: both tools say of it what they should, and the test data is up to date.
+/// Checks that both tools judge the object as expected for this case, and that the test data is up to date.
 async fn is_case(object: &Value, case: &str) {
     let (kind, name) = case.split_once('/').expect("kind/name");
     assert_eq!(object["kind"], kind);
@@ -163,7 +165,7 @@ async fn is_case(object: &Value, case: &str) {
     );
 }
 
-/// The object as it would be in any run.
+/// Returns the object without the values that differ between runs.
 fn without_this_run(object: &Value) -> Value {
     let mut object = object.clone();
     let metadata = object["metadata"].as_object_mut().expect("metadata");
@@ -199,7 +201,7 @@ fn visit(value: &mut Value, change: &impl Fn(&mut String)) {
     }
 }
 
-/// Waits until the resource says this reason, with its job at work.
+/// Waits until the resource has this reason and its job runs.
 async fn wait_for_job(stage: &Stage, kind: Kind, name: &str, reason: &str) -> Value {
     stage
         .wait(kind, name, reason, |object| {
@@ -246,7 +248,7 @@ async fn a_backend_is_judged_right_from_its_creation_to_its_deletion(world: Arc<
     let object = wait_for_job(&stage, Kind::Backend, "copy", "Cloning").await;
     is_case(&object, "AmplifyBackend/cloning").await;
 
-    // Ready stays Ready through throttling.
+    // The resource stays Ready while it is throttled.
     let fault = Fault::on(Operation::GetBackend, Action::TooManyRequests).forever();
     let fault = stage.aws().fault(fault);
     let calls = stage.calls(Operation::GetBackend).len();
@@ -269,7 +271,7 @@ async fn a_backend_is_judged_right_from_its_creation_to_its_deletion(world: Arc<
     let object = stage.wait_for_reason(Kind::Backend, "dev", "Suspended").await;
     is_case(&object, "AmplifyBackend/suspended").await;
 
-    // What the tools see in the moment after an edit.
+    // The state in the moment after an edit.
     stage.terminate().await;
     stage.patch(Kind::Backend, "dev", suspend(false)).await;
     is_case(&stage.get(Kind::Backend, "dev").await, "AmplifyBackend/edited").await;
@@ -348,7 +350,7 @@ async fn an_api_is_judged_right_from_its_creation_to_its_deletion(world: Arc<Wor
     is_case(&object, "BackendApi/updating").await;
     stage.wait_until_ready(Kind::Api, "shop").await;
 
-    // An edit that waits for the end of the suspension must not pass for carried out.
+    // An edit that waits for the end of the suspension must not look as if it were carried out.
     let mut edit = config("apiName", "again");
     edit["spec"]["suspend"] = json!(true);
     stage.patch(Kind::Api, "shop", edit).await;
@@ -484,7 +486,7 @@ async fn kubectl_waits_for_what_is_ready_and_not_for_what_was_edited(world: Arc<
     assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
 }
 
-/// A chart of these files.
+/// Creates a chart from these files.
 fn chart(stage: &Stage, templates: &[(&str, String)]) -> String {
     let chart = stage.dir.path().join("chart");
     fs::create_dir_all(chart.join("templates")).expect("a folder");
@@ -534,10 +536,10 @@ async fn helm_waits_for_the_samples_and_tells_of_a_failed_job(world: Arc<World>)
     assert!(stage.aws().app((APP, "staging")).expect("the app").backends.is_empty());
 }
 
-/// An example of what stands in Git.
+/// An example of a Git repository.
 const GIT: &str = "deploy/gitops/storefront";
 
-/// What `deploy/samples` and that example make.
+/// The resources in `deploy/samples` and in that example.
 const SAMPLES: [(Kind, &str); 4] = [
     (Kind::Backend, "staging"),
     (Kind::Backend, "preview"),
@@ -556,7 +558,7 @@ async fn what_stands_in_git_takes_everything_over_after_the_cluster_was_rebuilt(
     let before = stage.simulator.history().writes().len();
     assert_eq!(before, SAMPLES.len());
 
-    // The cluster is lost, with the operator and every status; AWS is not.
+    // The cluster is lost, with the operator and every status. AWS still has all objects.
     stage.kill().await;
     for (kind, name) in SAMPLES {
         stage
@@ -574,7 +576,7 @@ async fn what_stands_in_git_takes_everything_over_after_the_cluster_was_rebuilt(
     }
     assert_eq!(stage.simulator.history().writes().len(), before, "AWS was told nothing");
 
-    // As a prune does: all at once.
+    // All at once, as a prune does.
     let pruned = run(&stage, Tool::Kubectl, &["delete", "-k", GIT, "--timeout=150s"]).await;
     assert!(pruned.status.success(), "{}", text(&pruned.stderr));
     let app = stage.aws().app((APP, "staging")).expect("the app");

@@ -1,8 +1,8 @@
-//! The container image without a container engine: the program on the files that the image's base is made of, as the
-//! image's user, with a root that is mounted read-only.
+//! The container image without a container engine: the program runs on the files of the image's base, as the image's
+//! user, with a root that is mounted read-only.
 //!
-//! The root holds less than the base does (no time zones, no user names, no /dev, no /proc): what is missing here is not
-//! needed there. Needs Linux, and root's rights or those of an unprivileged user namespace.
+//! The root holds less than the base (no time zones, no user names, no /dev, no /proc), so these tests also show that
+//! the missing files are not needed. Needs Linux, and root's rights or those of an unprivileged user namespace.
 
 use std::{
     fs::{self, File, Permissions},
@@ -39,14 +39,14 @@ amplify_testkit::tests! {
     aws_is_trusted_by_the_certificate_authorities_of_the_image_and_by_no_others,
 }
 
-/// The Debian release of the image, and how `distroless` calls it.
+/// The Debian release of the image, and the name that `distroless` uses for it.
 const RELEASE: &str = "trixie";
 const BASE: &str = "gcr.io/distroless/cc-debian13:nonroot";
 const USER: &str = "65532:65532";
 const PROGRAM: &str = "/usr/local/bin/amplify-operator";
-/// Of the base's packages, those that are needed.
+/// The packages of the base that the program needs.
 const PACKAGES: [&str; 3] = ["ca-certificates", "libc6", "libgcc-s1"];
-/// Where the base has all certificate authorities in one file, made when the image is.
+/// The base's file with all certificate authorities. It is generated when the image is built.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 fn read(path: &str) -> String {
@@ -54,7 +54,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Both stages are of one Debian release, and the image is its base and the program, run as the chart's user.
+/// Checks that both stages use one Debian release, and that the image consists of its base and the program and runs as
+/// the chart's user.
 fn dockerfile_is_as_tested() {
     let dockerfile = read("Dockerfile").replace("\\\n", "");
     let of = |instruction: &str| -> Vec<String> {
@@ -77,7 +78,7 @@ fn dockerfile_is_as_tested() {
     }
 }
 
-/// Returns the platform that cargo builds for, such as `x86_64-unknown-linux-gnu`.
+/// Returns the platform for which cargo builds, such as `x86_64-unknown-linux-gnu`.
 async fn host() -> String {
     let output = Command::new(env!("CARGO"))
         .arg("-vV")
@@ -91,7 +92,7 @@ async fn host() -> String {
 
 async fn the_dockerfile_says_what_the_tests_of_the_image_try_and_is_given_what_cargo_needs(_: Arc<World>) {
     dockerfile_is_as_tested();
-    // What .dockerignore lets through.
+    // The files that .dockerignore lets through.
     let context = tempfile::tempdir().expect("a folder");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ignore = read(".dockerignore");
@@ -108,9 +109,9 @@ async fn the_dockerfile_says_what_the_tests_of_the_image_try_and_is_given_what_c
             .status();
         assert!(copied.await.expect("cp runs").success(), "{path}");
     }
-    // As a build would, up to the first crate: cargo reads all manifests, and the lock file is not out of date. Without
-    // network, so that the lock file alone decides. For this platform alone, because a machine that has built these tests
-    // need not have downloaded the crates of other platforms.
+    // Does the same as a build up to the first crate: cargo reads all manifests, and the lock file must be up to date.
+    // Without network, so that only the lock file decides. For this platform only, because a machine that has built
+    // these tests may not have the crates of other platforms.
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--offline", "--format-version=1"])
         .args(["--filter-platform", &host().await])
@@ -145,7 +146,7 @@ async fn the_dockerfile_says_what_the_tests_of_the_image_try_and_is_given_what_c
 struct Root(TempDir);
 
 impl Root {
-    /// `authority`: one more certificate authority, as PEM.
+    /// Creates the file system. `authority`: an additional certificate authority, as PEM.
     async fn new(authority: Option<&str>) -> Self {
         let files = debian::files(RELEASE, &PACKAGES).await.expect("the base's files");
         let root = Self(tempfile::tempdir().expect("a folder"));
@@ -166,7 +167,7 @@ impl Root {
                 symlink(target, root.path().join(folder)).expect("a link");
             }
         }
-        // What update-ca-certificates does.
+        // Does the work of update-ca-certificates.
         let mut authorities = File::create(root.path().join(AUTHORITIES)).expect("a file");
         let mut known = Vec::new();
         for entry in fs::read_dir(root.path().join("usr/share/ca-certificates/mozilla")).expect("certificates") {
@@ -201,7 +202,7 @@ impl Root {
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("a file");
     }
 
-    /// What starts the program in here.
+    /// Returns the command prefix that starts the program in this root.
     fn launcher(&self) -> Vec<String> {
         let read_only = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#;
         let (user, group) = USER.split_once(':').expect("user:group");
@@ -211,7 +212,7 @@ impl Root {
                 format!("chroot --userspec={USER} --groups={group}"),
             )
         } else {
-            // The capabilities are those of the new user namespace, over nothing but this root.
+            // The capabilities are those of the new user namespace, and apply to nothing but this root.
             let (user, group) = (format!("--map-user={user}"), format!("--map-group={group}"));
             (
                 vec![
@@ -234,7 +235,7 @@ impl Root {
         launcher
     }
 
-    /// Runs the program to its end; the answer is what it prints.
+    /// Runs the program to its end and returns its output.
     async fn run(&self, argument: &str) -> String {
         let launcher = self.launcher();
         let output = Command::new(&launcher[0])
@@ -254,7 +255,7 @@ impl Root {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// A stage whose operator runs in here.
+    /// Returns a stage whose operator runs in this root.
     async fn stage(&self, world: Arc<World>) -> Stage {
         let setup = Setup {
             running: false,
@@ -311,7 +312,7 @@ async fn the_program_works_on_the_files_of_the_image_as_its_user_with_a_read_onl
     stage.terminate().await;
 }
 
-/// A certificate authority, and an acceptor that shows a certificate of it for 127.0.0.1.
+/// Creates a certificate authority, and an acceptor with a certificate of it for 127.0.0.1.
 fn authority() -> (String, TlsAcceptor) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -329,7 +330,7 @@ fn authority() -> (String, TlsAcceptor) {
     (pem, TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Serves the simulator by HTTPS, and has the stage's operator use that.
+/// Serves the simulator over HTTPS, and directs the stage's operator to it.
 async fn https(stage: &mut Stage, acceptor: TlsAcceptor) -> JoinHandle<()> {
     let simulator = stage.simulator.address();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -339,7 +340,7 @@ async fn https(stage: &mut Stage, acceptor: TlsAcceptor) -> JoinHandle<()> {
         while let Ok((connection, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that does not trust the certificate hangs up.
+                // A client that does not trust the certificate closes the connection.
                 if let Ok(mut client) = acceptor.accept(connection).await {
                     let mut simulator = TcpStream::connect(simulator).await.expect("the simulator");
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut simulator).await;

@@ -1,4 +1,4 @@
-//! What `amplify-operator import` prints is applied: the operator takes over everything and AWS is told nothing.
+//! The output of `amplify-operator import` is applied: the operator takes over everything and sends no write to AWS.
 
 use std::{collections::BTreeSet, process::Stdio, sync::Arc};
 
@@ -27,7 +27,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
     let before = json!(stage.aws().apps());
 
     let manifests = import(&stage, &["--all-apps", "--manage"]).await;
-    // With an app id, another operation says whether the app is there.
+    // With an app id, another operation checks whether the app exists.
     import(&stage, &["--app-id", APP]).await;
     assert_eq!(
         called(&stage),
@@ -35,7 +35,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
         "deploy/iam-policy-import.json, and what an import calls"
     );
     let path = stage.dir.path().join("manifests.yaml");
-    // As the comment says: a schema that AWS does not return may be added before the first apply.
+    // As the manifest's comment says, a schema that AWS does not return may be added before the first apply.
     let given = "\n  resourceConfig: {}\n";
     assert_eq!(manifests.matches(given).count(), 1, "{manifests}");
     let applied = manifests.replace(given, "\n  resourceConfig:\n    transformSchema: type A\n");
@@ -45,7 +45,7 @@ async fn what_an_import_prints_is_adopted_without_a_write_to_aws_and_let_go_like
     stage.start();
     let dry = kubectl(&stage, &["apply", "--dry-run=server", "-f", &path]).await;
     assert_eq!(dry.lines().count(), expected().len(), "{dry}");
-    // Time passes between an import and its use: a key's days run down.
+    // Time passes between an import and the apply, so the remaining days of an API key decrease.
     assert!(stage.aws().put_api((APP, "staging"), "storefront", graphql_api(6.5)));
     let before = {
         let mut apps = before;
@@ -101,7 +101,7 @@ fn graphql_api(days: f64) -> Map<String, Value> {
     config.as_object().expect("an object").clone()
 }
 
-/// Backends, APIs and records of every form, with names that a YAML reader could take for something else.
+/// Puts backends, APIs and records of every form into AWS, with names that a YAML reader could parse as another type.
 fn seed(stage: &Stage) {
     let aws = stage.aws();
     aws.put_app(&App {
@@ -173,7 +173,7 @@ fn expected() -> BTreeSet<String> {
     names
 }
 
-/// The operations that AWS saw, as actions of a policy.
+/// Returns the operations that AWS has received, as actions of a policy.
 fn called(stage: &Stage) -> BTreeSet<String> {
     let calls = stage.simulator.history().all();
     let calls = calls
@@ -214,7 +214,7 @@ async fn printed(stage: &Stage, mut command: Command) -> String {
     let output = command
         .env_clear()
         .envs(stage.environment.iter().cloned())
-        // Neither the user's settings nor what another cluster at this address once served.
+        // Excludes the user's settings, and kubectl's cache about another cluster that once had this address.
         .env("HOME", stage.dir.path())
         .env("KUBECACHEDIR", stage.dir.path().join("kube"))
         .stdin(Stdio::null())

@@ -1,4 +1,5 @@
-//! Two operators with `--leader-elect`, each as a user of its own: one acts, the other takes over, and never do both act.
+//! Two operators with `--leader-elect`, each as a user of its own: one acts, the other takes over, and they never act
+//! at the same time.
 
 use std::{
     path::PathBuf,
@@ -34,10 +35,10 @@ amplify_testkit::tests! {
 }
 
 const LEASE: &str = "amplify-operator";
-/// Lease duration and retry period, and what a busy machine adds to them.
+/// The lease duration and the retry period, and a margin for a busy machine.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(30 + 2 + 13);
 
-/// An operator process of its own user.
+/// An operator process with a user of its own.
 struct Operator {
     user: &'static str,
     child: Child,
@@ -45,7 +46,7 @@ struct Operator {
 }
 
 impl Operator {
-    /// The stage's operator, taken from it.
+    /// Takes the stage's operator.
     fn of(stage: &mut Stage) -> Self {
         Self {
             user: "operator",
@@ -88,7 +89,7 @@ impl Operator {
         assert!(in_time, "{} does not log {text:?} within {PATIENCE:?}", self.user);
     }
 
-    /// All that it wrote to the API server: verb, resource and name.
+    /// Returns all its writes to the API server: verb, resource and name.
     fn writes(&self, stage: &Stage) -> Vec<(String, String, String)> {
         let user = format!("system:serviceaccount:{}:{}", stage.namespaces[0], self.user);
         let events = stage.world.audit.events().expect("an audit log");
@@ -99,7 +100,7 @@ impl Operator {
             .collect()
     }
 
-    /// What it wrote, the lease apart.
+    /// Returns its writes except those of the lease.
     fn work(&self, stage: &Stage) -> Vec<(String, String, String)> {
         let mut writes = self.writes(stage);
         writes.retain(|(_, resource, _)| resource != "leases");
@@ -109,7 +110,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // The stage tells its own operator's.
+        // The stage prints its own operator's log.
         if std::thread::panicking() && self.user != "operator" {
             let log = self.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();
@@ -125,7 +126,7 @@ async fn electing(world: Arc<World>) -> Stage {
     Stage::with(world, setup).await
 }
 
-/// A stage whose operator leads, and another operator that stands by.
+/// Returns a stage whose operator leads, and another operator that stands by.
 async fn led(world: Arc<World>) -> (Stage, Operator, Operator) {
     let mut stage = electing(world).await;
     release(&stage).await;
@@ -140,7 +141,7 @@ fn leases(stage: &Stage) -> Api<Lease> {
     Api::namespaced(stage.world.client.clone(), &stage.namespaces[0])
 }
 
-/// The lease as it is after a leader has given it back: nobody needs to wait for it.
+/// Sets the lease as a leader leaves it on release, so that no process waits for its expiry.
 async fn release(stage: &Stage) {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": LEASE },
@@ -168,7 +169,7 @@ async fn wait_for_holder(stage: &Stage, operator: &Operator) {
 async fn of_two_operators_only_the_leader_writes(world: Arc<World>) {
     let mut stage = electing(world).await;
     let (first, second) = (Operator::of(&mut stage), Operator::beside(&stage).await);
-    // There is no lease yet: whoever it will be waits for its whole duration.
+    // The lease does not exist yet, so the first leader waits for its whole duration.
     for name in ["one", "two", "three"] {
         stage.create_backend(name).await;
     }
@@ -230,10 +231,10 @@ async fn a_leader_that_ends_is_followed_within_seconds(world: Arc<World>) {
 }
 
 async fn a_leader_that_was_frozen_during_a_create_wakes_up_and_writes_nothing(world: Arc<World>) {
-    // With the one that is being sent as many as may be on their way to one account and region.
+    // Together with the create that is being sent, as many calls as may be in flight to one account and region.
     const LISTING: usize = 3;
     let (stage, mut leader, standby) = led(world).await;
-    // All answers come while the leader is frozen, and are there when it wakes up.
+    // All answers arrive while the leader is frozen. They are there when it wakes up.
     let slow = Action::HangAfter {
         duration: Some(Duration::from_secs(8)),
     };
@@ -300,11 +301,11 @@ async fn a_leader_that_is_cut_off_ends_before_another_leads(world: Arc<World>) {
     stage.assert_created_once();
 }
 
-/// A way to the API server that can be closed.
+/// A route to the API server that can be closed.
 struct Way(CancellationToken);
 
 impl Way {
-    /// The stage's operator takes it from its next start on.
+    /// Makes the stage's operator use this route from its next start on.
     async fn of(stage: &mut Stage) -> Self {
         let direct = stage.dir.path().join("operator.kubeconfig");
         let kubeconfig = std::fs::read_to_string(direct).expect("a kubeconfig");
@@ -333,7 +334,7 @@ impl Way {
         Self(closed)
     }
 
-    /// Everything is reset, and nobody listens any more.
+    /// Resets all connections and stops listening.
     fn close(&self) {
         self.0.cancel();
     }

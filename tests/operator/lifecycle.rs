@@ -1,4 +1,4 @@
-//! Adoption, retention, drift, edits, suspension, requests: what people know from the best operators.
+//! Adoption, retention, drift, edits, suspension, requests: the features that users expect from an operator.
 
 use std::{sync::Arc, time::Duration};
 
@@ -110,7 +110,7 @@ async fn an_api_that_drifts_is_updated_once(world: Arc<World>) {
     config.insert("apiName".into(), json!("foreign"));
     assert!(stage.aws().put_api((APP, "dev"), "shop", config));
     stage.wait_until_updated("shop").await;
-    // Two more checks find nothing to do.
+    // Two more checks change nothing.
     stage
         .wait_for_calls(
             Operation::GetBackendApi,
@@ -120,7 +120,7 @@ async fn an_api_that_drifts_is_updated_once(world: Arc<World>) {
     assert_eq!(stage.calls(Operation::UpdateBackendApi).len(), 1);
     let there = stage.aws().app((APP, "dev")).expect("the app").backends["dev"].apis["shop"].clone();
     assert_eq!(there["apiName"], "shop");
-    // It is not kept in memory, and must be there when it is sent.
+    // The schema is not kept in memory, but the update must still contain it.
     assert_eq!(there["transformSchema"], "type A @model { id: ID! }");
 }
 
@@ -150,7 +150,7 @@ async fn an_edit_during_a_job_is_carried_out_next(world: Arc<World>) {
 
 async fn an_edit_while_aws_is_asked_is_carried_out_next(world: Arc<World>) {
     let mut setup = Setup::default();
-    // The reply says that the job has ended.
+    // The reply already says that the job has ended.
     setup.settings.job_duration = Duration::ZERO;
     let stage = Stage::with(world, setup).await;
     assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
@@ -410,7 +410,7 @@ async fn a_backend_goes_after_its_api(world: Arc<World>) {
     });
     stage.create(Kind::Api, "shop", spec).await;
     stage.wait_until_ready(Kind::Api, "shop").await;
-    // As a GitOps tool prunes: all at once.
+    // All at once, as a GitOps tool prunes.
     stage.delete(Kind::Backend, "dev").await;
     stage.wait_for_reason(Kind::Backend, "dev", "InUse").await;
     stage.delete(Kind::Api, "shop").await;

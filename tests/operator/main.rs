@@ -1,7 +1,7 @@
 //! The whole operator as a process, against a real API server and the simulator of AWS.
 //!
-//! One dev cluster for all tests; each test has its own namespace, simulator and operator process. A test's name is the
-//! sentence that it proves. Nothing here sleeps for a fixed time: tests wait for conditions.
+//! All tests share one dev cluster. Each test has its own namespace, simulator and operator process. A test's name is
+//! the sentence that it proves. Nothing here sleeps for a fixed time: tests wait for conditions.
 
 #![allow(
     clippy::expect_used,
@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use amplify_devcluster::Options;
 use amplify_testkit::{specimen, suite};
 
-/// Tests wait for jobs rather than compute: many can run on few cores.
+/// Tests mostly wait for jobs, so many can run on few cores.
 const TESTS_AT_A_TIME: usize = 12;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! `managementPolicy: Observe`: looked at, compared and reported. AWS gets no write.
+//! `managementPolicy: Observe`: the operator looks, compares and reports. AWS gets no write.
 
 use std::{process::Stdio, sync::Arc};
 
@@ -38,7 +38,7 @@ async fn program(stage: &Stage, program: std::path::PathBuf, arguments: &[&str])
 }
 
 async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<World>) {
-    // So that no check falls due meanwhile, and every call is one that this asks for.
+    // No check falls due meanwhile, so that every call is one that the test requests.
     let stage = Stage::with(world, Setup::quick().flag("--drift-interval=720h")).await;
     for number in 0..APPS {
         let app_id = format!("d{number:04}");
@@ -88,13 +88,14 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
             stage.wait(Kind::Api, &format!("{name}-shop"), "Ready", is_ready).await;
         }
     }
-    // One look for each; and kubectl's apply and one write of its status. (An API may be seen before its backend is, and say so.)
+    // One look for each resource; kubectl's apply and one write of the status. (An API whose backend has not been seen
+    // yet may report that with one more write.)
     for name in ["app-0-env0", "app-11-env3", "app-24-env7"] {
         stage.assert_writes(Some(name), 2).await;
     }
     assert_eq!(stage.all_calls().len() - calls, APPS * ENVIRONMENTS * 2);
 
-    // An environment is taken down: that is told, and nothing comes back.
+    // An environment is removed in AWS: the status reports it, and nothing is created again.
     assert!(stage.aws().delete_backend(("d0003", "env5")));
     for (kind, name) in [(Kind::Backend, "app-3-env5"), (Kind::Api, "app-3-env5-shop")] {
         stage.request(kind, name, "look").await;
@@ -161,7 +162,7 @@ async fn what_differs_is_named_and_managed_again_it_is_put_right(world: Arc<Worl
             &["spec.resourceConfig.transformSchema", "managementPolicy: Manage"],
         )
         .await;
-    // Somebody puts it right, and a check shows it.
+    // A user repairs it in AWS, and a check shows that.
     assert!(
         stage
             .aws()

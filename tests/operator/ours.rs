@@ -1,5 +1,5 @@
-//! Whose is it? What is not proved to be a resource's own is neither taken for it nor deleted with it, and what is, is
-//! found again whatever AWS shows.
+//! Ownership: an object that is not proved to be a resource's own is neither adopted by mistake nor deleted. A
+//! resource's own object is found again, whatever AWS shows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ amplify_testkit::tests! {
 const SPECS: &str = "type Spec @model { id: ID! }";
 const EDITED: &str = "type Edited @model { id: ID! }";
 
-/// A reply with this body instead of the work.
+/// Returns an action that answers with this body instead of the work.
 fn replied(body: &Value) -> Action {
     Action::Respond {
         status: 200,
@@ -49,7 +49,7 @@ async fn a_delete_that_arrives_late_does_not_hit_what_is_made_after_it(world: Ar
         stage.wait_until_ready(kind, name).await;
         stage.delete(kind, name).await;
         stage.wait_for_calls_in(specimen.delete(), name, 1).await;
-        // Somebody is faster than that request.
+        // Another client deletes the object before that request arrives.
         assert!((specimen.remove)(&stage.aws(), name));
         let is_open = |object: &Value| {
             let job = &object["status"]["job"];
@@ -102,7 +102,7 @@ async fn an_update_that_arrives_late_does_not_undo_the_edit_after_it(world: Arc<
 
 async fn what_a_second_operator_has_recorded_does_not_go_back(world: Arc<World>) {
     let mut setup = Setup::quick();
-    // Both see it run.
+    // The job is long enough that both operators see it run.
     setup.settings.job_duration = Duration::from_secs(8);
     let stage = Stage::with(world, setup).await;
     assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
@@ -113,7 +113,7 @@ async fn what_a_second_operator_has_recorded_does_not_go_back(world: Arc<World>)
     stage.create(Kind::Api, "shop", graphql_api("dev", SPECS)).await;
     stage.wait_until_accepted(Operation::CreateBackendApi, "dev", 1).await;
     stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
-    // The first one waits for its reply. Nobody elects.
+    // The first operator waits for its reply. There is no leader election.
     let mut second = stage.start_beside("second").await;
     let is_recorded =
         |object: &Value| object["status"]["job"]["id"].is_string() && object["status"]["observedGeneration"] == 2;
@@ -154,7 +154,7 @@ async fn jobs_of_former_days_and_jobs_without_a_time_are_not_ours(world: Arc<Wor
         }
         replied(&json!({ "jobs": [job] }))
     };
-    // A list without jobs before the create, and jobs that are not its own after it.
+    // A list without jobs before the create, and jobs of others after it.
     let first = [
         ("old", replied(&json!({ "jobs": [] }))),
         (
@@ -186,7 +186,7 @@ async fn jobs_of_former_days_and_jobs_without_a_time_are_not_ours(world: Arc<Wor
 
 async fn a_clone_of_unknown_outcome_is_found_when_the_resource_that_it_copies_is_gone(world: Arc<World>) {
     let mut setup = Setup::quick();
-    // Only the environment that is copied shows the job.
+    // Only the source environment shows the clone's job.
     setup.settings.clone_job_environment = CloneJobEnvironment::Source;
     let stage = Stage::with(world, setup).await;
     let mut source = backend("source");
@@ -253,7 +253,7 @@ async fn a_job_of_another_environment_in_a_list_is_skipped(world: Arc<World>) {
         .aws()
         .fault(Fault::on(Operation::CreateBackend, Action::ResetAfter));
     stage.create_backend("dev").await;
-    // It is not waited for before the create, nor taken for its job afterwards.
+    // The operator neither waits for this job before the create, nor takes it for its own job afterwards.
     stage.wait_until_accepted(Operation::CreateBackend, "dev", 1).await;
     let shown = stage.aws().app((APP, "dev")).expect("the app").jobs["dev"][0].clone();
     let ours = json!({
@@ -285,7 +285,7 @@ async fn a_list_that_repeats_a_page_is_not_taken_for_complete(world: Arc<World>)
             .wait_for_words(kind, name, "AwsUnavailable", &["ListBackendJobs"])
             .await;
         assert!(!is_stalled(&object), "{object:#}");
-        // Two pages at a time.
+        // Each list reads two pages.
         stage.wait_for_calls_in(Operation::ListBackendJobs, name, 4).await;
     }
     let writes = stage.simulator.history().writes();

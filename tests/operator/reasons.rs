@@ -1,4 +1,4 @@
-//! Every reason of design's list is reached through the whole operator, with what a person reads.
+//! Every reason in the design's list is reached through the whole operator, and its message is checked.
 
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ async fn a_missing_config_map_or_backend_is_waited_for(world: Arc<World>) {
             says("ConfigMap schema has no key \"schema.graphql\""),
         )
         .await;
-    // What a generator leaves that fails, and what Windows PowerShell's > writes. AWS would drop all tables.
+    // Such texts come from a failing generator and from Windows PowerShell's `>`. AWS would drop all tables.
     for (request, text, said) in [
         ("1", Some(""), "is empty"),
         (
@@ -186,7 +186,7 @@ async fn throttling_is_said_and_passes(world: Arc<World>) {
     assert!(!is_stalled(&object));
     stage.aws().remove_fault(slow_down);
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    // A Ready resource stays Ready through it.
+    // A Ready resource stays Ready while it is throttled.
     stage
         .aws()
         .fault(Fault::on(Operation::GetBackend, Action::TooManyRequests).forever());
@@ -289,7 +289,7 @@ async fn the_younger_of_two_resources_for_one_object_is_in_conflict(world: Arc<W
         1,
         "the losers told AWS nothing"
     );
-    // When the winner goes, the next becomes first.
+    // When the winner of the conflict goes, the next resource takes its place.
     stage.delete(Kind::Backend, "winner").await;
     stage.wait_until_gone(Kind::Backend, "winner").await;
     stage.wait_until_ready(Kind::Backend, "loser").await;

@@ -1,4 +1,4 @@
-//! Several operators in one cluster, each with namespaces of its own (`--watch-namespace`), over one AWS account.
+//! Several operators in one cluster, each with its own namespaces (`--watch-namespace`), in one AWS account.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,7 +9,7 @@ amplify_testkit::tests! {
     between_two_operators_aws_is_what_keeps_one_object_from_two_owners_and_one_environment_from_two_jobs,
 }
 
-/// One operator for the first namespace and one, whose user is called `other`, for the second.
+/// Starts one operator for the first namespace and one, with the user `other`, for the second.
 async fn two_operators(world: Arc<World>) -> (Stage, tokio::process::Child) {
     let setup = Setup {
         namespaces: 2,
@@ -38,7 +38,7 @@ async fn two_operators_on_disjoint_namespaces_share_a_cluster_and_never_touch_ea
         stage.wait_until_gone(Kind::Backend, &name).await;
     }
     stage.assert_created_once();
-    // Both may do anything in both namespaces: what keeps them apart is what they watch.
+    // Both have all rights in both namespaces. Only the watched namespaces separate them.
     let events = stage.world.audit.events().expect("an audit log");
     for (number, user) in [(0, "operator"), (1, "other")] {
         let user = format!("system:serviceaccount:{}:{user}", stage.namespaces[0]);
@@ -57,14 +57,14 @@ async fn between_two_operators_aws_is_what_keeps_one_object_from_two_owners_and_
     let (mut stage, _other) = two_operators(world).await;
     stage.create_backend("dev").await;
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    // Neither sees the other's resources, so this is no Conflict: AWS says that it is there.
+    // Neither operator sees the other's resources, so the reason is not Conflict: AWS shows that the object exists.
     stage.enter(1);
     stage.create(Kind::Backend, "same", backend("dev")).await;
     stage.wait_for_reason(Kind::Backend, "same", "AlreadyExists").await;
     stage.delete(Kind::Backend, "same").await;
     stage.wait_until_gone(Kind::Backend, "same").await;
 
-    // Each has a slot of its own for the environment: AWS refuses the job that comes second, which waits.
+    // Each operator has its own slot for the environment. AWS refuses the second job, which then waits.
     assert!(stage.aws().put_auth((APP, "dev"), "users"));
     let api = graphql_api("dev", "type A @model { id: ID! }");
     let both = [

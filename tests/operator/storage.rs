@@ -1,5 +1,6 @@
-//! What is alone in its environment, and what it is not: nothing of somebody else is taken for it, what is not known is neither
-//! there nor gone, and a storage's guests keep no rights that the spec does not give them.
+//! Objects of which an environment has only one: another client's object is never taken for the resource's own; an
+//! object whose state is unknown counts neither as present nor as gone; and guests of a storage keep no rights that the
+//! spec does not give them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -238,7 +239,8 @@ async fn an_answer_under_another_name_is_decided_by_what_the_backend_has(world: 
         stage.request(kind, ours, "it is free").await;
         stage.wait_until_ready(kind, ours).await;
 
-        // Somebody puts another in its place, and the backend does not say what it has: it is neither there nor gone.
+        // Another client replaces the object, and the backend does not show its contents. So the object counts neither
+        // as present nor as gone.
         assert!(stage.aws().delete_resource(place, category, ours) && put("theirs"));
         assert!(stage.aws().put_meta_config(place, ""));
         stage.delete(kind, ours).await;
@@ -280,7 +282,7 @@ async fn a_storage_without_an_auth_hears_of_its_backend_and_not_of_its_neighbour
         stage.delete(kind, name).await;
         stage.wait_until_gone(kind, name).await;
     }
-    // Long before it looks again, which is after half a minute.
+    // Much sooner than the next look, which comes after half a minute.
     let gone = ["does not exist"];
     let told = stage.wait_for_words(Kind::Storage, "photos", "DependencyNotReady", &gone);
     tokio::time::timeout(Duration::from_secs(10), told)

@@ -1,4 +1,5 @@
-//! What an operator at work tells of itself: log lines and Events of one life, and metrics as a real Prometheus reads them.
+//! The operator's reports about its work: log lines and Events of one life, and metrics as a real Prometheus reads
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +29,7 @@ amplify_testkit::tests! {
     every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work,
 }
 
-/// The lines about this resource from info on.
+/// Returns the log lines about this resource from level info on.
 fn story(stage: &Stage, kind: &str, name: &str) -> Vec<String> {
     let about = format!("pass{{kind=\"{kind}\" object=\"{}/{name}\"}}", stage.namespace);
     let log = stage.log();
@@ -39,7 +40,7 @@ fn story(stage: &Stage, kind: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// As many lines as parts, and each line has all of its parts.
+/// Checks that there are as many lines as parts, and that each line contains all of its parts.
 fn assert_lines(lines: &[String], parts: &[&[&str]]) {
     let are_these = lines.len() == parts.len()
         && lines
@@ -63,7 +64,7 @@ async fn the_log_and_the_events_tell_the_life_of_one_resource_in_order(world: Ar
         message.contains("not authorized") && !message.contains("request id"),
         "{message}"
     );
-    // Denied once more, which is not told once more.
+    // Access is denied again. This is not reported again.
     stage.request(Kind::Backend, "dev", "1").await;
     stage.wait_for_calls(Operation::GetBackend, 2).await;
     let is_handled = |object: &Value| object["status"]["lastHandledReconcileAt"] == "1";
@@ -120,7 +121,7 @@ async fn the_log_and_the_events_tell_the_life_of_one_resource_in_order(world: Ar
     let reasons = ["AccessDenied", "Creating", "Available", "Deleting", "Released"];
     stage.wait_for_events("dev", &reasons).await;
 
-    // One without jobs.
+    // A resource of a kind without jobs.
     stage.create(Kind::Environment, "record", environment("record")).await;
     stage.wait_until_ready(Kind::Environment, "record").await;
     stage
@@ -175,7 +176,7 @@ async fn a_log_of_json_says_the_same_in_fields(world: Arc<World>) {
         .collect();
     let expected = [
         json!(["Creating", "CreateBackendAPI", job]),
-        // It failed: the same reason again, and the line says why.
+        // The job failed: the reason is the same, and the log line gives the cause.
         json!(["Creating", "CreateBackendAPI", job]),
         json!([null, null, null]),
     ];
@@ -183,7 +184,7 @@ async fn a_log_of_json_says_the_same_in_fields(world: Arc<World>) {
     assert!(log.contains("the schema is wrong"), "{log}");
 }
 
-/// A Prometheus that scrapes this address each second; its data goes with it.
+/// A Prometheus that scrapes this address each second. Its data is removed with it.
 struct Prometheus {
     address: SocketAddr,
     _process: Child,
@@ -219,7 +220,7 @@ impl Prometheus {
         }
     }
 
-    /// What a query gives now; nothing while Prometheus is not up.
+    /// Returns the current result of a query, or nothing while Prometheus is not up.
     async fn query(&self, query: &str) -> Vec<Value> {
         let path = format!("/api/v1/query?query={}", percent_encoded(query));
         let Some(answer) = get(self.address, &path, "application/json").await else {
@@ -238,10 +239,10 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// The body of an answer that is 200.
+/// Returns the body of an answer with status 200.
 async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    // Of 1.0: so the answer comes in one piece.
+    // HTTP/1.0, so that the answer comes in one piece.
     let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\naccept: {accept}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut text = String::new();
@@ -253,7 +254,7 @@ async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
         .then(|| body.to_owned())
 }
 
-/// The first namespace works in the account that the app is in.
+/// Returns an accounts file in which the first namespace uses the account of the app.
 fn accounts(namespaces: &[String]) -> String {
     format!(
         "accounts: [{{name: shop, namespaces: [{}], roleArn: \"arn:aws:iam::{DEFAULT_ACCOUNT}:role/operator\"}}]",
@@ -261,7 +262,7 @@ fn accounts(namespaces: &[String]) -> String {
     )
 }
 
-/// An operator that has something to tell of everything.
+/// Returns a stage whose operator has produced values for every metric.
 async fn at_work(world: Arc<World>) -> Stage {
     let mut setup = Setup {
         accounts: Some(accounts),
@@ -295,7 +296,7 @@ async fn at_work(world: Arc<World>) -> Stage {
         .wait_for_reason(Kind::Environment, "foreign", "AlreadyExists")
         .await;
     stage.wait_for_reason(Kind::Backend, "later", "Suspended").await;
-    // A second life of each kind of job, which a rate can see.
+    // Each kind of job runs a second time, so that a rate has a value.
     stage.create_backend("three").await;
     stage.wait_until_ready(Kind::Backend, "three").await;
     stage
@@ -308,7 +309,7 @@ async fn every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work
     let prometheus = Prometheus::start(operator).await;
     assert_families(&stage, operator).await;
 
-    // What counts once more while Prometheus looks.
+    // One more throttled call while Prometheus scrapes.
     let slow = Action::respond(429, "TooManyRequestsException", "Rate exceeded");
     stage.aws().fault(Fault::on(Operation::CreateBackend, slow));
     let seen = async {
@@ -329,7 +330,7 @@ async fn every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work
             let mut still = Vec::new();
             for (title, query) in std::mem::take(&mut silent) {
                 let asked = query.replace("$job", ".*").replace("$__rate_interval", "5m");
-                // A quantile of nothing is a series, and not a number.
+                // A quantile without data is a series whose value is not a number.
                 let is_number = |series: &Value| {
                     let value = series["value"][1].as_str().and_then(|value| value.parse::<f64>().ok());
                     value.is_some_and(f64::is_finite)
@@ -348,7 +349,7 @@ async fn every_metric_and_every_query_of_the_dashboard_shows_an_operator_at_work
     assert!(up.is_empty(), "{up:?}");
 }
 
-/// What a scrape of [`at_work`] says, among others.
+/// Some lines in a scrape of [`at_work`].
 const LINES: &[&str] = &[
     r#"amplify_operator_objects{kind="AmplifyBackend",reason="Available",state="ready"} 3"#,
     r#"amplify_operator_objects{kind="AmplifyBackend",reason="Creating",state="working"} 1"#,
@@ -367,7 +368,7 @@ const LINES: &[&str] = &[
     "amplify_operator_leader 1",
 ];
 
-/// What `/metrics` gives is true, is what is described, and is what promtool takes for well-formed.
+/// Checks that the output of `/metrics` is true, is documented, and is well-formed for promtool.
 async fn assert_families(stage: &Stage, operator: SocketAddr) {
     let mut text = String::new();
     let mut missing = LINES.to_vec();

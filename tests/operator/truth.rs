@@ -1,4 +1,4 @@
-//! Ready=True says that AWS has what the spec says: whatever was refused, lost, or done by others before.
+//! Ready=True means that AWS holds the spec, even after refusals, lost requests and changes by others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ const SPECS: &str = "type Spec @model { id: ID! }";
 const THEIRS: &str = "type Theirs @model { id: ID! }";
 const EDITED: &str = "type Edited @model { id: ID! }";
 
-/// How AWS can refuse a create or lose it, each in an environment of its own, and the reason that is given then.
+/// Returns the ways in which AWS can refuse or lose a create, each with its own environment and the resulting reason.
 fn refusals() -> [(&'static str, Action, &'static str); 7] {
     [
         (
@@ -47,7 +47,7 @@ fn refusals() -> [(&'static str, Action, &'static str); 7] {
     ]
 }
 
-/// In each environment a create is refused, and then somebody else makes the API, with another configuration.
+/// Lets a create be refused in each environment. Then another client creates the API with another configuration.
 async fn refused_and_made_by_somebody_else(stage: &Stage, spec: impl Fn(Value) -> Value) {
     for (name, action, _) in refusals() {
         assert!(stage.aws().put_backend((APP, name), "storefront"));
@@ -65,7 +65,7 @@ async fn refused_and_made_by_somebody_else(stage: &Stage, spec: impl Fn(Value) -
     }
 }
 
-/// Each is Ready, and by one update AWS has what the spec says.
+/// Checks that each resource is Ready, and that one update has brought AWS in line with the spec.
 async fn brought_in_line(stage: &Stage) {
     for (name, ..) in refusals() {
         let object = stage.wait_until_ready(Kind::Api, name).await;
@@ -89,7 +89,7 @@ async fn an_api_that_exists_is_adopted_when_the_policy_is_changed_and_gets_the_c
     refused_and_made_by_somebody_else(&stage, |spec| spec).await;
     for (name, ..) in refusals() {
         stage.wait_for_reason(Kind::Api, name, "AlreadyExists").await;
-        // As the message says.
+        // The edit that the message proposes.
         let adopt = json!({ "spec": { "adoptionPolicy": "IfExists", "deletionPolicy": "Retain" } });
         stage.patch(Kind::Api, name, adopt).await;
     }
@@ -98,7 +98,7 @@ async fn an_api_that_exists_is_adopted_when_the_policy_is_changed_and_gets_the_c
 
 async fn a_job_that_shows_up_late_is_not_taken_for_the_edit_that_came_after_it(world: Arc<World>) {
     let mut setup = Setup::quick();
-    // Shown and ended long after a create that shows nothing counts as not accepted.
+    // The job is shown, and ends, long after the grace of its create.
     setup.settings.job_listing_delay = Duration::from_secs(8);
     setup.settings.job_duration = Duration::from_secs(10);
     let stage = Stage::with(world, setup).await;
@@ -109,7 +109,7 @@ async fn a_job_that_shows_up_late_is_not_taken_for_the_edit_that_came_after_it(w
     stage.create(Kind::Api, "shop", graphql_api("dev", SPECS)).await;
     stage.wait_until_accepted(Operation::CreateBackendApi, "dev", 1).await;
     stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
-    // The next attempt, which meets the job of the first.
+    // The next attempt meets the job of the first.
     stage.wait_for_calls(Operation::CreateBackendApi, 2).await;
     let object = stage.wait_until_ready(Kind::Api, "shop").await;
     assert_eq!(stage.schema("dev"), EDITED, "{object:#}");
@@ -126,7 +126,7 @@ async fn a_job_of_the_former_generation_does_not_make_the_edit_ready(world: Arc<
     stage.create(Kind::Api, "shop", graphql_api("dev", SPECS)).await;
     let is_running = |object: &Value| object["status"]["job"]["status"] == "RUNNING";
     stage.wait(Kind::Api, "shop", "being created", is_running).await;
-    // While the job runs, something is said of the generation that comes after it.
+    // While the job runs, the status reports a reason for the next generation.
     stage.patch(Kind::Api, "shop", schema_edit(EDITED)).await;
     stage
         .aws()
@@ -141,7 +141,7 @@ async fn a_job_of_the_former_generation_does_not_make_the_edit_ready(world: Arc<
     let object = stage.get(Kind::Api, "shop").await;
     let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
     assert!(!(is_current && ready(&object)["status"] == "True"), "{object:#}");
-    // The update never comes to its end, and is not forgotten.
+    // The operator is killed before the update has ended. The update must not be forgotten.
     stage.kill().await;
     stage.start();
     let object = stage.wait_until_ready(Kind::Api, "shop").await;
@@ -163,7 +163,7 @@ async fn a_job_of_somebody_else_that_is_taken_for_ours_does_not_make_its_configu
     assert_eq!(stage.accepted_in(Operation::UpdateBackendApi, "dev"), 1);
 }
 
-/// Two APIs that are Ready and then edited, while somebody else updates them: one of those updates will succeed, the
+/// Two APIs that are Ready and then edited while another client updates them: one of its updates will succeed, the
 /// other will fail.
 const UPDATED: [&str; 2] = ["completes", "fails"];
 
@@ -261,7 +261,7 @@ async fn what_is_deleted_or_edited_while_aws_gives_no_answer_is_not_ready_and_sa
         }
     }
     stage.aws().clear_faults();
-    // Denied access is tried again after a minute.
+    // After denied access, the next try would come only after a minute.
     for (kind, name) in resources("denied") {
         stage.request(kind, &name, "now").await;
     }
@@ -295,7 +295,7 @@ async fn a_reason_that_no_longer_holds_gives_way_to_the_one_that_does(world: Arc
     stage
         .wait_for_words(Kind::Environment, "dev", "InvalidSpec", &["no AWS region"])
         .await;
-    // The region is there now, and it is the key that is wrong.
+    // The region is set now, but the key is wrong.
     stage.terminate().await;
     stage.set("AWS_REGION", &region);
     stage.set("AWS_SECRET_ACCESS_KEY", "wrong");

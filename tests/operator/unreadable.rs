@@ -15,7 +15,7 @@ amplify_testkit::tests! {
 
 async fn a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_is_gone(_: Arc<World>) {
     let cluster = Cluster::start(Options::default()).await.expect("a cluster of its own");
-    // As a newer version may have it: a jobTimeout that this one cannot read.
+    // As in a newer version: a jobTimeout that this version cannot read.
     let crds = api::crds().into_iter().map(|crd| {
         let mut crd = json!(crd);
         let timeout = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/jobTimeout";
@@ -42,7 +42,7 @@ async fn a_resource_that_cannot_be_read_stops_no_other_and_is_no_ghost_when_it_i
     cluster.stop().await.expect("it ends");
 }
 
-/// Two resources that could be read at first: they hold what they held, until they are gone.
+/// Two resources that were readable at first keep their claims until they are gone.
 async fn become_unreadable_and_go(stage: &Stage) {
     let both = [(Kind::Backend, "held"), (Kind::Api, "inner")];
     stage.create_backend("held").await;
@@ -61,7 +61,7 @@ async fn become_unreadable_and_go(stage: &Stage) {
     stage.delete(Kind::Backend, "outer").await;
     let object = stage.wait_for_reason(Kind::Backend, "outer", "InUse").await;
     assert!(message(&object).contains("inner"), "{object:#}");
-    // Nobody can say of them what is to become of their AWS objects: a person takes the finalizer off.
+    // The operator cannot read what should happen to their AWS objects, so a user removes the finalizers.
     for (kind, name) in both {
         stage.delete(kind, name).await;
         let released = json!({ "metadata": { "finalizers": null } });

@@ -1,4 +1,4 @@
-//! What is AWS's verdict, and what only looks like one. A verdict holds until something changes that it was about.
+//! AWS's verdicts, and answers that only look like verdicts. A verdict holds until its subject changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ amplify_testkit::tests! {
 const GOOD: &str = "type Good @model { id: ID! }";
 const BAD: &str = "nonsense";
 
-/// Answers of an endpoint that does not know the operation, or of no service at all.
+/// Returns the answers of an endpoint that does not have the operation, or that is not AWS at all.
 fn unknown_operations() -> [(&'static str, Action); 3] {
     [
         (
@@ -61,7 +61,7 @@ async fn a_404_that_is_not_about_the_object_is_not_its_absence(world: Arc<World>
     for (cause, action) in unknown_operations() {
         for (kind, name) in resources(cause) {
             stage.wait_until_ready(kind, &name).await;
-            // In one of them the look is still answered.
+            // For the resource of the delete, the look is still answered.
             let fault = if name.ends_with("-delete") {
                 Fault::on(Operation::DeleteBackend, action.clone())
             } else {
@@ -77,7 +77,7 @@ async fn a_404_that_is_not_about_the_object_is_not_its_absence(world: Arc<World>
     for (cause, _) in unknown_operations() {
         for (kind, name) in resources(cause) {
             if kind == Kind::Api {
-                // Two at its creation, and two that are answered so.
+                // Two looks at its creation, and two that get this answer.
                 stage.wait_for_calls_in(Operation::GetBackendApi, &name, 4).await;
                 let object = stage.get(kind, &name).await;
                 assert_eq!(ready(&object)["status"], "True", "{object:#}");
@@ -118,7 +118,7 @@ async fn an_answer_of_something_between_is_no_verdict_on_a_spec(world: Arc<World
         for name in [old(status), new(status)] {
             let between = Action::intercepted(status, "<html>a proxy</html>");
             let fault = Fault::on(Operation::GetBackend, between).environment(&name);
-            // The SDK itself tries again what a gateway answers.
+            // The SDK itself retries the answers of a gateway.
             stage.aws().fault(fault.times(if status < 500 { 1 } else { 3 }));
         }
         followed.push((status, object, stage.follow(Kind::Backend, &new(status)).await));
@@ -166,7 +166,7 @@ async fn an_answer_of_something_between_to_a_write_is_an_unknown_outcome(world: 
     stage.assert_created_once();
 }
 
-/// The spec of an API whose schema stands in the ConfigMap of the environment's name.
+/// Returns the spec of an API whose schema is in the ConfigMap with the name of the environment.
 fn api_from_config_map(name: &str) -> Value {
     let mut spec = graphql_api(name, "");
     let from = json!({ "configMapKeyRef": { "name": name, "key": "schema.graphql" } });
@@ -179,10 +179,10 @@ fn api_from_config_map(name: &str) -> Value {
 async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick().checking()).await;
     let cases = [
-        // Seen at a check.
+        // A check detects these.
         ("blank", "is empty"),
         ("binary", "is not UTF-8 text"),
-        // Harms nothing that is Ready, before somebody asks.
+        // These do not affect a Ready resource until a user requests a reconcile.
         ("gone", "does not exist in this namespace"),
         ("keyless", "has no key"),
     ];
@@ -217,7 +217,7 @@ async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<Wor
         assert_eq!(stage.calls_in(Operation::UpdateBackendApi, name).len(), 0, "{name}");
         looked.push((name, stage.calls_in(Operation::GetBackendApi, name).len()));
     }
-    // It stays said.
+    // The status keeps the reason.
     for (name, looks) in looked {
         stage.wait_for_calls_in(Operation::GetBackendApi, name, looks + 2).await;
         let object = stage.get(Kind::Api, name).await;
@@ -235,7 +235,7 @@ async fn a_schema_that_is_emptied_or_gone_is_not_sent_and_told_of(world: Arc<Wor
 async fn a_refused_schema_is_sent_when_its_config_map_is_mended_and_not_before(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick().checking()).await;
     let refused = |operation| Fault::on(operation, Action::respond(400, "BadRequestException", "no types")).forever();
-    // One is refused as it is created, one as it is updated.
+    // The first create is refused, and the second resource's update.
     for name in ["created", "updated"] {
         assert!(stage.aws().put_backend((APP, name), "storefront"));
         let schema = if name == "created" {
@@ -255,7 +255,7 @@ async fn a_refused_schema_is_sent_when_its_config_map_is_mended_and_not_before(w
     stage
         .aws()
         .fault(refused(Operation::UpdateBackendApi).environment("updated"));
-    // Seen at a check, since nobody edits the resource.
+    // Only a check detects this, because the resource itself is not edited.
     stage.put_config_map("updated", "schema.graphql", BAD).await;
     let cases = [
         ("created", Operation::CreateBackendApi),
@@ -366,7 +366,7 @@ async fn what_completed_and_is_never_shown_is_not_created_a_second_time(world: A
         );
         let id = object["status"]["job"]["id"].as_str().unwrap_or_default();
         assert!(message(&object).contains(id), "{object:#}");
-        // It is asked for all the same.
+        // The object is still looked at.
         let looks = stage.calls_in(look, name).len();
         stage.wait_for_calls_in(look, name, looks + 2).await;
     }

@@ -1,5 +1,5 @@
-//! Walks: random edits, good, bad and refused, while jobs run and after. Wherever a walk has been, its last spec leads
-//! where that spec leads by itself. `WALK_SEED` runs the one walk again that a failure names.
+//! Walks: random edits, good, bad and refused, while jobs run and after. After any walk, the last spec leads to the
+//! same state as it does on its own. A failure names a seed: `WALK_SEED` repeats that walk.
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ amplify_testkit::tests! {
     wherever_a_walk_of_edits_has_been_its_last_spec_leads_where_it_leads_by_itself,
 }
 
-/// The seeds of the walks of every run.
+/// The seeds that every run uses.
 const WALKS: std::ops::Range<u64> = 0..36;
 const STEPS: std::ops::Range<usize> = 3..8;
 const SCHEMAS: &str = "schemas";
@@ -32,7 +32,7 @@ async fn wherever_a_walk_of_edits_has_been_its_last_spec_leads_where_it_leads_by
             "--concurrency=64",
         ],
         settings: Settings {
-            // Most jobs; some are ordered to take their time.
+            // For most jobs. Some are ordered to take longer.
             job_duration: Duration::ZERO,
             ..Settings::default()
         },
@@ -69,15 +69,15 @@ struct Walk<'a> {
     rng: Rng,
     kind: Kind,
     name: String,
-    /// The spec without what can be edited.
+    /// The fields of the spec that cannot be edited.
     fixed: Value,
-    /// What has been done, for the report.
+    /// The steps so far, for the report.
     steps: Vec<String>,
-    /// An AWS object may have been left to be adopted: it is as it was.
+    /// Whether an AWS object may have been retained and adopted with its old contents.
     retained: bool,
 }
 
-/// What can be edited, with null for what is not set: a merge patch of it sets all of it.
+/// The fields that can be edited, with null for unset ones: as a merge patch it sets all of them.
 type Edit = Map<String, Value>;
 
 fn edit(value: Value) -> Edit {
@@ -150,12 +150,12 @@ impl<'a> Walk<'a> {
         ))
     }
 
-    /// The name of what only ever has the last spec.
+    /// Returns the name of the resource that only ever gets the last spec.
     fn direct(&self) -> String {
         format!("{}-direct", self.name)
     }
 
-    /// A good spec.
+    /// Draws a good spec.
     fn spec(&mut self) -> Edit {
         let mut spec = edit(json!({
             "suspend": null, "jobTimeout": null, "adoptionPolicy": null, "deletionPolicy": null,
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
 
     async fn step(&mut self) {
         if self.rng.u8(..3) == 0 {
-            // The next job takes its time.
+            // The next job takes longer.
             let script = JobScript::default().lasting(Duration::from_millis(self.rng.u64(500..4000)));
             self.stage.aws().job_fault(JobFault {
                 matches: Match {
@@ -279,7 +279,7 @@ impl<'a> Walk<'a> {
         self.stage.patch(self.kind, &self.name, json!({ "spec": edit })).await;
     }
 
-    /// An edit that the API server refuses.
+    /// Makes an edit that the API server refuses.
     async fn refused(&mut self, edit: Value) {
         self.steps.push(format!("refused {edit}"));
         let api = self.stage.api(self.kind);
@@ -296,7 +296,7 @@ impl<'a> Walk<'a> {
         self.apply(&name, &fixed, spec).await;
     }
 
-    /// Creates it, as soon as the former one is gone.
+    /// Creates the resource as soon as the former one is gone.
     async fn apply(&self, name: &str, fixed: &Value, edit: &Edit) {
         let mut spec = fixed.clone();
         if let Value::Object(spec) = &mut spec {
@@ -309,7 +309,7 @@ impl<'a> Walk<'a> {
     async fn recreate(&mut self) {
         let object = self.stage.get(self.kind, &self.name).await;
         let policy = &object["spec"]["deletionPolicy"];
-        // A suspended one would never go.
+        // A suspended resource would never go.
         self.edit(&edit(json!({ "suspend": false }))).await;
         self.retained |= policy == "Retain"
             || object["status"]["origin"] == "Adopted"
@@ -320,7 +320,7 @@ impl<'a> Walk<'a> {
         self.create(&spec).await;
     }
 
-    /// Nothing, or until it says something of its spec.
+    /// Waits until the status is about the current spec, or does not wait.
     async fn wait(&mut self) {
         if self.rng.bool() {
             return;
@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
             .await;
     }
 
-    /// Where it has come to: what AWS holds, and the status but for times, ids and counters.
+    /// Returns the final state: AWS's objects, and the status without times, ids and counters.
     async fn ready(&self, name: &str) -> Result<Value, String> {
         let object = self.stage.wait_until_ready(self.kind, name).await;
         let status = &object["status"];
@@ -372,7 +372,7 @@ impl<'a> Walk<'a> {
         }))
     }
 
-    /// What AWS holds of what the spec speaks of.
+    /// Returns AWS's values of the fields in the spec.
     fn held(&self, name: &str, spec: &Value) -> Value {
         let aws = self.stage.aws();
         let place = (APP, name);
@@ -390,11 +390,11 @@ impl<'a> Walk<'a> {
                 let mut held = apis.get("shop").cloned().unwrap_or_default();
                 if let Value::Object(members) = &mut held {
                     let config = &spec["resourceConfig"];
-                    // What a spec leaves out is AWS's business.
+                    // The operator does not manage fields that a spec leaves out.
                     members.retain(|name, _| name == "transformSchema" || !config[name].is_null());
                 }
                 if self.retained {
-                    // Sent with a change, never compared: what is adopted keeps its own.
+                    // This field is sent with a change, but never compared, so an adopted object keeps its own value.
                     held["defaultAuthType"]["settings"]["expirationTime"] = Value::Null;
                 }
                 held

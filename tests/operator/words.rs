@@ -1,5 +1,5 @@
-//! What a person reads: what is wrong, on which object and where, in AWS's words and with what to do now. No words of
-//! others spoil it.
+//! The messages for users: what is wrong, on which object and where, in AWS's words, and what to do now. Texts from
+//! others do not distort them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ amplify_testkit::tests! {
 const SCHEMA: &str = "type A @model { id: ID! }";
 const HOLD: &str = "example.com/hold";
 
-/// Creates it with the finalizer of another controller.
+/// Creates a resource with the finalizer of another controller.
 async fn create_held(stage: &Stage, kind: Kind, name: &str, spec: Value) {
     let manifest = json!({
         "apiVersion": "amplify-operator.dev/v1alpha1", "kind": kind.names().0,
@@ -68,7 +68,7 @@ async fn what_is_released_and_held_by_another_finalizer_says_so_and_owns_nothing
         assert!(status["origin"].is_null(), "{object:#}");
         assert_eq!(status["observedGeneration"], object["metadata"]["generation"]);
     }
-    // It is in the way of nobody: neither of the next one, nor of the backend that its API was in.
+    // It blocks no other resource: neither the next one, nor the backend of its API.
     stage.create(Kind::Backend, "next", backend("held")).await;
     stage.wait_until_ready(Kind::Backend, "next").await;
     stage.create(Kind::Environment, "next", environment("record")).await;
@@ -98,7 +98,7 @@ async fn what_lost_its_finalizer_to_somebody_else_says_that_the_aws_object_may_b
     let stage = Stage::with(world, Setup::quick()).await;
     create_held(&stage, Kind::Backend, "dev", backend("dev")).await;
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    // AWS is away, or else it would be deleted.
+    // AWS is unavailable. Otherwise the object would be deleted.
     let away = Fault::new(Action::server_error(503)).environment("dev").forever();
     stage.aws().fault(away);
     stage.delete(Kind::Backend, "dev").await;
@@ -144,14 +144,14 @@ async fn a_create_that_is_refused_as_existing_says_what_to_do(world: Arc<World>)
         );
     }
     for (kind, operation, name, _) in &specs {
-        // A look shows that nothing is there.
+        // A look shows that the object does not exist.
         let object = stage.wait_until_ready(*kind, name).await;
         assert_eq!(stage.calls_in(*operation, name).len(), 2, "{object:#}");
     }
 }
 
-/// One after the other asks AWS, which says each time that it is too much: the others wait for long. Behind others that are
-/// answered nothing is written of it.
+/// The resources call AWS one after the other, and AWS throttles each call, so the others wait for long. A resource
+/// that waits behind others that do get answers writes nothing about it.
 async fn what_is_being_deleted_is_not_ready_while_aws_takes_fewer_calls(world: Arc<World>) {
     let mut stage = Stage::with(world, Setup::quick()).await;
     let names: Vec<_> = (0..4).map(|number| format!("dev-{number}")).collect();
@@ -170,7 +170,7 @@ async fn what_is_being_deleted_is_not_ready_while_aws_takes_fewer_calls(world: A
         stage.delete(Kind::Backend, name).await;
     }
     for name in &names {
-        // Throttled, or waiting behind those that are.
+        // Throttled, or waiting behind throttled resources.
         stage
             .wait(Kind::Backend, name, "not Ready", |object| {
                 ready(object)["status"] == "False"
@@ -267,7 +267,7 @@ async fn a_typo_is_answered_with_where_it_was_looked_for(world: Arc<World>) {
     ];
     for (kind, name, reason, words) in cases {
         let object = stage.wait_for_words(kind, name, reason, words).await;
-        // What may come by itself is waited for: for how long is the tables' business.
+        // Missing objects that may appear by themselves are waited for. The lifecycle's own tests check for how long.
         assert_eq!(is_stalled(&object), reason == "InvalidSpec", "{object:#}");
     }
     let regions: Vec<_> = stage
@@ -282,7 +282,7 @@ async fn a_typo_is_answered_with_where_it_was_looked_for(world: Arc<World>) {
 
 async fn the_cause_of_a_failed_job_is_told_on_one_line_with_what_to_do(world: Arc<World>) {
     let stage = Stage::with(world, Setup::quick().flag("--max-job-attempts=1")).await;
-    // As Amplify's command line writes it to a terminal.
+    // As Amplify's command line prints it to a terminal.
     let table = "\u{1b}[90m│\u{1b}[39m Auth     \u{1b}[90m│\u{1b}[39m No Change \u{1b}[90m│\u{1b}[39m\n".repeat(200);
     let forged = "2026-11-22T10:00:00.000000Z  INFO forged";
     let error =

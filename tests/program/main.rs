@@ -1,4 +1,4 @@
-//! What the program says to a person at a terminal: its help, and each error once, with its cause and the next step.
+//! The program's output at a terminal: its help, and each error once, with its cause and the next step.
 
 #![allow(
     clippy::expect_used,
@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What became of a run of the program.
+/// The result of a run of the program.
 struct Run {
     code: Option<i32>,
     out: String,
@@ -101,7 +101,7 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
             ],
             "os error 99",
         ),
-        // RUST_LOG leaves errors out, but nobody can want to miss the last one.
+        // RUST_LOG hides errors, but the last one is always printed.
         (
             &[("RUST_LOG", "off")],
             &["run", LISTEN],

@@ -1,5 +1,5 @@
-//! Sees every accepted write as it is made, with what AWS holds at that moment, and judges all of them by the laws that the
-//! soak is judged by.
+//! Sees every accepted write at once, together with AWS's state at that moment. At the end it checks all writes by the
+//! laws of the soak.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,11 +21,11 @@ pub(crate) struct Judge(Arc<Mutex<Record>>);
 #[derive(Default)]
 struct Record {
     versions: Vec<Version>,
-    /// By uid: where its last version is.
+    /// The position of each uid's last version.
     last: BTreeMap<String, usize>,
     /// One line for each write.
     log: Vec<String>,
-    /// Writes of operators that are no renewal of a lease.
+    /// The number of operators' writes, without renewals of a lease.
     written: u64,
 }
 
@@ -34,7 +34,7 @@ impl Judge {
         Self(Arc::default())
     }
 
-    /// Takes a write in, at this time of AWS.
+    /// Records a write, at this time of AWS.
     pub(crate) fn see(&self, write: &Write, aws: &Control, now: Millis) {
         let mut record = self.0.lock();
         if write.resource != "leases" {
@@ -65,12 +65,12 @@ impl Judge {
         record.versions.push(version);
     }
 
-    /// Says something into the log.
+    /// Adds a line to the log.
     pub(crate) fn note(&self, line: String) {
         self.0.lock().log.push(line);
     }
 
-    /// The resources that are there, as they are now.
+    /// Returns the existing resources in their current state.
     pub(crate) fn living(&self, aws: &Control) -> Vec<Version> {
         let record = self.0.lock();
         let last = record.last.values().map(|place| &record.versions[*place]);
@@ -82,7 +82,7 @@ impl Judge {
         living
     }
 
-    /// Those that have not said their last word, with what they say.
+    /// Returns the resources that are not at rest, with their status.
     pub(crate) fn restless(&self, aws: &Control) -> Vec<String> {
         let living = self.living(aws);
         let restless = living.iter().filter(|last| !checker::is_at_rest(last, &living));
@@ -104,7 +104,7 @@ impl Judge {
     }
 }
 
-/// What AWS holds now of this object.
+/// Returns AWS's current object for this version.
 fn held(aws: &Control, version: &Version) -> Value {
     history::held(aws, APP, version)
 }

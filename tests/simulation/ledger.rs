@@ -1,5 +1,5 @@
-//! What the ledger is there for, one scene each: replies and requests that are lost or late, jobs and objects of somebody else, and
-//! an edit in the middle of it. In the end AWS holds what the spec says, and what is not ours is still there.
+//! The purposes of the ledger, with one scene for each: lost or late replies and requests, jobs and objects of other
+//! clients, and an edit meanwhile. In the end AWS holds the spec, and objects of others still exist.
 
 use std::time::Duration;
 
@@ -28,22 +28,22 @@ crate::trials! {
 
 const APIS: &str = "backendapis";
 const STORAGES: &str = "backendstorages";
-/// Longer than any job, grace and backoff of a scene.
+/// Longer than every job, grace and backoff of a scene.
 const SETTLED: Duration = Duration::from_mins(20);
 
-/// The schema of this version.
+/// Returns a schema for this version number.
 fn schema(version: u32) -> String {
     format!("type V{version} @model {{ id: ID! }}")
 }
 
-/// The spec of the API in the environment `dev`, of this version.
+/// Returns the spec of the API in the environment `dev`, for this version number.
 fn version(version: u32) -> Value {
     let mut spec = api("dev");
     spec["resourceConfig"]["transformSchema"] = json!(schema(version));
     spec
 }
 
-/// A town with a backend that somebody has made by hand.
+/// Returns a town with a backend that a user has made by hand.
 fn town() -> Town {
     let mut town = Town::of(1, &[], &["home"]);
     town.world
@@ -65,21 +65,21 @@ impl Town {
         edited.expect("an API");
     }
 
-    /// The schema that AWS holds of the API in `dev`.
+    /// Returns the schema of the API in `dev`, as AWS holds it.
     fn held(&self) -> String {
         let backend = self.world.aws(|aws| aws.backend((APP, "dev"))).expect("a backend");
         let api = backend.apis.values().next().expect("an API");
         api["transformSchema"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Somebody makes the API by hand, or changes it.
+    /// Creates or changes the API by hand, as another client.
     fn meddle(&self, version: u32) {
         let config = json!({ "apiName": "shop", "service": "AppSync", "transformSchema": schema(version) });
         let Value::Object(config) = config else { return };
         self.world.aws(|aws| assert!(aws.put_api((APP, "dev"), "shop", config)));
     }
 
-    /// It is Ready, and AWS holds this version.
+    /// Checks that the resource is Ready, and that AWS holds this version.
     fn has(&self, name: &str, version: u32) {
         assert_eq!(self.reason(Named(APIS, "home", name)), "Available");
         assert_eq!(self.held(), schema(version), "Ready for what AWS does not hold");
@@ -174,7 +174,7 @@ fn a_create_that_fails_in_its_answer_owns_nothing() {
         body: Some(answer.to_string()),
     };
     town.fault(Fault::on(Operation::CreateBackend, failed));
-    // Somebody makes it between the look and the create.
+    // Another client creates the object between the look and the create.
     let not_yet = Action::Respond {
         status: 404,
         code: "NotFoundException".to_owned(),
@@ -233,8 +233,8 @@ fn an_update_that_arrives_late_does_not_undo_the_edit_after_it() {
     town.has(&name, 3);
 }
 
-/// B3: while a list of two pages is read, the one on its first page is updated. When the list is whole, it is told as it was
-/// before.
+/// B3: while the operator reads a list of two pages, the API on the first page is updated. The list then reports the
+/// old version.
 fn what_a_list_shows_late_gives_no_environment_to_another() {
     let mut town = Town::of(1, &["--drift-interval=20s", "--concurrency=1"], &["home", "zoo"]);
     town.world.aws(|aws| {
@@ -252,7 +252,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
             "resourceConfig": permissions(&["READ"]),
         }),
     );
-    // A page is 2 MiB at the most.
+    // A page has at most 2 MiB.
     for number in 0..12 {
         let mut spec = api(&format!("e{number}"));
         spec["suspend"] = json!(true);
@@ -264,14 +264,14 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
         annotated.expect("an API");
     }
     town.passes(Duration::from_mins(5));
-    // No list of AWS's shows in time that the environment is taken.
+    // AWS's lists show too late that the environment is taken.
     town.world.aws(|aws| {
         aws.change_settings(|settings| {
             settings.job_duration = Duration::from_mins(2);
             settings.job_listing_delay = Duration::from_mins(3);
         });
     });
-    // Right after a check, which reads the resource itself: the next one falls into the list.
+    // Right after a check, which reads the resource itself. The next check comes during the list.
     let looks = |town: &Town| town.world.simulator().history().of(Operation::GetBackendApi).len();
     let before = looks(&town);
     while looks(&town) == before {
@@ -280,7 +280,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
     town.world
         .apiserver(|server| server.set_silent("operator-0", APIS, true));
     town.edit(&shop, &version(2));
-    // What the watch has not shown is history: everything is listed anew.
+    // The changes that the watch has not shown are compacted, so the operator lists everything again.
     town.world.apiserver(|server| {
         server.set_slow(APIS, Duration::from_secs(30));
         server.compact();
@@ -293,7 +293,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
         let history = town.world.simulator().history();
         [Operation::UpdateBackendApi, Operation::UpdateBackendStorage].map(|operation| history.of(operation).len())
     };
-    // The list is whole, and the API is being updated.
+    // The list is complete, and the API is being updated.
     town.passes(Duration::from_mins(1));
     assert_eq!(updates(&town), [1, 0]);
     let edit = json!({ "spec": { "resourceConfig": permissions(&["READ", "DELETE"]) } });
@@ -311,7 +311,7 @@ fn what_a_list_shows_late_gives_no_environment_to_another() {
     town.is_well();
 }
 
-/// B5: an operator is answered late, and another has meanwhile said what it makes of the next edit.
+/// B5: one operator gets its answer late. Meanwhile another operator has stored a status about the next edit.
 fn of_two_operators_neither_takes_back_what_the_other_says_of_a_later_edit() {
     let mut town = town();
     town.add_operator();
@@ -343,7 +343,7 @@ fn of_two_operators_neither_takes_back_what_the_other_says_of_a_later_edit() {
     town.has(&name, 3);
 }
 
-/// E7: another version of the definition has let something through that this operator cannot read.
+/// E7: another version of the definition has accepted an object that this operator cannot read.
 fn what_could_not_be_read_owns_nothing_when_it_is_gone() {
     let mut town = town();
     let name = town.apply(APIS, "home", &version(1));
@@ -363,7 +363,7 @@ fn what_could_not_be_read_owns_nothing_when_it_is_gone() {
     town.has(&next, 2);
 }
 
-/// E8: what AWS did is told apart by AWS's times.
+/// E8: AWS's times determine the outcome of a write.
 fn a_lost_reply_is_found_out_by_a_machine_whose_clock_is_wrong() {
     for off in [-90, -20, 20, 90].map(SignedDuration::from_mins) {
         let mut town = town();

@@ -5,12 +5,12 @@
 //! | `apiserver` | the model of kube-apiserver and etcd, and its own tests |
 //! | `faithful` | the model against a real kube-apiserver |
 //! | `world` | the machines, the network to AWS, the time |
-//! | `plan`, `run`, `judge`, `seeds` | what happens, playing it, judging it, and many of it: docs/simulation.md |
-//! | `ledger` | requests and replies that are lost or late, and what others do meanwhile |
-//! | `neighbours` | what one namespace or region suffers delays nobody else |
-//! | `rates` | how many calls AWS gets, and when |
+//! | `plan`, `run`, `judge`, `seeds` | the events of a run, the run, its checks, and many runs: docs/simulation.md |
+//! | `ledger` | lost or late requests and replies, and changes by others meanwhile |
+//! | `neighbours` | trouble in one namespace or region delays no other |
+//! | `rates` | the number and times of calls to AWS |
 //! | `takeover` | one process after another |
-//! | `town` | a small world for the two |
+//! | `town` | a small world for `neighbours`, `rates`, `ledger` and `takeover` |
 
 #![allow(
     clippy::expect_used,
@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// Lists tests: each function's name is the sentence that it proves.
+/// Lists tests. The name of each function is the sentence that it proves.
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {

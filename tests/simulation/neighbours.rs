@@ -1,5 +1,5 @@
-//! Nobody hurts a neighbour: what goes wrong in one namespace or region delays nobody else. Each seed draws who suffers, from
-//! what and when; what a healthy neighbour applies meanwhile must be Ready as soon as if it were alone.
+//! Trouble in one namespace or region delays no other. Each seed draws the place, the kind and the time of the trouble.
+//! A resource of a healthy neighbour must become Ready as soon as if it were alone.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ crate::trials! {
     those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then,
 }
 
-/// Seeds of each.
+/// The number of seeds of each test.
 const SEEDS: u64 = 4;
-/// How long it may take on its own: a record is made by six requests, and tokens may have to come first.
+/// The time that a record takes on its own: it needs six requests, and may wait for tokens.
 const ALONE: Duration = Duration::from_secs(2);
 
 fn a_namespace_that_cannot_be_read_delays_no_other() {
@@ -36,7 +36,7 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
             flags.extend(["--leader-elect", "--lease-namespace=operators"]);
         }
         let mut town = Town::of(seed, &flags, &["sick", "well", "operators"]);
-        // From the beginning, or later; the operator is started anew meanwhile, or not.
+        // The rights are missing from the beginning or later, and the operator is or is not restarted meanwhile.
         if town.rng.bool() {
             town.rights("sick", false);
         }
@@ -47,7 +47,7 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
         town.passes(before);
         if town.rng.bool() {
             town.world.kill(0);
-            // Until it is there again, and knows that it is alone.
+            // Until the operator runs again, and has found that it is alone.
             town.passes(Duration::from_mins(1));
         }
         let took = town.record("well", REGION);
@@ -58,11 +58,11 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
         let (suffering, before) = (town.some(Duration::from_mins(30)), town.lists());
         town.passes(suffering);
         let lists = town.lists() - before;
-        // Three kinds, each once in half a minute on average when it has been refused for a while.
+        // There are three kinds. After a while of refusals, each is listed once in half a minute on average.
         let most = 3 * (10 + suffering.as_secs() / 15);
         assert!(lists <= most, "seed {seed}: {lists} lists in {suffering:?}");
         town.rights("sick", true);
-        // A watch that was refused is tried again within a minute.
+        // A refused watch is tried again within a minute.
         town.passes(Duration::from_mins(2));
         let took = town.record("sick", REGION);
         assert!(
@@ -75,7 +75,7 @@ fn a_namespace_that_cannot_be_read_delays_no_other() {
 
 fn a_region_that_hangs_delays_no_other() {
     for seed in 1..=SEEDS {
-        // With few places it takes long until one that hangs gives its back.
+        // With few places, it takes long until a hanging call gives its place back.
         let flags: &[_] = if seed % 2 == 0 { &["--concurrency=4"] } else { &[] };
         let mut town = Town::of(seed, flags, &["sick", "well"]);
         town.passes(Duration::from_secs(30));
@@ -86,7 +86,7 @@ fn a_region_that_hangs_delays_no_other() {
             spec["region"] = json!(OTHER_REGION);
             town.apply("backendapis", "sick", &spec);
         }
-        // When the first rush would have taken all places and none is free again, and later.
+        // First at a time when the hanging calls would have taken all places and none is free again, and then later.
         town.passes(Duration::from_secs(15));
         for longest in [1, 60, 60, 600] {
             let between = town.some(Duration::from_secs(longest));
@@ -95,14 +95,15 @@ fn a_region_that_hangs_delays_no_other() {
             assert!(took <= ALONE, "seed {seed}: {took:?} beside a region that hangs");
         }
         town.world.cloud.set_hanging(OTHER_REGION, false);
-        // One at a time asks until there is an answer, and then all that have waited: each with two calls or three.
+        // One resource at a time calls AWS until it gets an answer. Then all waiting resources follow, each with two or
+        // three calls.
         let (took, most) = (town.record("sick", OTHER_REGION), Duration::from_mins(3));
         assert!(took <= most, "seed {seed}: {took:?} in the region that answers again");
         town.is_well();
     }
 }
 
-/// A policy, a webhook, a right that went: AWS has accepted a delete, and its job cannot be recorded.
+/// For example by a policy, a webhook, or a removed right: AWS has accepted a delete, and its job cannot be recorded.
 fn what_a_namespace_refuses_to_record_delays_no_other() {
     let mut town = Town::of(1, &[], &["sick", "well"]);
     town.passes(Duration::from_secs(30));
@@ -138,7 +139,7 @@ fn what_a_namespace_refuses_to_record_delays_no_other() {
     town.is_well();
 }
 
-/// Hundreds of resources of an app that AWS does not know: each is tried again for ever.
+/// Hundreds of resources of an app that does not exist in AWS: each is tried again without end.
 fn a_crowd_in_a_namespace_delays_no_other() {
     for seed in 1..=2 {
         let mut town = Town::of(seed, &[], &["sick", "well"]);
@@ -158,8 +159,8 @@ fn a_crowd_in_a_namespace_delays_no_other() {
     }
 }
 
-/// While a region hangs, the checks of many backends of one app queue there. Afterwards one list serves all of them: those whose
-/// turn comes then need no call.
+/// While a region hangs, the checks of many backends of one app wait there. Afterwards one list serves all of them, so
+/// the later ones need no call.
 fn who_needs_no_call_after_all_holds_no_place() {
     let mut town = Town::of(1, &["--drift-interval=5m"], &["sick", "well"]);
     town.passes(Duration::from_secs(30));
@@ -180,7 +181,7 @@ fn who_needs_no_call_after_all_holds_no_place() {
     town.passes(Duration::from_mins(8));
     town.world.cloud.set_hanging(OTHER_REGION, false);
     for _ in 0..5 {
-        // The first may have to wait for the call that hangs.
+        // The first record may have to wait for the hanging call.
         town.passes(Duration::from_secs(12));
         let took = town.record("well", OTHER_REGION);
         assert!(took <= ALONE, "{took:?} beside checks that need no call");
@@ -188,7 +189,7 @@ fn who_needs_no_call_after_all_holds_no_place() {
     town.is_well();
 }
 
-/// Somebody annotates everything again and again.
+/// A user annotates all resources again and again.
 fn what_is_asked_for_in_a_loop_delays_no_other() {
     let mut town = Town::of(1, &[], &["sick", "well"]);
     town.passes(Duration::from_secs(30));
@@ -213,13 +214,13 @@ fn what_is_asked_for_in_a_loop_delays_no_other() {
     town.is_well();
 }
 
-/// An environment of which so many clones are to be made, one after the other. Their environments in the order of their
+/// Applies this many clones of one environment, one after the other. Returns their environments in the order of
 /// creation.
 fn clones_of_one_environment(town: &mut Town, number: u32) -> Vec<String> {
     town.world
         .aws(|aws| assert!(aws.put_backend((APP, "dev"), "storefront")));
     let names = (0..number).map(|number| {
-        // Neither their names nor those in AWS are in this order.
+        // Neither their resource names nor their environment names are in this order.
         let environment = format!("clone{}", number * 7 % 10);
         let spec = json!({
             "appId": APP, "backendEnvironmentName": environment, "cloneFrom": { "backendEnvironmentName": "dev" },
@@ -248,7 +249,7 @@ fn those_who_wait_for_an_environment_go_in_the_order_of_their_creation() {
         .filter(|(asked, _)| asked.verb == Verb::Patch && asked.resource.starts_with("amplifybackends"))
         .map(|(asked, count)| count - before.get(asked).unwrap_or(&0))
         .sum();
-    // Four of each, and that it waits.
+    // Four writes for each, and one that reports the wait.
     assert!(writes <= 5 * 10, "{writes} writes");
     town.is_well();
 }
@@ -264,7 +265,7 @@ fn those_who_wait_for_a_job_of_somebody_else_ask_for_it_now_and_then() {
     let before = town.world.simulator().history().all().len();
     town.passes(Duration::from_mins(20));
     let calls = town.world.simulator().history().all().len() - before;
-    // Each looks about once a minute, and the one whose turn it is lists both environments as well.
+    // Each looks about once a minute. The one that is next also lists both environments.
     assert!(calls <= 12 * 25, "{calls} calls in 20 min");
     town.world
         .aws(|aws| assert!(aws.end_job((APP, "dev"), None, Ending::Completed)));

@@ -1,5 +1,5 @@
-//! What happens in a run, drawn from a seed before it begins: who plays, and at which time somebody or something acts. Data
-//! only, so that a run can be played again with less of it.
+//! The events of a run, drawn from a seed before it begins: the resources, and the time of each event. Data only, so
+//! that a run can be repeated with fewer events.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use amplify_testkit::specimen::plurals;
 
 /// The app of all runs.
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
-/// The finalizer of somebody else.
+/// The finalizer of another controller.
 pub(crate) const HOLD: &str = "example.com/hold";
-/// How long a run is disturbed.
+/// The length of the disturbed part of a run.
 const LENGTH: Duration = Duration::from_hours(3);
 
-/// A run.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) scene: Scene,
-    /// In the order of their times.
+    /// The events, in order of time.
     pub(crate) events: Vec<(Duration, Event)>,
-    /// How long it is disturbed.
+    /// The length of the disturbed part.
     pub(crate) length: Duration,
-    /// How long nothing may happen at the end, but for checks.
+    /// The length of the quiet part at the end, in which only checks may happen.
     pub(crate) quiet: Duration,
 }
 
-/// Where it plays.
+/// The setting of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    /// How far each operator's clock is off, in seconds: one for each operator.
+    /// The error of each operator's clock, in seconds.
     pub(crate) clocks: Vec<i64>,
     pub(crate) namespaces: Vec<String>,
     pub(crate) flags: Vec<String>,
     pub(crate) drift_interval: Duration,
     pub(crate) job: Duration,
     pub(crate) oddities: Oddities,
-    /// Whether an accounts file says with which role each namespace's objects are kept.
+    /// Whether an accounts file gives each namespace a role.
     pub(crate) has_accounts: bool,
     pub(crate) cast: Vec<Cast>,
 }
 
-/// What AWS is like.
+/// The properties of AWS in a run.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Oddities {
@@ -60,7 +60,7 @@ pub(crate) struct Oddities {
     pub(crate) adds_newline: bool,
 }
 
-/// A resource that is there now and then.
+/// A resource that users create and delete during the run.
 #[derive(Clone, Debug)]
 pub(crate) struct Cast {
     /// The plural of its kind.
@@ -71,7 +71,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// Its kind, as manifests name it.
+    /// Returns its kind, as in manifests.
     pub(crate) fn kind(&self) -> &'static str {
         match self.plural {
             "amplifybackends" => "AmplifyBackend",
@@ -82,43 +82,44 @@ impl Cast {
     }
 }
 
-/// Somebody or something acts.
+/// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A user, on the resource of this number.
+    /// An action of a user on the resource of this number.
     User(usize, Deed),
-    /// The ConfigMap of a namespace goes or comes back.
+    /// The ConfigMap of a namespace is removed or restored.
     ConfigMap(usize, bool),
-    /// The operators' rights in a namespace go or come back.
+    /// The operators' rights in a namespace are removed or restored.
     Rights(usize, bool),
-    /// The entry of a namespace in the accounts file goes or comes back.
+    /// The entry of a namespace in the accounts file is removed or restored.
     Account(usize, bool),
-    /// The accounts file becomes something that cannot be read, or is mended.
+    /// The accounts file becomes unreadable, or is fixed.
     AccountsFile(bool),
-    /// A definition is served or not.
+    /// A definition is no longer served, or is served again.
     Definition(String, bool),
     ApiServer(Trouble),
-    /// An operator is cut off, gets no answer, or is reached again.
+    /// An operator is cut off from the API server, gets no answers, or is connected again.
     Reach(usize, Option<bool>),
     Cloud(Weather),
     Operator(usize, Blow),
 }
 
-/// What users do.
+/// An action of a user.
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
     Create(Value),
     Edit(Value),
     Delete,
-    /// All finalizers are taken off.
+    /// All finalizers are removed.
     Strip,
-    /// Somebody else's finalizer comes or goes.
+    /// The finalizer of another controller is added or removed.
     Hold(bool),
-    /// The status is emptied: nobody can know any more what it said.
+    /// The status is emptied: its contents are lost.
     Wipe,
-    /// Another version of the definition lets somebody write what the operator cannot read, or it is mended.
+    /// Another version of the definition lets a user write a value that the operator cannot read, or the value is
+    /// fixed.
     Garble(bool),
-    /// It goes, whatever holds it.
+    /// The object is removed in spite of its finalizers.
     Vanish,
 }
 
@@ -138,25 +139,25 @@ pub(crate) enum Weather {
     Job(JobFault),
     /// The AWS object of the resource of this number is removed.
     Removed(usize),
-    /// Somebody makes it by hand, or changes it: an API gets this schema.
+    /// Another client creates or changes the AWS object; an API gets this schema.
     Made(usize, String),
-    /// Somebody else's job begins in its environment.
+    /// Another client's job begins in its environment.
     Foreign(usize, Operation, Duration),
 }
 
-/// What happens to an operator.
+/// A disturbance of an operator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Blow {
     Killed,
     KilledAt(u32, Fate),
     Frozen(Duration),
     Terminated,
-    /// Its machine's clock is off by so many seconds when it is started next.
+    /// At its next start, its machine's clock is wrong by this many seconds.
     Clock(i64),
 }
 
 impl Plan {
-    /// The run of this seed.
+    /// Draws the plan of this seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let scene = Scene::draw(&mut rng);
@@ -233,12 +234,12 @@ impl Scene {
     }
 }
 
-/// How far a machine's clock is off, in seconds.
+/// Draws the error of a machine's clock, in seconds.
 fn off(rng: &mut Rng) -> i64 {
     one(rng, &[0, 0, 0, 1, -1, 4, -4, 70, -70, 3600, -3600])
 }
 
-/// Who plays in a namespace. Resources refer to backends that are called as their environments.
+/// Draws the resources of a namespace. Backends have the name of their environment, and references use it.
 fn cast(rng: &mut Rng, namespace: &str) -> Vec<Cast> {
     let name = |what: &str| format!("{namespace}-{what}");
     let of = |plural, what: &str, spec| Cast {
@@ -285,7 +286,7 @@ fn cast(rng: &mut Rng, namespace: &str) -> Vec<Cast> {
             json!({ "appId": APP, "backendEnvironmentName": "host", "resourceName": "photos" }),
         ),
         of("backendenvironments", "record", record(&name("record"))),
-        // The same AWS objects, described twice.
+        // Two resources for the same AWS objects.
         of("amplifybackends", "twin", backend(&b)),
         of("backendenvironments", "twin", record(&a)),
     ];
@@ -309,7 +310,7 @@ impl Draw {
         self.events.push((at, event));
     }
 
-    /// Something that lasts for a while, up to `longest`.
+    /// Adds an event that lasts for a while, up to `longest`.
     fn lasting(&mut self, longest: Duration, event: impl Fn(bool) -> Event) {
         let begin = self.at();
         let end = begin + longest.mul_f64(self.rng.f64());
@@ -318,7 +319,7 @@ impl Draw {
     }
 
     fn times(&mut self, most: usize) -> usize {
-        // Nothing at all of a sort is as telling as much of it.
+        // Runs without any event of a sort are as useful as runs with many.
         if self.rng.u8(..3) == 0 {
             0
         } else {
@@ -329,7 +330,7 @@ impl Draw {
     fn users(&mut self, scene: &Scene) {
         for number in 0..scene.cast.len() {
             let spec = spec(scene.cast[number].kind(), &scene.cast[number].spec, &mut self.rng);
-            // Most are there from the beginning.
+            // Most resources exist from the beginning.
             let at = if self.rng.u8(..4) == 0 {
                 self.at()
             } else {
@@ -447,9 +448,9 @@ impl Draw {
         }
     }
 
-    /// The API server or AWS gives no answer around this time.
+    /// Makes the API server or AWS silent around this time.
     fn around(&mut self, at: Duration) {
-        // From 20 s before it to 20 s after it on.
+        // The silence begins between 20 s before it and 20 s after it.
         let begin = (at + Duration::from_millis(self.rng.u64(..40_000))).saturating_sub(Duration::from_secs(20));
         let after = Duration::from_secs(self.rng.u64(30..90));
         let event: fn(bool) -> Event = match self.rng.u8(..3) {
@@ -475,7 +476,7 @@ impl Draw {
             let at = self.at();
             self.events.push((at, Event::Operator(which, blow)));
             if matches!(blow, Blow::Terminated) && self.rng.bool() {
-                // While everything else goes wrong, too.
+                // Also while everything else fails.
                 self.around(at);
             }
         }
@@ -494,7 +495,7 @@ fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
         36..42 => json!({ "spec": { "deletionPolicy": policy } }),
         42..46 => json!({ "spec": { "deletionPolicy": policy, "adoptionPolicy": "IfExists" } }),
         46..58 => json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: turn.to_string() } } }),
-        // The API server refuses these.
+        // The API server refuses these edits.
         58..60 => json!({ "spec": { "appId": "d0000000000" } }),
         60..64 => json!({ "metadata": { "labels": { "turn": turn.to_string() }, "annotations": { "turn": "x" } } }),
         64..70 => return Deed::Strip,
@@ -503,12 +504,12 @@ fn deed(cast: &Cast, rng: &mut Rng, turn: usize) -> Deed {
     })
 }
 
-/// What AWS can answer.
+/// Draws an answer of AWS.
 fn answer(rng: &mut Rng, operation: Operation) -> Action {
     let is_write = operation.class() == Class::Write;
     let has_job = WRITES.contains(&operation);
     let status = one(rng, &[500, 503, 504]);
-    // Within the time that the operator waits before it believes that nothing came of a request.
+    // Shorter than the time after which the operator believes that nothing came of a request.
     let duration = Some(Duration::from_secs(rng.u64(1..40)));
     match rng.u8(..28) {
         4..7 => Action::ServerErrorAfter { status },

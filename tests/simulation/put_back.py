@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Puts faults that were mended back, one at a time, and shows what of the simulation finds each: how many of its fixed
-seeds, or which of its scenes.
+"""Puts fixed faults back, one at a time, and shows which scene or how many fixed seeds of the simulation find each.
 
-Works on a copy of the last commit, as tests/exploration/mutations.py does, and takes most faults from there. Prints a
-table at the end. Ends with 1 when one is not found, or when a place no longer reads as it is written.
+Works on a copy of the last commit, as tests/exploration/mutations.py does, and takes many of the faults from there.
+Prints a table at the end. Ends with 1 when a fault is not found, or when the code differs from the text in this file.
 
     tests/simulation/put_back.py            # all; a minute or two each on 2 cores
     tests/simulation/put_back.py SIGTERM    # those whose name contains one of these words
@@ -19,7 +18,7 @@ import mutations  # noqa: E402
 
 FIXED_SEEDS = "whatever_happens_the_promises_are_kept"
 
-# What is put back, what is to find it, and the mutation that is it.
+# The fault, the test that should find it, and the mutation that puts it back.
 EXPLORED = [
     ("an open intent is no reason to wait", FIXED_SEEDS,
      "1, open intent first: an open intent is no reason to wait"),
@@ -46,7 +45,7 @@ EXPLORED = [
      "3, record: the patch does not test observedGeneration"),
 ]
 
-# What is put back, what is to find it; then where, what stands there, what is put there.
+# The fault, the test that should find it; then the file, its text, the new text.
 OTHERS = [
     ("the index takes in what is older than it knows (B3)", "what_a_list_shows_late_gives_no_environment_to_another",
      "src/controller/index.rs",
@@ -86,7 +85,7 @@ OTHERS = [
 
 
 def rows():
-    """Returns name, test and edits of each."""
+    """Returns name, test and edits of each fault."""
     known = {name: edits for name, *edits, _ in mutations.MUTATIONS}
     for name, test, mutation in EXPLORED:
         yield name, test, known[mutation]
@@ -95,7 +94,7 @@ def rows():
 
 
 def simulate(copy, target, test):
-    """What finds it, and what that says first; None: nothing does."""
+    """Returns the seeds or the scene that find the fault, and the first broken law; None: nothing finds it."""
     run = mutations.test(copy, target, "--test", "simulation", "--", "--exact", test)
     found = re.search(r"^fixed seeds that fail: (\d+) of (\d+)$", run.stdout, re.MULTILINE)
     law = re.search(r"^SIMULATE_SEED=\d+ make simulate\n  (\w+)", run.stdout, re.MULTILINE)

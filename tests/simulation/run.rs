@@ -1,4 +1,4 @@
-//! Plays a plan, lets everything come to rest, and says what was found.
+//! Plays a plan, lets everything come to rest, and returns the findings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,24 +28,25 @@ use amplify_testkit::{
     laws::history::{History, Millis},
 };
 
-/// How long everything may take to come to rest when nobody disturbs any more: a job that hung is asked for every 5 min, an
-/// outcome is waited for, a failed job is tried again after 15 min.
+/// The time for everything to come to rest after the last disturbance: a hanging job is polled every 5 min, an unknown
+/// outcome has a grace, a failed job is tried again after 15 min.
 const REST: Duration = Duration::from_hours(3);
-/// `--outcome-grace`, unless it is set.
+/// The default of `--outcome-grace`.
 const OUTCOME_GRACE: Millis = 120_000;
-/// A call to AWS ends within 30 s, and its request arrives up to 30 s after that.
+/// The longest time of a request on its way: a call to AWS ends within 30 s, and its request arrives up to 30 s after
+/// that.
 const ON_THE_WAY: Millis = 65_000;
-/// The end of a job that nobody has recorded is no matter after this time.
+/// The time after which the end of an unrecorded job no longer matters.
 const LONG_AGO: Millis = 3_600_000;
-/// The operator's clock follows AWS's within 5 s, or within half of the time that the slowest answer took until a quicker one
-/// settles it, and what stands in a status has whole seconds.
+/// The largest clock difference. The operator's clock follows AWS's within 5 s, or within half of the time of the
+/// slowest answer until a quicker answer corrects it. Times in a status are whole seconds.
 const SKEW: Millis = 16_000;
 
-/// What a run has shown.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) violations: Vec<String>,
-    /// How much time has passed in it.
+    /// The simulated time.
     pub(crate) simulated: Duration,
     pub(crate) events: usize,
     pub(crate) kubernetes_requests: u64,
@@ -56,9 +57,9 @@ pub(crate) struct Outcome {
     pub(crate) log: Vec<String>,
 }
 
-/// Plays it to the end.
+/// Plays a plan to its end.
 pub(crate) fn run(plan: &Plan) -> Outcome {
-    // What the SDK and kube draw for their backoffs.
+    // Seeds the random numbers of the SDK's and kube's backoffs.
     fastrand::seed(plan.seed);
     let mut run = Run::new(plan);
     for (at, event) in &plan.events {
@@ -81,17 +82,17 @@ struct Run<'a> {
     judge: Judge,
     stripped: BTreeSet<String>,
     meddled: Vec<(String, Millis)>,
-    /// Uid and AWS object of resources whose status was emptied: what was lost with it cannot be kept.
+    /// Uid and AWS object of resources whose status was emptied. Promises about the lost contents cannot be kept.
     wiped: Vec<(String, String)>,
     accounts: AccountsText,
     events: usize,
 }
 
-/// The accounts file, and what is wrong with it.
+/// The accounts file, and its errors.
 #[derive(Default)]
 struct AccountsText {
     text: Arc<Mutex<String>>,
-    /// Namespaces without an entry, by number.
+    /// The numbers of the namespaces without an entry.
     missing: BTreeSet<usize>,
     is_broken: bool,
 }
@@ -262,12 +263,13 @@ impl<'a> Run<'a> {
         }
         if let (Deed::Strip | Deed::Vanish, Some(object)) = (deed, &there) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-            // One that is not being deleted gets it back: it is as any other then.
+            // If the object is not being deleted, the operator adds the finalizer again, and nothing is special about
+            // the object.
             if matches!(deed, Deed::Vanish) || !object["metadata"]["deletionTimestamp"].is_null() {
                 self.stripped.insert(uid.to_owned());
             }
         }
-        // The API server refuses what is wrong, or is not there.
+        // The API server refuses invalid changes, and changes of missing objects.
         self.world.users(|users| match deed {
             Deed::Create(spec) => {
                 if there.is_none() {
@@ -352,8 +354,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the last job of this API runs, or its end has not been looked at yet. What the API shows at that look is taken
-    /// for how AWS writes what it was sent: nobody can tell that from a change by hand.
+    /// Whether the last job of this API runs, or the operator has not looked since its end. At that look the operator
+    /// takes AWS's configuration for AWS's form of the sent one, and cannot distinguish it from a change by hand.
     fn is_just_written(&self, cast: &Cast) -> bool {
         let (environment, now) = (environment(cast), self.now());
         let app = self.world.aws(|aws| aws.app((APP, ""))).expect("the app");
@@ -376,7 +378,7 @@ impl<'a> Run<'a> {
         !is_seen && (!matches!(last.status.as_str(), "COMPLETED" | "FAILED") || now - last.updated < LONG_AGO)
     }
 
-    /// Nobody disturbs any more, what hangs ends, and all that is there is looked at once.
+    /// Ends all disturbances and hanging jobs, and requests one look at every resource.
     fn calm(&mut self) {
         let scene = &self.plan.scene;
         for namespace in 0..scene.namespaces.len() {
@@ -421,7 +423,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until each resource has said its last word. False: some have not in time; the checker says which.
+    /// Waits until every resource is at rest. Returns false if some are not in time; the checker then names them.
     fn rest(&mut self) -> bool {
         let end = self.world.now() + REST;
         while self.world.now() < end {
@@ -434,9 +436,9 @@ impl<'a> Run<'a> {
         false
     }
 
-    /// At rest nothing is written, and AWS is only read.
+    /// Checks that at rest nothing is written, and AWS is only read.
     fn silence(&mut self, violations: &mut Vec<String>) {
-        // What was looked at last may still be said, and the Events of it.
+        // The results of the last looks, and their Events, may still be written.
         self.world.run(self.world.now() + Duration::from_mins(5));
         let written = self.judge.written();
         let accepted = |run: &Self| run.world.simulator().history().writes().len();
@@ -494,7 +496,7 @@ impl<'a> Run<'a> {
         };
         let found = found.iter().filter(|it| !is_wiped(it));
         violations.extend(found.map(|it| format!("{:?}: {}", it.law, it.what)));
-        // As AWS is now, not as it was when this was written.
+        // With AWS's current state, not the one at the time of the last write.
         for living in self.world.aws(|aws| self.judge.living(aws)) {
             if let Some(last) = history.versions.iter_mut().rfind(|it| it.uid() == living.uid()) {
                 last.held = living.held;
@@ -518,7 +520,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The environment that the resource of this part is about.
+/// Returns the environment of this resource.
 fn environment(cast: &Cast) -> String {
     let spec = &cast.spec;
     let name = [

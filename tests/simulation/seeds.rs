@@ -1,8 +1,8 @@
-//! Runs seeds, each in a world of its own, and makes the runs that fail small.
+//! Runs seeds, each in a world of its own, and reduces the plans of failing runs.
 //!
-//! - In `make test`: a fixed set, and a few fresh ones.
-//! - `SIMULATE_SECONDS` (0: until it is stopped): fresh ones for so long. `SIMULATE_SEED`: this one alone. These are
-//!   `make simulate`.
+//! - In `make test`: a fixed set, and a few random ones.
+//! - `SIMULATE_SECONDS` (0: until it is stopped): random ones for this long. `SIMULATE_SEED`: only this one. These two
+//!   are `make simulate`.
 
 use std::{
     collections::BTreeMap,
@@ -26,15 +26,15 @@ crate::trials! {
     whatever_happens_the_promises_are_kept,
 }
 
-/// Seeds that are always run.
+/// The number of fixed seeds.
 const FIXED: u64 = 6;
-/// Seeds that nobody has chosen, after those.
+/// The number of random seeds after the fixed ones.
 const FRESH: usize = 2;
-/// Seeds that are run twice.
+/// The seeds that are run twice.
 const SAME: [u64; 3] = [1, 2, 8];
-/// How long it is tried to make a run that fails smaller.
+/// The time limit for the reduction of a failing run.
 const SHRINKING: Duration = Duration::from_mins(1);
-/// How often progress is told.
+/// The interval of progress messages.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 fn the_same_seed_gives_the_same_run_byte_for_byte() {
@@ -49,7 +49,7 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
 
 fn whatever_happens_the_promises_are_kept() {
     let seeds = Mutex::new((1..=FIXED).chain(std::iter::repeat_with(any_seed).take(FRESH)));
-    // Beside other suites, half of the cores.
+    // Other suites run at the same time, so this uses half of the cores.
     let total = simulate(cores().div_ceil(2), || seeds.lock().next());
     if !total.failed.is_empty() {
         let failed = total.failed.keys().filter(|seed| **seed <= FIXED).count();
@@ -58,7 +58,7 @@ fn whatever_happens_the_promises_are_kept() {
     assert!(total.failed.is_empty(), "{}", total.told());
 }
 
-/// What all runs have shown.
+/// The results of all runs.
 #[derive(Debug, Default)]
 struct Total {
     seeds: u64,
@@ -68,7 +68,7 @@ struct Total {
     aws_calls: u64,
     creates: usize,
     restarts: u64,
-    /// The violations of each seed that has some.
+    /// The violations of each failing seed.
     failed: BTreeMap<u64, Vec<String>>,
 }
 
@@ -105,7 +105,7 @@ impl Total {
     }
 }
 
-/// What the environment asks for instead of tests, if it does.
+/// Returns the result of the run that the environment requests instead of tests, if any.
 pub(crate) fn asked() -> Option<ExitCode> {
     let setting = |name: &str| {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
@@ -136,7 +136,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs seeds as long as there is a next one, so many at a time.
+/// Runs seeds as long as there is a next one, this many at a time.
 fn simulate(at_a_time: usize, next: impl Fn() -> Option<u64> + Sync) -> Total {
     let begun = Instant::now();
     let total = Mutex::new(Total::default());
@@ -173,7 +173,7 @@ fn simulate(at_a_time: usize, next: impl Fn() -> Option<u64> + Sync) -> Total {
     total
 }
 
-/// A seed that nobody has chosen.
+/// Returns a random seed.
 fn any_seed() -> u64 {
     static DRAWN: AtomicUsize = AtomicUsize::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -181,7 +181,7 @@ fn any_seed() -> u64 {
     millis * 1000 + DRAWN.fetch_add(1, Relaxed) as u64 % 1000
 }
 
-/// Runs one seed, says all that happened, and makes it small if it fails.
+/// Runs one seed, prints its whole log, and reduces its plan if it fails.
 fn repeat(seed: u64) -> Total {
     let plan = Plan::of(seed);
     let outcome = protected(&plan);
@@ -205,7 +205,7 @@ fn repeat(seed: u64) -> Total {
     total
 }
 
-/// A panic of the model or of the program is a violation like any other.
+/// Runs a plan. A panic of the model or of the program is reported as a violation.
 fn protected(plan: &Plan) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| run(plan))).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
@@ -231,12 +231,12 @@ fn show(outcome: &Outcome) {
     }
 }
 
-/// The law that a violation names.
+/// Returns the law in a violation.
 fn law(violation: &str) -> &str {
     violation.split(':').next().unwrap_or_default()
 }
 
-/// Leaves out the events that are not needed for this law to be broken.
+/// Removes the events that are not needed to break this law.
 fn shrink(mut plan: Plan, broken: &str) -> Plan {
     let begun = Instant::now();
     let still_fails = |plan: &Plan| protected(plan).violations.iter().any(|it| law(it) == broken);

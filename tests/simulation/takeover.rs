@@ -1,4 +1,4 @@
-//! One process after another: what a new leader must know before it does anything, and how an old one ends.
+//! One process after another: the knowledge that a new leader needs before it acts, and the end of an old one.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ crate::trials! {
 
 const FLAGS: [&str; 2] = ["--leader-elect", "--lease-namespace=operators"];
 
-/// The watches of the standby show nothing while an API is made in a backend; then the leader dies, and the backend is deleted.
-/// Who does not know of the API would delete the backend under it.
+/// The standby's watches are silent while an API is created in a backend. Then the leader dies, and the backend is
+/// deleted. A new leader without knowledge of the API would delete the backend under it.
 fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
     let mut town = Town::of(1, &FLAGS, &["team", "operators"]);
     town.passes(Duration::from_secs(5));
     let dev = town.apply("amplifybackends", "team", &backend("dev"));
     town.passes(Duration::from_secs(30));
     town.add_operator();
-    // Its watches are as young as they can be when they fall silent.
+    // The standby's watches begin just before they fall silent.
     town.passes(Duration::from_mins(1));
     for plural in amplify_testkit::specimen::plurals() {
         town.world
@@ -48,7 +48,7 @@ fn a_new_leader_knows_what_its_silent_watches_have_not_shown() {
     town.is_well();
 }
 
-/// A pass waits for AWS when SIGTERM comes, and the API server falls silent in the midst of giving the lease back.
+/// A pass waits for AWS when SIGTERM arrives, and the API server falls silent while the lease is given back.
 fn a_process_ends_in_time_whenever_the_api_server_falls_silent() {
     for seed in 1..=12 {
         let mut town = Town::of(seed, &FLAGS, &["team", "operators"]);
@@ -80,7 +80,7 @@ fn a_process_ends_although_the_definitions_are_missing() {
     town.is_well();
 }
 
-/// AWS has accepted deletes, and the API server takes no write about them: each is tried again until it lands.
+/// AWS has accepted deletes, and the API server refuses all writes about them. Each write is retried until it lands.
 fn a_process_ends_although_what_it_records_is_refused() {
     let mut town = Town::of(1, &[], &["team"]);
     town.passes(Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! A small world for tests of one thing each.
+//! A small world for tests that check one thing each.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::{
 pub(crate) const APP: &str = "d1a2b3c4d5e6f7";
 /// A region beside the operator's own.
 pub(crate) const OTHER_REGION: &str = "us-east-1";
-/// How often it is looked whether something is Ready.
+/// The interval at which a test checks whether a resource is Ready.
 const STEP: Duration = Duration::from_millis(100);
 
-/// The spec of a backend.
+/// Returns the spec of a backend.
 pub(crate) fn backend(environment: &str) -> Value {
     json!({ "appId": APP, "appName": "storefront", "backendEnvironmentName": environment })
 }
 
-/// The spec of a record.
+/// Returns the spec of an environment record.
 pub(crate) fn record(environment: &str) -> Value {
     json!({ "appId": APP, "environmentName": environment, "stackName": "stack", "deploymentArtifacts": "bucket" })
 }
 
-/// The spec of an API in this environment.
+/// Returns the spec of an API in this environment.
 pub(crate) fn api(environment: &str) -> Value {
     json!({
         "appId": APP, "backendEnvironmentName": environment, "resourceName": "shop",
@@ -35,7 +35,7 @@ pub(crate) fn api(environment: &str) -> Value {
     })
 }
 
-/// A world with one operator, in which little happens but what a test does.
+/// A world with one operator, in which little happens except the actions of the test.
 pub(crate) struct Town {
     pub(crate) rng: Rng,
     pub(crate) world: World,
@@ -44,7 +44,7 @@ pub(crate) struct Town {
 }
 
 impl Town {
-    /// With an operator that has these flags, and these namespaces.
+    /// Creates a town with these namespaces and an operator with these flags.
     pub(crate) fn of(seed: u64, flags: &[&str], namespaces: &[&str]) -> Self {
         let mut config = Config::default().app(APP, "storefront");
         REGION.clone_into(&mut config.region);
@@ -70,7 +70,7 @@ impl Town {
         town
     }
 
-    /// One more, which starts now: `operator-0` and so on.
+    /// Adds an operator that starts now. The names are `operator-0` and so on.
     pub(crate) fn add_operator(&mut self) {
         let number = self.world.operators();
         self.world.add(Start {
@@ -82,12 +82,12 @@ impl Town {
         });
     }
 
-    /// Lets so much time pass.
+    /// Lets this much time pass.
     pub(crate) fn passes(&mut self, time: Duration) {
         self.world.run(self.world.now() + time);
     }
 
-    /// Up to so long.
+    /// Draws a duration up to this one.
     pub(crate) fn some(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.rng.f64())
     }
@@ -104,7 +104,7 @@ impl Town {
         });
     }
 
-    /// Applies this, and says under which name.
+    /// Applies this spec and returns the name of the resource.
     pub(crate) fn apply(&mut self, plural: &str, namespace: &str, spec: &Value) -> String {
         self.applied += 1;
         let name = format!("n{}", self.applied);
@@ -115,7 +115,7 @@ impl Town {
         name
     }
 
-    /// Applies a record, and says how long it takes to be Ready.
+    /// Applies a record and returns the time until it is Ready.
     pub(crate) fn record(&mut self, namespace: &str, region: &str) -> Duration {
         let environment = format!("e{}", self.applied);
         let mut spec = record(&environment);
@@ -130,7 +130,7 @@ impl Town {
         self.world.now().saturating_sub(begun)
     }
 
-    /// The reason of Ready.
+    /// Returns the reason of Ready.
     pub(crate) fn reason(&self, named: Named<'_>) -> String {
         let object = self.world.users(|users| users.get(named));
         let conditions = object.map_or(Value::Null, |object| object["status"]["conditions"].clone());
@@ -142,14 +142,14 @@ impl Town {
         })
     }
 
-    /// How many lists were asked for.
+    /// Returns the number of list requests.
     pub(crate) fn lists(&self) -> u64 {
         let requests = self.world.server.requests();
         let lists = requests.iter().filter(|(asked, _)| asked.verb == Verb::List);
         lists.map(|(_, count)| count).sum()
     }
 
-    /// No process has done what none may.
+    /// Checks that no process has broken a rule.
     pub(crate) fn is_well(&self) {
         assert!(self.world.complaints.is_empty(), "{:?}", self.world.complaints);
     }

@@ -1,8 +1,8 @@
-//! The soak: 200 resources, two operators, people who work, and a nemesis, all at once; then quiet, and a checker that
-//! goes over everything that happened.
+//! The soak: 200 resources, two operators, users and a nemesis, all at once. Then quiet, and a checker that examines
+//! the whole history.
 //!
-//! `SOAK_SECONDS` says how long the disturbance lasts and `SOAK_SEED` what is done; the order in which it happens is
-//! never quite the same. The seed is printed. After a violation the whole history is left in a folder that is printed.
+//! `SOAK_SECONDS` sets the length of the disturbance and `SOAK_SEED` the actions. The order of events differs in each
+//! run. The seed is printed. After a violation the whole history is kept in a folder whose path is printed.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -37,22 +37,22 @@ use nemesis::{Damage, Operators, Size};
 use recorder::Recorder;
 use users::{Deeds, Users};
 
-/// How much later than it may be sent a request may arrive on a busy machine, in milliseconds.
+/// The longest time that a request may be on its way on a busy machine, in milliseconds.
 const ON_THE_WAY: history::Millis = 5000;
 
 const OBJECTS: usize = 200;
 const USERS: usize = 4;
-/// How long nothing may happen at the end.
+/// The length of the silence at the end.
 const SILENCE: Duration = Duration::from_secs(10);
 const OUTCOME_GRACE: Duration = Duration::from_secs(15);
-/// Short, so that drift is seen while the soak lasts.
+/// Short, so that drift is detected during the soak.
 const DRIFT_INTERVAL: Duration = Duration::from_secs(20);
-/// No check is due while the silence is watched.
+/// No check is due during the silence.
 const NEVER: &str = "--drift-interval=876000h";
 const FLAGS: [&str; 7] = [
     "--absence-grace=6s",
     "--job-timeout=20s",
-    // The second try would come after a minute.
+    // A second attempt would come only after a minute.
     "--max-job-attempts=1",
     "--aws-requests-per-second=300",
     "--aws-burst=300",
@@ -136,7 +136,7 @@ async fn run(world: Arc<World>, seed: u64, length: Duration) -> Result<(), Faile
     };
     let at_work = world.disturb(&mut operators, seed, length).await?;
 
-    // Quiet.
+    // The quiet part begins.
     nemesis::calm_aws(&stage);
     nemesis::calm_kubernetes(&gate);
     users.rest().await;
@@ -183,7 +183,7 @@ async fn run(world: Arc<World>, seed: u64, length: Duration) -> Result<(), Faile
     Err(told.into())
 }
 
-/// Everybody who has a hand in it.
+/// Everything that disturbs the operators.
 struct Disturbed {
     users: Arc<Users>,
     gate: Arc<Gate>,
@@ -191,7 +191,8 @@ struct Disturbed {
 }
 
 impl Disturbed {
-    /// Everything at once. The operators are left alone for the last third; what they took then is the answer.
+    /// Runs all disturbances at once. For the last third the operators themselves are left alone. Returns their sizes
+    /// in that time.
     async fn disturb(
         &self,
         operators: &mut Operators,
@@ -237,7 +238,7 @@ impl Disturbed {
     }
 }
 
-/// Waits until each resource has said its last word. False: some have not in time; the checker says which.
+/// Waits until every resource is at rest. Returns false if some are not in time; the checker then names them.
 async fn settle(operators: &mut Operators, stage: &Stage, recorder: &Recorder) -> bool {
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
@@ -256,7 +257,8 @@ async fn settle(operators: &mut Operators, stage: &Stage, recorder: &Recorder) -
     false
 }
 
-/// After a restart at rest nothing is written, and once what is Stalled has been looked at, AWS is not called.
+/// Restarts the operators at rest. Checks that nothing is written, and that AWS is not called after a look at each
+/// Stalled resource.
 async fn silence(operators: &mut Operators, stage: &Stage, recorder: &Recorder) -> Vec<Violation> {
     let versions = recorder.count();
     operators.restart_with(NEVER).await;
@@ -266,7 +268,7 @@ async fn silence(operators: &mut Operators, stage: &Stage, recorder: &Recorder) 
     while quiet_since.elapsed() < SILENCE && begin.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = stage.all_calls().len();
-        // Only while it starts; later calls would be somebody's who is not at rest.
+        // Only during the start. Later calls would come from a resource that is not at rest.
         if now != calls && begin.elapsed() < SILENCE {
             (calls, quiet_since) = (now, Instant::now());
         }
@@ -288,7 +290,7 @@ async fn silence(operators: &mut Operators, stage: &Stage, recorder: &Recorder) 
     violations
 }
 
-/// What the leader takes, once there is one that answers.
+/// Returns the size of the leader, as soon as a leader answers.
 async fn size(operators: &mut Operators) -> Result<(u32, Size), Failed> {
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
@@ -303,7 +305,8 @@ async fn size(operators: &mut Operators) -> Result<(u32, Size), Failed> {
     Err("nobody leads".into())
 }
 
-/// What this process took at the most, or those that led instead of it: they are the same program, with the same resources.
+/// Returns the highest size of this process. If it never led, returns that of the leaders, which run the same program
+/// with the same resources.
 fn peak(sizes: &[(u32, Size)], process: u32) -> Size {
     let led = sizes.iter().any(|(other, _)| *other == process);
     let sizes = sizes.iter().filter(|(other, _)| !led || *other == process);
@@ -313,11 +316,11 @@ fn peak(sizes: &[(u32, Size)], process: u32) -> Size {
     })
 }
 
-/// Each open connection is a task, idle ones too, and how many there are is chance: up to one to Kubernetes and some to AWS
-/// for each reconcile at a time. A task that every pass or every disturbance left behind would be hundreds.
+/// Each open connection is a task, even an idle one. Their number is random: up to one to Kubernetes and some to AWS
+/// for each concurrent reconcile. If every pass or disturbance left a task behind, there would be hundreds.
 const CONNECTIONS: u64 = 64;
 
-/// At rest, the process that leads takes no more than when it was first left alone to work.
+/// Checks that the leader at rest is no larger than when it was first left alone.
 fn flat(first: Size, last: Size) -> Option<Violation> {
     let grows = last.tasks > first.tasks + CONNECTIONS || last.kibibytes > first.kibibytes * 5 / 4 + 8 * 1024;
     (grows && first.tasks > 0).then(|| Violation {
@@ -330,7 +333,7 @@ fn flat(first: Size, last: Size) -> Option<Violation> {
 fn history(stage: &Stage, recorder: &Recorder, users: &Users, damage: &Damage) -> History {
     let stripped = users.deeds.stripped.lock();
     let mut versions = recorder.versions();
-    // What AWS holds at the end, not when the last version came.
+    // With AWS's state at the end, not the one at the time of the last version.
     let mut last = BTreeMap::new();
     for (place, version) in versions.iter().enumerate() {
         last.insert(version.uid().to_owned(), place);
@@ -342,7 +345,7 @@ fn history(stage: &Stage, recorder: &Recorder, users: &Users, damage: &Damage) -
     {
         let mut now = versions[place].clone();
         now.held = recorder::held(stage, &now);
-        // A version of its own, so that what was held when the status was written stays.
+        // Added as a separate version, so that AWS's state at the time of the status write is kept.
         now.number = u64::MAX;
         versions.push(now);
     }
@@ -415,7 +418,7 @@ fn figures(
     )
 }
 
-/// Leaves everything where a person can read it.
+/// Stores the whole history in a folder for later examination.
 fn keep(seed: u64, stage: &Stage, history: &History) -> String {
     let folder = std::env::temp_dir().join(format!("amplify-operator-soak-{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

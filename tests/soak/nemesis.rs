@@ -1,4 +1,4 @@
-//! What goes wrong: AWS fails, the way to the API server fails, and the operators are killed, frozen and ended.
+//! The faults: AWS fails, the connection to the API server fails, and the operators are killed, frozen and stopped.
 
 use std::{
     collections::BTreeMap,
@@ -35,11 +35,11 @@ use amplify_testkit::{
 
 const LEASE: &str = "amplify-operator";
 
-/// What was done, by its sort.
+/// The counts of faults, by sort.
 #[derive(Default)]
 pub(crate) struct Damage {
     sorts: Mutex<BTreeMap<&'static str, usize>>,
-    /// AWS objects that were removed, and when.
+    /// The removed AWS objects, with the time.
     meddled: Mutex<Vec<(String, Millis)>>,
 }
 
@@ -65,12 +65,12 @@ async fn pause(rng: &mut Rng, usual: Duration, end: &CancellationToken) -> bool 
 
 // ---- AWS ----
 
-/// What AWS can answer, and its sort.
+/// Draws an answer of AWS, with its sort.
 fn answer(rng: &mut Rng, operation: Operation) -> (&'static str, Action) {
     let is_write = operation.class() == Class::Write;
     let has_job = is_write && !matches!(operation, CreateBackendEnvironment | DeleteBackendEnvironment);
     let status = one(rng, &[500, 503, 504]);
-    // Shorter than what the operator waits for before it believes that nothing came of a request.
+    // Shorter than the time after which the operator believes that nothing came of a request.
     let duration = Some(Duration::from_millis(rng.u64(100..2500)));
     match rng.u8(..32) {
         4..7 => ("5xx after the work", Action::ServerErrorAfter { status }),
@@ -131,7 +131,7 @@ pub(crate) async fn disturb_aws(stage: &Stage, cast: &[Cast], damage: &Damage, s
     while pause(&mut rng, usual, &end).await {
         turn += 1;
         if turn % 80 == 0 {
-            // What has not hit anything must not pile up, nor what hangs.
+            // Unused faults and hanging jobs must not pile up.
             aws.clear_faults();
             end_jobs(stage, |_| rng.bool());
         }
@@ -183,7 +183,7 @@ fn remove(stage: &Stage, cast: &Cast) -> Option<String> {
     is_done.then(|| cast.name.clone())
 }
 
-/// AWS works as it should from now on, and what hangs ends.
+/// Ends all faults of AWS, and all hanging jobs.
 pub(crate) fn calm_aws(stage: &Stage) {
     let aws = stage.aws();
     aws.clear_faults();
@@ -195,7 +195,7 @@ pub(crate) fn calm_aws(stage: &Stage) {
     end_jobs(stage, |_| true);
 }
 
-/// Ends jobs that hang.
+/// Ends hanging jobs.
 fn end_jobs(stage: &Stage, mut wanted: impl FnMut(&str) -> bool) {
     let app = stage.aws().app((APP, "")).expect("the app");
     for (environment, jobs) in &app.jobs {
@@ -291,18 +291,18 @@ struct Operator {
     child: Child,
 }
 
-/// Two operators that take part in an election. Whoever ends is started again.
+/// Two operators that take part in an election. An operator that ends is started again.
 pub(crate) struct Operators {
     stage: Arc<Stage>,
     flags: Vec<String>,
     all: Vec<Operator>,
     pub(crate) restarts: usize,
-    /// What the process that led took, about once a second while nobody was harmed.
+    /// The sizes of the leader, about once a second while no operator was harmed.
     pub(crate) sizes: Vec<(u32, Size)>,
     measured: Option<Instant>,
 }
 
-/// What the process that leads takes.
+/// The size of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Size {
     pub(crate) kibibytes: u64,
@@ -319,7 +319,7 @@ impl Operators {
             sizes: Vec::new(),
             measured: None,
         };
-        // As a leader leaves it that has ended: nobody needs to wait.
+        // The lease is in the state after a release, so that no process waits for its expiry.
         operators.release().await;
         for host in ["one", "two"] {
             let operator = operators.spawn(host);
@@ -345,7 +345,7 @@ impl Operators {
         Api::namespaced(self.stage.world.client.clone(), &self.stage.namespace)
     }
 
-    /// Nobody leads: what can be said once the leader is dead.
+    /// Releases the lease, after the leader has died.
     async fn release(&self) {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": LEASE },
@@ -373,11 +373,11 @@ impl Operators {
         }
     }
 
-    /// Starts again whoever has ended.
+    /// Restarts operators that have ended.
     async fn supervise(&mut self) {
         for index in 0..self.all.len() {
             if let Ok(Some(_)) = self.all[index].child.try_wait() {
-                // It may have ended because it lost the lease, or have died with it.
+                // The operator may have ended because it lost the lease, or it may have died as the leader.
                 if self.leader().await == Some(index) {
                     self.release().await;
                 }
@@ -387,7 +387,7 @@ impl Operators {
         }
     }
 
-    /// Looks after them until the end, without doing them harm.
+    /// Restarts operators that have ended, until the end, without harming them.
     pub(crate) async fn keep(&mut self, end: &CancellationToken) {
         loop {
             self.supervise().await;
@@ -403,7 +403,7 @@ impl Operators {
         }
     }
 
-    /// Kills, ends and freezes them until the end.
+    /// Kills, stops and freezes the operators until the end.
     pub(crate) async fn disturb(&mut self, damage: &Damage, seed: u64, end: &CancellationToken) {
         let mut rng = Rng::with_seed(seed);
         let mut due = Instant::now() + Duration::from_secs(2);
@@ -438,7 +438,7 @@ impl Operators {
         }
     }
 
-    /// Ends both and starts them with one more flag.
+    /// Stops both operators and starts them with an additional flag.
     pub(crate) async fn restart_with(&mut self, flag: &str) {
         let name = flag.split('=').next().unwrap_or_default().to_owned();
         self.flags.retain(|known| known.split('=').next() != Some(&name));
@@ -461,7 +461,7 @@ impl Operators {
         tokio::time::timeout(PATIENCE, leads).await.expect("one of them leads");
     }
 
-    /// What the leader takes now, with its process id. None while nobody leads or answers.
+    /// Returns the current size of the leader, with its process id. None: no process leads, or it does not answer.
     pub(crate) async fn size(&self) -> Option<(u32, Size)> {
         let operator = &self.all[self.leader().await?];
         let pid = operator.child.id()?;

@@ -1,4 +1,4 @@
-//! An independent watcher: records every version of every object, as the API server tells of it.
+//! An independent watcher: it records every version of every object that the API server shows.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ pub(crate) fn now() -> Millis {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Records from the beginning until it is dropped.
+/// Records from the beginning until dropped.
 pub(crate) struct Recorder {
     recorded: Arc<Mutex<Recorded>>,
     _watches: JoinSet<()>,
@@ -34,9 +34,9 @@ pub(crate) struct Recorder {
 #[derive(Default)]
 struct Recorded {
     versions: Vec<Version>,
-    /// By kind and name: where the last version of each is.
+    /// The position of the last version of each object, by kind and name.
     last: BTreeMap<(String, String), usize>,
-    /// Why the record has a hole.
+    /// The reason why versions may be missing.
     broken: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Recorder {
         }
     }
 
-    /// All versions so far, in the order of their numbers.
+    /// Returns all versions so far, in the order of their numbers.
     pub(crate) fn versions(&self) -> Vec<Version> {
         let mut versions = self.lock().versions.clone();
         versions.sort_by_key(|version| version.number);
@@ -69,21 +69,21 @@ impl Recorder {
         self.lock().versions.len()
     }
 
-    /// The resources that are there, as they are now.
+    /// Returns the existing resources in their current state.
     pub(crate) fn living(&self) -> Vec<Version> {
         let recorded = self.lock();
         let last = recorded.last.values().map(|place| &recorded.versions[*place]);
         last.filter(|last| !last.gone).cloned().collect()
     }
 
-    /// The last version of this resource, if it is there.
+    /// Returns the last version of this resource, if it exists.
     pub(crate) fn last(&self, kind: Kind, name: &str) -> Option<Version> {
         let recorded = self.lock();
         let place = recorded.last.get(&(kind.names().0.to_owned(), name.to_owned()))?;
         Some(recorded.versions[*place].clone()).filter(|last| !last.gone)
     }
 
-    /// Why versions may be missing.
+    /// Returns the reason why versions may be missing.
     pub(crate) fn broken(&self) -> Option<String> {
         self.lock().broken.clone()
     }
@@ -151,7 +151,7 @@ fn record(stage: &Stage, recorded: &Mutex<Recorded>, mut object: Value, gone: bo
     recorded.versions.push(version);
 }
 
-/// What AWS holds now under the name of this object.
+/// Returns AWS's current object with the name of this version.
 pub(crate) fn held(stage: &Stage, version: &Version) -> Value {
     history::held(&stage.aws(), APP, version)
 }

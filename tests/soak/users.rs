@@ -1,5 +1,5 @@
-//! People who work with the resources, without regard for what is going on: they create, edit, suspend, ask, delete and
-//! create again, make mistakes, and meddle with labels and finalizers.
+//! Users who work with the resources regardless of all faults: they create, edit, suspend, request, delete and create
+//! again, make mistakes, and change labels and finalizers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,11 +27,11 @@ use amplify_testkit::{
     stage::{APP, Kind, Stage, backend, environment, object},
 };
 
-/// Backends that AWS has and no resource describes.
+/// The number of backends in AWS without a resource.
 pub(crate) const SOURCES: usize = 4;
 pub(crate) const HOSTS: usize = 12;
 
-/// A resource that is there now and then.
+/// A resource that users create and delete during the soak.
 #[derive(Clone, Debug)]
 pub(crate) struct Cast {
     pub(crate) kind: Kind,
@@ -39,7 +39,7 @@ pub(crate) struct Cast {
     spec: Value,
 }
 
-/// Who plays: so many resources of all kinds.
+/// Returns this many resources of all kinds.
 pub(crate) fn cast(count: usize) -> Vec<Cast> {
     let number = |part: usize| count * part / 100;
     let mut all = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn cast(count: usize) -> Vec<Cast> {
         let spec = json!({ "backendRef": { "name": format!("b-{number}") }, "resourceName": "shop" });
         add(Kind::Api, format!("a-{number}"), spec);
     }
-    // The first two describe the API of one environment.
+    // Several resources describe the API of one environment.
     for number in 0..number(6) {
         let spec = json!({
             "appId": APP, "backendEnvironmentName": host(number / 2 % HOSTS), "resourceName": format!("r{number}"),
@@ -93,7 +93,7 @@ pub(crate) fn cast(count: usize) -> Vec<Cast> {
             environment(&format!("r-{number}")),
         );
     }
-    // The same AWS object, described twice.
+    // Two resources for the same AWS object.
     for number in 0..number(3) {
         let name = format!("b-{}", number * 3 + 1);
         add(Kind::Backend, format!("twin-{name}"), backend(&name));
@@ -122,7 +122,7 @@ pub(crate) fn schemas() -> BTreeMap<(String, String), String> {
         .into()
 }
 
-/// What they did.
+/// The counts of the users' actions.
 #[derive(Default)]
 pub(crate) struct Deeds {
     pub(crate) creates: AtomicUsize,
@@ -130,7 +130,7 @@ pub(crate) struct Deeds {
     pub(crate) deletes: AtomicUsize,
     pub(crate) refused: AtomicUsize,
     pub(crate) strips: AtomicUsize,
-    /// Objects whose finalizer was taken off while they were being deleted.
+    /// The uids of objects whose finalizer was removed during their deletion.
     pub(crate) stripped: Mutex<BTreeSet<String>>,
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// What is there before the first resource.
+    /// Creates in AWS the objects that exist before the first resource.
     pub(crate) async fn prepare(&self) {
         for environment in (0..SOURCES).map(source).chain((0..HOSTS).map(host)) {
             assert!(self.stage.aws().put_backend((APP, environment.as_str()), "storefront"));
@@ -155,7 +155,7 @@ impl Users {
         created.expect("a ConfigMap");
     }
 
-    /// Everybody creates all that is theirs.
+    /// Creates all resources.
     pub(crate) async fn begin(&self, seed: u64) {
         let mut rng = Rng::with_seed(seed);
         for chunk in self.cast.chunks(16) {
@@ -167,7 +167,7 @@ impl Users {
         }
     }
 
-    /// One user, until the end.
+    /// Acts as one user, until the end.
     pub(crate) async fn work(&self, seed: u64, pause: Duration, end: CancellationToken) {
         let mut rng = Rng::with_seed(seed);
         let mut turn = 0;
@@ -197,7 +197,7 @@ impl Users {
             46..58 => {
                 json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: format!("{turn}-{}", rng.u16(..)) } } })
             }
-            // The API server refuses these.
+            // The API server refuses these edits.
             58..61 => json!({ "spec": { "appId": "d0000000000" } }),
             61..64 => json!({ "spec": { "adoptionPolicy": "IfExists", "deletionPolicy": null } }),
             64..70 => json!({ "metadata": { "labels": { "turn": turn.to_string() }, "annotations": { "turn": "x" } } }),
@@ -241,9 +241,9 @@ impl Users {
         };
     }
 
-    /// Takes off all finalizers.
+    /// Removes all finalizers.
     async fn strip(&self, cast: &Cast, last: &amplify_testkit::laws::history::Version) {
-        // Known before it is done: the object may be gone before the answer is here.
+        // Recorded before the request, because the object may be gone before the answer arrives.
         let uid = last.uid();
         self.stripped().insert(uid.to_owned());
         let patch = json!({ "metadata": { "uid": uid, "finalizers": null } });
@@ -251,7 +251,8 @@ impl Users {
         let done = api
             .patch(&cast.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await;
-        // If it was not being deleted, the operator puts it back: from then on it is as any other.
+        // If the object was not being deleted, the operator adds its finalizer again, and nothing is special about the
+        // object.
         if done.is_ok_and(|object| object.metadata.deletion_timestamp.is_none()) {
             self.stripped().remove(uid);
         }
@@ -262,7 +263,7 @@ impl Users {
         self.deeds.stripped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody wants anything any more but that all is looked at once.
+    /// Requests one look at every resource, and ends suspensions. After that users make no more changes.
     pub(crate) async fn rest(&self) {
         let patch = json!({
             "metadata": { "annotations": { RECONCILE_REQUESTED_AT: "at rest" } },

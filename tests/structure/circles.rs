@@ -1,4 +1,4 @@
-//! No two files of a crate need each other, directly or by way of others. Read from the text: `use` and paths.
+//! No two files of a crate need each other, directly or through others. Determined from the text: `use` and paths.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use std::{
 /// A file of a crate, by its module path.
 type Module = Vec<String>;
 
-/// What each file names of the others of its crate. A file and its folder's (`mod.rs`) are parts of one.
+/// Returns the other files of its crate that each file names. A file and the files of its folder (`mod.rs`) are parts
+/// of one.
 fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module>> {
     let find = |path: &[String]| (0..=path.len()).rev().find_map(|n| files.get_key_value(&path[..n]));
     let mut needs = BTreeMap::new();
@@ -28,7 +29,7 @@ fn needs(files: &BTreeMap<Module, String>) -> BTreeMap<&Module, BTreeSet<&Module
     needs
 }
 
-/// The path from the crate's root; `None`: it is of another crate.
+/// Returns the path from the crate's root, or `None` if it is of another crate.
 fn absolute(module: &Module, path: &[String], files: &BTreeMap<Module, String>) -> Option<Module> {
     let mut base = module.clone();
     let mut rest = path;
@@ -49,7 +50,7 @@ fn absolute(module: &Module, path: &[String], files: &BTreeMap<Module, String>) 
     Some([base.as_slice(), rest].concat())
 }
 
-/// The paths that a file imports or names from `crate`, `super` or `self` on.
+/// Returns the paths that a file imports or names, starting with `crate`, `super` or `self`.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     let mut rest = code;
@@ -74,7 +75,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// The paths of a tree of imports.
+/// Adds the paths of a tree of imports.
 fn branches(stem: &[String], tree: &str, all: &mut Vec<Vec<String>>) {
     let mut depth = 0;
     let parts = tree.split(|c| {
@@ -99,9 +100,9 @@ fn branches(stem: &[String], tree: &str, all: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Files that need each other, as a chain that ends where it begins.
+/// Returns files that need each other, as a chain that ends where it begins.
 fn circle(needs: &BTreeMap<&Module, BTreeSet<&Module>>) -> Option<Vec<String>> {
-    // What needs nothing that is left is in no circle.
+    // A file that needs none of the remaining files is in no circle.
     let mut left = needs.clone();
     loop {
         let free: Vec<_> = left
@@ -191,7 +192,7 @@ fn files_that_need_each_other_are_found_by_imports_and_by_paths() {
             ],
             false,
         ),
-        // A folder and its files are one.
+        // A folder and its files count as one.
         (&[("a", "mod b; use b::X;"), ("a/b", "use super::Y;")], false),
         (&[("a", "use std::b::X;"), ("b", "use super::a;")], false),
     ] {

@@ -1,5 +1,5 @@
-//! Each folder of `src` names only what its `//!` lets it name, and files do not need each other in circles. Read from the text:
-//! what a file imports or calls stands there.
+//! Each folder of `src` names only the things that its `//!` permits, and files do not need each other in circles.
+//! Determined from the text of imports and calls.
 
 mod circles;
 
@@ -10,13 +10,13 @@ use std::{
 
 use amplify_operator::api::{KindName, Operation, Read};
 
-/// Where something may not be named.
+/// A rule: words that must not occur in some places.
 struct Rule {
     /// Files and folders of `src`.
     places: &'static [&'static str],
-    /// Which of these are excepted.
+    /// The exceptions among these.
     except: &'static [&'static str],
-    /// What may not be named there.
+    /// Returns the words that must not occur there.
     words: fn() -> Vec<String>,
     why: &'static str,
 }
@@ -126,7 +126,7 @@ fn operations() -> Vec<String> {
     writes.chain(Read::ALL.iter().map(|read| format!("{read:?}"))).collect()
 }
 
-/// The code of each file below this folder, without comments and tests, by its path there.
+/// Returns the code of each file below this folder, without comments and tests, with its path from this folder.
 fn code(root: &Path) -> io::Result<Vec<(String, String)>> {
     let mut folders = vec![root.to_owned()];
     let mut all = Vec::new();
@@ -146,7 +146,7 @@ fn code(root: &Path) -> io::Result<Vec<(String, String)>> {
                     .unwrap_or_default();
                 let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
                 let code = lines.collect::<Vec<_>>().join("\n");
-                // The service has the name of a kind.
+                // A service of AWS has the name of a kind.
                 all.push((name, code.replace("Service::AmplifyBackend", "Service")));
             }
         }
@@ -154,7 +154,7 @@ fn code(root: &Path) -> io::Result<Vec<(String, String)>> {
     Ok(all)
 }
 
-/// Whether the word stands in the code by itself: not as a part of another one.
+/// Whether the word occurs in the code on its own, not as a part of another word.
 fn names(code: &str, word: &str) -> bool {
     let is_inner = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     code.match_indices(word).any(|(at, _)| {

@@ -1,15 +1,15 @@
-//! The dashboard as its file describes it.
+//! The dashboard, read from its file.
 
 use serde_json::Value;
 
-/// The panels of the dashboard, rows included.
+/// Returns the panels of the dashboard, rows included.
 pub(crate) fn panels() -> Vec<Value> {
     let panels = model()["panels"].as_array().expect("panels").clone();
     assert!(!panels.is_empty(), "a dashboard without panels");
     panels
 }
 
-/// The whole file.
+/// Returns the whole file.
 pub(crate) fn model() -> Value {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -19,7 +19,7 @@ pub(crate) fn model() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Each query with the title of its panel.
+/// Returns each query with the title of its panel.
 pub(crate) fn queries() -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let panels = panels();

@@ -1,4 +1,4 @@
-//! Alerts and dashboard: what each says is held here without an operator; `tests/operator` holds them against one at work.
+//! Alerts and dashboard, checked without an operator. `tests/operator` checks them against a working operator.
 
 #![allow(
     clippy::expect_used,
@@ -126,7 +126,7 @@ fn alerts_and_dashboard_name_only_metrics_and_labels_that_there_are() {
     assert!(unused.is_empty(), "neither alert nor panel looks at {unused:?}");
 }
 
-/// As far as it can be said without Grafana: what its JSON model asks for.
+/// Checks the requirements of Grafana's JSON model, as far as this is possible without Grafana.
 #[test]
 #[expect(clippy::too_many_lines, reason = "one thing after the other")]
 fn the_dashboard_is_one_that_grafana_can_load() {

@@ -1,4 +1,4 @@
-//! The workflows of GitHub, which no test can run: what can be said of them without.
+//! The workflows of GitHub, checked as far as possible without running them: no test can run them.
 
 use std::{fs, path::Path, process::Command};
 
@@ -25,7 +25,7 @@ fn workflows() -> Result<Vec<(String, String)>> {
 #[tokio::test]
 async fn actionlint_finds_nothing() -> Result<()> {
     let output = Command::new(tools::find(Tool::Actionlint).await?)
-        // The same on each machine, whatever else is installed.
+        // Without optional checkers, so that the result is the same on each machine.
         .args(["-no-color", "-shellcheck=", "-pyflakes="])
         .args(workflows()?.iter().map(|(path, _)| path))
         .current_dir(root())
@@ -96,7 +96,8 @@ fn ci_runs_what_everybody_runs() -> Result<()> {
     Ok(())
 }
 
-/// What a test needs besides these, `make test` gets itself. Installed by CI, it would be missed on every other machine.
+/// The packages that CI installs. `make test` gets everything else by itself; a package that only CI installs would be
+/// missing on every other machine.
 const TOOLCHAINS: [&str; 9] = [
     "ca-certificates",
     "curl",

@@ -1,11 +1,12 @@
-// Command gitops-judge tells what GitOps tools take Kubernetes objects for.
+// Command gitops-judge reports how GitOps tools judge Kubernetes objects.
 //
-// One JSON object per line on standard input; one line of JSON for each on standard output:
+// It reads one JSON object per line from standard input, and writes one line of JSON for each to standard output:
 //
 //	{"kstatus":{"status":"InProgress","message":"…"},"argo":{"status":"Progressing","message":"…","deletionMessage":""}}
 //
-// kstatus is the library by which Flux and Helm 4 wait. argo is what the Lua health check named by -health answers, in
-// the interpreter that Argo CD runs it in and with no more libraries than Argo CD gives a script from its ConfigMap.
+// kstatus is the verdict of the library with which Flux and Helm 4 wait. argo is the answer of the Lua health check in
+// the file -health. It runs in Argo CD's interpreter, with the libraries that Argo CD gives to a script from its
+// ConfigMap.
 package main
 
 import (
@@ -25,7 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// version is set by the linker.
+// version is the version of the program, set by the linker.
 var version = "unknown"
 
 type kstatus struct {
@@ -95,7 +96,7 @@ func run(health string, in io.Reader, out io.Writer) error {
 func judge(object *unstructured.Unstructured, script string) (*argo, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
-	// Not string, math, io: Argo CD opens those only for scripts that it ships itself.
+	// Without string, math and io: Argo CD opens these only for its own scripts.
 	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {
 		call := lua.P{Fn: state.NewFunction(open), Protect: true}
 		if err := state.CallByParam(call, lua.LString(name)); err != nil {

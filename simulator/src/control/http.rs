@@ -1,9 +1,10 @@
-//! The control API over HTTP: `/_simulator/…`, JSON both ways, no signature. The server lets loopback in only.
+//! The control API over HTTP: `/_simulator/…`, JSON in both directions, no signature. The server accepts it only from
+//! loopback.
 //!
-//! Bodies are the types of the library: a fault is `{"match": {"operation": "CreateBackend"}, "skip": 0, "times": 1,
-//! "action": {"type": "resetAfter"}}`, a job fault has a `script` instead of the action (`{"durationMillis": 1000,
-//! "words": ["ODD"], "ending": {"type": "failed", "error": "text", "applied": false}}`), and a place is
-//! `{"app": "d123", "environment": "dev"}` with `account` and `region` where they are not the default ones.
+//! Bodies are the types of the library. A fault is `{"match": {"operation": "CreateBackend"}, "skip": 0, "times": 1,
+//! "action": {"type": "resetAfter"}}`. A job fault has a `script` instead of the action (`{"durationMillis": 1000,
+//! "words": ["ODD"], "ending": {"type": "failed", "error": "text", "applied": false}}`). A location is `{"app": "d123",
+//! "environment": "dev"}`, with `account` and `region` if they are not the defaults.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::{
     server::CONTROL_PREFIX,
 };
 
-/// All routes.
+/// Returns all routes.
 pub(crate) fn routes(control: Control) -> Router {
     let routes = Router::new()
         .route("/", get(clock))
@@ -83,7 +84,7 @@ async fn put_settings(State(control): State<Control>, Json(settings): Json<Setti
     Json(control.settings())
 }
 
-/// Members that are not sent keep their value.
+/// Changes settings. Members that are not sent keep their values.
 async fn patch_settings(
     State(control): State<Control>,
     Json(patch): Json<Map<String, Value>>,

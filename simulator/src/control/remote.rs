@@ -1,5 +1,5 @@
-//! A client of the control API for a simulator in another process. One plain HTTP/1.1 request per connection: that
-//! needs no HTTP library, and control calls are rare.
+//! A client of the control API for a simulator in another process. It sends one plain HTTP/1.1 request per connection:
+//! that needs no HTTP library, and control calls are rare.
 
 use std::{io, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
     server::CONTROL_PREFIX,
 };
 
-/// Steers a simulator in another process. [`call`](Self::call) reaches what has no method of its own.
+/// Controls a simulator in another process. [`call`](Self::call) makes calls that have no method of their own.
 #[derive(Clone, Debug)]
 pub struct RemoteControl {
     authority: String,
 }
 
-/// Why a control call failed.
+/// The error of a control call.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// The simulator could not be reached.
@@ -38,13 +38,13 @@ pub enum RemoteError {
         /// The body.
         body: String,
     },
-    /// The answer is not what was expected.
+    /// The answer cannot be parsed.
     #[error("cannot read the simulator's answer")]
     Unreadable(#[from] serde_json::Error),
 }
 
 impl RemoteControl {
-    /// A client for `http://127.0.0.1:4566` or the like.
+    /// Creates a client for a URL such as `http://127.0.0.1:4566`.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
@@ -81,24 +81,24 @@ impl RemoteControl {
         self.call::<Value>("DELETE", "/faults", &json!({})).await.map(drop)
     }
 
-    /// Lets every hanging request go on.
+    /// Lets every hanging request continue.
     pub async fn release(&self) -> Result<(), RemoteError> {
         self.call::<Value>("POST", "/release", &json!({})).await.map(drop)
     }
 
-    /// All apps as they are now.
+    /// Returns the current state of all apps.
     pub async fn apps(&self) -> Result<Vec<AppState>, RemoteError> {
         self.call("GET", "/apps", &json!({})).await
     }
 
-    /// The calls that a filter admits. They are filtered here.
+    /// Returns the calls that match a filter. The client filters, not the server.
     pub async fn history(&self, filter: &Filter) -> Result<Vec<Call>, RemoteError> {
         let mut calls: Vec<Call> = self.call("GET", "/history", &json!({})).await?;
         calls.retain(|call| filter.admits(call));
         Ok(calls)
     }
 
-    /// Any control call: the path without the prefix.
+    /// Makes any control call. `path` has no prefix.
     pub async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -129,7 +129,7 @@ impl RemoteControl {
     }
 }
 
-/// Status and body. The control API's answers always come with their length, never in chunks.
+/// Splits an answer into status and body. The control API always sends a length, never chunks.
 fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;

@@ -1,4 +1,4 @@
-//! Apps: read, and deleted by whoever gets a path wrong.
+//! Apps: they are read. A client that builds a wrong path can delete them.
 
 use std::ops::Bound;
 
@@ -56,7 +56,7 @@ fn answer(context: &Context<'_>, app_id: &str) -> Result<Done, AwsError> {
     Ok(Done::json(&json!({ "app": app_json(context, app) })))
 }
 
-/// The members that the model requires, and no more.
+/// Returns only the members that the model requires.
 fn app_json(context: &Context<'_>, app: &App) -> Value {
     json!({
         "appId": app.id,

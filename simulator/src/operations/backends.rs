@@ -32,7 +32,7 @@ pub(super) fn clone(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let target = context.request.input.required("targetEnvironmentName")?;
     let recorded = context.settings.clone_job_environment;
     let app = context.app(app_id)?;
-    // The refusal comes first here too.
+    // A pending job is reported before a missing backend, here too.
     if app.blocked(&[source]).is_none() && !app.backends.contains_key(source) {
         return Err(AwsError::environment_not_found(source));
     }
@@ -94,8 +94,8 @@ pub(super) fn get(context: &mut Context<'_>) -> Result<Done, AwsError> {
     Ok(Done::json(&body))
 }
 
-/// Stringified JSON, as AWS sends it: the project's amplify-meta.json, with what the categories have in them. Secrets are
-/// among it, as in AWS's.
+/// Returns the project's amplify-meta.json with the contents of its categories, as a JSON string, as AWS sends it. It
+/// contains secrets, as AWS's does.
 fn meta_config(app_id: &str, region: &str, environment: &str, stack: Option<&str>, backend: &Backend) -> String {
     let mut meta = json!({
         "providers": { "awscloudformation": {
@@ -133,14 +133,14 @@ fn meta_config(app_id: &str, region: &str, environment: &str, stack: Option<&str
     meta.to_string()
 }
 
-/// What the secrets in a backend's metadata begin with: nobody may ever see it.
+/// The prefix of the secrets in a backend's metadata. It must never appear in any output.
 const SECRET: &str = "never-to-be-shown";
 
 pub(super) fn delete(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let app_id = context.app_id()?;
     let environment = context.environment("backendEnvironmentName")?;
     let app = context.app(app_id)?;
-    // The refusal comes first: a backend that is just being made is not missing.
+    // A pending job is reported first: a backend whose create job still runs is not missing.
     if app.blocked(&[environment]).is_none() && !app.backends.contains_key(environment) {
         return Err(AwsError::environment_not_found(environment));
     }
@@ -150,7 +150,8 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<Done, AwsError> {
     context.start_in(app_id, environment, effect)
 }
 
-/// Done at once and without regard to running jobs: nobody waits for it, tests only ask whether it was called.
+/// Removes all backends at once, without regard to running jobs. No client waits for it; tests only check whether it
+/// was called.
 pub(super) fn remove_all(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let app_id = context.app_id()?;
     let clean = context.request.input.boolean("cleanAmplifyApp")?.unwrap_or(false);
@@ -169,7 +170,7 @@ pub(super) fn remove_all(context: &mut Context<'_>) -> Result<Done, AwsError> {
 }
 
 fn refuse_existing(app: &crate::state::App, environment: &str) -> Result<(), AwsError> {
-    // A pending job says more than the object that it is about to make.
+    // A pending job is reported first, before the object that it is about to create.
     if app.blocked(&[environment]).is_some() {
         return Err(AwsError::pending_job("BadRequestException", &app.id, environment));
     }

@@ -1,11 +1,11 @@
-//! Page sizes and tokens. A token is opaque to clients; here it is the place where the next page starts.
+//! Page sizes and tokens. A token is opaque to clients; it contains the position of the next page.
 
 use crate::{config::Settings, wire::reply::AwsError};
 
-/// The token that never leads on.
+/// The token that always leads to the first page again.
 const REPEATED: &str = "cmVwZWF0ZWQtdG9rZW4";
 
-/// How long a page is: the request's wish, the default without one, the settings' cap.
+/// Returns the length of a page: the size in the request or the default, limited by the settings.
 pub(super) fn length(settings: &Settings, wanted: Option<i64>, default: usize) -> usize {
     let wanted = wanted
         .and_then(|wanted| usize::try_from(wanted).ok())
@@ -14,7 +14,7 @@ pub(super) fn length(settings: &Settings, wanted: Option<i64>, default: usize) -
     settings.page_size.map_or(wanted, |cap| wanted.min(cap.max(1)))
 }
 
-/// The place that a token names, if it names one.
+/// Returns the position in a token, if there is a token.
 pub(super) fn start(token: Option<&str>) -> Result<Option<String>, AwsError> {
     match token {
         None | Some("" | REPEATED) => Ok(None),
@@ -24,7 +24,7 @@ pub(super) fn start(token: Option<&str>) -> Result<Option<String>, AwsError> {
     }
 }
 
-/// The token of the next page, if there is one.
+/// Returns the token of the next page, if there is one.
 pub(super) fn token(settings: &Settings, next: Option<&str>) -> Option<String> {
     if settings.repeat_page_token {
         return Some(REPEATED.to_owned());

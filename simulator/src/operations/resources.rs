@@ -9,7 +9,7 @@ use crate::{
     wire::reply::AwsError,
 };
 
-/// What messages call a resource.
+/// Returns the name of a category in messages.
 const fn noun(category: Category) -> &'static str {
     match category {
         Category::Api => "API",
@@ -33,7 +33,7 @@ pub(super) fn create(context: &mut Context<'_>, category: Category) -> Result<Do
 pub(super) fn import_bucket(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let environment = context.environment("backendEnvironmentName")?;
     let bucket = context.request.input.string("bucketName")?.map(str::to_owned);
-    // As the Amplify CLI does it: the project's name and eight hexadecimal digits.
+    // The Amplify CLI forms the name in the same way: the project's name and eight hexadecimal digits.
     let id: String = context.ids.uuid().chars().take(8).collect();
     let app_id = context.app_id()?;
     let app = context.app(app_id)?;
@@ -63,7 +63,7 @@ fn put(
     let crowded = context.settings.crowded;
     let app = context.app(app_id)?;
     let mut why = None;
-    // A pending job says more than what is there.
+    // A pending job is reported before any other obstacle.
     if app.blocked(&[environment]).is_none() {
         let backend = app
             .backends
@@ -88,7 +88,7 @@ fn put(
     context.start_in_to_fail(app_id, environment, effect, why)
 }
 
-/// Why the Amplify CLI would not add a resource here, in its words.
+/// Returns why the Amplify CLI would not add a resource here, in its words.
 fn obstacle(backend: &Backend, category: Category) -> Option<String> {
     let other = backend.of(category).next().map(|(name, _)| name);
     match category {
@@ -130,7 +130,7 @@ pub(super) fn get(context: &mut Context<'_>, category: Category) -> Result<Done,
     })))
 }
 
-/// A storage as AWS shows it: its bucket has the name that it was given on the way.
+/// Returns a storage as AWS shows it: the name of its bucket has AWS's suffix.
 fn shown_storage(environment: &str, resource: &Resource) -> Value {
     let mut config = resource.config.clone();
     config.insert("serviceName".to_owned(), json!("S3"));
@@ -139,7 +139,7 @@ fn shown_storage(environment: &str, resource: &Resource) -> Value {
     Value::Object(config)
 }
 
-/// The name of a storage's bucket.
+/// Returns the name of a storage's bucket.
 pub(super) fn bucket(environment: &str, resource: &Resource) -> String {
     let given = resource.config.get("bucketName").and_then(Value::as_str);
     let given = given.unwrap_or("storage");
@@ -184,7 +184,8 @@ pub(super) fn delete(context: &mut Context<'_>, category: Category) -> Result<Do
     context.start_in(app_id, environment, effect)
 }
 
-/// A resource that must be there, unless a job runs that says more about it.
+/// Fails if the resource does not exist. While a job is pending, it succeeds, because the pending job is the better
+/// error.
 fn require(app: &App, environment: &str, category: Category, name: &str) -> Result<(), AwsError> {
     if app.blocked(&[environment]).is_some() {
         return Ok(());
@@ -203,7 +204,7 @@ fn not_found(category: Category, name: &str) -> AwsError {
     AwsError::not_found(format!("{} {name} does not exist.", noun(category)))
 }
 
-/// What `GetBackendAPI` answers for a stored configuration.
+/// Returns the answer of `GetBackendAPI` for a stored configuration.
 fn echo(stored: &Map<String, Value>, echo: &Echo) -> Value {
     let mut config = stored.clone();
     if echo.defaults {

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Takes a request apart: the form's members are kept as the query.
+/// Parses a request. The form's members become the query.
 pub(crate) fn route(body: &[u8], raw_query: &str) -> Request {
     let form = std::str::from_utf8(body).unwrap_or_default();
     let text = if form.is_empty() { raw_query } else { form };
@@ -81,7 +81,7 @@ pub(super) fn assume_role(context: &mut Context<'_>) -> Result<Done, AwsError> {
     Ok(answer(context, &result))
 }
 
-// The signature is that of every operation.
+// All operations have this signature.
 #[expect(clippy::unnecessary_wraps)]
 pub(super) fn get_caller_identity(context: &mut Context<'_>) -> Result<Done, AwsError> {
     let caller = context.caller;

@@ -1,4 +1,4 @@
-//! One app: its objects, and what the end of a job does to them.
+//! One app: its objects, and the effect of a finished job on them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 
 use super::jobs::{Due, Effect, EnvironmentJobs, JobKey};
 
-/// A backend with what is in it.
+/// A backend with its resources.
 #[derive(Debug, Clone)]
 pub(crate) struct Backend {
     pub(crate) app_name: String,
     pub(crate) visible_from: i64,
     pub(crate) resources: BTreeMap<(Category, String), Resource>,
-    /// The `amplifyMetaConfig` that it is to have; empty: none at all.
+    /// An `amplifyMetaConfig` set by a test; empty: `GetBackend` returns none.
     pub(crate) meta_config: Option<String>,
 }
 
-/// What a resource of a backend is.
+/// The category of a resource of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
@@ -25,18 +25,18 @@ pub enum Category {
     Api,
     /// An S3 storage.
     Storage,
-    /// A user pool. No operation about it is simulated: it is there or not.
+    /// A user pool. No operation on it is simulated: it exists or not.
     Auth,
 }
 
-/// What the auth of a new backend is called.
+/// The name of the auth of a new backend.
 const AUTH: &str = "users";
 
 /// A resource of a backend.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Resource {
     pub(crate) config: Map<String, Value>,
-    /// Whether what it stands for was there before.
+    /// Whether the AWS resource existed before and was imported.
     pub(crate) is_imported: bool,
     pub(crate) visible_from: i64,
 }
@@ -55,14 +55,14 @@ impl Backend {
         self.resources.get(&(category, name.to_owned()))
     }
 
-    /// The resources of a category, with their names.
+    /// Returns the resources of a category, with their names.
     pub(crate) fn of(&self, category: Category) -> impl Iterator<Item = (&str, &Resource)> {
         let all = self.resources.iter().filter(move |((of, _), _)| *of == category);
         all.map(|((_, name), resource)| (name.as_str(), resource))
     }
 }
 
-/// What `CreateBackendEnvironment` registers, and `CreateBackend` too.
+/// An environment record, as `CreateBackendEnvironment` and `CreateBackend` register it.
 #[derive(Debug, Clone)]
 pub(crate) struct EnvironmentRecord {
     pub(crate) stack_name: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) struct EnvironmentRecord {
     pub(crate) visible_from: i64,
 }
 
-/// An app and all that is in it.
+/// An app with its contents.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) id: String,
@@ -81,14 +81,14 @@ pub(crate) struct App {
     pub(crate) backends: BTreeMap<String, Backend>,
     pub(crate) environments: BTreeMap<String, EnvironmentRecord>,
     pub(super) jobs: HashMap<String, EnvironmentJobs>,
-    /// The job that keeps others out of an environment.
+    /// The pending job of each environment: it excludes other jobs.
     pub(super) pending: HashMap<String, JobKey>,
-    /// What happens next, in order of time.
+    /// The next changes of jobs, in order of time.
     pub(super) due: BTreeMap<(i64, u64), (JobKey, Due)>,
     pub(super) sequence: u64,
 }
 
-/// Whether reads do not see an object yet.
+/// Whether reads do not show an object yet.
 pub(crate) const fn hidden(visible_from: i64, now: i64) -> bool {
     visible_from > now
 }
@@ -108,7 +108,7 @@ impl App {
         }
     }
 
-    /// Does to the objects what a job was started for. `visible_from` is when reads see what is created.
+    /// Applies the effect of a job to the objects. `visible_from` is the time from which reads show a created object.
     pub(crate) fn apply(&mut self, effect: Effect, now: i64, visible_from: i64) {
         match effect {
             Effect::Nothing => {}
@@ -126,7 +126,7 @@ impl App {
                 self.put_backend(&environment, backend, now);
             }
             Effect::CloneBackend { source, target } => {
-                // The source may be gone by now; AWS would have failed the job, but that is a fault to order.
+                // The source may be gone by now. AWS would fail the job; a test that needs this orders a fault.
                 if let Some(mut backend) = self.backends.get(&source).cloned() {
                     backend.visible_from = visible_from;
                     for resource in backend.resources.values_mut() {
@@ -162,7 +162,7 @@ impl App {
                     .get_mut(&environment)
                     .and_then(|backend| backend.resources.get_mut(&key));
                 if let Some(resource) = resource {
-                    // Members that are not sent keep their value.
+                    // Members that are not sent keep their values.
                     resource.config.extend(config);
                 }
             }
@@ -174,7 +174,7 @@ impl App {
         }
     }
 
-    /// Puts a backend, and its environment record unless there is one.
+    /// Puts a backend, and its environment record if it has none.
     pub(crate) fn put_backend(&mut self, environment: &str, backend: Backend, now: i64) {
         let stack = format!(
             "amplify-{}-{environment}-{:06}",
@@ -194,7 +194,7 @@ impl App {
         self.backends.insert(environment.to_owned(), backend);
     }
 
-    /// The backend, if reads see it.
+    /// Returns the backend, if reads show it.
     pub(crate) fn visible_backend(&self, environment: &str, now: i64) -> Option<&Backend> {
         self.backends
             .get(environment)

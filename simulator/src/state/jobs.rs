@@ -1,4 +1,4 @@
-//! The jobs of an app: one at a time per environment, driven by the time that is passed in.
+//! The jobs of an app: one at a time per environment. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,10 +12,10 @@ use crate::{
     ids::Ids,
 };
 
-/// What a job does to the app when it ends.
+/// The effect of a finished job on the app.
 #[derive(Debug, Clone)]
 pub(crate) enum Effect {
-    /// A foreign job that only keeps others out.
+    /// The job of another client, which only excludes other jobs.
     Nothing,
     CreateBackend {
         environment: String,
@@ -29,19 +29,19 @@ pub(crate) enum Effect {
     DeleteBackend {
         environment: String,
     },
-    /// Makes a resource of a backend.
+    /// Creates a resource of a backend.
     Put {
         environment: String,
         key: (Category, String),
         resource: Resource,
     },
-    /// Changes its configuration.
+    /// Changes a resource's configuration.
     Update {
         environment: String,
         key: (Category, String),
         config: Map<String, Value>,
     },
-    /// Removes it.
+    /// Removes a resource.
     Remove {
         environment: String,
         key: (Category, String),
@@ -56,7 +56,7 @@ impl Effect {
         )
     }
 
-    /// What takes a create back that was visible early.
+    /// Returns the effect that removes an object which was visible before its create job ended.
     fn undo(self) -> Self {
         match self {
             Self::CreateBackend { environment, .. }
@@ -81,21 +81,21 @@ pub(crate) struct Job {
     pub(crate) ended: bool,
     pub(crate) vanished: bool,
     listed_from: i64,
-    /// The environments that it keeps other jobs out of.
+    /// The environments in which it excludes other jobs.
     holds: Vec<String>,
     effect: Effect,
     applied: bool,
     read_delay: i64,
 }
 
-/// Where a job is found in its app.
+/// The position of a job in its app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobKey {
     environment: String,
     index: usize,
 }
 
-/// What happens to a job when its time comes.
+/// The next change of a job.
 #[derive(Debug, Clone)]
 pub(crate) enum Due {
     Word(String),
@@ -112,22 +112,22 @@ pub(crate) struct EnvironmentJobs {
 /// A job to start.
 pub(crate) struct NewJob {
     pub(crate) operation: String,
-    /// Where it is listed.
+    /// The environment under which it is listed.
     pub(crate) environment: String,
-    /// Where it excludes other jobs, if elsewhere too.
+    /// A second environment in which it excludes other jobs.
     pub(crate) also_holds: Option<String>,
     pub(crate) effect: Effect,
 }
 
-/// Some of an environment's jobs.
+/// One page of an environment's jobs.
 pub(crate) struct JobPage<'a> {
     pub(crate) jobs: Vec<&'a Job>,
-    /// Where the next page starts.
+    /// The position of the next page.
     pub(crate) next: Option<usize>,
 }
 
 impl App {
-    /// Makes happen what is due. To be called before anything is read or changed.
+    /// Carries out all changes that are due. Must be called before anything is read or changed.
     pub(crate) fn settle(&mut self, now: i64) {
         while let Some(entry) = self.due.first_entry() {
             let at = entry.key().0;
@@ -149,7 +149,7 @@ impl App {
         }
     }
 
-    /// The environment whose pending job is in the way of a job in one of these.
+    /// Returns the environment, among these, in which a pending job excludes a new one.
     pub(crate) fn blocked<'a>(&self, environments: &[&'a str]) -> Option<&'a str> {
         environments
             .iter()
@@ -157,7 +157,7 @@ impl App {
             .find(|environment| self.pending.contains_key(*environment))
     }
 
-    /// Starts a job. Whether another one is in the way is the caller's question.
+    /// Starts a job. The caller checks whether a pending job excludes it.
     pub(crate) fn start_job(
         &mut self,
         new: NewJob,
@@ -167,7 +167,7 @@ impl App {
         now: i64,
     ) -> &Job {
         let jobs = self.jobs.entry(new.environment.clone()).or_default();
-        // Strictly later than the one before, so that the newest is always told by its time.
+        // Strictly later than the job before, so that the newest job always has the latest time.
         let created = jobs.jobs.last().map_or(now, |last| now.max(last.created + 1));
         let duration = millis(script.duration.unwrap_or(settings.job_duration));
         let mut words = VecDeque::from(script.words);
@@ -213,7 +213,7 @@ impl App {
         &self.jobs[&key.environment].jobs[key.index]
     }
 
-    /// Ends a job now, a stuck one too; false if there is none that runs.
+    /// Ends a job now, even a stuck one. Returns false if no such job runs.
     pub(crate) fn end_job(&mut self, environment: &str, id: Option<&str>, ending: Ending, now: i64) -> bool {
         let key = match id {
             None => self.pending.get(environment).cloned(),
@@ -234,13 +234,13 @@ impl App {
         true
     }
 
-    /// A job by its id.
+    /// Returns a job by its id.
     pub(crate) fn job(&self, environment: &str, id: &str) -> Option<&Job> {
         let jobs = self.jobs.get(environment)?;
         jobs.jobs.get(*jobs.by_id.get(id)?).filter(|job| !job.vanished)
     }
 
-    /// Jobs from a position on, in the order that the settings ask for.
+    /// Returns jobs from a position on, in the order of the settings.
     pub(crate) fn job_page(
         &self,
         environment: &str,
@@ -255,7 +255,7 @@ impl App {
             jobs: Vec::new(),
             next: None,
         };
-        // Positions count from the oldest job, so that a job started meanwhile moves no page.
+        // Positions count from the oldest job, so that a new job does not shift pages.
         let mut positions: Box<dyn Iterator<Item = usize>> = if oldest_first {
             Box::new(from..all.len())
         } else {
@@ -277,7 +277,7 @@ impl App {
         page
     }
 
-    /// Every environment with its jobs, oldest first, for a snapshot.
+    /// Returns every job with its environment, oldest first, for a snapshot.
     pub(crate) fn all_jobs(&self) -> impl Iterator<Item = (&str, &Job)> {
         self.jobs
             .iter()
@@ -314,7 +314,7 @@ impl App {
                 job.vanished = true;
                 applied
             }
-            // Nothing ends as stuck: it is a way of starting.
+            // No job ends as stuck: it is a property at its start.
             Ending::Stuck => {
                 job.ended = false;
                 return;

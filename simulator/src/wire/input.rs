@@ -9,7 +9,7 @@ use super::reply::AwsError;
 pub(crate) struct Input(Map<String, Value>);
 
 impl Input {
-    /// Reads a body; an empty one has no members.
+    /// Parses a body. An empty body has no members.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, AwsError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
@@ -24,7 +24,7 @@ impl Input {
         }
     }
 
-    /// A string that may be absent. A null is absent, as for AWS.
+    /// Returns an optional string. A null counts as absent, as in AWS.
     pub(crate) fn string(&self, member: &str) -> Result<Option<&str>, AwsError> {
         match self.0.get(member) {
             None | Some(Value::Null) => Ok(None),
@@ -33,7 +33,7 @@ impl Input {
         }
     }
 
-    /// A string that must be there.
+    /// Returns a required string.
     pub(crate) fn required(&self, member: &str) -> Result<&str, AwsError> {
         match self.string(member)? {
             Some(text) if !text.is_empty() => Ok(text),
@@ -41,7 +41,7 @@ impl Input {
         }
     }
 
-    /// An object that may be absent.
+    /// Returns an optional object.
     pub(crate) fn object(&self, member: &str) -> Result<Option<&Map<String, Value>>, AwsError> {
         match self.0.get(member) {
             None | Some(Value::Null) => Ok(None),
@@ -50,7 +50,7 @@ impl Input {
         }
     }
 
-    /// An integer within bounds.
+    /// Returns an integer within bounds.
     pub(crate) fn integer(&self, member: &str, least: i64, most: i64) -> Result<Option<i64>, AwsError> {
         match self.0.get(member) {
             None | Some(Value::Null) => Ok(None),
@@ -61,7 +61,7 @@ impl Input {
         }
     }
 
-    /// A boolean that may be absent.
+    /// Returns an optional boolean.
     pub(crate) fn boolean(&self, member: &str) -> Result<Option<bool>, AwsError> {
         match self.0.get(member) {
             None | Some(Value::Null) => Ok(None),
@@ -70,12 +70,12 @@ impl Input {
         }
     }
 
-    /// A member of any type; a null is absent, as for AWS.
+    /// Returns a member of any type. A null counts as absent, as in AWS.
     pub(crate) fn get(&self, member: &str) -> Option<&Value> {
         self.0.get(member).filter(|value| !value.is_null())
     }
 
-    /// A string for the records, whatever else is wrong with the request.
+    /// Returns a string for the history, even if the request is invalid.
     pub(crate) fn peek(&self, member: &str) -> Option<&str> {
         self.0.get(member).and_then(Value::as_str)
     }
@@ -104,7 +104,7 @@ impl Query {
     }
 }
 
-/// Checks the length of a name, as the `amplify` model states it.
+/// Checks the length of a name against the `amplify` model.
 pub(crate) fn check_length(member: &str, text: &str, most: usize) -> Result<(), AwsError> {
     let length = text.chars().count();
     if (1..=most).contains(&length) {
@@ -132,7 +132,7 @@ pub(crate) fn check_app_id(app: &str) -> Result<(), AwsError> {
     ))
 }
 
-/// The refusal of a request without a member that the model requires.
+/// Returns the refusal of a request without a required member.
 pub(crate) fn missing(member: &str) -> AwsError {
     AwsError::bad_request(format!("Missing required parameter: {member}."))
 }

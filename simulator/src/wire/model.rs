@@ -1,7 +1,7 @@
-//! What the service models say of the members of requests, and whether a request keeps to it. Pure.
+//! The service models' rules for the members of requests, and the check of a request against them. Pure.
 //!
-//! A member is written `name`, with `!` behind it where it must be there, `?` before it where it travels in the query, and
-//! `=` and what it is where that is not text: `integer`, `number`, `boolean`, `{}` (an object without members), `[…]` (a
+//! A member is written as its name. `!` after it means required. `?` before it means that it is sent in the query. `=`
+//! and a type follow if it is not text: `integer`, `number`, `boolean`, `{}` (an object without members), `[…]` (a
 //! list), words separated by `|`, or the name of a shape below.
 
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use super::{
     reply::AwsError,
 };
 
-/// The shapes: their names are ours.
+/// The shapes. Their names exist only in this project.
 const SHAPES: &[(&str, &str)] = &[
     (
         "Api",
@@ -43,7 +43,7 @@ struct Member<'a> {
     name: &'a str,
     is_required: bool,
     in_query: bool,
-    /// What it is; empty: text.
+    /// Its type; empty: text.
     kind: &'a str,
 }
 
@@ -67,8 +67,8 @@ fn shape(name: &str) -> Option<&'static str> {
         .map(|(_, members)| *members)
 }
 
-/// Whether the body of a request has what it must have, and each member is what it must be. What the model does not name is
-/// left alone at the top, as AWS leaves it; further down a misspelt member must not pass for sent.
+/// Checks that a request's body has all required members and that each member has its type. Unknown members at the top
+/// are ignored, as AWS ignores them. Unknown inner members are refused, so that a misspelt member is noticed.
 pub(crate) fn check(operation: Operation, input: &Input) -> Result<(), AwsError> {
     for member in members(operation.members()).filter(|member| !member.in_query) {
         let given = input.get(member.name);
@@ -142,7 +142,7 @@ fn check_object(shape: &str, object: &Map<String, Value>) -> Result<(), AwsError
     }
 }
 
-/// The table as JSON, to be compared with the service models.
+/// Returns the table as JSON, for a comparison with the service models.
 #[must_use]
 pub fn table() -> Value {
     let operations = Operation::ALL.iter().filter(|operation| !operation.route().is_empty());

@@ -1,10 +1,10 @@
-//! The names of what can be asked for. Pure tables.
+//! The names of services and operations. Pure tables.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An AWS service, told apart by the credential scope of the signature.
+/// An AWS service. The credential scope of the signature determines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
@@ -17,7 +17,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The name in a signature's credential scope.
+    /// Returns the name in a signature's credential scope.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl fmt::Display for Service {
     }
 }
 
-/// Whether an operation changes anything.
+/// Whether an operation reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
@@ -56,12 +56,12 @@ macro_rules! operations {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Operation {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
-            /// A request that names no operation of the API.
+            /// A request that matches no operation of the API.
             Unknown,
         }
 
         impl Operation {
-            /// Every operation with a name.
+            /// All operations with a name.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             const fn row(self) -> Row {
@@ -86,14 +86,14 @@ macro_rules! operations {
     };
 }
 
-/// What is known of an operation: facts of the service models, which a test compares with botocore's.
+/// The facts of the service models about an operation. A test compares them with botocore's.
 struct Row {
     name: &'static str,
     service: Option<Service>,
     does: Does,
     /// Method and path.
     route: &'static str,
-    /// The other members of its input, as [`model`](super::model) reads them.
+    /// The other members of its input, in the notation of [`model`](super::model).
     members: &'static str,
 }
 
@@ -101,16 +101,16 @@ struct Row {
 enum Does {
     /// Changes nothing.
     Read,
-    /// Makes an AWS object: what must not happen twice.
+    /// Creates an AWS object: must not happen twice.
     Create,
-    /// Changes or removes one.
+    /// Changes or removes an object.
     Change,
-    /// Destroys more than one: what no operator may ever call.
+    /// Destroys more than one object: an operator must never call it.
     Ruin,
 }
 
-// The route of an operation has the members that travel in the path. Of the others `!` marks those that must be there, `?`
-// those that travel in the query, and `=` says what they are where that is not text: see `model`.
+// An operation's route contains the members in the path. Among the other members, `!` marks required ones, `?` marks
+// members in the query, and `=` gives the type of a member that is not text: see `model`.
 operations! {
     /// Deploys a backend (job).
     CreateBackend = "CreateBackend", AmplifyBackend, Create, "POST /backend",
@@ -124,7 +124,7 @@ operations! {
     /// Removes a backend (job).
     DeleteBackend = "DeleteBackend", AmplifyBackend, Change, "POST /backend/{appId}/environments/{backendEnvironmentName}/remove",
         "";
-    /// Removes every backend of an app: here because nobody should ever call it.
+    /// Removes every backend of an app. It is in the table because no client should ever call it.
     RemoveAllBackends = "RemoveAllBackends", AmplifyBackend, Ruin, "POST /backend/{appId}/remove",
         "cleanAmplifyApp=boolean";
     /// Creates a GraphQL API (job).
@@ -139,11 +139,11 @@ operations! {
     /// Removes a GraphQL API (job).
     DeleteBackendApi = "DeleteBackendAPI", AmplifyBackend, Change, "POST /backend/{appId}/api/{backendEnvironmentName}/remove",
         "resourceConfig=Api resourceName!";
-    /// Not simulated; recorded by name.
+    /// Not simulated; the history shows its name.
     GenerateBackendApiModels = "GenerateBackendAPIModels", AmplifyBackend, Change,
         "POST /backend/{appId}/api/{backendEnvironmentName}/generateModels",
         "resourceName!";
-    /// Not simulated; recorded by name.
+    /// Not simulated; the history shows its name.
     GetBackendApiModels = "GetBackendAPIModels", AmplifyBackend, Read,
         "POST /backend/{appId}/api/{backendEnvironmentName}/getModels",
         "resourceName!";
@@ -162,7 +162,7 @@ operations! {
     UpdateBackendStorage = "UpdateBackendStorage", AmplifyBackend, Change,
         "POST /backend/{appId}/storage/{backendEnvironmentName}",
         "resourceConfig!=ChangedStorage resourceName!";
-    /// Takes an S3 storage out of the backend (job).
+    /// Removes an S3 storage from the backend (job).
     DeleteBackendStorage = "DeleteBackendStorage", AmplifyBackend, Change,
         "POST /backend/{appId}/storage/{backendEnvironmentName}/remove",
         "resourceName! serviceName!=S3";
@@ -172,7 +172,7 @@ operations! {
     /// Lists an environment's jobs.
     ListBackendJobs = "ListBackendJobs", AmplifyBackend, Read, "POST /backend/{appId}/job/{backendEnvironmentName}",
         "jobId maxResults=integer nextToken operation status";
-    /// Not simulated; recorded by name.
+    /// Not simulated; the history shows its name.
     UpdateBackendJob = "UpdateBackendJob", AmplifyBackend, Change,
         "POST /backend/{appId}/job/{backendEnvironmentName}/{jobId}",
         "operation status";
@@ -193,28 +193,28 @@ operations! {
     GetApp = "GetApp", Amplify, Read, "GET /apps/{appId}", "";
     /// Lists apps.
     ListApps = "ListApps", Amplify, Read, "GET /apps", "?maxResults=integer ?nextToken";
-    /// Removes an app with all that is in it: here because nobody should ever call it.
+    /// Removes an app with its contents. It is in the table because no client should ever call it.
     DeleteApp = "DeleteApp", Amplify, Ruin, "DELETE /apps/{appId}", "";
-    /// Issues credentials of a role. Its wire format is another one.
+    /// Issues credentials of a role. Its wire format differs.
     AssumeRole = "AssumeRole", Sts, Read, "", "";
-    /// Says whose credentials they are. Its wire format is another one.
+    /// Returns the identity of the caller. Its wire format differs.
     GetCallerIdentity = "GetCallerIdentity", Sts, Read, "", "";
 }
 
 impl Operation {
-    /// AWS's name of it.
+    /// Returns AWS's name of the operation.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.row().name
     }
 
-    /// The service that offers it.
+    /// Returns the service that offers it.
     #[must_use]
     pub const fn service(self) -> Option<Service> {
         self.row().service
     }
 
-    /// Whether it writes.
+    /// Returns whether the operation reads or writes.
     #[must_use]
     pub const fn class(self) -> Class {
         match self.row().does {
@@ -223,24 +223,24 @@ impl Operation {
         }
     }
 
-    /// Whether it makes an AWS object: what must not happen twice.
+    /// Whether it creates an AWS object: must not happen twice.
     #[must_use]
     pub const fn creates(self) -> bool {
         matches!(self.row().does, Does::Create)
     }
 
-    /// Whether it destroys more than one object: what no operator may ever call.
+    /// Whether it destroys more than one object: an operator must never call it.
     #[must_use]
     pub const fn is_dangerous(self) -> bool {
         matches!(self.row().does, Does::Ruin)
     }
 
-    /// Method and path, with the names of what stands there in braces; empty where the wire format is another one.
+    /// Returns method and path, with the names of path members in braces; empty if the wire format differs.
     pub(crate) const fn route(self) -> &'static str {
         self.row().route
     }
 
-    /// The other members of its input.
+    /// Returns the other members of its input.
     pub(crate) const fn members(self) -> &'static str {
         self.row().members
     }

@@ -1,15 +1,15 @@
-//! Request paths as AWS reads them: dot segments are removed before anything is routed, because the SDKs do the same
-//! when they sign. This is what turns an environment named `..` into another operation.
+//! Request paths as AWS reads them: dot segments are removed before routing, because the SDKs do the same when they
+//! sign. So an environment named `..` changes the operation.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Everything that a signature escapes in a query: all but the unreserved characters.
+/// The characters that a signature escapes in a query: all except the unreserved ones.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The same for a path, where the slash stays.
+/// The same for a path, in which the slash is not escaped.
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Removes empty and dot segments; a trailing slash stays.
+/// Removes empty segments and dot segments. Keeps a trailing slash.
 pub(crate) fn normalise(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     for segment in path.split('/') {
@@ -32,7 +32,7 @@ pub(crate) fn normalise(path: &str) -> String {
     normal
 }
 
-/// The decoded segments of a path; `None` if one is no UTF-8.
+/// Returns the decoded segments of a path; `None` if one is not UTF-8.
 pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
     normalise(path)
         .split('/')
@@ -41,7 +41,7 @@ pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
         .collect()
 }
 
-/// Undoes percent encoding.
+/// Decodes percent encoding.
 pub(crate) fn decode(text: &str) -> Option<String> {
     percent_decode_str(text)
         .decode_utf8()
@@ -49,17 +49,17 @@ pub(crate) fn decode(text: &str) -> Option<String> {
         .map(std::borrow::Cow::into_owned)
 }
 
-/// Percent-encodes as a signature's canonical query wants it.
+/// Percent-encodes text for a signature's canonical query.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// Percent-encodes as a signature's canonical path wants it: once more than what was sent.
+/// Percent-encodes text for a signature's canonical path: once more than in the request.
 pub(crate) fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, RESERVED_IN_PATH).to_string()
 }
 
-/// The decoded pairs of a query string or of a form body.
+/// Returns the decoded pairs of a query string or of a form body.
 pub(crate) fn pairs(query: &str, plus_is_space: bool) -> Option<Vec<(String, String)>> {
     query
         .split('&')

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::operation::Service;
 
-/// A refusal as AWS words it.
+/// A refusal in AWS's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AwsError {
     pub(crate) status: u16,
@@ -38,7 +38,7 @@ impl AwsError {
         Self::not_found(format!("BackendEnvironment {environment} does not exist."))
     }
 
-    /// The refusal of a job while another one runs.
+    /// Returns the refusal of a job while another one runs.
     pub(crate) fn pending_job(code: &str, app: &str, environment: &str) -> Self {
         Self::new(
             400,
@@ -72,7 +72,7 @@ impl AwsError {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
-    /// Sent as `x-amzn-ErrorType`.
+    /// The header `x-amzn-ErrorType`.
     pub(crate) error_type: Option<String>,
     pub(crate) body: Bytes,
 }
@@ -96,7 +96,7 @@ impl Reply {
         }
     }
 
-    /// What something on the way answers in AWS's place.
+    /// Returns an answer that a proxy sends in AWS's place.
     pub(crate) fn of_a_proxy(status: u16, body: &str) -> Self {
         Self {
             status,
@@ -106,7 +106,7 @@ impl Reply {
         }
     }
 
-    /// An error in the form of the service that was asked.
+    /// Returns an error in the form of the called service.
     pub(crate) fn error(service: Option<Service>, error: &AwsError, request_id: &str) -> Self {
         if service == Some(Service::Sts) {
             return Self {
@@ -127,7 +127,7 @@ impl Reply {
 
 fn sts_error(error: &AwsError, request_id: &str) -> String {
     let side = if error.status < 500 { "Sender" } else { "Receiver" };
-    // The query protocol has its own words for the same refusals.
+    // The query protocol has other codes for the same refusals.
     let code = match error.code.as_str() {
         "ExpiredTokenException" => "ExpiredToken",
         "AccessDeniedException" => "AccessDenied",

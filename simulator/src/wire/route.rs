@@ -1,4 +1,4 @@
-//! Method and path to operation and names, by the table of operations. Pure.
+//! Maps method and path to operation and names, with the table of operations. Pure.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use super::{
     path,
 };
 
-/// What a path asks for, with the names that it carries.
+/// The operation of a path, with the names in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
@@ -35,7 +35,7 @@ static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
     Operation::ALL.iter().copied().filter_map(template).collect()
 });
 
-/// Routes a request of one of the two Amplify APIs by its path as received, dot segments removed.
+/// Routes a request of one of the two Amplify APIs by its received path, after removing dot segments.
 pub(crate) fn route(service: Service, method: &str, raw_path: &str) -> Route {
     let unknown = Route {
         operation: Operation::Unknown,

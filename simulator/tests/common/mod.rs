@@ -49,7 +49,7 @@ pub(crate) fn amplify(simulator: &Simulator, credentials: Credentials) -> aws_sd
     )
 }
 
-/// Sends bytes and reads what comes back until the connection ends.
+/// Sends bytes and returns everything received until the connection ends.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub(crate) async fn raw(simulator: &Simulator, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(simulator.address()).await?;

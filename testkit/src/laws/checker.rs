@@ -1,4 +1,4 @@
-//! The promises of the operator, checked over a history. Pure: histories in, violations out.
+//! The operator's promises, checked over a history. Pure: histories in, violations out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,19 +16,20 @@ use crate::{
 
 /// Times in a status are whole seconds.
 const SECOND: Millis = 1000;
-/// A version that the recorder saw later than this after it was written does not tell what AWS held then.
+/// If the recorder saw a version later than this after it was written, the version does not show what AWS held at that
+/// time.
 const LATE: Millis = 2500;
 
-/// A promise that was broken.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     pub law: Law,
-    /// The name of the resource, where it is known.
+    /// The name of the resource, if known.
     pub name: String,
     pub what: String,
 }
 
-/// What the operator promises.
+/// A promise of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Law {
     /// At most one accepted create per intent.
@@ -37,30 +38,30 @@ pub enum Law {
     IntentFirst,
     /// No intent while the outcome of another is unknown.
     OneOutcomeAtATime,
-    /// What a resource does not own is not deleted.
+    /// No delete of an AWS object that the resource does not own.
     DeletesOwnOnly,
-    /// `observedGeneration` and `attempt` never go back.
+    /// `observedGeneration` and `attempt` never decrease.
     NeverBack,
-    /// The finalizer goes after the AWS object.
+    /// The finalizer is removed only after the AWS object.
     NothingLeftBehind,
-    /// One job of ours at a time in an environment.
+    /// At most one job of ours at a time in an environment.
     OneJobAtATime,
-    /// Ready for a generation means that AWS holds its spec.
+    /// Ready for a generation means that AWS holds the spec of that generation.
     TrueReady,
-    /// What AWS has accepted is recorded.
+    /// Every write that AWS has accepted is recorded.
     NoLostJob,
-    /// Nothing that destroys more than one object is ever called.
+    /// No call destroys more than one object.
     NothingDangerous,
-    /// In quiet everything becomes Ready, Stalled or gone.
+    /// In quiet, every resource becomes Ready, Stalled or gone.
     Settles,
 }
 
-/// What a whole history tells.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     pub violations: Vec<Violation>,
     pub creates: usize,
-    /// Accepted creates of the intent that has most of them.
+    /// The highest number of accepted creates of one intent.
     pub most_creates: usize,
 }
 
@@ -70,7 +71,7 @@ impl Findings {
     }
 }
 
-/// Checks everything but what is only true in quiet.
+/// Checks all laws except those that hold only in quiet.
 pub fn check(history: &History) -> Findings {
     let story = Story::of(history);
     let mut findings = Findings::default();
@@ -92,7 +93,7 @@ pub fn check(history: &History) -> Findings {
     findings
 }
 
-/// Checks what is true once nobody disturbs any more and all that runs has ended.
+/// Checks the laws that hold after faults have stopped and all jobs have ended.
 pub fn check_quiet(history: &History) -> Vec<Violation> {
     let story = Story::of(history);
     let mut violations = Vec::new();
@@ -109,8 +110,8 @@ pub fn check_quiet(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// Whether a resource has said its last word, as long as nothing happens: Ready, Stalled, or waiting for another one
-/// that has said its last. What it says of the others is true.
+/// Whether a resource no longer changes by itself: it is Ready, Stalled, or waits for another resource that no longer
+/// changes. Also checks that its message about other resources is true.
 pub fn is_at_rest(last: &Version, others: &[Version]) -> bool {
     let job = &last.status()["job"];
     let runs = job.is_object() && job["finishTime"].is_null();
@@ -136,13 +137,13 @@ pub fn is_at_rest(last: &Version, others: &[Version]) -> bool {
         "InUse" => others.any(|other| dependent(other) && other.deleting_since().is_none()),
         "Conflict" => others.any(|other| other.key() == last.key()),
         "AlreadyExists" => !last.held.is_null() && is_stalled(&last.object),
-        // Its end is still waited for.
+        // The end of the job is still awaited.
         "JobTimedOut" => false,
         _ => is_stalled(&last.object),
     }
 }
 
-/// What AWS holds is what this spec wants.
+/// Whether AWS holds the object that this spec describes.
 fn holds(history: &History, spec: &Value, kind: &str, held: &Value) -> bool {
     match kind {
         "AmplifyBackend" => !held.is_null(),
@@ -171,12 +172,12 @@ fn holds(history: &History, spec: &Value, kind: &str, held: &Value) -> bool {
     }
 }
 
-/// In no order: to AWS they are sets.
+/// Returns a set of words without order: AWS treats them as sets.
 fn words(set: &Value) -> BTreeSet<&str> {
     set.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// Whether everything that is wanted is there. `expirationTime` runs down in AWS and is never compared.
+/// Whether `held` contains everything in `wanted`. `expirationTime` decreases in AWS and is never compared.
 pub fn includes(held: &Value, wanted: &Value) -> bool {
     match (held, wanted) {
         (Value::Object(held), Value::Object(wanted)) => wanted
@@ -190,26 +191,26 @@ pub fn includes(held: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// An intent to create: an attempt of a resource.
+/// An intent to create: one attempt of a resource.
 struct Intent<'a> {
     version: &'a Version,
     first: Millis,
     last: Millis,
     finalizer: bool,
-    /// The job that was recorded for it.
+    /// The job recorded for this attempt.
     job: Option<&'a str>,
 }
 
-/// A history, put in order.
+/// A history, indexed.
 struct Story<'a> {
     history: &'a History,
-    /// The versions of each resource.
+    /// The versions of each resource, by uid.
     lives: BTreeMap<&'a str, Vec<&'a Version>>,
-    /// By uid and attempt.
+    /// The intents, by uid and attempt.
     intended: BTreeMap<(&'a str, i64), Intent<'a>>,
-    /// Of each AWS object: the intents to create it.
+    /// The intents to create each AWS object, by its key.
     intents_of: BTreeMap<String, Vec<(&'a str, i64)>>,
-    /// Of each AWS object: the versions of those that are being deleted and delete it.
+    /// The versions of resources that are being deleted and delete their AWS object, by its key.
     deleting: BTreeMap<String, Vec<&'a Version>>,
 }
 
@@ -266,7 +267,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The last versions of those that are still there.
+    /// Returns the last versions of the resources that still exist.
     fn living(&self) -> impl Iterator<Item = &'a Version> {
         let last = self.lives.values().filter_map(|life| life.last().copied());
         last.filter(|last| !last.gone)
@@ -276,7 +277,7 @@ impl<'a> Story<'a> {
         self.lives[uid].last().is_some_and(|last| last.gone)
     }
 
-    /// Each accepted create is that of one intent, and is recorded.
+    /// Checks that each accepted create belongs to one intent and is recorded.
     fn creates(&self, findings: &mut Findings) {
         let mut accepted: BTreeMap<(&str, i64), usize> = BTreeMap::new();
         let by_job: BTreeMap<&str, (&str, i64)> = self
@@ -349,8 +350,8 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The intent that this create carries out, as far as time and name tell: the one that ends first of those that are
-    /// not carried out yet.
+    /// Returns the intent that this create carries out, judged by time and name: of the intents that are not carried
+    /// out yet, the one that ends first.
     fn intent_of(&self, call: &AwsCall, accepted: &BTreeMap<(&str, i64), usize>) -> Option<(&'a str, i64)> {
         let may_be = |at: &&(&'a str, i64)| {
             let intent = &self.intended[*at];
@@ -363,14 +364,14 @@ impl<'a> Story<'a> {
         intents.min_by_key(|at| self.intended[*at].last).copied()
     }
 
-    /// When a create of this intent may arrive.
+    /// Returns the times at which a create of this intent may arrive.
     fn sent_within(&self, intent: &Intent<'_>) -> RangeInclusive<Millis> {
         let History { on_the_way, skew, .. } = self.history;
         let send_within = i64::try_from(SEND_WITHIN.as_millis()).unwrap_or_default();
         intent.first - skew..=intent.last + SECOND + send_within + on_the_way + skew
     }
 
-    /// Whether AWS has said that it no longer knows this job.
+    /// Whether AWS no longer shows this job.
     fn has_vanished(&self, id: &str) -> bool {
         self.history
             .jobs
@@ -379,13 +380,13 @@ impl<'a> Story<'a> {
             .any(|job| job.id == id && job.vanished)
     }
 
-    /// Whether somebody made this resource go without the operator's consent.
+    /// Whether another party removed this resource without the operator's consent.
     fn may_be_lost(&self, uid: &str) -> bool {
         let had_finalizer = |last: &&Version| last.has_finalizer();
         self.is_gone(uid) && (self.history.stripped.contains(uid) || !self.lives[uid].last().is_some_and(had_finalizer))
     }
 
-    /// A new intent comes after the outcome of the one before, or so late that there was none.
+    /// Checks that a new intent comes after the outcome of the previous one is known, or after the grace for it.
     fn intents(&self, violations: &mut Vec<Violation>) {
         for life in self.lives.values() {
             for (before, after) in life.iter().zip(&life[1..]) {
@@ -404,7 +405,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// At most one open intent per environment.
+    /// Checks that each environment has at most one open intent.
     fn open_intents(&self, violations: &mut Vec<Violation>) {
         let mut open: BTreeMap<&str, &Version> = BTreeMap::new();
         for version in &self.history.versions {
@@ -431,7 +432,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Deletes are those of resources that are being deleted and own what they delete.
+    /// Checks that each delete belongs to a resource that is being deleted and owns the object.
     fn deletes(&self, violations: &mut Vec<Violation>) {
         let calls = self.history.calls.iter().filter(|call| is_delete(call.operation));
         for call in calls {
@@ -476,7 +477,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// A resource that the operator let go has left nothing in AWS that it owned and was to delete.
+    /// Checks that a resource without finalizer has left no AWS object that it owned and had to delete.
     fn ends(&self, violations: &mut Vec<Violation>) {
         for life in self.lives.values() {
             let Some(last) = life.last().filter(|last| last.gone) else {
@@ -504,7 +505,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The versions of those that were there at this resource version.
+    /// Returns the versions of the resources that existed at this resource version.
     fn living_at(&self, number: u64) -> impl Iterator<Item = &'a Version> {
         self.lives.values().filter_map(move |life| {
             let last = life.iter().rfind(|version| version.number <= number)?;
@@ -512,7 +513,7 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// Jobs of ours in one environment do not overlap.
+    /// Checks that jobs of ours in one environment do not overlap.
     fn jobs(&self, violations: &mut Vec<Violation>) {
         let ours: BTreeSet<&str> = self
             .history
@@ -535,7 +536,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Who becomes Ready for a generation says the truth about AWS.
+    /// Checks that AWS holds the spec of a generation when a resource becomes Ready for it.
     fn claims(&self, violations: &mut Vec<Violation>) {
         for life in self.lives.values() {
             let mut claimed: Option<i64> = None;
@@ -562,7 +563,8 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Nobody can tell what AWS held when this was said, or somebody has removed it since it was last looked at.
+    /// Whether the check of this version is excused: AWS's state at that time is not known, or another party has
+    /// removed the object since the last look.
     fn is_excused(&self, version: &Version) -> bool {
         let looked = version.seen - self.history.drift_interval - 30 * SECOND;
         let key = version.key();

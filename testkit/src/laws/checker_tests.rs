@@ -1,4 +1,5 @@
-//! The checker finds each broken promise in a history that breaks it, and none in one that does not.
+//! The checker finds each broken promise in a history that breaks it, and reports nothing for a history without broken
+//! promises.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::{
     laws::history::{AwsCall, History, Millis, Version},
 };
 
-/// The beginning of all times.
+/// The start of all times.
 const T0: Millis = 1_790_000_000_000;
 
 fn at(millis: Millis) -> String {
@@ -57,7 +58,7 @@ impl Life {
         }
     }
 
-    /// One more version, this long after the beginning.
+    /// Adds a version, this long after the start.
     fn then(&mut self, millis: Millis, metadata: &Value, status: &Value, held: Value) {
         let mut object = json!({
             "kind": self.kind,
@@ -104,7 +105,7 @@ fn aws_job(id: &str, created: Millis, updated: Millis) -> JobState {
     }
 }
 
-/// Created, Ready, deleted, gone.
+/// Returns a good history: created, Ready, deleted, gone.
 fn good() -> History {
     let mut life = Life::backend("one");
     let there = json!({ "appName": "shop", "apis": {} });
@@ -158,7 +159,7 @@ const INTENT: usize = 2;
 const READY: usize = 4;
 const LEAVING: usize = 5;
 
-/// The history without what came from this version on.
+/// Returns the history up to this version.
 fn until(mut history: History, version: usize) -> History {
     let last = history.versions[version - 1].seen;
     history.versions.truncate(version);
@@ -216,7 +217,7 @@ fn a_record_that_is_made_twice_is_found() {
     };
     history.jobs.clear();
     finds(&history, &[]);
-    // With nothing to tell them apart, the second has no intent of its own.
+    // Records have no job ids, so the second create has no intent of its own.
     history
         .calls
         .push(call(2700, Operation::CreateBackendEnvironment, None));
@@ -435,7 +436,7 @@ fn ready_after_somebody_removed_the_object_is_excused() {
     finds(&history, &[]);
     history.meddled[0].1 = T0 + 9000;
     finds(&history, &[Law::TrueReady]);
-    // The recorder came too late to tell.
+    // The recorder came too late to know AWS's state.
     history.versions[READY].seen += 3000;
     history.meddled.clear();
     finds(&history, &[]);
@@ -448,7 +449,7 @@ fn a_job_that_nobody_records_is_found() {
     history.calls.push(call(2400, Operation::CreateBackend, Some("j1")));
     history.jobs.insert("dev".to_owned(), vec![aws_job("j1", 2400, 7400)]);
     finds(&history, &[Law::NoLostJob]);
-    // AWS does not know it any more either.
+    // AWS no longer shows the job either.
     history.jobs.get_mut("dev").expect("jobs")[0].vanished = true;
     finds(&history, &[]);
 }

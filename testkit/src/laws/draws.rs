@@ -1,23 +1,23 @@
-//! What users and AWS may do in a soak or a simulation: drawn, and pure.
+//! Random actions of users and AWS in a soak or a simulation. Pure.
 
 use amplify_simulator::Operation;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// The ConfigMap that schemas come from, and the keys that hold one each.
+/// The ConfigMap with the schemas, and its keys, each with one schema.
 pub const SCHEMAS: &str = "schemas";
 pub const KEYS: [&str; 3] = ["first", "second", "third"];
 
-/// One of these.
+/// Draws one of these.
 pub fn one<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
     rng.choice(of).expect("at least one").clone()
 }
 
-/// A spec of this kind to begin with, from what it always says.
+/// Draws a first spec of this kind, based on the fields that it always has.
 pub fn spec(kind: &str, always: &Value, rng: &mut Rng) -> Value {
     let mut spec = always.clone();
     let mut config = config(kind, rng);
-    // Null takes a field away, and there is none yet.
+    // A null removes a field in an edit. A new spec has no field to remove.
     if let Some(fields) = config.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
         spec["resourceConfig"] = config;
@@ -34,7 +34,7 @@ pub fn spec(kind: &str, always: &Value, rng: &mut Rng) -> Value {
     spec
 }
 
-/// A configuration of this kind, where it has one.
+/// Draws a configuration of this kind, or null if the kind has none.
 pub fn config(kind: &str, rng: &mut Rng) -> Value {
     match kind {
         "BackendApi" => api(rng),
@@ -79,12 +79,12 @@ fn api(rng: &mut Rng) -> Value {
     config
 }
 
-/// A schema with this model.
+/// Returns a schema with this model.
 pub fn schema(model: &str) -> String {
     format!("type {} @model {{ id: ID! }}", model.to_uppercase())
 }
 
-/// Operations that change something and have a job.
+/// Operations that change an object by a job.
 pub const WRITES: &[Operation] = &[
     Operation::CreateBackend,
     Operation::CloneBackend,
@@ -96,7 +96,7 @@ pub const WRITES: &[Operation] = &[
     Operation::UpdateBackendStorage,
     Operation::DeleteBackendStorage,
 ];
-/// The others that the operator makes.
+/// The operator's other operations.
 pub const OTHERS: &[Operation] = &[
     Operation::CreateBackendEnvironment,
     Operation::DeleteBackendEnvironment,

@@ -1,5 +1,5 @@
-//! What happened: every version of every object, every call to AWS, and what was done behind the operator's back. Data
-//! only; who records fills it and the checker reads it. What needs no cluster is shared with the simulation.
+//! A history: every version of every object, every call to AWS, and every change behind the operator's back. Data only:
+//! the recorder fills it and the checker reads it. The parts that need no cluster are shared with the simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,31 +10,31 @@ use serde_json::{Value, json};
 
 use crate::conditions::condition;
 
-/// Milliseconds since the epoch. Operator, API server, simulator and recorder share a machine and so a clock.
+/// Milliseconds since the epoch. Operator, API server, simulator and recorder share one machine and its clock.
 pub type Millis = i64;
 
-/// All that happened.
+/// All events of a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// In the order of their resource versions, over all kinds.
+    /// The versions of all kinds, in order of their resource versions.
     pub versions: Vec<Version>,
-    /// In the order of their arrival.
+    /// The calls, in order of arrival.
     pub calls: Vec<AwsCall>,
-    /// By environment, oldest first, at the end.
+    /// The jobs at the end, by environment, oldest first.
     pub jobs: BTreeMap<String, Vec<JobState>>,
-    /// Objects whose finalizer somebody took off while they were being deleted.
+    /// The uids of objects whose finalizer another party removed during their deletion.
     pub stripped: BTreeSet<String>,
-    /// AWS objects that somebody removed behind the operator's back, and when.
+    /// AWS objects that another party removed behind the operator's back, with the time.
     pub meddled: Vec<(String, Millis)>,
-    /// What the ConfigMaps say, by name and key. They never change.
+    /// The schemas in the ConfigMaps, by name and key. They never change.
     pub schemas: BTreeMap<(String, String), String>,
-    /// How much later than it may be sent a request may arrive.
+    /// The longest time that a request may be on its way.
     pub on_the_way: Millis,
-    /// How far apart the clocks of the operator, the API server and AWS may be.
+    /// The largest difference between the clocks of the operator, the API server and AWS.
     pub skew: Millis,
-    /// `--outcome-grace`
+    /// The operator's `--outcome-grace`.
     pub outcome_grace: Millis,
-    /// `--drift-interval`
+    /// The operator's `--drift-interval`.
     pub drift_interval: Millis,
 }
 
@@ -42,14 +42,14 @@ pub struct History {
 #[derive(Clone, Debug)]
 pub struct Version {
     pub number: u64,
-    /// When the recorder saw it.
+    /// The time at which the recorder saw it.
     pub seen: Millis,
-    /// When the operator last wrote its status, to the second.
+    /// The time of the operator's last write of the status, to the second.
     pub written: Millis,
-    /// It was the object's last.
+    /// Whether it was the object's last version.
     pub gone: bool,
     pub object: Value,
-    /// What AWS held under its name when the recorder saw it; null where that was nothing.
+    /// The AWS object of this name when the recorder saw the version; null if there was none.
     pub held: Value,
 }
 
@@ -58,7 +58,7 @@ pub struct Version {
 pub struct AwsCall {
     pub time: Millis,
     pub operation: Operation,
-    /// The AWS object that it is about; see [`Version::key`].
+    /// The key of the AWS object of the call; see [`Version::key`].
     pub key: String,
     pub accepted: bool,
     pub job: Option<String>,
@@ -83,7 +83,7 @@ fn key(environment: &str, within: Option<&str>) -> String {
     }
 }
 
-/// What of an environment an operation is about: it has one of each.
+/// Returns the part of an environment that an operation is about. An environment has one of each.
 const fn within(operation: Operation) -> Option<&'static str> {
     match operation {
         Operation::CreateBackendApi
@@ -102,7 +102,8 @@ const fn within(operation: Operation) -> Option<&'static str> {
 const API: &str = "api";
 const STORAGE: &str = "storage";
 
-/// What AWS holds now of this object: itself, or nothing, or (as text) that another has its place.
+/// Returns the AWS object of this version as AWS holds it now: its content, null, or the text "another" if another
+/// object is in its place.
 pub fn held(aws: &Control, app: &str, version: &Version) -> Value {
     let place = (app, version.environment());
     let name = version.spec()["resourceName"].as_str().unwrap_or_default();
@@ -151,7 +152,8 @@ impl Version {
         self.object["metadata"]["generation"].as_i64().unwrap_or_default()
     }
 
-    /// The backend environment. Resources refer to backends that are called as their environments.
+    /// Returns the backend environment. Backends have the name of their environment, so a reference names the
+    /// environment.
     pub fn environment(&self) -> &str {
         let spec = self.spec();
         [
@@ -164,7 +166,7 @@ impl Version {
         .unwrap_or_default()
     }
 
-    /// Of a clone: the environment that is copied.
+    /// Returns the source environment of a clone.
     pub fn source(&self) -> Option<&str> {
         let from = &self.spec()["cloneFrom"];
         from["backendEnvironmentName"]
@@ -172,7 +174,7 @@ impl Version {
             .or_else(|| from["backendRef"]["name"].as_str())
     }
 
-    /// The name of its AWS object: `environment`, or `environment/api` and the like.
+    /// Returns the key of its AWS object: `environment`, `environment/api` or similar.
     pub fn key(&self) -> String {
         let within = match self.kind() {
             "BackendApi" => Some(API),
@@ -211,13 +213,13 @@ impl Version {
         self.status()["job"]["attempt"].as_i64().unwrap_or_default()
     }
 
-    /// The last write, where it is a create that AWS may have taken and nobody knows yet.
+    /// Returns the last write, if it is a create that AWS may have accepted and whose outcome is not known.
     pub fn open_intent(&self) -> Option<&Value> {
         let job = &self.status()["job"];
         (job.is_object() && job["id"].is_null() && job["finishTime"].is_null()).then_some(job)
     }
 
-    /// Whether its deletion deletes what it owns.
+    /// Whether deleting the resource deletes the AWS object that it owns.
     pub fn deletes(&self) -> bool {
         match (self.origin(), self.spec()["deletionPolicy"].as_str()) {
             (None, _) | (_, Some("Retain")) => false,
@@ -226,13 +228,13 @@ impl Version {
         }
     }
 
-    /// Kind and name, for people.
+    /// Returns kind and name for messages.
     pub fn title(&self) -> String {
         format!("{} {} ({})", self.kind(), self.name(), self.uid())
     }
 }
 
-/// A point in time as Kubernetes writes it.
+/// Parses a time in the format of Kubernetes.
 pub fn time(value: &Value) -> Option<Millis> {
     let time: Timestamp = value.as_str()?.parse().ok()?;
     Some(time.as_millisecond())

@@ -1,4 +1,4 @@
-//! The promises of the operator as laws over a history. Pure.
+//! The operator's promises as laws over a history. Pure.
 
 pub mod checker;
 #[cfg(test)]

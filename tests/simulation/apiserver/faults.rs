@@ -1,4 +1,4 @@
-//! What goes wrong, decided by a seeded generator: pure, and in the order in which requests arrive.
+//! The faults of the API server, decided by a seeded generator. Pure, in the order in which requests arrive.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use fastrand::Rng;
 
 use super::request::Verb;
 
-/// How likely each fault is, from 0 to 1. All zero: the server answers everything at once.
+/// The probability of each fault, from 0 to 1. With all zero, the server answers everything at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Odds {
     /// The request or the reply takes up to `longest_delay`.
     pub(crate) delayed: f64,
     pub(crate) longest_delay: Duration,
-    /// The connection breaks, and nothing has been done.
+    /// The connection breaks before the request is carried out.
     pub(crate) dropped: f64,
-    /// The request is carried out, and the connection breaks.
+    /// The request is carried out, and then the connection breaks.
     pub(crate) lost: f64,
     /// 429 with Retry-After.
     pub(crate) throttled: f64,
-    /// 500; half of the time after it was carried out.
+    /// 500; in half of the cases after the request was carried out.
     pub(crate) failed: f64,
     /// 503.
     pub(crate) unavailable: f64,
-    /// 504; half of the time after it was carried out.
+    /// 504; in half of the cases after the request was carried out.
     pub(crate) timed_out: f64,
-    /// No answer, ever; half of the time after it was carried out.
+    /// No answer, ever; in half of the cases after the request was carried out.
     pub(crate) silent: f64,
-    /// A watch ends before its time, one way or another.
+    /// A watch ends early, in one of several ways.
     pub(crate) watch_ends: f64,
-    /// A watch goes silent, and its connection stays.
+    /// A watch sends nothing more, while its connection stays.
     pub(crate) watch_goes_silent: f64,
-    /// A watch shows each change up to this much late.
+    /// A watch shows each change late, by up to this time.
     pub(crate) longest_lag: Duration,
     /// The cache that answers reads with resourceVersion=0 is up to this many revisions behind.
     pub(crate) stale_revisions: u64,
 }
 
 impl Odds {
-    /// Everything, now and then: what a bad day is like.
+    /// Returns odds with every fault now and then.
     pub(crate) const fn rough() -> Self {
         Self {
             delayed: 0.1,
@@ -57,15 +57,15 @@ impl Odds {
     }
 }
 
-/// What becomes of a request.
+/// The course of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fate {
-    /// How long it is under way, and how long its reply.
+    /// The time that the request is on its way, and the time of its reply.
     pub(crate) delays: [Duration; 2],
     pub(crate) end: End,
 }
 
-/// How a request ends.
+/// The end of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Answered,
@@ -78,37 +78,37 @@ pub(crate) enum End {
     Silent { done: bool },
 }
 
-/// What becomes of a watch.
+/// The course of a watch.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchFate {
-    /// After this long, in this way.
+    /// The time after which the watch ends, and the way.
     pub(crate) end: Option<(Duration, WatchEnd)>,
     longest_lag: Duration,
     rng: Rng,
 }
 
-/// How a watch ends before its time.
+/// The ways in which a watch ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchEnd {
-    /// The stream ends as if its time were over.
+    /// The stream ends as if its timeout had passed.
     Closed,
     /// The connection breaks.
     Cut,
     /// The connection breaks in the middle of a line.
     Torn,
-    /// Nothing comes any more, and the connection stays.
+    /// Nothing more is sent, while the connection stays.
     Silent,
     /// 410 as an ERROR event.
     Expired,
 }
 
-/// The policy.
+/// The generator of faults.
 pub(crate) struct Faults {
     pub(crate) odds: Odds,
     rng: Rng,
 }
 
-/// When a watch ends at the latest that is to end early. Watches of the operator are open for a minute.
+/// The latest early end of a watch. The operator's watches are open for a minute.
 const LATEST_END: Duration = Duration::from_mins(1);
 
 impl Faults {
@@ -119,7 +119,7 @@ impl Faults {
         }
     }
 
-    /// What becomes of the next request.
+    /// Decides the course of the next request.
     pub(crate) fn fate(&mut self, verb: Option<Verb>) -> Fate {
         let odds = self.odds.clone();
         let mut delays = [Duration::ZERO; 2];
@@ -139,7 +139,7 @@ impl Faults {
             (odds.silent, End::Silent { done }),
         ];
         if verb == Some(Verb::Watch) {
-            // Once it is answered, a watch has faults of its own.
+            // After the answer, a watch has faults of its own.
             ends[1].0 = 0.0;
         }
         let mut left = self.rng.f64();
@@ -155,7 +155,7 @@ impl Faults {
         }
     }
 
-    /// What becomes of the next watch.
+    /// Decides the course of the next watch.
     pub(crate) fn watch(&mut self) -> WatchFate {
         let odds = self.odds.clone();
         let after = between(&mut self.rng, LATEST_END);
@@ -175,7 +175,7 @@ impl Faults {
         }
     }
 
-    /// The revision that a cache has by now.
+    /// Returns the revision of a cache that may be behind.
     pub(crate) fn cached(&mut self, newest: u64, oldest: u64) -> u64 {
         let behind = self.rng.u64(0..=self.odds.stale_revisions);
         newest.saturating_sub(behind).max(oldest)
@@ -187,7 +187,7 @@ impl Faults {
 }
 
 impl WatchFate {
-    /// How late the next change is shown. Of one watch some are late and others not; their order stays.
+    /// Returns the delay of the next change. Some changes of a watch are late and others are not; their order stays.
     pub(crate) fn lag(&mut self) -> Duration {
         if self.rng.bool() {
             Duration::ZERO
@@ -197,7 +197,7 @@ impl WatchFate {
     }
 }
 
-/// A time up to this long, in whole milliseconds.
+/// Returns a random duration up to this one, in whole milliseconds.
 fn between(rng: &mut Rng, longest: Duration) -> Duration {
     let most = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(rng.u64(0..=most))

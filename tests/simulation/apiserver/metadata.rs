@@ -1,19 +1,19 @@
-//! The rules of metadata at a create and at an update. Pure.
+//! The rules of metadata for creates and updates. Pure.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 
-/// Longest name of an object.
+/// The longest name of an object.
 const NAME_LIMIT: usize = 253;
 
-/// A text of metadata, empty where it is not there.
+/// Returns a text of metadata, empty if it is absent.
 pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-/// The finalizers.
+/// Returns the finalizers.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let all = object["metadata"]["finalizers"].as_array().into_iter().flatten();
     all.filter_map(Value::as_str).collect()
@@ -23,13 +23,13 @@ pub(crate) fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// A time as metadata has it.
+/// Returns a time in the format of metadata.
 pub(crate) fn seconds(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn fields(object: &mut Value) -> &mut Map<String, Value> {
-    // The form of an object has been seen to by now.
+    // The form of the object has already been checked.
     object["metadata"].as_object_mut().expect("metadata is an object")
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= NAME_LIMIT && name.split('.').all(label)
 }
 
-/// What the server sets on a new object, whatever the client sent.
+/// Sets the fields that the server sets on a new object, whatever the client sent.
 pub(crate) fn create(object: &mut Value, uid: String, now: Timestamp, has_generation: bool) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
         set(object, field, None);
@@ -62,7 +62,8 @@ pub(crate) fn create(object: &mut Value, uid: String, now: Timestamp, has_genera
     }
 }
 
-/// What of metadata an update may not change: it is kept where the update leaves it out, and refused where it differs.
+/// Applies the rules for fields of metadata that an update may not change: an absent one is kept, and a different one
+/// is refused.
 pub(crate) fn update(kind: &str, object: &mut Value, old: &Value) -> Result<(), Refusal> {
     let name = text(old, "name").to_owned();
     set(object, "generation", old["metadata"].get("generation").cloned());
@@ -115,7 +116,7 @@ pub(crate) fn update(kind: &str, object: &mut Value, old: &Value) -> Result<(), 
     Ok(())
 }
 
-/// Whether a finalizer has the form of one.
+/// Whether a finalizer has a valid name.
 pub(crate) fn is_finalizer(name: &str) -> bool {
     let part = |part: &str| {
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 
-/// How a patch is written.
+/// The format of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PatchKind {
     /// RFC 7386.
@@ -27,7 +27,7 @@ impl PatchKind {
     }
 }
 
-/// What a patch makes of an object.
+/// Returns the object after a patch.
 pub(crate) fn patched(kind: PatchKind, body: &[u8], object: &Value) -> Result<Value, Refusal> {
     let malformed = |error: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {error}"));
     let mut object = object.clone();
@@ -43,7 +43,7 @@ pub(crate) fn patched(kind: PatchKind, body: &[u8], object: &Value) -> Result<Va
             let steps: Vec<Map<String, Value>> = serde_json::from_slice(body).map_err(malformed)?;
             for mut step in steps {
                 let at = step.get("path").and_then(Value::as_str).unwrap_or_default();
-                // The real server's library takes the replacement of what is not there for an addition.
+                // The real server's library treats a replacement of an absent value as an addition.
                 if step.get("op").is_some_and(|op| op == "replace") && object.pointer(at).is_none() {
                     step.insert("op".to_owned(), "add".into());
                 }

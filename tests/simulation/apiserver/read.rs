@@ -1,4 +1,4 @@
-//! Reads: get, list with pages, and the beginning of a watch. Pure.
+//! Reads: get, list with pages, and the start of a watch. Pure.
 
 use std::fmt::Write as _;
 
@@ -12,13 +12,13 @@ use super::{
     watch::{Cursor, metadata_of},
 };
 
-/// Which state a list shows.
+/// The state that a list shows.
 enum Shown {
-    /// The newest.
+    /// The newest state.
     Newest,
-    /// What the cache has, once it is as new as was asked for.
+    /// The state of the cache, as soon as it is as new as the request asks for.
     Cached,
-    /// That of a revision, from after a key.
+    /// The state of a revision, starting after a key.
     At(u64, Option<Key>),
 }
 
@@ -29,7 +29,7 @@ impl State {
             given => {
                 let asked = version("resourceVersion", given).map_err(|it| Refusal::blunder(it.message))?;
                 self.not_in_the_future(asked)?;
-                // The cache answers once it is as new as that.
+                // The cache answers as soon as it is as new as this revision.
                 caller.cached.max(asked)
             }
         };
@@ -50,7 +50,7 @@ impl State {
             Shown::Newest => (self.store.revision(), None, options.limit),
             Shown::Cached => {
                 let asked = number(&options.resource_version);
-                // Whatever the cache has is answered as a whole.
+                // An answer from the cache at any version has no pages.
                 let limit = if asked == 0 { 0 } else { options.limit };
                 (caller.cached.max(asked), None, limit)
             }
@@ -64,7 +64,7 @@ impl State {
                 "The provided continue parameter is too old to display a consistent list result".to_owned()
             });
             if !options.continue_token.is_empty() {
-                // -1: goes on with whatever there is by then.
+                // -1: the list continues with the newest state.
                 refusal.continue_token = Some(token(-1, after.as_ref().unwrap_or(&first)));
             }
             return Err(refusal);
@@ -141,7 +141,7 @@ impl State {
         for (at, object) in page.objects.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
             let item = self.item(request, object);
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = match item {
                 Some(item) => write!(body, "{comma}{item}"),
                 None => write!(body, "{comma}{object}"),
@@ -151,7 +151,7 @@ impl State {
         body.into_bytes()
     }
 
-    /// The object as an item of a list, where that differs from the object.
+    /// Returns the object in its form as an item of a list, if that form differs.
     fn item(&self, request: &Request, object: &Object) -> Option<Value> {
         if request.metadata_only {
             return Some(metadata_of(object));
@@ -159,7 +159,7 @@ impl State {
         if self.table.get(request.resource).is_custom() {
             return None;
         }
-        // Items of other kinds do not say what they are.
+        // Items of other kinds have no apiVersion and kind.
         let mut item = Value::clone(object);
         if let Some(item) = item.as_object_mut() {
             item.remove("apiVersion");
@@ -207,7 +207,7 @@ impl State {
         Ok(begin(asked))
     }
 
-    /// Reads a token: the revision of the list, and where to go on.
+    /// Parses a token: the revision of the list, and the position at which to continue.
     fn read_token(&self, request: &Request, given: &str) -> Result<(u64, Key), Refusal> {
         let wrong = || Refusal::bad_request("continue key is not valid".to_owned());
         let mut bytes = Vec::with_capacity(given.len() / 2);
@@ -231,11 +231,11 @@ impl State {
     }
 }
 
-/// Where a list goes on. Nobody but the model reads it.
+/// Returns a token for the position at which a list continues. Only the model reads it.
 fn token(revision: i128, last: &Key) -> String {
     let mut token = String::new();
     for byte in format!("{revision} {}", last.path).bytes() {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(token, "{byte:02x}");
     }
     token

@@ -1,18 +1,18 @@
-//! The errors that the API server answers with: `Status` objects with the code and the reason of the real one. Pure.
+//! The errors of the API server: `Status` objects with the code and the reason of the real server. Pure.
 
 use serde_json::{Value, json};
 
-/// A request that was refused.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) code: u16,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    /// How many seconds the client is to wait before it asks again.
+    /// The number of seconds that the client should wait before it asks again.
     pub(crate) retry_after: Option<u32>,
-    /// The API server has no handler for such a path, so it answers in plain text.
+    /// Whether the answer is plain text, because the API server has no handler for the path.
     pub(crate) plain: bool,
-    /// Where an expired list may go on, though not consistently.
+    /// A token with which an expired list may continue, though not consistently.
     pub(crate) continue_token: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Refusal {
         Self::new(404, "NotFound", format!("{resource} \"{name}\" not found"))
     }
 
-    /// Nothing is served under this path.
+    /// Returns the refusal of a path under which nothing is served.
     pub(crate) fn no_such_path() -> Self {
         Self {
             plain: true,
@@ -61,7 +61,7 @@ impl Refusal {
         Self::new(409, "Conflict", message)
     }
 
-    /// The history that this would need is compacted.
+    /// Returns the refusal of a request that needs compacted history.
     pub(crate) fn expired(message: String) -> Self {
         Self::new(410, "Expired", message)
     }
@@ -71,7 +71,7 @@ impl Refusal {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// What a patch makes of an object cannot be read.
+    /// Returns the refusal of a patch whose result cannot be read.
     pub(crate) fn unprocessable(why: &str) -> Self {
         let message = format!("the server rejected our request due to an error in our request: {why}");
         Self::new(422, "Invalid", message)
@@ -89,7 +89,8 @@ impl Refusal {
         }
     }
 
-    /// What the real server should refuse as a bad request, and does not.
+    /// Returns the error for a request that the real server answers with 500 although it should refuse it as a bad
+    /// request.
     pub(crate) const fn blunder(message: String) -> Self {
         Self::new(500, "", message)
     }
@@ -98,7 +99,7 @@ impl Refusal {
         Self::new(500, "InternalError", message.to_owned())
     }
 
-    /// This model does not do what was asked for. The real server would: such an answer is a fault of the model's user.
+    /// Returns the answer to a request that only the real server supports. It shows a mistake in a test.
     pub(crate) fn not_modelled(what: &str) -> Self {
         Self::new(501, "NotModelled", format!("the model API server has no {what}"))
     }
@@ -112,7 +113,7 @@ impl Refusal {
         Self::new(504, "Timeout", message)
     }
 
-    /// The `Status` object.
+    /// Returns the `Status` object.
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -130,7 +131,7 @@ impl Refusal {
         status
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     pub(crate) fn body(&self) -> Vec<u8> {
         if self.plain {
             self.message.clone().into_bytes()

@@ -1,4 +1,4 @@
-//! What an HTTP request asks for: path, verb, query and media types. Pure.
+//! The contents of an HTTP request: path, verb, query and media types. Pure.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::{
     resource::{ResourceId, Table},
 };
 
-/// What is to be done.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verb {
     Get,
@@ -24,7 +24,7 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// As rights name it.
+    /// Returns the verb's name in RBAC.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -38,17 +38,17 @@ impl Verb {
     }
 }
 
-/// A request that could be read.
+/// A parsed request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) verb: Verb,
     pub(crate) resource: ResourceId,
     pub(crate) namespace: Option<String>,
-    /// Empty for a request about all objects.
+    /// The object's name; empty for a request about all objects.
     pub(crate) name: String,
-    /// It is about the status subresource.
+    /// Whether it is about the status subresource.
     pub(crate) status: bool,
-    /// Only the metadata is answered.
+    /// Whether the answer contains only metadata.
     pub(crate) metadata_only: bool,
     pub(crate) patch: Option<PatchKind>,
     pub(crate) body: Bytes,
@@ -70,7 +70,7 @@ impl Request {
     pub(crate) fn read(head: &Parts, body: Bytes, table: &Table) -> Result<Self, Refusal> {
         let (group, version, rest) = split(head.uri.path()).ok_or_else(Refusal::no_such_path)?;
         let (namespace, rest) = match rest.as_slice() {
-            // The namespaces themselves are a resource too.
+            // Namespaces are a resource themselves.
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
             rest => (None, rest),
         };
@@ -114,7 +114,7 @@ impl Request {
     }
 }
 
-/// Group, version and the rest of a path.
+/// Splits a path into group, version and the rest.
 fn split(path: &str) -> Option<(&str, &str, Vec<&str>)> {
     let mut parts = path.trim_matches('/').split('/');
     let group = match parts.next()? {
@@ -142,7 +142,8 @@ fn verb(method: &Method, name: &str, is_watch: bool) -> Result<Verb, Refusal> {
     }
 }
 
-/// The query, and whether it asks for a watch. What is not modelled is refused rather than left out.
+/// Parses the query. Also returns whether it asks for a watch. Options that the model does not have are refused, not
+/// ignored.
 fn options(uri: &Uri) -> Result<(Options, bool), Refusal> {
     let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri)
         .map_err(|error| Refusal::bad_request(format!("the query cannot be read: {error}")))?;

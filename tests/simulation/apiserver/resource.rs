@@ -1,4 +1,4 @@
-//! The resources that are served: their names, what is particular to each, and how a body becomes an object. Pure.
+//! The served resources: their names, the properties of each, and the conversion of a body into an object. Pure.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -27,9 +27,9 @@ pub(crate) struct Resource {
     pub(crate) plural: String,
     pub(crate) kind: String,
     pub(crate) namespaced: bool,
-    /// A PUT without a resourceVersion replaces any version.
+    /// Whether a PUT without a resourceVersion replaces any version.
     pub(crate) unconditional_update: bool,
-    /// A PUT creates what does not exist.
+    /// Whether a PUT creates a missing object.
     pub(crate) create_on_update: bool,
     /// How long an object is kept after its last write.
     pub(crate) kept: Option<Duration>,
@@ -41,12 +41,12 @@ pub(crate) struct Resource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
     Yes,
-    /// Its definition is deleted and waits for the last object.
+    /// The definition is being deleted and waits for the last object.
     Ending,
     No,
 }
 
-/// Where the form of an object comes from.
+/// The source of an object's form.
 enum Form {
     /// The schema of a definition, with the status subresource.
     Custom(Arc<Schema>),
@@ -68,7 +68,7 @@ impl Resource {
         }
     }
 
-    /// The name that errors call it by.
+    /// Returns the name of the resource in errors.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() {
             self.plural.clone()
@@ -77,7 +77,7 @@ impl Resource {
         }
     }
 
-    /// Reads an object as somebody sent it: its kind must be this one.
+    /// Parses an object from a request. Its kind must be this resource's.
     pub(crate) fn read(&self, body: &[u8]) -> Result<Value, Refusal> {
         let mut object: Value =
             serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("not JSON: {error}")))?;
@@ -88,7 +88,7 @@ impl Resource {
             match object.get(field) {
                 None if !self.is_custom() => object[field] = Value::from(expected),
                 Some(said) if *said == expected.as_str() => {}
-                // The real server takes it for a field of the object.
+                // The real server treats this as an error in a field of the object.
                 Some(Value::String(_)) if field == "kind" && self.is_custom() => {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
                     return Err(Refusal::invalid(&self.kind, name, "kind: Invalid value"));
@@ -103,7 +103,7 @@ impl Resource {
         self.formed(object)
     }
 
-    /// The object in its form: unknown fields dropped, defaults filled in.
+    /// Brings the object into its form: drops unknown fields and fills in defaults.
     pub(crate) fn formed(&self, mut object: Value) -> Result<Value, Refusal> {
         form_metadata(&mut object)?;
         match &self.form {
@@ -133,7 +133,7 @@ impl Resource {
         }
     }
 
-    /// What is wrong with an object. `old`: what it was before.
+    /// Returns the errors of an object. `old`: its former version.
     pub(crate) fn problems(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         match &self.form {
             Form::Custom(schema) => schema.problems(object, old),
@@ -142,7 +142,7 @@ impl Resource {
     }
 }
 
-/// What a definition says.
+/// The parts of a definition.
 struct Defined {
     version: String,
     plural: String,
@@ -150,7 +150,7 @@ struct Defined {
     schema: Arc<Schema>,
 }
 
-/// The project's own definitions. Read once: a run has many clusters.
+/// The project's own definitions, read once for all clusters of a run.
 static DEFINED: LazyLock<Vec<Defined>> = LazyLock::new(|| {
     let mut all = Vec::new();
     for crd in api::crds() {
@@ -213,13 +213,13 @@ impl Table {
         &mut self.0[id.0]
     }
 
-    /// The resource of this group, version and plural.
+    /// Returns the resource of this group, version and plural.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<ResourceId> {
         let is = |it: &Resource| it.group == group && it.version == version && it.plural == plural;
         self.0.iter().position(is).map(ResourceId)
     }
 
-    /// The resource of this plural: no two here share one.
+    /// Returns the resource of this plural. No two resources share one.
     pub(crate) fn plural(&self, plural: &str) -> Option<ResourceId> {
         self.0.iter().position(|it| it.plural == plural).map(ResourceId)
     }
@@ -247,7 +247,7 @@ fn typed<T: Serialize + DeserializeOwned>(group: &str, version: &str, plural: &s
     }
 }
 
-/// The fields of metadata that are kept, and whether an empty value of one is the same as none.
+/// The fields of metadata that are kept, and whether an empty value of each counts as absent.
 const METADATA: [(&str, bool); 13] = [
     ("annotations", true),
     ("creationTimestamp", false),
@@ -264,7 +264,7 @@ const METADATA: [(&str, bool); 13] = [
     ("uid", true),
 ];
 
-/// Keeps the known fields of metadata. managedFields are not kept.
+/// Keeps the known fields of metadata, without managedFields.
 fn form_metadata(object: &mut Value) -> Result<(), Refusal> {
     let wrong = |what: &str| Refusal::bad_request(format!("metadata{what} has the wrong type"));
     let Some(object) = object.as_object_mut() else {
@@ -296,7 +296,7 @@ fn form_metadata(object: &mut Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Fields that hold a time in microseconds.
+/// The fields with a time in microseconds.
 const MICRO_TIMES: [&str; 4] = [
     "/spec/acquireTime",
     "/spec/renewTime",
@@ -304,7 +304,7 @@ const MICRO_TIMES: [&str; 4] = [
     "/series/lastObservedTime",
 ];
 
-/// Whether it has the six digits that the real server asks for.
+/// Whether the text has the six digits that the real server requires.
 fn is_micro_time(text: &str) -> bool {
     let (_, fraction) = text.split_once('.').unwrap_or_default();
     fraction.chars().take_while(char::is_ascii_digit).count() == 6
@@ -326,7 +326,7 @@ fn drop_empty(object: &mut Value, fields: &[&str]) {
     }
 }
 
-/// The rules of the types that the operator could break.
+/// Returns the violations of the types' rules that the operator could break.
 fn typed_problems(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut problems = Vec::new();
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -356,7 +356,7 @@ fn typed_problems(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String
             if text("/eventTime").is_none() {
                 problems.push("eventTime is required".to_owned());
             }
-            // All but the series, and metadata.
+            // All fields except the series and metadata.
             for field in [
                 "note",
                 "reason",

@@ -1,19 +1,19 @@
-//! Who may do what where: everything, except for what is withdrawn. Pure.
+//! The rights of clients: everything, except for withdrawn rights. Pure.
 
 use super::{refusal::Refusal, request::Verb, resource::Resource};
 
-/// Rights that are withdrawn. An absent part stands for all.
+/// Withdrawn rights. An absent part means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Withdrawn {
     pub(crate) who: Option<String>,
     pub(crate) namespace: Option<String>,
-    /// The plural.
+    /// The plural of the resource.
     pub(crate) resource: Option<String>,
     pub(crate) verbs: Option<Vec<Verb>>,
 }
 
 impl Withdrawn {
-    /// All rights of everybody in a namespace.
+    /// Returns all rights of all clients in a namespace.
     pub(crate) fn of_namespace(namespace: &str) -> Self {
         Self {
             namespace: Some(namespace.to_owned()),
@@ -29,7 +29,7 @@ impl Withdrawn {
     }
 }
 
-/// All that is withdrawn now.
+/// All rights that are currently withdrawn.
 #[derive(Debug, Default)]
 pub(crate) struct Rights(Vec<Withdrawn>);
 

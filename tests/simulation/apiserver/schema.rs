@@ -1,9 +1,9 @@
-//! What a definition's schema makes of an object: unknown fields dropped, nulls dropped, defaults filled in, and the
-//! rest validated. Pure.
+//! The effect of a definition's schema on an object: unknown fields and nulls are dropped, defaults are filled in, and
+//! the rest is validated. Pure.
 //!
-//! Of the CEL rules, these are evaluated: `self.matches(r'…')`, `self.x == oldSelf.x`,
-//! `has(self.x) == has(oldSelf.x)`, and that with `&& (!has(self.x) || self.x == oldSelf.x)`. A write that only
-//! another rule refuses is accepted here: users of the model must not make such writes.
+//! Only these CEL rules are evaluated: `self.matches(r'…')`, `self.x == oldSelf.x`, `has(self.x) == has(oldSelf.x)`,
+//! and the latter with `&& (!has(self.x) || self.x == oldSelf.x)`. A write that breaks only another rule is accepted
+//! here, so users of the model must not make such writes.
 
 use jiff::Timestamp;
 use regex_lite::Regex;
@@ -34,16 +34,16 @@ struct Node {
 /// A CEL rule.
 enum Rule {
     Matches(Box<Regex>),
-    /// The field stays as it is.
+    /// The field must not change.
     Immutable(String),
-    /// The field stays where it is, or absent.
+    /// The field must stay present or absent.
     StaysPut(String),
 }
 
 impl Schema {
     pub(crate) fn new(schema: &Value) -> Self {
         let mut root = Node::new(schema);
-        // Every object has these, whatever the schema says.
+        // Every object has these fields, whatever the schema contains.
         for field in ["apiVersion", "kind", "metadata"] {
             root.properties.retain(|(name, _)| name != field);
             let mut node = Node::new(&Value::Null);
@@ -53,13 +53,13 @@ impl Schema {
         Self(root)
     }
 
-    /// Drops what the schema does not know, and fills in its defaults.
+    /// Drops fields that the schema does not contain, and fills in its defaults.
     pub(crate) fn form(&self, object: &mut Value) {
         self.0.prune(object);
         self.0.fill(object);
     }
 
-    /// What is wrong with an object, given what it was before.
+    /// Returns the errors of an object, given its former version.
     pub(crate) fn problems(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         let mut problems = Vec::new();
         self.0.check(object, old, "", &mut problems);
@@ -137,7 +137,7 @@ impl Node {
             Value::Object(fields) => {
                 fields.retain(|name, value| match self.property(name) {
                     None => false,
-                    // The default takes its place.
+                    // The default replaces a null.
                     Some(node) => !value.is_null() || node.nullable,
                 });
                 for (name, value) in fields {
@@ -248,7 +248,7 @@ impl Node {
                 items.check(value, None, &format!("{at}[{index}]"), problems);
             }
         }
-        // Rules are for what has the right form.
+        // Rules are evaluated only on values of the right form.
         if problems.len() == before {
             let broken = self.rules.iter().filter(|rule| !rule.holds(value, old)).count();
             problems.extend((0..broken).map(|_| format!("{}: a rule is broken", at.trim_start_matches('.'))));

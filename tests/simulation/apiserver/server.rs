@@ -1,7 +1,7 @@
 //! The shell around the state: connections, delays, streams and faults, on tokio's clock. No thread, no I/O.
 //!
-//! All of it runs in the runtime in which the server was made, clients may live in others: a request that has arrived is
-//! carried on by a task of the server, and a client that gives up, or is killed, does not take it back.
+//! All of it runs in the runtime in which the server was created. Clients may live in others. A task of the server
+//! carries out each request that has arrived, even if its client gives up or is killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,10 +36,10 @@ use super::{
     watch::{Cursor, Next},
 };
 
-/// How often a watch says how far it has come, and how long before its end.
+/// The interval of a watch's bookmarks, and the time from the last bookmark to its end.
 const BOOKMARK: Duration = Duration::from_mins(1);
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// How long a watch is open that names no time.
+/// How long a watch without a timeout is open.
 const OPEN: Duration = Duration::from_mins(30);
 
 /// The API server.
@@ -48,31 +48,32 @@ pub(crate) struct Server(Arc<Inner>);
 
 struct Inner {
     world: Mutex<World>,
-    /// Something has changed that a watch may have waited for. Wakes in the order of waiting; tokio's watch channel does not.
+    /// Notified when something changes that a watch may wait for. It wakes in the order of waiting; tokio's watch
+    /// channel does not.
     news: Arc<Notify>,
     began: Instant,
-    /// Where its tasks run.
+    /// The runtime of the server's tasks.
     home: Handle,
-    /// Told whenever something leaves for a client.
+    /// Notified whenever something is sent to a client.
     sent: Arc<Notify>,
     observer: Mutex<Option<Observer>>,
 }
 
-/// Who is told of each accepted write, before anything else happens.
+/// A function that gets each accepted write, before anything else happens.
 type Observer = Box<dyn FnMut(&Write) + Send>;
 
 struct World {
     state: State,
     faults: Faults,
-    /// The time when the clock began, by this server's clock.
+    /// This server's time at the moment when its clock began.
     clock: Timestamp,
     is_up: bool,
-    /// Counts how often all connections broke.
+    /// Counts the times at which all connections broke.
     breaks: u64,
     reach: BTreeMap<String, Reach>,
-    /// Whose watches of what show nothing, though they stay open: client and plural.
+    /// The clients and plurals whose watches show nothing, although they stay open.
     silent: BTreeSet<(String, String)>,
-    /// How long the later pages of a list take, by plural.
+    /// The delay of the later pages of a list, by plural.
     slow: BTreeMap<String, Duration>,
     requests: BTreeMap<Asked, u64>,
 }
@@ -83,11 +84,11 @@ pub(crate) enum Reach {
     Reached,
     /// Its connections break at once.
     Refused,
-    /// Its connections stay, and nothing goes through.
+    /// Its connections stay, but nothing passes through.
     Silent,
 }
 
-/// Who has asked for what.
+/// A kind of request: the client, and the request's properties.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Asked {
     pub(crate) who: String,
@@ -95,11 +96,11 @@ pub(crate) struct Asked {
     pub(crate) resource: String,
 }
 
-/// What a reply is.
+/// The reply to a request.
 type Reply = Result<Response<Body>, BoxError>;
 
 impl Server {
-    /// An empty cluster, at this time. Everything that follows comes from the seed and from what it is asked.
+    /// Creates an empty cluster, at this time. Everything that follows is determined by the seed and the requests.
     pub(crate) fn new(seed: u64, clock: Timestamp) -> Self {
         let world = World {
             state: State::new(seed),
@@ -122,13 +123,13 @@ impl Server {
         }))
     }
 
-    /// Is told whenever something leaves for a client.
+    /// Returns the notification of everything that is sent to a client.
     pub(crate) fn sent(&self) -> Arc<Notify> {
         self.0.sent.clone()
     }
 
-    /// Tells of each accepted write from now on, before anything else happens. Nothing is kept for
-    /// [`take_history`](Self::take_history) then.
+    /// Passes each accepted write to this function from now on, before anything else happens. Writes are then not kept
+    /// for [`take_history`](Self::take_history).
     pub(crate) fn observe(&self, observer: impl FnMut(&Write) + Send + 'static) {
         *self.0.observer.lock() = Some(Box::new(observer));
     }
@@ -139,7 +140,7 @@ impl Server {
         }
     }
 
-    /// The service that a client of this name is made from.
+    /// Returns a service from which a client of this name can be made.
     pub(crate) fn connection(&self, who: &str) -> Connection {
         Connection {
             server: self.clone(),
@@ -148,22 +149,22 @@ impl Server {
         }
     }
 
-    /// A client of this name. It waits for ever for a silent server: see [`Connection::giving_up_after`].
+    /// Returns a client of this name. It waits for a silent server without end: see [`Connection::giving_up_after`].
     pub(crate) fn client(&self, who: &str, default_namespace: &str) -> Client {
         Client::new(self.connection(who), default_namespace)
     }
 
-    /// What people do, without faults and not over HTTP.
+    /// Returns the actions of other clients, which have no faults and do not use HTTP.
     pub(crate) fn users(&self) -> Users {
         Users::new(self.clone())
     }
 
-    /// What goes wrong from now on.
+    /// Sets the odds of faults from now on.
     pub(crate) fn set_odds(&self, odds: Odds) {
         self.0.world.lock().faults.odds = odds;
     }
 
-    /// The time by this server's clock.
+    /// Returns the time of this server's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.time(&self.0.world.lock())
     }
@@ -173,13 +174,13 @@ impl Server {
         world.clock.saturating_add(passed).unwrap_or(Timestamp::MAX)
     }
 
-    /// Steps this server's clock.
+    /// Moves this server's clock.
     pub(crate) fn step_clock(&self, by: SignedDuration) {
         let mut world = self.0.world.lock();
         world.clock = world.clock.saturating_add(by).unwrap_or(Timestamp::MAX);
     }
 
-    /// All connections break, and new ones are refused. What is stored stays.
+    /// Breaks all connections and refuses new ones. The stored state stays.
     pub(crate) fn go_down(&self) {
         self.change(|world| {
             world.is_up = false;
@@ -187,7 +188,7 @@ impl Server {
         });
     }
 
-    /// The server is back, with an empty cache: it knows nothing of changes before now.
+    /// Brings the server back with an empty cache, which has no earlier changes.
     pub(crate) fn come_back(&self) {
         self.change(|world| {
             world.is_up = true;
@@ -195,12 +196,12 @@ impl Server {
         });
     }
 
-    /// All connections break once.
+    /// Breaks all connections once.
     pub(crate) fn break_connections(&self) {
         self.change(|world| world.breaks += 1);
     }
 
-    /// Whether this client's watches of this resource show anything from now on. They stay open and are not ended.
+    /// Sets whether this client's watches of this resource are silent. They stay open and do not end.
     pub(crate) fn set_silent(&self, who: &str, plural: &str, silent: bool) {
         self.change(|world| {
             let of = (who.to_owned(), plural.to_owned());
@@ -212,19 +213,19 @@ impl Server {
         });
     }
 
-    /// How long the reply to a list of this resource takes from now on, from its second page on.
+    /// Sets the delay of later pages in lists of this resource.
     pub(crate) fn set_slow(&self, plural: &str, time: Duration) {
         self.change(|world| world.slow.insert(plural.to_owned(), time));
     }
 
-    /// Whether this client reaches the server from now on.
+    /// Sets whether this client reaches the server.
     pub(crate) fn set_reach(&self, who: &str, reach: Reach) {
         self.change(|world| {
             world.reach.insert(who.to_owned(), reach);
         });
     }
 
-    /// Forgets all history: a watch or a list from before is answered with 410.
+    /// Drops all history: a watch or a list from before is answered with 410.
     pub(crate) fn compact(&self) {
         self.change(|world| {
             let newest = world.state.store.revision();
@@ -233,17 +234,17 @@ impl Server {
         });
     }
 
-    /// Withdraws rights, until they are given back.
+    /// Withdraws rights until they are given back.
     pub(crate) fn withdraw(&self, rights: Withdrawn) {
         self.change(|world| world.state.rights.withdraw(rights));
     }
 
-    /// Gives back what was withdrawn.
+    /// Gives withdrawn rights back.
     pub(crate) fn give_back(&self, rights: &Withdrawn) {
         self.change(|world| world.state.rights.give_back(rights));
     }
 
-    /// Deletes a definition: its objects are deleted, and with the last one it is not served any more.
+    /// Deletes a definition: its objects are deleted, and after the last one it is no longer served.
     pub(crate) fn remove_definition(&self, plural: &str) {
         let caller = self.caller("admin");
         self.change(|world| {
@@ -253,7 +254,7 @@ impl Server {
         });
     }
 
-    /// Stops serving a definition, and keeps its objects: as `served: false` does.
+    /// Stops serving a definition and keeps its objects, as `served: false` does.
     pub(crate) fn hide_definition(&self, plural: &str) {
         self.set_served(plural, Served::No);
     }
@@ -271,22 +272,22 @@ impl Server {
         });
     }
 
-    /// All accepted writes, the oldest first, since they were last taken. Events that end by their age are not among them.
+    /// Returns all accepted writes since the last `take_history`, oldest first. Events that expire are not among them.
     pub(crate) fn history(&self) -> Vec<Write> {
         self.0.world.lock().state.history.clone()
     }
 
-    /// Takes the accepted writes: a long run need not keep them.
+    /// Removes and returns the accepted writes, so that a long run need not keep them.
     pub(crate) fn take_history(&self) -> Vec<Write> {
         std::mem::take(&mut self.0.world.lock().state.history)
     }
 
-    /// How many requests have arrived, by who asked for what.
+    /// Returns the number of requests that have arrived, by client and kind.
     pub(crate) fn requests(&self) -> BTreeMap<Asked, u64> {
         self.0.world.lock().requests.clone()
     }
 
-    /// All objects of a resource as they are stored now.
+    /// Returns all objects of a resource in their stored form.
     pub(crate) fn objects(&self, plural: &str) -> Vec<Object> {
         let world = self.0.world.lock();
         let store = &world.state.store;
@@ -294,7 +295,7 @@ impl Server {
         id.map_or_else(Vec::new, |id| store.list(id, None, store.revision(), None, 0).objects)
     }
 
-    /// Someone with the newest view.
+    /// Returns a caller with the newest view.
     pub(super) fn caller(&self, who: &str) -> Caller {
         let world = self.0.world.lock();
         Caller {
@@ -304,7 +305,7 @@ impl Server {
         }
     }
 
-    /// Does something to the state at once, and wakes the watches.
+    /// Changes the state at once, and wakes the watches.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         self.change(|world| act(&mut world.state))
     }
@@ -327,7 +328,7 @@ impl Server {
         self.0.sent.notify_one();
     }
 
-    /// The reply to a request. None: there is none, and the connection stays.
+    /// Answers a request. None: no reply is sent, and the connection stays.
     async fn answer(&self, who: &Arc<str>, head: &Parts, body: Bytes) -> Option<Reply> {
         let (request, fate, breaks) = {
             let mut world = self.0.world.lock();
@@ -455,7 +456,7 @@ fn response(code: u16, body: Body) -> Response<Body> {
     response.body(body).expect("the parts are valid")
 }
 
-/// A client's way to the server.
+/// A client's connection to the server.
 #[derive(Clone)]
 pub(crate) struct Connection {
     server: Server,
@@ -464,7 +465,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Gives up after a silence of this length, as kube's client does by its `read_timeout`.
+    /// Makes the client give up after a silence of this length, as kube's client does by its `read_timeout`.
     pub(crate) const fn giving_up_after(mut self, silence: Duration) -> Self {
         self.silence_limit = Some(silence);
         self
@@ -514,7 +515,7 @@ fn timed_out() -> BoxError {
     broken(io::ErrorKind::TimedOut)
 }
 
-/// A body that fails when nothing of it comes for so long.
+/// Returns a body that fails after a silence of this length.
 fn bounded(body: Body, limit: Duration) -> Body {
     let bytes = stream::unfold(Some(body.into_data_stream()), move |stream| async move {
         let mut stream = stream?;
@@ -528,7 +529,7 @@ fn bounded(body: Body, limit: Duration) -> Body {
     Body::from_stream(bytes)
 }
 
-/// The lines of a watch, each at its time.
+/// The lines of a watch, each sent at its time.
 struct Lines {
     server: Server,
     who: Arc<str>,
@@ -537,16 +538,16 @@ struct Lines {
     breaks: u64,
     deadline: Instant,
     ends: Option<(Instant, WatchEnd)>,
-    /// When the last change was shown: none may come before.
+    /// The time of the last shown change. No later change is shown before it.
     shown: Instant,
-    /// When the next change is shown.
+    /// The time at which to show the next change.
     due: Option<Instant>,
     bookmark: Instant,
-    /// The last line has been shown.
+    /// Whether the last line has been shown.
     over: bool,
 }
 
-/// What a watch does now.
+/// The next act of a watch.
 enum Act {
     Show(Vec<u8>),
     Break,
@@ -577,7 +578,7 @@ impl Lines {
         }
     }
 
-    /// Shows them until the last, or until nobody reads any more.
+    /// Sends the lines until the last one, or until the reader is gone.
     async fn show(mut self, reader: mpsc::UnboundedSender<Result<Bytes, BoxError>>) {
         loop {
             let line = tokio::select! {
@@ -587,7 +588,7 @@ impl Lines {
             };
             let is_last = line.as_ref().is_none_or(Result::is_err);
             if let Some(line) = line {
-                // The reader may have gone.
+                // The reader may be gone.
                 let _ = reader.send(line);
             }
             if is_last {
@@ -644,7 +645,7 @@ impl Lines {
             Some(WatchEnd::Cut) => return Act::Break,
             Some(WatchEnd::Silent) => return Act::Wait(None),
             Some(WatchEnd::Torn) => {
-                // The connection breaks after it.
+                // The connection breaks after this line.
                 self.ends = Some((now, WatchEnd::Cut));
                 let mut line = self.cursor.bookmark(&state.table);
                 line.truncate(line.len() / 2);

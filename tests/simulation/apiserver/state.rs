@@ -1,5 +1,5 @@
-//! kube-apiserver: what a request does to the store, and what it is answered. Pure: the time and the age of the cache
-//! are given.
+//! kube-apiserver: the effect of a request on the store, and its answer. Pure: the time and the age of the cache are
+//! arguments.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -20,20 +20,20 @@ use super::{
     watch::Cursor,
 };
 
-/// Who asks, when, and how old the cache is that may answer.
+/// The client of a request, its time, and the age of the cache that may answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) who: Arc<str>,
     pub(crate) now: Timestamp,
-    /// The revision of the cache: at most that of the store.
+    /// The revision of the cache, at most that of the store.
     pub(crate) cached: u64,
 }
 
-/// What a request is answered when it is carried out.
+/// The answer to a request that was carried out.
 #[derive(Debug)]
 pub(crate) enum Done {
     Object(u16, Object),
-    /// The body as it is.
+    /// A complete body.
     Body(Vec<u8>),
     Watch(Box<Cursor>),
 }
@@ -47,36 +47,36 @@ pub(crate) struct Write {
     pub(crate) resource: String,
     /// `namespace/name`.
     pub(crate) path: Arc<str>,
-    /// By the status subresource.
+    /// Whether it was made by the status subresource.
     pub(crate) status: bool,
     pub(crate) revision: u64,
-    /// Of a removal: as the object was, with the resourceVersion of the removal.
+    /// For a removal: the last version of the object, with the resourceVersion of the removal.
     pub(crate) before: Option<Object>,
     pub(crate) after: Option<Object>,
 }
 
-/// How the history is compacted: as far back as this, this often.
+/// The interval of compactions, and the age of the history that each one keeps.
 const COMPACTION: SignedDuration = SignedDuration::from_mins(5);
 
-/// All that the API server and etcd know.
+/// The whole state of the API server and etcd.
 pub(crate) struct State {
     pub(crate) table: Table,
     pub(crate) store: Store,
     pub(crate) rights: Rights,
     pub(crate) history: Vec<Write>,
-    /// Watches from before this revision are refused: the cache began there.
+    /// The revision at which the cache began. Watches from before it are refused.
     pub(crate) cache_begins: u64,
     seed: u64,
     serial: u64,
-    /// When the history was compacted last, and the revision of then.
+    /// The time of the last compaction, and the revision at that time.
     compaction: Option<(Timestamp, u64)>,
-    /// Objects that end by themselves, with the revision that this is about.
+    /// Objects that expire, with the revision for which this holds.
     ending: VecDeque<(Timestamp, Key, u64)>,
-    /// Objects whose default status is not stored yet.
+    /// Objects whose default status has not been stored yet.
     unfilled: HashSet<Key>,
 }
 
-/// What a write came from.
+/// The request behind a write.
 struct Origin<'a> {
     caller: &'a Caller,
     verb: Verb,
@@ -84,7 +84,7 @@ struct Origin<'a> {
 }
 
 impl State {
-    /// An empty cluster. The seed makes the uids.
+    /// Creates an empty cluster. The uids are derived from the seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             table: Table::new(),
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// Does what time alone does: objects end, and old history is compacted.
+    /// Makes the changes of passing time: objects expire, and old history is compacted.
     pub(crate) fn pass_time(&mut self, now: Timestamp) {
         while self.ending.front().is_some_and(|(at, _, _)| *at <= now) {
             if let Some((_, key, revision)) = self.ending.pop_front()
@@ -318,7 +318,7 @@ impl State {
         Refusal::conflict(&self.table.get(request.resource).qualified(), &request.name, why)
     }
 
-    /// Stores what an update or a patch makes of an object.
+    /// Stores the result of an update or a patch.
     fn replace(
         &mut self,
         caller: &Caller,
@@ -347,7 +347,7 @@ impl State {
         let mut object = if request.status {
             let mut only_status = Value::clone(old);
             put(&mut only_status, "status", object.get("status"));
-            // What it says of the rest, the uid included, is not looked at.
+            // An update of the status ignores all other fields, the uid included.
             only_status
         } else {
             let mut object = object;
@@ -366,11 +366,11 @@ impl State {
         let key = Self::key(request);
         let origin = Origin::new(caller, request);
         if metadata::is_deleting(&object) && metadata::finalizers(&object).is_empty() {
-            // It goes without being stored once more.
+            // The object is removed without another stored version.
             self.write(&origin, &key, None);
             return Ok(Done::Object(200, Arc::new(object)));
         }
-        // A new object is stored without its default status: its first update stores that.
+        // A new object is stored without its default status. Its first update stores the status.
         if object == **old && !self.unfilled.contains(&key) {
             return Ok(Done::Object(200, old.clone()));
         }
@@ -425,7 +425,7 @@ impl State {
         written.map(|it| Done::Object(200, it)).ok_or_else(Refusal::unavailable)
     }
 
-    /// The object with its deletion begun.
+    /// Returns the object with the start of its deletion.
     fn marked(old: &Value, now: Timestamp) -> Value {
         let mut object = old.clone();
         metadata::set(&mut object, "deletionTimestamp", Some(metadata::seconds(now).into()));
@@ -436,14 +436,14 @@ impl State {
         object
     }
 
-    /// Begins the deletion of a definition: its objects are deleted, and it is not served any more when the last is gone.
+    /// Begins the deletion of a definition: its objects are deleted, and after the last one it is no longer served.
     pub(crate) fn remove_definition(&mut self, caller: &Caller, resource: ResourceId) {
         self.table.get_mut(resource).served = Served::Ending;
         self.delete_all(caller, resource, None);
         self.finish(resource);
     }
 
-    /// Begins the deletion of a namespace: its objects are deleted, and it goes with the last.
+    /// Begins the deletion of a namespace: its objects are deleted, and it is removed with the last one.
     pub(crate) fn remove_namespace(&mut self, caller: &Caller, namespace: &str) {
         let Some(namespaces) = self.table.plural("namespaces") else {
             return;
@@ -505,7 +505,7 @@ impl State {
         }
     }
 
-    /// Writes an object (None: removes it), and returns what is stored.
+    /// Writes an object (None: removes it), and returns the stored version.
     fn write(&mut self, origin: &Origin<'_>, key: &Key, object: Option<Value>) -> Option<Object> {
         let caller = origin.caller;
         let Change {
@@ -544,7 +544,8 @@ impl State {
         after
     }
 
-    /// Stores what no version of the definition that is served today lets through, or takes an object away, whatever holds it.
+    /// Stores an object that the currently served definition would refuse, or removes an object in spite of its
+    /// finalizers.
     pub(crate) fn force(&mut self, caller: &Caller, key: &Key, object: Option<Value>) {
         let verb = if object.is_some() { Verb::Update } else { Verb::Delete };
         let origin = Origin {
@@ -555,7 +556,7 @@ impl State {
         self.write(&origin, key, object);
     }
 
-    /// A uid. Its order says nothing about the order of creation.
+    /// Returns a new uid. The order of uids is independent of the order of creation.
     fn uid(&self) -> String {
         let (high, low) = (
             mixed(self.seed ^ self.serial),
@@ -571,7 +572,7 @@ impl State {
         )
     }
 
-    /// The random end of a generated name.
+    /// Returns the random end of a generated name.
     fn suffix(&self) -> String {
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         let number = mixed(self.seed ^ self.serial.rotate_left(32));
@@ -604,7 +605,7 @@ impl<'a> Origin<'a> {
 }
 
 impl Write {
-    /// One line, for a log that is to be compared.
+    /// Returns the write as one line, for the comparison of logs.
     pub(crate) fn line(&self) -> String {
         let Self {
             at,
@@ -636,7 +637,7 @@ fn without_metadata_and_status(object: &Value) -> Vec<(&String, &Value)> {
         .collect()
 }
 
-/// splitmix64.
+/// The mixing function of splitmix64.
 const fn mixed(number: u64) -> u64 {
     let mut it = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

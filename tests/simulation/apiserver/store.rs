@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::resource::ResourceId;
 
-/// An object of the store, in one version.
+/// One version of an object in the store.
 pub(crate) type Object = Arc<Value>;
 
-/// Where an object is stored. Ordered as etcd orders: by resource, then by `namespace/name` as text.
+/// The key of an object. Keys are ordered as in etcd: by resource, then by `namespace/name` as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) resource: ResourceId,
@@ -31,7 +31,7 @@ impl Key {
         self.path.split_once('/').map(|(namespace, _)| namespace)
     }
 
-    /// Whether it is of this resource and in this namespace (None: in any).
+    /// Whether the key is of this resource and in this namespace (None: in any).
     pub(crate) fn is_in(&self, resource: ResourceId, namespace: Option<&str>) -> bool {
         self.resource == resource && namespace.is_none_or(|namespace| self.namespace() == Some(namespace))
     }
@@ -58,23 +58,23 @@ pub(crate) struct Page {
     pub(crate) more: Option<(Key, usize)>,
 }
 
-/// All objects, and how they became what they are.
+/// All objects, with their history.
 #[derive(Default)]
 pub(crate) struct Store {
     revision: u64,
     compacted: u64,
     objects: BTreeMap<Key, Vec<Version>>,
-    /// One change per revision, the first of them of `compacted` + 1.
+    /// One change per revision, beginning with revision `compacted` + 1.
     log: VecDeque<Change>,
 }
 
 impl Store {
-    /// The newest revision.
+    /// Returns the newest revision.
     pub(crate) const fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// What was before this revision is forgotten.
+    /// Returns the revision of the last compaction. Earlier history is dropped.
     pub(crate) const fn compacted(&self) -> u64 {
         self.compacted
     }
@@ -83,12 +83,13 @@ impl Store {
         self.get_at(key, self.revision)
     }
 
-    /// The object as it was at this revision.
+    /// Returns the version of the object at this revision.
     pub(crate) fn get_at(&self, key: &Key, revision: u64) -> Option<&Object> {
         at(self.objects.get(key)?, revision)
     }
 
-    /// The objects of a resource as they were at a revision, in order, from the one after `after`. A limit of 0 is none.
+    /// Returns the objects of a resource at a revision, in order, starting after the key `after`. A limit of 0 means no
+    /// limit.
     pub(crate) fn list(
         &self,
         resource: ResourceId,
@@ -124,8 +125,8 @@ impl Store {
         page
     }
 
-    /// Writes an object (None: removes it) and returns it with its resourceVersion. A removed one is returned as it was
-    /// last, with the resourceVersion of its removal, as watches show it.
+    /// Writes an object (None: removes it) and returns it with its resourceVersion. A removed object is returned in its
+    /// last version, with the resourceVersion of its removal, as watches show it.
     pub(crate) fn put(&mut self, key: &Key, after: Option<Value>) -> Change {
         self.revision += 1;
         let versioned = |mut object: Value| {
@@ -153,13 +154,13 @@ impl Store {
         change
     }
 
-    /// The change of this revision, unless it is compacted or still to come.
+    /// Returns the change of this revision, unless the revision is compacted or in the future.
     pub(crate) fn change(&self, revision: u64) -> Option<&Change> {
         let first = self.log.front()?.revision;
         self.log.get(usize::try_from(revision.checked_sub(first)?).ok()?)
     }
 
-    /// Forgets what was before a revision. A revision that is still to come is the newest one.
+    /// Drops the history before a revision. A revision in the future means the newest one.
     pub(crate) fn compact(&mut self, revision: u64) {
         let revision = revision.min(self.revision);
         if revision <= self.compacted {

@@ -1,5 +1,5 @@
-//! Tests of the model itself, where a real API server cannot be asked: faults, time, what an administrator does, and
-//! that the same seed gives the same history.
+//! Tests of the model itself, for behaviour that cannot be compared with a real API server: faults, time, actions of an
+//! administrator, and that the same seed gives the same history.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ crate::trials! {
 const NAMESPACE: &str = "shop";
 const DEV: Named<'_> = Named("amplifybackends", NAMESPACE, "dev");
 
-/// Plays on tokio's paused clock, in one thread.
+/// Runs a test on tokio's paused clock, in one thread.
 fn play<T>(seed: u64, test: impl AsyncFnOnce(Server) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -78,7 +78,7 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Two clients that write while everything goes wrong.
+/// Runs two clients that write while everything fails, and returns the history.
 async fn turmoil(server: Server) -> String {
     server.set_odds(Odds::rough());
     let work = |who: &'static str| {
@@ -99,7 +99,7 @@ async fn turmoil(server: Server) -> String {
         }
     };
     tokio::join!(work("one"), work("two"));
-    // What is under way arrives.
+    // Requests that are still on their way arrive.
     sleep(Duration::from_mins(1)).await;
     server.take_history().iter().map(|write| write.line() + "\n").collect()
 }
@@ -114,7 +114,7 @@ fn the_same_seed_gives_the_same_history_byte_for_byte_and_another_gives_another(
 fn a_watcher_of_kube_sees_the_end_whatever_goes_wrong() {
     for seed in 0..20 {
         play(seed, async |server: Server| {
-            // kube waits for ever for a list that is never answered.
+            // kube waits without end for a list that is never answered.
             let connection = server.connection("operator").giving_up_after(Duration::from_secs(75));
             let api = backends(Client::new(connection, NAMESPACE));
             let mut seen = std::collections::BTreeMap::new();
@@ -145,7 +145,7 @@ fn a_watcher_of_kube_sees_the_end_whatever_goes_wrong() {
                     sleep(Duration::from_secs(7)).await;
                 }
                 server.set_odds(Odds::default());
-                // A watch that has gone silent is open for as long as it was asked for, and 5 s more.
+                // A silent watch stays open for its timeout, and 5 s more.
                 sleep(Duration::from_mins(3)).await;
             };
             let watch = async {
@@ -272,7 +272,7 @@ fn refusals_by_chance_have_their_codes_and_are_not_carried_out() {
                 assert_eq!(code(&error), Some(expected), "{error}");
                 done = server.objects("configmaps").len();
             }
-            // Nobody knows whether the one with 500 or 504 was.
+            // With 500 or 504 the request may have been carried out.
             assert_eq!(done > 0, matches!(expected, 500 | 504), "{expected}: {done}");
             assert!(done < 20);
         });
@@ -292,7 +292,7 @@ fn silence_lasts_until_the_client_gives_up() {
     });
 }
 
-/// The times at which a watch shows the objects of these names.
+/// Returns the times at which a watch shows the objects with these names.
 async fn shown(api: Api<ConfigMap>, names: &[String]) -> Vec<Duration> {
     let events = api
         .watch(&WatchParams::default().timeout(600), "0")
@@ -377,7 +377,7 @@ fn a_watch_ends_in_time_and_says_before_how_far_it_came() {
             .watch(&WatchParams::default().timeout(60), "0")
             .await
             .expect("a watch");
-        // Of another resource: the watch has come as far all the same.
+        // A change of another resource also moves the watch's position.
         server.users().put_config_map(NAMESPACE, "a", &json!({})).expect("made");
         let begun = Instant::now();
         let events: Vec<_> = events.try_collect().await.expect("events");
@@ -399,7 +399,7 @@ fn a_watch_from_before_a_compaction_is_refused_and_a_slow_one_ends() {
             .await
             .expect("a watch");
         server.users().annotate(DEV, "x", Some("1")).expect("annotated");
-        // Before the watch has shown anything.
+        // The compaction comes before the watch has shown anything.
         server.compact();
         assert_eq!(open.try_collect::<Vec<_>>().await.expect("an end").len(), 0);
         let events = api.watch(&WatchParams::default(), "1").await.expect("a watch");
@@ -434,7 +434,7 @@ fn a_server_that_goes_down_breaks_everything_and_comes_back_with_its_objects() {
             .expect("a watch");
         server.break_connections();
         assert!(events.try_collect::<Vec<_>>().await.is_err());
-        // Its cache begins anew.
+        // The server's cache is empty after this.
         let events = api.watch(&WatchParams::default(), "1").await.expect("a watch");
         let events: Vec<_> = events.try_collect().await.expect("events");
         assert!(

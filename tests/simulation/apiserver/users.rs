@@ -1,4 +1,4 @@
-//! What people and other programs do to the objects: at once, without faults, with all rights.
+//! The changes that people and other programs make to objects: at once, without faults, with all rights.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -13,14 +13,14 @@ use super::{
     store::{Key, Object},
 };
 
-/// The name that they write under.
+/// The name under which they write.
 const WHO: &str = "user";
 
-/// Everybody but the operator.
+/// All clients except the operator.
 #[derive(Clone)]
 pub(crate) struct Users(Server);
 
-/// Which object: the plural of its resource, its namespace and its name.
+/// An object's name: the plural of its resource, its namespace and its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Named<'a>(pub(crate) &'a str, pub(crate) &'a str, pub(crate) &'a str);
 
@@ -29,7 +29,7 @@ impl Users {
         Self(server)
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     pub(crate) fn create_namespace(&self, name: &str) -> Result<Object, Refusal> {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         self.ask(
@@ -41,13 +41,13 @@ impl Users {
         )
     }
 
-    /// Deletes a namespace: all that it holds is deleted, and it goes with the last of it.
+    /// Deletes a namespace: its contents are deleted, and it is removed with the last object.
     pub(crate) fn delete_namespace(&self, name: &str) {
         let caller = self.0.caller(WHO);
         self.0.with(|state| state.remove_namespace(&caller, name));
     }
 
-    /// Makes an object. It need not say its kind or where it is.
+    /// Creates an object. Kind and namespace may be left out.
     pub(crate) fn create(&self, of: Named<'_>, mut object: Value) -> Result<Object, Refusal> {
         let Named(plural, namespace, name) = of;
         let (api_version, kind) = self.0.with(|state| {
@@ -68,7 +68,7 @@ impl Users {
         )
     }
 
-    /// The object as it is stored.
+    /// Returns the object in its stored form.
     pub(crate) fn get(&self, of: Named<'_>) -> Option<Object> {
         let Named(plural, namespace, name) = of;
         self.0.with(|state| {
@@ -80,7 +80,7 @@ impl Users {
         })
     }
 
-    /// Changes an object, all of it but its status.
+    /// Changes an object, except its status.
     pub(crate) fn edit(&self, of: Named<'_>, edit: impl FnOnce(&mut Value)) -> Result<Object, Refusal> {
         self.put(of, false, edit)
     }
@@ -90,7 +90,7 @@ impl Users {
         self.put(of, true, |object| edit(&mut object["status"]))
     }
 
-    /// Takes an object's status away.
+    /// Removes an object's status.
     pub(crate) fn wipe_status(&self, of: Named<'_>) -> Result<Object, Refusal> {
         self.put(of, true, |object| object["status"] = json!({}))
     }
@@ -113,7 +113,7 @@ impl Users {
         )
     }
 
-    /// Sets an annotation, or takes it away.
+    /// Sets an annotation, or removes it.
     pub(crate) fn annotate(&self, of: Named<'_>, name: &str, value: Option<&str>) -> Result<Object, Refusal> {
         self.merge(of, &json!({ "metadata": { "annotations": { name: value } } }))
     }
@@ -123,7 +123,7 @@ impl Users {
         self.edit_finalizers(of, |all| all.push(name.to_owned()))
     }
 
-    /// Takes a finalizer off.
+    /// Removes a finalizer.
     pub(crate) fn strip_finalizer(&self, of: Named<'_>, name: &str) -> Result<Object, Refusal> {
         self.edit_finalizers(of, |all| all.retain(|it| it != name))
     }
@@ -136,12 +136,12 @@ impl Users {
         })
     }
 
-    /// Deletes an object: it goes, or waits for its finalizers.
+    /// Deletes an object: it is removed, or waits for its finalizers.
     pub(crate) fn delete(&self, of: Named<'_>) -> Result<Object, Refusal> {
         self.ask(Verb::Delete, of, false, Vec::new(), None)
     }
 
-    /// Changes an object as another version of its definition lets somebody do.
+    /// Changes an object in a way that only another version of its definition permits.
     pub(crate) fn force(&self, of: Named<'_>, edit: impl FnOnce(&mut Value)) {
         self.forced(of, |object| {
             edit(object);
@@ -149,7 +149,8 @@ impl Users {
         });
     }
 
-    /// Has an object go, whatever holds it: its finalizers are taken off, and it is deleted, before anybody sees either.
+    /// Removes an object in spite of its finalizers. They are removed together with the object, so no client sees a
+    /// step in between.
     pub(crate) fn vanish(&self, of: Named<'_>) {
         self.forced(of, |_| false);
     }
@@ -168,7 +169,7 @@ impl Users {
         });
     }
 
-    /// Makes a ConfigMap, or replaces its data.
+    /// Creates a ConfigMap, or replaces its data.
     pub(crate) fn put_config_map(&self, namespace: &str, name: &str, data: &Value) -> Result<Object, Refusal> {
         let of = Named("configmaps", namespace, name);
         if self.get(of).is_some() {

@@ -1,4 +1,4 @@
-//! A watch: where it stands in the history, and the lines that it shows. Pure; when a line leaves is the server's matter.
+//! A watch: its position in the history, and its lines. Pure: the server decides when a line is sent.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::{
     store::{Object, Store},
 };
 
-/// Where a watch stands.
+/// The position of a watch.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(crate) resource: ResourceId,
@@ -18,17 +18,17 @@ pub(crate) struct Cursor {
     metadata_only: bool,
     pub(crate) bookmarks: bool,
     pub(crate) timeout_seconds: Option<u64>,
-    /// Objects that are there already, which it shows first.
+    /// The existing objects, which it shows first.
     initial: VecDeque<Object>,
-    /// What it shows before it ends at once.
+    /// A refusal that it shows before it ends at once.
     refusal: Option<Refusal>,
-    /// All changes up to this revision have been shown.
+    /// The revision up to which all changes have been shown.
     position: u64,
 }
 
-/// What a watch shows next.
+/// The next output of a watch.
 pub(crate) enum Next {
-    /// Something that is due now.
+    /// A line that is due now.
     Now,
     /// A change.
     Change,
@@ -59,25 +59,25 @@ impl Cursor {
         self
     }
 
-    /// Shows these first.
+    /// Makes the watch show these objects first.
     pub(crate) fn beginning_with(mut self, initial: Vec<Object>) -> Self {
         self.initial = initial.into();
         self
     }
 
-    /// Shows this refusal and ends.
+    /// Makes the watch show this refusal and end.
     pub(crate) fn refused(mut self, refusal: Refusal) -> Self {
         self.refusal = Some(refusal);
         self
     }
 
-    /// Looks at what comes next, and passes over what is none of its business.
+    /// Returns the kind of the next output, and skips changes of other resources.
     pub(crate) fn look(&mut self, store: &Store) -> Next {
         if self.refusal.is_some() || !self.initial.is_empty() {
             return Next::Now;
         }
         if self.position < store.compacted() {
-            // It is too slow: the real server ends such a watch without a word.
+            // The watch is too slow. The real server ends such a watch without a message.
             return Next::End;
         }
         while let Some(change) = store.change(self.position + 1) {
@@ -89,7 +89,7 @@ impl Cursor {
         Next::Nothing
     }
 
-    /// The next line, and whether it is the last one. None: nothing yet.
+    /// Returns the next line, and whether it is the last one. None: there is nothing to show yet.
     pub(crate) fn take(&mut self, store: &Store, table: &Table) -> Option<(Vec<u8>, bool)> {
         if let Some(refusal) = self.refusal.take() {
             return Some((line("ERROR", &refusal.status()), true));
@@ -103,13 +103,13 @@ impl Cursor {
             (None, Some(after)) => self.event("ADDED", after),
             (Some(_), Some(after)) => self.event("MODIFIED", after),
             (Some(before), None) => self.event("DELETED", before),
-            // The store makes no such change.
+            // The store never makes such a change.
             (None, None) => self.bookmark(table),
         };
         Some((shown, false))
     }
 
-    /// A line that says how far the watch has come.
+    /// Returns a line with the position of the watch.
     pub(crate) fn bookmark(&self, table: &Table) -> Vec<u8> {
         let resource = table.get(self.resource);
         let (api_version, kind) = if self.metadata_only {
@@ -133,7 +133,7 @@ impl Cursor {
     }
 }
 
-/// An object's metadata alone.
+/// Returns only an object's metadata.
 pub(crate) fn metadata_of(object: &Value) -> Value {
     json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"] })
 }

@@ -1,12 +1,12 @@
-//! The model API server against a real kube-apiserver: both are sent the same requests, by the same client, and what
-//! they answer is compared.
+//! The model API server against a real kube-apiserver: the same client sends the same requests to both, and the answers
+//! are compared.
 //!
 //! Each sequence has a namespace of its own and ends with a watch from its beginning, so that the events are compared
 //! too. Compared are status codes, reasons, whole objects, lists and their pages, and events in their order. Times are
-//! compared by whether they are there, uids by which objects share one, resourceVersions by their order. Not compared:
-//! messages, managedFields, headers, and how long anything takes.
+//! compared by presence, uids by which objects share one, resourceVersions by their order. Not compared: messages,
+//! managedFields, headers, and durations.
 //!
-//! The model's faults are off here. Where it is meaner than the real server with faults on stands in `apiserver`.
+//! The model's faults are off here. `apiserver` describes how the model with faults is harsher than the real server.
 //!
 //! `FAITHFUL_SEED=… cargo test --test simulation -- faithful` plays the random sequences of another seed.
 
@@ -38,12 +38,12 @@ crate::trials! {
     the_model_api_server_is_faithful_to_the_real_one,
 }
 
-/// Random sequences, and the requests of each.
+/// The number of random sequences, and of requests in each.
 const SEQUENCES: u64 = 80;
 const LENGTH: usize = 30;
-/// Sequences that are played at a time.
+/// The number of sequences that run at a time.
 const AT_A_TIME: usize = 8;
-/// Differences that are printed.
+/// The number of differences that are printed.
 const SHOWN: usize = 12;
 
 /// A sequence of requests with a name.
@@ -103,12 +103,12 @@ async fn compare() {
     cluster.stop().await.expect("the dev cluster ends");
 }
 
-/// A client that does not ask again by itself.
+/// Returns a client that does not retry by itself.
 async fn client(cluster: &Cluster) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig_yaml()).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.expect("a configuration");
-    // The environment's proxy cannot reach this machine's loopback.
+    // A proxy from the environment cannot reach this machine's loopback.
     config.proxy_url = None;
     config.default_retry = false;
     Client::try_from(config).expect("a client")
@@ -126,13 +126,13 @@ async fn install(client: &Client) {
         await_condition(api.clone(), &name, is_crd_established())
             .await
             .expect("it is established");
-        // The API server's cache begins with the first request, and a watch from before would be refused.
+        // The API server's cache begins with the first request, and would refuse a watch from before.
         let path = format!(
             "/apis/{}/v1alpha1/{}?resourceVersion=0",
             api::GROUP,
             crd.spec.names.plural
         );
-        // 429 until its cache is filled.
+        // The server answers 429 until its cache is filled.
         loop {
             let list = http::Request::get(&path).body(Vec::new()).expect("a request");
             match client.request_text(list).await {
@@ -144,12 +144,12 @@ async fn install(client: &Client) {
     }
 }
 
-/// A model of its own.
+/// Returns a client of a new model.
 fn model() -> Client {
     Server::new(1, Timestamp::UNIX_EPOCH).client("admin", "default")
 }
 
-/// Plays a sequence on both, and says where they differ.
+/// Plays a sequence on both servers, and returns the first difference.
 async fn play(real: Client, sequence: Sequence, seed: u64) -> Vec<String> {
     let mut sides = Vec::new();
     for client in [real, model()] {
@@ -169,7 +169,7 @@ async fn play(real: Client, sequence: Sequence, seed: u64) -> Vec<String> {
             .map_or_else(|| "the watch".to_owned(), ToString::to_string)
     };
     let differs = |at: &usize| real.get(*at) != model.get(*at);
-    // What follows the first difference may follow from it.
+    // Only the first difference counts, because later ones may result from it.
     let first = (0..real.len().max(model.len())).find(differs);
     first
         .map(|at| {

@@ -1,4 +1,4 @@
-//! Random sequences: a few objects of each kind, and everything that is done to them.
+//! Random sequences: a few objects of each kind, and all requests about them.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const KINDS: [&str; 9] = [
     "events",
 ];
 
-/// An object that is accepted.
+/// Returns a valid object.
 pub(crate) fn valid(plural: &str, name: &str) -> Value {
     let (path, kind) = known(plural);
     let api_version = path.trim_start_matches("apis/").trim_start_matches("api/");
@@ -60,7 +60,7 @@ pub(crate) fn valid(plural: &str, name: &str) -> Value {
 }
 
 pub(super) fn steps(rng: &mut Rng, length: usize) -> Vec<Step> {
-    // Few kinds each time, so that requests meet.
+    // Few kinds in each sequence, so that requests concern the same objects.
     let kinds = [any(rng, &KINDS), any(rng, &KINDS)];
     (0..length)
         .map(|at| {
@@ -117,7 +117,7 @@ fn create(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
 fn get(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
     let step = Step::new("GET", plural, name);
     match rng.u32(0..4) {
-        // Not older than that.
+        // The answer must not be older than this version.
         0 => step.query("resourceVersion", "$rv"),
         1 if is_custom(plural) => step.status(),
         _ => step,
@@ -134,7 +134,7 @@ fn list(rng: &mut Rng, plural: &'static str) -> Step {
     }
 }
 
-/// What may become of the resourceVersion and the uid in the body of a write.
+/// Returns possible changes of the resourceVersion and the uid in the body of a write.
 fn identity(rng: &mut Rng) -> Vec<(&'static str, Option<Value>)> {
     let (version, uid) = ("/metadata/resourceVersion", "/metadata/uid");
     match rng.u32(0..10) {
@@ -150,7 +150,7 @@ fn identity(rng: &mut Rng) -> Vec<(&'static str, Option<Value>)> {
     }
 }
 
-/// A change that somebody may want.
+/// Returns a plausible change.
 fn change(rng: &mut Rng, plural: &str, status: bool) -> (&'static str, Option<Value>) {
     let condition = json!([{
         "type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -216,7 +216,7 @@ fn put(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
     let mut edits = identity(rng);
     edits.push(change(rng, plural, status));
     if rng.u32(0..6) == 0 {
-        // Of the other half.
+        // The other change is to the other part: the spec or the status.
         edits.push(change(rng, plural, !status && is_custom(plural)));
     }
     let step = Step::new("PUT", plural, name).with(Content::Edited(edits));

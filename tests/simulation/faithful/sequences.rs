@@ -1,4 +1,4 @@
-//! The sequences with names: each is about one rule.
+//! The named sequences: each is about one rule.
 
 use amplify_devcluster::Cluster;
 use kube::Client;
@@ -47,7 +47,7 @@ fn delete(plural: &'static str, name: &'static str) -> Step {
     Step::new("DELETE", plural, name)
 }
 
-/// All of them.
+/// Returns all of them.
 pub(super) fn all() -> Vec<Sequence> {
     let named = |(name, steps): (&str, Vec<Step>)| Sequence {
         name: name.to_owned(),
@@ -479,7 +479,7 @@ fn cache() -> Vec<Named> {
         vec![
             post(BACKENDS, "a"),
             post(BACKENDS, "b"),
-            // After it, the cache is as new as that.
+            // After this list, the cache is as new as the list.
             list(BACKENDS),
             list(BACKENDS).query("resourceVersion", "0"),
             list(BACKENDS).query("resourceVersion", "0").query("limit", "1"),
@@ -591,7 +591,7 @@ fn others() -> Vec<Named> {
     ]
 }
 
-/// What is compacted is answered with 410, by both; and how a watch begins.
+/// Checks that both servers answer a request for compacted history with 410, and how a watch begins.
 pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
     let server = crate::apiserver::Server::new(1, jiff::Timestamp::UNIX_EPOCH);
     let mut answers = Vec::new();
@@ -601,7 +601,7 @@ pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
         for name in ["a", "b", "c"] {
             side.take(&post(BACKENDS, name)).await;
         }
-        // Without a resourceVersion a watch begins with what is there.
+        // Without a resourceVersion, a watch begins with the existing objects.
         let all = side.events(&list(BACKENDS).query("watch", "true"), "c").await;
         side.take(&list(BACKENDS).query("limit", "1")).await;
         side.take(&delete(BACKENDS, "c")).await;
@@ -614,7 +614,7 @@ pub(super) async fn compacted(cluster: &Cluster, real: &Client) {
             .query("resourceVersion", "1")
             .query("resourceVersionMatch", "Exact");
         side.take(&exact).await;
-        // From before all that a cache can know.
+        // Older than everything that a cache can hold.
         let watch = list(BACKENDS).query("watch", "true").query("resourceVersion", "1");
         let events = side.events(&watch, "").await;
         let mut seen = comparable(side.seen());

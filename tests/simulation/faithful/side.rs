@@ -1,4 +1,4 @@
-//! One of the two servers: sends the steps of a sequence, and makes the answers comparable.
+//! One of the two servers: sends the steps of a sequence to it, and makes the answers comparable.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -8,20 +8,20 @@ use kube::{Client, client::Body};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-/// Longest wait for an answer: both servers answer at once, except about versions of the future.
+/// The longest wait for an answer. Both servers answer at once, except about versions in the future.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A request with places for what only the answers tell: `$rv`, `$stale` and `$uid` of the object, the `$continue`
-/// token and the resourceVersion (`$listed`) of the last list, the resourceVersion when the sequence began (`$begin`),
-/// the namespace (`$ns`).
+/// A request with placeholders for values from earlier answers: `$rv`, `$stale` and `$uid` of the object, the
+/// `$continue` token and the resourceVersion (`$listed`) of the last list, the resourceVersion at the beginning of the
+/// sequence (`$begin`), the namespace (`$ns`).
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) method: &'static str,
     pub(super) plural: &'static str,
-    /// Empty for all objects.
+    /// The object's name; empty for all objects.
     pub(super) name: &'static str,
     pub(super) status: bool,
-    /// Only metadata is to be answered.
+    /// Whether only metadata is requested.
     pub(super) metadata_only: bool,
     pub(super) query: Vec<(&'static str, &'static str)>,
     pub(super) content: Content,
@@ -32,11 +32,11 @@ pub(super) struct Step {
 pub(super) enum Content {
     None,
     Json(Value),
-    /// The object as it was answered last, with these changes.
+    /// The object in its last answered version, with these changes.
     Edited(Vec<(&'static str, Option<Value>)>),
     Merge(Value),
     JsonPatch(Value),
-    /// Of this type.
+    /// A text of this media type.
     Text(&'static str, &'static str),
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Group and version, as in a path, and the kind.
+/// Returns group and version, as in a path, and the kind.
 pub(super) fn known(plural: &str) -> (&'static str, &'static str) {
     match plural {
         "namespaces" => ("api/v1", "Namespace"),
@@ -116,12 +116,12 @@ pub(super) struct Side {
     begin: String,
     listed: String,
     token: String,
-    /// Each object as it was answered last, and its resourceVersions, the newest last.
+    /// The last answered version of each object, and its resourceVersions, newest last.
     objects: BTreeMap<(String, String), (Value, Vec<String>)>,
     answers: Vec<Value>,
 }
 
-/// What an answer is to look like.
+/// The media type of the answers.
 const JSON: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -179,10 +179,10 @@ impl Side {
         self.answers.push(json!({ "code": code, "body": answer }));
     }
 
-    /// The comparable answers, and the events of the watched resources.
+    /// Ends the sequence. Returns the comparable answers, and the events of the watched resources.
     pub(super) async fn end(mut self, steps: &[Step]) -> Vec<Value> {
         let mut events = Map::new();
-        // A watch takes a connection of its own.
+        // A watch needs a connection of its own.
         for plural in WATCHED
             .into_iter()
             .filter(|plural| steps.iter().any(|step| step.plural == *plural))
@@ -200,12 +200,12 @@ impl Side {
         comparable(self.answers)
     }
 
-    /// The answers so far.
+    /// Returns the answers so far.
     pub(super) fn seen(&self) -> Vec<Value> {
         self.answers.clone()
     }
 
-    /// The events of a watch up to the one about this object, or up to its end.
+    /// Returns the events of a watch up to the one about this object, or up to its end.
     pub(super) async fn events(&self, step: &Step, last: &str) -> Vec<Value> {
         let response = self
             .client
@@ -276,7 +276,7 @@ impl Side {
         }
     }
 
-    /// Fills the places. A field whose place cannot be filled is left out.
+    /// Fills the placeholders. A field whose placeholder has no value is left out.
     fn fill(&self, step: &Step, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -371,7 +371,7 @@ pub(super) fn set(object: &mut Value, pointer: &str, value: Option<Value>) {
     }
 }
 
-/// Makes answers comparable: what differs between any two servers is replaced by what must be the same.
+/// Makes answers comparable: values that differ between any two servers are replaced by properties that must be equal.
 pub(super) fn comparable(mut answers: Vec<Value>) -> Vec<Value> {
     let mut versions = Vec::new();
     for answer in &answers {
@@ -390,7 +390,7 @@ fn version(metadata: &Map<String, Value>) -> Option<u64> {
     metadata.get("resourceVersion")?.as_str()?.parse().ok()
 }
 
-/// Collects the resourceVersions of objects. Those of lists are counters of the whole cluster.
+/// Collects the resourceVersions of objects. Those of lists are counters of the whole cluster, so they are left out.
 fn collect(value: &Value, versions: &mut Vec<u64>) {
     match value {
         Value::Object(fields) => {
@@ -432,17 +432,17 @@ fn normalise(value: &mut Value, versions: &[u64], uids: &mut Vec<String>) {
                 }
             }
             if let Some(version) = version(fields) {
-                // The newest object that this is not older than.
+                // The rank of the newest object that is not newer than this version.
                 let rank = versions.partition_point(|known| *known <= version);
                 fields.insert("resourceVersion".to_owned(), rank.into());
             }
-            // deprecatedSource: an empty object of core/v1.
+            // deprecatedSource is an empty object of core/v1.
             for field in ["managedFields", "deprecatedSource"] {
                 fields.remove(field);
             }
             match fields.get("continue").and_then(Value::as_str) {
                 None => {}
-                // The last page.
+                // The last page has no token.
                 Some("") => drop(fields.remove("continue")),
                 Some(_) => drop(fields.insert("continue".to_owned(), true.into())),
             }

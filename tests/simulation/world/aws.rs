@@ -1,4 +1,5 @@
-//! The way from an operator to AWS: the SDK's HTTP client, over a network that delays, drops and loses, to the simulator.
+//! The way from an operator to AWS: the SDK's HTTP client, a network that delays, drops and loses requests, and the
+//! simulator.
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use tokio::{
 
 use super::line::{Fate, Line};
 
-/// How likely each trouble is, from 0 to 1.
+/// The probability of each fault, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Odds {
     /// The request or the answer takes up to `longest`.
@@ -42,7 +43,7 @@ pub(crate) struct Odds {
 }
 
 impl Odds {
-    /// What a bad day is like. A request arrives within 30 s, or never.
+    /// Odds with every fault now and then. A request arrives within 30 s, or never.
     pub(crate) const ROUGH: Self = Self {
         delayed: 0.15,
         longest: Duration::from_secs(20),
@@ -60,10 +61,10 @@ pub(crate) struct Cloud(Arc<Inner>);
 struct Inner {
     aws: InProcess,
     network: Mutex<Network>,
-    /// Some region hangs, or does not any more.
+    /// Notified when a region begins or ceases to hang.
     turned: Notify,
     home: Handle,
-    /// Told whenever something leaves for a client.
+    /// Notified whenever something is sent to a client.
     sent: Arc<Notify>,
 }
 
@@ -75,7 +76,7 @@ struct Network {
 }
 
 impl Cloud {
-    /// Carried by this runtime. All that is left to chance comes from the seed.
+    /// Creates the network. This runtime carries its requests. All random values come from the seed.
     pub(crate) fn new(aws: InProcess, seed: u64, home: Handle, sent: Arc<Notify>) -> Self {
         Self(Arc::new(Inner {
             aws,
@@ -94,7 +95,7 @@ impl Cloud {
         self.0.network.lock().odds = odds;
     }
 
-    /// Has a region answer, or not, from now on.
+    /// Sets whether a region hangs.
     pub(crate) fn set_hanging(&self, region: &str, hangs: bool) {
         let all = &mut self.0.network.lock().hanging;
         if hangs {
@@ -105,7 +106,7 @@ impl Cloud {
         self.0.turned.notify_waiters();
     }
 
-    /// The SDK's HTTP client of a machine.
+    /// Returns the SDK's HTTP client for a machine.
     pub(crate) fn client(&self, line: Arc<Line>) -> Carrier {
         Carrier {
             cloud: self.clone(),
@@ -117,7 +118,7 @@ impl Cloud {
         let (delays, end) = self.0.network.lock().draw();
         sleep(delays[0]).await;
         let region = region(&request);
-        // It hangs as long as the client waits, and has not arrived.
+        // While its region hangs, the request has not arrived, and its client waits.
         loop {
             let mut turned = std::pin::pin!(self.0.turned.notified());
             turned.as_mut().enable();
@@ -155,7 +156,7 @@ impl Cloud {
     }
 }
 
-/// How the way of a request ends.
+/// The end of a request's way.
 enum End {
     Answered,
     Dropped,
@@ -187,7 +188,7 @@ impl Network {
     }
 }
 
-/// The region that the request is signed for.
+/// Returns the region for which the request is signed.
 fn region(request: &Request<Bytes>) -> String {
     let signed = request.headers().get("authorization");
     let signed = signed.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -195,7 +196,7 @@ fn region(request: &Request<Bytes>) -> String {
     signed.split('/').nth(2).unwrap_or_default().to_owned()
 }
 
-/// Carries one machine's requests.
+/// Carries the requests of one machine.
 #[derive(Clone)]
 pub(crate) struct Carrier {
     cloud: Cloud,
@@ -222,7 +223,7 @@ impl HttpConnector for Carrier {
                 .try_into_http1x()
                 .map_err(|error| ConnectorError::user(error.into()))?;
             let mut request = request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
-            // As an HTTP client does.
+            // An HTTP client sets this header too.
             let host = request.uri().host().and_then(|host| HeaderValue::from_str(host).ok());
             request.headers_mut().extend(host.map(|host| (header::HOST, host)));
             let fate = line.fate();
@@ -247,7 +248,7 @@ impl HttpConnector for Carrier {
 fn taken(response: http::Response<Bytes>, is_cut: bool) -> Result<HttpResponse, ConnectorError> {
     let (head, body) = response.into_parts();
     let body = if is_cut {
-        // An error instead of its last byte.
+        // An error replaces the last byte.
         let limit = body.len().saturating_sub(1);
         SdkBody::from_body_1_x(Limited::new(Full::new(body), limit))
     } else {

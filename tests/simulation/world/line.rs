@@ -1,4 +1,4 @@
-//! The line of a process to all others: counts its requests, and kills it at one of them if told so.
+//! The line from a process to all others: it counts requests, and can kill the process at one of them.
 
 use std::{
     future::pending,
@@ -11,22 +11,22 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// What happens at a request.
+/// The fate of a process at a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Goes,
-    /// The process is killed, and the request has not left.
+    /// The process is killed before the request is sent.
     KilledBefore,
-    /// The process is killed when the request has left.
+    /// The process is killed after the request is sent.
     KilledAfter,
 }
 
-/// One for each process.
+/// The line of one process.
 pub(crate) struct Line {
-    /// Told whenever something leaves.
+    /// Notified whenever something is sent.
     sent: Arc<Notify>,
     requests: AtomicU64,
-    /// The process is killed at the request after so many others.
+    /// The number of requests that come first, and the way in which the next one kills the process.
     trap: Mutex<Option<(u32, Fate)>>,
     is_dead: AtomicBool,
 }
@@ -41,12 +41,12 @@ impl Line {
         })
     }
 
-    /// Kills the process at the request after so many others.
+    /// Makes the line kill the process at the request after this many others.
     pub(crate) fn set_trap(&self, after: u32, fate: Fate) {
         *self.trap.lock() = Some((after, fate));
     }
 
-    /// What happens at the next request.
+    /// Decides the fate of the process at the next request.
     pub(crate) fn fate(&self) -> Fate {
         self.requests.fetch_add(1, Relaxed);
         let mut trap = self.trap.lock();
@@ -64,12 +64,12 @@ impl Line {
         }
     }
 
-    /// A request has left.
+    /// Reports that a request has been sent.
     pub(crate) fn leave(&self) {
         self.sent.notify_one();
     }
 
-    /// The process is to be killed here and now.
+    /// Kills the process at this point. Never returns.
     pub(crate) async fn die<T>(&self) -> T {
         self.is_dead.store(true, Relaxed);
         self.sent.notify_one();

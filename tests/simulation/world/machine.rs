@@ -1,6 +1,6 @@
-//! A machine: a runtime of its own, whose clock stands still unless the world lets it run. No thread, no I/O.
+//! A machine: a runtime of its own, whose clock moves only when the world runs it. No thread, no I/O.
 //!
-//! What is dropped with it is a process that was killed: each of its tasks ends where it waits.
+//! Dropping a machine kills its process: each of its tasks ends where it waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,15 +11,15 @@ use tokio::{
     time::{Instant, advance, sleep_until},
 };
 
-/// How often all tasks have their turn until nothing is left to do now.
+/// The number of rounds in which all tasks run, after which nothing more can be done at this time.
 const TURNS: u32 = 4;
 
-/// Times are the world's: since it began.
+/// A machine. All its times are durations since the world began.
 pub(crate) struct Machine {
     runtime: Runtime,
     booted: Duration,
     base: Instant,
-    /// Told whenever something leaves for another machine, which may have to answer before this one goes on.
+    /// Notified whenever something is sent to another machine, which may have to answer before this one continues.
     sent: Arc<Notify>,
 }
 
@@ -54,24 +54,24 @@ impl Machine {
         &self.runtime
     }
 
-    /// When its clock began.
+    /// Returns the instant at which its clock began.
     pub(crate) const fn base(&self) -> Instant {
         self.base
     }
 
-    /// How far it has come.
+    /// Returns its current time.
     pub(crate) fn now(&self) -> Duration {
         self.with(|| self.booted + self.base.elapsed())
     }
 
-    /// Does something as code on this machine, at once.
+    /// Runs code on this machine, at once.
     pub(crate) fn with<T>(&self, act: impl FnOnce() -> T) -> T {
         let _inside = self.runtime.enter();
         act()
     }
 
-    /// Runs until `now`, and on until `until` or until something leaves for another machine. Says how far it has come: it
-    /// may have been further already.
+    /// Runs until `now`, and then until `until` or until something is sent to another machine. Returns the time that it
+    /// has reached. It may already be later than `now` at the start.
     pub(crate) fn run(&self, now: Duration, until: Duration) -> Duration {
         if self.now() < now {
             self.runtime.block_on(async { sleep_until(self.moment(now)).await });
@@ -89,10 +89,10 @@ impl Machine {
         self.now()
     }
 
-    /// Does what can be done now.
+    /// Does everything that can be done at the current time.
     pub(crate) fn settle(&self) {
         self.runtime.block_on(async {
-            // One thing leads to another: a change, the watch that shows it, who reads that.
+            // One event leads to others: a change, the watch that shows it, the reader of the watch.
             for _ in 0..TURNS {
                 yield_now().await;
             }
@@ -103,14 +103,14 @@ impl Machine {
         self.base + time.saturating_sub(self.booted)
     }
 
-    /// Stands still until this time: when it goes on, all that was due is late.
+    /// Stands still until this time. Afterwards everything that was due is late.
     pub(crate) fn skip(&self, until: Duration) {
         if let Some(time) = until.checked_sub(self.now()) {
             self.runtime.block_on(advance(time));
         }
     }
 
-    /// Tasks that have not ended.
+    /// Returns the number of running tasks.
     pub(crate) fn tasks(&self) -> usize {
         self.runtime.metrics().num_alive_tasks()
     }

@@ -1,14 +1,15 @@
-//! The world that the operators live in: their machines, the API server, AWS, and the time that they share.
+//! The world of the operators: their machines, the API server, AWS, and the time that they share.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `machine` | a runtime whose clock stands still unless the world lets it run |
+//! | `machine` | a runtime whose clock moves only when the world runs it |
 //! | `line` | a process's requests, counted, and a trap that kills it at one of them |
 //! | `process` | an operator: the real program on a machine |
 //! | `aws` | the network to AWS, which the simulator plays |
 //!
-//! Everything happens in one thread. The machines run one after the other for a stretch of time, which ends where one of
-//! them sends something to another: whoever has come further meanwhile gets it a little later, as over a network.
+//! Everything happens in one thread. The machines run one after the other for a stretch of time. A stretch ends when a
+//! machine sends something to another one. A machine that is already further ahead gets it a little later, as over a
+//! network.
 
 pub(crate) mod aws;
 mod line;
@@ -26,33 +27,33 @@ use machine::Machine;
 use process::Process;
 pub(crate) use process::{REGION, Start};
 
-/// The longest stretch of time: what happens on one machine by itself is heard by the others so late at the most.
+/// The longest stretch of time: an event on one machine reaches the others with at most this delay.
 const STRETCH: Duration = Duration::from_secs(1);
-/// The shortest one: tokio's clock has no finer grain.
+/// The shortest stretch of time: tokio's clock has no finer resolution.
 const TICK: Duration = Duration::from_millis(1);
-/// How long a process that has ended is not started again.
+/// The time between the end of a process and its next start.
 const RESTART: Duration = Duration::from_secs(10);
-/// How long a process may take from SIGTERM to its end: Kubernetes kills it 30 s after it.
+/// The longest time from SIGTERM to the end of a process. Kubernetes kills it after 30 s.
 const TO_END: Duration = Duration::from_secs(25);
 
-/// When every world begins.
+/// Returns the time at which every world begins.
 pub(crate) fn beginning() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().expect("a time")
 }
 
-/// What went wrong with a process.
+/// An error of a process.
 pub(crate) type Complaint = String;
 
-/// An operator's place: its process is started again whenever it has ended.
+/// The place of an operator. Its process is started again whenever it has ended.
 struct Place {
     start: Start,
     process: Option<Process>,
-    /// It is started at this time.
+    /// The time of its next start.
     due: Option<Duration>,
     starts: u64,
 }
 
-/// Everything.
+/// The whole world.
 pub(crate) struct World {
     now: Duration,
     machine: Machine,
@@ -65,7 +66,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With AWS like this, and no operator.
+    /// Creates a world with this AWS, and without operators.
     pub(crate) fn new(seed: u64, config: &Config) -> Self {
         let mut machine = Machine::boot(Duration::ZERO);
         let base = machine.base();
@@ -93,27 +94,27 @@ impl World {
         self.now
     }
 
-    /// AWS's history and what happens behind everybody's back.
+    /// Returns AWS, with its history and its control.
     pub(crate) const fn simulator(&self) -> &InProcess {
         &self.simulator
     }
 
-    /// Does something to AWS, at once.
+    /// Changes AWS, at once.
     pub(crate) fn aws<T>(&self, act: impl FnOnce(&Control) -> T) -> T {
         self.machine.with(|| act(&self.simulator.control()))
     }
 
-    /// Does something to the objects, at once.
+    /// Changes objects as other clients do, at once.
     pub(crate) fn users<T>(&self, act: impl FnOnce(&Users) -> T) -> T {
         self.machine.with(|| act(&self.server.users()))
     }
 
-    /// Does something to the API server, at once.
+    /// Changes the API server, at once.
     pub(crate) fn apiserver<T>(&self, act: impl FnOnce(&Server) -> T) -> T {
         self.machine.with(|| act(&self.server))
     }
 
-    /// Adds an operator, which starts now.
+    /// Adds an operator that starts now.
     pub(crate) fn add(&mut self, start: Start) {
         self.places.push(Place {
             start,
@@ -132,14 +133,14 @@ impl World {
         self.places[which].end(self.now);
     }
 
-    /// Kills an operator at the request after so many others.
+    /// Kills an operator at the request after this many others.
     pub(crate) fn set_trap(&self, which: usize, after: u32, fate: Fate) {
         if let Some(process) = &self.places[which].process {
             process.line.set_trap(after, fate);
         }
     }
 
-    /// Has an operator stand still for so long.
+    /// Makes an operator stand still for this long.
     pub(crate) fn freeze(&mut self, which: usize, time: Duration) {
         let until = self.now + time;
         if let Some(process) = &mut self.places[which].process {
@@ -156,12 +157,12 @@ impl World {
         }
     }
 
-    /// What the machine of an operator says is the time when it is started next, off by this much.
+    /// Sets the error of an operator's machine clock at its next start.
     pub(crate) fn set_clock(&mut self, which: usize, off: SignedDuration) {
         self.places[which].start.time = beginning() + off;
     }
 
-    /// Tasks and requests of each operator that runs.
+    /// Returns the number of tasks and requests of each running operator.
     pub(crate) fn sizes(&self) -> BTreeMap<String, (usize, u64)> {
         let running = self.places.iter().filter_map(|place| {
             let process = place.process.as_ref()?;
@@ -177,7 +178,7 @@ impl World {
     pub(crate) fn run(&mut self, until: Duration) {
         while self.now < until {
             let mut horizon = until.min(self.now + STRETCH);
-            // What somebody has done meanwhile leaves before the others go on.
+            // Requests of the test's actions are sent before the operators continue.
             self.machine.settle();
             for which in 0..self.places.len() {
                 self.start_if_due(which);
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// How far the others may go.
+    /// Runs a process. Returns the time up to which the others may run.
     fn run_process(&mut self, which: usize, horizon: Duration) -> Duration {
         let now = self.now;
         let place = &mut self.places[which];
@@ -237,7 +238,7 @@ impl World {
                 self.complaints.push(format!("{name} has ended by itself"));
                 place.end(now);
             }
-            // The one way in which it may.
+            // The only error with which an operator may end.
             Some(Err(error)) if error.contains("leadership lost") => place.end(now),
             Some(Err(error)) => {
                 self.complaints.push(format!("{name} has failed: {error}"));

@@ -39,9 +39,9 @@ use super::{
 };
 use crate::apiserver::Server;
 
-/// The region that the operator's own credentials name.
+/// The region of the operator's own credentials.
 pub(crate) const REGION: &str = "eu-west-1";
-/// How long every machine is up before its first process begins.
+/// The uptime of every machine before its first process begins.
 const UPTIME: Duration = Duration::from_hours(1);
 
 /// A running operator.
@@ -49,28 +49,28 @@ pub(crate) struct Process {
     pub(crate) machine: Machine,
     pub(crate) line: Arc<Line>,
     pub(crate) shutdown: CancellationToken,
-    /// How it ended.
+    /// Its result, when it has ended.
     ended: Arc<Mutex<Option<Result<(), String>>>>,
-    /// Goes on at this time; until then it stands still.
+    /// The time until which it stands still.
     pub(crate) frozen_until: Option<Duration>,
-    /// Must have ended by this time.
+    /// The time by which it must have ended.
     pub(crate) deadline: Option<Duration>,
 }
 
-/// What a process begins with.
+/// The inputs of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) name: String,
     pub(crate) flags: Vec<String>,
     pub(crate) seed: u64,
-    /// What the machine's clock says.
+    /// The time of the machine's clock.
     pub(crate) time: Timestamp,
-    /// Its accounts file, if it has one: what that says, at any time.
+    /// The current content of its accounts file, if it has one.
     pub(crate) accounts: Option<Arc<Mutex<String>>>,
 }
 
 impl Process {
-    /// Starts one at this time of the world. None: it ends at once, because its accounts file is not valid.
+    /// Starts a process at this time of the world. None: it ends at once, because its accounts file is not valid.
     pub(crate) fn start(at: Duration, start: &Start, server: &Server, cloud: &Cloud) -> Option<Self> {
         let accounts = start.accounts.as_ref().map(accounts_file).transpose().ok()?;
         let machine = Machine::boot(at);
@@ -110,7 +110,7 @@ impl Process {
         })
     }
 
-    /// How it ended, if it has.
+    /// Returns its result, if it has ended.
     pub(crate) fn ended(&self) -> Option<Result<(), String>> {
         self.ended.lock().clone()
     }
@@ -134,7 +134,7 @@ fn way(name: &str, server: &Server, line: &Arc<Line>) -> Connector {
                 if fate == Fate::KilledBefore {
                     return line.die().await;
                 }
-                // Handed over when it is first asked.
+                // The connection sends the request when it is first polled.
                 let mut call = connection.call(request);
                 let answer = futures::poll!(&mut call);
                 line.leave();
@@ -176,7 +176,7 @@ fn sdk(cloud: &Cloud, line: &Arc<Line>, base: Instant, time: Timestamp) -> SdkCo
         .build()
 }
 
-/// What the machine's clock says.
+/// The machine's clock.
 #[derive(Clone, Copy, Debug)]
 struct MachineTime {
     base: Instant,
