@@ -1,4 +1,4 @@
-# What people and CI run. `make` lists the targets.
+# The commands for people and for CI. `make` lists the targets.
 
 CARGO ?= cargo
 # CI adds --locked.
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Wherever cargo's own settings put it.
+# The target folder, as cargo's own settings choose it.
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .PHONY: help
@@ -25,17 +25,17 @@ demo: rust control-plane ## Bring up an API server, a simulated AWS and the oper
 test: system rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time about 5 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
-	@echo "test: making sure that the tools are there: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
-	@echo "test: what is not found is built from Go modules, once: about 12 minutes on 2 cores for all of it"
+	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
+	@echo "test: missing ones are built from Go modules, once: about 12 minutes on 2 cores for all of them"
 	@"$(target)/debug/devcluster" prefetch
-	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; each one is shown when it ends"
+	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; the output of each is shown when it ends"
 	@mkdir -p "$(target)/evidence"
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(SUITES_AT_A_TIME) $(SUITES) \
 	  || { echo "test: a suite failed: see above" >&2; exit 1; }
 	@sed -n 's/^evidence: //p' "$(target)"/evidence/*.log
 	@echo "test: all tests passed"
 
-# They wait rather than compute, so several run at a time; the longest begin first.
+# The suites wait more than they compute, so several run at a time. The longest begin first.
 SUITES_AT_A_TIME ?= 3
 SUITES := $(addprefix suite-,faults operator $(filter-out faults operator, \
   units $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(notdir $(wildcard */tests/*.rs)))))
@@ -49,7 +49,7 @@ suite-%:
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --test $* 2>&1 | tee "$(target)/evidence/$*.log"
 
 .PHONY: soak
-soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check all that happened; SOAK_SEED repeats a run
+soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check the whole history; SOAK_SEED repeats a run
 	@SOAK_SECONDS="$${SOAK_SECONDS:-1800}" SOAK_SEED="$${SOAK_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}" \
 	  $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test soak -- --exact \
 	  whatever_happens_nothing_is_lost_or_made_twice_and_status_tells_the_truth
@@ -61,7 +61,7 @@ simulate: rust ## Run the operator on a virtual clock through random trouble unt
 	  $(CARGO) test $(CARGO_FLAGS) --quiet --profile simulate --workspace --all-features --test simulation
 
 .PHONY: mutants
-mutants: system rust python3 ## Change the pure code in one place at a time and see that a unit test fails; MUTANTS=src/leader/rules.rs for one file
+mutants: system rust python3 ## Change the pure code in one place at a time and check that a unit test fails; MUTANTS=src/leader/rules.rs for one file
 	@CARGO="$(CARGO)" python3 tests/mutants/run.py "$(target)/mutants" $(MUTANTS)
 
 .PHONY: bench
@@ -88,7 +88,7 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write all that is generated anew: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
+crds: rust ## Write all generated files: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 
@@ -99,7 +99,7 @@ dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an oper
 	  [ -x "$$venv/bin/python" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet matplotlib==3.11.2; }; \
 	  "$$venv/bin/python" docs/tools/dashboard_picture.py --binaries "$(target)/debug"
 
-# ---- what has to be installed ----
+# ---- programs that must be installed ----
 
 .PHONY: system rust control-plane go python3 python
 system:
@@ -120,8 +120,8 @@ control-plane:
 
 go:
 	@command -v go >/dev/null \
-	  || { echo "Go 1.26 or newer is needed, to build what is not found of the control plane and to fetch what tests compare" \
-	       "with (https://go.dev/dl)" >&2; exit 1; }
+	  || { echo "Go 1.26 or newer is needed, to build missing parts of the control plane and to fetch the tests' reference" \
+	       "libraries (https://go.dev/dl)" >&2; exit 1; }
 
 python3:
 	@command -v python3 >/dev/null || { echo "python3 is needed" >&2; exit 1; }
