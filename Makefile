@@ -25,10 +25,10 @@ demo: rust control-plane ## Bring up an API server, a simulated AWS and the oper
 test: system rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time about 5 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
-	@echo "test: making sure that the tools are there: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
-	@echo "test: what is not found is built from Go modules, once: about 12 minutes on 2 cores for all of it"
+	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
+	@echo "test: missing ones are built from Go modules, once: about 12 minutes on 2 cores for all of them"
 	@"$(target)/debug/devcluster" prefetch
-	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; each one is shown when it ends"
+	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; the output of each is shown when it ends"
 	@mkdir -p "$(target)/evidence"
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(SUITES_AT_A_TIME) $(SUITES) \
 	  || { echo "test: a suite failed: see above" >&2; exit 1; }
@@ -120,8 +120,8 @@ control-plane:
 
 go:
 	@command -v go >/dev/null \
-	  || { echo "Go 1.26 or newer is needed, to build what is not found of the control plane and to fetch what tests compare" \
-	       "with (https://go.dev/dl)" >&2; exit 1; }
+	  || { echo "Go 1.26 or newer is needed, to build missing parts of the control plane and to fetch the tests' reference" \
+	       "libraries (https://go.dev/dl)" >&2; exit 1; }
 
 python3:
 	@command -v python3 >/dev/null || { echo "python3 is needed" >&2; exit 1; }

@@ -41,7 +41,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [amplify-operator.dev]
   resources: [{{ include "amplify-operator.kinds" (dict "root" . "name" "plural" "suffix" "/status") }}]
   verbs: [patch]
-# A BackendApi's transformSchemaFrom.
+# For transformSchemaFrom of a BackendApi.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
@@ -56,14 +56,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{- /* "true" with a list, an empty one too: then no namespace has an account. */ -}}
+{{- /* "true" with a list, even an empty one: then no namespace has an account. */ -}}
 {{- define "amplify-operator.hasAccountsList" -}}
 {{- if kindIs "slice" .Values.accounts -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{- /* The ConfigMap with the accounts file; empty: there is none. */ -}}
+{{- /* The name of the ConfigMap with the accounts file; empty if there is none. */ -}}
 {{- define "amplify-operator.accountsConfigMap" -}}
 {{- if include "amplify-operator.hasAccountsList" . -}}
 {{- if .Values.existingAccountsConfigMap -}}
@@ -87,7 +87,7 @@ true
 
 {{- define "amplify-operator.env" -}}
 {{- if gt (int .Values.replicas) 1 }}
-# Where the Lease is.
+# The namespace of the Lease.
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:

@@ -1,5 +1,5 @@
 -- Argo CD's health of the kinds of amplify-operator.dev: one script for all of them.
--- The status is in kstatus format, with observedGeneration. No library but the base one is needed.
+-- The status is in kstatus format, with observedGeneration. Only the base library is needed.
 local ready = nil
 local stalled = false
 if obj.status ~= nil and obj.status.conditions ~= nil then
@@ -17,7 +17,7 @@ if ready == nil then
   hs.status = "Progressing"
   hs.message = "Waiting for amplify-operator to see this resource"
 elseif obj.spec.suspend == true and ready.reason == "Suspended" then
-  -- Also where an edit waits for the end of the suspension.
+  -- Also if an edit waits for the end of the suspension.
   hs.status = "Suspended"
   hs.message = ready.message
 elseif obj.status.observedGeneration ~= obj.metadata.generation then
@@ -34,7 +34,7 @@ else
   hs.message = ready.reason .. ": " .. ready.message
 end
 
--- From 3.6 on Argo CD shows this; earlier it says "Pending deletion" and asks no script.
+-- Argo CD 3.6 and newer show this. Older versions show "Pending deletion" and run no script.
 if obj.metadata.deletionTimestamp ~= nil then
   if hs.status == "Healthy" then
     hs.status = "Progressing"
