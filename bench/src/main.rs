@@ -45,16 +45,16 @@ struct Args {
     /// Length of each API's schema, in bytes.
     #[arg(long, default_value_t = 4 * 1024)]
     schema: usize,
-    /// Only the scales: no large schemas, no measured delays, no neighbours.
+    /// Run only the scales: no large schemas, no measured delays, no neighbours.
     #[arg(long)]
     scales_only: bool,
-    /// Only what one neighbour sees of another.
+    /// Run only the neighbours: how one tenant, region or client affects the others.
     #[arg(long, conflicts_with = "scales_only")]
     neighbours_only: bool,
-    /// How long steady state is watched, in seconds.
+    /// How long to watch the steady state, in seconds.
     #[arg(long, default_value_t = 60)]
     steady: u64,
-    /// The interval of drift checks where these are measured, in seconds.
+    /// Interval of drift checks in the runs that measure them, in seconds.
     #[arg(long, default_value_t = 60)]
     drift: u64,
     /// File for the report.

@@ -336,7 +336,7 @@ impl SameAccount {
                     class: Class::Unavailable,
                     sent: Sent::Never,
                     message: format!(
-                        "the operator's AWS credentials belonged to account {account} and belong to {now} now: nothing is sent before that is taken in"
+                        "the operator's AWS credentials belonged to account {account} and now belong to account {now}: this request was not sent. The operator tries again with a new session"
                     ),
                 }));
             }

@@ -152,7 +152,7 @@ impl Kind for BackendStorage {
             return seen;
         }
         if found.is_imported {
-            seen.differs.push("kind of bucket (one that was there before)");
+            seen.differs.push("kind of bucket (an imported one)");
         }
         let settled = |permissions: &Permissions| {
             let mut permissions = permissions.clone();
@@ -213,7 +213,8 @@ async fn look_for_import(client: &Client, location: &Location, bucket: &str) -> 
         return Ok(Sight::Absent);
     };
     // Nothing else tells of what is imported: what is not known is neither there nor gone.
-    let meta = meta.map_err(|why| described::unknown(&format!("{why}, and only that names what is imported")))?;
+    let meta = meta
+        .map_err(|why| described::unknown(&format!("{why}, and only AmplifyMetaConfig names an imported storage")))?;
     let mut storages = meta.storages().map_err(|why| described::unknown(&why))?;
     let Some(storage) = storages.find(|storage| links(storage, bucket)) else {
         return Ok(Sight::Absent);

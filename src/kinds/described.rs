@@ -143,7 +143,7 @@ fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Res
         // What is not in the list is gone: only AWS itself may say so.
         (None, Some(_)) if output.request_id().is_none() => Err(unreadable(
             GET,
-            "the answer lacks the environment, and AWS's request id",
+            "the answer has neither the environment nor AWS's request id",
         )),
         (None, Some(_)) => Ok(false),
         (None, None) => Err(unreadable(GET, "the answer names no environment")),
