@@ -549,7 +549,7 @@ impl Session {
                         class: Class::AccessDenied,
                         sent: Sent::Never,
                         message: format!(
-                            "the credentials for {} (account entry {:?}) belong to account {account}: nothing is sent with them",
+                            "the credentials for {} (account entry {:?}) belong to account {account}, not to the account of the role: no request is sent with them",
                             entry.role_arn, entry.name
                         ),
                     }),
