@@ -17,41 +17,44 @@ const SHORT_GRACE_FOR_TESTS: &str = "AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE";
 /// Shortest of the other durations: times are stored in whole seconds.
 const LEAST: SignedDuration = SignedDuration::from_secs(1);
 
-/// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and environment records in line with Kubernetes custom resources.
+/// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and storages, and environment records in line with Kubernetes
+/// custom resources.
 #[derive(Debug, Parser)]
 #[command(name = "amplify-operator", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do. Without one: `run`.
+    /// The command; `run` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Settings of `run`, also without naming it.
+    /// The settings of `run`, for a call that names no command.
     #[command(flatten)]
     pub run: Run,
 }
 
-/// What the program does.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator (the default).
     ///
-    /// Kubernetes: the kubeconfig (KUBECONFIG, ~/.kube/config) or, in a pod, its service account. AWS: the SDK's own chain
-    /// and environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web identity, pod identity). What is logged: RUST_LOG, a
-    /// level or a list such as info,amplify_operator=debug. Durations are written as 30s, 90m or 1h30m.
+    /// Kubernetes access: the kubeconfig (KUBECONFIG, ~/.kube/config) or, in a pod, its service account. AWS
+    /// credentials and region: the AWS SDK's own chain and environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web
+    /// identity, pod identity). Log filter: RUST_LOG, a level or a list such as info,amplify_operator=debug. Durations:
+    /// 30s, 90m, 1h30m.
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
-    /// Print manifests of what exists in AWS, ready to be committed. Reads AWS only.
+    /// Print manifests of the existing AWS objects, ready to be committed. Reads AWS only.
     ///
-    /// One manifest for each backend, GraphQL API and environment record that AWS shows, with `adoptionPolicy: IfExists`
-    /// and `deletionPolicy: Retain`: applying them changes nothing in AWS. No cluster is needed. AWS: the SDK's own chain
-    /// and environment, as for `run`. Exit code 3: AWS gave no answer about some objects, and the output lacks them.
+    /// Prints one manifest for each backend, GraphQL API, storage and environment record that AWS shows, with
+    /// `adoptionPolicy: IfExists` and `deletionPolicy: Retain`: applying them changes nothing in AWS. No cluster is
+    /// needed. AWS credentials: the AWS SDK's own chain and environment, as for `run`. Exit code 3: AWS gave no answer
+    /// about some objects, and the output lacks them.
     Import(Import),
 }
 
 /// Settings of the operator.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Namespace to watch; repeatable, or a list with commas. Without it, or empty: all namespaces.
+    /// Namespace to watch; repeatable, or a comma-separated list. Unset or empty: all namespaces.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_WATCH_NAMESPACE",
@@ -59,7 +62,7 @@ pub struct Run {
         value_name = "NAMESPACE"
     )]
     watch_namespace: Vec<Namespaces>,
-    /// How many resources are worked on at a time.
+    /// How many resources to work on at the same time.
     #[arg(long, env = "AMPLIFY_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub concurrency: u16,
     /// How often to check the AWS object of a Ready resource for changes (at least 1s).
@@ -77,18 +80,18 @@ pub struct Run {
     /// After a job ends, ignore "not found" from AWS for this long (at least 1s).
     #[arg(long, env = "AMPLIFY_OPERATOR_ABSENCE_GRACE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub absence_grace: SignedDuration,
-    /// AWS requests per second to begin with, for each account and region. While requests wait, it grows by 1 every 10 s;
-    /// when AWS throttles, it halves.
+    /// Initial rate of AWS requests per second, for each account and region. The rate grows by 1 every 10 s while
+    /// requests wait, and halves when AWS throttles.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = rate, value_name = "N")]
     pub aws_requests_per_second: f64,
-    /// AWS requests per second that the rate may grow to. Less than --aws-requests-per-second: it does not grow.
+    /// Highest rate of AWS requests per second. Below --aws-requests-per-second: the rate does not grow.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_MAX_REQUESTS_PER_SECOND", default_value_t = 25.0, value_parser = rate, value_name = "N")]
     pub aws_max_requests_per_second: f64,
-    /// AWS requests that may be sent at once after a quiet time, for each account and region.
+    /// How many AWS requests may be sent at once after a quiet time, for each account and region.
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,
-    /// AWS region that is asked though this version does not know it; repeatable. Resources in other regions that AWS does
-    /// not have are InvalidSpec.
+    /// AWS region to allow although this version does not know it; repeatable. A resource in any other unknown region
+    /// gets the reason InvalidSpec, and no AWS request is sent for it.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_ALLOWED_REGION",
@@ -97,13 +100,13 @@ pub struct Run {
         value_name = "REGION"
     )]
     allowed_region: Vec<String>,
-    /// File that maps namespaces to IAM roles. With it, a namespace without an entry cannot reach AWS.
+    /// File that maps namespaces to IAM roles. With this file, a namespace without an entry cannot reach AWS.
     #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
     pub accounts: Option<PathBuf>,
-    /// Elect a leader: of several processes one works, and the others wait to replace it.
+    /// Elect a leader: one of several processes works, and the others wait to replace it.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
     pub leader_elect: bool,
-    /// Namespace of the Lease for --leader-elect. Without it, or empty: POD_NAMESPACE, else the namespace of the kubeconfig.
+    /// Namespace of the Lease for --leader-elect. Unset or empty: POD_NAMESPACE, otherwise the namespace of the kubeconfig.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// Address on which to serve /livez, /readyz and /metrics.
@@ -149,23 +152,23 @@ impl Run {
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Namespaces(Vec<String>);
 
-/// What `import` is to print.
+/// The settings of `import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// Which apps.
+    /// The apps to import.
     #[command(flatten)]
     pub apps: Apps,
-    /// Print manifests that take over what there is and keep it as they say. Without it they only look at it
-    /// (managementPolicy: Observe): AWS gets no write for them.
+    /// Print manifests that take over the AWS objects and keep them as the spec says. Without this flag, the manifests
+    /// only observe the AWS objects (managementPolicy: Observe), and AWS gets no write for them.
     #[arg(long)]
     pub manage: bool,
-    /// AWS region to read. Without it: AWS_REGION, else the profile's. Every manifest names it.
+    /// AWS region to read. Unset: AWS_REGION, otherwise the region of the AWS profile. Every manifest names the region.
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
-    /// AWS region that may be read though this version does not know it; repeatable.
+    /// AWS region to allow although this version does not know it; repeatable.
     #[arg(long, value_parser = region, value_name = "REGION")]
     pub allowed_region: Vec<String>,
-    /// Namespace to write into the manifests. Without it they name none.
+    /// Namespace to write into the manifests. Unset: the manifests name no namespace.
     #[arg(long, value_parser = namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Folder to write the manifests into, one file each, instead of printing them. Created if it does not exist.

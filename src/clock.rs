@@ -111,7 +111,7 @@ impl Clock {
         self.correction.store(millis, Ordering::Release);
         tracing::warn!(
             seconds = middle.as_secs(),
-            "AWS's clock and this machine's differ: from now on times are AWS's"
+            "the clocks of AWS and of this machine differ: from now on the operator uses AWS's time"
         );
     }
 

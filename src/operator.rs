@@ -235,7 +235,9 @@ fn take_part(
 
 fn no_way(error: &kube::Error) -> anyhow::Error {
     let why = in_words(error);
-    anyhow::anyhow!("no way to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account")
+    anyhow::anyhow!(
+        "no access to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
+    )
 }
 
 /// Runs the loops of all kinds in all scopes.
@@ -302,7 +304,7 @@ impl Scope {
     /// Starts passes once this process leads and has read all resources of the scope since then.
     async fn begin(&self, all: &[Self], stands_by: bool, turns: &Turns) {
         self.filled(Lists::First).await;
-        info!(namespace = self.namespace, "all stores are filled");
+        info!(namespace = self.namespace, "all resources have been read");
         turns.prepared.cancel();
         turns.lead.cancelled().await;
         let lists = if stands_by { Lists::OfLeader } else { Lists::First };
@@ -402,8 +404,8 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: what is in flight is finished first"),
-            _ = interrupt.recv() => info!("interrupted: what is in flight is finished first"),
+            _ = terminate.recv() => info!("SIGTERM: the operator first finishes the passes under way"),
+            _ = interrupt.recv() => info!("interrupted: the operator first finishes the passes under way"),
         }
         shutdown.cancel();
     });

@@ -48,13 +48,13 @@ struct Args {
     /// Run only the scales: no large schemas, no measured delays, no neighbours.
     #[arg(long)]
     scales_only: bool,
-    /// Run only the measurements of neighbours' effects on each other.
+    /// Run only the neighbours: how one tenant, region or client affects the others.
     #[arg(long, conflicts_with = "scales_only")]
     neighbours_only: bool,
     /// How long to watch the steady state, in seconds.
     #[arg(long, default_value_t = 60)]
     steady: u64,
-    /// The interval of drift checks in the phases that measure them, in seconds.
+    /// Interval of drift checks in the runs that measure them, in seconds.
     #[arg(long, default_value_t = 60)]
     drift: u64,
     /// File to write the report to.

@@ -56,8 +56,8 @@ async fn demo() -> Result<()> {
     say("No AWS account and no other cluster is touched, and all that is started here ends with this program.\n")?;
 
     let start = Instant::now();
-    say("1. Kubernetes: starting etcd and kube-apiserver. What is not found on this machine is built from Go")?;
-    say("   modules, once: about 13 minutes on 2 cores for all of it.")?;
+    say("1. Kubernetes: starting etcd and kube-apiserver. A program that this machine lacks is built from Go")?;
+    say("   modules, once: about 13 minutes on 2 cores for all of them.")?;
     let (mut cluster, kubectl_program) = tokio::select! {
         started = async { anyhow::Ok((Cluster::start(Options::default()).await?, tools::kubectl().await?)) } => started?,
         () = signals.any() => return Err(Interrupted.into()),
@@ -146,7 +146,7 @@ async fn show(
 ) -> Result<()> {
     time::timeout(PATIENCE, operator::ready(operator))
         .await
-        .context("the operator does not get ready")?;
+        .context("the operator does not become ready")?;
 
     say("4. Samples: kubectl apply -f deploy/samples")?;
     let applied = kubectl.run(&["apply", "-o", "name", "-f", SAMPLES]).await?;
@@ -188,7 +188,7 @@ async fn show(
     measure::check_empty(simulator)?;
     let seconds = start.elapsed().as_secs();
     say(&format!(
-        "\nAll are gone, {seconds} s after that, and nothing of them is left in AWS.\n"
+        "\nAll are gone after {seconds} s, and nothing of them is left in AWS.\n"
     ))?;
     measure::check_creates(simulator, samples)?;
     let gone = Measures::take(simulator, audit)?;
@@ -206,7 +206,7 @@ async fn follow(kubectl: &Kubectl, table: &mut LiveTable, done: impl Fn(&LiveTab
         }
         if start.elapsed() > PATIENCE {
             let wide = kubectl.run(&["get", "amplify", "-o", "wide"]).await?;
-            bail!("still so after {} s:\n{wide}", PATIENCE.as_secs());
+            bail!("not finished after {} s:\n{wide}", PATIENCE.as_secs());
         }
         time::sleep(REFRESH).await;
     }

@@ -30,22 +30,21 @@ struct Arguments {
 enum Subcommands {
     /// Start a new, empty cluster and keep it until Ctrl-C.
     Up {
-        /// Also write the admin's kubeconfig here.
+        /// File to which the admin's kubeconfig is also written.
         #[arg(long, value_name = "FILE")]
         kubeconfig: Option<PathBuf>,
-        /// Leave the controller manager out: namespaces then never finish deletion, and owned objects are not
-        /// collected.
+        /// Start no controller manager: deleted namespaces then never go, and owned objects are not garbage-collected.
         #[arg(long)]
         without_controller_manager: bool,
         /// Write an audit log of every request.
         #[arg(long)]
         audit: bool,
     },
-    /// Make sure that all binaries are there, and print their paths.
+    /// Find or build all binaries, and print their paths.
     Prefetch,
     /// Print the path of one binary.
     Path {
-        /// The binary.
+        /// The name of the binary.
         tool: Tool,
     },
 }
@@ -123,7 +122,7 @@ fn check_overwrite(path: &Path) -> Result<()> {
         Ok(content) if content.starts_with(KUBECONFIG_MARK) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Ok(_) => bail!(
-            "{} is not devcluster's: name another file, or remove it",
+            "{} was not written by devcluster: name another file, or remove it",
             path.display()
         ),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),

@@ -174,7 +174,7 @@ fn up_ends_with_its_processes_and_files_however_it_ends() -> Result<()> {
         .args(["up", "--kubeconfig"])
         .arg(&kubeconfig)
         .output()?;
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not devcluster's"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("was not written by devcluster"));
     std::fs::remove_file(&kubeconfig)?;
 
     if cfg!(target_os = "linux") {

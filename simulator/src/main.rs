@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// AWS Amplify's control APIs and STS on loopback, for tests and demos.
 ///
-/// Faults, the clock and changes by others are controlled through /_simulator/… on the same port.
+/// Requests to /_simulator/… on the same port inject faults, move the clock and play foreign actors.
 #[derive(Debug, Parser)]
 #[command(name = "amplify-simulator", version)]
 // Each boolean flag is an independent switch.
@@ -30,28 +30,28 @@ struct Args {
     /// An app that exists from the start: ID=NAME, or ACCOUNT/REGION/ID=NAME. Repeatable.
     #[arg(long = "app", env = "AMPLIFY_SIMULATOR_APP", value_delimiter = ',', value_parser = app)]
     apps: Vec<App>,
-    /// Let any app exist as soon as a request names it.
+    /// Create any app when a request first names it.
     #[arg(long, env = "AMPLIFY_SIMULATOR_AUTO_REGISTER_APPS")]
     auto_register_apps: bool,
     /// An accepted key: ID:SECRET, or ID:SECRET:ACCOUNT. Repeatable; the first one is printed.
     #[arg(long = "access-key", env = "AMPLIFY_SIMULATOR_ACCESS_KEY", value_delimiter = ',', value_parser = key, hide_env_values = true)]
     keys: Vec<Key>,
-    /// A role that can be assumed: ARN, or ARN=EXTERNAL-ID. Repeatable; without any, every role can.
+    /// A role that can be assumed: ARN, or ARN=EXTERNAL-ID. Repeatable; without this flag, every role can be assumed.
     #[arg(long = "role", env = "AMPLIFY_SIMULATOR_ROLE", value_delimiter = ',', value_parser = role)]
     roles: Vec<Role>,
-    /// Time for which ListBackendJobs does not show a new job.
+    /// How long ListBackendJobs hides a new job.
     #[arg(long, env = "AMPLIFY_SIMULATOR_JOB_LISTING_DELAY", default_value = "0s", value_parser = duration)]
     job_listing_delay: Duration,
-    /// Time for which reads of a new object answer 404.
+    /// How long reads answer 404 for an object that was just created.
     #[arg(long, env = "AMPLIFY_SIMULATOR_READ_AFTER_CREATE_DELAY", default_value = "0s", value_parser = duration)]
     read_after_create_delay: Duration,
-    /// Length of the longest page.
+    /// Largest number of items on a page.
     #[arg(long, env = "AMPLIFY_SIMULATOR_PAGE_SIZE")]
     page_size: Option<usize>,
-    /// Let GetBackendAPI add a newline to transformSchema, and AWS's defaults.
+    /// Let GetBackendAPI end transformSchema with a newline and add AWS's defaults.
     #[arg(long, env = "AMPLIFY_SIMULATOR_NORMALISE_ECHO")]
     normalise_echo: bool,
-    /// Give each new backend an auth, as `amplify add auth` does. A storage needs one.
+    /// Give each new backend an auth, as `amplify add auth` does. A storage needs an auth.
     #[arg(long, env = "AMPLIFY_SIMULATOR_NEW_BACKENDS_HAVE_AUTH")]
     new_backends_have_auth: bool,
     /// How many calls the history keeps.
@@ -128,7 +128,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits]
         .parse()
-        .map_err(|_| "a number and a unit, such as 5s".to_owned())?;
+        .map_err(|_| "give a number and a unit, such as 5s".to_owned())?;
     match &text[digits..] {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
@@ -140,7 +140,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn app(text: &str) -> Result<App, String> {
-    let (place, name) = text.split_once('=').ok_or("ID=NAME")?;
+    let (place, name) = text.split_once('=').ok_or("give ID=NAME")?;
     match place.split('/').collect::<Vec<_>>()[..] {
         [id] => Ok(App {
             account: None,
@@ -154,7 +154,7 @@ fn app(text: &str) -> Result<App, String> {
             app_id: id.into(),
             name: name.into(),
         }),
-        _ => Err("ID=NAME or ACCOUNT/REGION/ID=NAME".into()),
+        _ => Err("give ID=NAME or ACCOUNT/REGION/ID=NAME".into()),
     }
 }
 

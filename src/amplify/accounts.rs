@@ -237,7 +237,7 @@ fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
     }
     if let Some(namespace) = raw.namespaces.iter().find(|namespace| !is_dns_label(namespace)) {
         return Err(wrong(format!(
-            "namespaces: {:?} is no namespace's name; names are exact, without patterns",
+            "namespaces: {:?} is not the name of a namespace; names are exact, without patterns",
             truncated(namespace, SHOWN)
         )));
     }

@@ -436,10 +436,10 @@ fn hint(call: Call, class: Class, code: &str) -> Option<String> {
             Some("check the operator's AWS credentials and the node's clock".to_owned())
         }
         Class::AccessDenied if call.operation == "AssumeRole" => Some(
-            "allow the operator's role sts:AssumeRole on it, and let its trust policy allow the operator's role and the external id".to_owned(),
+            "allow the operator's role sts:AssumeRole on this role, and allow the operator's role and the external id in this role's trust policy".to_owned(),
         ),
         Class::AccessDenied => Some(format!("allow the IAM action {call} for the operator's role")),
-        Class::QuotaExceeded => Some("ask AWS for a higher quota or remove what is not needed".to_owned()),
+        Class::QuotaExceeded => Some("ask AWS for a higher quota, or remove AWS objects that are not needed".to_owned()),
         _ => None,
     }
 }
@@ -907,7 +907,7 @@ mod tests {
             ),
             (
                 "ServiceQuotaExceededException",
-                "; ask AWS for a higher quota or remove what is not needed [request id 11aa]",
+                "; ask AWS for a higher quota, or remove AWS objects that are not needed [request id 11aa]",
             ),
         ] {
             let status = if code.contains("Quota") { 402 } else { 403 };
@@ -981,7 +981,7 @@ mod tests {
         assert!(got.message.len() <= MESSAGE_LIMIT, "{}", got.message.len());
         assert!(
             got.message
-                .ends_with("trust policy allow the operator's role and the external id [request id 22bb]"),
+                .ends_with("the operator's role and the external id in this role's trust policy [request id 22bb]"),
             "{}",
             got.message
         );

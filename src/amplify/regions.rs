@@ -95,7 +95,7 @@ pub fn refusal(region: &str, allowed: &[String]) -> Option<String> {
         message += ": give one such as eu-west-1.";
     }
     if is_name(region) {
-        message += " A region that is newer than this program is allowed by --allowed-region";
+        message += " To allow a region that is newer than this program, use --allowed-region";
     }
     Some(message)
 }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_refusal_names_what_is_near_and_how_to_allow_it() {
-        const ALLOW: &str = " A region that is newer than this program is allowed by --allowed-region";
+        const ALLOW: &str = " To allow a region that is newer than this program, use --allowed-region";
         for (region, start) in [
             (
                 "eu-wst-1",

@@ -338,7 +338,7 @@ impl SameAccount {
                     class: Class::Unavailable,
                     sent: Sent::Never,
                     message: format!(
-                        "the operator's AWS credentials belonged to account {account} and belong to {now} now: nothing is sent before that is taken in"
+                        "the operator's AWS credentials belonged to account {account} and now belong to account {now}: this request was not sent. The operator tries again with a new session"
                     ),
                 }));
             }
@@ -551,7 +551,7 @@ impl Session {
                         class: Class::AccessDenied,
                         sent: Sent::Never,
                         message: format!(
-                            "the credentials for {} (account entry {:?}) belong to account {account}: nothing is sent with them",
+                            "the credentials for {} (account entry {:?}) belong to account {account}, not to the account of the role: no request is sent with them",
                             entry.role_arn, entry.name
                         ),
                     }),

@@ -679,10 +679,11 @@ fn tell_turn(key: &BucketKey, end: End) {
         End::Unavailable => {
             warn!(
                 account,
-                region, "AWS gives no answer here: one resource at a time goes on asking until it does"
+                region,
+                "AWS does not answer in this account and region: until it does, only one resource at a time asks"
             );
         }
-        End::Answered | End::Throttled => info!(account, region, "AWS answers here again"),
+        End::Answered | End::Throttled => info!(account, region, "AWS answers in this account and region again"),
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
 
 /// A backend environment of an Amplify (Gen 1) app, deployed by AWS.
 ///
-/// The operator creates it with `CreateBackend` (give `appName`) or, as a copy of another backend, with `CloneBackend`
-/// (give `cloneFrom`), and deletes it with `DeleteBackend`. AWS cannot change a backend: to change an immutable field,
+/// The operator creates it with `CreateBackend` (set `appName`) or, as a copy of another backend, with `CloneBackend`
+/// (set `cloneFrom`), and deletes it with `DeleteBackend`. AWS cannot change a backend: to change an immutable field,
 /// delete the resource and create another.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
@@ -24,7 +24,7 @@ use super::{
     category = "amplify",
     namespaced,
     status = "Ledger",
-    doc = "A backend of an AWS Amplify (Gen 1) app: CreateBackend or CloneBackend, kept until it is deleted.",
+    doc = "A backend of an AWS Amplify (Gen 1) app, managed with CreateBackend or CloneBackend, and DeleteBackend.",
     printcolumn(name = "APP", type_ = "string", json_path = ".spec.appId"),
     printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".spec.backendEnvironmentName"),
     validation = Rule::new("!has(self.spec.cloneFrom) || !has(self.spec.cloneFrom.backendRef) || self.spec.cloneFrom.backendRef.name != self.metadata.name").message("cloneFrom.backendRef names this resource itself: name the AmplifyBackend to copy")
@@ -37,7 +37,7 @@ use super::{
     validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("has(self.resourceConfig) == has(oldSelf.resourceConfig)").message("resourceConfig is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
     validation = Rule::new("(oldSelf.managementPolicy == 'Observe' && !has(oldSelf.appName) && !has(oldSelf.cloneFrom)) || has(self.cloneFrom) == has(oldSelf.cloneFrom) && (!has(self.cloneFrom) || self.cloneFrom == oldSelf.cloneFrom)").message("cloneFrom is immutable, also adding or removing it: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another"),
-    validation = Rule::new("self.managementPolicy == 'Observe' || has(self.appName) || has(self.cloneFrom)").message("give appName (CreateBackend makes a new backend) or cloneFrom (CloneBackend copies one), or managementPolicy: Observe to look at one that there is"),
+    validation = Rule::new("self.managementPolicy == 'Observe' || has(self.appName) || has(self.cloneFrom)").message("set appName (CreateBackend creates a new backend) or cloneFrom (CloneBackend copies a backend), or set managementPolicy: Observe to only observe an existing backend"),
     validation = Rule::new("!(has(self.appName) && has(self.cloneFrom))").message("appName and cloneFrom exclude each other: keep appName to create a new backend, or cloneFrom to copy one"),
     validation = Rule::new("!has(self.cloneFrom) || !(has(self.resourceName) || has(self.resourceConfig))").message("resourceName and resourceConfig belong to CreateBackend: remove them from a clone"),
     validation = Rule::new("!has(self.cloneFrom) || !has(self.cloneFrom.backendEnvironmentName) || self.cloneFrom.backendEnvironmentName != self.backendEnvironmentName").message("cloneFrom.backendEnvironmentName is this backend's own environment: name the environment to copy"),
@@ -50,25 +50,25 @@ pub struct AmplifyBackendSpec {
     /// The name of the backend environment, such as `staging`. The Amplify CLI works only with names of 2 to 10 lowercase letters; AWS accepts more. Immutable.
     #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: String,
-    /// The name of the app, which CreateBackend requires. Unset: only together with `cloneFrom`, or while observed. Immutable.
+    /// The name of the app. CreateBackend requires it. Unset: allowed only with `cloneFrom` or `managementPolicy: Observe`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub app_name: Option<String>,
-    /// An optional argument of CreateBackend, which AWS does not explain. Unset: not sent. Immutable.
+    /// The optional argument `resourceName` of CreateBackend. AWS does not document its meaning. Unset: not sent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::aws_name")]
     pub resource_name: Option<String>,
-    /// An optional argument of CreateBackend: an object without fields, `{}`. Unset: not sent. Immutable.
+    /// The optional argument `resourceConfig` of CreateBackend: an object without fields, `{}`. Unset: not sent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_config: Option<BackendResourceConfig>,
-    /// The backend to copy with CloneBackend: another one of the same app and region. Unset: CreateBackend makes a new backend, or it is observed. Immutable.
+    /// The backend to copy with CloneBackend. It must be in the same app and region. Unset: CreateBackend creates a new backend, or, with `managementPolicy: Observe`, nothing is created. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone_from: Option<CloneFrom>,
-    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `cloneFrom.backendRef`, whose region applies.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region in the namespace's entry of the operator's accounts file, otherwise the operator's own region. Not allowed together with `cloneFrom.backendRef`: the region of that backend applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// What all kinds share.
+    /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
@@ -98,7 +98,7 @@ pub struct CloneFrom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: Option<String>,
-    /// The AmplifyBackend to copy, in the same namespace, app and region. The clone waits until it is Ready. Unset: give `backendEnvironmentName`.
+    /// The AmplifyBackend to copy, in the same namespace, app and region. The clone waits until that AmplifyBackend is Ready. Unset: give `backendEnvironmentName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_ref: Option<BackendRef>,
 }

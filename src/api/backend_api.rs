@@ -25,7 +25,7 @@ use super::{
     category = "amplify",
     namespaced,
     status = "BackendApiStatus",
-    doc = "The GraphQL API of an AWS Amplify (Gen 1) backend: CreateBackendAPI, UpdateBackendAPI, DeleteBackendAPI.",
+    doc = "The GraphQL API of an AWS Amplify (Gen 1) backend, managed with CreateBackendAPI, UpdateBackendAPI and DeleteBackendAPI.",
     printcolumn(name = "APP", type_ = "string", json_path = ".status.appId"),
     printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName")
 )]
@@ -34,7 +34,7 @@ use super::{
     validation = Rule::new("self.resourceName == oldSelf.resourceName").message("resourceName is immutable: delete this resource, which deletes the AWS object unless deletionPolicy is Retain, and create another")
 )]
 pub struct BackendApiSpec {
-    /// Which backend.
+    /// The backend that the API belongs to.
     #[serde(flatten)]
     pub target: BackendTarget,
     /// The name of the API in the backend, such as `storefront`. The Amplify CLI works only with letters and digits. Immutable.
@@ -42,7 +42,7 @@ pub struct BackendApiSpec {
     pub resource_name: String,
     /// The configuration of the API. A change runs UpdateBackendAPI. Fields you leave out are not managed.
     pub resource_config: ResourceConfig,
-    /// What all kinds share.
+    /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
@@ -72,11 +72,11 @@ pub struct ResourceConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub service: Option<String>,
-    /// The data model: a GraphQL schema (SDL) with Amplify's transform directives such as `@model`, at most 512 KiB. **When you remove a model, AWS deletes its table.** Unset: `transformSchemaFrom`, or else not managed.
+    /// The data model: a GraphQL schema (SDL) with Amplify's transform directives such as `@model`, at most 512 KiB. **When you remove a model, AWS deletes its table.** Unset: `transformSchemaFrom` applies; without that field, the schema is not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::transform_schema")]
     pub transform_schema: Option<String>,
-    /// Where to read `transformSchema` from. Not allowed together with `transformSchema`. Unset: `transformSchema`.
+    /// The source of `transformSchema`. Not allowed together with `transformSchema`. Unset: `transformSchema` applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform_schema_from: Option<TransformSchemaFrom>,
     /// The default authentication type for interacting with the data models. Unset: not managed.
@@ -91,11 +91,11 @@ pub struct ResourceConfig {
     pub conflict_resolution: Option<ConflictResolution>,
 }
 
-/// Where `transformSchema` comes from.
+/// The source of `transformSchema`.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TransformSchemaFrom {
-    /// A key of a ConfigMap in the same namespace. The operator does not watch ConfigMaps: it reads an edited one at the next check (`--drift-interval`) or request, and another name in this field at once.
+    /// A key of a ConfigMap in the same namespace. The operator does not watch ConfigMaps: it reads an edited ConfigMap at the next check (`--drift-interval`) or when you set the annotation `amplify-operator.dev/reconcile-requested-at` to a new value. It reads a ConfigMap that this field newly names at once.
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
@@ -138,7 +138,7 @@ pub enum AuthMode {
     OpenidConnect,
 }
 
-/// Settings of an authentication mode. Each belongs to the mode that its description names; one that is unset is not managed.
+/// Settings of an authentication mode. The description of each setting names its mode. A setting that is unset is not managed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthSettings {
@@ -150,7 +150,7 @@ pub struct AuthSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// The API key's expiration time (API_KEY), in days. It is sent to AWS with each update, and never compared with AWS's answer, where it counts down.
+    /// The API key's expiration time (API_KEY), in days. The operator sends it with each update and never compares it with AWS's answer, because AWS counts it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<f64>,
     /// The expiry time for the OpenID authentication mechanism (OPENID_CONNECT).
@@ -199,17 +199,17 @@ pub enum ResolutionStrategy {
     None,
 }
 
-/// What the operator knows about the BackendApi. Only the operator writes it.
+/// The status of the BackendApi. Only the operator writes it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendApiStatus {
-    /// What all kinds share.
+    /// The part that all kinds share.
     #[serde(flatten)]
     pub ledger: Ledger,
-    /// Which backend it is in.
+    /// The backend that the API belongs to.
     #[serde(flatten)]
     pub target: ResolvedTarget,
-    /// What AWS has of its configuration.
+    /// The hashes of the configuration that AWS has.
     #[serde(flatten)]
     pub hashes: Hashes,
 }

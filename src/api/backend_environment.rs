@@ -13,8 +13,8 @@ use super::{
 
 /// The record of a backend environment in an Amplify (Gen 1) app.
 ///
-/// `CreateBackendEnvironment` makes a record and deploys nothing: Ready means that the record exists. To deploy a
-/// backend use an AmplifyBackend, which makes its own record: use one of the two for an environment, not both.
+/// `CreateBackendEnvironment` creates a record and deploys nothing: Ready means that the record exists. To deploy a
+/// backend, use an AmplifyBackend, which creates its own record. Use one of the two for an environment, not both.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
     group = "amplify-operator.dev",
@@ -43,7 +43,7 @@ pub struct BackendEnvironmentSpec {
     /// The name of the backend environment, such as `staging`. Immutable.
     #[schemars(schema_with = "rules::aws_name")]
     pub environment_name: String,
-    /// The AWS CloudFormation stack name of the backend environment. AWS does not check that it exists. Unset: the record has none. Immutable.
+    /// The AWS CloudFormation stack name of the backend environment. AWS does not check that the stack exists. Unset: the record has none. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub stack_name: Option<String>,
@@ -51,11 +51,11 @@ pub struct BackendEnvironmentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub deployment_artifacts: Option<String>,
-    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region in the namespace's entry of the operator's accounts file, otherwise the operator's own region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,
-    /// What all kinds share.
+    /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
 }
@@ -69,20 +69,20 @@ impl HasNouns for BackendEnvironment {
     };
 }
 
-/// What the operator knows about the BackendEnvironment. Only the operator writes it.
+/// The status of the BackendEnvironment. Only the operator writes it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendEnvironmentStatus {
-    /// What all kinds share.
+    /// The part that all kinds share.
     #[serde(flatten)]
     pub ledger: Ledger,
-    /// The record's ARN, as AWS answered last.
+    /// The ARN of the record, from AWS's last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_environment_arn: Option<String>,
-    /// The record's CloudFormation stack name, as AWS answered last.
+    /// The CloudFormation stack name of the record, from AWS's last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_name: Option<String>,
-    /// The record's deployment artifacts, as AWS answered last.
+    /// The deployment artifacts of the record, from AWS's last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment_artifacts: Option<String>,
     /// When AWS created the record.

@@ -11,12 +11,12 @@ use super::{
     rules,
 };
 
-/// The S3 storage of an Amplify (Gen 1) backend. A backend has one at most.
+/// The S3 storage of an Amplify (Gen 1) backend. A backend has at most one.
 ///
-/// The operator creates it with `CreateBackendStorage` (give `resourceName` and `resourceConfig`), changes it with
-/// `UpdateBackendStorage` when its permissions change, or links a bucket that exists with `ImportBackendStorage` (give `import`).
-/// `DeleteBackendStorage` takes it out of the backend; AWS keeps the bucket and what is in it. It needs an auth in the
-/// backend (`amplify add auth`): without one it waits.
+/// The operator creates it with `CreateBackendStorage` (set `resourceName` and `resourceConfig`) and changes it with
+/// `UpdateBackendStorage` when its permissions change. Or it links an existing bucket with `ImportBackendStorage` (set
+/// `import`). It removes the storage from the backend with `DeleteBackendStorage`; AWS keeps the bucket and its
+/// content. A storage needs an auth in the backend (`amplify add auth`): without an auth, the resource waits.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, Serialize)]
 #[kube(
     group = "amplify-operator.dev",
@@ -27,7 +27,7 @@ use super::{
     category = "amplify",
     namespaced,
     status = "BackendStorageStatus",
-    doc = "The S3 storage of an AWS Amplify (Gen 1) backend: CreateBackendStorage or ImportBackendStorage, UpdateBackendStorage, DeleteBackendStorage.",
+    doc = "The S3 storage of an AWS Amplify (Gen 1) backend, managed with CreateBackendStorage or ImportBackendStorage, UpdateBackendStorage and DeleteBackendStorage.",
     printcolumn(name = "APP", type_ = "string", json_path = ".status.appId"),
     printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".status.backendEnvironmentName")
 )]
@@ -37,11 +37,11 @@ use super::{
     validation = Rule::new("has(self.resourceName) == has(oldSelf.resourceName) && (!has(self.resourceName) || self.resourceName == oldSelf.resourceName)").message("resourceName is immutable, also adding or removing it: delete this resource (AWS keeps the bucket) and create another"),
     validation = Rule::new("has(self.__import__) == has(oldSelf.__import__) && (!has(self.__import__) || self.__import__ == oldSelf.__import__)").message("import is immutable, also adding or removing it: delete this resource (AWS keeps the bucket) and create another"),
     validation = Rule::new("!has(self.resourceConfig) || !has(oldSelf.resourceConfig) || has(self.resourceConfig.bucketName) == has(oldSelf.resourceConfig.bucketName) && (!has(self.resourceConfig.bucketName) || self.resourceConfig.bucketName == oldSelf.resourceConfig.bucketName)").message("resourceConfig.bucketName is immutable, also adding or removing it: AWS cannot rename a bucket; delete this resource (AWS keeps the bucket) and create another"),
-    validation = Rule::new("has(self.__import__) || (has(self.resourceName) && has(self.resourceConfig))").message("give resourceName and resourceConfig (CreateBackendStorage makes a bucket), or import (ImportBackendStorage links one that exists)"),
-    validation = Rule::new("!(has(self.__import__) && (has(self.resourceName) || has(self.resourceConfig)))").message("import excludes resourceName and resourceConfig: AWS names what it imports and cannot change it; keep import, or the pair")
+    validation = Rule::new("has(self.__import__) || (has(self.resourceName) && has(self.resourceConfig))").message("set resourceName and resourceConfig (CreateBackendStorage creates a bucket), or import (ImportBackendStorage links an existing bucket)"),
+    validation = Rule::new("!(has(self.__import__) && (has(self.resourceName) || has(self.resourceConfig)))").message("import excludes resourceName and resourceConfig, because AWS names an imported storage and cannot change it: keep import, or keep the pair")
 )]
 pub struct BackendStorageSpec {
-    /// Which backend.
+    /// The backend that the storage belongs to.
     #[serde(flatten)]
     pub target: BackendTarget,
     /// The name of the storage in the backend, such as `photos`: a letter, then letters and digits. Unset: give `import`. Immutable.
@@ -51,10 +51,10 @@ pub struct BackendStorageSpec {
     /// The configuration of the storage. A change of its permissions runs UpdateBackendStorage. Unset: give `import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_config: Option<StorageConfig>,
-    /// An S3 bucket that exists, to be linked with ImportBackendStorage. AWS names the storage, as `status.resourceName` says, and cannot change it. Unset: give `resourceName` and `resourceConfig`. Immutable.
+    /// An existing S3 bucket to link with ImportBackendStorage. AWS names the storage (see `status.resourceName`) and cannot change it. Unset: give `resourceName` and `resourceConfig`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportedBucket>,
-    /// What all kinds share.
+    /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
@@ -75,30 +75,30 @@ impl HasNouns for BackendStorage {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageConfig {
-    /// How the name of the new bucket begins: AWS adds a suffix. Unset: AWS chooses. Immutable.
+    /// The beginning of the new bucket's name; AWS adds a suffix. Unset: AWS chooses the name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bucket_prefix")]
     pub bucket_name: Option<String>,
-    /// Who may do what with the files. AWS replaces all of it with each change.
+    /// The permissions of users on the files. Each change replaces all of them in AWS.
     pub permissions: Permissions,
 }
 
-/// Who may do what with the files of a storage.
+/// The permissions of users on the files of a storage.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Permissions {
-    /// What users may do who have signed in; `[]`: nothing.
+    /// The permissions of signed-in users. `[]`: none.
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
     pub authenticated: Vec<Permission>,
-    /// What guests may do. AWS then lets guests in, which changes the backend's auth. Unset: guests may do nothing, as with `[]`; nothing is sent about them, and what they could do is taken away.
+    /// The permissions of guests (users who have not signed in). With any permission here, AWS allows guest access, which changes the backend's auth. Unset: none, as with `[]`. The operator then sends no guest permissions, and AWS removes those that guests had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
     pub un_authenticated: Option<Vec<Permission>>,
 }
 
-/// What somebody may do with the files of a storage, in AWS's words.
+/// A permission on the files of a storage, in AWS's words.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Permission {
@@ -110,7 +110,7 @@ pub enum Permission {
     Delete,
 }
 
-/// An S3 bucket that exists.
+/// An existing S3 bucket.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportedBucket {
@@ -127,7 +127,7 @@ fn resource_word(_: &mut SchemaGenerator) -> Schema {
 
 /// Returns the schema of the beginning of a bucket's name. AWS adds up to 16 characters.
 fn bucket_prefix(_: &mut SchemaGenerator) -> Schema {
-    let sentence = "not how the name of an S3 bucket can begin: give 3 to 47 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos";
+    let sentence = "not a valid beginning of an S3 bucket name: give 3 to 47 lowercase letters, digits, . and -, a letter or digit at both ends, such as shop-photos";
     rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,45}[a-z0-9]$", sentence)
 }
 
@@ -138,20 +138,20 @@ fn bucket_name(_: &mut SchemaGenerator) -> Schema {
     rules::text(rules::LONG, "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", sentence)
 }
 
-/// What the operator knows about the BackendStorage. Only the operator writes it.
+/// The status of the BackendStorage. Only the operator writes it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStorageStatus {
-    /// What all kinds share.
+    /// The part that all kinds share.
     #[serde(flatten)]
     pub ledger: Ledger,
-    /// Which backend it is in.
+    /// The backend that the storage belongs to.
     #[serde(flatten)]
     pub target: ResolvedTarget,
-    /// The name of the storage in the backend, as AWS says it.
+    /// The name of the storage in the backend, as AWS reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_name: Option<String>,
-    /// What AWS has of its configuration.
+    /// The hashes of the configuration that AWS has.
     #[serde(flatten)]
     pub hashes: Hashes,
 }

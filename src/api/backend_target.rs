@@ -23,7 +23,7 @@ pub struct BackendTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::aws_name")]
     pub backend_environment_name: Option<String>,
-    /// The code of the AWS region, such as `eu-west-1`. Unset: the region of the namespace's account entry, else the operator's own. Not allowed together with `backendRef`, whose region applies.
+    /// The code of the AWS region, such as `eu-west-1`. Unset: the region in the namespace's entry of the operator's accounts file, otherwise the operator's own region. Not allowed together with `backendRef`: the region of that backend applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::region")]
     pub region: Option<String>,

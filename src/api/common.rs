@@ -17,7 +17,7 @@ use super::{
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendRef {
-    /// Name of the AmplifyBackend, in the same namespace.
+    /// The name of the AmplifyBackend, in the same namespace.
     #[schemars(schema_with = "rules::object_name")]
     pub name: String,
 }
@@ -74,52 +74,53 @@ impl JsonSchema for JobDuration {
 
 /// The last write to AWS that this resource intended or started.
 ///
-/// Neither `id` nor `finishTime`: the outcome of the call is not known yet, and the operator is finding out.
+/// While neither `id` nor `finishTime` is set, the outcome of the call is not known: the operator looks for it in AWS.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// AWS's name of the operation.
     pub operation: Operation,
-    /// Generation of the spec that it carries out.
+    /// The generation of the spec that this write carries out.
     pub generation: i64,
     /// Counts every write sent to AWS for this resource, updates and deletes included; never resets.
     pub attempt: i64,
     /// FAILED jobs in a row for this generation. Only these count against `--max-job-attempts`.
     #[serde(default)]
     pub failures: i64,
-    /// Of kinds with a configuration: the hash of what this attempt carries.
+    /// For kinds with a configuration: the hash of the configuration that this attempt carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
-    /// Of a clone: the environment that is copied.
+    /// For a clone: the environment to copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_environment_name: Option<String>,
-    /// By AWS's clock. Of a create: when the intent was written, before the call. Of an update or delete: when the answer,
-    /// or that there was none, was recorded.
+    /// The time of the request, by AWS's clock. For a create: when the intent was stored, before the call. For an
+    /// update or delete: when the answer, or the lack of an answer, was recorded.
     #[schemars(schema_with = "date_time")]
     pub request_time: Timestamp,
-    /// By AWS's clock. Of a create: `createTime` of the environment's newest job, listed just before the intent. Of an update
-    /// or delete: when the job ended that made the object what it was before. Absent: there was none.
+    /// A time before the request, by AWS's clock. For a create: the `createTime` of the newest job of the environment,
+    /// listed just before the intent. For an update or delete: the end of the job that created or last updated the
+    /// object. Absent: there was no such job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub after: Option<Timestamp>,
-    /// True: an earlier attempt since `after` (of an update or delete: this one) ended with its outcome unknown.
+    /// True: the outcome of an earlier attempt since `after` (for an update or delete: of this attempt) is unknown.
     #[serde(default)]
     pub unconfirmed: bool,
-    /// AWS's JobId.
+    /// The ID of the AWS job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The environment that the job runs in, as AWS's reply names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_environment_name: Option<String>,
-    /// AWS's own word: `RUNNING`, `COMPLETED`, `FAILED` or whatever else AWS says.
+    /// The status of the job, in AWS's words: `RUNNING`, `COMPLETED`, `FAILED` or any other word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// When the operator saw the end of it.
+    /// When the operator saw the end of the write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
     pub finish_time: Option<Timestamp>,
-    /// Why it failed or came to nothing, in AWS's words: the first line and the end of them, 1,003 bytes at the most. Of a
-    /// create that completed: that AWS has not shown the object since.
+    /// Why the write failed or changed nothing, in AWS's words: their first line and their end, at most 1,003 bytes.
+    /// For a create that completed: a note that AWS has not shown the object since then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -182,35 +183,35 @@ pub enum Phase {
     Closed,
 }
 
-/// The part of `status` that all kinds share: what is known, what is owned, and which AWS job is under way.
+/// The part of `status` that all kinds share: the conditions, the ownership of the AWS object, and the last AWS job.
 ///
 /// It is the operator's ledger. Only the operator writes it.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ledger {
-    /// The newest generation of the spec that the conditions speak of; -1 before the operator has seen the resource.
+    /// The newest generation of the spec that the conditions describe; -1 before the operator has seen the resource.
     #[serde(default = "unseen")]
     pub observed_generation: i64,
-    /// `Ready` is always there; `Reconciling` is True while work goes on; `Stalled` is True when a person is needed.
+    /// `Ready` is always present; `Reconciling` is True while work goes on; `Stalled` is True when a person is needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Set when this resource owns the AWS object, and how it came to.
+    /// How this resource came to own the AWS object. Absent: it owns no AWS object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Origin")]
     pub origin: Option<Origin>,
-    /// AWS account that the object lives in, pinned with the first intent.
+    /// The AWS account of the object, pinned with the first intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// AWS region that the object lives in, pinned with the first intent.
+    /// The AWS region of the object, pinned with the first intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// The last write to AWS that this resource intended or started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
-    /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled; one over 128 bytes as its
-    /// digest.
+    /// The last value of the annotation amplify-operator.dev/reconcile-requested-at that was handled; a value
+    /// over 128 bytes is stored as its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// When the operator first saw that the backend environment is locked for a Gen 2 migration. While it is set, the operator does
@@ -263,15 +264,17 @@ impl KeepsLedger for Ledger {
     }
 }
 
-/// The part of `status` that all kinds with a configuration share: what AWS has of it, and what it echoed.
+/// The part of `status` that all kinds with a configuration share: the hashes of the configuration that was sent, and
+/// of the configuration that AWS returned.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub struct Hashes {
-    /// Hash of the resolved resourceConfig that was sent to AWS last.
+    /// Hash of the resolved resourceConfig that the operator last sent to AWS.
     // Precisely: the configuration that AWS last accepted from this resource, or has shown to have. None: the
     // configuration in AWS is unknown, so AWS's echo is compared with the spec.
     #[serde(default, rename = "sentConfigHash", skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
-    /// Hash of what AWS echoed for the fields that the spec sets, after the last completed job. A change of it is drift.
+    /// Hash of the values that AWS returned for the fields that the spec sets, after the last completed job. A change
+    /// of this hash is drift.
     #[serde(default, rename = "echoedConfigHash", skip_serializing_if = "Option::is_none")]
     pub echoed: Option<String>,
 }

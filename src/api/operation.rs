@@ -41,7 +41,7 @@ pub enum Origin {
     Created,
     /// This resource created it as a clone of another backend.
     Cloned,
-    /// It existed before and was taken over (`adoptionPolicy: IfExists`).
+    /// It existed before, and this resource took it over (`adoptionPolicy: IfExists`).
     Adopted,
 }
 

@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 /// What happens to the AWS object when the resource is deleted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum DeletionPolicy {
-    /// It is deleted too.
+    /// The AWS object is deleted too.
     Delete,
-    /// It stays as it is.
+    /// The AWS object stays as it is.
     Retain,
 }
 
 /// What happens when the AWS object already exists and this resource did not create it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum AdoptionPolicy {
-    /// It is not touched; the resource says `AlreadyExists`.
+    /// The AWS object does not change; the resource becomes Stalled with the reason `AlreadyExists`.
     #[default]
     Never,
-    /// It is taken over. Requires an explicit `deletionPolicy`.
+    /// The resource takes over the AWS object. Requires an explicit `deletionPolicy`.
     IfExists,
 }
 
-/// Whether AWS is told anything for a resource.
+/// Whether AWS gets writes for a resource.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum ManagementPolicy {
-    /// The AWS object is made, changed and deleted as the resource says.
+    /// The operator creates, changes and deletes the AWS object as the resource says.
     #[default]
     Manage,
-    /// The AWS object is looked at and reported. AWS gets no write.
+    /// The operator reads and reports the AWS object. AWS gets no write.
     Observe,
 }
 
@@ -45,7 +45,7 @@ pub struct Policies {
     /// What happens when the {object} already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over{and then}.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// `Manage`: the {object} is made, changed and deleted as this resource says. `Observe`: it is looked at, compared with the spec and reported, and AWS gets no write for it, not even when this resource is deleted. It can be changed at any time: what this resource owned before, it owns again.
+    /// `Manage`: the operator creates, changes and deletes the {object} as this resource says. `Observe`: the operator reads the {object}, compares it with the spec and reports it in `status`, but sends no write to AWS, not even when this resource is deleted. You can change this field at any time. After a change back to `Manage`, this resource owns the {object} again if it owned it before.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
     /// True: the operator makes no AWS call for this resource, not even when it is deleted, until this is false again.{its job} Unset: false.

@@ -101,7 +101,7 @@ pub fn is_config_map_key(text: &str) -> bool {
 pub fn schema_problem(text: &str) -> Option<String> {
     if text.len() > MAX_SCHEMA_BYTES as usize {
         return Some(format!(
-            "has {} bytes, and at most {} (512 KiB) are taken",
+            "has {} bytes, and at most {} (512 KiB) are allowed",
             text.len(),
             MAX_SCHEMA_BYTES
         ));

@@ -100,7 +100,7 @@ fn read(path: &PathBuf) -> Text {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(LIMIT + 1).read_to_string(&mut text);
     match read {
-        Ok(length) if length as u64 > LIMIT => Err("is larger than 1 MiB".to_owned()),
+        Ok(length) if length as u64 > LIMIT => Err("it is larger than 1 MiB".to_owned()),
         Ok(_) => Ok(text),
         Err(error) => Err(error.to_string()),
     }
@@ -124,12 +124,12 @@ pub async fn follow(context: Arc<Context>, mut file: AccountsFile) {
                 context.metrics.set_accounts_file_valid(true);
                 info!(
                     entries,
-                    namespaces, "the accounts file has changed, for this many namespaces"
+                    namespaces, "the accounts file has changed; this is how many namespaces it affects"
                 );
             }
             Some(Err(complaint)) => {
                 context.metrics.set_accounts_file_valid(false);
-                error!("{complaint}; what it said before still holds");
+                error!("{complaint}; the previous content stays in force");
             }
         }
     }

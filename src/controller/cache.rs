@@ -52,7 +52,7 @@ impl<K: Kind> Cache<K> {
         let json = match serde_json::to_vec(object) {
             Ok(json) => json.into_boxed_slice(),
             Err(error) => {
-                error!(kind = K::NAME.name(), object = key.path(), %error, "cannot be kept; this is a bug in the operator");
+                error!(kind = K::NAME.name(), object = key.path(), %error, "a resource cannot be kept in the cache; this is a bug in the operator");
                 return None;
             }
         };
@@ -92,7 +92,7 @@ impl<K: Kind> Cache<K> {
         match serde_json::from_slice(&objects.get(key)?.object) {
             Ok(object) => Some(object),
             Err(error) => {
-                error!(kind = K::NAME.name(), object = key.path(), %error, "cannot be read again; this is a bug in the operator");
+                error!(kind = K::NAME.name(), object = key.path(), %error, "a resource cannot be read from the cache; this is a bug in the operator");
                 None
             }
         }

@@ -117,7 +117,8 @@ impl Events {
 
     /// Reports that the AWS object of a resource is gone and will be created again.
     pub fn gone(&self, object: ObjectReference, action: &str) {
-        let message = "the AWS object is gone, although nobody asked this operator to delete it: it is created again";
+        let message =
+            "the AWS object is gone, although nobody asked this operator to delete it: the operator creates it again";
         self.send(object, false, "Gone", message, action);
     }
 

@@ -175,7 +175,7 @@ fn value_in(config_map: ConfigMap, reference: &Reference) -> Result<String, Miss
     let Some(text) = text else {
         return Err(if config_map.binary_data.is_some_and(|data| data.contains_key(key)) {
             unusable(format!(
-                "the value of key {key:?} in ConfigMap {name}, which {field} names, is not UTF-8 text, so it stands in binaryData: \
+                "the value of key {key:?} in ConfigMap {name}, which {field} names, is not UTF-8 text, so it is in binaryData: \
                  save the file as UTF-8 (not as UTF-16, which `>` in Windows PowerShell writes), and create the ConfigMap from it again"
             ))
         } else {
@@ -263,7 +263,7 @@ mod tests {
             ),
             (
                 json!({"binaryData": {"s.graphql": "//50AHkA"}}),
-                unusable("is not UTF-8 text, so it stands in binaryData: save the file as UTF-8"),
+                unusable("is not UTF-8 text, so it is in binaryData: save the file as UTF-8"),
             ),
             (
                 json!({"data": {"s.graphql": ""}}),
@@ -281,7 +281,7 @@ mod tests {
             ),
             (
                 json!({"data": {"s.graphql": large}}),
-                unusable("has 524295 bytes, and at most 524288 (512 KiB) are taken"),
+                unusable("has 524295 bytes, and at most 524288 (512 KiB) are allowed"),
             ),
         ] {
             let shown = map.to_string().chars().take(60).collect::<String>();

@@ -104,7 +104,7 @@ pub(super) async fn run<P: Future<Output = Again>>(
     if tokio::time::timeout(FINISH, finished).await.is_err() {
         warn!(
             passes = passes.len(),
-            "not finished in time: the next process finds out what became of it"
+            "passes have not finished in time: the next process finds out the outcome of their requests"
         );
     }
 }

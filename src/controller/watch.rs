@@ -148,7 +148,7 @@ impl<K: Remote> Watched<K> {
                     if text == trouble {
                         debug!(watch = name, %error, "watch interrupted again");
                     } else {
-                        warn!(watch = name, %error, "watch interrupted; it is taken up again. No other waits for it");
+                        warn!(watch = name, %error, "watch interrupted; the operator starts it again. No other watch waits for it");
                         trouble = text;
                     }
                 }
@@ -277,7 +277,7 @@ impl<K: Remote> Watched<K> {
             region = ledger.region,
             operation = job.map(|job| job.operation.name()),
             job = job.and_then(|job| job.id.as_deref()),
-            "the resource is gone, and this operator has not released it: if somebody removed its finalizer, its AWS object may be there still, and nobody's"
+            "the resource is gone, but this operator has not released it: if somebody removed its finalizer, its AWS object may still exist, without an owner"
         );
     }
 

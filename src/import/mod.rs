@@ -120,7 +120,7 @@ async fn app_names(
             .map_err(|failure| refused(&failure))?;
         let Some(name) = name else {
             bail!(
-                "AWS account {account} has no Amplify app {id} in {region}: check the app id, --region and AWS_PROFILE; --all-apps shows which there are"
+                "AWS account {account} has no Amplify app {id} in {region}: check the app id, --region and AWS_PROFILE; --all-apps imports every app there"
             );
         };
         names.insert(id.as_str().to_owned(), name);
@@ -142,13 +142,13 @@ fn refused(failure: &Failure) -> anyhow::Error {
 
 fn header(inventory: &Inventory) -> String {
     let place = format!(
-        "Made by `amplify-operator import`: what AWS account {} has in {}.",
+        "Made by `amplify-operator import` from AWS account {} in {}.",
         inventory.account, inventory.region
     );
     let policies = if inventory.manage {
-        "Each resource takes over what exists (adoptionPolicy: IfExists) and leaves it in AWS when it is deleted (deletionPolicy: Retain)."
+        "Each resource takes over an existing AWS object (adoptionPolicy: IfExists) and leaves it in AWS when the resource is deleted (deletionPolicy: Retain)."
     } else {
-        "Each resource only looks at what exists (managementPolicy: Observe): AWS gets no write. With managementPolicy: Manage it takes it over, and leaves it in AWS when it is deleted."
+        "Each resource only observes an existing AWS object (managementPolicy: Observe): AWS gets no write. With managementPolicy: Manage, the resource takes the object over, and leaves it in AWS when the resource is deleted."
     };
     render::comment(&place) + &render::comment(policies)
 }
@@ -199,12 +199,12 @@ fn write(folder: &Path, files: &BTreeMap<String, String>, force: bool) -> anyhow
     }
     if !others.is_empty() && !force {
         bail!(
-            "{} has other content in {}; nothing was written. Give --force to overwrite them",
+            "in {}, these files have other content: {}; nothing was written. Give --force to overwrite them",
             folder.display(),
             others.join(", ")
         );
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (path, content) in changed {
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -70,7 +70,7 @@ pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
                     planner.environment(name, environment, &mut parts);
                 }
             }
-            Answer::Absent => parts.push(Part::Remark(format!("App {app_id:?} is gone by now."))),
+            Answer::Absent => parts.push(Part::Remark(format!("App {app_id:?} no longer exists."))),
             Answer::Unknown(why) => parts.push(Part::Unanswered(format!(
                 "The environments of app {app_id:?} are not known: {why}"
             ))),
@@ -154,7 +154,7 @@ impl Planner<'_> {
                 parts.push(match self.judged(resource, Vec::new()) {
                     refused @ Part::Refused { .. } => refused,
                     _ => Part::Unanswered(format!(
-                        "Environment {name:?} of app {:?}: whether it has a backend is not known: {why}",
+                        "Whether environment {name:?} of app {:?} has a backend is not known: {why}",
                         self.app_id
                     )),
                 });
@@ -233,7 +233,7 @@ impl Planner<'_> {
             Answer::There(storage) => {
                 let Some(permissions) = permissions(storage) else {
                     return Part::Unanswered(format!(
-                        "Storage {name:?} of environment {environment:?} of app {:?}: AWS's answer does not say who may do what, or in words that this version does not know",
+                        "Storage {name:?} of environment {environment:?} of app {:?}: AWS's answer does not show all permissions, or uses words that this version does not know",
                         self.app_id
                     ));
                 };
@@ -367,7 +367,7 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
     match &config.transform_schema {
         None => notes.push(
             "AWS's answer has no transformSchema. Add it, or transformSchemaFrom, before you apply this for the first \
-             time: then nothing is sent. Later it is an edit, which runs UpdateBackendAPI."
+             time: then nothing is sent. Adding it later is an edit, which runs UpdateBackendAPI."
                 .to_owned(),
         ),
         Some(schema) if schema.len() > MAX_SCHEMA_BYTES as usize => {
@@ -418,7 +418,7 @@ fn known(config: &ResourceConfig, notes: &mut Vec<String>) -> ResourceConfig {
         });
     if runs_down {
         notes.push(
-            "expirationTime is what AWS says today. It is sent with the next edit and never compared.".to_owned(),
+            "expirationTime is today's value in AWS. It is sent with the next edit and never compared.".to_owned(),
         );
     }
     known

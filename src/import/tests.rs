@@ -159,7 +159,7 @@ fn what_cannot_be_given_back_to_aws_is_left_out_with_a_note() {
         (
             json!({ "transformSchema": "t", "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7.0 } } }),
             json!({ "transformSchema": "t", "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7.0 } } }),
-            "expirationTime is what AWS says today",
+            "expirationTime is today's value in AWS",
         ),
     ] {
         let inventory = app(&[("dev", backend(&[("api", config(given))]))]);

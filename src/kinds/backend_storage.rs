@@ -153,7 +153,7 @@ impl Kind for BackendStorage {
             return seen;
         }
         if found.is_imported {
-            seen.differs.push("kind of bucket (one that was there before)");
+            seen.differs.push("kind of bucket (an imported one)");
         }
         let settled = |permissions: &Permissions| {
             let mut permissions = permissions.clone();
@@ -215,7 +215,8 @@ async fn look_for_import(client: &Client, location: &Location, bucket: &str) -> 
     };
     // Only the backend's contents name an imported storage. If they are unknown, the storage is neither present nor
     // absent.
-    let meta = meta.map_err(|why| described::unknown(&format!("{why}, and only that names what is imported")))?;
+    let meta = meta
+        .map_err(|why| described::unknown(&format!("{why}, and only AmplifyMetaConfig names an imported storage")))?;
     let mut storages = meta.storages().map_err(|why| described::unknown(&why))?;
     let Some(storage) = storages.find(|storage| links(storage, bucket)) else {
         return Ok(Sight::Absent);

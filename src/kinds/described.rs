@@ -144,7 +144,7 @@ fn is_described(output: &GetBackendOutput, environment: &EnvironmentName) -> Res
         // An environment that is missing in the list is gone. Only an answer of AWS itself proves this.
         (None, Some(_)) if output.request_id().is_none() => Err(unreadable(
             GET,
-            "the answer lacks the environment, and AWS's request id",
+            "the answer has neither the environment nor AWS's request id",
         )),
         (None, Some(_)) => Ok(false),
         (None, None) => Err(unreadable(GET, "the answer names no environment")),

@@ -253,7 +253,7 @@ fn not_ready(index: &Index, referred: &ObjectKey, field: &str) -> Option<Missing
     match index.get(referred) {
         None => Some(Missing {
             message: format!(
-                "{kind} {name:?} ({field}) does not exist in this namespace: apply it, or correct the name. It is looked for again"
+                "{kind} {name:?} ({field}) does not exist in this namespace: apply it, or correct the name. The operator looks for it again"
             ),
             lack: Lack::Absent,
         }),
@@ -274,7 +274,7 @@ fn not_ready(index: &Index, referred: &ObjectKey, field: &str) -> Option<Missing
 
 /// Neither the spec nor the account entry names a region, and the operator has none.
 const NO_REGION: &str =
-    "no AWS region: set spec.region, or give the namespace's account entry or the operator (AWS_REGION) one";
+    "no AWS region: set spec.region, or a region in the namespace's account entry, or AWS_REGION of the operator";
 
 #[cfg(test)]
 mod tests {

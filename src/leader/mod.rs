@@ -111,7 +111,7 @@ fn nanos(time: Uptime) -> u64 {
 
 /// The loss of leadership. The process must end: another process may already continue its work.
 #[derive(Debug, thiserror::Error)]
-#[error("leadership lost: of Lease {LEASE} in namespace {namespace}, {loss}")]
+#[error("leadership lost: Lease {LEASE} in namespace {namespace} {loss}")]
 pub struct Lost {
     namespace: String,
     loss: Loss,
@@ -190,7 +190,7 @@ impl Election {
             biased;
             ended = self.take_part(turns) => ended,
             () = too_late => {
-                info!(lease = LEASE, "leadership not given back in time: it runs out");
+                info!(lease = LEASE, "the lease was not released in time: it expires by itself");
                 Ok(())
             }
         }
@@ -278,8 +278,8 @@ impl Election {
 
     async fn release(&mut self, lease: Lease) {
         match self.put(lease).await {
-            Ok(_) => info!(lease = LEASE, namespace = self.namespace, "leadership given back"),
-            Err(error) => self.complain("give back", &error),
+            Ok(_) => info!(lease = LEASE, namespace = self.namespace, "lease released"),
+            Err(error) => self.complain("release", &error),
         }
     }
 

@@ -50,10 +50,10 @@ pub(super) enum Action {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Loss {
     /// No renewal has succeeded for the renew deadline.
-    #[error("it could not be renewed for {} s", RENEW_DEADLINE.as_secs())]
+    #[error("could not be renewed for {} s", RENEW_DEADLINE.as_secs())]
     NotRenewed,
     /// Another process holds the lease.
-    #[error("{0} holds it")]
+    #[error("is held by {0}")]
     Taken(String),
 }
 

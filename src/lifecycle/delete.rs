@@ -68,7 +68,7 @@ fn dependents_are_gone(view: &View<'_>) -> Flow<()> {
     }
     if !dependents.leaving.is_empty() {
         let message = format!(
-            "waits for the deletion of {}: deletion goes on by itself then",
+            "waits for the deletion of {}: deletion then goes on by itself",
             first_of(&dependents.leaving)
         );
         return Err(Step::settle(
@@ -174,7 +174,9 @@ pub(super) fn released(view: &View<'_>) -> Step {
         return Step::settle(view.state.clone(), Wake::Never);
     }
     let what = what_became(view);
-    let message = format!("{what}; the resource goes when the other finalizers in metadata.finalizers are removed");
+    let message = format!(
+        "{what}; Kubernetes removes this resource when the other finalizers in metadata.finalizers are removed"
+    );
     let mut state = view.stored(Say::new(false, Progress::Settled, Reason::Released, message));
     state.ledger.origin = None;
     Step::settle(state, Wake::Never)
@@ -194,7 +196,7 @@ pub fn what_became(view: &View<'_>) -> &'static str {
         .filter(|job| job.finish_time.is_none() && !job.has_completed());
     let is_sent = |job: &Job| job.operation.is_delete() || job.is_open_intent();
     if view.known.released && !is_wanted(view) && open.is_some_and(is_sent) {
-        "released: a request to AWS was under way, and its account cannot be reached: see there what became of the AWS object"
+        "released: a request to AWS was under way, and its account cannot be reached: check in that account whether the AWS object is still there"
     } else if ledger.origin.is_none() {
         "released: it owned no AWS object"
     } else if view.is_anothers() {

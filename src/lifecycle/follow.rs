@@ -55,7 +55,7 @@ fn waiting(view: &View<'_>, job: &Job) -> Step {
     let id = report::shown_id(job);
     let say = if timed_out {
         let message = format!(
-            "{} (job {id}) has not ended within {timeout:#}, and AWS cannot cancel a job: ask AWS Support with this job id. Its end will still be honoured",
+            "{} (job {id}) has not ended within {timeout:#}, and AWS cannot cancel a job: contact AWS Support with this job id. When the job ends, the operator goes on from there",
             job.operation
         );
         Say::stalled(Reason::JobTimedOut, message)

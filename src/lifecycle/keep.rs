@@ -67,13 +67,13 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
 fn conflict(view: &View<'_>, winner: &Winner) -> Step {
     let name = &winner.name;
     let describes = if winner.is_of_another_name {
-        "describes an AWS object of another name in the place of this one's"
+        "describes an AWS object of another name in this environment (which can have only one of this kind)"
     } else {
         "describes the same AWS object"
     };
     let (progress, message) = if winner.leaving {
         let message =
-            format!("{name} {describes} and comes first, and is being deleted: this resource goes on when it is gone");
+            format!("{name} {describes} and comes first, but is being deleted: this resource goes on when it is gone");
         (Progress::Reconciling, message)
     } else {
         let deletes = if delete::is_wanted(view) {
@@ -81,8 +81,9 @@ fn conflict(view: &View<'_>, winner: &Winner) -> Step {
         } else {
             "nothing in AWS"
         };
-        let message =
-            format!("{name} {describes} and comes first: delete one of the two. Deleting this one deletes {deletes}");
+        let message = format!(
+            "{name} {describes} and comes first: delete one of the two. Deleting this resource deletes {deletes}"
+        );
         (Progress::Stalled, message)
     };
     let say = Say::new(false, progress, Reason::Conflict, message);
@@ -127,7 +128,7 @@ fn keep(view: &View<'_>, seen: &Seen) -> Flow {
     made_whole(view)?;
     if !seen.differs.is_empty() {
         let message = format!(
-            "AWS shows another {} than the spec, and AWS cannot change it: put it back in AWS, or delete this resource{} and apply it again",
+            "AWS shows a different {} than the spec and cannot change it: restore the value of the spec in AWS, or delete this resource{} and apply it again",
             seen.differs.join(" and "),
             if delete::is_wanted(view) {
                 ", which deletes the AWS object,"
@@ -255,7 +256,7 @@ fn adopt(view: &View<'_>, seen: &Seen) -> Flow {
 fn exists(job: Option<&Job>) -> String {
     let text = match job.filter(|job| job.operation.is_create() && job.has_failed()) {
         Some(job) => format!(
-            "{} failed, and nothing proves that the AWS object that is there is this resource's: {}",
+            "{} failed, and nothing proves that the existing AWS object belongs to this resource: {}",
             job.operation,
             job.error.as_deref().unwrap_or(NO_REASON)
         ),
@@ -271,7 +272,7 @@ fn gone(view: &View<'_>) -> Flow {
     }
     if let Some(job) = view.state.ledger.job.as_ref().filter(|job| record::is_never_shown(job)) {
         let message = format!(
-            "{} (job {}) completed, and AWS has not shown the object since: it is not created a second time. Ask AWS Support with this job id, or delete this resource and apply it again",
+            "{} (job {}) completed, but AWS has not shown the object since then. The operator does not create it a second time: contact AWS Support with this job id, or delete this resource and apply it again",
             job.operation,
             report::shown_id(job)
         );
@@ -286,7 +287,7 @@ fn gone(view: &View<'_>) -> Flow {
         let message = if state.ledger.migration_locked_at.is_some() {
             "AWS no longer shows the object"
         } else {
-            "AWS no longer shows the object: it is made again"
+            "AWS no longer shows the object: the operator creates it again"
         };
         state = view.say(
             state,

@@ -86,7 +86,7 @@ pub(super) fn unbarred(view: &View<'_>) -> Flow<()> {
         None => Ok(()),
         Some(Bar::Named(name)) => {
             let message = format!(
-                "the environment already has one, under the name {}, and AWS keeps one in each: to take it over, delete this resource and apply one that describes that one (amplify-operator import writes it) with adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
+                "the environment already has one, under the name {}, and AWS allows only one: to take it over, delete this resource and apply a resource with that name (amplify-operator import writes it) and adoptionPolicy: IfExists; or remove it from AWS. Deleting this resource deletes nothing in AWS",
                 report::shown_name(name)
             );
             let say = Say::stalled(Reason::AlreadyExists, message);
@@ -119,7 +119,7 @@ pub(super) fn slot(view: &View<'_>) -> Flow<()> {
 /// Waits for the end of another job. The message names neither the holder of the slot nor its job: each change of these
 /// would be a write by every resource that waits.
 fn waiting_for_job(view: &View<'_>) -> Step {
-    let message = "another job holds this backend environment: AWS runs one at a time, and this resource goes on when it has ended";
+    let message = "another job holds this backend environment: AWS runs one job at a time, and this resource goes on when that job has ended";
     let wait = timing::backoff(15.0, 60.0, view.memory.tries, view.jitter);
     Step::retry(
         view.stored(Say::working(Reason::WaitingForJob, message)),
@@ -253,7 +253,7 @@ pub(super) fn absence_in_doubt(view: &View<'_>) -> Option<Step> {
     let operation = job.operation;
     let state = if view.resource.deleting {
         let message = format!(
-            "AWS does not show the object, and may show it late: the job that made it ended less than {:#} ago; deletion goes on then",
+            "AWS does not show the object, but may show it late: the job that created or changed it ended less than {:#} ago. Deletion goes on after that time",
             view.settings.absence_grace
         );
         view.stored(Say::working(Reason::Deleting, message))
@@ -282,11 +282,11 @@ pub(super) fn stays_put(view: &View<'_>) -> Flow<()> {
 fn moved(view: &View<'_>, pinned: &str, wanted: &str) -> Step {
     let message = if view.state.ledger.origin.is_some() {
         format!(
-            "the AWS object is in {pinned}, and the spec, or else the account of its namespace, now says {wanted}: change it back. To have another object in {wanted}, set deletionPolicy: Retain (else deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
+            "the AWS object is in {pinned}, but the region of this resource (spec, account entry or operator) is now {wanted}: change the region back. To have another object in {wanted}, set deletionPolicy: Retain (otherwise deleting this resource deletes the object in {pinned}), delete this resource and apply it again"
         )
     } else {
         format!(
-            "a create was sent to {pinned}, and nobody knows what became of it; the spec, or else the account of its namespace, now says {wanted}. See in AWS what is in {pinned}, and change the region back; or delete this resource, which deletes nothing in AWS, and apply it again"
+            "a create was sent to {pinned} and its outcome is unknown, but the region of this resource (spec, account entry or operator) is now {wanted}: check in AWS whether the object is in {pinned}, and change the region back; or delete this resource, which deletes nothing in AWS, and apply it again"
         )
     };
     Step::settle(view.stored(Say::stalled(Reason::AccountChanged, message)), Wake::Never)

@@ -76,12 +76,12 @@ fn shown(view: &View<'_>, seen: &Seen) -> Flow {
         let there = if is_whole {
             view.resource.words.there
         } else {
-            "the AWS object exists; AWS does not show the whole of its configuration, and what it shows is as the spec says"
+            "the AWS object exists; AWS shows only a part of its configuration, and that part is as the spec says"
         };
         Say::new(true, Progress::Settled, Reason::Available, format!("{there}{OBSERVED}"))
     } else {
-        let text = format!("AWS shows another {} than the spec", differs.join(" and "));
-        let advice = "correct the spec; or, where AWS can change it, set managementPolicy: Manage to have AWS told what the spec says";
+        let text = format!("AWS shows a different {} than the spec", differs.join(" and "));
+        let advice = "correct the spec; or, if AWS can change this, set managementPolicy: Manage, and the operator updates the AWS object";
         Say::stalled(Reason::Drifted, report::with_advice(&text, advice))
     };
     Ok(Step::settle(view.stored(say), view.check_after_now()))
@@ -91,13 +91,13 @@ fn shown(view: &View<'_>, seen: &Seen) -> Flow {
 fn absent(view: &View<'_>, bar: Option<&Bar>) -> Step {
     let text = match bar {
         Some(Bar::Named(name)) => format!(
-            "AWS does not show it; the environment has one under the name {}",
+            "AWS does not show the object; the environment has one under the name {}",
             report::shown_name(name)
         ),
-        Some(Bar::Lacks) | None => "AWS does not show it".to_owned(),
+        Some(Bar::Lacks) | None => "AWS does not show the object".to_owned(),
     };
     let advice = format!(
-        "{}; correct the spec, or set managementPolicy: Manage to have it made",
+        "{}; correct the spec, or set managementPolicy: Manage to have it created",
         report::looked_where(view)
     );
     let say = Say::stalled(Reason::NotFound, report::with_advice(&text, &advice));

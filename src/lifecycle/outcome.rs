@@ -101,7 +101,7 @@ pub(super) fn done(view: &View<'_>, job: &Job) -> Step {
         ..job.clone()
     });
     let say = if view.resource.deleting {
-        Say::working(Reason::Deleting, "its create has ended; deletion goes on")
+        Say::working(Reason::Deleting, "the create has ended; deletion goes on")
     } else {
         view.available(&state)
     };
@@ -220,7 +220,7 @@ fn resolve_change(view: &View<'_>, job: &Job) -> Flow {
     Ok(close(
         view,
         job,
-        "nobody knows what became of this attempt, and AWS shows nothing of it any more",
+        "the outcome of this attempt is unknown, and AWS shows nothing of it any more",
         false,
     ))
 }
@@ -278,7 +278,10 @@ fn close(view: &View<'_>, job: &Job, why: &str, unconfirmed: bool) -> Step {
     } else if view.resource.observe {
         Say::working(
             working_reason(job.operation),
-            format!("{} has ended: {why}; it is only observed from here on", job.operation),
+            format!(
+                "{} has ended: {why}; from now on the AWS object is only observed",
+                job.operation
+            ),
         )
     } else {
         Say::working(working_reason(job.operation), working_message(&job))

@@ -376,9 +376,9 @@ fn told(view: &View<'_>, state: State, failure: &Failure, verdict: &Verdict, ope
 /// Returns advice about a read that AWS refuses as wrong.
 fn read_advice(view: &View<'_>) -> &'static str {
     if view.resource.deleting {
-        "correct what AWS names, or set deletionPolicy: Retain to leave the AWS object there. It is asked again"
+        "correct the value that AWS names, or set deletionPolicy: Retain to leave the AWS object there. The operator asks AWS again by itself"
     } else {
-        "correct what AWS names in the spec. It is asked again"
+        "correct the value in the spec that AWS names. The operator asks AWS again by itself"
     }
 }
 
@@ -390,7 +390,7 @@ pub(super) fn looked_where(view: &View<'_>) -> String {
     let region = ledger.region.clone().or_else(|| view.surroundings.region.clone());
     let what = view.resource.words.place;
     format!(
-        "looked in account {}, region {}: check {what}. It is tried again",
+        "looked in account {}, region {}: check {what}. The operator tries again by itself",
         account.unwrap_or_else(unknown),
         region.unwrap_or_else(unknown)
     )
@@ -522,8 +522,8 @@ fn may_still_hold(view: &View<'_>) -> bool {
 /// Returns the content of `Ready` while the outcome of a request is unknown.
 pub(super) fn outcome_unknown(failure: &Failure) -> Say {
     let message = with_advice(
-        &format!("a request to AWS had no clear answer: {}", failure.message),
-        "what became of it is being found out",
+        &format!("AWS gave no clear answer to a request: {}", failure.message),
+        "the operator is finding out whether AWS carried it out",
     );
     Say::working(Reason::AwsUnavailable, message)
 }

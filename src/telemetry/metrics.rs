@@ -318,7 +318,7 @@ impl Metrics {
             aws_requests: register.add(
                 "aws_requests_total",
                 &["service", "operation", "outcome"],
-                "Calls to AWS by how they ended; retries of reads are part of their call",
+                "Calls to AWS by their outcome; a read and its retries are one call",
                 Family::default(),
             ),
             aws_duration: register.add(
@@ -342,7 +342,7 @@ impl Metrics {
             token_rate: register.add(
                 "aws_token_rate",
                 &["region"],
-                "Calls to AWS per second that the account with the fewest gets at present: more when objects waited, less when AWS throttled",
+                "Calls to AWS per second that are allowed at present, for the account with the lowest rate; grows while objects wait, falls when AWS throttles",
                 Family::default(),
             ),
             reconciles: register.add(
@@ -354,13 +354,13 @@ impl Metrics {
             reconcile_errors: register.add(
                 "reconcile_errors_total",
                 &["kind", "class"],
-                "What went wrong in passes over objects, by its class: of AWS as in aws_requests_total, or kubernetes",
+                "Errors in passes over objects, by class: an outcome of aws_requests_total, or kubernetes",
                 Family::default(),
             ),
             queue: register.add(
                 "queue_depth",
                 &["kind"],
-                "Objects to which something happened and whose pass has not begun; 0 on a standby",
+                "Objects that wait for the beginning of their pass; 0 on a standby",
                 Family::default(),
             ),
             locks_denied: register.add(
@@ -372,32 +372,32 @@ impl Metrics {
             events_left_out: register.add(
                 "events_left_out_total",
                 &[],
-                "Transitions that no Event tells of: too many of one object, or of all, came at once",
+                "Transitions without an Event, because too many came at once, of one object or of all",
                 Counter::default(),
             ),
             objects: register.add(
                 "objects",
                 &["kind", "reason", "state"],
-                "Objects by the reason of their Ready condition, and what it amounts to",
+                "Objects by the reason of their Ready condition and by their state",
                 Family::default(),
             ),
             jobs: register.add("jobs_running", &["operation"], "AWS jobs under way", Family::default()),
             oldest_job: register.add(
                 "oldest_job_start_timestamp_seconds",
                 &["operation"],
-                "When the oldest AWS job under way was asked for; absent without one",
+                "When the oldest AWS job under way was requested; absent while no job runs",
                 Family::default(),
             ),
             job_duration: register.add(
                 "job_duration_seconds",
                 &["operation", "result"],
-                "How long AWS jobs ran that this process saw end, by AWS's clock",
+                "How long AWS jobs ran, by AWS's clock; of jobs whose end this process saw",
                 Histograms::new_with_constructor(|| Histogram::new(JOB_SECONDS)),
             ),
             job_end_to_ready: register.add(
                 "job_end_to_ready_seconds",
                 &["operation"],
-                "How long after the end of its job an object was Ready, from AWS's clock to this machine's",
+                "Time from the end of a job, by AWS's clock, until its object was Ready, by this machine's clock",
                 Histograms::new_with_constructor(|| Histogram::new(READY_SECONDS)),
             ),
             watch_failing: register.add(
@@ -409,13 +409,13 @@ impl Metrics {
             watch_event: register.add(
                 "watch_last_event_timestamp_seconds",
                 &["kind"],
-                "When the watch of this kind last had something to tell; one of which nothing changes is silent and well",
+                "When the watch of this kind last reported a change; an old time is normal while no object changes",
                 Family::default(),
             ),
             leader: register.add(
                 "leader",
                 &[],
-                "1: this process is the one that acts; 0: it stands by. Without leader election always 1",
+                "1: this process leads; 0: it stands by. Always 1 without leader election",
                 Gauge::default(),
             ),
             alive_tasks: register.add(
@@ -427,12 +427,12 @@ impl Metrics {
             accounts_file_valid: register.add(
                 "accounts_file_valid",
                 &[],
-                "1: the accounts file is in force as it stands; 0: it cannot be used, and what it said before holds; absent without one",
+                "1: the accounts file is valid and in force; 0: it cannot be used, and its previous content stays in force; absent without an accounts file",
                 Family::default(),
             ),
             described: {
                 let info = Info::new(vec![("version", version.to_owned())]);
-                register.put("build_info", &["version"], "The program that runs", info);
+                register.put("build_info", &["version"], "The version of the running program", info);
                 register.described
             },
             registry: Mutex::new(register.registry),
@@ -783,7 +783,7 @@ mod tests {
         for line in [
             "# TYPE amplify_operator_aws_requests_total counter",
             "# TYPE amplify_operator_build_info gauge",
-            "# HELP amplify_operator_build_info The program that runs.",
+            "# HELP amplify_operator_build_info The version of the running program.",
             "# TYPE amplify_operator_leader gauge",
         ] {
             assert!(text.lines().any(|is| is == line), "{line} is missing in\n{text}");

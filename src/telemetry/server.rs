@@ -187,7 +187,7 @@ impl Health {
         if filled.into_values().any(|is_filled| is_filled) {
             Ok(wrong)
         } else {
-            Err(format!("stores: not filled yet\n{wrong}"))
+            Err(format!("resources: not all read yet\n{wrong}"))
         }
     }
 
@@ -254,7 +254,7 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metr
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                debug!(%error, "no connection taken");
+                debug!(%error, "cannot accept a connection");
                 // Usually the process has no file descriptors left: a connection must end first.
                 if !is_of_one_connection(&error) {
                     sleep(RETRY).await;
@@ -326,7 +326,7 @@ mod tests {
     fn a_program_is_ready_when_one_namespace_has_been_read_and_names_those_that_have_not() {
         let health = Health::new(Duration::from_mins(10));
         let now = Instant::now();
-        assert_eq!(health.readiness(now).unwrap_err(), "stores: not filled yet\n");
+        assert_eq!(health.readiness(now).unwrap_err(), "resources: not all read yet\n");
         for namespace in ["a", "b"] {
             for kind in ["AmplifyBackend", "BackendApi"] {
                 health.watch_opens(key(kind, Some(namespace)));
@@ -336,7 +336,7 @@ mod tests {
         health.watch_filled(&key("AmplifyBackend", Some("b")));
         assert_eq!(
             health.readiness(now).unwrap_err(),
-            "stores: not filled yet\nwatch BackendApi in a: not read yet\nwatch BackendApi in b: not read yet\n"
+            "resources: not all read yet\nwatch BackendApi in a: not read yet\nwatch BackendApi in b: not read yet\n"
         );
         health.watch_filled(&key("BackendApi", Some("b")));
         health.watch_fails(&key("BackendApi", Some("a")), true, now);
@@ -439,7 +439,7 @@ mod tests {
         assert!(get("/livez").await.starts_with("HTTP/1.1 200"));
         let not_ready = get("/readyz").await;
         assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
-        assert!(not_ready.contains("stores: not filled yet"));
+        assert!(not_ready.contains("resources: not all read yet"));
         health.watch_filled(&key("BackendApi", None));
         assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get("/metrics application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;

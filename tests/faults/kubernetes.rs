@@ -487,7 +487,9 @@ async fn an_api_server_that_dies_during_a_create_is_told_of_its_job_when_it_is_b
     stage.wait_for_calls(Operation::CreateBackend, 1).await;
     cluster.kill_apiserver().await.expect("killed");
     TALLY.faults(1);
-    stage.wait_until_logged("cannot record what AWS accepted").await;
+    stage
+        .wait_until_logged("cannot record the write that AWS accepted")
+        .await;
     cluster.start_apiserver().await.expect("it is back");
     let object = ends_well(&stage, "dev").await;
     assert_eq!(ready(&object)["status"], "True");

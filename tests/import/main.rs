@@ -196,7 +196,7 @@ fn what_aws_gives_no_answer_for_is_a_comment_and_an_exit_code() {
     assert_eq!(code, Some(3), "{err}");
     for says in [
         "GraphQL API \"storefront\" of environment \"staging\" of app \"d1a2b3c4d5e6f7\" is not known: GetBackendAPI: AccessDeniedException",
-        "Environment \"dev\" of app \"d1a2b3c4d5e6f7\": whether it has a backend is not known: GetBackend: AccessDeniedException",
+        "Whether environment \"dev\" of app \"d1a2b3c4d5e6f7\" has a backend is not known: GetBackend: AccessDeniedException",
         "The environments of app \"d2\" are not known: ListBackendEnvironments: AccessDeniedException",
     ] {
         assert!(out.contains(&format!("\n# {says}")), "{says}: {out}");

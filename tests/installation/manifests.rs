@@ -239,7 +239,7 @@ fn refused_backends() -> Vec<Refused> {
         row(
             "AmplifyBackend: neither appName nor cloneFrom",
             backend(json!({ "appName": null })),
-            "give appName (CreateBackend makes a new backend) or cloneFrom (CloneBackend copies one)",
+            "set appName (CreateBackend creates a new backend) or cloneFrom (CloneBackend copies a backend)",
         ),
         row(
             "AmplifyBackend: both appName and cloneFrom",

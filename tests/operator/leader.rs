@@ -219,7 +219,7 @@ async fn a_leader_that_ends_is_followed_within_seconds(world: Arc<World>) {
     wait_for_holder(&stage, &standby).await;
     let vacant = ended.elapsed();
     assert!(vacant < Duration::from_secs(10), "nobody led for {vacant:?}");
-    assert!(leader.log().contains("leadership given back"));
+    assert!(leader.log().contains("lease released"));
     let recorded = leader.work(&stage).len();
     assert!(
         recorded >= 3,

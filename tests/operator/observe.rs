@@ -101,7 +101,7 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
         stage.request(kind, name, "look").await;
         let object = stage.wait_for_reason(kind, name, "NotFound").await;
         assert!(is_stalled(&object), "{object:#}");
-        assert!(message(&object).ends_with("have it made"), "{object:#}");
+        assert!(message(&object).ends_with("have it created"), "{object:#}");
     }
     program(&stage, kubectl, &["delete", "--timeout=150s", "-f", &path]).await;
     assert!(stage.simulator.history().writes().is_empty(), "AWS was told nothing");

@@ -138,7 +138,7 @@ async fn a_missing_config_map_or_backend_is_waited_for(world: Arc<World>) {
             Some("\u{feff}# TODO\n"),
             "holds nothing but blanks, commas and comments",
         ),
-        ("3", None, "stands in binaryData: save the file as UTF-8"),
+        ("3", None, "is in binaryData: save the file as UTF-8"),
     ] {
         match text {
             Some(text) => stage.put_config_map("schema", "schema.graphql", text).await,
@@ -277,7 +277,7 @@ async fn the_younger_of_two_resources_for_one_object_is_in_conflict(world: Arc<W
         assert!(is_stalled(&object));
         assert!(message(&object).contains("winner"), "{object:#}");
         assert!(
-            message(&object).ends_with("Deleting this one deletes nothing in AWS"),
+            message(&object).ends_with("Deleting this resource deletes nothing in AWS"),
             "{object:#}"
         );
     }
@@ -309,7 +309,7 @@ async fn a_job_without_an_end_times_out_and_its_late_end_is_honoured(world: Arc<
     assert_eq!(object["status"]["job"]["status"], "PROVISIONING", "AWS's own word");
     let id = object["status"]["job"]["id"].as_str().unwrap_or_default();
     assert!(
-        message(&object).contains(id) && message(&object).contains("ask AWS Support with this job id"),
+        message(&object).contains(id) && message(&object).contains("contact AWS Support with this job id"),
         "{object:#}"
     );
     assert!(
@@ -400,7 +400,7 @@ async fn another_account_is_never_written_to(world: Arc<World>) {
     stage.request(Kind::Backend, "dev", "now").await;
     let object = stage.wait_for_reason(Kind::Backend, "dev", "AccountChanged").await;
     assert!(is_stalled(&object));
-    let advice = "give back the former ones, or set deletionPolicy: Retain and delete this resource";
+    let advice = "restore the former credentials, or set deletionPolicy: Retain and delete this resource";
     assert!(message(&object).contains(advice), "{object:#}");
     assert!(
         stage

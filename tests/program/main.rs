@@ -63,7 +63,7 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
             &[][..],
             &["run", LISTEN][..],
             &[
-                "no way to a Kubernetes API server: ",
+                "no access to a Kubernetes API server: ",
                 ". Set KUBECONFIG, or run in a pod with a service account",
             ][..],
             no_file,
@@ -105,7 +105,7 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
         (
             &[("RUST_LOG", "off")],
             &["run", LISTEN],
-            &["amplify-operator: no way to a Kubernetes API server: "],
+            &["amplify-operator: no access to a Kubernetes API server: "],
             no_file,
         ),
         (
@@ -154,7 +154,7 @@ fn in_a_log_of_json_the_fatal_error_is_json() {
     let line: Value = serde_json::from_str(&err).unwrap_or_else(|error| panic!("{error}: {err}"));
     assert_eq!(line["level"], "ERROR");
     let message = line["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with("no way to a Kubernetes API server: "), "{line}");
+    assert!(message.starts_with("no access to a Kubernetes API server: "), "{line}");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn the_help_says_what_each_setting_does() {
         assert_eq!(code, Some(0));
         let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
         for said in [
-            "--watch-namespace <NAMESPACE> Namespace to watch; repeatable, or a list with commas. Without it, or empty: all namespaces",
+            "--watch-namespace <NAMESPACE> Namespace to watch; repeatable, or a comma-separated list. Unset or empty: all namespaces",
             "--outcome-grace <DURATION> After a lost reply, how long to look for the job in AWS before sending the request again (at least 30s)",
             "--absence-grace <DURATION> After a job ends, ignore \"not found\" from AWS for this long (at least 1s)",
         ] {

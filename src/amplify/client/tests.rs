@@ -1294,7 +1294,7 @@ async fn credentials_that_become_those_of_another_account_sign_nothing() {
     *keys.0.lock() = "AKIATHIRD";
     let failure = client.create_backend().await.unwrap_err();
     assert_eq!((failure.class, failure.sent), (Class::Unavailable, Sent::Never));
-    let said = "belonged to account 111111111111 and belong to 222222222222 now";
+    let said = "belonged to account 111111111111 and now belong to account 222222222222";
     assert!(failure.message.contains(said), "{}", failure.message);
     assert!(session.is_found_worn_out().await);
     assert_eq!(fake.lines()[5..], ["POST /"], "STS alone");

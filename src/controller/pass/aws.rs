@@ -421,7 +421,7 @@ impl<K: Remote> Pass<'_, K> {
                 class: Class::AccountChanged,
                 sent: Sent::Never,
                 message: format!(
-                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {expected}: give back the former ones, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
+                    "the AWS object is in account {pinned}, and the credentials of this namespace now belong to {expected}: restore the former credentials, or set deletionPolicy: Retain and delete this resource, which leaves the AWS object there"
                 ),
             }));
         }

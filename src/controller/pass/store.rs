@@ -204,7 +204,7 @@ impl<K: Remote> Pass<'_, K> {
                 }
                 Err(error) => {
                     self.tell_refusal(&error);
-                    warn!(%error, "cannot record what AWS accepted; trying until it lands");
+                    warn!(%error, "cannot record the write that AWS accepted; the operator tries again until it succeeds");
                 }
             }
             self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;

@@ -539,7 +539,10 @@ fn a_read_that_aws_takes_for_wrong_says_what_to_do() {
     let mut play = Play::applied(Kind::Backend);
     play.aws.reads = Some(Class::BadRequest);
     play.pass().is("look status", "stalled: InvalidSpec");
-    assert!(message(&play.scene.state).ends_with("correct what AWS names in the spec. It is asked again"));
+    assert!(
+        message(&play.scene.state)
+            .ends_with("correct the value in the spec that AWS names. The operator asks AWS again by itself")
+    );
     let mut deleting = Play::ready(Kind::Backend);
     deleting.scene.resource.deleting = true;
     deleting.scene.resource.generation = 2;

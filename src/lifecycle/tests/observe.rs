@@ -33,7 +33,7 @@ fn what_is_observed_is_found_or_not_found_and_nothing_is_stored_of_it_but_that()
         play.pass().is(look, "stalled: NotFound").wakes(3600);
         let text = message(&play.scene.state).to_owned();
         assert!(
-            text.contains("region eu-west-1") && text.ends_with("have it made"),
+            text.contains("region eu-west-1") && text.ends_with("have it created"),
             "{text}"
         );
         // The object appears, and a check shows it.
