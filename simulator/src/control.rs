@@ -262,6 +262,13 @@ impl Control {
         });
     }
 
+    /// Makes these the environment variables of an app, as UpdateApp does with a map of them. Returns false if the app does not
+    /// exist.
+    pub fn put_variables(&self, at: impl Into<Location>, variables: BTreeMap<String, String>) -> bool {
+        let at = at.into();
+        self.with_app(&at, |app, _| app.variables = variables).is_some()
+    }
+
     /// Removes an app with its contents. Returns false if it does not exist.
     pub fn delete_app(&self, at: impl Into<Location>) -> bool {
         let at = at.into();

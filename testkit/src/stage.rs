@@ -642,15 +642,26 @@ impl Stage {
         self.simulator.history().of(operation)
     }
 
-    /// Returns all calls except those to STS.
+    /// Returns all calls except those that many resources share: calls to STS and reads of migration locks.
     pub fn all_calls(&self) -> Vec<Operation> {
-        let sts = [Operation::GetCallerIdentity, Operation::AssumeRole];
+        let shared = [
+            Operation::GetCallerIdentity,
+            Operation::AssumeRole,
+            Operation::GetApp,
+            Operation::ListApps,
+        ];
         let calls = self.simulator.history().all();
         calls
             .into_iter()
             .map(|call| call.operation)
-            .filter(|operation| !sts.contains(operation))
+            .filter(|operation| !shared.contains(operation))
             .collect()
+    }
+
+    /// Returns how many reads of migration locks there were: of one app before writes, and of all apps in drift checks.
+    pub fn lock_reads(&self) -> (usize, usize) {
+        let count = |operation| self.calls(operation).len();
+        (count(Operation::GetApp), count(Operation::ListApps))
     }
 
     /// Returns the schema of the API `shop` in this environment, as AWS holds it.

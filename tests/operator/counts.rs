@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use amplify_simulator::Operation::{
     self, CloneBackend, CreateBackend, CreateBackendApi, CreateBackendEnvironment, DeleteBackend,
-    DeleteBackendEnvironment, GetBackend, GetBackendApi, GetBackendEnvironment, GetBackendJob, ListBackendEnvironments,
-    ListBackendJobs, UpdateBackendApi,
+    DeleteBackendEnvironment, GetApp, GetBackend, GetBackendApi, GetBackendEnvironment, GetBackendJob, ListApps,
+    ListBackendEnvironments, ListBackendJobs, UpdateBackendApi,
 };
 use serde_json::json;
 
@@ -21,6 +21,7 @@ amplify_testkit::tests! {
     an_update_costs_two_writes_and_three_calls,
     a_delete_costs_at_most_two_writes_and_two_calls,
     the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_its_records,
+    the_writes_to_an_app_share_one_read_of_its_migration_lock,
     an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call,
     what_each_specimen_costs_follows_from_what_aws_can_do_with_it,
 }
@@ -45,6 +46,7 @@ async fn a_create_costs_four_writes_and_four_calls_and_then_nothing_even_after_a
         without_polls(stage.all_calls()),
         [GetBackend, ListBackendJobs, CreateBackend, GetBackend]
     );
+    assert_eq!(stage.lock_reads(), (1, 0));
 
     let calls = stage.all_calls().len();
     stage.terminate().await;
@@ -219,6 +221,26 @@ async fn the_drift_checks_of_an_app_share_one_call_for_its_backends_and_one_for_
     assert!(of_backends.len() + ahead + 1 >= of_records.len(), "{of_backends:?}");
     assert_eq!(looks(&stage), before, "what the list shows is not looked at one by one");
     stage.assert_writes(None, writes).await;
+    // Nothing is due to be written: the locks of all apps are read with one list for each interval.
+    let lists = stage.calls(ListApps);
+    let gaps: Vec<_> = lists.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+    assert!(gaps.len() >= 2 && gaps.iter().all(|gap| *gap > 15_000), "{gaps:?} ms");
+    assert_eq!(stage.lock_reads().0, 1);
+}
+
+async fn the_writes_to_an_app_share_one_read_of_its_migration_lock(world: Arc<World>) {
+    let stage = Stage::new(world).await;
+    let names: Vec<_> = (0..20).map(|number| format!("dev{number}")).collect();
+    for name in &names {
+        stage.create(Kind::Environment, name, environment(name)).await;
+    }
+    for name in &names {
+        stage.wait_until_ready(Kind::Environment, name).await;
+    }
+    let reads = stage.calls(GetApp);
+    let gaps: Vec<_> = reads.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 59_000), "{gaps:?} ms");
+    stage.assert_writes(None, 3 * names.len()).await;
 }
 
 async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Arc<World>) {

@@ -6,7 +6,7 @@
 //! "words": ["ODD"], "ending": {"type": "failed", "error": "text", "applied": false}}`). A location is `{"app": "d123",
 //! "environment": "dev"}`, with `account` and `region` if they are not the defaults.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -42,6 +42,7 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/roles", put(put_role))
         .route("/sessions/expire", post(expire_sessions))
         .route("/apps", get(apps).put(put_app).delete(delete_app))
+        .route("/apps/variables", put(put_variables))
         .route("/backends", put(put_backend).delete(delete_backend))
         .route("/backends/meta-config", put(put_meta_config))
         .route("/apis", put(put_api).delete(delete_api))
@@ -174,6 +175,17 @@ async fn put_backend(State(control): State<Control>, Json(put): Json<PutBackend>
 
 async fn delete_backend(State(control): State<Control>, Json(at): Json<Location>) -> Answer {
     found(control.delete_backend(at))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PutVariables {
+    at: Location,
+    variables: BTreeMap<String, String>,
+}
+
+async fn put_variables(State(control): State<Control>, Json(put): Json<PutVariables>) -> Answer {
+    found(control.put_variables(put.at, put.variables))
 }
 
 #[derive(Deserialize)]

@@ -67,7 +67,7 @@ fn app_json(context: &Context<'_>, app: &App) -> Value {
         "platform": "WEB",
         "createTime": seconds(app.created),
         "updateTime": seconds(app.created),
-        "environmentVariables": {},
+        "environmentVariables": app.variables,
         "defaultDomain": format!("{}.amplifyapp.com", app.id),
         "enableBranchAutoBuild": false,
         "enableBasicAuth": false,
