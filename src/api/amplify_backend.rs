@@ -1,10 +1,12 @@
 //! `AmplifyBackend`: a backend of an Amplify app, made by `CreateBackend` or `CloneBackend`.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{BackendRef, JobDuration, Ledger},
+    common::{BackendRef, JobDuration, KeepsLedger, Ledger},
+    outputs::BackendOutputs,
     policies::{HasNouns, Nouns, Policies},
     rules,
 };
@@ -23,7 +25,7 @@ use super::{
     shortname = "ab",
     category = "amplify",
     namespaced,
-    status = "Ledger",
+    status = "AmplifyBackendStatus",
     doc = "A backend of an AWS Amplify (Gen 1) app, managed with CreateBackend or CloneBackend, and DeleteBackend.",
     printcolumn(name = "APP", type_ = "string", json_path = ".spec.appId"),
     printcolumn(name = "ENVIRONMENT", type_ = "string", json_path = ".spec.backendEnvironmentName"),
@@ -101,4 +103,26 @@ pub struct CloneFrom {
     /// The AmplifyBackend to copy, in the same namespace, app and region. The clone waits until that AmplifyBackend is Ready. Unset: give `backendEnvironmentName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_ref: Option<BackendRef>,
+}
+
+/// The status of the AmplifyBackend. Only the operator writes it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AmplifyBackendStatus {
+    /// The part that all kinds share.
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// Values of what AWS has deployed, from AWS's last answer that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Box<BackendOutputs>>,
+}
+
+impl KeepsLedger for AmplifyBackendStatus {
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
 }

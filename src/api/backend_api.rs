@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backend_target::{BackendTarget, ResolvedTarget},
     common::{Hashes, JobDuration, KeepsLedger, Ledger},
+    outputs::ApiOutputs,
     policies::{HasNouns, Nouns, Policies},
     rules,
 };
@@ -212,6 +213,9 @@ pub struct BackendApiStatus {
     /// The hashes of the configuration that AWS has.
     #[serde(flatten)]
     pub hashes: Hashes,
+    /// Values of what AWS has deployed, from AWS's last answer that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<ApiOutputs>,
 }
 
 impl KeepsLedger for BackendApiStatus {

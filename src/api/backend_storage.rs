@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backend_target::{BackendTarget, ResolvedTarget},
     common::{Hashes, JobDuration, KeepsLedger, Ledger},
+    outputs::StorageOutputs,
     policies::{HasNouns, Nouns, Policies},
     rules,
 };
@@ -154,6 +155,9 @@ pub struct BackendStorageStatus {
     /// The hashes of the configuration that AWS has.
     #[serde(flatten)]
     pub hashes: Hashes,
+    /// Values of what AWS has deployed, from AWS's last answer that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<StorageOutputs>,
 }
 
 impl KeepsLedger for BackendStorageStatus {

@@ -19,11 +19,12 @@ pub mod conditions;
 mod crds;
 pub mod kinds;
 pub mod operation;
+pub mod outputs;
 pub mod policies;
 pub mod rules;
 pub mod text;
 
-pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, CloneFrom};
+pub use amplify_backend::{AmplifyBackend, AmplifyBackendSpec, AmplifyBackendStatus, CloneFrom};
 pub use backend_api::{BackendApi, BackendApiSpec, BackendApiStatus, ResourceConfig};
 pub use backend_environment::{BackendEnvironment, BackendEnvironmentSpec, BackendEnvironmentStatus};
 pub use backend_storage::{BackendStorage, BackendStorageSpec, BackendStorageStatus};

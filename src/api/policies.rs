@@ -5,6 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::common::Ledger;
+
 /// What happens to the AWS object when the resource is deleted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum DeletionPolicy {
@@ -54,6 +56,12 @@ pub struct Policies {
 }
 
 impl Policies {
+    /// Whether a status with this ledger may show values of the AWS object: it is the resource's own, or is observed.
+    #[must_use]
+    pub fn shows_values(&self, ledger: &Ledger) -> bool {
+        ledger.origin.is_some() || self.is_observed()
+    }
+
     /// Whether AWS gets no write for the resource.
     #[must_use]
     pub fn is_observed(&self) -> bool {

@@ -1,11 +1,14 @@
 //! The state that all reconciles share.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,6 +20,7 @@ use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
     api::KindName,
     clock::Clock,
+    kinds::meta_config::MetaConfig,
     leader::Leadership,
     lifecycle::Settings,
     random::Random,
@@ -67,6 +71,10 @@ pub struct Context {
     pub(super) random: Arc<Random>,
     /// Which environments are locked for a Gen 2 migration.
     pub(super) locks: Locks,
+    /// Told each time that an answer about locks has come, or could not be asked for.
+    pub(super) lock_answers: Notify,
+    /// The contents of backends that the passes of other resources have read, until the pass of the backend stores them.
+    pub(super) contents: Mutex<HashMap<ObjectKey, Arc<MetaConfig>>>,
     pub(super) index: Mutex<Index>,
     /// The places for passes, over all queues.
     pub(super) places: Arc<Semaphore>,
@@ -116,6 +124,7 @@ impl Context {
         Arc::new(Self {
             client: parts.client,
             locks: Locks::new(parts.settings.drift_interval),
+            lock_answers: Notify::new(),
             settings: parts.settings,
             clock: parts.sessions.clock().clone(),
             sessions: parts.sessions,
@@ -126,6 +135,7 @@ impl Context {
             leadership: parts.leadership,
             shutdown: parts.shutdown,
             random: parts.random,
+            contents: Mutex::default(),
             index: Mutex::new(Index::default()),
             places: Arc::new(Semaphore::new(parts.concurrency)),
             queues,

@@ -110,8 +110,7 @@ impl Events {
     }
 
     /// Reports that AWS denies the read that shows migration locks.
-    pub fn lock_unknown(&self, object: ObjectReference) {
-        let message = "AWS denies amplify:GetApp or amplify:ListApps, so the operator does not see whether amplify gen2-migration has locked this backend environment, and writes to it all the same: allow both actions (see deploy/iam-policy.json)";
+    pub fn lock_unknown(&self, object: ObjectReference, message: &str) {
         self.send(object, false, "MigrationLockUnknown", message, "Look");
     }
 

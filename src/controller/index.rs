@@ -401,6 +401,24 @@ impl Index {
         dependents
     }
 
+    /// Returns the resource whose AWS object this one's is in.
+    #[must_use]
+    pub fn container(&self, key: &ObjectKey) -> Option<ObjectKey> {
+        let entry = self.get(key)?;
+        let location = entry.location.as_ref().filter(|location| location.within.is_some())?;
+        let place = entry.place(&location.environment);
+        let mut containers = self.there(&place).filter(|other| {
+            let is_there = |entry: &Entry| {
+                entry
+                    .location
+                    .as_ref()
+                    .is_some_and(|at| at.environment == location.environment)
+            };
+            self.get(other).is_some_and(|other| other.contains && is_there(other))
+        });
+        containers.next().map(|key| ObjectKey::clone(key))
+    }
+
     /// Returns the jobs that other resources in the same environments have recorded.
     #[must_use]
     pub fn jobs_of_others(&self, key: &ObjectKey) -> BTreeSet<String> {

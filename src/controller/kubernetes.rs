@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::patches::{merge_difference, recording};
 use crate::{
     api::{
-        FIELD_MANAGER, FINALIZER, KeepsLedger as _,
+        FIELD_MANAGER, FINALIZER, IGNORE_MIGRATION_LOCK, KeepsLedger as _, RECONCILE_REQUESTED_AT,
         rules::{is_config_map_key, is_object_name},
         text::{digest, shortened},
     },
@@ -24,6 +24,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(20);
 /// Longest value of a reconcile request that is kept unchanged, in bytes.
 const REQUEST_KEPT: usize = 128;
+/// Longest name of a backend environment, in bytes.
+const LONGEST_NAME: usize = 255;
 /// How many bytes of a refused name a message repeats.
 const SHOWN: usize = 64;
 
@@ -56,7 +58,12 @@ pub(super) fn slim<K: Kind>(mut object: K) -> K {
     meta.labels = None;
     meta.owner_references = None;
     if let Some(annotations) = &mut meta.annotations {
-        annotations.retain(|name, _| name == crate::api::RECONCILE_REQUESTED_AT);
+        annotations.retain(|name, value| match name.as_str() {
+            RECONCILE_REQUESTED_AT => true,
+            // A longer value names no environment.
+            IGNORE_MIGRATION_LOCK => value.len() <= LONGEST_NAME,
+            _ => false,
+        });
         annotations.values_mut().for_each(shorten_request);
     }
     meta.annotations.take_if(|annotations| annotations.is_empty());

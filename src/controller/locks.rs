@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::Hash,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// A request that was begun and never ended (its pass was dropped) stops holding others up.
-const GIVEN_UP: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// An account (seen with one role) and region.
 pub(super) type Scope = (String, String);
@@ -119,7 +120,7 @@ impl Locks {
                     mark: answer.mark(app, environment),
                 })
             }
-            Some(Slot::UnderWay(begun)) if now.duration_since(*begun) < GIVEN_UP => Asked::UnderWay,
+            Some(Slot::UnderWay(begun)) if is_fresh(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
                 known.all.insert(scope.clone(), Slot::UnderWay(now));
                 Asked::Begin
@@ -138,7 +139,7 @@ impl Locks {
                     mark: answer.mark(app, environment),
                 })
             }
-            Some(Slot::UnderWay(begun)) if now.duration_since(*begun) < GIVEN_UP => Asked::UnderWay,
+            Some(Slot::UnderWay(begun)) if is_fresh(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
                 known.sweep(now, self.interval);
                 known.apps.insert(key, Slot::UnderWay(now));
@@ -177,10 +178,15 @@ fn put<K: Eq + Hash>(slots: &mut HashMap<K, Slot>, key: K, at: Timestamp, answer
     };
 }
 
+/// Whether a request that began then may still be under way.
+fn is_fresh(begun: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(begun).unsigned_abs() < GIVEN_UP
+}
+
 impl Known {
     /// Forgets answers that are older than an interval, once a minute at the most.
     fn sweep(&mut self, now: Timestamp, interval: SignedDuration) {
-        if self.swept.is_some_and(|swept| now.duration_since(swept) < GIVEN_UP) {
+        if self.swept.is_some_and(|swept| is_fresh(swept, now)) {
             return;
         }
         self.swept = Some(now);

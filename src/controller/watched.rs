@@ -158,6 +158,7 @@ impl<K: Remote> Watched<K> {
     pub(super) fn forget_if_gone(&self, key: &ObjectKey) {
         if !self.cache.contains(key) {
             self.recollections.forget(key);
+            self.context.contents.lock().remove(key);
         }
     }
 

@@ -143,7 +143,7 @@ async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: 
         Err(refused) => return Answer::Unknown(InvalidName::to_string(&refused)),
     };
     match patiently(|| backend_api::look(client, app, environment, &resource)).await {
-        Ok(Sight::Shown(config)) => Answer::There(config),
+        Ok(Sight::Shown(api)) => Answer::There(api.config),
         Ok(Sight::Absent) => Answer::Absent,
         Ok(Sight::Undescribed(failure)) | Err(failure) => unknown(&failure),
     }

@@ -4,10 +4,12 @@ use aws_sdk_amplifybackend::types::ResourceConfig;
 use jiff::SignedDuration;
 
 use super::{
-    Kind, Located, NO_REGION, Remote, Sight,
+    Kind, Located, NO_REGION, Observation, Remote, Sight,
     config::Nothing,
     described::{self, Backends},
-    environment, not_ready, owned_region,
+    environment,
+    meta_config::MetaConfig,
+    not_ready, outputs, owned_region,
 };
 use crate::{
     amplify::{
@@ -15,7 +17,9 @@ use crate::{
         answers::{absent_is_none, accepted, job_reply, never},
         send,
     },
-    api::{Abilities, AmplifyBackend, Job, KindName, Ledger, Operation, Policies},
+    api::{
+        Abilities, AmplifyBackend, AmplifyBackendStatus, Job, KindName, Operation, Policies, outputs::BackendOutputs,
+    },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Seen, State, Words, facts::Failure},
 };
@@ -29,6 +33,8 @@ const DELETE: Call = Call::write(Operation::DeleteBackend);
 pub struct Backend {
     /// The app's name, if AWS returned it.
     pub app_name: Option<String>,
+    /// Values of the backend and of everything in it, if they are known.
+    pub outputs: Option<Box<BackendOutputs>>,
 }
 
 impl Kind for AmplifyBackend {
@@ -85,7 +91,7 @@ impl Kind for AmplifyBackend {
                 .get(&referred)
                 .and_then(|entry| entry.location.as_ref())
                 .map(|place| &place.environment);
-            located.region = owned_region(self.status.as_ref()).or_else(|| place.map(|place| place.region.clone()));
+            located.region = owned_region(self.ledger()).or_else(|| place.map(|place| place.region.clone()));
             source = place.map(|place| place.name.to_string());
             if place.is_some_and(|place| place.app.as_str() != spec.app_id) {
                 located.invalid = Some(format!(
@@ -98,7 +104,7 @@ impl Kind for AmplifyBackend {
         } else if located.region.is_none() {
             located.invalid = Some(NO_REGION.to_owned());
         }
-        let job = self.status.as_ref().and_then(|status| status.job.as_ref());
+        let job = self.ledger().and_then(|ledger| ledger.job.as_ref());
         let may_have = |job: &&Job| job.operation.is_create() && (job.finish_time.is_none() || job.unconfirmed);
         let under_way = job.filter(may_have);
         if let Some(pinned) = under_way.and_then(|job| job.source_environment_name.clone()) {
@@ -108,7 +114,7 @@ impl Kind for AmplifyBackend {
             // Deletion needs only the target environment, and must not wait for the source.
             source = None;
         }
-        let pinned = self.status.as_ref().and_then(|status| status.region.clone());
+        let pinned = self.ledger().and_then(|ledger| ledger.region.clone());
         let Some(region) = pinned.or_else(|| located.region.clone()) else {
             return located;
         };
@@ -126,9 +132,24 @@ impl Kind for AmplifyBackend {
         located.locate(named)
     }
 
-    fn show(&self, state: &State, _: Option<&Location>, _: Option<&Backend>) -> serde_json::Value {
-        let ledger: &Ledger = &state.ledger;
-        serde_json::json!(ledger)
+    fn show(&self, state: &State, _: Option<&Location>, found: Observation<&Backend>) -> serde_json::Value {
+        let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
+        let outputs = outputs(before, found, |backend| backend.outputs.clone());
+        serde_json::json!(AmplifyBackendStatus {
+            ledger: state.ledger.clone(),
+            outputs: outputs.filter(|_| self.policies().shows_values(&state.ledger)),
+        })
+    }
+
+    fn of_contents(contents: &MetaConfig) -> Option<Backend> {
+        Some(Backend {
+            app_name: None,
+            outputs: Some(Box::new(contents.outputs())),
+        })
+    }
+
+    fn lacks_contents(&self) -> bool {
+        self.status.as_ref().is_none_or(|status| status.outputs.is_none())
     }
 
     fn compare(&self, found: &Backend, _: Option<&Nothing>) -> Seen {
@@ -148,6 +169,7 @@ impl Remote for AmplifyBackend {
     async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Backend>, Failure> {
         let described = described::describe(client, &location.environment.app, &location.environment.name).await?;
         let backend = described.map(|described| Backend {
+            outputs: described.meta().ok().map(|contents| Box::new(contents.outputs())),
             app_name: described.app_name,
         });
         Ok(backend.into())
@@ -161,6 +183,7 @@ impl Remote for AmplifyBackend {
         let is_there = list.environments.contains(environment.as_str());
         is_there.then(|| Backend {
             app_name: list.app_name.clone(),
+            outputs: None,
         })
     }
 

@@ -5,10 +5,12 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{
-    Kind, Located, Place, Remote, Sight,
+    Kind, Located, Observation, Place, Remote, Sight,
     config::{self, Config, Reference},
     described,
     in_backend::{self, names},
+    meta_config::MetaConfig,
+    outputs,
 };
 use crate::{
     amplify::{
@@ -19,6 +21,7 @@ use crate::{
     api::{
         Abilities, BackendApi, BackendApiStatus, KindName, Operation, Policies, Read, ResourceConfig,
         backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
+        outputs::ApiOutputs,
         rules::schema_problem,
     },
     controller::index::{Index, Location, ObjectKey},
@@ -35,6 +38,15 @@ const GET: Call = Call::read(Read::GetBackendApi);
 const LEFT_OUT: &str = "";
 /// The field that refers to a ConfigMap.
 const REFERENCE: &str = "spec.resourceConfig.transformSchemaFrom";
+
+/// A GraphQL API as AWS shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Api {
+    /// Its configuration, as far as AWS returned it.
+    pub config: ResourceConfig,
+    /// Its values in the contents of the backend, if they are known.
+    pub outputs: Option<ApiOutputs>,
+}
 
 impl Config for ResourceConfig {
     // AWS counts it down.
@@ -71,7 +83,7 @@ impl Kind for BackendApi {
     const NAME: KindName = KindName::BackendApi;
     const IS_LISTED: bool = false;
 
-    type Found = ResourceConfig;
+    type Found = Api;
     type Config = ResourceConfig;
 
     fn abilities(&self) -> Abilities {
@@ -109,13 +121,24 @@ impl Kind for BackendApi {
         in_backend::locate(&address, index, default_region)
     }
 
-    fn show(&self, state: &State, location: Option<&Location>, _: Option<&ResourceConfig>) -> Value {
+    fn show(&self, state: &State, location: Option<&Location>, found: Observation<&Api>) -> Value {
         let pinned = self.status.as_ref().map(|status| &status.target);
+        let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
+        let outputs = outputs(before, found, |api| api.outputs.clone());
         serde_json::json!(BackendApiStatus {
             ledger: state.ledger.clone(),
             target: in_backend::resolved(location, pinned),
             hashes: state.hashes.clone(),
+            outputs: outputs.filter(|_| self.policies().shows_values(&state.ledger)),
         })
+    }
+
+    fn describe(&self, found: &mut Api, contents: &MetaConfig) {
+        found.outputs = Some(contents.api_outputs(&self.spec.resource_name));
+    }
+
+    fn lacks_contents(&self) -> bool {
+        self.status.as_ref().is_none_or(|status| status.outputs.is_none())
     }
 
     fn config(&self) -> Option<&ResourceConfig> {
@@ -129,7 +152,8 @@ impl Kind for BackendApi {
         }
     }
 
-    fn compare(&self, found: &ResourceConfig, config: Option<&ResourceConfig>) -> Seen {
+    fn compare(&self, found: &Api, config: Option<&ResourceConfig>) -> Seen {
+        let found = &found.config;
         let echo = match config {
             Some(config) => config::echo(config, found, true),
             // Even without the referenced text, the spec shows which fields are set.
@@ -156,7 +180,7 @@ pub async fn look(
     app: &AppId,
     environment: &EnvironmentName,
     resource: &ResourceName,
-) -> Result<Sight<ResourceConfig>, Failure> {
+) -> Result<Sight<Api>, Failure> {
     let sdk = client.usable()?;
     let request = sdk.backend_reads.get_backend_api().app_id(app.as_str());
     let request = request
@@ -176,15 +200,16 @@ pub async fn look(
     if output.resource_name.is_none() && output.resource_config.is_none() {
         return Ok(Sight::Undescribed(unreadable(GET, "the answer describes no API")));
     }
-    Ok(Sight::Shown(
-        output.resource_config.map(config_from_sdk).unwrap_or_default(),
-    ))
+    Ok(Sight::Shown(Api {
+        config: output.resource_config.map(config_from_sdk).unwrap_or_default(),
+        outputs: None,
+    }))
 }
 
 impl Remote for BackendApi {
     type List = ();
 
-    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<ResourceConfig>, Failure> {
+    async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Api>, Failure> {
         let (app, environment, resource) = names(location)?;
         look(client, app, environment, resource).await
     }
@@ -206,7 +231,7 @@ impl Remote for BackendApi {
         client: &Client,
         location: &Location,
         config: Option<&ResourceConfig>,
-    ) -> Result<Accepted<ResourceConfig>, Failure> {
+    ) -> Result<Accepted<Api>, Failure> {
         let sdk = client.usable()?;
         let (app, environment, resource) = names(location)?;
         let config = config.ok_or_else(|| never("resourceConfig is not resolved"))?;
@@ -219,11 +244,7 @@ impl Remote for BackendApi {
         accepted(CREATE, app, &[environment], reply)
     }
 
-    async fn update(
-        client: &Client,
-        location: &Location,
-        config: &ResourceConfig,
-    ) -> Result<Accepted<ResourceConfig>, Failure> {
+    async fn update(client: &Client, location: &Location, config: &ResourceConfig) -> Result<Accepted<Api>, Failure> {
         let sdk = client.usable()?;
         let (app, environment, resource) = names(location)?;
         let request = sdk.backend_writes.update_backend_api().app_id(app.as_str());
@@ -235,11 +256,7 @@ impl Remote for BackendApi {
         accepted(UPDATE, app, &[environment], reply)
     }
 
-    async fn delete(
-        client: &Client,
-        location: &Location,
-        _: Option<&ResourceConfig>,
-    ) -> Result<Option<Accepted<ResourceConfig>>, Failure> {
+    async fn delete(client: &Client, location: &Location, _: Option<&Api>) -> Result<Option<Accepted<Api>>, Failure> {
         let sdk = client.usable()?;
         let (app, environment, resource) = names(location)?;
         let request = sdk.backend_writes.delete_backend_api().app_id(app.as_str());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_amplify::types;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Kind, Located, NO_REGION, Remote, Sight, config::Nothing, environment};
+use super::{Kind, Located, NO_REGION, Observation, Remote, Sight, config::Nothing, environment};
 use crate::{
     amplify::{
         Accepted, AppId, Call, Client, EnvironmentName,
@@ -83,14 +83,14 @@ impl Kind for BackendEnvironment {
         located.locate(named)
     }
 
-    fn show(&self, state: &State, _: Option<&Location>, found: Option<&Record>) -> serde_json::Value {
+    fn show(&self, state: &State, _: Option<&Location>, found: Observation<&Record>) -> serde_json::Value {
         // A record that is gone, or that this resource does not own, is not shown.
         let before = self.status.clone().filter(|_| state.ledger.origin.is_some());
         let mut status = BackendEnvironmentStatus {
             ledger: state.ledger.clone(),
             ..before.unwrap_or_default()
         };
-        if let Some(record) = found.filter(|_| state.ledger.origin.is_some()) {
+        if let Some(record) = found.object().filter(|_| state.ledger.origin.is_some()) {
             status.backend_environment_arn = Some(record.arn.clone());
             status.stack_name.clone_from(&record.stack_name);
             status.deployment_artifacts.clone_from(&record.deployment_artifacts);
@@ -243,7 +243,7 @@ mod tests {
                 },
                 ..State::default()
             };
-            let status = resource.show(&state, None, None);
+            let status = resource.show(&state, None, Observation::NotMade);
             assert_eq!(status["backendEnvironmentArn"].as_str(), arn);
             assert_eq!(status["stackName"].is_string(), arn.is_some());
         }

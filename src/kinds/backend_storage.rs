@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Kind, Located, Place, Remote, Sight,
+    Kind, Located, Observation, Place, Remote, Sight,
     config::{self, Config},
     described,
     in_backend::{self, names},
-    meta_config,
+    meta_config, outputs,
 };
 use crate::{
     amplify::{
@@ -21,6 +21,7 @@ use crate::{
     api::{
         Abilities, BackendStorage, BackendStorageStatus, KindName, Operation, Policies, Read,
         backend_storage::{Permission, Permissions},
+        outputs::{StorageOutputs, checked},
     },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Bar, Seen, State, Words, facts::Failure},
@@ -129,16 +130,22 @@ impl Kind for BackendStorage {
         in_backend::locate(&address, index, default_region)
     }
 
-    fn show(&self, state: &State, location: Option<&Location>, found: Option<&Storage>) -> Value {
+    fn show(&self, state: &State, location: Option<&Location>, found: Observation<&Storage>) -> Value {
         let pinned = self.status.as_ref().map(|status| &status.target);
         let known = self.status.as_ref().and_then(|status| status.resource_name.clone());
         // The name of a storage that this resource does not own is not shown.
-        let name = found.map(|found| found.name.clone()).or(known);
+        let name = found.object().map(|found| found.name.clone()).or(known);
+        let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
+        let outputs = outputs(before, found, |storage| {
+            let bucket_name = storage.bucket.as_deref().and_then(checked);
+            bucket_name.is_some().then_some(StorageOutputs { bucket_name })
+        });
         serde_json::json!(BackendStorageStatus {
             ledger: state.ledger.clone(),
             target: in_backend::resolved(location, pinned),
             resource_name: name.filter(|_| state.ledger.origin.is_some()),
             hashes: state.hashes.clone(),
+            outputs: outputs.filter(|_| self.policies().shows_values(&state.ledger)),
         })
     }
 

@@ -16,7 +16,11 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::api::{conditions::truncated, text};
+use crate::api::{
+    conditions::truncated,
+    outputs::{self, ApiOutputs, BackendOutputs},
+    text,
+};
 
 /// Longer texts are not read. The text of a large project has some hundred kilobytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -28,8 +32,11 @@ const MAX_STORAGES: usize = 10;
 const API: &str = "api";
 const AUTH: &str = "auth";
 const STORAGE: &str = "storage";
-/// How many bytes of a name are kept.
-const NAME_KEPT: usize = 255;
+const PROVIDERS: &str = "providers";
+/// The provider that deploys everything.
+const CLOUDFORMATION: &str = "awscloudformation";
+/// How many bytes of a name are kept. A longer value is then recognized as too long for an output.
+const NAME_KEPT: usize = outputs::LONGEST + 1;
 
 /// The contents of a backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,6 +46,10 @@ pub struct MetaConfig {
     /// The S3 storages, by name. Amplify itself makes only one.
     storages: BTreeMap<String, Storage>,
     has_auth: bool,
+    /// The outputs of each GraphQL API, by name.
+    api_outputs: BTreeMap<String, ApiOutputs>,
+    /// The outputs of the first auth, and the names of what holds the deployment.
+    others: BackendOutputs,
     /// The categories with a resource whose service is missing: the contents of such a category are unknown.
     unclear: BTreeSet<&'static str>,
 }
@@ -85,6 +96,25 @@ impl MetaConfig {
         Ok(self.storages.values())
     }
 
+    /// Returns the outputs of a GraphQL API. They are empty if the text does not have them.
+    #[must_use]
+    pub fn api_outputs(&self, name: &str) -> ApiOutputs {
+        self.api_outputs.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns the outputs of the backend and of everything in it: of the first resource of each category, by name.
+    #[must_use]
+    pub fn outputs(&self) -> BackendOutputs {
+        let api = self.api_outputs.values().next().cloned().unwrap_or_default();
+        let storage = self.storages.values().next();
+        BackendOutputs {
+            graphql_api_id: api.graphql_api_id,
+            graphql_api_endpoint: api.graphql_api_endpoint,
+            bucket_name: storage.and_then(|storage| outputs::checked(storage.bucket.as_deref()?)),
+            ..self.others.clone()
+        }
+    }
+
     fn is_clear(&self, category: &str) -> Result<(), String> {
         if self.unclear.contains(category) {
             return Err(format!(
@@ -102,16 +132,31 @@ impl MetaConfig {
 
     /// Keeps the needed parts of a resource.
     fn keep(&mut self, category: &'static str, name: String, resource: Resource) {
-        let Some(service) = resource.service else {
+        let Some(service) = resource.service.as_deref() else {
             self.unclear.insert(category);
             return;
         };
         let is_of = |known: &str| service.eq_ignore_ascii_case(known);
         match category {
             API if is_of("AppSync") && self.apis.len() <= MAX_APIS => {
+                let outputs = ApiOutputs {
+                    graphql_api_id: resource.values.value("GraphQLAPIIdOutput"),
+                    graphql_api_endpoint: resource.values.value("GraphQLAPIEndpointOutput"),
+                };
+                self.api_outputs.insert(name.clone(), outputs);
                 self.apis.insert(name);
             }
-            AUTH if is_of("Cognito") => self.has_auth = true,
+            AUTH if is_of("Cognito") => {
+                // Amplify makes one auth. Of several, the text has the first one first.
+                if !self.has_auth {
+                    self.others.user_pool_id = resource.values.value("UserPoolId");
+                    self.others.app_client_id = resource.values.value("AppClientID");
+                    self.others.app_client_id_web = resource.values.value("AppClientIDWeb");
+                    self.others.identity_pool_id = resource.values.value("IdentityPoolId");
+                    self.others.hosted_ui_domain = resource.values.value("HostedUIDomain");
+                }
+                self.has_auth = true;
+            }
             STORAGE if is_of("S3") => {
                 if self.storages.len() >= MAX_STORAGES {
                     self.unclear.insert(category);
@@ -121,7 +166,7 @@ impl MetaConfig {
                 let storage = Storage {
                     name: name.clone(),
                     is_imported: resource.service_type.as_deref() == Some("imported"),
-                    bucket: resource.bucket,
+                    bucket: resource.values.0.get("BucketName").cloned(),
                 };
                 self.storages.insert(name, storage);
             }
@@ -154,6 +199,12 @@ impl<'de> Visitor<'de> for Categories {
         let mut meta = MetaConfig::default();
         let mut read = BTreeSet::new();
         while let Some(category) = map.next_key::<Cow<'de, str>>()? {
+            if category == PROVIDERS {
+                let deployment = map.next_value::<Tolerant<Providers>>()?.0.0;
+                meta.others.stack_name = deployment.value("StackName");
+                meta.others.deployment_bucket_name = deployment.value("DeploymentBucketName");
+                continue;
+            }
             let Some(category) = [API, AUTH, STORAGE].into_iter().find(|known| *known == category) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -213,8 +264,22 @@ impl<'de> Visitor<'de> for Category<'_> {
 struct Resource {
     service: Option<String>,
     service_type: Option<String>,
-    bucket: Option<String>,
+    values: Output,
 }
+
+/// The outputs of resources that are read. The others, and what is not named here, hold secrets among them.
+const VALUES: [&str; 10] = [
+    "UserPoolId",
+    "AppClientID",
+    "AppClientIDWeb",
+    "IdentityPoolId",
+    "HostedUIDomain",
+    "BucketName",
+    "GraphQLAPIIdOutput",
+    "GraphQLAPIEndpointOutput",
+    "StackName",
+    "DeploymentBucketName",
+];
 
 /// A value of any form. If the form is wrong, the value counts as missing, and the members around it stay.
 #[derive(Default)]
@@ -245,7 +310,7 @@ impl Part for Resource {
             match member.as_ref() {
                 "service" => resource.service = map.next_value::<Tolerant<_>>()?.0,
                 "serviceType" => resource.service_type = map.next_value::<Tolerant<_>>()?.0,
-                "output" => resource.bucket = map.next_value::<Tolerant<Output>>()?.0.bucket,
+                "output" => resource.values = map.next_value::<Tolerant<_>>()?.0,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -257,18 +322,43 @@ impl Part for Resource {
 
 /// The parts of a resource's outputs that are read.
 #[derive(Default)]
-struct Output {
-    bucket: Option<String>,
+struct Output(BTreeMap<&'static str, String>);
+
+impl Output {
+    /// Returns this value, if it may be an output of the backend.
+    fn value(&self, name: &str) -> Option<Box<str>> {
+        outputs::checked(self.0.get(name)?)
+    }
+}
+
+/// The values of the provider that deploys everything.
+#[derive(Default)]
+struct Providers(Output);
+
+impl Part for Providers {
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut providers = Self::default();
+        while let Some(provider) = map.next_key::<Cow<'de, str>>()? {
+            if provider == CLOUDFORMATION {
+                providers.0 = map.next_value::<Tolerant<_>>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(providers)
+    }
 }
 
 impl Part for Output {
     fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut output = Self::default();
         while let Some(member) = map.next_key::<Cow<'de, str>>()? {
-            if member == "BucketName" {
-                output.bucket = map.next_value::<Tolerant<_>>()?.0;
-            } else {
+            let Some(name) = VALUES.into_iter().find(|name| *name == member) else {
                 map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if let Some(text) = map.next_value::<Tolerant<Option<String>>>()?.0 {
+                output.0.insert(name, text);
             }
         }
         Ok(output)
@@ -328,6 +418,41 @@ impl<'de, T: Part> Visitor<'de> for Reads<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_outputs_are_those_of_the_allow_list_and_no_secret_is_kept() {
+        let text = r#"{"providers": {"other": {"StackName": "no"}, "awscloudformation": {"StackName": "stack", "Region": "r", "DeploymentBucketName": "deployment"}},
+            "auth": {"pool": {"service": "Cognito", "StackName": "no", "output": {"UserPoolId": "r_pool", "AppClientID": "native", "AppClientIDWeb": "web",
+                "IdentityPoolId": "r:1", "HostedUIDomain": "login", "AppClientSecret": "hidden", "GoogleWebClient": "hidden"}},
+                "second": {"service": "Cognito", "output": {"UserPoolId": "r_second"}}},
+            "api": {"blog": {"service": "AppSync", "output": {"GraphQLAPIIdOutput": "id1", "GraphQLAPIEndpointOutput": "https://e1/graphql", "GraphQLAPIKeyOutput": "hidden"}},
+                "rest": {"service": "API Gateway", "output": {"GraphQLAPIIdOutput": "no"}}},
+            "storage": {"photos": {"service": "S3", "output": {"BucketName": "bucket"}}},
+            "function": {"f": {"service": "Lambda", "output": {"UserPoolId": "no"}}}}"#;
+        let meta = MetaConfig::parse(Some(text)).unwrap();
+        let some = |text: &str| Some(text.into());
+        assert_eq!(
+            meta.outputs(),
+            BackendOutputs {
+                user_pool_id: some("r_pool"),
+                app_client_id: some("native"),
+                app_client_id_web: some("web"),
+                identity_pool_id: some("r:1"),
+                hosted_ui_domain: some("login"),
+                bucket_name: some("bucket"),
+                graphql_api_id: some("id1"),
+                graphql_api_endpoint: some("https://e1/graphql"),
+                stack_name: some("stack"),
+                deployment_bucket_name: some("deployment"),
+            }
+        );
+        assert_eq!(meta.api_outputs("blog").graphql_api_id, some("id1"));
+        assert_eq!(meta.api_outputs("rest"), ApiOutputs::default());
+        assert!(!format!("{meta:?}").contains("hidden"));
+        for odd in [r#"{"providers": "x"}"#, r#"{"providers": {"awscloudformation": []}}"#] {
+            assert_eq!(MetaConfig::parse(Some(odd)), Ok(MetaConfig::default()), "{odd}");
+        }
+    }
 
     fn names(text: &str) -> Result<Vec<String>, String> {
         let meta = MetaConfig::parse(Some(text))?;

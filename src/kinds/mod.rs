@@ -30,6 +30,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use config::Config;
+use meta_config::MetaConfig;
 
 use crate::{
     amplify::{Accepted, AppId, Client, EnvironmentName, InvalidName, answers::never},
@@ -107,8 +108,21 @@ pub trait Kind:
             .map_or(serde_json::Value::Null, |status| serde_json::json!(status))
     }
 
-    /// Builds the status for this state. `found` is the AWS object as seen in this pass.
-    fn show(&self, state: &State, location: Option<&Location>, found: Option<&Self::Found>) -> serde_json::Value;
+    /// Builds the status for this state, from the AWS object as seen in this pass.
+    fn show(&self, state: &State, location: Option<&Location>, found: Observation<&Self::Found>) -> serde_json::Value;
+
+    /// Adds to an object the values that only the contents of its backend have.
+    fn describe(&self, _found: &mut Self::Found, _contents: &MetaConfig) {}
+
+    /// Returns the object as the contents of its backend show it, of a kind whose objects are backends.
+    fn of_contents(_contents: &MetaConfig) -> Option<Self::Found> {
+        None
+    }
+
+    /// Whether its status has values from the contents of its backend, and none are known yet.
+    fn lacks_contents(&self) -> bool {
+        false
+    }
 
     /// Returns the configuration in the spec.
     fn config(&self) -> Option<&Self::Config> {
@@ -139,6 +153,14 @@ pub trait Remote: Kind {
     /// one object per environment.
     fn place(&self, _client: &Client, _location: &Location) -> impl Future<Output = Result<Place, Failure>> + Send {
         async { Ok(Place::Unclear) }
+    }
+
+    /// Returns the contents of the backend in this environment. `None`: they are unknown, or there is no backend.
+    fn contents(
+        client: &Client,
+        location: &Location,
+    ) -> impl Future<Output = Result<Option<MetaConfig>, Failure>> + Send {
+        async { Ok(described::contents(client, location).await?.and_then(Result::ok)) }
     }
 
     /// Lists the objects of an app with one call. A list that cannot be read to its end is a failure, never a shorter
@@ -245,6 +267,46 @@ fn environment(region: &str, app: &str, name: &str) -> Result<Arc<Environment>, 
         app: app.parse()?,
         name: name.parse()?,
     }))
+}
+
+/// The AWS object of a resource, as far as a pass has looked at it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Observation<F> {
+    /// The pass has not looked at it.
+    #[default]
+    NotMade,
+    /// AWS shows no such object.
+    Absent,
+    /// AWS shows it.
+    Object(F),
+}
+
+impl<F> Observation<F> {
+    /// The same, of a borrowed object.
+    pub const fn as_ref(&self) -> Observation<&F> {
+        match self {
+            Self::NotMade => Observation::NotMade,
+            Self::Absent => Observation::Absent,
+            Self::Object(found) => Observation::Object(found),
+        }
+    }
+
+    /// Returns the object, if AWS shows it.
+    pub fn object(self) -> Option<F> {
+        match self {
+            Self::NotMade | Self::Absent => None,
+            Self::Object(found) => Some(found),
+        }
+    }
+}
+
+/// Returns the outputs for a status. They stay while nothing newer is known of them, and go with the object.
+fn outputs<F, O: Clone>(before: Option<&O>, found: Observation<&F>, of: impl FnOnce(&F) -> Option<O>) -> Option<O> {
+    match found {
+        Observation::NotMade => before.cloned(),
+        Observation::Absent => None,
+        Observation::Object(found) => of(found).or_else(|| before.cloned()),
+    }
 }
 
 /// Returns why the referenced resource cannot be used yet: it does not exist in this namespace, or is not Ready.

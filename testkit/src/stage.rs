@@ -40,6 +40,8 @@ use kube::{
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     process::{Child, Command},
     sync::{Notify, watch},
     task::JoinHandle,
@@ -369,6 +371,11 @@ impl Stage {
         address.parse().expect("an address")
     }
 
+    /// Returns the operator's metrics.
+    pub async fn metrics(&self) -> String {
+        get(self.address(), "/metrics", "*/*").await.expect("metrics")
+    }
+
     // ---- Kubernetes ----
 
     /// Acts in another of the namespaces from now on.
@@ -576,6 +583,14 @@ impl Stage {
         let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
         let events = api.list(&selector).await.expect("events");
         events.items.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// Returns the notes of the Events about a resource.
+    pub async fn notes(&self, name: &str) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let selector = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        let events = api.list(&selector).await.expect("events");
+        events.items.into_iter().filter_map(|event| event.message).collect()
     }
 
     /// Waits until the resource has Events of exactly these reasons. Events are written beside the passes.
@@ -808,6 +823,21 @@ fn spawn(launcher: &[String], flags: &[String], environment: &[(String, String)]
         .kill_on_drop(true)
         .spawn()
         .expect("the operator starts")
+}
+
+/// Returns the body of an answer of the operator's HTTP server; `None`: it does not answer, or not with 200.
+pub async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    // HTTP/1.0, so that the answer comes in one piece.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\naccept: {accept}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    head.split(' ')
+        .nth(1)
+        .is_some_and(|status| status == "200")
+        .then(|| body.to_owned())
 }
 
 /// Returns the operator that cargo has built next to the suites.

@@ -120,7 +120,9 @@ async fn an_update_costs_two_writes_and_three_calls(world: Arc<World>) {
             GetBackend,
             ListBackendJobs,
             CreateBackendApi,
-            GetBackendApi
+            GetBackendApi,
+            // For the values in its status.
+            GetBackend
         ]
     );
 
@@ -272,7 +274,7 @@ async fn an_edit_that_aws_knows_nothing_of_costs_one_write_and_no_call(world: Ar
 }
 
 /// Counts the reads without polls: a look; for an object that is alone in its environment, a look for another one in
-/// its place; the lists of jobs.
+/// its place; the lists of jobs; for an object whose values only its backend shows, a look at the backend.
 async fn what_each_specimen_costs_follows_from_what_aws_can_do_with_it(world: Arc<World>) {
     let stage = Stage::new(world).await;
     for specimen in SPECIMENS {
@@ -292,6 +294,8 @@ async fn what_each_specimen_costs_follows_from_what_aws_can_do_with_it(world: Ar
             .flatten()
             .chain(lists)
             .chain([Some(specimen.create()), job(specimen.look)].into_iter().flatten())
+            // Of an API, for the values in its status.
+            .chain((specimen.create() == CreateBackendApi).then_some(GetBackend))
             .collect();
         assert_eq!(without_polls(stage.all_calls()), expected, "{name}");
 

@@ -21,8 +21,10 @@ mod image;
 mod import;
 mod leader;
 mod lifecycle;
+mod migration;
 mod observe;
 mod ours;
+mod outputs;
 mod reasons;
 mod scope;
 mod storage;
@@ -54,8 +56,10 @@ fn main() -> ExitCode {
         import::tests(),
         leader::tests(),
         lifecycle::tests(),
+        migration::tests(),
         observe::tests(),
         ours::tests(),
+        outputs::tests(),
         reasons::tests(),
         scope::tests(),
         storage::tests(),

@@ -88,12 +88,12 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
             stage.wait(Kind::Api, &format!("{name}-shop"), "Ready", is_ready).await;
         }
     }
-    // One look for each resource; kubectl's apply and one write of the status. (An API whose backend has not been seen
+    // One look for each resource, and for an API one more for its values; kubectl's apply and one write of the status. (An API whose backend has not been seen
     // yet may report that with one more write.)
     for name in ["app-0-env0", "app-11-env3", "app-24-env7"] {
         stage.assert_writes(Some(name), 2).await;
     }
-    assert_eq!(stage.all_calls().len() - calls, APPS * ENVIRONMENTS * 2);
+    assert_eq!(stage.all_calls().len() - calls, APPS * ENVIRONMENTS * 3);
 
     // An environment is removed in AWS: the status reports it, and nothing is created again.
     assert!(stage.aws().delete_backend(("d0003", "env5")));

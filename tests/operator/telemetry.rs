@@ -15,13 +15,12 @@ use amplify_operator::telemetry::Metrics;
 use amplify_simulator::{Action, DEFAULT_ACCOUNT, EnvironmentState, Fault, JobFault, JobScript, Operation};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::AsyncWriteExt as _,
     process::{Child, Command},
 };
 
 use crate::dashboard;
-use amplify_testkit::stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, ready};
+use amplify_testkit::stage::{APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, get, graphql_api, ready};
 
 amplify_testkit::tests! {
     the_log_and_the_events_tell_the_life_of_one_resource_in_order,
@@ -237,21 +236,6 @@ fn percent_encoded(text: &str) -> String {
         let _ = write!(encoded, "%{byte:02X}");
         encoded
     })
-}
-
-/// Returns the body of an answer with status 200.
-async fn get(address: SocketAddr, path: &str, accept: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    // HTTP/1.0, so that the answer comes in one piece.
-    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\naccept: {accept}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.split(' ')
-        .nth(1)
-        .is_some_and(|status| status == "200")
-        .then(|| body.to_owned())
 }
 
 /// Returns an accounts file in which the first namespace uses the account of the app.

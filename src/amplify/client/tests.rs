@@ -32,7 +32,7 @@ use crate::{
     kinds::{
         Remote, Sight,
         amplify_backend::Backend,
-        backend_api::tests::full_config,
+        backend_api::{Api, tests::full_config},
         backend_environment::Record,
         config::Nothing,
         described::{self, Backends},
@@ -54,7 +54,7 @@ enum Of {
 #[expect(clippy::large_enum_variant, reason = "short-lived")]
 enum Found {
     Backend(Backend),
-    Api(ResourceConfig),
+    Api(Api),
     Environment(Record),
 }
 
@@ -466,7 +466,8 @@ async fn a_read_is_sent_up_to_three_times() {
     assert_eq!(
         found,
         Some(Found::Backend(Backend {
-            app_name: Some("shop".to_owned())
+            app_name: Some("shop".to_owned()),
+            outputs: None,
         }))
     );
     assert_eq!(fake.lines().len(), 3);
@@ -909,7 +910,10 @@ async fn no_job_is_found_by_an_id_that_says_nothing_or_in_a_part_of_a_list() {
 
 #[tokio::test]
 async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
-    let there = Some(Found::Backend(Backend { app_name: None }));
+    let there = Some(Found::Backend(Backend {
+        app_name: None,
+        outputs: None,
+    }));
     for (reply, expected) in [
         (
             json!({"appId": "d1a2", "backendEnvironmentName": "dev"}),
@@ -976,7 +980,10 @@ async fn an_api_and_a_record_come_back_as_aws_echoes_them() {
         .await
         .client();
     let config = serde_json::from_value(full_config()).unwrap();
-    assert_eq!(client.look(Of::Api).await, Ok(Some(Found::Api(config))));
+    assert_eq!(
+        client.look(Of::Api).await,
+        Ok(Some(Found::Api(Api { config, outputs: None })))
+    );
 
     // Neither answer describes an API.
     for nothing in [json!({}), json!({"appId": "d1a2", "backendEnvironmentName": "dev"})] {
@@ -1419,7 +1426,7 @@ async fn an_answer_within_the_limit_is_read_however_long() {
     let schema = "#".repeat(ANSWER_LIMIT - 4096);
     let reply = json!({"resourceName": "blog", "resourceConfig": {"transformSchema": schema}});
     let client = Fake::answering(200, reply).await.client();
-    let Ok(Some(Found::Api(config))) = client.look(Of::Api).await else {
+    let Ok(Some(Found::Api(Api { config, .. }))) = client.look(Of::Api).await else {
         panic!("no API");
     };
     assert_eq!(config.transform_schema.unwrap().len(), ANSWER_LIMIT - 4096);
@@ -1591,6 +1598,41 @@ async fn the_apps_of_all_pages_are_listed() {
         fake.lines(),
         ["GET /apps?maxResults=100", "GET /apps?nextToken=a&maxResults=100"]
     );
+}
+
+#[tokio::test]
+async fn of_the_variables_of_an_app_only_the_locked_environment_is_taken() {
+    let described = |id: &str, variables: Value| {
+        json!({ "appId": id, "name": "x", "appArn": "", "description": "", "repository": "", "platform": "WEB",
+        "createTime": 1.0, "updateTime": 1.0, "environmentVariables": variables, "defaultDomain": "x",
+        "enableBranchAutoBuild": false, "enableBasicAuth": false })
+    };
+    let app: AppId = "d1".parse().unwrap();
+    for (variables, expected) in [
+        (json!({}), None),
+        (json!({ "PASSWORD": "x" }), None),
+        (
+            json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "dev", "PASSWORD": "x" }),
+            Some("dev"),
+        ),
+        (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "" }), None),
+        (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "../.." }), None),
+    ] {
+        let fake = Fake::answering(200, json!({ "app": described("d1", variables) })).await;
+        let locked = fake.client().locked_environment(&app).await.unwrap();
+        assert_eq!(locked.as_ref().map(EnvironmentName::as_str), expected);
+    }
+    let absent = Fake::answering(404, json!({ "message": "no" })).await;
+    assert_eq!(
+        absent.client().locked_environment(&app).await.unwrap_err().class,
+        Class::Unavailable
+    );
+    let locked = json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "dev" });
+    let all = json!({ "apps": [described("d1", locked.clone()), described("d2", json!({})), described("..", locked)] });
+    let fake = Fake::answering(200, all).await;
+    let marks = fake.client().locked_environments().await.unwrap();
+    let marks: Vec<_> = marks.iter().map(|(app, name)| (app.as_str(), name.as_str())).collect();
+    assert_eq!(marks, [("d1", "dev")]);
 }
 
 #[tokio::test]

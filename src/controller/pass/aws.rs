@@ -1,7 +1,7 @@
 //! The steps of a pass that read from AWS or write to it. A token is taken before the first call. A write is one call
 //! and is sent once.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -12,7 +12,7 @@ use super::{
     super::{
         index::{Environment, Location, ObjectKey},
         listings::Listing,
-        locks::{Answer, Asked, Scope},
+        locks::{self, Answer, Asked, Scope},
     },
     Pass, Pause, time_between,
 };
@@ -22,8 +22,8 @@ use crate::{
         throttle::{BucketKey, Class as TokenClass, End},
         without_request_id,
     },
-    api::{Job, RECONCILE_REQUESTED_AT},
-    kinds::{Place, Remote, Sight},
+    api::{Job, Operation, RECONCILE_REQUESTED_AT},
+    kinds::{Observation, Place, Remote, Sight, meta_config::MetaConfig},
     lifecycle::{
         self, Listed, Lock, Looked, Mark, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
@@ -107,6 +107,7 @@ impl<K: Remote> Pass<'_, K> {
     async fn look(&mut self, step: &Step, purpose: Purpose) -> Result<Looked, Refusal> {
         if purpose == Purpose::Drift
             && K::IS_LISTED
+            && !self.lacks_contents()
             && let Some((at, found)) = self.listed(step).await?
         {
             return Ok(self.looked(at, Some(found)));
@@ -120,7 +121,7 @@ impl<K: Remote> Pass<'_, K> {
         // No object is created for a resource that is being deleted.
         let is_deleted = self.object.meta().deletion_timestamp.is_some();
         let (found, undescribed, is_asked) = match sight {
-            Sight::Shown(found) => (Some(found), None, false),
+            Sight::Shown(found) => (Some(self.described(step, purpose, found).await?), None, false),
             Sight::Absent => (None, None, self.object.abilities().is_alone && !is_deleted),
             Sight::Undescribed(failure) => (None, Some(failure), true),
         };
@@ -152,11 +153,73 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
+    /// Whether its status lacks values from the contents of its backend, and may show them.
+    fn lacks_contents(&self) -> bool {
+        let ledger = self.object.ledger();
+        self.object.lacks_contents() && ledger.is_some_and(|ledger| self.object.policies().shows_values(ledger))
+    }
+
+    /// The object, with its values from the contents of the backend that it is in: after its create, and while status has none.
+    /// If they cannot be read, the object stays as it is, and the next look asks again.
+    async fn described(&mut self, step: &Step, purpose: Purpose, mut found: K::Found) -> Result<K::Found, Refusal> {
+        let is_new = self.has_completed(Operation::is_create);
+        let is_due = self.lacks_contents() || is_new && self.container().is_some();
+        if !is_due || self.location()?.within.is_none() {
+            return Ok(found);
+        }
+        match self.contents(step, class(purpose)).await {
+            Ok(Some(contents)) => self.object.describe(&mut found, &contents),
+            // The backend does not show its contents: that is not asked again and again.
+            Ok(None) => self.object.describe(&mut found, &MetaConfig::default()),
+            Err(pause @ Refusal::Pause(_)) => return Err(pause),
+            Err(Refusal::Failure(failure)) => debug!(%failure.message, "the contents of the backend cannot be read"),
+        }
+        Ok(found)
+    }
+
+    /// Reads the contents of the backend once more after the object in it is deleted, for the resource of the backend.
+    pub(super) async fn contents_left(&mut self) {
+        let is_in_backend = self
+            .located
+            .location
+            .as_ref()
+            .is_some_and(|location| location.within.is_some());
+        if is_in_backend && self.has_completed(Operation::is_delete) && self.container().is_some() {
+            let step = Step::Look(Purpose::Write);
+            // The deletion does not wait for that.
+            let _ = self.contents(&step, TokenClass::Write).await;
+        }
+    }
+
+    /// Reads the contents of the backend, and hands them to the resource of the backend.
+    async fn contents(&mut self, step: &Step, class: TokenClass) -> Result<Option<MetaConfig>, Refusal> {
+        let client = self.aws(step, class, 1).await?;
+        let contents = self.answered(K::contents(&client, self.location()?).await)?;
+        if let (Some(contents), Some(container)) = (&contents, self.container()) {
+            let shared = Arc::new(contents.clone());
+            self.context.contents.lock().insert(container.clone(), shared);
+            self.context.wake([container]);
+        }
+        Ok(contents)
+    }
+
+    /// Whether this pass has seen the end of a job of such an operation, and AWS's word for success.
+    fn has_completed(&self, is_such: fn(Operation) -> bool) -> bool {
+        let polled = self.known.poll.as_ref().and_then(|polled| polled.job.as_ref());
+        let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
+        polled.is_some_and(|seen| seen.status == Job::COMPLETED) && job.is_some_and(|job| is_such(job.operation))
+    }
+
+    /// Returns the resource of the backend that the object is in.
+    fn container(&self) -> Option<ObjectKey> {
+        self.context.index.lock().container(&self.key)
+    }
+
     fn looked(&mut self, at: Timestamp, found: Option<K::Found>) -> Looked {
         let seen = found
             .as_ref()
             .map(|found| self.object.compare(found, self.config.as_ref()));
-        self.found = found;
+        self.found = found.map_or(Observation::Absent, Observation::Object);
         Looked { at, seen, bar: None }
     }
 
@@ -193,17 +256,25 @@ impl<K: Remote> Pass<'_, K> {
     async fn lock(&mut self, step: &Step, purpose: Purpose) -> Result<Lock, Refusal> {
         let environment = self.location()?.environment.clone();
         let (scope, app, name) = (self.scope(&environment), &environment.app, &environment.name);
-        let locks = &self.context.locks;
-        let asked = match purpose {
-            Purpose::Drift => locks.of_check(&scope, app, name, self.context.now()),
-            Purpose::Request | Purpose::Write | Purpose::Outcome => {
-                locks.of_write(&scope, app, name, self.context.now())
+        loop {
+            let mut answer = pin!(self.context.lock_answers.notified());
+            answer.as_mut().enable();
+            let asked = match purpose {
+                Purpose::Drift => self.context.locks.of_check(&scope, app, name, self.context.now()),
+                Purpose::Request | Purpose::Write | Purpose::Outcome => {
+                    self.context.locks.of_write(&scope, app, name, self.context.now())
+                }
+            };
+            match asked {
+                Asked::Known(lock) => return Ok(lock),
+                // Coming again later would repeat the look of this pass. The call of the other pass ends in time.
+                Asked::UnderWay => tokio::select! {
+                    () = answer => {}
+                    () = tokio::time::sleep(locks::GIVEN_UP) => {}
+                    () = self.context.shutdown.cancelled() => return Err(Pause::Later(Duration::from_secs(1)).into()),
+                },
+                Asked::Begin => break,
             }
-        };
-        match asked {
-            Asked::Known(lock) => return Ok(lock),
-            Asked::UnderWay => return Err(Pause::Later(Duration::from_secs(1)).into()),
-            Asked::Begin => {}
         }
         let calls = purpose.calls(&self.object.abilities());
         let (marks, begun) = match self.aws(step, class(purpose), calls).await {
@@ -221,6 +292,7 @@ impl<K: Remote> Pass<'_, K> {
             Err(refusal) => (Err(refusal), self.context.clock.uptime()),
         };
         let at = self.context.clock.at(begun);
+        let locks = &self.context.locks;
         let answer = match &marks {
             Ok(marks) => Some(Answer::Marks(marks.clone())),
             Err(Refusal::Failure(failure)) if self.is_of_credentials(failure).await => None,
@@ -228,16 +300,17 @@ impl<K: Remote> Pass<'_, K> {
             Err(Refusal::Pause(_)) => None,
         };
         let mark = answer.as_ref().map(|answer| answer.mark(app, name));
-        if mark == Some(Mark::Denied) {
+        if let (Some(Mark::Denied), Err(Refusal::Failure(failure))) = (mark, &marks) {
             self.context.metrics.lock_denied();
             if locks.is_news(&scope) {
-                self.tell_lock_unknown();
+                self.tell_lock_unknown(failure);
             }
         }
         match purpose {
             Purpose::Drift => locks.put_all(&scope, at, answer),
             Purpose::Request | Purpose::Write | Purpose::Outcome => locks.put(&scope, app, at, answer),
         }
+        self.context.lock_answers.notify_waiters();
         match (marks, mark, purpose) {
             (Err(refusal), None, _) | (Err(refusal), Some(Mark::Unread), Purpose::Write | Purpose::Outcome) => {
                 Err(refusal)
@@ -380,14 +453,14 @@ impl<K: Remote> Pass<'_, K> {
                 let config = config.ok_or_else(|| invalid("the configuration is not resolved"))?;
                 K::update(&client, &location, config).await.map(Some)
             }
-            Write::Delete => K::delete(&client, &location, self.found.as_ref()).await,
+            Write::Delete => K::delete(&client, &location, self.found.as_ref().object()).await,
         };
         Ok(Observed::Reply(match self.answered(reply)? {
             None => Reply::Absent,
             Some(Accepted::Done(found)) => {
                 let seen = self.object.compare(&found, None);
                 if write == Write::Create {
-                    self.found = Some(found);
+                    self.found = Observation::Object(found);
                 }
                 // The time, corrected by the date of the answer itself.
                 let asked = self.context.clock.at(begun);

@@ -25,7 +25,7 @@ use crate::{
         FINALIZER, IGNORE_MIGRATION_LOCK, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
     },
-    kinds::{Located, Remote},
+    kinds::{Located, Observation, Remote, meta_config::MetaConfig},
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
 };
 
@@ -93,7 +93,9 @@ pub(super) struct Pass<'a, K: Remote> {
     known: Known,
     memory: Memory,
     /// The AWS object as seen in this pass.
-    found: Option<K::Found>,
+    found: Observation<K::Found>,
+    /// The contents of its backend that the pass of another resource has read.
+    contents: Option<Arc<MetaConfig>>,
     /// The configuration with its references resolved.
     config: Option<K::Config>,
     permit: Option<Permit>,
@@ -172,7 +174,8 @@ impl<'a, K: Remote> Pass<'a, K> {
             located: Located::default(),
             known: Known::default(),
             memory,
-            found: None,
+            found: Observation::NotMade,
+            contents: context.contents.lock().get(&key).cloned(),
             config: None,
             permit: None,
             is_queued: false,
@@ -184,6 +187,9 @@ impl<'a, K: Remote> Pass<'a, K> {
             key,
             stale: 0,
         };
+        if let Some(found) = pass.contents.as_deref().and_then(K::of_contents) {
+            pass.found = Observation::Object(found);
+        }
         pass.index();
         Some(pass)
     }
@@ -202,6 +208,9 @@ impl<'a, K: Remote> Pass<'a, K> {
 
     /// Returns the wake-up time if nothing has happened since this resource settled.
     fn is_settled(&self) -> Option<Again> {
+        if self.contents.is_some() {
+            return None;
+        }
         let fingerprint = self.fingerprint();
         // No other resource can end a lack in AWS. But a problem that ranks before the lack must be reported at once.
         let lacks = self
@@ -284,7 +293,10 @@ impl<'a, K: Remote> Pass<'a, K> {
             Step::Send(write) => self.send(step, *write).await,
             Step::RecordAccepted(state) => self.record_accepted(state).await,
             Step::Record(state) | Step::Settle { state, .. } => self.write(state, "cannot write the status").await,
-            Step::Release => self.release().await,
+            Step::Release => {
+                self.contents_left().await;
+                self.release().await
+            }
         }
     }
 

@@ -16,15 +16,16 @@ use super::{
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
+    amplify::without_request_id,
     api::{
         FINALIZER, Job,
         conditions::{self, MIGRATION_LOCKED, READY, Reason, STALLED},
     },
     kinds::{
-        Remote,
+        Observation, Remote,
         config::{self, Config as _},
     },
-    lifecycle::{self, Config, Lack, Missing, Observed, State, Wake},
+    lifecycle::{self, Config, Lack, Missing, Observed, State, Wake, facts::Failure},
 };
 
 /// Longest wait between two attempts to record a write that AWS has accepted.
@@ -139,7 +140,7 @@ impl<K: Remote> Pass<'_, K> {
         }
         let same = live.meta().generation == self.object.meta().generation && live.stored() == self.object.stored();
         if !same {
-            self.found = None;
+            self.found = Observation::NotMade;
             self.config = None;
         }
         self.take(live);
@@ -239,6 +240,13 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Records how the pass ended. Returns when the next one is due.
     pub(super) fn settled(&mut self, wake: Wake, retry: bool) -> Again {
+        if let Some(stored) = self.contents.take() {
+            let mut contents = self.context.contents.lock();
+            // Newer ones have their own pass.
+            if contents.get(&self.key).is_some_and(|now| Arc::ptr_eq(now, &stored)) {
+                contents.remove(&self.key);
+            }
+        }
         let fingerprint = self.fingerprint();
         let after = match wake {
             Wake::Never => None,
@@ -308,11 +316,13 @@ impl<K: Remote> Pass<'_, K> {
     }
 
     /// Logs and reports that AWS denies the read that shows whether the environment is locked.
-    pub(super) fn tell_lock_unknown(&self) {
-        warn!(
-            "AWS denies amplify:GetApp or amplify:ListApps: the operator does not see migration locks, and writes all the same"
+    pub(super) fn tell_lock_unknown(&self, failure: &Failure) {
+        let message = format!(
+            "the operator does not see whether this backend environment is locked for a Gen 2 migration, and writes to it all the same: {}",
+            without_request_id(&failure.message)
         );
-        self.context.events.lock_unknown(self.object.object_ref(&()));
+        warn!("{message}");
+        self.context.events.lock_unknown(self.object.object_ref(&()), &message);
     }
 
     /// Writes one line and one Event for each transition of the conditions or of the job.

@@ -66,7 +66,7 @@ fn what_differs_is_named_and_not_changed() {
         ..Seen::default()
     });
     play.pass().is("look status", "stalled: Drifted");
-    assert!(message(&play.scene.state).contains("another appName"));
+    assert!(message(&play.scene.state).contains("different appName"));
     assert_eq!(play.aws.carried_out, []);
 }
 

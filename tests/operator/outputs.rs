@@ -1,0 +1,128 @@
+//! `status.outputs`: IDs and names for pods and scripts, and never a secret.
+
+use std::sync::Arc;
+
+use amplify_simulator::Operation;
+use serde_json::{Value, json};
+
+use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, graphql_api};
+
+amplify_testkit::tests! {
+    each_kind_shows_its_values_and_a_backend_those_of_everything_in_it,
+    values_that_aws_does_not_show_as_expected_are_left_out,
+}
+
+/// The beginning of every secret that the simulator puts into a backend's contents.
+const SECRET: &str = "never-to-be-shown";
+
+async fn each_kind_shows_its_values_and_a_backend_those_of_everything_in_it(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    stage.create_backend("dev").await;
+    let backend = stage.wait_until_ready(Kind::Backend, "dev").await;
+    let outputs = &backend["status"]["outputs"];
+    assert!(
+        outputs["stackName"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("amplify-")),
+        "{outputs:#}"
+    );
+    assert!(
+        outputs["graphqlApiId"].is_null() && outputs["userPoolId"].is_null(),
+        "{outputs:#}"
+    );
+
+    // A user adds an auth, and the next look shows it.
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    stage.request(Kind::Backend, "dev", "look").await;
+    let with_auth = |backend: &Value| backend["status"]["outputs"]["userPoolId"].is_string();
+    stage
+        .wait(Kind::Backend, "dev", "the values of its auth", with_auth)
+        .await;
+
+    let mut spec = graphql_api("dev", "type A @model { id: ID! }");
+    for field in ["appId", "backendEnvironmentName"] {
+        spec.as_object_mut().expect("a spec").remove(field);
+    }
+    spec["backendRef"] = json!({ "name": "dev" });
+    stage.create(Kind::Api, "shop", spec).await;
+    let api = stage.wait_until_ready(Kind::Api, "shop").await;
+    let endpoint = api["status"]["outputs"]["graphqlApiEndpoint"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        endpoint.starts_with("https://") && endpoint.ends_with("/graphql"),
+        "{api:#}"
+    );
+    // The backend's resource hears of it, and asks AWS nothing for that.
+    let of_api = |backend: &Value| backend["status"]["outputs"]["graphqlApiEndpoint"] == endpoint;
+    let backend = stage.wait(Kind::Backend, "dev", "the values of its API", of_api).await;
+    assert_eq!(
+        backend["status"]["outputs"]["graphqlApiId"],
+        api["status"]["outputs"]["graphqlApiId"]
+    );
+    let contents = stage.calls_in(Operation::GetBackend, "dev").len();
+    // Three times for the backend, once for the place of the API, and once for its values.
+    assert_eq!(contents, 5);
+    // Its create, the values of its auth, and those of its API.
+    stage.assert_writes(Some("dev"), 4 + 1 + 1).await;
+    stage.assert_writes(Some("shop"), 4).await;
+
+    let storage = json!({
+        "backendRef": { "name": "dev" }, "resourceName": "photos",
+        "resourceConfig": { "permissions": { "authenticated": ["READ"] } },
+    });
+    stage.create(Kind::Storage, "photos", storage).await;
+    let storage = stage.wait_until_ready(Kind::Storage, "photos").await;
+    let bucket = storage["status"]["outputs"]["bucketName"].clone();
+    assert!(bucket.is_string(), "{storage:#}");
+    let of_storage = |backend: &Value| backend["status"]["outputs"]["bucketName"] == bucket;
+    stage
+        .wait(Kind::Backend, "dev", "the values of its storage", of_storage)
+        .await;
+
+    // With the API its values go.
+    stage.delete(Kind::Api, "shop").await;
+    stage.wait_until_gone(Kind::Api, "shop").await;
+    let without_api = |backend: &Value| {
+        let outputs = &backend["status"]["outputs"];
+        outputs["graphqlApiId"].is_null() && outputs["graphqlApiEndpoint"].is_null() && outputs["bucketName"] == bucket
+    };
+    stage
+        .wait(Kind::Backend, "dev", "no values of its API", without_api)
+        .await;
+
+    let mut shown = vec![stage.log(), stage.metrics().await];
+    for (kind, name) in [(Kind::Backend, "dev"), (Kind::Storage, "photos")] {
+        shown.push(stage.get(kind, name).await.to_string());
+        shown.extend(stage.notes(name).await);
+    }
+    for text in shown {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+async fn values_that_aws_does_not_show_as_expected_are_left_out(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
+    let long = "x".repeat(257);
+    let meta = json!({
+        "providers": { "awscloudformation": { "StackName": "amplify-shop-dev", "DeploymentBucketName": 7 } },
+        "auth": { "users": { "service": "Cognito", "output": {
+            "UserPoolId": "two words", "AppClientID": long, "AppClientIDWeb": "web1", "AppClientSecret": SECRET,
+        } } },
+        "api": { "shop": { "service": "AppSync", "output": {
+            "GraphQLAPIIdOutput": ["abc"], "GraphQLAPIKeyOutput": SECRET,
+        } } },
+    });
+    assert!(stage.aws().put_meta_config((APP, "dev"), &meta.to_string()));
+    let spec = json!({ "appId": APP, "backendEnvironmentName": "dev", "managementPolicy": "Observe" });
+    stage.create(Kind::Backend, "dev", spec).await;
+    let object = stage.wait_until_ready(Kind::Backend, "dev").await;
+    let expected = json!({ "stackName": "amplify-shop-dev", "appClientIdWeb": "web1" });
+    assert_eq!(object["status"]["outputs"], expected);
+    // The object is gone, and so are its values.
+    assert!(stage.aws().delete_backend((APP, "dev")));
+    stage.request(Kind::Backend, "dev", "look").await;
+    let object = stage.wait_for_reason(Kind::Backend, "dev", "NotFound").await;
+    assert!(object["status"]["outputs"].is_null(), "{object:#}");
+}
