@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A request that was begun and never ended (its pass was dropped) stops holding others up.
-pub(super) const GIVEN_UP: Duration = Duration::from_secs(60);
+pub(super) const GIVEN_UP: Duration = Duration::from_mins(1);
 
 /// An account (seen with one role) and region.
 pub(super) type Scope = (String, String);

@@ -131,7 +131,7 @@ impl MetaConfig {
     }
 
     /// Keeps the needed parts of a resource.
-    fn keep(&mut self, category: &'static str, name: String, resource: Resource) {
+    fn keep(&mut self, category: &'static str, name: String, resource: &Resource) {
         let Some(service) = resource.service.as_deref() else {
             self.unclear.insert(category);
             return;
@@ -253,7 +253,7 @@ impl<'de> Visitor<'de> for Category<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
             let resource = map.next_value::<Tolerant<Resource>>()?;
-            self.meta.keep(self.category, name, resource.0);
+            self.meta.keep(self.category, name, &resource.0);
         }
         Ok(())
     }

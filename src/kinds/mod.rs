@@ -115,6 +115,7 @@ pub trait Kind:
     fn describe(&self, _found: &mut Self::Found, _contents: &MetaConfig) {}
 
     /// Returns the object as the contents of its backend show it, of a kind whose objects are backends.
+    #[must_use]
     fn of_contents(_contents: &MetaConfig) -> Option<Self::Found> {
         None
     }
@@ -156,6 +157,7 @@ pub trait Remote: Kind {
     }
 
     /// Returns the contents of the backend in this environment. `None`: they are unknown, or there is no backend.
+    #[must_use]
     fn contents(
         client: &Client,
         location: &Location,
