@@ -18,7 +18,7 @@ FROM gcr.io/distroless/cc-debian13:nonroot
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="amplify-operator" \
-      org.opencontainers.image.description="A Kubernetes operator for AWS Amplify (Gen 1) backends, GraphQL APIs and environment records" \
+      org.opencontainers.image.description="A Kubernetes operator for AWS Amplify (Gen 1) backends, GraphQL APIs, storages and environment records" \
       org.opencontainers.image.source="https://github.com/amplify-operator/amplify-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \

@@ -17,16 +17,16 @@ help: ## List the targets
 
 .PHONY: demo
 demo: rust control-plane ## Bring up an API server, a simulated AWS and the operator, and apply deploy/samples
-	@echo "demo: building the operator and the demo; the first time about 5 minutes on 2 cores"
+	@echo "demo: building the operator and the demo; the first time about 7 minutes on 2 cores"
 	@$(CARGO) build $(CARGO_FLAGS) -p amplify-operator -p amplify-demo
 	@exec "$(target)/debug/amplify-demo"
 
 .PHONY: test
 test: system rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
-	@echo "test: building everything; the first time about 5 minutes on 2 cores"
+	@echo "test: building everything; the first time more than 7 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
 	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
-	@echo "test: missing ones are built from Go modules, once: about 12 minutes on 2 cores for all of them"
+	@echo "test: missing ones are built from Go modules, once: about 15 minutes on 2 cores for all of them"
 	@"$(target)/debug/devcluster" prefetch
 	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; the output of each is shown when it ends"
 	@mkdir -p "$(target)/evidence"
