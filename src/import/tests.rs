@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    files,
-    header,
+    files, header,
     plan::{Part, plan},
     summary, whole,
 };
@@ -223,7 +222,7 @@ fn nothing_that_aws_says_ends_a_comment() {
                     ("lost".to_owned(), Answer::Unknown(hostile.clone())),
                 ])),
                 storage: Ok(None),
-            overview: Ok(Overview::default()),
+                overview: Ok(Overview::default()),
             }),
         };
         let unknown = Environment {

@@ -136,7 +136,12 @@ impl Connection {
     }
 
     async fn apps(&self, source: &Source) -> anyhow::Result<BTreeMap<String, AppSeen>> {
-        let Self { client, account, region, .. } = self;
+        let Self {
+            client,
+            account,
+            region,
+            ..
+        } = self;
         if source.apps.all_apps {
             return patiently(|| client.list_apps())
                 .await

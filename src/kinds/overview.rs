@@ -83,7 +83,7 @@ pub struct SignIn {
     /// Such as `SMS`.
     pub mfa_types: Option<Vec<String>>,
     /// The least length of a password.
-    pub password_min_length: Option<String>,
+    pub password_min_length: Option<u64>,
     /// Such as `REQUIRES_LOWERCASE`.
     pub password_characters: Option<Vec<String>>,
 }
@@ -256,7 +256,7 @@ impl Part for Option<SignIn> {
 
 #[derive(Default)]
 struct PasswordPolicy {
-    min_length: Option<String>,
+    min_length: Option<u64>,
     characters: Option<Vec<String>>,
 }
 
@@ -278,15 +278,15 @@ impl Part for PasswordPolicy {
 
 /// A length, which the Amplify CLI writes as a number or as text.
 #[derive(Default)]
-struct Length(Option<String>);
+struct Length(Option<u64>);
 
 impl Part for Length {
     fn of_text(text: &str) -> Self {
-        Self(text.trim().parse().ok().map(|length: u64| length.to_string()))
+        Self(text.trim().parse().ok())
     }
 
     fn of_number(number: u64) -> Self {
-        Self(Some(number.to_string()))
+        Self(Some(number))
     }
 }
 
@@ -330,7 +330,7 @@ mod tests {
             verification_mechanisms: words(&["EMAIL"]),
             mfa: Some("OPTIONAL".to_owned()),
             mfa_types: words(&["SMS"]),
-            password_min_length: Some("8".to_owned()),
+            password_min_length: Some(8),
             password_characters: words(&[]),
         };
         let users = Auth {
@@ -362,7 +362,7 @@ mod tests {
         let long = r#"{"auth": {"users": {"service": "Cognito", "frontendAuthConfig":
             {"passwordProtectionSettings": {"passwordPolicyMinLength": "12"}}}}}"#;
         let sign_in = Overview::parse(long).unwrap().auths["users"].sign_in.clone().unwrap();
-        assert_eq!(sign_in.password_min_length.as_deref(), Some("12"));
+        assert_eq!(sign_in.password_min_length, Some(12));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const TEXT_KEPT: usize = 255;
 /// How many bytes of a reason are printed.
 const REASON_KEPT: usize = 1024;
 /// The limits of the report.
-const NOT_SEEN: &str = "Not seen, and therefore not judged: overrides, the code and the settings of functions, custom resources, custom resolvers, and data.";
+const NOT_SEEN: &str = "Not seen, and therefore not judged: overrides, the code and the settings of functions, the content of custom resources, custom resolvers, and data.";
 /// The next step. AWS's own tool sees the project.
 const NEXT_STEP: &str =
     "Next step: amplify pull each environment, then amplify gen2-migration assess in its project folder.";
@@ -119,7 +119,7 @@ pub(super) struct Auth {
     pub(super) verification_mechanisms: Option<Vec<String>>,
     pub(super) mfa: Option<String>,
     pub(super) mfa_types: Option<Vec<String>>,
-    pub(super) password_min_length: Option<String>,
+    pub(super) password_min_length: Option<u64>,
     pub(super) password_characters: Option<Vec<String>>,
 }
 
@@ -222,7 +222,7 @@ impl Environment {
         };
         match &seen.backend {
             Answer::There(backend) => environment.fill(backend),
-            Answer::Absent => environment.has_backend = Some(false),
+            Answer::Absent => environment.holds_nothing(),
             Answer::Unknown(why) => environment.lacks("the backend and its contents", why),
         }
         match jobs {
@@ -233,6 +233,15 @@ impl Environment {
         // The worst comes first.
         environment.findings.sort_by_key(|finding| finding.verdict);
         environment
+    }
+
+    /// An environment without a backend has only its record.
+    fn holds_nothing(&mut self) {
+        self.has_backend = Some(false);
+        self.graphql_apis = Some(Vec::new());
+        self.auths = Some(Vec::new());
+        self.storages = Some(Vec::new());
+        self.other_categories = Some(Vec::new());
     }
 
     fn fill(&mut self, backend: &Backend) {

@@ -130,7 +130,7 @@ matrix! {
     CustomCloudFormation = "custom resource (CloudFormation)", ByHand, "Include the template with CfnInclude in the Gen 2 code yourself.";
     AmplifyHosting = "Amplify Hosting", Unclear, "Gen 2 deploys from Git or with ampx: an app that is deployed by hand needs a new app.";
     CloudFrontHosting = "hosting on CloudFront and S3", NotSupported, "Gen 2 does not deploy it: keep it outside of Amplify.";
-    NotListed = "not in the matrix", Unclear, "Ask AWS, or see what assess says.";
+    NotListed = "not in the matrix", Unclear, "See what assess says of it.";
 }
 
 /// Returns the feature of a social provider, in the Amplify CLI's words.
@@ -184,6 +184,8 @@ pub(super) fn directives(schema: &str) -> Vec<Feature> {
 
 /// Whether the line has the directive, and not one whose name only begins like it.
 fn names(line: &str, directive: &str) -> bool {
-    let mut ends = line.match_indices(directive).map(|(at, _)| &line[at + directive.len()..]);
+    let mut ends = line
+        .match_indices(directive)
+        .map(|(at, _)| &line[at + directive.len()..]);
     ends.any(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
 }

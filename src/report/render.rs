@@ -34,7 +34,6 @@ pub(super) fn text(report: &Report, form: Form) -> String {
         "Verdicts: AWS's feature matrix of {} ({}).",
         report.matrix_date, report.matrix_source
     ));
-    page.gap();
     page.overview(report);
     for app in &report.apps {
         page.app(app);
@@ -46,11 +45,16 @@ pub(super) fn text(report: &Report, form: Form) -> String {
 }
 
 fn deadline(report: &Report) -> String {
-    let (end, days) = (report.end_of_life, report.days_left);
-    match days {
-        ..=-1 => format!("AWS ended Amplify Gen 1 on {end}, {} days ago.", -days),
+    let end = report.end_of_life;
+    let left = report.days_left;
+    let days = match left.abs() {
+        1 => "1 day".to_owned(),
+        count => format!("{count} days"),
+    };
+    match left {
+        ..0 => format!("AWS ended Amplify Gen 1 on {end}, {days} ago."),
         0 => format!("AWS ends Amplify Gen 1 today ({end})."),
-        1.. => format!("{days} days left: AWS ends Amplify Gen 1 on {end}."),
+        1.. => format!("{days} left: AWS ends Amplify Gen 1 on {end}."),
     }
 }
 
@@ -100,8 +104,7 @@ impl Page {
     fn line(&mut self, text: &str) {
         match self.form {
             Form::Table => self.push(text),
-            // Two blanks at the end of a line break it.
-            Form::Markdown => self.text.push_str(&format!("{text}  \n")),
+            Form::Markdown => self.push(&format!("{text}\n")),
         }
     }
 
@@ -116,7 +119,9 @@ impl Page {
         if rows.is_empty() {
             return;
         }
-        self.gap();
+        if !self.text.ends_with("\n\n") {
+            self.gap();
+        }
         let head: Vec<_> = head.iter().map(|cell| (*cell).to_owned()).collect();
         match self.form {
             Form::Table => {
@@ -184,7 +189,10 @@ impl Page {
             self.heading(&name);
             if let Some(locked) = lost {
                 let said = "which is not among the environments that AWS shows";
-                self.item("locked by a Gen 2 migration", &format!("{}, {said}", form.quoted(locked)));
+                self.item(
+                    "locked by a Gen 2 migration",
+                    &format!("{}, {said}", form.quoted(locked)),
+                );
             }
             self.not_known(&app.not_known);
             if environments.is_empty() && app.not_known.is_empty() {
@@ -211,6 +219,8 @@ impl Page {
         self.item("pending jobs", &jobs.unwrap_or_else(not_known));
         if environment.has_backend == Some(false) {
             self.item("backend", "none, only the record of the environment");
+            self.not_known(&environment.not_known);
+            return;
         }
         for api in environment.graphql_apis.iter().flatten() {
             let configuration = api.configuration.as_ref();
@@ -271,7 +281,8 @@ impl Page {
             words(auth.verification_mechanisms.as_ref()),
             text(auth.mfa.as_ref()),
             words(auth.mfa_types.as_ref()),
-            text(auth.password_min_length.as_ref()),
+            auth.password_min_length
+                .map_or_else(|| "not shown".to_owned(), |length| length.to_string()),
             words(auth.password_characters.as_ref()),
         )
     }
