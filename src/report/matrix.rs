@@ -53,7 +53,7 @@ pub(super) struct Row {
     /// The feature, in AWS's words where the matrix has a word.
     pub(super) name: &'static str,
     pub(super) verdict: Verdict,
-    /// What to do, in one sentence.
+    /// What to do, in one sentence. Without `@` and `<`, which have a meaning in an issue.
     pub(super) to_do: &'static str,
 }
 
@@ -85,15 +85,15 @@ matrix! {
     GraphqlApi = "GraphQL API", Taken, "The tool keeps the schema as text and moves the tables of its models.";
     ApiKey = "GraphQL: API key authorization", Taken, "The tool generates it.";
     UserPools = "GraphQL: Cognito user pool authorization", Taken, "The tool generates it.";
-    Iam = "GraphQL: IAM authorization", Taken, "Before the refactor, name amplify-<app id> in custom-roles.json: otherwise the Gen 1 API refuses IAM afterwards.";
+    Iam = "GraphQL: IAM authorization", Taken, "Before the refactor, name amplify- with the app id in custom-roles.json: otherwise the Gen 1 API refuses IAM afterwards.";
     OpenIdConnect = "GraphQL: OpenID Connect authorization", ByHand, "Add this authorization mode to the Gen 2 code yourself.";
     OtherMode = "GraphQL: authorization mode that AWS does not show, or that this version does not know", Unclear, "Look the mode up: the tool does not take Lambda authorization, which you then add to the Gen 2 code yourself.";
     ConflictResolution = "GraphQL: conflict resolution (DataStore)", NotSupported, "Disable it before you lock the environment: Gen 2 has no DataStore.";
     OtherResolution = "GraphQL: conflict resolution of an unknown strategy", Unclear, "Look it up, and disable conflict resolution before you lock the environment.";
-    ManyToMany = "GraphQL: @manyToMany", NotSupported, "Replace it with a model that joins the two: Gen 2 has no @manyToMany.";
-    Searchable = "GraphQL: @searchable", NotSupported, "Replace it: Gen 2 has no @searchable, and its OpenSearch index must be built again.";
-    Predictions = "GraphQL: @predictions", NotSupported, "Replace it with an integration of your own: Gen 2 has no @predictions.";
-    SchemaNotShown = "GraphQL: schema that AWS does not show", Unclear, "Search it for @manyToMany, @searchable and @predictions, which are not supported.";
+    ManyToMany = "GraphQL: directive manyToMany", NotSupported, "Replace it with a model that joins the two: Gen 2 has no manyToMany.";
+    Searchable = "GraphQL: directive searchable", NotSupported, "Replace it: Gen 2 has no searchable, and its OpenSearch index must be built again.";
+    Predictions = "GraphQL: directive predictions", NotSupported, "Replace it with an integration of your own: Gen 2 has no predictions.";
+    SchemaNotShown = "GraphQL: schema that AWS does not show", Unclear, "Search it for the directives manyToMany, searchable and predictions, which are not supported.";
     RestApi = "REST API", Taken, "The tool generates it.";
 
     // Auth.

@@ -41,7 +41,7 @@ pub(super) fn text(report: &Report, form: Form) -> String {
     page.gap();
     page.line(report.not_seen);
     page.line(report.next_step);
-    page.text
+    page.text.trim_end().to_owned() + "\n"
 }
 
 fn deadline(report: &Report) -> String {
@@ -81,14 +81,22 @@ impl Page {
         self.text.push('\n');
     }
 
+    /// Adds an empty line, if there is none.
     fn gap(&mut self) {
-        self.text.push('\n');
+        if !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.push(text);
+        self.gap();
     }
 
     fn title(&mut self, text: &str) {
         match self.form {
             Form::Table => self.push(text),
-            Form::Markdown => self.push(&format!("# {text}\n")),
+            Form::Markdown => self.paragraph(&format!("# {text}")),
         }
     }
 
@@ -96,15 +104,15 @@ impl Page {
         self.gap();
         match self.form {
             Form::Table => self.push(text),
-            Form::Markdown => self.push(&format!("## {text}\n")),
+            Form::Markdown => self.paragraph(&format!("## {text}")),
         }
     }
 
-    /// Adds a paragraph.
+    /// Adds a sentence.
     fn line(&mut self, text: &str) {
         match self.form {
             Form::Table => self.push(text),
-            Form::Markdown => self.push(&format!("{text}\n")),
+            Form::Markdown => self.paragraph(text),
         }
     }
 
@@ -119,9 +127,7 @@ impl Page {
         if rows.is_empty() {
             return;
         }
-        if !self.text.ends_with("\n\n") {
-            self.gap();
-        }
+        self.gap();
         let head: Vec<_> = head.iter().map(|cell| (*cell).to_owned()).collect();
         match self.form {
             Form::Table => {

@@ -96,6 +96,8 @@ fn every_feature_has_one_row_with_one_sentence() {
         assert!(names.insert(row.name), "{} is there twice", row.name);
         assert!(row.to_do.ends_with('.') && !row.to_do.contains(". "), "{}", row.to_do);
         assert!(Verdict::ALL.contains(&row.verdict));
+        let has_mark = |text: &str| text.contains(['@', '<', '|', '`']);
+        assert!(!has_mark(row.name) && !has_mark(row.to_do), "{row:?}");
     }
     for verdict in Verdict::ALL {
         assert!(Feature::ALL.iter().any(|feature| feature.row().verdict == verdict));
