@@ -308,8 +308,8 @@ mod tests {
 
     use super::*;
 
-    fn words(words: &[&str]) -> Option<Vec<String>> {
-        Some(words.iter().map(|word| (*word).to_owned()).collect())
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     #[test]
@@ -325,13 +325,13 @@ mod tests {
         }, "userPoolGroups": { "service": "Cognito-UserPool-Groups" } } });
         let overview = Overview::parse(&text.to_string()).unwrap();
         let sign_in = SignIn {
-            social_providers: words(&["GOOGLE"]),
-            username_attributes: words(&["EMAIL"]),
-            verification_mechanisms: words(&["EMAIL"]),
+            social_providers: Some(words(&["GOOGLE"])),
+            username_attributes: Some(words(&["EMAIL"])),
+            verification_mechanisms: Some(words(&["EMAIL"])),
             mfa: Some("OPTIONAL".to_owned()),
-            mfa_types: words(&["SMS"]),
+            mfa_types: Some(words(&["SMS"])),
             password_min_length: Some(8),
-            password_characters: words(&[]),
+            password_characters: Some(words(&[])),
         };
         let users = Auth {
             is_imported: true,

@@ -14,6 +14,7 @@ use super::{
     matrix::{self, Feature, Verdict},
 };
 use crate::{
+    amplify::EnvironmentName,
     api::{
         ResourceConfig,
         backend_api::{AuthMode, AuthType, ResolutionStrategy},
@@ -59,7 +60,8 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct App {
-    pub(super) app_id: String,
+    #[serde(rename = "appId")]
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) locked_environment: Option<String>,
     pub(super) environments: Option<Vec<Environment>>,
@@ -173,7 +175,7 @@ pub(super) fn report(inventory: &Inventory, jobs: &Jobs, today: Date) -> Report 
 }
 
 fn app(id: &str, seen: &inventory::App, jobs: &Jobs) -> App {
-    let locked = seen.locked.as_ref().map(|name| name.as_str());
+    let locked = seen.locked.as_ref().map(EnvironmentName::as_str);
     let mut not_known = Vec::new();
     let environments = match &seen.environments {
         Answer::There(environments) => {
@@ -193,7 +195,7 @@ fn app(id: &str, seen: &inventory::App, jobs: &Jobs) -> App {
         }
     };
     App {
-        app_id: shown(id),
+        id: shown(id),
         name: shown(&seen.name),
         locked_environment: locked.map(shown),
         environments,

@@ -163,7 +163,7 @@ impl Page {
         for app in &report.apps {
             for environment in app.environments.iter().flatten() {
                 let mut row = vec![
-                    form.quoted(&app.app_id),
+                    form.quoted(&app.id),
                     form.quoted(&app.name),
                     form.quoted(&environment.name),
                     yes(environment.locked),
@@ -187,7 +187,7 @@ impl Page {
 
     fn app(&mut self, app: &App) {
         let form = self.form;
-        let name = format!("App {} {}", form.quoted(&app.app_id), form.quoted(&app.name));
+        let name = format!("App {} {}", form.quoted(&app.id), form.quoted(&app.name));
         let environments = app.environments.as_deref().unwrap_or_default();
         let lost = app.locked_environment.as_ref();
         let lost = lost.filter(|locked| !environments.iter().any(|environment| environment.name == **locked));

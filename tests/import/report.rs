@@ -14,7 +14,7 @@ const CANARY: &str = "canary-4f1c";
 /// The simulator's own.
 const SECRET: &str = "never-to-be-shown";
 
-fn object(value: Value) -> Map<String, Value> {
+fn object(value: &Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
 
@@ -78,9 +78,9 @@ fn put_staging(aws: &Control) {
         ],
         "conflictResolution": { "resolutionStrategy": "AUTOMERGE" },
     });
-    assert!(aws.put_api((APP, "staging"), "storefront", object(api)));
+    assert!(aws.put_api((APP, "staging"), "storefront", object(&api)));
     let storage = ResourceState {
-        config: object(json!({ "permissions": { "authenticated": ["READ"] } })),
+        config: object(&json!({ "permissions": { "authenticated": ["READ"] } })),
         imported: true,
     };
     assert!(aws.put_storage((APP, "staging"), "photos", storage));
@@ -207,94 +207,97 @@ fn no_form_shows_a_secret_or_a_variable_of_the_app() {
     assert_eq!(reads.writes(), []);
 }
 
+/// The mode and the conflict resolution of an API, then the expected row of the mode with its verdict, and the expected
+/// verdict of the conflict resolution. The environment has the name of the mode.
+const MODES: [(&str, &str, &str, &str, Option<&str>); 4] = [
+    ("API_KEY", "NONE", "API key", "taken", None),
+    (
+        "AMAZON_COGNITO_USER_POOLS",
+        "LAMBDA",
+        "Cognito user pool",
+        "taken",
+        Some("notSupported"),
+    ),
+    (
+        "AWS_IAM",
+        "OPTIMISTIC_CONCURRENCY",
+        "IAM",
+        "taken",
+        Some("notSupported"),
+    ),
+    (
+        "OPENID_CONNECT",
+        "AUTOMERGE",
+        "OpenID Connect",
+        "byHand",
+        Some("notSupported"),
+    ),
+];
+
+/// Returns the environment of this name.
+fn named<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let environments = report["apps"][0]["environments"].as_array();
+    let mut environments = environments.expect("environments").iter();
+    environments
+        .find(|environment| environment["name"] == name)
+        .expect("the environment")
+}
+
 #[test]
-fn each_api_mode_conflict_resolution_and_storage_has_its_verdict() {
+fn each_mode_of_an_api_and_each_conflict_resolution_has_its_verdict() {
     let simulator = Simulator::start(&Config::default().app(APP, "storefront")).expect("a simulator");
     let aws = simulator.control();
-    let expected = [
-        (
-            "apikey",
-            "API_KEY",
-            "NONE",
-            "GraphQL: API key authorization",
-            "taken",
-            None,
-        ),
-        (
-            "pools",
-            "AMAZON_COGNITO_USER_POOLS",
-            "LAMBDA",
-            "GraphQL: Cognito user pool authorization",
-            "taken",
-            Some("notSupported"),
-        ),
-        (
-            "iam",
-            "AWS_IAM",
-            "OPTIMISTIC_CONCURRENCY",
-            "GraphQL: IAM authorization",
-            "taken",
-            Some("notSupported"),
-        ),
-        (
-            "oidc",
-            "OPENID_CONNECT",
-            "AUTOMERGE",
-            "GraphQL: OpenID Connect authorization",
-            "byHand",
-            Some("notSupported"),
-        ),
-    ];
-    for (environment, mode, resolution, ..) in expected {
-        assert!(aws.put_backend((APP, environment), "storefront"));
+    for (mode, resolution, ..) in MODES {
+        assert!(aws.put_backend((APP, mode), "storefront"));
         let api =
             json!({ "defaultAuthType": { "mode": mode }, "conflictResolution": { "resolutionStrategy": resolution } });
-        assert!(aws.put_api((APP, environment), "shop", object(api)));
+        assert!(aws.put_api((APP, mode), "shop", object(&api)));
     }
-    let own = ResourceState {
-        config: object(json!({ "permissions": { "authenticated": ["READ", "DELETE"], "unAuthenticated": ["READ"] } })),
-        imported: false,
-    };
-    assert!(aws.put_storage((APP, "iam"), "photos", own));
-    assert!(aws.put_environment((APP, "legacy"), EnvironmentState::default()));
-    let job = aws.start_job((APP, "pools"), "UpdateBackendAPI", JobScript::stuck());
-    assert!(job.is_some());
     let (code, report) = json_of(&simulator, &["--all-apps"]);
     assert_eq!(code, Some(0), "{report:#}");
-    let app = &report["apps"][0];
-    assert_eq!(app["lockedEnvironment"], Value::Null);
-    let environments = app["environments"].as_array().expect("environments");
-    let named = |name: &str| {
-        environments
-            .iter()
-            .find(|environment| environment["name"] == name)
-            .expect("there")
-    };
-    for (name, mode, resolution, feature, verdict, conflict) in expected {
-        let environment = named(name);
+    for (mode, resolution, row, verdict, conflict) in MODES {
+        let environment = named(&report, mode);
         let configuration = &environment["graphqlApis"][0]["configuration"];
         assert_eq!(configuration["defaultAuthMode"], mode);
         assert_eq!(configuration["conflictResolution"], resolution);
-        assert_eq!(environment["locked"], false);
         let verdicts = verdicts(environment);
-        assert_eq!(
-            verdicts.get(&format!("{feature} / shop")).map(String::as_str),
-            Some(verdict),
-            "{name}"
-        );
-        let of_conflict = verdicts.get("GraphQL: conflict resolution (DataStore) / shop");
-        assert_eq!(of_conflict.map(String::as_str), conflict, "{name}");
-        let jobs = environment["pendingJobs"].as_array().expect("jobs");
-        assert_eq!(jobs.len(), usize::from(name == "pools"), "{name}");
+        let of = |row: &str| verdicts.get(&format!("GraphQL: {row} / shop")).map(String::as_str);
+        assert_eq!(of(&format!("{row} authorization")), Some(verdict), "{mode}");
+        assert_eq!(of("conflict resolution (DataStore)"), conflict, "{mode}");
     }
-    assert_eq!(named("pools")["pendingJobs"][0]["operation"], "UpdateBackendAPI");
-    let own = json!([{ "name": "photos", "imported": false,
-        "permissions": { "authenticated": ["READ", "DELETE"], "unAuthenticated": ["READ"] } }]);
-    assert_eq!(named("iam")["storages"], own);
-    let legacy = named("legacy");
+}
+
+#[test]
+fn a_pending_job_a_storage_and_an_environment_without_a_backend_are_shown() {
+    let simulator = Simulator::start(&Config::default().app(APP, "storefront")).expect("a simulator");
+    let aws = simulator.control();
+    assert!(aws.put_environment((APP, "legacy"), EnvironmentState::default()));
+    assert!(aws.put_backend((APP, "dev"), "storefront"));
+    let permissions = json!({ "authenticated": ["READ", "DELETE"], "unAuthenticated": ["READ"] });
+    let own = ResourceState {
+        config: object(&json!({ "permissions": permissions })),
+        imported: false,
+    };
+    assert!(aws.put_storage((APP, "dev"), "photos", own));
+    let job = aws.start_job((APP, "dev"), "UpdateBackendAPI", JobScript::stuck());
+    assert!(job.is_some());
+    let (code, report) = json_of(&simulator, &["--all-apps"]);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["apps"][0]["lockedEnvironment"], Value::Null);
+    let dev = named(&report, "dev");
+    let jobs = dev["pendingJobs"].as_array().expect("jobs");
+    assert_eq!((jobs.len(), &jobs[0]["operation"]), (1, &json!("UpdateBackendAPI")));
+    assert_eq!(dev["locked"], false);
+    let own = json!([{ "name": "photos", "imported": false, "permissions": permissions }]);
+    assert_eq!(dev["storages"], own);
     assert_eq!(
-        (&legacy["hasBackend"], &legacy["graphqlApis"]),
-        (&json!(false), &json!([]))
+        verdicts(dev).get("S3 bucket / photos").map(String::as_str),
+        Some("taken")
+    );
+    let legacy = named(&report, "legacy");
+    assert_eq!(
+        (&legacy["hasBackend"], &legacy["graphqlApis"], &legacy["pendingJobs"]),
+        (&json!(false), &json!([]), &json!([]))
     );
 }
 
