@@ -271,7 +271,9 @@ impl Environment {
 
     fn api(&mut self, name: &str, answer: &Answer<ResourceConfig>) -> Api {
         let name = shown(name);
-        self.found(Feature::GraphqlApi, &name);
+        if !matches!(answer, Answer::Absent) {
+            self.found(Feature::GraphqlApi, &name);
+        }
         let configuration = match answer {
             Answer::There(config) => Some(self.configuration(&name, config)),
             Answer::Absent => {

@@ -323,6 +323,7 @@ fn what_aws_gives_no_answer_for_is_not_known_and_an_exit_code() {
     let (code, seen) = json_of(&simulator, &["--all-apps"]);
     assert_eq!((code, &seen["complete"]), (Some(3), &json!(false)), "{seen:#}");
     let of = |app: usize, environment: usize| &seen["apps"][app]["environments"][environment];
+    assert_eq!(seen["apps"][0]["lockedEnvironment"], "staging", "{seen:#}");
     let dev = of(0, 0);
     for unknown in ["hasBackend", "graphqlApis", "auths", "storages", "otherCategories"] {
         assert_eq!(dev[unknown], Value::Null, "{unknown}: {dev:#}");
