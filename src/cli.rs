@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
@@ -49,6 +49,14 @@ pub enum Command {
     /// needed. AWS credentials: the AWS SDK's own chain and environment, as for `run`. Exit code 3: AWS gave no answer
     /// about some objects, and the output lacks them.
     Import(Import),
+    /// Print what the apps have, and what of it AWS's Gen 2 migration takes. Reads AWS only.
+    ///
+    /// Prints for each environment its GraphQL API, auth, S3 storage and other categories, and what AWS's Gen 2 feature
+    /// matrix says of each: taken by `amplify gen2-migration`, to be done by hand, or not supported. Also: which
+    /// environment a migration has locked, the pending jobs, and the days left until the end of Amplify Gen 1. No
+    /// cluster is needed. AWS credentials: the AWS SDK's own chain and environment, as for `run`. Exit code 3: AWS gave
+    /// no answer about a part, which the output names as not known.
+    Report(Report),
 }
 
 /// Settings of the operator.
@@ -155,19 +163,13 @@ struct Namespaces(Vec<String>);
 /// The settings of `import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// The apps to import.
+    /// Where to read.
     #[command(flatten)]
-    pub apps: Apps,
+    pub source: Source,
     /// Print manifests that take over the AWS objects and keep them as the spec says. Without this flag, the manifests
     /// only observe the AWS objects (managementPolicy: Observe), and AWS gets no write for them.
     #[arg(long)]
     pub manage: bool,
-    /// AWS region to read. Unset: AWS_REGION, otherwise the region of the AWS profile. Every manifest names the region.
-    #[arg(long, value_name = "REGION")]
-    pub region: Option<String>,
-    /// AWS region to allow although this version does not know it; repeatable.
-    #[arg(long, value_parser = region, value_name = "REGION")]
-    pub allowed_region: Vec<String>,
     /// Namespace to write into the manifests. Unset: the manifests name no namespace.
     #[arg(long, value_parser = namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -179,14 +181,50 @@ pub struct Import {
     pub force: bool,
 }
 
-/// The apps to import: some, or all of the region.
+/// The settings of `report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Where to read.
+    #[command(flatten)]
+    pub source: Source,
+    /// Form of the output: a table for a terminal, JSON for programs, or Markdown for an issue.
+    #[arg(long, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Output {
+    /// Plain columns without colours.
+    Table,
+    /// One object with the fields that docs/report.md lists.
+    Json,
+    /// For an issue.
+    Markdown,
+}
+
+/// Where a command that reads AWS reads.
+#[derive(Args, Debug)]
+pub struct Source {
+    /// The apps to read.
+    #[command(flatten)]
+    pub apps: Apps,
+    /// AWS region to read. Unset: AWS_REGION, otherwise the region of the AWS profile. The output names the region.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// AWS region to allow although this version does not know it; repeatable.
+    #[arg(long, value_parser = region, value_name = "REGION")]
+    pub allowed_region: Vec<String>,
+}
+
+/// The apps to read: some, or all of the region.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub struct Apps {
-    /// App to import; repeatable.
+    /// App to read; repeatable.
     #[arg(long, value_name = "APP_ID")]
     pub app_id: Vec<AppId>,
-    /// Import all apps of the region.
+    /// Read all apps of the region.
     #[arg(long)]
     pub all_apps: bool,
 }

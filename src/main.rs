@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode, thread};
 use amplify_operator::{
     api::{self, text::clean},
     cli::{Cli, Command},
-    import, operator,
+    import, operator, report,
     telemetry::{self, error::in_words},
 };
 use clap::Parser;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             code
         }
-        Err(error) => report(&anyhow::Error::new(error).context("cannot start threads")),
+        Err(error) => print_error(&anyhow::Error::new(error).context("cannot start threads")),
     }
 }
 
@@ -35,14 +35,15 @@ async fn carry_out(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Some(Command::Crd) => print_crds(),
         Some(Command::Import(settings)) => import(settings).await,
+        Some(Command::Report(settings)) => report(settings).await,
         Some(Command::Run(settings)) => return run_and_log(*settings).await,
         None => return run_and_log(cli.run).await,
     };
-    done.unwrap_or_else(|error| report(&error))
+    done.unwrap_or_else(|error| print_error(&error))
 }
 
 /// Prints an error on stderr, for a person.
-fn report(error: &anyhow::Error) -> ExitCode {
+fn print_error(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "amplify-operator: {}", described(error));
     ExitCode::FAILURE
 }
@@ -53,7 +54,7 @@ async fn run_and_log(settings: amplify_operator::cli::Run) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if !tracing::enabled!(tracing::Level::ERROR) {
-        return report(&error);
+        return print_error(&error);
     }
     tracing::error!("{}", described(&error));
     ExitCode::FAILURE
@@ -72,6 +73,11 @@ async fn run(settings: amplify_operator::cli::Run) -> anyhow::Result<()> {
 async fn import(settings: amplify_operator::cli::Import) -> anyhow::Result<ExitCode> {
     telemetry::logs::init(telemetry::Format::Text)?;
     import::run(settings).await
+}
+
+async fn report(settings: amplify_operator::cli::Report) -> anyhow::Result<ExitCode> {
+    telemetry::logs::init(telemetry::Format::Text)?;
+    report::run(settings).await
 }
 
 fn print_crds() -> anyhow::Result<ExitCode> {

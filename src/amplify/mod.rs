@@ -15,7 +15,7 @@ mod session;
 pub mod throttle;
 
 pub use accounts::Accounts;
-pub use client::{Client, answers::Accepted};
+pub use client::{AppSeen, Client, answers::Accepted};
 pub(crate) use client::{answers, measured, send};
 pub(crate) use errors::Call;
 pub use errors::without_request_id;

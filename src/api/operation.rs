@@ -320,7 +320,7 @@ macro_rules! reads {
     };
 }
 
-/// The program that makes a call.
+/// The part of the program that makes a call. `Import` is also `report`: one policy serves both.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum By {
     Operator,
@@ -333,7 +333,7 @@ reads! {
     GetBackendApi in AmplifyBackend = "GetBackendAPI", Both;
     GetBackendStorage in AmplifyBackend = "GetBackendStorage", Both;
     GetBackendJob in AmplifyBackend = "GetBackendJob", Operator;
-    ListBackendJobs in AmplifyBackend = "ListBackendJobs", Operator;
+    ListBackendJobs in AmplifyBackend = "ListBackendJobs", Both;
     GetBackendEnvironment in Amplify = "GetBackendEnvironment", Operator;
     ListBackendEnvironments in Amplify = "ListBackendEnvironments", Both;
     GetApp in Amplify = "GetApp", Both;
@@ -347,7 +347,7 @@ pub fn actions_of_the_operator() -> BTreeSet<String> {
     writes.chain(actions(By::Import)).collect()
 }
 
-/// Returns the IAM actions that an import needs, sorted.
+/// Returns the IAM actions that an import or a report needs, sorted.
 #[must_use]
 pub fn actions_of_the_import() -> BTreeSet<String> {
     actions(By::Operator).collect()

@@ -1,10 +1,8 @@
 //! `amplify-operator import`: prints manifests of existing AWS objects, ready to be committed.
 //!
-//! May do: read AWS through the port, print, write files into the given folder. May not: write to AWS, use Kubernetes.
-//! `fetch` reads AWS, `plan` and `render` are pure, this file does the rest.
+//! May do: read AWS through the inventory, print, write files into the given folder. May not: write to AWS, use
+//! Kubernetes. `plan` and `render` are pure, this file does the rest.
 
-mod fetch;
-mod inventory;
 mod names;
 mod plan;
 mod render;
@@ -17,55 +15,31 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
-    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{inventory::Inventory, plan::Part};
+use self::plan::Part;
 use crate::{
-    amplify::{Base, Client, Session, Sessions},
     api::KindName,
     cli::Import,
-    clock::Clock,
-    lifecycle::facts::{Class, Failure},
-    telemetry::Metrics,
+    inventory::{self, INCOMPLETE, Inventory},
 };
 
-/// Exit code: AWS gave no answer about some existing objects.
-const INCOMPLETE: u8 = 3;
 /// File in `--output-dir` for the parts that are no manifests. kubectl does not read files with this extension.
 const NOT_IMPORTED: &str = "not-imported.txt";
 
 /// Reads AWS, then prints the manifests or writes them to files.
 pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let clock = Arc::new(Clock::of_machine());
-    let sessions = Sessions::new(
-        Base::load().await,
-        metrics,
-        clock,
-        None,
-        settings.allowed_region.clone(),
-    );
-    // A namespace determines the account only with an accounts file.
-    let region = settings.region.clone().or_else(|| sessions.assignment("").region);
-    // The SDK accepts an empty AWS_REGION as a region.
-    let region = region.filter(|region| !region.trim().is_empty());
-    let region =
-        region.context("no AWS region is known: give --region, set AWS_REGION, or set a region in the AWS profile")?;
-    if let Some(why) = sessions.refuses_region(&region) {
-        bail!("{why}");
-    }
-    let session = sessions.session_for("").map_err(|failure| refused(&failure))?;
-    let inventory = read(&settings, &session, region).await?;
-    let parts = plan::plan(&inventory);
+    let source = &settings.source;
+    let inventory = inventory::connect(source).await?.read(source).await?;
+    let parts = plan::plan(&inventory, settings.manage);
+    let header = header(&inventory, settings.manage);
     let namespace = settings.namespace.as_deref();
     if let Some(folder) = &settings.output_dir {
-        write(folder, &files(&inventory, &parts, namespace)?, settings.force)?;
+        write(folder, &files(&header, &parts, namespace)?, settings.force)?;
     } else {
-        let whole = whole(&inventory, &parts, namespace)?;
+        let whole = whole(&header, &parts, namespace)?;
         io::stdout()
             .lock()
             .write_all(whole.as_bytes())
@@ -74,78 +48,12 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     report(&inventory, &parts)
 }
 
-async fn read(settings: &Import, session: &Session, region: String) -> anyhow::Result<Inventory> {
-    // The bar is drawn on stderr, and only on a terminal.
-    let bar = ProgressBar::new(0).with_style(style()?);
-    bar.tick();
-    let account = session.account_id().await.map_err(|failure| refused(&failure))?;
-    let client = session.client(&region);
-    let names = app_names(settings, &client, &account, &region).await?;
-    let mut apps = BTreeMap::new();
-    for (id, name) in names {
-        bar.set_message(format!("app {id}"));
-        let app = fetch::app(&client, &id, name, &bar).await;
-        apps.insert(id, app);
-    }
-    bar.finish_and_clear();
-    Ok(Inventory {
-        manage: settings.manage,
-        account,
-        region,
-        apps,
-    })
-}
-
-fn style() -> anyhow::Result<ProgressStyle> {
-    Ok(ProgressStyle::with_template(
-        "reading AWS {bar:30} {pos}/{len} environments {msg}",
-    )?)
-}
-
-async fn app_names(
-    settings: &Import,
-    client: &Client,
-    account: &str,
-    region: &str,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    if settings.apps.all_apps {
-        return fetch::patiently(|| client.list_apps())
-            .await
-            .map_err(|failure| refused(&failure));
-    }
-    let mut names = BTreeMap::new();
-    for id in &settings.apps.app_id {
-        let name = fetch::patiently(|| client.app_name(id))
-            .await
-            .map_err(|failure| refused(&failure))?;
-        let Some(name) = name else {
-            bail!(
-                "AWS account {account} has no Amplify app {id} in {region}: check the app id, --region and AWS_PROFILE; --all-apps imports every app there"
-            );
-        };
-        names.insert(id.as_str().to_owned(), name);
-    }
-    Ok(names)
-}
-
-/// Returns the error for a failure that makes the import impossible, with advice.
-fn refused(failure: &Failure) -> anyhow::Error {
-    let hint = match failure.class {
-        Class::AccessDenied => {
-            ". Credentials come from the AWS SDK's own chain (AWS_PROFILE, AWS_ACCESS_KEY_ID, SSO, a role); import needs the actions in deploy/iam-policy-import.json"
-        }
-        Class::Unavailable => ". Nothing was printed: try again",
-        _ => "",
-    };
-    anyhow::anyhow!("{}{hint}", failure.message)
-}
-
-fn header(inventory: &Inventory) -> String {
+fn header(inventory: &Inventory, manage: bool) -> String {
     let place = format!(
         "Made by `amplify-operator import` from AWS account {} in {}.",
         inventory.account, inventory.region
     );
-    let policies = if inventory.manage {
+    let policies = if manage {
         "Each resource takes over an existing AWS object (adoptionPolicy: IfExists) and leaves it in AWS when the resource is deleted (deletionPolicy: Retain)."
     } else {
         "Each resource only observes an existing AWS object (managementPolicy: Observe): AWS gets no write. With managementPolicy: Manage, the resource takes the object over, and leaves it in AWS when the resource is deleted."
@@ -154,8 +62,8 @@ fn header(inventory: &Inventory) -> String {
 }
 
 /// Returns all parts as one stream of documents.
-fn whole(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<String> {
-    let mut whole = header(inventory);
+fn whole(header: &str, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<String> {
+    let mut whole = header.to_owned();
     for part in parts {
         whole += "---\n";
         whole += &render::part(part, namespace)?;
@@ -164,21 +72,21 @@ fn whole(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyh
 }
 
 /// Returns one file for each manifest, and one for the other parts.
-fn files(inventory: &Inventory, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<BTreeMap<String, String>> {
+fn files(header: &str, parts: &[Part], namespace: Option<&str>) -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let mut rest = String::new();
     for part in parts {
         let text = render::part(part, namespace)?;
         if let Part::Manifest { resource, .. } = part {
             let name = format!("{}-{}.yaml", resource.kind.name().to_lowercase(), resource.name);
-            files.insert(name, header(inventory) + &text);
+            files.insert(name, header.to_owned() + &text);
         } else {
             rest += "\n";
             rest += &text;
         }
     }
     if !rest.is_empty() {
-        files.insert(NOT_IMPORTED.to_owned(), header(inventory) + &rest);
+        files.insert(NOT_IMPORTED.to_owned(), header.to_owned() + &rest);
     }
     Ok(files)
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    inventory::{Answer, App, Backend, Environment, Inventory},
     names,
     schema::{Refusal, Schemas},
 };
@@ -18,6 +17,7 @@ use crate::{
         AdoptionPolicy, DeletionPolicy, KindName, ManagementPolicy, ResourceConfig, backend_api::AuthType,
         rules::MAX_SCHEMA_BYTES,
     },
+    inventory::{Answer, App, Backend, Environment, Inventory},
     kinds::{
         backend_environment::Record,
         backend_storage::{Shown, Storage},
@@ -50,8 +50,9 @@ pub(super) enum Part {
     Remark(String),
 }
 
-/// Returns the parts of the output, in order: by app id, environment, resource name.
-pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
+/// Returns the parts of the output, in order: by app id, environment, resource name. With `manage`, the manifests
+/// take the objects over. Otherwise they only observe.
+pub(super) fn plan(inventory: &Inventory, manage: bool) -> Vec<Part> {
     let names = Names::of(inventory);
     let schemas = Schemas::new();
     let mut parts = Vec::new();
@@ -62,7 +63,7 @@ pub(super) fn plan(inventory: &Inventory) -> Vec<Part> {
             app,
             names: &names,
             schemas: &schemas,
-            manage: inventory.manage,
+            manage,
         };
         match &app.environments {
             Answer::There(environments) => {

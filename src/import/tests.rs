@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    files,
-    inventory::{Answer, App, Backend, Environment, Inventory},
+    files, header,
     plan::{Part, plan},
     summary, whole,
 };
-use crate::{api::ResourceConfig, kinds::backend_environment::Record};
+use crate::{
+    api::ResourceConfig,
+    inventory::{Answer, App, Backend, Environment, Inventory},
+    kinds::{backend_environment::Record, overview::Overview},
+};
 
 fn record(stack_name: Option<&str>) -> Record {
     Record {
@@ -30,6 +33,7 @@ fn backend(apis: &[(&str, Answer<ResourceConfig>)]) -> Environment {
             app_name: Some("shop".to_owned()),
             apis: Ok(apis.collect()),
             storage: Ok(None),
+            overview: Ok(Overview::default()),
         }),
     }
 }
@@ -40,10 +44,10 @@ fn app(environments: &[(&str, Environment)]) -> Inventory {
         .map(|(name, environment)| ((*name).to_owned(), environment.clone()));
     let app = App {
         name: "shop".to_owned(),
+        locked: None,
         environments: Answer::There(environments.collect()),
     };
     Inventory {
-        manage: true,
         account: "123456789012".to_owned(),
         region: "eu-west-1".to_owned(),
         apps: BTreeMap::from([("d1".to_owned(), app)]),
@@ -56,7 +60,7 @@ fn config(json: Value) -> Answer<ResourceConfig> {
 
 /// Returns the specs of the manifests, with their notes.
 fn manifests(inventory: &Inventory) -> Vec<(Value, Vec<String>)> {
-    let parts = plan(inventory).into_iter().map(|part| match part {
+    let parts = plan(inventory, true).into_iter().map(|part| match part {
         Part::Manifest { resource, notes } => (
             json!({ "kind": resource.kind.name(), "name": resource.name, "spec": resource.spec }),
             notes,
@@ -177,7 +181,7 @@ fn an_api_of_a_backend_that_is_refused_names_its_place_itself() {
     {
         backend.app_name = Some("n".repeat(256));
     }
-    let parts = plan(&inventory);
+    let parts = plan(&inventory, true);
     assert!(
         matches!(&parts[0], Part::Refused { why, .. } if why.starts_with("spec.appName has 256")),
         "{parts:?}"
@@ -218,6 +222,7 @@ fn nothing_that_aws_says_ends_a_comment() {
                     ("lost".to_owned(), Answer::Unknown(hostile.clone())),
                 ])),
                 storage: Ok(None),
+                overview: Ok(Overview::default()),
             }),
         };
         let unknown = Environment {
@@ -225,9 +230,10 @@ fn nothing_that_aws_says_ends_a_comment() {
             backend: Answer::Unknown(hostile.clone()),
         };
         let inventory = app(&[("dev", backend), ("lost", unknown.clone()), (&hostile, unknown)]);
-        let parts = plan(&inventory);
+        let header = header(&inventory, true);
+        let parts = plan(&inventory, true);
         assert_eq!(parts.len(), 6, "{parts:?}");
-        let text = whole(&inventory, &parts, None).unwrap();
+        let text = whole(&header, &parts, None).unwrap();
         let documents = text.split("---\n").skip(1);
         for (part, document) in parts.iter().zip(documents) {
             let is_comment = document
@@ -239,6 +245,6 @@ fn nothing_that_aws_says_ends_a_comment() {
         let (said, _) = summary(&inventory, &parts);
         let controls = said.chars().filter(|c| c.is_control() && *c != '\n').count();
         assert_eq!(controls, 0, "{said:?}");
-        assert_eq!(files(&inventory, &parts, None).unwrap().len(), 2);
+        assert_eq!(files(&header, &parts, None).unwrap().len(), 2);
     }
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use aws_sdk_amplify::operation::RequestId as _;
 use aws_sdk_amplifybackend::operation::get_backend::GetBackendOutput;
 
-use super::{Place, meta_config::MetaConfig};
+use super::{
+    Place,
+    meta_config::{self, MetaConfig},
+    overview::Overview,
+};
 use crate::{
     amplify::{
         AppId, Call, Client, EnvironmentName,
@@ -41,6 +45,11 @@ impl Described {
     /// Returns the contents of the backend, or why they are unknown.
     pub fn meta(&self) -> Result<MetaConfig, String> {
         MetaConfig::parse(self.text.as_deref())
+    }
+
+    /// Returns the overview of contents that [`Self::meta`] can read, or why it is unknown.
+    pub fn overview(&self) -> Result<Overview, String> {
+        Overview::parse(meta_config::readable(self.text.as_deref())?)
     }
 }
 

@@ -28,6 +28,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_APIS: usize = 100;
 /// A backend has one storage.
 const MAX_STORAGES: usize = 10;
+/// A backend has one auth.
+pub(super) const MAX_AUTHS: usize = 10;
 /// The categories that are read.
 const API: &str = "api";
 const AUTH: &str = "auth";
@@ -68,13 +70,7 @@ pub struct Storage {
 impl MetaConfig {
     /// Parses the text. Returns an error if the text is missing, too long or unreadable.
     pub fn parse(text: Option<&str>) -> Result<Self, String> {
-        let text = text.unwrap_or_default().trim();
-        if text.is_empty() {
-            return Err("AWS's answer has no AmplifyMetaConfig".to_owned());
-        }
-        if text.len() > MAX_BYTES {
-            return Err(format!("AWS's AmplifyMetaConfig is longer than {MAX_BYTES} bytes"));
-        }
+        let text = readable(text)?;
         serde_json::from_str(text).map_err(|_| "AWS's AmplifyMetaConfig cannot be read".to_owned())
     }
 
@@ -175,7 +171,20 @@ impl MetaConfig {
     }
 }
 
-fn kept(text: &str) -> String {
+/// Returns the text, or an error if it is missing or too long.
+pub(super) fn readable(text: Option<&str>) -> Result<&str, String> {
+    let text = text.unwrap_or_default().trim();
+    if text.is_empty() {
+        return Err("AWS's answer has no AmplifyMetaConfig".to_owned());
+    }
+    if text.len() > MAX_BYTES {
+        return Err(format!("AWS's AmplifyMetaConfig is longer than {MAX_BYTES} bytes"));
+    }
+    Ok(text)
+}
+
+/// Returns the text as it is kept: on one line, without control characters, and cut.
+pub(super) fn kept(text: &str) -> String {
     truncated(&text::clean(text), NAME_KEPT).to_owned()
 }
 
@@ -283,12 +292,21 @@ const VALUES: [&str; 10] = [
 
 /// A value of any form. If the form is wrong, the value counts as missing, and the members around it stay.
 #[derive(Default)]
-struct Tolerant<T>(T);
+pub(super) struct Tolerant<T>(pub(super) T);
 
 /// A value that can be read from one form. Any other form gives the default.
-trait Part: Default {
+pub(super) trait Part: Default {
     fn of_text(_text: &str) -> Self {
         Self::default()
+    }
+
+    fn of_number(_number: u64) -> Self {
+        Self::default()
+    }
+
+    fn of_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
     }
 
     fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
@@ -389,8 +407,8 @@ impl<'de, T: Part> Visitor<'de> for Reads<T> {
         Ok(T::default())
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<T, E> {
-        Ok(T::default())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        Ok(T::of_number(number))
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
@@ -405,9 +423,8 @@ impl<'de, T: Part> Visitor<'de> for Reads<T> {
         Ok(T::of_text(text))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(T::default())
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<T, A::Error> {
+        T::of_seq(seq)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {

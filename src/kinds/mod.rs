@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `config` | shared by kinds with a configuration: references to ConfigMaps, comparison |
-//! | `described`, `meta_config` | GetBackend's answer about a backend and its contents |
+//! | `described`, `meta_config`, `overview` | GetBackend's answer about a backend and its contents |
 //! | `in_backend` | shared by kinds whose AWS object is in a backend |
 //! | one for each kind of `api::kinds` | the kind |
 
@@ -19,6 +19,7 @@ pub mod config;
 pub mod described;
 mod in_backend;
 pub mod meta_config;
+pub mod overview;
 
 use std::sync::Arc;
 

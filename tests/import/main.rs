@@ -1,11 +1,13 @@
-//! `amplify-operator import` as a process, against the simulator of AWS. Tests of the whole operator apply its output
-//! in a cluster.
+//! `amplify-operator import` and `report` as processes, against the simulator of AWS. Tests of the whole operator apply
+//! the import's output in a cluster.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     reason = "a test says what is wrong by panicking"
 )]
+
+mod report;
 
 use std::{
     collections::BTreeMap,
@@ -49,11 +51,15 @@ fn graphql_api() -> Map<String, Value> {
     config.as_object().expect("an object").clone()
 }
 
-/// Returns the command with an environment that contains only the simulator.
 fn program(simulator: &Simulator, home: &Path, arguments: &[&str]) -> Command {
+    command(simulator, home, "import", arguments)
+}
+
+/// Returns a command of the program with an environment that contains only the simulator.
+fn command(simulator: &Simulator, home: &Path, name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_amplify-operator"));
     command
-        .arg("import")
+        .arg(name)
         .args(arguments)
         .env_clear()
         .envs(simulator.client_env().iter().cloned())

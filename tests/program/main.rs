@@ -163,6 +163,12 @@ fn an_argument_that_makes_no_sense_is_refused_with_what_would() {
     let watch = "AMPLIFY_OPERATOR_WATCH_NAMESPACE";
     for (variables, arguments, said) in [
         (&[][..], &["import"][..], "<--app-id <APP_ID>|--all-apps>"),
+        (&[], &["report"], "<--app-id <APP_ID>|--all-apps>"),
+        (
+            &[],
+            &["report", "--all-apps", "--output=yaml"],
+            "[possible values: table, json, markdown]",
+        ),
         (
             &[],
             &["run", "--outcome-grace=5s"],
@@ -223,6 +229,12 @@ fn the_help_says_what_each_setting_does() {
             assert!(words.contains(said), "{arguments:?} does not say {said:?}:\n{out}");
         }
     }
-    let Run { out, .. } = run(&home(), &[], &["import", "--help"]);
-    assert!(out.contains("<--app-id <APP_ID>|--all-apps>"), "{out}");
+    for command in ["import", "report"] {
+        let Run { out, .. } = run(&home(), &[], &[command, "--help"]);
+        assert!(out.contains("<--app-id <APP_ID>|--all-apps>"), "{out}");
+        let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("--app-id <APP_ID> App to read; repeatable"), "{out}");
+    }
+    let Run { out, .. } = run(&home(), &[], &["report", "--help"]);
+    assert!(out.contains("[default: table]"), "{out}");
 }

@@ -15,10 +15,28 @@ use crate::{api::Read, lifecycle::facts::Failure};
 /// The variable of an app by which `amplify gen2-migration lock` names the environment that it has locked.
 const LOCKED: &str = "GEN2_MIGRATION_ENVIRONMENT_NAME";
 
+/// The parts of an app that are kept. The rest, with the app's variables in clear, is dropped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppSeen {
+    /// Its name.
+    pub name: String,
+    /// The environment that a Gen 2 migration of the app has locked.
+    pub locked_environment: Option<EnvironmentName>,
+}
+
+impl From<App> for AppSeen {
+    fn from(mut app: App) -> Self {
+        Self {
+            name: std::mem::take(&mut app.name),
+            locked_environment: locked(app),
+        }
+    }
+}
+
 impl Client {
-    /// Returns the app's name, or `None` if AWS has no such app.
-    pub async fn app_name(&self, app: &AppId) -> Result<Option<String>, Failure> {
-        Ok(self.app(app).await?.map(|there| there.name))
+    /// Returns the app, or `None` if AWS has no such app.
+    pub async fn get_app(&self, app: &AppId) -> Result<Option<AppSeen>, Failure> {
+        Ok(self.app(app).await?.map(AppSeen::from))
     }
 
     /// Returns the environment that a Gen 2 migration of the app has locked. An app that AWS does not know has none.
@@ -33,9 +51,9 @@ impl Client {
         Ok(apps.into_iter().flatten().collect())
     }
 
-    /// Returns the names of all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
-    pub async fn list_apps(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let apps = self.apps(|app| (app.app_id, app.name)).await?;
+    /// Returns all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
+    pub async fn list_apps(&self) -> Result<BTreeMap<String, AppSeen>, Failure> {
+        let apps = self.apps(|app| (app.app_id.clone(), AppSeen::from(app))).await?;
         Ok(apps.into_iter().collect())
     }
 

@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+pub use apps::AppSeen;
+
 use answers::never;
 use aws_config::{Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_amplify::operation::RequestId;

@@ -1374,7 +1374,7 @@ async fn reads_are_unavailable(client: &Client) {
     let records = BackendEnvironment::list(client, &app()).await;
     assert_eq!(records.unwrap_err().class, Class::Unavailable);
     assert_eq!(client.list_apps().await.unwrap_err().class, Class::Unavailable);
-    assert_eq!(client.app_name(&app()).await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(client.get_app(&app()).await.unwrap_err().class, Class::Unavailable);
 }
 
 /// Checks that no operation believes a hostile or broken answer, and that no write is repeated.
@@ -1642,7 +1642,7 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     let absent = Fake::start(|_, _| Act::Answer(404, "NotFoundException", json!({ "message": "no" })))
         .await
         .client();
-    assert_eq!(absent.app_name(&app).await, Ok(None));
+    assert_eq!(absent.get_app(&app).await, Ok(None));
     assert_eq!(described::names(&absent, &app).await, Ok(BTreeSet::new()));
     assert_eq!(described::describe(&absent, &app, &dev).await, Ok(None));
     let other = Fake::answering(200, json!({ "appId": "d2", "backendEnvironmentName": "dev" }))
@@ -1664,7 +1664,7 @@ async fn what_an_import_reads_is_believed_only_where_it_names_what_was_asked_for
     )
     .await
     .client();
-    assert_eq!(other.app_name(&app).await.unwrap_err().class, Class::Unavailable);
+    assert_eq!(other.get_app(&app).await.unwrap_err().class, Class::Unavailable);
     let there = json!({ "appId": "d1", "appName": "shop", "backendEnvironmentName": "dev", "amplifyMetaConfig": "{}" });
     let client = Fake::answering(200, there).await.client();
     let there = described::describe(&client, &app, &dev).await.unwrap().unwrap();

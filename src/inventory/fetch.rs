@@ -1,4 +1,4 @@
-//! Reads AWS for the import. Reads only; a few calls at a time, and patient when AWS throttles.
+//! Reads the apps of an account. Reads only; a few calls at a time, and patient when AWS throttles.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,9 +6,9 @@ use backon::{ExponentialBuilder, Retryable as _};
 use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 
-use super::inventory::{Answer, App, Backend, Environment};
+use super::{Answer, App, Backend, Environment};
 use crate::{
-    amplify::{AppId, Client, EnvironmentName, InvalidName, without_request_id},
+    amplify::{AppId, AppSeen, Client, EnvironmentName, InvalidName, without_request_id},
     api::{BackendEnvironment, ResourceConfig},
     kinds::{
         Remote as _, Sight, backend_api,
@@ -21,25 +21,23 @@ use crate::{
 };
 
 /// How many calls may be in flight.
-const AT_A_TIME: usize = 4;
+pub(crate) const AT_A_TIME: usize = 4;
 
 /// Reads the app with all its environments. Advances the bar by one for each environment.
-pub(super) async fn app(client: &Client, id: &str, name: String, bar: &ProgressBar) -> App {
-    let id = match id.parse::<AppId>() {
-        Ok(id) => id,
-        Err(refused) => {
-            return App {
-                name,
-                environments: Answer::Unknown(refused.to_string()),
-            };
-        }
+pub(super) async fn app(client: &Client, id: &str, seen: AppSeen, bar: &ProgressBar) -> App {
+    let environments = match id.parse::<AppId>() {
+        Ok(id) => match environments(client, &id, bar).await {
+            Ok(environments) => Answer::There(environments),
+            Err(failure) if failure.class == Class::NotFound => Answer::Absent,
+            Err(failure) => unknown(&failure),
+        },
+        Err(refused) => Answer::Unknown(refused.to_string()),
     };
-    let environments = match environments(client, &id, bar).await {
-        Ok(environments) => Answer::There(environments),
-        Err(failure) if failure.class == Class::NotFound => Answer::Absent,
-        Err(failure) => unknown(&failure),
-    };
-    App { name, environments }
+    App {
+        name: seen.name,
+        locked: seen.locked_environment,
+        environments,
+    }
 }
 
 async fn environments(
@@ -102,10 +100,12 @@ async fn with_contents(client: &Client, app: &AppId, environment: &EnvironmentNa
         }
         Err(why) => Err(why),
     };
+    let overview = meta.and_then(|_| described.overview());
     Backend {
         app_name: described.app_name,
         apis,
         storage,
+        overview,
     }
 }
 
@@ -149,13 +149,17 @@ async fn api(client: &Client, app: &AppId, environment: &EnvironmentName, name: 
     }
 }
 
-/// Makes an unknown answer. The request id is removed: it would make the output of each run different.
 fn unknown<T>(failure: &Failure) -> Answer<T> {
-    Answer::Unknown(without_request_id(&failure.message).to_owned())
+    Answer::Unknown(why(failure))
 }
 
-/// Repeats the call, up to 6 times, while AWS throttles: an import is in no hurry.
-pub(super) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Failure>
+/// Returns why there is no answer. The request id is removed: it would make the output of each run different.
+pub(crate) fn why(failure: &Failure) -> String {
+    without_request_id(&failure.message).to_owned()
+}
+
+/// Repeats the call, up to 6 times, while AWS throttles: these commands are in no hurry.
+pub(crate) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
