@@ -26,9 +26,11 @@ pub struct AppSeen {
 
 impl From<App> for AppSeen {
     fn from(mut app: App) -> Self {
+        let locked = app.environment_variables.remove(LOCKED);
         Self {
-            name: std::mem::take(&mut app.name),
-            locked_environment: locked(app),
+            name: app.name,
+            // A name that no environment can have locks none.
+            locked_environment: locked.and_then(|name| name.parse().ok()),
         }
     }
 }
@@ -36,28 +38,6 @@ impl From<App> for AppSeen {
 impl Client {
     /// Returns the app, or `None` if AWS has no such app.
     pub async fn get_app(&self, app: &AppId) -> Result<Option<AppSeen>, Failure> {
-        Ok(self.app(app).await?.map(AppSeen::from))
-    }
-
-    /// Returns the environment that a Gen 2 migration of the app has locked. An app that AWS does not know has none.
-    pub async fn locked_environment(&self, app: &AppId) -> Result<Option<EnvironmentName>, Failure> {
-        Ok(self.app(app).await?.and_then(locked))
-    }
-
-    /// Returns the locked environments of all apps, by app, from all pages. A list that cannot be read to its end is
-    /// `Unavailable`.
-    pub async fn locked_environments(&self) -> Result<BTreeMap<AppId, EnvironmentName>, Failure> {
-        let apps = self.apps(|app| Some((app.app_id.parse().ok()?, locked(app)?))).await?;
-        Ok(apps.into_iter().flatten().collect())
-    }
-
-    /// Returns all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
-    pub async fn list_apps(&self) -> Result<BTreeMap<String, AppSeen>, Failure> {
-        let apps = self.apps(|app| (app.app_id.clone(), AppSeen::from(app))).await?;
-        Ok(apps.into_iter().collect())
-    }
-
-    async fn app(&self, app: &AppId) -> Result<Option<App>, Failure> {
         const CALL: Call = Call::read(Read::GetApp);
         let sdk = self.usable()?;
         let answer = send!(sdk.observer(), CALL, sdk.amplify_reads.get_app().app_id(app.as_str()));
@@ -66,11 +46,11 @@ impl Client {
         };
         let there = output.app.ok_or_else(|| unreadable(CALL, "the answer has no app"))?;
         same(CALL, "appId", Some(&there.app_id), app.as_str())?;
-        Ok(Some(there))
+        Ok(Some(there.into()))
     }
 
-    /// Returns the part of each app that `keep` takes. The rest, with the app's variables in clear, is dropped page by page.
-    async fn apps<T>(&self, keep: impl Fn(App) -> T + Copy) -> Result<Vec<T>, Failure> {
+    /// Returns all apps, by id, from all pages. A list that cannot be read to its end is `Unavailable`.
+    pub async fn list_apps(&self) -> Result<BTreeMap<String, AppSeen>, Failure> {
         const CALL: Call = Call::read(Read::ListApps);
         let sdk = self.usable()?;
         let pages = paged(CALL, |token| async move {
@@ -79,14 +59,9 @@ impl Client {
                 CALL,
                 sdk.amplify_reads.list_apps().max_results(100).set_next_token(token)
             )?;
-            Ok((page.apps.into_iter().map(keep).collect(), page.next_token))
+            let seen = |app: App| (app.app_id.clone(), AppSeen::from(app));
+            Ok((page.apps.into_iter().map(seen).collect(), page.next_token))
         });
-        pages.await?.whole(CALL)
+        Ok(pages.await?.whole(CALL)?.into_iter().collect())
     }
-}
-
-/// Returns the environment that the app's mark names. A name that no environment can have locks none.
-fn locked(app: App) -> Option<EnvironmentName> {
-    let mut variables = app.environment_variables;
-    variables.remove(LOCKED)?.parse().ok()
 }

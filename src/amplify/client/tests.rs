@@ -1619,20 +1619,18 @@ async fn of_the_variables_of_an_app_only_the_locked_environment_is_taken() {
         (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "../.." }), None),
     ] {
         let fake = Fake::answering(200, json!({ "app": described("d1", variables) })).await;
-        let locked = fake.client().locked_environment(&app).await.unwrap();
+        let seen = fake.client().get_app(&app).await.unwrap().unwrap();
+        let locked = seen.locked_environment;
         assert_eq!(locked.as_ref().map(EnvironmentName::as_str), expected);
     }
-    let absent = Fake::answering(404, json!({ "message": "no" })).await;
-    assert_eq!(
-        absent.client().locked_environment(&app).await.unwrap_err().class,
-        Class::Unavailable
-    );
     let locked = json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "dev" });
     let all = json!({ "apps": [described("d1", locked.clone()), described("d2", json!({})), described("..", locked)] });
     let fake = Fake::answering(200, all).await;
-    let marks = fake.client().locked_environments().await.unwrap();
-    let marks: Vec<_> = marks.iter().map(|(app, name)| (app.as_str(), name.as_str())).collect();
-    assert_eq!(marks, [("d1", "dev")]);
+    let apps = fake.client().list_apps().await.unwrap();
+    let locked = |seen: &AppSeen| seen.locked_environment.as_ref().map(EnvironmentName::to_string);
+    let marks: Vec<_> = apps.iter().map(|(id, seen)| (id.as_str(), locked(seen))).collect();
+    let dev = Some("dev".to_owned());
+    assert_eq!(marks, [("..", dev.clone()), ("d1", dev), ("d2", None)]);
 }
 
 #[tokio::test]

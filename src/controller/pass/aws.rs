@@ -12,13 +12,13 @@ use super::{
     super::{
         index::{Environment, Location, ObjectKey},
         listings::Listing,
-        locks::{self, Answer, Asked, Scope},
+        locks::{self, Answer, Asked, Marks, Scope},
     },
     Pass, Pause, time_between,
 };
 use crate::{
     amplify::{
-        Accepted, Client,
+        Accepted, AppSeen, Client,
         throttle::{BucketKey, Class as TokenClass, End},
         without_request_id,
     },
@@ -281,10 +281,10 @@ impl<K: Remote> Pass<'_, K> {
             Ok(client) => {
                 let begun = self.context.clock.uptime();
                 let marks = match purpose {
-                    Purpose::Drift => client.locked_environments().await,
+                    Purpose::Drift => client.list_apps().await.map(marks_of),
                     Purpose::Request | Purpose::Write | Purpose::Outcome => {
-                        let locked = client.locked_environment(app).await;
-                        locked.map(|locked| locked.map(|name| (app.clone(), name)).into_iter().collect())
+                        let seen = client.get_app(app).await;
+                        seen.map(|seen| marks_of(seen.map(|seen| (app.to_string(), seen))))
                     }
                 };
                 (self.answered(marks), begun)
@@ -580,6 +580,12 @@ const fn end_of(failure: &Failure) -> Option<End> {
         ) => Some(End::Answered),
         (_, Sent::Never) => None,
     }
+}
+
+/// Returns the locked environments of these apps.
+fn marks_of(apps: impl IntoIterator<Item = (String, AppSeen)>) -> Marks {
+    let locked = |(id, seen): (String, AppSeen)| Some((id.parse().ok()?, seen.locked_environment?));
+    apps.into_iter().filter_map(locked).collect()
 }
 
 const fn class(purpose: Purpose) -> TokenClass {
