@@ -48,8 +48,8 @@ MUTATIONS = [
      "        attempt.saturating_add(1)", "        (attempt - attempt).saturating_add(1)",
      "a_backend_is_created_once_whatever_is_lost_late_or_stale"),
     ("2, sentConfigHash: it is stored with the intent, and outlives it", "src/lifecycle/record.rs",
-     "    state.hashes = Hashes::default();\n    // What AWS has refused",
-     "    state.hashes.sent.clone_from(&job.config_hash);\n    // What AWS has refused",
+     "    state.hashes = Hashes::default();\n    // AWS's refusal stays",
+     "    state.hashes.sent.clone_from(&job.config_hash);\n    // AWS's refusal stays",
      "src/lifecycle/keep.rs",
      "    state.hashes = Hashes::default();\n    if view.resource.adoption_policy",
      "    if view.resource.adoption_policy",
@@ -211,6 +211,31 @@ MUTATIONS = [
     ("9, Observe: what AWS no longer shows stays its own", "src/lifecycle/observe.rs",
      "        state.ledger.origin = None;", "        state.ledger.origin = view.state.ledger.origin;",
      "what_others_make_anew_is_not_its_own_though_it_was_observed_meanwhile"),
+    ("10, lock: a write rests on an answer of any age", "src/lifecycle/migration.rs",
+     "        is_answer && !timing::is_past(lock.at, FRESH, view.now)", "        is_answer",
+     "nothing_is_written_to_a_backend_while_it_is_locked"),
+    ("10, lock: an intent is sent though the environment is locked by then", "src/lifecycle/create.rs",
+     "    match migration::unlocked(view, job.operation) {\n"
+     "        Err(Step::Settle { .. }) => return Ok(outcome::made_nothing(view, job)),\n"
+     "        unlocked => unlocked?,\n"
+     "    }\n", "",
+     "nothing_is_written_to_a_backend_while_it_is_locked"),
+    ("10, lock: a deletion asks nothing about it", "src/lifecycle/delete.rs",
+     "    migration::unlocked(view, operation)?;\n", "    let _ = migration::unlocked(view, operation);\n",
+     "nothing_is_written_to_a_backend_while_it_is_locked"),
+    ("10, lock: an update asks nothing about it", "src/lifecycle/update.rs",
+     "    migration::unlocked(view, operation)?;\n", "    let _ = migration::unlocked(view, operation);\n",
+     "an_api_follows_a_lock_that_comes_and_goes"),
+    ("10, lock: what is gone is created again when the lock moves on", "src/lifecycle/migration.rs",
+     "    if operation.is_create() && ledger.migration_locked_at.is_some() {",
+     "    if operation.is_create() && ledger.migration_locked_at.is_some() && view.resource.deleting {",
+     "what_is_gone_after_a_lock_is_not_made_again_unless_its_user_says_so"),
+    ("10, lock: an attempt in doubt is made again", "src/lifecycle/outcome.rs",
+     "    match migration::unlocked(view, job.operation) {\n"
+     "        Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),\n"
+     "        unlocked => unlocked?,\n"
+     "    }\n", "",
+     "an_attempt_in_doubt_is_not_sent_again_to_an_environment_that_was_locked_meanwhile"),
     ("suspend: deletion goes on", "src/lifecycle/delete.rs",
      "if view.resource.suspend {",
      "if view.resource.suspend && !view.resource.deleting {",

@@ -143,6 +143,8 @@ pub(crate) enum Weather {
     Made(usize, String),
     /// Another client's job begins in its environment.
     Foreign(usize, Operation, Duration),
+    /// A Gen 2 migration locks the environment of the resource of this number, or unlocks it.
+    Lock(usize, bool),
 }
 
 /// A disturbance of an operator.
@@ -173,6 +175,7 @@ impl Plan {
         draw.kubernetes(&scene);
         draw.operators(&scene);
         draw.accounts(&scene);
+        draw.locks(&scene);
         let mut events = draw.events;
         events.sort_by_key(|(at, _)| *at);
         Self {
@@ -445,6 +448,16 @@ impl Draw {
         }
         for _ in 0..self.times(2) {
             self.lasting(Duration::from_mins(20), |broken| Event::AccountsFile(!broken));
+        }
+    }
+
+    fn locks(&mut self, scene: &Scene) {
+        if scene.cast.is_empty() {
+            return;
+        }
+        for _ in 0..self.times(3) {
+            let number = self.rng.usize(..scene.cast.len());
+            self.lasting(Duration::from_mins(60), |on| Event::Cloud(Weather::Lock(number, on)));
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use amplify_operator::api::RECONCILE_REQUESTED_AT;
 use amplify_simulator::{
-    Category, CloneJobEnvironment, Config, Control, DEFAULT_ACCOUNT, Ending, EnvironmentState, JobScript,
+    Call, Category, CloneJobEnvironment, Config, Control, DEFAULT_ACCOUNT, Ending, EnvironmentState, JobScript,
     ResourceState, Settings,
 };
 use jiff::SignedDuration;
@@ -31,6 +31,8 @@ use amplify_testkit::{
 /// The time for everything to come to rest after the last disturbance: a hanging job is polled every 5 min, an unknown
 /// outcome has a grace, a failed job is tried again after 15 min.
 const REST: Duration = Duration::from_hours(3);
+/// The variable of an app that names its locked environment.
+const MARK: &str = "GEN2_MIGRATION_ENVIRONMENT_NAME";
 /// The default of `--outcome-grace`.
 const OUTCOME_GRACE: Millis = 120_000;
 /// The longest time of a request on its way: a call to AWS ends within 30 s, and its request arrives up to 30 s after
@@ -85,8 +87,21 @@ struct Run<'a> {
     /// Uid and AWS object of resources whose status was emptied. Promises about the lost contents cannot be kept.
     wiped: Vec<(String, String)>,
     accounts: AccountsText,
+    locks: Locks,
     events: usize,
 }
+
+/// The locks of environments for a Gen 2 migration. An app's variable names one environment at a time.
+#[derive(Default)]
+struct Locks {
+    now: Option<(String, Millis)>,
+    /// Environment, begin and end of each lock that has ended.
+    before: Vec<(String, Millis, Millis)>,
+}
+
+/// The longest time from the answer that a write rests on to the arrival of its request. A process that is frozen right before
+/// it sends is promised nothing: the longest time of that is added.
+const LATE: Millis = 60_000 + ON_THE_WAY + 180_000;
 
 /// The accounts file, and its errors.
 #[derive(Default)]
@@ -157,6 +172,7 @@ impl<'a> Run<'a> {
             meddled: Vec::new(),
             wiped: Vec::new(),
             accounts,
+            locks: Locks::default(),
             events: 0,
         }
     }
@@ -345,6 +361,7 @@ impl<'a> Run<'a> {
                 });
                 self.meddled.push((environment, self.now()));
             }
+            Weather::Lock(number, on) => self.lock(&environment(self.cast(*number)), *on),
             Weather::Foreign(number, operation, time) => {
                 let environment = environment(self.cast(*number));
                 let script = JobScript::default().lasting(*time);
@@ -352,6 +369,36 @@ impl<'a> Run<'a> {
                     .aws(|aws| aws.start_job((APP, environment.as_str()), operation.as_str(), script));
             }
         }
+    }
+
+    /// Locks an environment, or unlocks it if it is locked.
+    fn lock(&mut self, environment: &str, on: bool) {
+        let now = self.world.aws(|aws| aws.now());
+        let is_locked = self.locks.now.as_ref().is_some_and(|(locked, _)| locked == environment);
+        if is_locked == on {
+            return;
+        }
+        if let Some((locked, begin)) = self.locks.now.take() {
+            self.locks.before.push((locked, begin, now));
+        }
+        self.locks.now = on.then(|| (environment.to_owned(), now));
+        let mark = on.then(|| (MARK.to_owned(), environment.to_owned()));
+        let marked = self.world.aws(|aws| aws.put_variables((APP, ""), mark.into_iter().collect()));
+        assert!(marked, "the app");
+    }
+
+    /// Returns the writes that AWS got in spite of a lock.
+    fn writes_in_spite_of_a_lock(&self) -> Vec<String> {
+        let writes = self.world.simulator().history().writes();
+        let is_locked = |call: &Call| {
+            let mut locks = self.locks.before.iter();
+            locks.any(|(environment, begin, end)| {
+                call.environment() == environment && begin + LATE < call.time && call.time < *end
+            })
+        };
+        let locked = writes.iter().filter(|call| is_locked(call));
+        let told = |call: &Call| format!("I8: {:?} of {} at {}, though it is locked", call.operation, call.environment(), call.time);
+        locked.map(told).collect()
     }
 
     /// Whether the last job of this API runs, or the operator has not looked since its end. At that look the operator
@@ -397,6 +444,9 @@ impl<'a> Run<'a> {
         }
         self.act(&Event::Cloud(Weather::Rough(false)));
         self.act(&Event::Cloud(Weather::Hanging(false)));
+        if let Some((environment, _)) = self.locks.now.clone() {
+            self.lock(&environment, false);
+        }
         self.world.aws(|aws| {
             aws.clear_faults();
             aws.change_settings(|settings| settings.job_duration = Duration::from_secs(5));
@@ -462,6 +512,7 @@ impl<'a> Run<'a> {
     }
 
     fn outcome(self, mut violations: Vec<String>) -> Outcome {
+        violations.extend(self.writes_in_spite_of_a_lock());
         let plan = self.plan;
         let jobs = self.world.aws(|aws| aws.app((APP, "")).expect("the app").jobs);
         let mut history = History {
