@@ -27,7 +27,8 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
 
     let create = &figures.create.counts;
     for (kind, least, most) in [
-        (Kind::Backend, 4 * backends, 4 * backends),
+        // One more write for the values of an API in it.
+        (Kind::Backend, 4 * backends, 4 * backends + apis),
         // One more write if the backend is not Ready yet, and another one if the operator has not even seen the
         // backend.
         (Kind::Api, 4 * apis, 6 * apis),
@@ -43,8 +44,9 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
         );
     }
     for (operation, calls) in [
-        // The last term: for each API the operator looks whether the backend has an API with another name.
-        (Operation::GetBackend, 2 * backends + apis),
+        // The last term: for each API the operator looks whether the backend has an API with another name, and for the
+        // values of the API.
+        (Operation::GetBackend, 2 * backends + 2 * apis),
         (Operation::CreateBackend, backends),
         (Operation::GetBackendApi, 2 * apis),
         (Operation::CreateBackendApi, apis),
@@ -58,10 +60,17 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
             format!("{made} calls of {operation} until Ready, not {calls}"),
         );
     }
-    let calls = 4 * backends + 5 * apis + 2 * records;
+    let calls = 4 * backends + 6 * apis + 2 * records;
     check(
         create.calls() == calls,
         format!("{} calls until Ready, not {calls}", create.calls()),
+    );
+
+    let locks = create.calls_of(Operation::GetApp);
+    let minutes = figures.create.time.as_secs() / 60 + 1;
+    check(
+        locks <= mix.apps() as u64 * minutes,
+        format!("{locks} reads of migration locks in {minutes} minutes"),
     );
 
     for (when, counts) in [
@@ -94,8 +103,9 @@ pub(crate) fn violations(figures: &Figures) -> Vec<String> {
             format!("{writes} writes about {} deleted, not {most}", kind.name()),
         );
     }
-    // The operator has listed the jobs of none of these environments since its start.
-    let most = 2 * mix.objects as u64 + backends + apis;
+    // The operator has listed the jobs of none of these environments since its start. After an API it looks at the values of
+    // its backend.
+    let most = 2 * mix.objects as u64 + backends + 2 * apis;
     check(
         delete.calls() <= most,
         format!("{} calls to delete, not {most}", delete.calls()),

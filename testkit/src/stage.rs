@@ -593,6 +593,18 @@ impl Stage {
         events.items.into_iter().filter_map(|event| event.message).collect()
     }
 
+    /// Asserts that this text is in no log line, no metric, and no status, annotation or Event of these resources.
+    pub async fn assert_hidden(&self, secret: &str, names: &[(Kind, &str)]) {
+        let mut shown = vec![self.log(), self.metrics().await];
+        for (kind, name) in names {
+            shown.push(self.get(*kind, name).await.to_string());
+            shown.extend(self.notes(name).await);
+        }
+        for text in shown {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+
     /// Waits until the resource has Events of exactly these reasons. Events are written beside the passes.
     pub async fn wait_for_events(&self, name: &str, reasons: &[&str]) {
         let mut events = Vec::new();

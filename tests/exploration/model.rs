@@ -258,7 +258,7 @@ impl Exploration {
         }
         match stage.ahead(world, process, name).as_ref().map(|decided| &decided.step) {
             Some(Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_)) if budget.reads > 0 => {
-                ways.push(How::Fails)
+                ways.push(How::Fails);
             }
             Some(Step::Send(write)) => self.ways_of_sending(world, process, name, *write, ways),
             _ => {}

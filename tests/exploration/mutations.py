@@ -230,12 +230,6 @@ MUTATIONS = [
      "    if operation.is_create() && ledger.migration_locked_at.is_some() {",
      "    if operation.is_create() && ledger.migration_locked_at.is_some() && view.resource.deleting {",
      "what_is_gone_after_a_lock_is_not_made_again_unless_its_user_says_so"),
-    ("10, lock: an attempt in doubt is made again", "src/lifecycle/outcome.rs",
-     "    match migration::unlocked(view, job.operation) {\n"
-     "        Err(Step::Settle { .. }) => return Ok(made_nothing(view, job)),\n"
-     "        unlocked => unlocked?,\n"
-     "    }\n", "",
-     "an_attempt_in_doubt_is_not_sent_again_to_an_environment_that_was_locked_meanwhile"),
     ("suspend: deletion goes on", "src/lifecycle/delete.rs",
      "if view.resource.suspend {",
      "if view.resource.suspend && !view.resource.deleting {",

@@ -34,17 +34,6 @@ fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     conditions.iter().find(|condition| condition["type"] == type_)
 }
 
-async fn assert_no_secret(stage: &Stage, names: &[(Kind, &str)]) {
-    let mut shown = vec![stage.log(), stage.metrics().await];
-    for (kind, name) in names {
-        shown.push(stage.get(*kind, name).await.to_string());
-        shown.extend(stage.notes(name).await);
-    }
-    for text in shown {
-        assert!(!text.contains(SECRET), "{text}");
-    }
-}
-
 async fn a_locked_environment_gets_no_update_and_no_delete_and_retain_goes(world: Arc<World>) {
     let mut stage = Stage::with(world, Setup::quick()).await;
     stage.create_backend("dev").await;
@@ -72,7 +61,9 @@ async fn a_locked_environment_gets_no_update_and_no_delete_and_retain_goes(world
     stage.delete(Kind::Api, "shop").await;
     let words = ["DeleteBackendAPI is due", "deletionPolicy: Retain", "lock --rollback"];
     stage.wait_for_words(Kind::Api, "shop", "MigrationLocked", &words).await;
-    assert_no_secret(&stage, &[(Kind::Backend, "dev"), (Kind::Api, "shop")]).await;
+    stage
+        .assert_hidden(SECRET, &[(Kind::Backend, "dev"), (Kind::Api, "shop")])
+        .await;
     let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
     stage.patch(Kind::Api, "shop", retain).await;
     stage.wait_until_gone(Kind::Api, "shop").await;
@@ -123,7 +114,7 @@ async fn what_was_migrated_does_not_come_back_when_the_lock_moves_on(world: Arc<
         "nothing says that it is created again: {events:?}"
     );
     assert_eq!(stage.simulator.history().writes().len(), writes, "AWS got no write");
-    assert_no_secret(&stage, &[(Kind::Backend, "dev")]).await;
+    stage.assert_hidden(SECRET, &[(Kind::Backend, "dev")]).await;
 
     // An annotation for another environment changes nothing.
     let ignore =
@@ -163,5 +154,5 @@ async fn a_denied_lock_is_reported_once_and_writes_go_on(world: Arc<World>) {
     assert_eq!(told.len(), 1);
     let notes = stage.notes("one").await.join("\n");
     assert!(notes.contains("amplify:GetApp"), "{notes}");
-    assert_no_secret(&stage, &[(Kind::Environment, "one")]).await;
+    stage.assert_hidden(SECRET, &[(Kind::Environment, "one")]).await;
 }

@@ -91,14 +91,9 @@ async fn each_kind_shows_its_values_and_a_backend_those_of_everything_in_it(worl
         .wait(Kind::Backend, "dev", "no values of its API", without_api)
         .await;
 
-    let mut shown = vec![stage.log(), stage.metrics().await];
-    for (kind, name) in [(Kind::Backend, "dev"), (Kind::Storage, "photos")] {
-        shown.push(stage.get(kind, name).await.to_string());
-        shown.extend(stage.notes(name).await);
-    }
-    for text in shown {
-        assert!(!text.contains(SECRET), "{text}");
-    }
+    stage
+        .assert_hidden(SECRET, &[(Kind::Backend, "dev"), (Kind::Storage, "photos")])
+        .await;
 }
 
 async fn values_that_aws_does_not_show_as_expected_are_left_out(world: Arc<World>) {

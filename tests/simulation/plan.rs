@@ -457,7 +457,7 @@ impl Draw {
         }
         for _ in 0..self.times(3) {
             let number = self.rng.usize(..scene.cast.len());
-            self.lasting(Duration::from_mins(60), |on| Event::Cloud(Weather::Lock(number, on)));
+            self.lasting(Duration::from_hours(1), |on| Event::Cloud(Weather::Lock(number, on)));
         }
     }
 

@@ -373,7 +373,7 @@ impl<'a> Run<'a> {
 
     /// Locks an environment, or unlocks it if it is locked.
     fn lock(&mut self, environment: &str, on: bool) {
-        let now = self.world.aws(|aws| aws.now());
+        let now = self.world.aws(Control::now);
         let is_locked = self.locks.now.as_ref().is_some_and(|(locked, _)| locked == environment);
         if is_locked == on {
             return;
@@ -383,7 +383,9 @@ impl<'a> Run<'a> {
         }
         self.locks.now = on.then(|| (environment.to_owned(), now));
         let mark = on.then(|| (MARK.to_owned(), environment.to_owned()));
-        let marked = self.world.aws(|aws| aws.put_variables((APP, ""), mark.into_iter().collect()));
+        let marked = self
+            .world
+            .aws(|aws| aws.put_variables((APP, ""), mark.into_iter().collect()));
         assert!(marked, "the app");
     }
 
@@ -397,7 +399,14 @@ impl<'a> Run<'a> {
             })
         };
         let locked = writes.iter().filter(|call| is_locked(call));
-        let told = |call: &Call| format!("I8: {:?} of {} at {}, though it is locked", call.operation, call.environment(), call.time);
+        let told = |call: &Call| {
+            format!(
+                "I8: {:?} of {} at {}, though it is locked",
+                call.operation,
+                call.environment(),
+                call.time
+            )
+        };
         locked.map(told).collect()
     }
 

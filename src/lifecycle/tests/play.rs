@@ -409,10 +409,10 @@ impl Play {
             let step = again.scene.next();
             match &step {
                 Step::Settle { state, .. } => return assert_eq!(**state, *settled, "not a fixpoint"),
-                Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::TakeSlot => {}
                 // A lock that the pass did not ask for is news.
                 Step::ReadLock(_) if again.aws.mark != Mark::Elsewhere => return,
-                Step::ReadLock(_) => {}
+                Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_) | Step::TakeSlot => {
+                }
                 step => panic!("not a fixpoint: {step:?} after {}", again.scene.says()),
             }
             let observed = again.aws.observe(&again.scene, &step);
@@ -471,24 +471,7 @@ pub(super) fn check(scene: &Scene, step: &Step) {
         _ => {}
     }
     if matches!(step, Step::Send(_) | Step::Intend(_)) {
-        let may_be_written = scene.known.lock.as_ref().is_some_and(|lock| {
-            let is_fresh = scene.now.duration_since(lock.at) < FRESH;
-            is_fresh && matches!(lock.mark, Mark::Elsewhere | Mark::Denied)
-        });
-        assert!(
-            resource.ignores_lock || may_be_written,
-            "I8: a write to a locked environment"
-        );
-        assert!(!resource.suspend, "a suspended resource writes to AWS");
-        assert!(!resource.observe, "an observed resource writes to AWS");
-        assert!(
-            scene.surroundings.winner.is_none(),
-            "the loser of a conflict writes to AWS"
-        );
-        if open.is_none() {
-            let held = matches!(scene.known.slot, Some(Slot::Held));
-            assert!(held, "I7: a write without the environment's slot");
-        }
+        check_write(scene, open.is_none());
     }
     if let Some(state) = stored(step) {
         let (old, new) = (ledger, &state.ledger);
@@ -507,4 +490,28 @@ pub(super) fn check(scene: &Scene, step: &Step) {
 
 fn failure(class: Class, sent: Sent) -> Failure {
     super::scene::failure(class, sent)
+}
+
+/// Checks a step on the way to a write to AWS. `is_first`: no intent of it is stored yet.
+#[track_caller]
+fn check_write(scene: &Scene, is_first: bool) {
+    let resource = &scene.resource;
+    let may_be_written = scene.known.lock.as_ref().is_some_and(|lock| {
+        let is_fresh = scene.now.duration_since(lock.at) < FRESH;
+        is_fresh && matches!(lock.mark, Mark::Elsewhere | Mark::Denied)
+    });
+    assert!(
+        resource.ignores_lock || may_be_written,
+        "I8: a write to a locked environment"
+    );
+    assert!(!resource.suspend, "a suspended resource writes to AWS");
+    assert!(!resource.observe, "an observed resource writes to AWS");
+    assert!(
+        scene.surroundings.winner.is_none(),
+        "the loser of a conflict writes to AWS"
+    );
+    if is_first {
+        let held = matches!(scene.known.slot, Some(Slot::Held));
+        assert!(held, "I7: a write without the environment's slot");
+    }
 }
