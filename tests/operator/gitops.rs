@@ -8,7 +8,7 @@
 //! `UPDATE_GENERATED=1 cargo test --test operator -- judged` writes them again.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -27,6 +27,7 @@ amplify_testkit::tests! {
     what_no_operator_has_seen_is_judged_to_be_in_progress,
     a_backend_is_judged_right_from_its_creation_to_its_deletion,
     a_backend_that_waits_or_needs_a_person_is_judged_right,
+    a_backend_whose_environment_is_locked_or_gone_is_judged_right,
     an_api_is_judged_right_from_its_creation_to_its_deletion,
     a_record_is_judged_right_from_its_creation_to_its_deletion,
     every_case_of_the_health_checks_is_a_status_that_a_test_here_produces,
@@ -44,7 +45,7 @@ const SOME_TIME: &str = "2026-11-22T10:00:00Z";
 const SOME_ID: &str = "0f3c1d52-7a7e-4b0e-9c55-6a1f3f0f2f11";
 
 /// Each case of the health checks, with the verdict of kstatus. The verdict of Argo CD is in `health_test.yaml`.
-const CASES: [(&str, &str); 25] = [
+const CASES: [(&str, &str); 28] = [
     ("AmplifyBackend/unseen", "InProgress"),
     ("AmplifyBackend/waiting-for-dependency", "InProgress"),
     ("AmplifyBackend/waiting-for-job", "InProgress"),
@@ -54,6 +55,9 @@ const CASES: [(&str, &str); 25] = [
     ("AmplifyBackend/edited", "InProgress"),
     ("AmplifyBackend/job-failed", "Failed"),
     ("AmplifyBackend/job-timed-out", "Failed"),
+    ("AmplifyBackend/locked", "Current"),
+    ("AmplifyBackend/deletion-locked", "Terminating"),
+    ("AmplifyBackend/observed-and-gone", "Failed"),
     ("AmplifyBackend/suspended", "Current"),
     ("AmplifyBackend/deletion-blocked", "Terminating"),
     ("AmplifyBackend/deleting", "Terminating"),
@@ -329,6 +333,30 @@ async fn a_backend_that_waits_or_needs_a_person_is_judged_right(world: Arc<World
     stage.create(Kind::Backend, "hangs", spec).await;
     let object = stage.wait_for_reason(Kind::Backend, "hangs", "JobTimedOut").await;
     is_case(&object, "AmplifyBackend/job-timed-out").await;
+}
+
+async fn a_backend_whose_environment_is_locked_or_gone_is_judged_right(world: Arc<World>) {
+    let mut stage = Stage::new(world).await;
+    stage.create_backend("dev").await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    // The process that comes next has read no lock yet.
+    stage.terminate().await;
+    let mark = ("GEN2_MIGRATION_ENVIRONMENT_NAME".to_owned(), "dev".to_owned());
+    assert!(stage.aws().put_variables((APP, ""), BTreeMap::from([mark])));
+    stage.start();
+    stage.request(Kind::Backend, "dev", "now").await;
+    let is_locked = |object: &Value| object["status"]["migrationLockedAt"].is_string();
+    let object = stage.wait(Kind::Backend, "dev", "locked", is_locked).await;
+    is_case(&object, "AmplifyBackend/locked").await;
+    stage.delete(Kind::Backend, "dev").await;
+    let object = stage.wait_for_reason(Kind::Backend, "dev", "MigrationLocked").await;
+    is_case(&object, "AmplifyBackend/deletion-locked").await;
+
+    let mut spec = backend("gone");
+    spec["managementPolicy"] = "Observe".into();
+    stage.create(Kind::Backend, "gone", spec).await;
+    let object = stage.wait_for_reason(Kind::Backend, "gone", "NotFound").await;
+    is_case(&object, "AmplifyBackend/observed-and-gone").await;
 }
 
 async fn an_api_is_judged_right_from_its_creation_to_its_deletion(world: Arc<World>) {

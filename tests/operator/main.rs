@@ -31,6 +31,7 @@ mod storage;
 mod telemetry;
 mod truth;
 mod unreadable;
+mod upgrade;
 mod verdicts;
 mod walks;
 mod words;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         telemetry::tests(),
         truth::tests(),
         unreadable::tests(),
+        upgrade::tests(),
         verdicts::tests(),
         walks::tests(),
         words::tests(),
