@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backend_target::{BackendTarget, ResolvedTarget},
     common::{Hashes, JobDuration, KeepsLedger, Ledger},
-    outputs::StorageOutputs,
+    outputs::{OutputsTo, StorageOutputs},
     policies::{HasNouns, Nouns, Policies},
     rules,
 };
@@ -61,6 +61,9 @@ pub struct BackendStorageSpec {
     /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
+    /// Where `status.outputs` is also written: a ConfigMap for pods. Unset: only in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_to: Option<OutputsTo>,
 }
 
 impl HasNouns for BackendStorage {

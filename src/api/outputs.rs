@@ -2,8 +2,13 @@
 //!
 //! An allow list of AmplifyMetaConfig, which also holds secrets: API keys and client secrets are never among them.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rules;
 
 /// Values of a backend and of everything in it. A value that AWS does not show is absent.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -62,6 +67,39 @@ pub struct StorageOutputs {
     pub bucket_name: Option<Box<str>>,
 }
 
+/// Where the outputs are written in addition to `status.outputs`.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputsTo {
+    /// The name of a ConfigMap in the same namespace. The operator creates it, owned by this resource, and never writes to a ConfigMap that somebody else has made. Its keys are names of environment variables such as `USER_POOL_ID`, for `envFrom` of a pod. The administrator must allow it for the namespace (chart value `outputs.namespaces`).
+    #[schemars(schema_with = "rules::object_name")]
+    pub config_map_name: String,
+}
+
+/// Returns outputs as environment variables: `graphqlApiId` is `GRAPHQL_API_ID`. `outputs` is `status.outputs` as stored.
+#[must_use]
+pub fn variables(outputs: &Value) -> BTreeMap<String, String> {
+    let values = outputs.as_object().into_iter().flatten();
+    values
+        .filter_map(|(name, value)| Some((variable(name), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// Returns the name of a variable for this field: a word begins with a capital, and several capitals are one word.
+fn variable(field: &str) -> String {
+    let letters: Vec<char> = field.chars().collect();
+    let mut name = String::with_capacity(field.len() + 4);
+    for (place, letter) in letters.iter().enumerate() {
+        let is_lower = |place: Option<usize>| place.and_then(|place| letters.get(place)).is_some_and(|c| c.is_lowercase());
+        let begins = letter.is_uppercase() && (is_lower(place.checked_sub(1)) || is_lower(Some(place + 1)));
+        if begins && place > 0 {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
 /// The longest value, in bytes.
 pub const LONGEST: usize = 256;
 
@@ -76,6 +114,41 @@ pub fn checked(text: &str) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_output_is_an_environment_variable() {
+        let all = BackendOutputs {
+            user_pool_id: Some("1".into()),
+            app_client_id: Some("2".into()),
+            app_client_id_web: Some("3".into()),
+            identity_pool_id: Some("4".into()),
+            hosted_ui_domain: Some("5".into()),
+            bucket_name: Some("6".into()),
+            graphql_api_id: Some("7".into()),
+            graphql_api_endpoint: Some("8".into()),
+            stack_name: Some("9".into()),
+            deployment_bucket_name: Some("10".into()),
+        };
+        let variables = variables(&serde_json::json!(all));
+        let names: Vec<_> = variables.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "APP_CLIENT_ID",
+                "APP_CLIENT_ID_WEB",
+                "BUCKET_NAME",
+                "DEPLOYMENT_BUCKET_NAME",
+                "GRAPHQL_API_ENDPOINT",
+                "GRAPHQL_API_ID",
+                "HOSTED_UI_DOMAIN",
+                "IDENTITY_POOL_ID",
+                "STACK_NAME",
+                "USER_POOL_ID",
+            ]
+        );
+        assert_eq!(variables["GRAPHQL_API_ENDPOINT"], "8");
+        assert!(super::variables(&Value::Null).is_empty());
+    }
 
     #[test]
     fn only_what_aws_gives_as_an_id_a_name_or_a_url_is_a_value() {

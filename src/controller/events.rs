@@ -109,6 +109,11 @@ impl Events {
         self.send(object, false, Reason::MigrationLocked.name(), message, "Look");
     }
 
+    /// Reports that the outputs cannot be written to the ConfigMap that the spec names.
+    pub fn outputs_not_written(&self, object: ObjectReference, message: &str) {
+        self.send(object, false, "OutputsNotWritten", message, "Write");
+    }
+
     /// Reports that AWS denies the read that shows migration locks.
     pub fn lock_unknown(&self, object: ObjectReference, message: &str) {
         self.send(object, false, "MigrationLockUnknown", message, "Look");

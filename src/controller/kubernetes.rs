@@ -1,11 +1,14 @@
 //! The requests to the API server. Each has a time limit, and each write is one request.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{
+    api::core::v1::ConfigMap,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -26,6 +29,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 const REQUEST_KEPT: usize = 128;
 /// Longest name of a backend environment, in bytes.
 const LONGEST_NAME: usize = 255;
+/// The label that names the program that manages an object:
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/>.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// How many bytes of a refused name a message repeats.
 const SHOWN: usize = 64;
 
@@ -120,6 +126,50 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
     in_time(api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch)))
         .await
         .map(slim)
+}
+
+/// Makes these the data of a ConfigMap that this object owns. Returns false, and writes nothing, if another object or nobody owns it.
+pub(super) async fn publish(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    owner: OwnerReference,
+    data: &BTreeMap<String, String>,
+) -> kube::Result<bool> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let Some(there) = in_time(api.get_opt(name)).await? else {
+        let created = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())])),
+                owner_references: Some(vec![OwnerReference {
+                    // With true, the API server may ask for more rights.
+                    block_owner_deletion: None,
+                    ..owner
+                }]),
+                ..ObjectMeta::default()
+            },
+            data: Some(data.clone()),
+            ..ConfigMap::default()
+        };
+        let how = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        return in_time(api.create(&how, &created)).await.map(|_| true);
+    };
+    if !there.owner_references().iter().any(|other| other.uid == owner.uid) {
+        return Ok(false);
+    }
+    let old = there.data.clone().unwrap_or_default();
+    if old != *data {
+        let patch = json!({
+            "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
+            "data": merge_difference(&json!(old), &json!(data)),
+        });
+        in_time(api.patch(name, &params(), &Patch::Merge(patch))).await?;
+    }
+    Ok(true)
 }
 
 /// Returns the text of a ConfigMap's key.

@@ -52,6 +52,8 @@ pub(super) struct Recollection<K> {
     pub(super) settled: Option<(Fingerprint, Option<Instant>)>,
     /// When the running job is polled next. It is not polled earlier, however often users edit the resource.
     pub(super) poll_due: Option<Instant>,
+    /// The digest of the outputs that were last written to its ConfigMap.
+    pub(super) published: Option<u64>,
     /// Why it gets no pass, if so.
     pub(super) left_alone: Option<LeftAlone>,
     /// Whether another resource changed in a way that may end this one's waiting, or tokens were granted.
@@ -132,6 +134,7 @@ impl<K: Kind> Recollections<K> {
                 fingerprint: 0,
                 settled: None,
                 poll_due: None,
+                published: None,
                 left_alone: None,
                 poked: false,
                 queued: false,

@@ -18,7 +18,7 @@ use crate::{
         send,
     },
     api::{
-        Abilities, AmplifyBackend, AmplifyBackendStatus, Job, KindName, Operation, Policies, outputs::BackendOutputs,
+        Abilities, AmplifyBackend, AmplifyBackendStatus, Job, KindName, Operation, Policies, outputs::{BackendOutputs, OutputsTo},
     },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Seen, State, Words, facts::Failure},
@@ -64,6 +64,10 @@ impl Kind for AmplifyBackend {
 
     fn policies(&self) -> &Policies {
         &self.spec.policies
+    }
+
+    fn outputs_to(&self) -> Option<&OutputsTo> {
+        self.spec.outputs_to.as_ref()
     }
 
     fn job_timeout(&self) -> Option<SignedDuration> {

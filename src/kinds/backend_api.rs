@@ -21,7 +21,7 @@ use crate::{
     api::{
         Abilities, BackendApi, BackendApiStatus, KindName, Operation, Policies, Read, ResourceConfig,
         backend_api::{AuthMode, AuthSettings, AuthType, ConflictResolution, ResolutionStrategy},
-        outputs::ApiOutputs,
+        outputs::{ApiOutputs, OutputsTo},
         rules::schema_problem,
     },
     controller::index::{Index, Location, ObjectKey},
@@ -99,6 +99,10 @@ impl Kind for BackendApi {
 
     fn policies(&self) -> &Policies {
         &self.spec.policies
+    }
+
+    fn outputs_to(&self) -> Option<&OutputsTo> {
+        self.spec.outputs_to.as_ref()
     }
 
     fn job_timeout(&self) -> Option<SignedDuration> {

@@ -21,7 +21,7 @@ use crate::{
     api::{
         Abilities, BackendStorage, BackendStorageStatus, KindName, Operation, Policies, Read,
         backend_storage::{Permission, Permissions},
-        outputs::{StorageOutputs, checked},
+        outputs::{OutputsTo, StorageOutputs, checked},
     },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Bar, Seen, State, Words, facts::Failure},
@@ -107,6 +107,10 @@ impl Kind for BackendStorage {
 
     fn policies(&self) -> &Policies {
         &self.spec.policies
+    }
+
+    fn outputs_to(&self) -> Option<&OutputsTo> {
+        self.spec.outputs_to.as_ref()
     }
 
     fn job_timeout(&self) -> Option<SignedDuration> {

@@ -35,7 +35,7 @@ use meta_config::MetaConfig;
 
 use crate::{
     amplify::{Accepted, AppId, Client, EnvironmentName, InvalidName, answers::never},
-    api::{Abilities, KeepsLedger, KindName, Ledger, Policies},
+    api::{Abilities, KeepsLedger, KindName, Ledger, Policies, outputs::OutputsTo},
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Bar, Lack, Missing, Seen, State, Words, facts::Failure},
 };
@@ -118,6 +118,11 @@ pub trait Kind:
     /// Returns the object as the contents of its backend show it, of a kind whose objects are backends.
     #[must_use]
     fn of_contents(_contents: &MetaConfig) -> Option<Self::Found> {
+        None
+    }
+
+    /// Returns where its outputs are written in addition to its status.
+    fn outputs_to(&self) -> Option<&OutputsTo> {
         None
     }
 

@@ -53,9 +53,9 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         (true, true, false) => Purpose::Request,
         _ => Purpose::Write,
     };
-    let seen = &looked(view, purpose)?.seen;
+    // First, because a pass that has to come again for it has then asked for nothing yet.
     migration::checked(view, purpose)?;
-    match (seen, owned) {
+    match (&looked(view, purpose)?.seen, owned) {
         (Some(seen), true) => keep(view, seen),
         (Some(seen), false) => adopt(view, seen),
         (None, true) => gone(view),

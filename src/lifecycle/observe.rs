@@ -39,8 +39,8 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
     } else {
         Purpose::Drift
     };
-    let looked = looked(view, purpose)?;
     migration::checked(view, purpose)?;
+    let looked = looked(view, purpose)?;
     match &looked.seen {
         Some(seen) => shown(view, seen),
         None => Ok(absence_in_doubt(view).unwrap_or_else(|| absent(view, looked.bar.as_ref()))),

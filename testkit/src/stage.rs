@@ -593,6 +593,46 @@ impl Stage {
         events.items.into_iter().filter_map(|event| event.message).collect()
     }
 
+    /// Waits until the resource has an Event of this reason whose note has these words.
+    pub async fn wait_for_event(&self, name: &str, reason: &str, words: &str) {
+        let written = async {
+            while !(self.events(name).await.iter().any(|is| is == reason)
+                && self.notes(name).await.iter().any(|note| note.contains(words)))
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), written).await.is_ok();
+        assert!(in_time, "{reason}: {:?}", self.notes(name).await);
+    }
+
+    /// Returns a ConfigMap, if it exists.
+    pub async fn config_map(&self, name: &str) -> Option<ConfigMap> {
+        let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        api.get_opt(name).await.expect("an answer")
+    }
+
+    /// Changes one key of a ConfigMap.
+    pub async fn put_config_map_key(&self, name: &str, key: &str, value: &str) {
+        let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let patch = Patch::Merge(json!({ "data": { key: value } }));
+        api.patch(name, &PatchParams::default(), &patch).await.expect("a ConfigMap");
+    }
+
+    /// Waits until a ConfigMap exists and is like this.
+    pub async fn wait_for_config_map(&self, name: &str, is: impl Fn(&ConfigMap) -> bool + Send + Sync) -> ConfigMap {
+        let written = async {
+            loop {
+                if let Some(map) = self.config_map(name).await.filter(|map| is(map)) {
+                    return map;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, written).await;
+        in_time.unwrap_or_else(|_| panic!("ConfigMap {name} does not become so"))
+    }
+
     /// Asserts that this text is in no log line, no metric, and no status, annotation or Event of these resources.
     pub async fn assert_hidden(&self, secret: &str, names: &[(Kind, &str)]) {
         let mut shown = vec![self.log(), self.metrics().await];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amplify_simulator::Operation;
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, graphql_api};
@@ -10,6 +11,7 @@ use amplify_testkit::stage::{APP, Kind, Setup, Stage, World, graphql_api};
 amplify_testkit::tests! {
     each_kind_shows_its_values_and_a_backend_those_of_everything_in_it,
     values_that_aws_does_not_show_as_expected_are_left_out,
+    values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_somebody_else,
 }
 
 /// The beginning of every secret that the simulator puts into a backend's contents.
@@ -120,4 +122,37 @@ async fn values_that_aws_does_not_show_as_expected_are_left_out(world: Arc<World
     stage.request(Kind::Backend, "dev", "look").await;
     let object = stage.wait_for_reason(Kind::Backend, "dev", "NotFound").await;
     assert!(object["status"]["outputs"].is_null(), "{object:#}");
+}
+
+async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_somebody_else(world: Arc<World>) {
+    let stage = Stage::with(world, Setup::quick()).await;
+    stage.put_config_map("theirs", "KEY", "theirs").await;
+    let mut spec = amplify_testkit::stage::backend("dev");
+    spec["outputsTo"] = json!({ "configMapName": "theirs" });
+    stage.create(Kind::Backend, "dev", spec).await;
+    stage.wait_until_ready(Kind::Backend, "dev").await;
+    stage.wait_for_event("dev", "OutputsNotWritten", "this resource did not create it").await;
+    let theirs = stage.config_map("theirs").await.expect("their ConfigMap");
+    assert_eq!(theirs.data.expect("data").into_iter().collect::<Vec<_>>(), [("KEY".to_owned(), "theirs".to_owned())]);
+
+    let to = |name: &str| json!({ "spec": { "outputsTo": { "configMapName": name } } });
+    stage.patch(Kind::Backend, "dev", to("dev-outputs")).await;
+    let of_stack = |map: &ConfigMap| map.data.as_ref().is_some_and(|data| data.contains_key("STACK_NAME"));
+    let map = stage.wait_for_config_map("dev-outputs", of_stack).await;
+    let backend = stage.get(Kind::Backend, "dev").await;
+    let owner = &map.metadata.owner_references.expect("an owner")[0];
+    assert_eq!(owner.uid, backend["metadata"]["uid"].as_str().expect("a uid"));
+    assert_eq!(map.data.expect("data")["STACK_NAME"], backend["status"]["outputs"]["stackName"].as_str().expect("a stack"));
+
+    // A user adds an auth. The ConfigMap follows the status, and a changed key is put right.
+    assert!(stage.aws().put_auth((APP, "dev"), "users"));
+    stage.put_config_map_key("dev-outputs", "STACK_NAME", "changed").await;
+    stage.request(Kind::Backend, "dev", "look").await;
+    let follows = |map: &ConfigMap| {
+        let data = map.data.clone().unwrap_or_default();
+        data.contains_key("USER_POOL_ID") && data["STACK_NAME"] != "changed"
+    };
+    let map = stage.wait_for_config_map("dev-outputs", follows).await;
+    let data = map.data.expect("data");
+    assert!(data.values().all(|value| !value.contains(SECRET)), "{data:?}");
 }

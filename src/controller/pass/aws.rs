@@ -267,7 +267,11 @@ impl<K: Remote> Pass<'_, K> {
             };
             match asked {
                 Asked::Known(lock) => return Ok(lock),
-                // Coming again later would repeat the look of this pass. The call of the other pass ends in time.
+                // A check has asked for nothing yet, and holds no permit, so it must not hold a place either.
+                Asked::UnderWay if matches!(purpose, Purpose::Drift | Purpose::Request) => {
+                    return Err(Pause::Later(Duration::from_secs(1)).into());
+                }
+                // Coming again would repeat the look and the list before a write. The call of the other pass ends in time.
                 Asked::UnderWay => tokio::select! {
                     () = answer => {}
                     () = tokio::time::sleep(locks::GIVEN_UP) => {}

@@ -4,6 +4,7 @@
 //! older cache.
 
 mod aws;
+mod publish;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -247,7 +248,10 @@ impl<'a, K: Remote> Pass<'a, K> {
             lifecycle::remember(&mut self.memory, self.context.now(), &self.known, &step, &observed);
             lifecycle::learn(&mut self.known, &step, observed);
             match step {
-                Step::Settle { wake, retry, .. } if is_stored => return Ok(self.settled(wake, retry)),
+                Step::Settle { wake, retry, .. } if is_stored => {
+                    self.publish().await;
+                    return Ok(self.settled(wake, retry));
+                }
                 Step::Release if is_stored => {
                     self.tell_release();
                     if self.is_gone() {
