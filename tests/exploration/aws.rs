@@ -4,16 +4,17 @@
 use amplify_operator::{
     api::Operation,
     lifecycle::{
-        Reply, Write,
+        Echo, Equality, Known, Reply, Seen, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
 };
 
 use crate::{
     check,
-    shell::{How, Scenario, Stage},
-    times,
-    world::{Clocks, Flight, Seconds, TICK, Thing, Word, World, config_of},
+    stage::{How, Scenario, Stage},
+    world::{
+        AwsJob, Clocks, Flight, LONG_AGO, Object, Process, Seconds, TICK, Thing, Word, World, config_of, echo_name,
+    },
 };
 
 /// The configuration of an object that another client creates.
@@ -21,48 +22,7 @@ pub(crate) const THEIRS: u8 = 9;
 /// The configuration after a change by another client.
 pub(crate) const CHANGED: u8 = 8;
 
-/// A write that AWS accepted.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct AwsJob {
-    pub(crate) operation: Operation,
-    pub(crate) target: u8,
-    /// Uid and attempt of the resource that sent it; None: another client.
-    pub(crate) by: Option<(u8, u8)>,
-    pub(crate) word: Word,
-    /// Its creation time, by AWS's clock. None: AWS does not show one.
-    pub(crate) created: Option<Seconds>,
-    /// Whether it failed because the object existed before.
-    pub(crate) existed: bool,
-    /// Whether AWS no longer shows it.
-    pub(crate) vanished: bool,
-    /// For how long AWS neither lists nor finds it.
-    pub(crate) hidden: Seconds,
-    /// Whether a status has recorded it.
-    pub(crate) recorded: bool,
-    /// Whether nothing that is stored can lead to it: the status was wiped, or AWS shows no times and the reply was
-    /// lost.
-    pub(crate) untold: bool,
-    /// Whether its sender has mistaken another client's job for it.
-    pub(crate) displaced: bool,
-    /// The uids that saw it in a list before they had an intent (a bit set).
-    pub(crate) listed: u8,
-    pub(crate) config: u8,
-}
-
 impl AwsJob {
-    pub(crate) const fn is_alive(&self) -> bool {
-        !self.vanished && matches!(self.word, Word::Running | Word::Odd)
-    }
-
-    /// Whether it is a create of this uid whose outcome the resource must still find.
-    pub(crate) fn is_unsettled_create(&self, uid: u8) -> bool {
-        self.operation.is_create()
-            && self.by.is_some_and(|(by, _)| by == uid)
-            && !self.recorded
-            && !self.vanished
-            && !self.untold
-    }
-
     /// Returns a job of another client.
     pub(crate) const fn foreign(operation: Operation, word: Word, created: Option<Seconds>) -> Self {
         Self {
@@ -126,7 +86,7 @@ pub(crate) const fn rival(made: Seconds) -> Thing {
 
 /// Returns an object that another client created long ago.
 pub(crate) const fn old_rival() -> Thing {
-    rival(times::LONG_AGO)
+    rival(LONG_AGO)
 }
 
 fn failed(class: Class, sent: Sent) -> Reply {
@@ -220,6 +180,27 @@ impl Stage<'_> {
         }
     }
 
+    pub(crate) fn compare(&self, thing: &Thing, known: &Known, view: &Object) -> Seen {
+        let is_resolved = matches!(known.config, Some(Ok(_)));
+        Seen {
+            create_time: (!self.scenario.create.has_job()).then(|| self.clocks().aws(thing.made)),
+            differs: Vec::new(),
+            echo: self.scenario.is_updatable().then(|| Echo {
+                hash: echo_name(thing.config),
+                equality: is_resolved.then_some(if thing.config == view.config {
+                    Equality::Equal
+                } else {
+                    Equality::Different
+                }),
+                differs: if is_resolved && thing.config != view.config {
+                    vec!["spec".to_owned()]
+                } else {
+                    Vec::new()
+                },
+            }),
+        }
+    }
+
     fn flight(&self, world: &World, process: usize, name: usize, write: Write) -> Flight {
         let pass = world.processes[process].passes[name]
             .as_ref()
@@ -307,7 +288,7 @@ impl Stage<'_> {
                 displaced: it.displaced,
                 config: it.config,
                 // Only records show their creation time.
-                ..rival(if it.operation.has_job() { times::LONG_AGO } else { 0 })
+                ..rival(if it.operation.has_job() { LONG_AGO } else { 0 })
             });
         } else if it.operation.is_delete() {
             if let (Some(thing), Some(uid)) = (*thing, uid)
@@ -359,6 +340,6 @@ impl Stage<'_> {
             }
             world.aws.jobs[job].untold |= it.created.is_none() && !it.recorded;
         }
-        world.processes[process] = crate::model::idle(world.names.len());
+        world.processes[process] = Process::idle(world.names.len());
     }
 }

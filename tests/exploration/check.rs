@@ -6,14 +6,12 @@ use amplify_operator::{
 };
 
 use crate::{
-    aws::AwsJob,
-    shell::{Scenario, Stage},
-    times,
-    world::{Broken, Flight, Object, Pass, Says, Seconds, Text, Thing, Word, World},
+    stage::{Scenario, Stage},
+    world::{AwsJob, Broken, Flight, LONG_AGO, Object, Pass, Says, Seconds, Text, Thing, Word, World},
 };
 
 /// Earlier times are from before the exploration.
-const BEFORE: Seconds = times::LONG_AGO / 2;
+const BEFORE: Seconds = LONG_AGO / 2;
 
 /// A job that begins longer than this after a request cannot result from it: the grace, and the time to send.
 const LATEST: Seconds = 100;

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `world` | the state: API server, AWS, processes, passes in flight; relative times, no texts |
 //! | `times` | the effect of passing time |
+//! | `stage` | the means to perform steps: the scenario, the outcomes, the decisions so far |
 //! | `shell` | the effect of a step: the controller and the API server |
 //! | `aws` | AWS and its other clients |
 //! | `check` | the invariants of each step: I1–I3, I5–I7, and that the status is true |
+//! | `exploration` | an exploration's scenario and limits |
 //! | `model` | the next events, and their limits |
 //! | `quiet` | I4: the development of a situation when faults stop |
 //! | `tally` | the results, printed at the end |
@@ -29,9 +31,11 @@
 
 mod aws;
 mod check;
+mod exploration;
 mod model;
 mod quiet;
 mod shell;
+mod stage;
 mod tally;
 mod times;
 mod world;
@@ -39,9 +43,10 @@ mod world;
 use std::process::ExitCode;
 
 use amplify_operator::api::{AdoptionPolicy, DeletionPolicy, Operation};
+use exploration::{Earlier, Exploration, Start};
 use jiff::SignedDuration;
 use libtest_mimic::{Arguments, Trial};
-use model::{Earlier, Exploration, Start};
+use stage::Scenario;
 use world::Budget;
 
 fn main() -> ExitCode {
@@ -334,7 +339,7 @@ explorations! {
 }
 
 fn explored(create: Operation) -> Exploration {
-    Exploration::new(shell::Scenario::of(create))
+    Exploration::new(Scenario::of(create))
 }
 
 fn backend() -> Exploration {

@@ -1,27 +1,24 @@
 //! All events by which the world can go on, and the properties that must hold in all states.
 
-use std::{collections::HashSet, num::NonZero, time::Instant};
+use std::{num::NonZero, time::Instant};
 
 use amplify_operator::{
     api::conditions::Reason,
     lifecycle::{Sending, Step, Write},
 };
 use libtest_mimic::Failed;
-use parking_lot::Mutex;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
-    aws::{self, AwsJob},
-    check::breaks,
+    aws,
+    exploration::{Earlier, Exploration, Start},
     quiet,
-    shell::{Decisions, How, Scenario, Stage, Went},
+    stage::{How, Stage},
     tally::{self, Found},
-    times,
-    world::{Aws, Broken, Budget, Name, Object, Old, Pass, Process, Seconds, Status, TICK, Thing, Word, World},
+    world::{
+        Aws, AwsJob, Broken, Budget, LONG_AGO, Name, Object, Old, Pass, Process, Status, TICK, Thing, Word, World,
+    },
 };
-
-/// A pass with more steps is a bug.
-const STEPS: usize = 40;
 
 /// The next event.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -90,75 +87,7 @@ pub(crate) enum Event {
     Touch(usize),
 }
 
-/// A scenario, and the limits of its exploration.
-pub(crate) struct Exploration {
-    pub(crate) scenario: Scenario,
-    pub(crate) names: usize,
-    pub(crate) processes: usize,
-    pub(crate) budget: Budget,
-    /// The longest time of a pass. Requests have timeouts, and nothing is promised for a process that is frozen for
-    /// longer.
-    pub(crate) longest_pass: Seconds,
-    /// The highest number of writes. Without it, a write that AWS refuses could be tried without end.
-    pub(crate) attempts: u8,
-    /// An AWS object that exists from the start.
-    pub(crate) thing: Option<Thing>,
-    pub(crate) start: Start,
-    /// Whether the first resource has a finalizer of another controller.
-    pub(crate) held: bool,
-    pub(crate) earlier: Earlier,
-    /// Situations from which everything settles.
-    pub(crate) settles: Mutex<HashSet<u64>>,
-    /// Situations in which faults have just stopped, and from which everything settles.
-    pub(crate) begins: Mutex<HashSet<u64>>,
-    pub(crate) decided: Decisions,
-}
-
-/// The first situation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Start {
-    /// The resources have just been applied.
-    Applied,
-    /// The resources are Ready (of several for one object: the first is).
-    Ready,
-    /// The first resource was suspended after a create whose outcome never became known.
-    GivenUp,
-}
-
-/// Another client's create job that completed long before the start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Earlier {
-    Nothing,
-    Timed,
-    /// The job has no times.
-    Untimed,
-}
-
 impl Exploration {
-    pub(crate) fn new(scenario: Scenario) -> Self {
-        Self {
-            scenario,
-            names: 1,
-            processes: 1,
-            budget: Budget::default(),
-            longest_pass: 0,
-            attempts: 4,
-            thing: None,
-            start: Start::Applied,
-            held: false,
-            earlier: Earlier::Timed,
-            settles: Mutex::default(),
-            begins: Mutex::default(),
-            decided: Decisions::default(),
-        }
-    }
-
-    /// Returns the exploration with a change.
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
-        change(&mut self);
-        self
-    }
-
     /// Explores all states, and reports the result.
     pub(crate) fn explore(mut self, proves: &'static str) -> Result<(), Failed> {
         // One thread visits the states in the same order each time, and several explorations run at a time.
@@ -452,11 +381,7 @@ impl Exploration {
             }
             Event::Rival(target) => {
                 world.budget.rivals -= 1;
-                world.aws.things[target] = Some(aws::rival(if self.scenario.create.has_job() {
-                    times::LONG_AGO
-                } else {
-                    0
-                }));
+                world.aws.things[target] = Some(aws::rival(if self.scenario.create.has_job() { LONG_AGO } else { 0 }));
             }
             Event::Gone(target) => {
                 world.budget.gone -= 1;
@@ -552,30 +477,6 @@ impl Exploration {
         }
         stage.changed(world, name, Some(object), None);
     }
-
-    /// Whether another client may change the configuration in AWS now. It may not between the end (or possible end) of
-    /// a job of the object's resource and the resource's next look, unless the exploration is about that.
-    pub(crate) fn may_change(&self, world: &World, target: usize) -> bool {
-        let has_begun = |live: Object| live.status.origin.is_some() || live.status.job.is_some_and(|job| job.is_open());
-        let mut owners = world
-            .names
-            .iter()
-            .enumerate()
-            .filter(|(name, kept)| self.scenario.target(*name) == target && kept.live.is_some_and(has_begun));
-        self.scenario.swaps
-            || owners.all(|(name, kept)| {
-                let has_looked = kept.live.is_some_and(|live| {
-                    let job = live.status.job;
-                    live.status.echoed.is_some() && job.is_none_or(|job| job.finished.is_some())
-                });
-                let mut passes = world
-                    .processes
-                    .iter()
-                    .filter_map(|process| process.passes[name].as_ref());
-                has_looked && passes.all(|pass| pass.known.reply.is_none())
-            }) && world.aws.flying.is_empty()
-                && !world.aws.jobs.iter().any(|job| job.by.is_some() && job.is_alive())
-    }
 }
 
 /// Whether no resource has a claim to the object. AWS's names carry no identity. So another client's object cannot be
@@ -609,17 +510,6 @@ fn is_between_reads(world: &World) -> bool {
     passes.any(|pass| pass.view.wiped && pass.known.look.is_some() && pass.known.jobs.is_none())
 }
 
-pub(crate) fn idle(names: usize) -> Process {
-    Process {
-        passes: vec![None; names],
-        memory: vec![None; names],
-        fresh: vec![false; names],
-        listing: vec![None; names],
-        behind: vec![None; names],
-        reserved: None,
-    }
-}
-
 fn spend(budget: &mut Budget, how: How) {
     match how {
         How::Well => {}
@@ -643,7 +533,7 @@ impl Model for Exploration {
         let mut jobs = Vec::new();
         match self.earlier {
             Earlier::Nothing => {}
-            Earlier::Timed => jobs.push(AwsJob::foreign(create, Word::Completed, Some(times::LONG_AGO))),
+            Earlier::Timed => jobs.push(AwsJob::foreign(create, Word::Completed, Some(LONG_AGO))),
             Earlier::Untimed => jobs.push(AwsJob::foreign(create, Word::Completed, None)),
         }
         let mut things = vec![self.thing; self.names];
@@ -662,7 +552,7 @@ impl Model for Exploration {
                         by: Some((uid, 1)),
                         recorded: true,
                         config: 1,
-                        ..AwsJob::foreign(create, Word::Completed, self.scenario.timed.then_some(times::LONG_AGO))
+                        ..AwsJob::foreign(create, Word::Completed, self.scenario.timed.then_some(LONG_AGO))
                     });
                     things[self.scenario.target(name)] = Some(Thing {
                         by: Some(uid),
@@ -687,7 +577,7 @@ impl Model for Exploration {
                 flying: Vec::new(),
                 locked: None,
             },
-            processes: vec![idle(self.names); self.processes],
+            processes: vec![Process::idle(self.names); self.processes],
             budget: self.budget,
             next_uid: u8::try_from(self.names).expect("few names"),
             broken: None,
@@ -843,17 +733,4 @@ impl Model for Exploration {
             }),
         ]
     }
-}
-
-/// Runs a pass to its end, without faults.
-pub(crate) fn run(stage: &mut Stage<'_>, world: &mut World, name: usize) -> Went {
-    let mut went = stage.begin(world, 0, name, false);
-    for _ in 0..STEPS {
-        if let Went::Over(_) = went {
-            return went;
-        }
-        went = stage.perform(world, 0, name, How::Well);
-    }
-    breaks(world, Broken::Endless);
-    Went::Over(None)
 }

@@ -7,10 +7,10 @@ use amplify_operator::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    aws::AwsJob,
-    model::{self, Exploration},
-    shell::{Scenario, Stage, Went, now},
-    world::{Budget, Name, Object, Seconds, Status, Thing, Word, World, hash_of},
+    exploration::Exploration,
+    shell,
+    stage::{Scenario, Stage, Went, now},
+    world::{AwsJob, Budget, Name, Object, Seconds, Status, Thing, Word, World, hash_of},
 };
 
 /// The highest number of passes that any situation needs.
@@ -92,7 +92,7 @@ fn run(model: &Exploration, mut world: World, jobs: Jobs, seen: &mut Vec<u64>) -
             turns[name] = None;
             continue;
         }
-        let went = model::run(&mut stage, &mut world, name);
+        let went = shell::run(&mut stage, &mut world, name);
         tries[name] = stage.tries;
         calm = if stage.writes > before { 0 } else { calm + 1 };
         told.push((name, wait, world.names[name].live.map(|object| object.status)));

@@ -5,16 +5,9 @@ use std::collections::BTreeSet;
 
 use amplify_operator::lifecycle::Known;
 
-use crate::world::{Clocks, Object, Seconds, TICK, World, at, since, times_of};
-
-/// The oldest `requestTime`: the longest grace and the longest pass have passed by then.
-pub(crate) const OLDEST_REQUEST: Seconds = -180;
-/// The oldest `finishTime`: the grace, or the first backoff, and the longest pass have passed by then.
-pub(crate) const OLDEST_FINISH: Seconds = -150;
-/// The oldest that a lock gets: every answer that a write may rest on is younger.
-pub(crate) const OLDEST_LOCK: Seconds = -120;
-/// A time before the exploration began.
-pub(crate) const LONG_AGO: Seconds = -1000;
+use crate::world::{
+    Clocks, LONG_AGO, OLDEST_FINISH, OLDEST_LOCK, OLDEST_REQUEST, Object, Seconds, TICK, World, at, since, times_of,
+};
 
 /// Earlier times are from before the exploration.
 const BEFORE: Seconds = -900;

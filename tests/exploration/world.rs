@@ -19,13 +19,20 @@ use amplify_operator::{
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
-use crate::{aws::AwsJob, times};
-
 /// Seconds from now; the past is negative.
 pub(crate) type Seconds = i16;
 
 /// The shortest time that passes.
 pub(crate) const TICK: Seconds = 30;
+
+/// The oldest `requestTime`: the longest grace and the longest pass have passed by then.
+pub(crate) const OLDEST_REQUEST: Seconds = -180;
+/// The oldest `finishTime`: the grace, or the first backoff, and the longest pass have passed by then.
+pub(crate) const OLDEST_FINISH: Seconds = -150;
+/// The oldest that a lock gets: every answer that a write may rest on is younger.
+pub(crate) const OLDEST_LOCK: Seconds = -120;
+/// A time before the exploration began.
+pub(crate) const LONG_AGO: Seconds = -1000;
 
 /// A broken invariant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -191,6 +198,49 @@ pub(crate) struct Aws {
     pub(crate) locked: Option<Seconds>,
 }
 
+/// A write that AWS accepted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct AwsJob {
+    pub(crate) operation: Operation,
+    pub(crate) target: u8,
+    /// Uid and attempt of the resource that sent it; None: another client.
+    pub(crate) by: Option<(u8, u8)>,
+    pub(crate) word: Word,
+    /// Its creation time, by AWS's clock. None: AWS does not show one.
+    pub(crate) created: Option<Seconds>,
+    /// Whether it failed because the object existed before.
+    pub(crate) existed: bool,
+    /// Whether AWS no longer shows it.
+    pub(crate) vanished: bool,
+    /// For how long AWS neither lists nor finds it.
+    pub(crate) hidden: Seconds,
+    /// Whether a status has recorded it.
+    pub(crate) recorded: bool,
+    /// Whether nothing that is stored can lead to it: the status was wiped, or AWS shows no times and the reply was
+    /// lost.
+    pub(crate) untold: bool,
+    /// Whether its sender has mistaken another client's job for it.
+    pub(crate) displaced: bool,
+    /// The uids that saw it in a list before they had an intent (a bit set).
+    pub(crate) listed: u8,
+    pub(crate) config: u8,
+}
+
+impl AwsJob {
+    pub(crate) const fn is_alive(&self) -> bool {
+        !self.vanished && matches!(self.word, Word::Running | Word::Odd)
+    }
+
+    /// Whether it is a create of this uid whose outcome the resource must still find.
+    pub(crate) fn is_unsettled_create(&self, uid: u8) -> bool {
+        self.operation.is_create()
+            && self.by.is_some_and(|(by, _)| by == uid)
+            && !self.recorded
+            && !self.vanished
+            && !self.untold
+    }
+}
+
 /// An AWS object.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Thing {
@@ -245,6 +295,19 @@ pub(crate) struct Process {
     pub(crate) behind: Vec<Option<Old>>,
     /// The name whose pass has the environment's slot reserved.
     pub(crate) reserved: Option<u8>,
+}
+
+impl Process {
+    pub(crate) fn idle(names: usize) -> Self {
+        Self {
+            passes: vec![None; names],
+            memory: vec![None; names],
+            fresh: vec![false; names],
+            listing: vec![None; names],
+            behind: vec![None; names],
+            reserved: None,
+        }
+    }
 }
 
 /// An object as it was this many versions ago.
@@ -488,13 +551,13 @@ impl Object {
                     failures: 0,
                     config,
                     source: matches!(create, Operation::CloneBackend),
-                    requested: times::OLDEST_REQUEST,
+                    requested: OLDEST_REQUEST,
                     after: None,
                     unconfirmed: false,
                     id: if create.has_job() { Some(id) } else { None },
                     named: create.has_job(),
                     word: if create.has_job() { Some(Word::Completed) } else { None },
-                    finished: Some(times::OLDEST_FINISH),
+                    finished: Some(OLDEST_FINISH),
                     error: Text::NONE,
                 }),
                 sent: config,
@@ -523,7 +586,7 @@ impl Object {
                 origin: None,
                 job: ready.status.job.map(|job| Entry {
                     requested: -grace,
-                    after: Some(times::LONG_AGO),
+                    after: Some(LONG_AGO),
                     unconfirmed: true,
                     finished: Some(0),
                     id: None,

@@ -10,6 +10,7 @@
 )]
 
 mod chart;
+mod history;
 mod manifests;
 mod pod;
 mod rights;

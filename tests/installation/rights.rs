@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use amplify_devcluster::audit::AuditEvent;
 use amplify_simulator::{Action, App, Config, DEFAULT_ACCOUNT, Fault, Filter, Operation, Simulator};
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
     core::v1::{Namespace, NamespaceCondition},
     events::v1::Event,
-    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject},
 };
 use kube::{
     Api,
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Body, Test,
+    history::{Operated, Right},
     pod::Operator,
     site::{CHART, LEAVING, MANIFESTS, PLATFORM, REGION, Release, Site, TENANTS},
     tests,
@@ -78,16 +79,6 @@ fn of_each_release(what: &str, test: fn(&Operated) -> Result<()>) -> Vec<Test> {
             (format!("{what}, {whose}"), body)
         })
         .into()
-}
-
-/// The history of an operator.
-pub(crate) struct Operated {
-    /// Its requests to the API server.
-    requests: Vec<AuditEvent>,
-    /// Its calls to AWS, as actions of a policy.
-    actions: BTreeSet<String>,
-    /// The rights of its ServiceAccount.
-    granted: BTreeSet<Right>,
 }
 
 /// Returns the history of a release's operator, which runs once for all tests.
@@ -306,63 +297,6 @@ fn is_refused_nothing(operated: &Operated) -> Result<()> {
     let refused = refused(&operated.requests);
     ensure!(refused.is_empty(), "the API server refuses {refused:#?}");
     Ok(())
-}
-
-/// A right.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
-    verb: String,
-    group: String,
-    /// The resource, with its subresource.
-    resource: String,
-    /// The namespace; empty: all.
-    namespace: String,
-    /// The object's name; empty: all.
-    name: String,
-}
-
-impl Right {
-    fn allows(&self, request: &AuditEvent) -> bool {
-        let resource = if request.subresource.is_empty() {
-            request.resource.clone()
-        } else {
-            format!("{}/{}", request.resource, request.subresource)
-        };
-        self.verb == request.verb
-            && self.group == request.group
-            && self.resource == resource
-            && (self.namespace.is_empty() || self.namespace == request.namespace)
-            && (self.name.is_empty() || self.name == request.name)
-    }
-
-    /// Returns all rights that the rules grant in the namespace, or everywhere.
-    fn of(rules: Option<Vec<PolicyRule>>, namespace: &str) -> Result<Vec<Self>> {
-        let mut rights = Vec::new();
-        for rule in rules.unwrap_or_default() {
-            ensure!(
-                rule.non_resource_urls.is_none(),
-                "this test does not know how to judge {rule:?}"
-            );
-            let names = rule.resource_names.clone().unwrap_or_else(|| vec![String::new()]);
-            for verb in &rule.verbs {
-                for group in rule.api_groups.iter().flatten() {
-                    for resource in rule.resources.iter().flatten() {
-                        if [verb, group, resource].into_iter().any(|name| name.contains('*')) {
-                            bail!("a wildcard: {rule:?}");
-                        }
-                        rights.extend(names.iter().map(|name| Self {
-                            verb: verb.clone(),
-                            group: group.clone(),
-                            resource: resource.clone(),
-                            namespace: namespace.to_owned(),
-                            name: name.clone(),
-                        }));
-                    }
-                }
-            }
-        }
-        Ok(rights)
-    }
 }
 
 /// Returns all rights that any role grants to the account.

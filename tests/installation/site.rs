@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::rights::Operated;
+use crate::history::Operated;
 
 /// The chart in the repository.
 pub(crate) const CHART: &str = "charts/amplify-operator";

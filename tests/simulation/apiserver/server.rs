@@ -32,7 +32,6 @@ use super::{
     rights::Withdrawn,
     state::{Caller, Done, State, Write},
     store::Object,
-    users::Users,
     watch::{Cursor, Next},
 };
 
@@ -152,11 +151,6 @@ impl Server {
     /// Returns a client of this name. It waits for a silent server without end: see [`Connection::giving_up_after`].
     pub(crate) fn client(&self, who: &str, default_namespace: &str) -> Client {
         Client::new(self.connection(who), default_namespace)
-    }
-
-    /// Returns the actions of other clients, which have no faults and do not use HTTP.
-    pub(crate) fn users(&self) -> Users {
-        Users::new(self.clone())
     }
 
     /// Sets the odds of faults from now on.

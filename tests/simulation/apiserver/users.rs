@@ -24,11 +24,14 @@ pub(crate) struct Users(Server);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Named<'a>(pub(crate) &'a str, pub(crate) &'a str, pub(crate) &'a str);
 
-impl Users {
-    pub(super) const fn new(server: Server) -> Self {
-        Self(server)
+impl Server {
+    /// Returns the actions of other clients, which have no faults and do not use HTTP.
+    pub(crate) fn users(&self) -> Users {
+        Users(self.clone())
     }
+}
 
+impl Users {
     /// Creates a namespace.
     pub(crate) fn create_namespace(&self, name: &str) -> Result<Object, Refusal> {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });

@@ -10,6 +10,7 @@
 //!
 //! `FAITHFUL_SEED=… cargo test --test simulation -- faithful` plays the random sequences of another seed.
 
+mod objects;
 mod random;
 mod sequences;
 mod side;
@@ -31,7 +32,7 @@ use kube::{
 use serde_json::Value;
 
 use crate::apiserver::Server;
-pub(crate) use random::valid;
+pub(crate) use objects::valid;
 use side::{Side, Step};
 
 crate::trials! {

@@ -3,7 +3,10 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::side::{Content, Step, known};
+use super::{
+    objects::{set, valid},
+    side::{Content, Step},
+};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const KINDS: [&str; 9] = [
@@ -17,47 +20,6 @@ const KINDS: [&str; 9] = [
     "leases",
     "events",
 ];
-
-/// Returns a valid object.
-pub(crate) fn valid(plural: &str, name: &str) -> Value {
-    let (path, kind) = known(plural);
-    let api_version = path.trim_start_matches("apis/").trim_start_matches("api/");
-    let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name } });
-    let more = match plural {
-        "amplifybackends" => {
-            json!({ "spec": { "appId": "d1a2b3c4", "appName": "shop", "backendEnvironmentName": "dev" } })
-        }
-        "backendenvironments" => {
-            json!({ "spec": { "appId": "d1a2b3c4", "environmentName": "dev", "stackName": "stack" } })
-        }
-        "backendapis" => json!({ "spec": {
-            "appId": "d1a2b3c4", "backendEnvironmentName": "dev", "resourceName": "shop",
-            "resourceConfig": {
-                "apiName": "shop", "service": "AppSync", "transformSchema": "type A @model { id: ID! }",
-                "defaultAuthType": { "mode": "API_KEY", "settings": { "expirationTime": 7, "description": "public" } },
-            },
-        } }),
-        "backendstorages" => json!({ "spec": {
-            "appId": "d1a2b3c4", "backendEnvironmentName": "dev", "resourceName": "photos",
-            "resourceConfig": { "permissions": { "authenticated": ["READ", "DELETE"] } },
-        } }),
-        "configmaps" => json!({ "data": { "schema": "type A @model { id: ID! }" } }),
-        "leases" => json!({ "spec": {
-            "holderIdentity": "x", "leaseDurationSeconds": 15, "leaseTransitions": 0,
-            "acquireTime": "2026-01-01T00:00:00.000000Z", "renewTime": "2026-01-01T00:00:00.000000Z",
-        } }),
-        "events" => json!({
-            "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "amplify-operator",
-            "reportingInstance": "pod", "action": "Reconcile", "reason": "Creating", "type": "Normal", "note": "said",
-            "regarding": { "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "AmplifyBackend", "name": "a", "namespace": "$ns" },
-        }),
-        _ => json!({}),
-    };
-    for (field, value) in more.as_object().into_iter().flatten() {
-        object[field] = value.clone();
-    }
-    object
-}
 
 pub(super) fn steps(rng: &mut Rng, length: usize) -> Vec<Step> {
     // Few kinds in each sequence, so that requests concern the same objects.
@@ -227,7 +189,7 @@ fn merge(rng: &mut Rng, plural: &'static str, name: &'static str) -> Step {
     let status = is_about_status(rng, plural);
     let mut patch = json!({});
     for (pointer, value) in identity(rng).into_iter().chain([change(rng, plural, status)]) {
-        super::side::set(&mut patch, pointer, Some(value.unwrap_or_default()));
+        set(&mut patch, pointer, Some(value.unwrap_or_default()));
     }
     let step = Step::new("PATCH", plural, name).with(Content::Merge(patch));
     if status { step.status() } else { step }

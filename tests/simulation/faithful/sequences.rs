@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Sequence,
-    random::valid,
+    objects::{set, valid},
     side::{Content, Side, Step, comparable},
 };
 
@@ -19,7 +19,7 @@ fn post(plural: &'static str, name: &str) -> Step {
 
 fn post_with(plural: &'static str, name: &str, pointer: &str, value: Value) -> Step {
     let mut object = valid(plural, name);
-    super::side::set(&mut object, pointer, Some(value));
+    set(&mut object, pointer, Some(value));
     Step::new("POST", plural, "").with(Content::Json(object))
 }
 

@@ -8,6 +8,8 @@ use kube::{Client, client::Body};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
+use super::objects::{known, set, valid};
+
 /// The longest wait for an answer. Both servers answer at once, except about versions in the future.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,21 +97,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// Returns group and version, as in a path, and the kind.
-pub(super) fn known(plural: &str) -> (&'static str, &'static str) {
-    match plural {
-        "namespaces" => ("api/v1", "Namespace"),
-        "configmaps" => ("api/v1", "ConfigMap"),
-        "events" => ("apis/events.k8s.io/v1", "Event"),
-        "leases" => ("apis/coordination.k8s.io/v1", "Lease"),
-        "amplifybackends" => ("apis/amplify-operator.dev/v1alpha1", "AmplifyBackend"),
-        "backendapis" => ("apis/amplify-operator.dev/v1alpha1", "BackendApi"),
-        "backendstorages" => ("apis/amplify-operator.dev/v1alpha1", "BackendStorage"),
-        "backendenvironments" => ("apis/amplify-operator.dev/v1alpha1", "BackendEnvironment"),
-        other => panic!("unknown: {other}"),
-    }
-}
-
 pub(super) struct Side {
     client: Client,
     namespace: String,
@@ -187,7 +174,7 @@ impl Side {
             .into_iter()
             .filter(|plural| steps.iter().any(|step| step.plural == *plural))
         {
-            let step = Step::new("POST", plural, "").with(Content::Json(super::random::valid(plural, SENTINEL)));
+            let step = Step::new("POST", plural, "").with(Content::Json(valid(plural, SENTINEL)));
             let (content_type, body) = self.body(&step);
             let (code, text) = self.send("POST", &self.path(&step), content_type, body).await;
             assert_eq!(code, 201, "{text}");
@@ -264,7 +251,7 @@ impl Side {
             Content::Json(body) => (JSON, fill(body)),
             Content::Edited(edits) => {
                 let known = self.objects.get(&(step.plural.to_owned(), step.name.to_owned()));
-                let mut object = known.map_or_else(|| super::random::valid(step.plural, step.name), |it| it.0.clone());
+                let mut object = known.map_or_else(|| valid(step.plural, step.name), |it| it.0.clone());
                 for (pointer, value) in edits {
                     set(&mut object, pointer, value.clone());
                 }
@@ -352,22 +339,6 @@ impl Side {
             }
             known.0 = answer.clone();
         }
-    }
-}
-
-/// Sets a value in an object, or removes it.
-pub(super) fn set(object: &mut Value, pointer: &str, value: Option<Value>) {
-    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
-    let mut at = object;
-    for part in parent.split('/').skip(1) {
-        at = &mut at[part];
-        if at.is_null() {
-            *at = json!({});
-        }
-    }
-    match value {
-        Some(value) => at[field] = value,
-        None => drop(at.as_object_mut().and_then(|it| it.remove(field))),
     }
 }
 
