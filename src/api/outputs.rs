@@ -90,7 +90,11 @@ fn variable(field: &str) -> String {
     let letters: Vec<char> = field.chars().collect();
     let mut name = String::with_capacity(field.len() + 4);
     for (place, letter) in letters.iter().enumerate() {
-        let is_lower = |place: Option<usize>| place.and_then(|place| letters.get(place)).is_some_and(|c| c.is_lowercase());
+        let is_lower = |place: Option<usize>| {
+            place
+                .and_then(|place| letters.get(place))
+                .is_some_and(|c| c.is_lowercase())
+        };
         let begins = letter.is_uppercase() && (is_lower(place.checked_sub(1)) || is_lower(Some(place + 1)));
         if begins && place > 0 {
             name.push('_');

@@ -18,7 +18,8 @@ use crate::{
         send,
     },
     api::{
-        Abilities, AmplifyBackend, AmplifyBackendStatus, Job, KindName, Operation, Policies, outputs::{BackendOutputs, OutputsTo},
+        Abilities, AmplifyBackend, AmplifyBackendStatus, Job, KindName, Operation, Policies,
+        outputs::{BackendOutputs, OutputsTo},
     },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Seen, State, Words, facts::Failure},

@@ -616,7 +616,9 @@ impl Stage {
     pub async fn put_config_map_key(&self, name: &str, key: &str, value: &str) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let patch = Patch::Merge(json!({ "data": { key: value } }));
-        api.patch(name, &PatchParams::default(), &patch).await.expect("a ConfigMap");
+        api.patch(name, &PatchParams::default(), &patch)
+            .await
+            .expect("a ConfigMap");
     }
 
     /// Waits until a ConfigMap exists and is like this.

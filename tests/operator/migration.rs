@@ -51,8 +51,7 @@ async fn a_locked_environment_gets_no_update_and_no_delete_and_retain_goes(world
     let object = stage.wait(Kind::Backend, "dev", "MigrationLocked=True", locked).await;
     assert_eq!(ready(&object)["status"], "True", "nothing is due: {object:#}");
     assert!(object["status"]["migrationLockedAt"].is_string());
-    let events = stage.events("dev").await;
-    assert!(events.contains(&"MigrationLocked".to_owned()), "{events:?}");
+    stage.wait_for_event("dev", "MigrationLocked", "lock --rollback").await;
 
     let edit = json!({ "spec": { "resourceConfig": { "transformSchema": "type B @model { id: ID! }" } } });
     stage.patch(Kind::Api, "shop", edit).await;
@@ -146,13 +145,14 @@ async fn a_denied_lock_is_reported_once_and_writes_go_on(world: Arc<World>) {
         Some("amplify_operator_migration_locks_denied_total 1"),
         "{text}"
     );
+    stage
+        .wait_for_event("one", "MigrationLockUnknown", "amplify:GetApp")
+        .await;
     let mut told = Vec::new();
     for name in ["one", "two"] {
         let of_lock = |reason: &String| reason == "MigrationLockUnknown";
         told.extend(stage.events(name).await.into_iter().filter(of_lock));
     }
     assert_eq!(told.len(), 1);
-    let notes = stage.notes("one").await.join("\n");
-    assert!(notes.contains("amplify:GetApp"), "{notes}");
     stage.assert_hidden(SECRET, &[(Kind::Environment, "one")]).await;
 }

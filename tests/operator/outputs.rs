@@ -131,9 +131,14 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     spec["outputsTo"] = json!({ "configMapName": "theirs" });
     stage.create(Kind::Backend, "dev", spec).await;
     stage.wait_until_ready(Kind::Backend, "dev").await;
-    stage.wait_for_event("dev", "OutputsNotWritten", "this resource did not create it").await;
+    stage
+        .wait_for_event("dev", "OutputsNotWritten", "this resource did not create it")
+        .await;
     let theirs = stage.config_map("theirs").await.expect("their ConfigMap");
-    assert_eq!(theirs.data.expect("data").into_iter().collect::<Vec<_>>(), [("KEY".to_owned(), "theirs".to_owned())]);
+    assert_eq!(
+        theirs.data.expect("data").into_iter().collect::<Vec<_>>(),
+        [("KEY".to_owned(), "theirs".to_owned())]
+    );
 
     let to = |name: &str| json!({ "spec": { "outputsTo": { "configMapName": name } } });
     stage.patch(Kind::Backend, "dev", to("dev-outputs")).await;
@@ -142,7 +147,10 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     let backend = stage.get(Kind::Backend, "dev").await;
     let owner = &map.metadata.owner_references.expect("an owner")[0];
     assert_eq!(owner.uid, backend["metadata"]["uid"].as_str().expect("a uid"));
-    assert_eq!(map.data.expect("data")["STACK_NAME"], backend["status"]["outputs"]["stackName"].as_str().expect("a stack"));
+    assert_eq!(
+        map.data.expect("data")["STACK_NAME"],
+        backend["status"]["outputs"]["stackName"].as_str().expect("a stack")
+    );
 
     // A user adds an auth. The ConfigMap follows the status, and a changed key is put right.
     assert!(stage.aws().put_auth((APP, "dev"), "users"));

@@ -21,7 +21,9 @@ amplify_testkit::tests! {
 
 /// Returns an object that the earlier version wrote, without the values that belong to its cluster.
 fn written(case: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/operator/upgrade").join(format!("{case}.yaml"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/operator/upgrade")
+        .join(format!("{case}.yaml"));
     let text = fs::read_to_string(&path).expect("test data");
     serde_saphyr::from_str(&text).expect("YAML")
 }
@@ -41,13 +43,19 @@ async fn store(stage: &Stage, kind: Kind, mut object: Value) -> String {
         condition["observedGeneration"] = json!(1);
     }
     let patch = Patch::Merge(json!({ "status": status }));
-    let stored = stage.api(kind).patch_status(&name, &PatchParams::default(), &patch).await;
+    let stored = stage
+        .api(kind)
+        .patch_status(&name, &PatchParams::default(), &patch)
+        .await;
     assert_eq!(stored.expect("a status that is valid today").name_any(), name);
     name
 }
 
 fn waiting(flags: Setup) -> Setup {
-    Setup { running: false, ..flags }
+    Setup {
+        running: false,
+        ..flags
+    }
 }
 
 async fn what_an_earlier_version_has_made_stays_ready_and_costs_nothing(world: Arc<World>) {
@@ -55,7 +63,10 @@ async fn what_an_earlier_version_has_made_stays_ready_and_costs_nothing(world: A
     let mut stage = Stage::with(world, waiting(Setup::quick().flag("--drift-interval=720h"))).await;
     assert!(stage.aws().put_backend((APP, "dev"), "storefront"));
     let mut api = written("backend-api-healthy");
-    let config = api["spec"]["resourceConfig"].as_object().expect("a configuration").clone();
+    let config = api["spec"]["resourceConfig"]
+        .as_object()
+        .expect("a configuration")
+        .clone();
     assert!(stage.aws().put_api((APP, "dev"), "shop", config));
     let mut record = written("backend-environment-healthy");
     for field in ["spec", "metadata"] {
@@ -71,7 +82,10 @@ async fn what_an_earlier_version_has_made_stays_ready_and_costs_nothing(world: A
     assert!(stage.aws().put_environment((APP, "record"), there));
     api["metadata"]["name"] = "shop".into();
     let all = [
-        (Kind::Backend, store(&stage, Kind::Backend, written("amplify-backend-healthy")).await),
+        (
+            Kind::Backend,
+            store(&stage, Kind::Backend, written("amplify-backend-healthy")).await,
+        ),
         (Kind::Api, store(&stage, Kind::Api, api).await),
         (Kind::Environment, store(&stage, Kind::Environment, record).await),
     ];
@@ -89,13 +103,19 @@ async fn what_an_earlier_version_has_made_stays_ready_and_costs_nothing(world: A
         stage.assert_writes(Some(name), 1).await;
     }
     let outputs = stage.get(Kind::Backend, "dev").await["status"]["outputs"].clone();
-    assert!(outputs["graphqlApiId"].is_string() && outputs["stackName"].is_string(), "{outputs:#}");
+    assert!(
+        outputs["graphqlApiId"].is_string() && outputs["stackName"].is_string(),
+        "{outputs:#}"
+    );
 }
 
 async fn a_job_that_an_earlier_version_has_started_is_followed_to_its_end(world: Arc<World>) {
     let mut stage = Stage::with(world, waiting(Setup::default())).await;
     let script = JobScript::default();
-    let job = stage.aws().start_job((APP, "dev"), "CreateBackend", script).expect("a job");
+    let job = stage
+        .aws()
+        .start_job((APP, "dev"), "CreateBackend", script)
+        .expect("a job");
     let mut object = written("amplify-backend-creating");
     object["status"]["job"]["id"] = job.into();
     object["status"]["job"]["requestTime"] = jiff::Timestamp::now().to_string().into();
@@ -116,10 +136,17 @@ async fn what_an_earlier_version_has_given_up_stays_given_up(world: Arc<World>) 
     stage.wait_until_logged("all resources have been read").await;
     // A record's whole life takes longer than the operator needs to look at the others.
     stage
-        .create(Kind::Environment, "record", amplify_testkit::stage::environment("record"))
+        .create(
+            Kind::Environment,
+            "record",
+            amplify_testkit::stage::environment("record"),
+        )
         .await;
     stage.wait_until_ready(Kind::Environment, "record").await;
-    for (kind, name, reason) in [(Kind::Api, refused, "InvalidSpec"), (Kind::Backend, failed, "JobFailed")] {
+    for (kind, name, reason) in [
+        (Kind::Api, refused, "InvalidSpec"),
+        (Kind::Backend, failed, "JobFailed"),
+    ] {
         let object = stage.wait_for_reason(kind, &name, reason).await;
         assert!(is_stalled(&object), "{object:#}");
     }
@@ -142,16 +169,30 @@ async fn two_apis_of_one_environment_that_an_earlier_version_has_made_are_a_conf
         store(&stage, Kind::Api, object).await;
     }
     stage.start();
-    let words = ["BackendApi", "shop", "another name", "its own AWS object"];
-    let object = stage.wait_for_words(Kind::Api, "blog", "Conflict", &words).await;
+    // The older of the two comes first; of the same second, the one with the smaller uid.
+    let mut order = Vec::new();
+    for name in ["shop", "blog"] {
+        let metadata = stage.get(Kind::Api, name).await["metadata"].take();
+        order.push((
+            metadata["creationTimestamp"].to_string(),
+            metadata["uid"].to_string(),
+            name,
+        ));
+    }
+    order.sort();
+    let [(.., first), (.., second)] = order.as_slice() else {
+        panic!("two APIs: {order:?}");
+    };
+    let words = ["BackendApi", first, "another name", "its own AWS object"];
+    let object = stage.wait_for_words(Kind::Api, second, "Conflict", &words).await;
     assert!(is_stalled(&object), "{object:#}");
-    let winner = stage.get(Kind::Api, "shop").await;
+    let winner = stage.get(Kind::Api, first).await;
     assert_eq!(ready(&winner)["reason"], "Available", "{winner:#}");
     assert!(stage.simulator.history().writes().is_empty(), "AWS got no write");
     // The user deletes the second one: its own object goes, and the first one's stays.
-    stage.delete(Kind::Api, "blog").await;
-    stage.wait_until_gone(Kind::Api, "blog").await;
+    stage.delete(Kind::Api, second).await;
+    stage.wait_until_gone(Kind::Api, second).await;
     let backend = stage.aws().backend((APP, "dev")).expect("a backend");
-    assert_eq!(backend.apis.into_keys().collect::<Vec<_>>(), ["shop"]);
+    assert_eq!(backend.apis.into_keys().collect::<Vec<_>>(), [*first]);
     assert_eq!(stage.simulator.history().writes().len(), 1);
 }

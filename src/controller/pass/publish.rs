@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use kube::Resource as _;
 use tracing::warn;
 
 use super::{super::kubernetes, Pass};
@@ -38,13 +37,19 @@ impl<K: Remote> Pass<'_, K> {
                 self.recall(|it| it.published = digest);
                 return;
             }
-            Ok(false) => "it exists, and this resource did not create it: set another name in spec.outputsTo".to_owned(),
+            Ok(false) => {
+                "it exists, and this resource did not create it: set another name in spec.outputsTo".to_owned()
+            }
             Err(error) => format!(
                 "{error}; the chart value outputs.namespaces allows the operator to create and change ConfigMaps in a namespace"
             ),
         };
-        let message = format!("the outputs cannot be written to ConfigMap {name}: {why}. The operator tries again after its next look");
+        let message = format!(
+            "the outputs cannot be written to ConfigMap {name}: {why}. The operator tries again after its next look"
+        );
         warn!("{message}");
-        self.context.events.outputs_not_written(self.object.object_ref(&()), &message);
+        self.context
+            .events
+            .outputs_not_written(self.object.object_ref(&()), &message);
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{Abilities, Job, Operation, Origin, conditions::Reason},
     lifecycle::{
-        Bar, Holds, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot,
+        Bar, Holds, Mark, Purpose, Seen, Sending, Slot, Step, Wake, facts::Class, holds_slot, is_polled, waits_for_slot,
     },
 };
 
@@ -123,7 +123,7 @@ fn what_aws_lacks_is_looked_for_ever_more_rarely_and_at_last_as_nobodys_first() 
         play.wake();
     }
     play.wake().wakes(3600);
-    let mut scene = play.scene.config(Ok("h"));
+    let mut scene = play.scene.config(Ok("h")).lock(Mark::Elsewhere);
     let purpose = |scene: &Scene| match scene.next() {
         Step::Look(purpose) => Some(purpose),
         _ => None,
