@@ -1,6 +1,6 @@
 //! `managementPolicy: Observe`: the operator looks, compares and reports. AWS gets no write.
 
-use std::{process::Stdio, sync::Arc};
+use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use amplify_devcluster::tools;
 use amplify_simulator::App;
@@ -39,7 +39,7 @@ async fn program(stage: &Stage, program: std::path::PathBuf, arguments: &[&str])
 
 async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<World>) {
     // No check falls due meanwhile, so that every call is one that the test requests.
-    let stage = Stage::with(world, Setup::quick().flag("--drift-interval=720h")).await;
+    let mut stage = Stage::with(world, Setup::quick().flag("--drift-interval=720h")).await;
     for number in 0..APPS {
         let app_id = format!("d{number:04}");
         stage.aws().put_app(&App {
@@ -95,6 +95,7 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
     }
     assert_eq!(stage.all_calls().len() - calls, APPS * ENVIRONMENTS * 3);
 
+    one_app_is_migrated(&mut stage).await;
     // An environment is removed in AWS: the status reports it, and nothing is created again.
     assert!(stage.aws().delete_backend(("d0003", "env5")));
     for (kind, name) in [(Kind::Backend, "app-3-env5"), (Kind::Api, "app-3-env5-shop")] {
@@ -103,12 +104,52 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
         assert!(is_stalled(&object), "{object:#}");
         assert!(message(&object).ends_with("have it created"), "{object:#}");
     }
-    program(&stage, kubectl, &["delete", "--timeout=150s", "-f", &path]).await;
+    let rest = ["delete", "--ignore-not-found", "--timeout=150s", "-f", &path];
+    program(&stage, kubectl, &rest).await;
     assert!(stage.simulator.history().writes().is_empty(), "AWS was told nothing");
     let mut after = json!(stage.aws().apps());
-    after[3]["backends"]["env5"] = before[3]["backends"]["env5"].clone();
-    after[3]["environments"]["env5"] = before[3]["environments"]["env5"].clone();
+    for (app, environment) in [(3, "env5"), (7, "env2")] {
+        for what in ["backends", "environments"] {
+            after[app][what][environment] = before[app][what][environment].clone();
+        }
+    }
     assert_eq!(after, before, "everything else is still there");
+}
+
+/// One environment of the fleet is managed, locked by a Gen 2 migration, deleted and taken down.
+async fn one_app_is_migrated(stage: &mut Stage) {
+    let (backend, api) = ("app-7-env2", "app-7-env2-shop");
+    for (kind, name) in [(Kind::Backend, backend), (Kind::Api, api)] {
+        let manage = json!({ "spec": { "managementPolicy": "Manage", "adoptionPolicy": "IfExists", "deletionPolicy": "Delete" } });
+        stage.patch(kind, name, manage).await;
+        let is_adopted = |object: &Value| object["status"]["origin"] == "Adopted" && ready(object)["status"] == "True";
+        stage.wait(kind, name, "adopted", is_adopted).await;
+    }
+    let mark = ("GEN2_MIGRATION_ENVIRONMENT_NAME".to_owned(), "env2".to_owned());
+    assert!(stage.aws().put_variables(("d0007", ""), BTreeMap::from([mark])));
+    // The process that comes next has read no lock yet.
+    stage.terminate().await;
+    stage.start();
+    let is_locked = |object: &Value| object["status"]["migrationLockedAt"].is_string() && ready(object)["status"] == "True";
+    for (kind, name) in [(Kind::Backend, backend), (Kind::Api, api)] {
+        stage.request(kind, name, "locked").await;
+        stage.wait(kind, name, "locked and Ready", is_locked).await;
+    }
+    // `Delete` waits with its sentence, and `Retain` goes.
+    stage.delete(Kind::Backend, backend).await;
+    stage.wait_for_reason(Kind::Backend, backend, "InUse").await;
+    stage.delete(Kind::Api, api).await;
+    let words = ["DeleteBackendAPI is due", "Set deletionPolicy: Retain"];
+    stage.wait_for_words(Kind::Api, api, "MigrationLocked", &words).await;
+    let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
+    stage.patch(Kind::Api, api, retain).await;
+    stage.wait_until_gone(Kind::Api, api).await;
+    let words = ["DeleteBackend is due", "Set deletionPolicy: Retain"];
+    stage.wait_for_words(Kind::Backend, backend, "MigrationLocked", &words).await;
+    // The user takes the environment down: nothing comes back.
+    assert!(stage.aws().delete_backend(("d0007", "env2")));
+    stage.request(Kind::Backend, backend, "gone").await;
+    stage.wait_until_gone(Kind::Backend, backend).await;
 }
 
 async fn each_specimen_is_observed_managed_observed_again_and_let_go(world: Arc<World>) {
