@@ -89,6 +89,8 @@ pub(super) struct Locks {
 struct Known {
     all: HashMap<Scope, Slot>,
     apps: HashMap<(Scope, AppId), Slot>,
+    /// Answers about an app that are newer than the list of its scope, since the first that says something else.
+    corrections: HashMap<(Scope, AppId), (Timestamp, Answer)>,
     /// When the apps that nobody asks for any more were last forgotten.
     swept: Option<Timestamp>,
     /// The scopes in which AWS has denied a read.
@@ -110,11 +112,8 @@ impl Locks {
         let due = self.began(scope, now);
         match known.all.get(scope) {
             Some(Slot::Made(at, all)) if *at >= due => {
-                let of_app = known.apps.get(&(scope.clone(), app.clone()));
-                let (at, answer) = match of_app {
-                    Some(Slot::Made(newer, answer)) if newer > at => (newer, answer),
-                    Some(Slot::Made(..) | Slot::UnderWay(_)) | None => (at, all),
-                };
+                let correction = known.corrections.get(&(scope.clone(), app.clone()));
+                let (at, answer) = correction.map_or((at, all), |(at, answer)| (at, answer));
                 Asked::Known(Lock {
                     at: *at,
                     mark: answer.mark(app, environment),
@@ -141,7 +140,7 @@ impl Locks {
             }
             Some(Slot::UnderWay(begun)) if is_fresh(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
-                known.sweep(now, self.interval);
+                known.sweep(now);
                 known.apps.insert(key, Slot::UnderWay(now));
                 Asked::Begin
             }
@@ -150,12 +149,28 @@ impl Locks {
 
     /// Hands in the answer about all apps of a scope, asked for at this time. `None`: AWS could not be asked yet.
     pub(super) fn put_all(&self, scope: &Scope, at: Timestamp, answer: Option<Answer>) {
-        put(&mut self.known.lock().all, scope.clone(), at, answer);
+        let mut known = self.known.lock();
+        if answer.is_some() {
+            known.corrections.retain(|(of, _), (newer, _)| of != scope || *newer > at);
+        }
+        put(&mut known.all, scope.clone(), at, answer);
     }
 
     /// Hands in the answer about one app, asked for at this time. `None`: AWS could not be asked yet.
     pub(super) fn put(&self, scope: &Scope, app: &AppId, at: Timestamp, answer: Option<Answer>) {
-        put(&mut self.known.lock().apps, (scope.clone(), app.clone()), at, answer);
+        let mut known = self.known.lock();
+        let key = (scope.clone(), app.clone());
+        if let (Some(answer @ Answer::Marks(marks)), Some(Slot::Made(before, Answer::Marks(all)))) =
+            (&answer, known.all.get(scope))
+            && at > *before
+        {
+            // Also if it says again what the list says: the time of the answer counts, too.
+            if marks.get(app) != all.get(app) || known.corrections.contains_key(&key) {
+                let answer = answer.clone();
+                known.corrections.insert(key.clone(), (at, answer));
+            }
+        }
+        put(&mut known.apps, key, at, answer);
     }
 
     /// Whether this is the first time that AWS denies a read of this scope.
@@ -184,18 +199,17 @@ fn is_fresh(begun: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Known {
-    /// Forgets answers that are older than an interval, once a minute at the most.
-    fn sweep(&mut self, now: Timestamp, interval: SignedDuration) {
+    /// Forgets answers about apps that are too old for a write, once a minute at the most: users may name apps that do not exist.
+    fn sweep(&mut self, now: Timestamp) {
         if self.swept.is_some_and(|swept| is_fresh(swept, now)) {
             return;
         }
         self.swept = Some(now);
         let is_kept = |slot: &Slot| {
             let (Slot::UnderWay(at) | Slot::Made(at, _)) = slot;
-            now.duration_since(*at) < interval.max(FRESH)
+            !timing::is_past(*at, FRESH, now)
         };
         self.apps.retain(|_, slot| is_kept(slot));
-        self.all.retain(|_, slot| is_kept(slot));
     }
 }
 
@@ -279,6 +293,12 @@ mod tests {
         assert_eq!(of(3599), known(began + 10, Mark::Elsewhere), "it is older");
         locks.put(&scope(), &app(), at(began + 20), Some(marks(Some("dev"))));
         assert_eq!(of(3599), known(began + 20, Mark::Here));
+        locks.put(&scope(), &app(), at(began + 30), Some(marks(None)));
+        assert_eq!(of(3599), known(began + 30, Mark::Elsewhere));
+        locks.put(&scope(), &app(), at(began + 40), Some(marks(Some("dev"))));
+        let other: AppId = "d2".parse().unwrap();
+        locks.put(&scope(), &other, at(began + 40), Some(Answer::Marks(Marks::new())));
+        assert_eq!(locks.known.lock().corrections.len(), 1, "no news is not kept");
         assert_eq!(of(3601), Asked::Begin, "the next interval");
         locks.put_all(&scope(), at(began + 3601), Some(Answer::Unread));
         assert_eq!(
@@ -296,7 +316,7 @@ mod tests {
             locks.put(&scope(), &app, at(number), Some(marks(None)));
         }
         let later = |second: i64| locks.of_write(&scope(), &app(), &environment("dev"), at(second));
-        assert_eq!(later(3650), Asked::Begin);
+        assert_eq!(later(110), Asked::Begin);
         assert_eq!(locks.known.lock().apps.len(), 49 + 1);
     }
 }
