@@ -18,9 +18,8 @@ use super::{
 };
 use crate::{
     amplify::{Accounts, Sessions, throttle::Throttle},
-    api::KindName,
+    api::{KindName, outputs::BackendOutputs},
     clock::Clock,
-    kinds::meta_config::MetaConfig,
     leader::Leadership,
     lifecycle::Settings,
     random::Random,
@@ -73,12 +72,20 @@ pub struct Context {
     pub(super) locks: Locks,
     /// Told each time that an answer about locks has come, or could not be asked for.
     pub(super) lock_answers: Notify,
-    /// The contents of backends that the passes of other resources have read, until the pass of the backend stores them.
-    pub(super) contents: Mutex<HashMap<ObjectKey, Arc<MetaConfig>>>,
+    /// The outputs of backends that the passes of other resources have read, until the pass of the backend's resource stores them.
+    pub(super) outputs: Mutex<HashMap<ObjectKey, HandedOver>>,
     pub(super) index: Mutex<Index>,
     /// The places for passes, over all queues.
     pub(super) places: Arc<Semaphore>,
     queues: Arc<Queues>,
+}
+
+/// Outputs for the resource of a backend.
+#[derive(Clone)]
+pub(super) struct HandedOver {
+    /// The uid of that resource: another one of the same name may be of another backend.
+    pub(super) uid: String,
+    pub(super) outputs: Arc<BackendOutputs>,
 }
 
 /// The queues of the watched kinds. Resources wake each other through them.
@@ -135,7 +142,7 @@ impl Context {
             leadership: parts.leadership,
             shutdown: parts.shutdown,
             random: parts.random,
-            contents: Mutex::default(),
+            outputs: Mutex::default(),
             index: Mutex::new(Index::default()),
             places: Arc::new(Semaphore::new(parts.concurrency)),
             queues,
@@ -168,6 +175,12 @@ impl Context {
         let keys: BTreeSet<_> = self.index.lock().keys().filter(of_these).cloned().collect();
         self.wake(keys);
         changed.len()
+    }
+
+    /// Returns the outputs that are handed over to this resource.
+    pub(super) fn handed_over(&self, key: &ObjectKey, uid: &str) -> Option<Arc<BackendOutputs>> {
+        let all = self.outputs.lock();
+        all.get(key).filter(|it| it.uid == uid).map(|it| it.outputs.clone())
     }
 
     /// Returns the time, by AWS's clock if it is known.

@@ -149,6 +149,9 @@ pub struct Entry {
     pub observes: bool,
     /// Whether it owns its AWS object (`status.origin`), or may come to own it by an open intent.
     pub owns: bool,
+    /// Whether it has seen its environment locked for a Gen 2 migration (`status.migrationLockedAt`): no other resource creates its AWS
+    /// object.
+    pub locked: bool,
     /// Whether it holds the slot, and until when.
     pub holds: Holds,
     /// Whether its status says that it waits for the slot.
@@ -354,7 +357,7 @@ impl Index {
         self.there(&me.place(&location.environment))
             .filter_map(|key| Some((key.as_ref(), self.get(key)?)))
             .filter(|(_, entry)| (!entry.observes || entry.owns) && same(entry))
-            .min_by_key(|(_, entry)| (!entry.owns, entry.created, entry.uid.clone()))
+            .min_by_key(|(_, entry)| (!entry.owns, !entry.locked, entry.created, entry.uid.clone()))
             .map(|(winner, _)| winner)
             .filter(|winner| *winner != key)
     }
@@ -401,22 +404,25 @@ impl Index {
         dependents
     }
 
-    /// Returns the resource whose AWS object this one's is in.
+    /// Returns the resources of the backend that this one's AWS object is in, with their uids. Only of the same account.
     #[must_use]
-    pub fn container(&self, key: &ObjectKey) -> Option<ObjectKey> {
-        let entry = self.get(key)?;
-        let location = entry.location.as_ref().filter(|location| location.within.is_some())?;
+    pub fn containers(&self, key: &ObjectKey) -> Vec<(ObjectKey, String)> {
+        let inside = self.get(key).and_then(|entry| Some((entry, entry.location.as_ref()?)));
+        let Some((entry, location)) = inside.filter(|(_, location)| location.within.is_some()) else {
+            return Vec::new();
+        };
         let place = entry.place(&location.environment);
-        let mut containers = self.there(&place).filter(|other| {
-            let is_there = |entry: &Entry| {
-                entry
-                    .location
-                    .as_ref()
-                    .is_some_and(|at| at.environment == location.environment)
-            };
-            self.get(other).is_some_and(|other| other.contains && is_there(other))
-        });
-        containers.next().map(|key| ObjectKey::clone(key))
+        let contains = |other: &Entry| {
+            let is_there = other
+                .location
+                .as_ref()
+                .is_some_and(|at| at.environment == location.environment);
+            other.contains && is_there && other.account == entry.account
+        };
+        self.there(&place)
+            .filter_map(|key| Some((key, self.get(key).filter(|other| contains(other))?)))
+            .map(|(key, other)| (ObjectKey::clone(key), other.uid.clone()))
+            .collect()
     }
 
     /// Returns the jobs that other resources in the same environments have recorded.
@@ -556,6 +562,7 @@ mod tests {
             contains: true,
             observes: false,
             owns: false,
+            locked: false,
             holds: Holds::No,
             waits: false,
             polled: false,

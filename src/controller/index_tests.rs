@@ -49,6 +49,7 @@ fn resource(kind: KindName, name: &str, place: &str) -> Resource {
             contains: kind == KindName::AmplifyBackend,
             observes: false,
             owns: false,
+            locked: false,
             holds: Holds::No,
             waits: false,
             polled: false,

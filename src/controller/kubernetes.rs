@@ -70,7 +70,7 @@ pub(super) fn slim<K: Kind>(mut object: K) -> K {
             IGNORE_MIGRATION_LOCK => value.len() <= LONGEST_NAME,
             _ => false,
         });
-        annotations.values_mut().for_each(shorten_request);
+        annotations.get_mut(RECONCILE_REQUESTED_AT).map(shorten_request);
     }
     meta.annotations.take_if(|annotations| annotations.is_empty());
     if let Some(finalizers) = &mut meta.finalizers {

@@ -15,13 +15,16 @@ use crate::{
     lifecycle::{
         Lock, Mark,
         facts::{Class, Failure},
-        migration::FRESH,
+        migration::is_fresh,
         timing,
     },
 };
 
 /// A request that was begun and never ended (its pass was dropped) stops holding others up.
 pub(super) const GIVEN_UP: Duration = Duration::from_mins(1);
+
+/// For so long after a failed read of an app nobody repeats it.
+const REPEATED: SignedDuration = SignedDuration::from_secs(5);
 
 /// An account (seen with one role) and region.
 pub(super) type Scope = (String, String);
@@ -53,8 +56,11 @@ impl Answer {
     /// Where the mark of this app stands.
     pub(super) fn mark(&self, app: &AppId, environment: &EnvironmentName) -> Mark {
         match self {
-            Self::Marks(marks) if marks.get(app) == Some(environment) => Mark::Here,
-            Self::Marks(_) => Mark::Elsewhere,
+            Self::Marks(marks) => match marks.get(app) {
+                Some(named) if named == environment => Mark::Here,
+                Some(_) => Mark::Elsewhere,
+                None => Mark::Absent,
+            },
             Self::Denied => Mark::Denied,
             Self::Unread => Mark::Unread,
         }
@@ -119,7 +125,7 @@ impl Locks {
                     mark: answer.mark(app, environment),
                 })
             }
-            Some(Slot::UnderWay(begun)) if is_fresh(*begun, now) => Asked::UnderWay,
+            Some(Slot::UnderWay(begun)) if may_be_under_way(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
                 known.all.insert(scope.clone(), Slot::UnderWay(now));
                 Asked::Begin
@@ -132,13 +138,16 @@ impl Locks {
         let mut known = self.known.lock();
         let key = (scope.clone(), app.clone());
         match known.apps.get(&key) {
-            Some(Slot::Made(at, answer)) if *answer != Answer::Unread && !timing::is_past(*at, FRESH, now) => {
-                Asked::Known(Lock {
-                    at: *at,
-                    mark: answer.mark(app, environment),
-                })
-            }
-            Some(Slot::UnderWay(begun)) if is_fresh(*begun, now) => Asked::UnderWay,
+            // A read that has just failed is not repeated by everybody who has waited for it.
+            Some(Slot::Made(at, Answer::Unread)) if now.duration_since(*at).abs() < REPEATED => Asked::Known(Lock {
+                at: *at,
+                mark: Mark::Unread,
+            }),
+            Some(Slot::Made(at, answer)) if *answer != Answer::Unread && is_fresh(*at, now) => Asked::Known(Lock {
+                at: *at,
+                mark: answer.mark(app, environment),
+            }),
+            Some(Slot::UnderWay(begun)) if may_be_under_way(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
                 known.sweep(now);
                 known.apps.insert(key, Slot::UnderWay(now));
@@ -151,7 +160,9 @@ impl Locks {
     pub(super) fn put_all(&self, scope: &Scope, at: Timestamp, answer: Option<Answer>) {
         let mut known = self.known.lock();
         if answer.is_some() {
-            known.corrections.retain(|(of, _), (newer, _)| of != scope || *newer > at);
+            known
+                .corrections
+                .retain(|(of, _), (newer, _)| of != scope || *newer > at);
         }
         put(&mut known.all, scope.clone(), at, answer);
     }
@@ -194,20 +205,20 @@ fn put<K: Eq + Hash>(slots: &mut HashMap<K, Slot>, key: K, at: Timestamp, answer
 }
 
 /// Whether a request that began then may still be under way.
-fn is_fresh(begun: Timestamp, now: Timestamp) -> bool {
+fn may_be_under_way(begun: Timestamp, now: Timestamp) -> bool {
     now.duration_since(begun).unsigned_abs() < GIVEN_UP
 }
 
 impl Known {
     /// Forgets answers about apps that are too old for a write, once a minute at the most: users may name apps that do not exist.
     fn sweep(&mut self, now: Timestamp) {
-        if self.swept.is_some_and(|swept| is_fresh(swept, now)) {
+        if self.swept.is_some_and(|swept| may_be_under_way(swept, now)) {
             return;
         }
         self.swept = Some(now);
         let is_kept = |slot: &Slot| {
             let (Slot::UnderWay(at) | Slot::Made(at, _)) = slot;
-            !timing::is_past(*at, FRESH, now)
+            is_fresh(*at, now)
         };
         self.apps.retain(|_, slot| is_kept(slot));
     }
@@ -253,7 +264,12 @@ mod tests {
         assert_eq!(of(59, "prod"), known(0, Mark::Elsewhere));
         assert_eq!(of(60, "prod"), Asked::Begin, "it is too old");
         locks.put(&scope(), &app(), at(60), Some(Answer::Unread));
-        assert_eq!(of(61, "prod"), Asked::Begin, "a failed read is no answer for a write");
+        assert_eq!(
+            of(64, "prod"),
+            known(60, Mark::Unread),
+            "who has waited for it asks later"
+        );
+        assert_eq!(of(65, "prod"), Asked::Begin, "a failed read is no answer for a write");
         locks.put(&scope(), &app(), at(61), Some(Answer::Denied));
         assert_eq!(of(62, "prod"), known(61, Mark::Denied));
         assert_eq!((of(121, "dev"), of(122, "dev")), (Asked::Begin, Asked::UnderWay));
@@ -288,13 +304,13 @@ mod tests {
         let of = |second: i64| locks.of_check(&scope(), &app(), &environment("dev"), at(began + second));
         assert_eq!(of(10), Asked::Begin);
         locks.put_all(&scope(), at(began + 10), Some(marks(None)));
-        assert_eq!(of(3599), known(began + 10, Mark::Elsewhere));
+        assert_eq!(of(3599), known(began + 10, Mark::Absent));
         locks.put(&scope(), &app(), at(began + 5), Some(marks(Some("dev"))));
-        assert_eq!(of(3599), known(began + 10, Mark::Elsewhere), "it is older");
+        assert_eq!(of(3599), known(began + 10, Mark::Absent), "it is older");
         locks.put(&scope(), &app(), at(began + 20), Some(marks(Some("dev"))));
         assert_eq!(of(3599), known(began + 20, Mark::Here));
         locks.put(&scope(), &app(), at(began + 30), Some(marks(None)));
-        assert_eq!(of(3599), known(began + 30, Mark::Elsewhere));
+        assert_eq!(of(3599), known(began + 30, Mark::Absent));
         locks.put(&scope(), &app(), at(began + 40), Some(marks(Some("dev"))));
         let other: AppId = "d2".parse().unwrap();
         locks.put(&scope(), &other, at(began + 40), Some(Answer::Marks(Marks::new())));

@@ -158,7 +158,7 @@ impl<K: Remote> Watched<K> {
     pub(super) fn forget_if_gone(&self, key: &ObjectKey) {
         if !self.cache.contains(key) {
             self.recollections.forget(key);
-            self.context.contents.lock().remove(key);
+            self.context.outputs.lock().remove(key);
         }
     }
 
@@ -200,6 +200,7 @@ impl<K: Remote> Watched<K> {
             contains: K::CONTAINS,
             observes: policies.is_observed(),
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
+            locked: !released && ledger.migration_locked_at.is_some(),
             holds: if released {
                 Holds::No
             } else {

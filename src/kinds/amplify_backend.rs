@@ -7,9 +7,7 @@ use super::{
     Kind, Located, NO_REGION, Observation, Remote, Sight,
     config::Nothing,
     described::{self, Backends},
-    environment,
-    meta_config::MetaConfig,
-    not_ready, outputs, owned_region,
+    environment, not_ready, outputs, owned_region,
 };
 use crate::{
     amplify::{
@@ -139,18 +137,22 @@ impl Kind for AmplifyBackend {
 
     fn show(&self, state: &State, _: Option<&Location>, found: Observation<&Backend>) -> serde_json::Value {
         let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
-        let outputs = outputs(before, found, |backend| backend.outputs.clone());
+        let outputs = outputs(before, found, &state.ledger, |backend| backend.outputs.clone());
         serde_json::json!(AmplifyBackendStatus {
             ledger: state.ledger.clone(),
             outputs: outputs.filter(|_| self.policies().shows_values(&state.ledger)),
         })
     }
 
-    fn of_contents(contents: &MetaConfig) -> Option<Backend> {
+    fn of_outputs(outputs: &BackendOutputs) -> Option<Backend> {
         Some(Backend {
             app_name: None,
-            outputs: Some(Box::new(contents.outputs())),
+            outputs: Some(Box::new(outputs.clone())),
         })
+    }
+
+    fn add_outputs(found: &mut Backend, outputs: &BackendOutputs) {
+        found.outputs.get_or_insert_with(|| Box::new(outputs.clone()));
     }
 
     fn lacks_contents(&self) -> bool {
@@ -174,7 +176,8 @@ impl Remote for AmplifyBackend {
     async fn look(&self, client: &Client, location: &Location) -> Result<Sight<Backend>, Failure> {
         let described = described::describe(client, &location.environment.app, &location.environment.name).await?;
         let backend = described.map(|described| Backend {
-            outputs: described.meta().ok().map(|contents| Box::new(contents.outputs())),
+            // None known is not asked about again and again.
+            outputs: Some(Box::new(described.meta().unwrap_or_default().outputs())),
             app_name: described.app_name,
         });
         Ok(backend.into())

@@ -128,7 +128,7 @@ impl Kind for BackendApi {
     fn show(&self, state: &State, location: Option<&Location>, found: Observation<&Api>) -> Value {
         let pinned = self.status.as_ref().map(|status| &status.target);
         let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
-        let outputs = outputs(before, found, |api| api.outputs.clone());
+        let outputs = outputs(before, found, &state.ledger, |api| api.outputs.clone());
         serde_json::json!(BackendApiStatus {
             ledger: state.ledger.clone(),
             target: in_backend::resolved(location, pinned),

@@ -140,7 +140,7 @@ impl Kind for BackendStorage {
         // The name of a storage that this resource does not own is not shown.
         let name = found.object().map(|found| found.name.clone()).or(known);
         let before = self.status.as_ref().and_then(|status| status.outputs.as_ref());
-        let outputs = outputs(before, found, |storage| {
+        let outputs = outputs(before, found, &state.ledger, |storage| {
             let bucket_name = storage.bucket.as_deref().and_then(checked);
             bucket_name.is_some().then_some(StorageOutputs { bucket_name })
         });

@@ -35,7 +35,10 @@ use meta_config::MetaConfig;
 
 use crate::{
     amplify::{Accepted, AppId, Client, EnvironmentName, InvalidName, answers::never},
-    api::{Abilities, KeepsLedger, KindName, Ledger, Policies, outputs::OutputsTo},
+    api::{
+        Abilities, KeepsLedger, KindName, Ledger, Policies, conditions,
+        outputs::{BackendOutputs, OutputsTo},
+    },
     controller::index::{Environment, Index, Location, ObjectKey},
     lifecycle::{Bar, Lack, Missing, Seen, State, Words, facts::Failure},
 };
@@ -115,11 +118,14 @@ pub trait Kind:
     /// Adds to an object the values that only the contents of its backend have.
     fn describe(&self, _found: &mut Self::Found, _contents: &MetaConfig) {}
 
-    /// Returns the object as the contents of its backend show it, of a kind whose objects are backends.
+    /// Returns the object as the outputs show it, of a kind whose objects are backends.
     #[must_use]
-    fn of_contents(_contents: &MetaConfig) -> Option<Self::Found> {
+    fn of_outputs(_outputs: &BackendOutputs) -> Option<Self::Found> {
         None
     }
+
+    /// Adds the outputs to an object that has none, of a kind whose objects are backends.
+    fn add_outputs(_found: &mut Self::Found, _outputs: &BackendOutputs) {}
 
     /// Returns where its outputs are written in addition to its status.
     fn outputs_to(&self) -> Option<&OutputsTo> {
@@ -308,12 +314,24 @@ impl<F> Observation<F> {
     }
 }
 
-/// Returns the outputs for a status. They stay while nothing newer is known of them, and go with the object.
-fn outputs<F, O: Clone>(before: Option<&O>, found: Observation<&F>, of: impl FnOnce(&F) -> Option<O>) -> Option<O> {
+/// Returns the outputs for a status. They stay while nothing newer is known of them, and go with the object. A "not found" that is
+/// not believed yet leaves the resource Ready, and its outputs as they are.
+fn outputs<F, O: Clone + Default + PartialEq>(
+    before: Option<&O>,
+    found: Observation<&F>,
+    ledger: &Ledger,
+    of: impl FnOnce(&F) -> Option<O>,
+) -> Option<O> {
+    let is_ready = conditions::is_true(&ledger.conditions, conditions::READY);
     match found {
         Observation::NotMade => before.cloned(),
-        Observation::Absent => None,
-        Observation::Object(found) => of(found).or_else(|| before.cloned()),
+        Observation::Absent => before.filter(|_| is_ready).cloned(),
+        Observation::Object(found) => {
+            let shown = of(found);
+            // An answer without any says only that AWS does not show them.
+            let is_news = before.is_none() || shown.as_ref().is_some_and(|shown| *shown != O::default());
+            shown.filter(|_| is_news).or_else(|| before.cloned())
+        }
     }
 }
 

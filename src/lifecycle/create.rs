@@ -9,7 +9,7 @@ use super::{
     needs::{backed_off, configured, given_up, listed, looked, none_pending, possible, slot, unbarred},
     outcome,
     record::{accepted, closed, intend, no_job_id, record_accepted},
-    report::{NOT_OURS, Say, failed, outcome_unknown, with_advice},
+    report::{NOT_OURS, Say, failed, outcome_unknown, with_advice, working_reason},
     step::Purpose,
     timing,
     view::View,
@@ -23,7 +23,8 @@ pub(super) fn create(view: &View<'_>) -> Flow {
     possible(view)?;
     unbarred(view)?;
     let hash = configured(view)?;
-    if view.state.ledger.migration_locked_at.is_some() {
+    let is_in_doubt = view.state.ledger.job.as_ref().is_some_and(|job| job.unconfirmed);
+    if view.state.ledger.migration_locked_at.is_some() && !is_in_doubt {
         // It waits for the end of the lock, and for nothing that others do.
         migration::unlocked(view, operation)?;
     }
@@ -66,7 +67,7 @@ pub(super) fn create(view: &View<'_>) -> Flow {
 /// been locked meanwhile.
 pub(super) fn send(view: &View<'_>, job: &Job) -> Flow {
     match migration::unlocked(view, job.operation) {
-        Err(Step::Settle { .. }) => return Ok(outcome::made_nothing(view, job)),
+        Err(Step::Settle { .. }) => return Ok(not_sent(view, job)),
         unlocked => unlocked?,
     }
     if timing::is_past(job.request_time, timing::SEND_WITHIN, view.now) {
@@ -77,6 +78,27 @@ pub(super) fn send(view: &View<'_>, job: &Job) -> Flow {
         return Ok(intend(view, job));
     }
     Ok(Step::Send(Write::Create))
+}
+
+/// Closes an intent that was certainly not sent: the environment is locked, or whether it is cannot be read.
+fn not_sent(view: &View<'_>, job: &Job) -> Step {
+    let failure = Failure {
+        class: Class::Unavailable,
+        sent: Sent::Never,
+        message: "the request was not sent, because the backend environment is locked for a Gen 2 migration, or its lock cannot be read"
+            .to_owned(),
+    };
+    let mut state = view.state.clone();
+    let job = closed(view, job.clone(), &failure);
+    if !job.unconfirmed {
+        // Nothing of this resource is there: a corrected account or region counts.
+        state.ledger.account_id = None;
+        state.ledger.region = None;
+    }
+    let say = Say::working(working_reason(job.operation), failure.message);
+    state = view.say(state, say);
+    state.ledger.job = Some(job);
+    Step::Record(Box::new(state))
 }
 
 pub(super) fn after_create(view: &View<'_>, job: &Job, reply: &Reply) -> Flow {

@@ -279,20 +279,21 @@ fn gone(view: &View<'_>) -> Flow {
         let say = Say::stalled(Reason::JobFailed, message);
         return Ok(Step::settle(view.stored(say), view.check_after_now()));
     }
-    // The next object there is this resource's only through an intent of this resource.
+    let say = |state, message| {
+        let say = Say::working(working_reason(view.resource.abilities.create), message);
+        view.say(state, say)
+    };
+    // The resource is no longer Ready, even if the next read fails and the rest of the stored status stays as it is. What it says
+    // next depends on the lock.
     let mut state = view.state.clone();
-    state.ledger.origin = None;
     if view.is_ready() {
-        // The resource is no longer Ready, even if the next read fails and the rest of the stored status stays as it is.
-        let message = if state.ledger.migration_locked_at.is_some() {
-            "AWS no longer shows the object"
-        } else {
-            "AWS no longer shows the object: the operator creates it again"
-        };
-        state = view.say(
-            state,
-            Say::working(working_reason(view.resource.abilities.create), message),
-        );
+        state = say(state, "AWS no longer shows the object");
+    }
+    migration::answered(&view.with_state(&state))?;
+    // The next object there is this resource's only through an intent of this resource.
+    state.ledger.origin = None;
+    if view.is_ready() && state.ledger.migration_locked_at.is_none() {
+        state = say(state, "AWS no longer shows the object: the operator creates it again");
     }
     create::create(&view.with_state(&state))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     facts::{Failure, JobSeen},
     step::Step,
-    view::{Config, Known, Listed, Lock, Looked, Memory, Missing, Polled, Reply, Sending, Slot, State, Waiting},
+    view::{Config, Known, Listed, Lock, Looked, Mark, Memory, Missing, Polled, Reply, Sending, Slot, State, Waiting},
 };
 use crate::api::Job;
 
@@ -61,7 +61,12 @@ pub fn learn(known: &mut Known, step: &Step, observed: Observed) {
         Observed::Poll(polled) => known.poll = Some(polled),
         Observed::Config(config) => known.config = Some(config),
         Observed::Slot(slot) => known.slot = Some(slot),
-        Observed::Lock(lock) => known.lock = Some(lock),
+        Observed::Lock(lock) => {
+            // A read that AWS denies does not hide the lock that an earlier answer of this pass has shown.
+            let is_hidden = lock.mark == Mark::Denied && known.lock.is_some_and(|before| before.mark == Mark::Here);
+            let mark = if is_hidden { Mark::Here } else { lock.mark };
+            known.lock = Some(Lock { mark, ..lock });
+        }
         Observed::Failed(failure) => known.failed = Some(failure),
         Observed::Reply(reply) => {
             // An earlier look or list shows nothing of the outcome of the write.

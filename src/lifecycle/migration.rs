@@ -1,10 +1,10 @@
 //! Gen 2 migration: while `amplify gen2-migration lock` holds an environment, AWS gets no write for what is in it.
 //!
 //! The lock is a mark on the app, the variable `GEN2_MIGRATION_ENVIRONMENT_NAME`. It names one environment, so it moves on when the
-//! next environment of the app is migrated. Without the mark, an object that AWS still shows is unlocked; an object that is gone
-//! may have been migrated, and is not created again.
+//! next environment of the app is migrated. An object that AWS still shows is then unlocked. An object that is gone may have been
+//! migrated, and is not created again. Only where the app has no mark, and AWS still shows the object, the lock has been undone.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Flow, Step,
@@ -22,6 +22,12 @@ use crate::api::{
 /// How old the answer about the mark may be that a write rests on.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
 
+/// Whether an answer of this time may carry a write. A time in the future is of a clock that has been set back.
+#[must_use]
+pub fn is_fresh(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).abs() < FRESH
+}
+
 /// The message of the condition `MigrationLocked`.
 const LOCKED: &str = "amplify gen2-migration has locked this backend environment (the app's variable GEN2_MIGRATION_ENVIRONMENT_NAME names it): AWS gets no write for this resource. Unlock it with amplify gen2-migration lock --rollback; or set the annotation amplify-operator.dev/ignore-migration-lock to the name of the environment to have AWS written to all the same";
 
@@ -29,11 +35,13 @@ const LOCKED: &str = "amplify gen2-migration has locked this backend environment
 pub(super) fn noted(view: &View<'_>) -> Option<State> {
     let ledger = &view.state.ledger;
     let mark = if view.resource.ignores_lock {
-        Mark::Elsewhere
+        Mark::Absent
     } else {
         let lock = view.known.lock.as_ref()?;
         // The list of all apps may be older than the answer that showed the mark.
-        let is_older = |since| lock.mark == Mark::Elsewhere && lock.at < since;
+        let is_end = matches!(lock.mark, Mark::Elsewhere | Mark::Absent);
+        // A time in the future is of a clock that has been set back since.
+        let is_older = |since| is_end && lock.at < since && since <= view.now;
         if ledger.migration_locked_at.is_some_and(is_older) {
             return None;
         }
@@ -47,7 +55,8 @@ pub(super) fn noted(view: &View<'_>) -> Option<State> {
             state.ledger.migration_locked_at.get_or_insert(now);
             state.ledger.conditions = conditions::locked(&ledger.conditions, LOCKED, view.resource.generation, now);
         }
-        Mark::Elsewhere => {
+        Mark::Elsewhere => state.ledger.conditions = conditions::unlocked(&ledger.conditions),
+        Mark::Absent => {
             if view.resource.ignores_lock || is_there() {
                 state.ledger.migration_locked_at = None;
             }
@@ -72,21 +81,28 @@ pub(super) fn holds_back(view: &View<'_>) -> bool {
     view.is_stalled() && view.reason() == Some(Reason::MigrationLocked)
 }
 
+/// There is an answer about the lock that is fresh enough for a write to rest on.
+pub(super) fn answered(view: &View<'_>) -> Flow<()> {
+    let is_known = view.known.lock.as_ref().is_some_and(|lock| {
+        let is_answer = match lock.mark {
+            Mark::Here | Mark::Elsewhere | Mark::Absent | Mark::Denied => true,
+            Mark::Unread => false,
+        };
+        is_answer && is_fresh(lock.at, view.now)
+    });
+    if is_known || view.resource.ignores_lock {
+        Ok(())
+    } else {
+        Err(read(view, Step::ReadLock(Purpose::Write)))
+    }
+}
+
 /// The environment is not locked, by an answer that is fresh enough for this write to rest on; or the status says that the write
 /// waits. Where AWS denies that answer, what was known last counts.
 pub(super) fn unlocked(view: &View<'_>, operation: Operation) -> Flow<()> {
+    answered(view)?;
     if view.resource.ignores_lock {
         return Ok(());
-    }
-    let is_fresh = view.known.lock.as_ref().is_some_and(|lock| {
-        let is_answer = match lock.mark {
-            Mark::Here | Mark::Elsewhere | Mark::Denied => true,
-            Mark::Unread => false,
-        };
-        is_answer && !timing::is_past(lock.at, FRESH, view.now)
-    });
-    if !is_fresh {
-        return Err(read(view, Step::ReadLock(Purpose::Write)));
     }
     let ledger = &view.state.ledger;
     if conditions::is_true(&ledger.conditions, MIGRATION_LOCKED) {
@@ -105,7 +121,7 @@ fn locked(view: &View<'_>, operation: Operation) -> Step {
     } else if operation.is_update() {
         "undo the edit, or unlock the environment with amplify gen2-migration lock --rollback"
     } else {
-        "delete this resource, which deletes nothing in AWS, or unlock the environment with amplify gen2-migration lock --rollback"
+        "delete this resource, which deletes nothing in AWS; or set the annotation amplify-operator.dev/ignore-migration-lock to the name of the environment to have it created"
     };
     let text = format!("{operation} is due and is not sent: the backend environment is locked for a Gen 2 migration");
     let say = Say::stalled(Reason::MigrationLocked, report::with_advice(&text, advice));

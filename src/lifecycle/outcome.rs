@@ -253,7 +253,7 @@ fn come_again(view: &View<'_>, job: &Job) -> Step {
 
 /// Closes an intent of which AWS shows nothing, if a new attempt cannot be made now. The intent must not hold the
 /// environment against the resources that the new attempt would wait for.
-pub(super) fn made_nothing(view: &View<'_>, job: &Job) -> Step {
+fn made_nothing(view: &View<'_>, job: &Job) -> Step {
     close(view, job, "AWS shows nothing of this attempt", true)
 }
 

@@ -370,8 +370,10 @@ pub struct Lock {
 pub enum Mark {
     /// It names this environment.
     Here,
-    /// It names another environment or none.
+    /// It names another environment: that of this resource may have been migrated before.
     Elsewhere,
+    /// The app has no mark.
+    Absent,
     /// AWS denies the read, and the operator goes on without it.
     Denied,
     /// The read failed. A check goes on without it, a write does not.

@@ -3,14 +3,14 @@
 use std::{env::VarError, fmt, io::IsTerminal as _, str::FromStr};
 
 use tracing::{
-    Subscriber,
+    Level, Metadata, Subscriber,
     field::{Field, Visit},
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::RecordFields,
-    filter::ParseError,
+    filter::{ParseError, filter_fn},
     fmt::{FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -81,8 +81,16 @@ pub fn init(format: Format) -> Result<(), LogSetup> {
     };
     let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = layer(format, is_coloured, std::io::stderr);
+    let lines = lines.with_filter(filter_fn(is_harmless));
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(())
+}
+
+/// Whether a line may be written whatever the filter says. At level trace the AWS SDK logs whole answers, with the variables of
+/// apps and the secrets of backends.
+fn is_harmless(line: &Metadata<'_>) -> bool {
+    let is_of_sdk = line.target().starts_with("aws_");
+    !is_of_sdk || *line.level() < Level::TRACE
 }
 
 /// Parses a filter. A misspelt filter must not silently become another one.

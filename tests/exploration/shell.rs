@@ -269,7 +269,7 @@ impl Stage<'_> {
                 mark: match world.aws.locked {
                     _ if how == How::Fails => Mark::Unread,
                     Some(_) => Mark::Here,
-                    None => Mark::Elsewhere,
+                    None => Mark::Absent,
                 },
             }),
             Step::Resolve => Observed::Config(Ok(Config {
@@ -514,6 +514,7 @@ impl Stage<'_> {
             contains: false,
             observes: object.observe,
             owns: !released && (ledger.origin.is_some() || job.is_some_and(Job::is_open_intent)),
+            locked: !released && ledger.migration_locked_at.is_some(),
             holds: if released {
                 Holds::No
             } else {

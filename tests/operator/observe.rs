@@ -130,7 +130,8 @@ async fn one_app_is_migrated(stage: &mut Stage) {
     // The process that comes next has read no lock yet.
     stage.terminate().await;
     stage.start();
-    let is_locked = |object: &Value| object["status"]["migrationLockedAt"].is_string() && ready(object)["status"] == "True";
+    let is_locked =
+        |object: &Value| object["status"]["migrationLockedAt"].is_string() && ready(object)["status"] == "True";
     for (kind, name) in [(Kind::Backend, backend), (Kind::Api, api)] {
         stage.request(kind, name, "locked").await;
         stage.wait(kind, name, "locked and Ready", is_locked).await;
@@ -145,7 +146,9 @@ async fn one_app_is_migrated(stage: &mut Stage) {
     stage.patch(Kind::Api, api, retain).await;
     stage.wait_until_gone(Kind::Api, api).await;
     let words = ["DeleteBackend is due", "Set deletionPolicy: Retain"];
-    stage.wait_for_words(Kind::Backend, backend, "MigrationLocked", &words).await;
+    stage
+        .wait_for_words(Kind::Backend, backend, "MigrationLocked", &words)
+        .await;
     // The user takes the environment down: nothing comes back.
     assert!(stage.aws().delete_backend(("d0007", "env2")));
     stage.request(Kind::Backend, backend, "gone").await;

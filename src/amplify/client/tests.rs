@@ -467,7 +467,7 @@ async fn a_read_is_sent_up_to_three_times() {
         found,
         Some(Found::Backend(Backend {
             app_name: Some("shop".to_owned()),
-            outputs: None,
+            outputs: Some(Box::default()),
         }))
     );
     assert_eq!(fake.lines().len(), 3);
@@ -912,7 +912,7 @@ async fn no_job_is_found_by_an_id_that_says_nothing_or_in_a_part_of_a_list() {
 async fn a_backend_is_there_when_the_answer_names_it_or_lists_it() {
     let there = Some(Found::Backend(Backend {
         app_name: None,
-        outputs: None,
+        outputs: Some(Box::default()),
     }));
     for (reply, expected) in [
         (

@@ -1,7 +1,7 @@
 //! The steps of a pass that read from AWS or write to it. A token is taken before the first call. A write is one call
 //! and is sent once.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -10,22 +10,23 @@ use tracing::{debug, warn};
 
 use super::{
     super::{
+        context::HandedOver,
         index::{Environment, Location, ObjectKey},
         listings::Listing,
-        locks::{self, Answer, Asked, Marks, Scope},
+        locks::Scope,
     },
     Pass, Pause, time_between,
 };
 use crate::{
     amplify::{
-        Accepted, AppSeen, Client,
+        Accepted, Client,
         throttle::{BucketKey, Class as TokenClass, End},
         without_request_id,
     },
-    api::{Job, Operation, RECONCILE_REQUESTED_AT},
+    api::{AdoptionPolicy, Job, Operation, RECONCILE_REQUESTED_AT},
     kinds::{Observation, Place, Remote, Sight, meta_config::MetaConfig},
     lifecycle::{
-        self, Listed, Lock, Looked, Mark, Observed, Polled, Purpose, Queued, Reply, Step, Write,
+        self, Listed, Looked, Observed, Polled, Purpose, Queued, Reply, Step, Write,
         facts::{Class, Failure, JobSeen, Sent},
     },
     telemetry::metrics::class_name,
@@ -153,66 +154,83 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    /// Whether its status lacks values from the contents of its backend, and may show them.
-    fn lacks_contents(&self) -> bool {
-        let ledger = self.object.ledger();
-        self.object.lacks_contents() && ledger.is_some_and(|ledger| self.object.policies().shows_values(ledger))
+    /// Whether its status may show values of the AWS object, now or after its adoption.
+    fn may_show_values(&self) -> bool {
+        let policies = self.object.policies();
+        let is_its_own = self.object.ledger().is_some_and(|ledger| policies.shows_values(ledger));
+        is_its_own || policies.adoption_policy == AdoptionPolicy::IfExists || policies.is_observed()
     }
 
-    /// The object, with its values from the contents of the backend that it is in: after its create, and while status has none.
-    /// If they cannot be read, the object stays as it is, and the next look asks again.
+    /// Whether its status lacks values from the contents of its backend, and may show them.
+    fn lacks_contents(&self) -> bool {
+        self.object.lacks_contents() && self.may_show_values()
+    }
+
+    /// The object, with its values from the contents of the backend that it is in: while its status has none, after its create, and
+    /// where somebody asks for a look. If they cannot be read, the object stays as it is, and the next look asks again.
     async fn described(&mut self, step: &Step, purpose: Purpose, mut found: K::Found) -> Result<K::Found, Refusal> {
-        let is_new = self.has_completed(Operation::is_create);
-        let is_due = self.lacks_contents() || is_new && self.container().is_some();
-        if !is_due || self.location()?.within.is_none() {
+        if self.location()?.within.is_none() {
+            return Ok(found);
+        }
+        let is_asked = purpose == Purpose::Request && self.may_show_values();
+        let is_new = self.has_completed(Operation::is_create) && !self.containers().is_empty();
+        if !(self.lacks_contents() || is_asked || is_new) {
             return Ok(found);
         }
         match self.contents(step, class(purpose)).await {
-            Ok(Some(contents)) => self.object.describe(&mut found, &contents),
-            // The backend does not show its contents: that is not asked again and again.
-            Ok(None) => self.object.describe(&mut found, &MetaConfig::default()),
+            // Contents that the backend does not show are not asked for again and again.
+            Ok(contents) => self.object.describe(&mut found, &contents.unwrap_or_default()),
             Err(pause @ Refusal::Pause(_)) => return Err(pause),
             Err(Refusal::Failure(failure)) => debug!(%failure.message, "the contents of the backend cannot be read"),
         }
         Ok(found)
     }
 
-    /// Reads the contents of the backend once more after the object in it is deleted, for the resource of the backend.
+    /// Reads the contents of the backend once more after the object in it is deleted, for the resources of the backend.
     pub(super) async fn contents_left(&mut self) {
         let is_in_backend = self
             .located
             .location
             .as_ref()
             .is_some_and(|location| location.within.is_some());
-        if is_in_backend && self.has_completed(Operation::is_delete) && self.container().is_some() {
+        if is_in_backend && self.has_completed(Operation::is_delete) && !self.containers().is_empty() {
             let step = Step::Look(Purpose::Write);
             // The deletion does not wait for that.
             let _ = self.contents(&step, TokenClass::Write).await;
         }
     }
 
-    /// Reads the contents of the backend, and hands them to the resource of the backend.
+    /// Reads the contents of the backend, and hands its outputs to the resources of the backend.
     async fn contents(&mut self, step: &Step, class: TokenClass) -> Result<Option<MetaConfig>, Refusal> {
         let client = self.aws(step, class, 1).await?;
         let contents = self.answered(K::contents(&client, self.location()?).await)?;
-        if let (Some(contents), Some(container)) = (&contents, self.container()) {
-            let shared = Arc::new(contents.clone());
-            self.context.contents.lock().insert(container.clone(), shared);
-            self.context.wake([container]);
+        if let Some(contents) = &contents {
+            let outputs = Arc::new(contents.outputs());
+            for (container, uid) in self.containers() {
+                let handed_over = HandedOver {
+                    uid,
+                    outputs: outputs.clone(),
+                };
+                self.context.outputs.lock().insert(container.clone(), handed_over);
+                self.context.wake([container]);
+            }
         }
         Ok(contents)
     }
 
-    /// Whether this pass has seen the end of a job of such an operation, and AWS's word for success.
+    /// Whether a job of such an operation is seen to have completed, by this pass or before the object was released.
     fn has_completed(&self, is_such: fn(Operation) -> bool) -> bool {
-        let polled = self.known.poll.as_ref().and_then(|polled| polled.job.as_ref());
         let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
-        polled.is_some_and(|seen| seen.status == Job::COMPLETED) && job.is_some_and(|job| is_such(job.operation))
+        let polled = self.known.poll.as_ref().and_then(|polled| polled.job.as_ref());
+        let is_seen = polled.is_some_and(|seen| seen.status == Job::COMPLETED);
+        job.is_some_and(|job| is_such(job.operation) && (is_seen || job.operation.is_delete() && job.has_completed()))
     }
 
-    /// Returns the resource of the backend that the object is in.
-    fn container(&self) -> Option<ObjectKey> {
-        self.context.index.lock().container(&self.key)
+    /// Returns the resources of the backend that the object is in, if they see the same of AWS as this one: not through another role.
+    fn containers(&self) -> Vec<(ObjectKey, String)> {
+        let mut all = self.context.index.lock().containers(&self.key);
+        all.retain(|(key, _)| self.context.sessions.assignment(&key.namespace).digest == self.mapping);
+        all
     }
 
     fn looked(&mut self, at: Timestamp, found: Option<K::Found>) -> Looked {
@@ -251,95 +269,10 @@ impl<K: Remote> Pass<'_, K> {
         Ok(K::in_list(&list, &environment.name).map(|found| (at, found)))
     }
 
-    /// Whether the environment is locked for a Gen 2 migration. A read that AWS denies is an answer; one that fails otherwise is one
-    /// for a check alone.
-    async fn lock(&mut self, step: &Step, purpose: Purpose) -> Result<Lock, Refusal> {
-        let environment = self.location()?.environment.clone();
-        let (scope, app, name) = (self.scope(&environment), &environment.app, &environment.name);
-        loop {
-            let mut answer = pin!(self.context.lock_answers.notified());
-            answer.as_mut().enable();
-            let asked = match purpose {
-                Purpose::Drift => self.context.locks.of_check(&scope, app, name, self.context.now()),
-                Purpose::Request | Purpose::Write | Purpose::Outcome => {
-                    self.context.locks.of_write(&scope, app, name, self.context.now())
-                }
-            };
-            match asked {
-                Asked::Known(lock) => return Ok(lock),
-                // A check has asked for nothing yet, and holds no permit, so it must not hold a place either.
-                Asked::UnderWay if matches!(purpose, Purpose::Drift | Purpose::Request) => {
-                    return Err(Pause::Later(Duration::from_secs(1)).into());
-                }
-                // Coming again would repeat the look and the list before a write. The call of the other pass ends in time.
-                Asked::UnderWay => tokio::select! {
-                    () = answer => {}
-                    () = tokio::time::sleep(locks::GIVEN_UP) => {}
-                    () = self.context.shutdown.cancelled() => return Err(Pause::Later(Duration::from_secs(1)).into()),
-                },
-                Asked::Begin => break,
-            }
-        }
-        let calls = purpose.calls(&self.object.abilities());
-        let (marks, begun) = match self.aws(step, class(purpose), calls).await {
-            Ok(client) => {
-                let begun = self.context.clock.uptime();
-                let marks = match purpose {
-                    Purpose::Drift => client.list_apps().await.map(marks_of),
-                    Purpose::Request | Purpose::Write | Purpose::Outcome => {
-                        let seen = client.get_app(app).await;
-                        seen.map(|seen| marks_of(seen.map(|seen| (app.to_string(), seen))))
-                    }
-                };
-                (self.answered(marks), begun)
-            }
-            Err(refusal) => (Err(refusal), self.context.clock.uptime()),
-        };
-        let at = self.context.clock.at(begun);
-        let locks = &self.context.locks;
-        let answer = match &marks {
-            Ok(marks) => Some(Answer::Marks(marks.clone())),
-            Err(Refusal::Failure(failure)) if self.is_of_credentials(failure).await => None,
-            Err(Refusal::Failure(failure)) => Some(Answer::of(failure)),
-            Err(Refusal::Pause(_)) => None,
-        };
-        let mark = answer.as_ref().map(|answer| answer.mark(app, name));
-        if let (Some(Mark::Denied), Err(Refusal::Failure(failure))) = (mark, &marks) {
-            self.context.metrics.lock_denied();
-            if locks.is_news(&scope) {
-                self.tell_lock_unknown(failure);
-            }
-        }
-        match purpose {
-            Purpose::Drift => locks.put_all(&scope, at, answer),
-            Purpose::Request | Purpose::Write | Purpose::Outcome => locks.put(&scope, app, at, answer),
-        }
-        self.context.lock_answers.notify_waiters();
-        match (marks, mark, purpose) {
-            (Err(refusal), None, _) | (Err(refusal), Some(Mark::Unread), Purpose::Write | Purpose::Outcome) => {
-                Err(refusal)
-            }
-            (_, mark, _) => Ok(Lock {
-                at,
-                mark: mark.unwrap_or(Mark::Unread),
-            }),
-        }
-    }
-
-    /// Whether AWS refuses the credentials themselves, and not only what they may do.
-    async fn is_of_credentials(&self, failure: &Failure) -> bool {
-        if failure.class != Class::AccessDenied {
-            return false;
-        }
-        match &self.session {
-            Some(session) if failure.sent == Sent::Refused => session.is_found_worn_out().await,
-            Some(_) | None => true,
-        }
-    }
-
     /// Returns the account, as the role of this namespace sees it, and the region of an environment.
-    fn scope(&self, environment: &Environment) -> Scope {
-        let account = self.object.ledger().and_then(|ledger| ledger.account_id.clone());
+    pub(super) fn scope(&self, environment: &Environment) -> Scope {
+        let pinned = || self.object.ledger().and_then(|ledger| ledger.account_id.clone());
+        let account = self.known.account.clone().or_else(pinned);
         // Shared only by resources with the same view of AWS: another role of the account may have a different one.
         let account = format!("{}/{:x}", account.unwrap_or_default(), self.mapping);
         (account, environment.region.clone())
@@ -438,6 +371,10 @@ impl<K: Remote> Pass<'_, K> {
                 }
             }
         }
+        if !self.may_write() {
+            // What the write rests on has grown old: it is read again.
+            return Ok(Observed::Stale { same: true });
+        }
         // Nothing may come between this check and the request: see `leader`.
         if !self.context.leadership.holds() {
             return Err(Pause::Later(Duration::from_secs(1)).into());
@@ -485,7 +422,7 @@ impl<K: Remote> Pass<'_, K> {
     }
 
     /// Returns a client for the object's account and region, with a token for one call.
-    async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
+    pub(super) async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
         let session = self.context.sessions.session_for(&self.key.namespace)?;
         self.session = Some(session.clone());
         let expected = match session.expected_account() {
@@ -543,7 +480,7 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Returns the answer of a call, and reports its end to the bucket: it affects all calls to the same account and
     /// region.
-    fn answered<T>(&self, result: Result<T, Failure>) -> Result<T, Refusal> {
+    pub(super) fn answered<T>(&self, result: Result<T, Failure>) -> Result<T, Refusal> {
         let answer = result.map_err(|failure| self.failed(failure))?;
         self.tell_bucket(Some(End::Answered));
         Ok(answer)
@@ -560,7 +497,7 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
-    fn location(&self) -> Result<&Location, Failure> {
+    pub(super) fn location(&self) -> Result<&Location, Failure> {
         let location = self.located.location.as_ref();
         let why = self.located.invalid.as_deref();
         location.ok_or_else(|| invalid(why.unwrap_or("the AWS object cannot be named yet")))
@@ -586,13 +523,7 @@ const fn end_of(failure: &Failure) -> Option<End> {
     }
 }
 
-/// Returns the locked environments of these apps.
-fn marks_of(apps: impl IntoIterator<Item = (String, AppSeen)>) -> Marks {
-    let locked = |(id, seen): (String, AppSeen)| Some((id.parse().ok()?, seen.locked_environment?));
-    apps.into_iter().filter_map(locked).collect()
-}
-
-const fn class(purpose: Purpose) -> TokenClass {
+pub(super) const fn class(purpose: Purpose) -> TokenClass {
     match purpose {
         Purpose::Outcome => TokenClass::UnknownOutcome,
         Purpose::Write => TokenClass::Write,

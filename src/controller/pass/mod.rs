@@ -4,6 +4,7 @@
 //! older cache.
 
 mod aws;
+mod lock;
 mod publish;
 mod store;
 
@@ -25,8 +26,9 @@ use crate::{
     api::{
         FINALIZER, IGNORE_MIGRATION_LOCK, RECONCILE_REQUESTED_AT,
         conditions::{self, Reason},
+        outputs::BackendOutputs,
     },
-    kinds::{Located, Observation, Remote, meta_config::MetaConfig},
+    kinds::{Located, Observation, Remote},
     lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
 };
 
@@ -95,8 +97,8 @@ pub(super) struct Pass<'a, K: Remote> {
     memory: Memory,
     /// The AWS object as seen in this pass.
     found: Observation<K::Found>,
-    /// The contents of its backend that the pass of another resource has read.
-    contents: Option<Arc<MetaConfig>>,
+    /// The outputs of its backend that the pass of another resource has read.
+    handed_over: Option<Arc<BackendOutputs>>,
     /// The configuration with its references resolved.
     config: Option<K::Config>,
     permit: Option<Permit>,
@@ -170,13 +172,13 @@ impl<'a, K: Remote> Pass<'a, K> {
             watched,
             context,
             api: Api::namespaced(context.client.clone(), &key.namespace),
+            handed_over: context.handed_over(&key, &uid),
             uid,
             object,
             located: Located::default(),
             known: Known::default(),
             memory,
             found: Observation::NotMade,
-            contents: context.contents.lock().get(&key).cloned(),
             config: None,
             permit: None,
             is_queued: false,
@@ -188,9 +190,6 @@ impl<'a, K: Remote> Pass<'a, K> {
             key,
             stale: 0,
         };
-        if let Some(found) = pass.contents.as_deref().and_then(K::of_contents) {
-            pass.found = Observation::Object(found);
-        }
         pass.index();
         Some(pass)
     }
@@ -209,7 +208,7 @@ impl<'a, K: Remote> Pass<'a, K> {
 
     /// Returns the wake-up time if nothing has happened since this resource settled.
     fn is_settled(&self) -> Option<Again> {
-        if self.contents.is_some() {
+        if self.handed_over.is_some() {
             return None;
         }
         let fingerprint = self.fingerprint();

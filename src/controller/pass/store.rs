@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    super::{kubernetes, memory::LeftAlone, queue::Again},
+    super::{kubernetes, locks::Scope, memory::LeftAlone, queue::Again},
     Error, MAX_STALE, Pass, Pause, time_between,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         Observation, Remote,
         config::{self, Config as _},
     },
-    lifecycle::{self, Config, Lack, Missing, Observed, State, Wake, facts::Failure},
+    lifecycle::{self, Config, Lack, Mark, Missing, Observed, State, Wake, facts::Failure},
 };
 
 /// Longest wait between two attempts to record a write that AWS has accepted.
@@ -68,11 +68,25 @@ impl<K: Remote> Pass<'_, K> {
         self.written(written, what).await
     }
 
+    /// The object as this pass has seen it, with the outputs that another pass has read.
+    fn shown(&self) -> Observation<K::Found> {
+        let Some(outputs) = &self.handed_over else {
+            return self.found.clone();
+        };
+        match self.found.clone() {
+            Observation::NotMade => K::of_outputs(outputs).map_or(Observation::NotMade, Observation::Object),
+            Observation::Absent => Observation::Absent,
+            Observation::Object(mut found) => {
+                K::add_outputs(&mut found, outputs);
+                Observation::Object(found)
+            }
+        }
+    }
+
     fn status(&self, state: &State) -> (Value, Value) {
         let old = self.object.stored();
-        let new = self
-            .object
-            .show(state, self.located.location.as_ref(), self.found.as_ref());
+        let found = self.shown();
+        let new = self.object.show(state, self.located.location.as_ref(), found.as_ref());
         (old, new)
     }
 
@@ -240,11 +254,11 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Records how the pass ended. Returns when the next one is due.
     pub(super) fn settled(&mut self, wake: Wake, retry: bool) -> Again {
-        if let Some(stored) = self.contents.take() {
-            let mut contents = self.context.contents.lock();
+        if let Some(stored) = self.handed_over.take() {
+            let mut all = self.context.outputs.lock();
             // Newer ones have their own pass.
-            if contents.get(&self.key).is_some_and(|now| Arc::ptr_eq(now, &stored)) {
-                contents.remove(&self.key);
+            if all.get(&self.key).is_some_and(|now| Arc::ptr_eq(&now.outputs, &stored)) {
+                all.remove(&self.key);
             }
         }
         let fingerprint = self.fingerprint();
@@ -315,14 +329,21 @@ impl<K: Remote> Pass<'_, K> {
             .released(self.object.object_ref(&()), message, action);
     }
 
-    /// Logs and reports that AWS denies the read that shows whether the environment is locked.
-    pub(super) fn tell_lock_unknown(&self, failure: &Failure) {
-        let message = format!(
-            "the operator does not see whether this backend environment is locked for a Gen 2 migration, and writes to it all the same: {}",
-            without_request_id(&failure.message)
-        );
-        warn!("{message}");
-        self.context.events.lock_unknown(self.object.object_ref(&()), &message);
+    /// Logs a failed read of the lock, and reports once for each account and region that AWS denies it.
+    pub(super) fn tell_lock_failure(&self, mark: Mark, failure: &Failure, scope: &Scope) {
+        let why = without_request_id(&failure.message);
+        if mark != Mark::Denied {
+            debug!("the migration lock cannot be read: {why}");
+            return;
+        }
+        self.context.metrics.lock_denied();
+        if self.context.locks.is_news(scope) {
+            let message = format!(
+                "the operator does not see whether this backend environment is locked for a Gen 2 migration, and writes to it unless it has seen a lock before: {why}"
+            );
+            warn!("{message}");
+            self.context.events.lock_unknown(self.object.object_ref(&()), &message);
+        }
     }
 
     /// Writes one line and one Event for each transition of the conditions or of the job.
@@ -358,8 +379,12 @@ impl<K: Remote> Pass<'_, K> {
         if let (None, Some(locked)) = (is_locked(&old.conditions), is_locked(&new.conditions))
             && reason != Reason::MigrationLocked
         {
-            info!(reason = Reason::MigrationLocked.name(), "{}", locked.message);
-            self.context.events.locked(reference(), &locked.message);
+            if self.recall(|it| it.ration.take(Instant::now())) {
+                info!(reason = Reason::MigrationLocked.name(), "{}", locked.message);
+                self.context.events.locked(reference(), &locked.message);
+            } else {
+                self.context.metrics.event_left_out();
+            }
         }
         let is_transition = is_transition(&old.conditions, &new.conditions);
         let has_started =

@@ -123,7 +123,7 @@ fn what_aws_lacks_is_looked_for_ever_more_rarely_and_at_last_as_nobodys_first() 
         play.wake();
     }
     play.wake().wakes(3600);
-    let mut scene = play.scene.config(Ok("h")).lock(Mark::Elsewhere);
+    let mut scene = play.scene.config(Ok("h")).lock(Mark::Absent);
     let purpose = |scene: &Scene| match scene.next() {
         Step::Look(purpose) => Some(purpose),
         _ => None,

@@ -40,7 +40,7 @@ fn a_check_shows_the_lock_and_what_is_ready_stays_ready() {
         let did = play.wake();
         assert!(did.steps.ends_with(" look"), "{did:?}");
         // It is unlocked, and AWS still shows the object.
-        play.aws.mark = Mark::Elsewhere;
+        play.aws.mark = Mark::Absent;
         let did = play.wake();
         assert!(did.steps.ends_with("look status"), "{did:?}");
         assert_eq!(play.scene.says(), "ready: Available");
@@ -59,7 +59,7 @@ fn nothing_is_created_while_the_environment_is_locked() {
         let text = message(&play.scene.state).to_owned();
         let operation = kind.create().name();
         assert!(
-            text.starts_with(operation) && text.ends_with("lock --rollback"),
+            text.starts_with(operation) && text.ends_with("to have it created"),
             "{text}"
         );
         assert!(!play.scene.resource.finalizer && play.scene.state.ledger.job.is_none());
@@ -96,7 +96,7 @@ fn an_update_waits_for_the_end_of_the_lock() {
     play.scene.resource.generation = 4;
     play.after(61).pass();
     assert_eq!(play.scene.says(), "stalled: MigrationLocked");
-    play.aws.mark = Mark::Elsewhere;
+    play.aws.mark = Mark::Absent;
     let did = play.after(61).wake();
     assert!(did.steps.ends_with("update record"), "{did:?}");
     assert!(!is_locked(&play));
@@ -219,20 +219,23 @@ fn a_write_rests_on_an_answer_of_the_last_minute() {
     };
     let fresh = FRESH.as_secs();
     for (seconds, mark, expected) in [
-        (fresh - 1, Mark::Elsewhere, "intend"),
+        (fresh - 1, Mark::Absent, "intend"),
         (fresh - 1, Mark::Denied, "intend"),
+        (fresh - 1, Mark::Elsewhere, "intend"),
         (fresh - 1, Mark::Here, "settle"),
         (fresh - 1, Mark::Unread, "lock"),
-        (fresh, Mark::Elsewhere, "lock"),
+        (fresh, Mark::Absent, "lock"),
+        // The clock has been set back since.
+        (-fresh, Mark::Absent, "lock"),
     ] {
         let step = scene(seconds, mark).next();
         assert_eq!(super::scene::name(&step), expected, "{seconds} {mark:?}");
     }
     // So does an intent that is stored already.
     for (seconds, mark, expected) in [
-        (fresh - 1, Mark::Elsewhere, "create"),
+        (fresh - 1, Mark::Absent, "create"),
         (fresh - 1, Mark::Here, "store"),
-        (fresh, Mark::Elsewhere, "lock"),
+        (fresh, Mark::Absent, "lock"),
     ] {
         let mut scene = scene(seconds, mark).sending(Sending::Intended);
         scene.state.ledger.job = Some(Job {
@@ -272,7 +275,7 @@ fn an_answer_that_is_older_than_the_lock_does_not_end_it() {
     for (second, is_locked) in [(2999, true), (3000, false)] {
         scene.known.lock = Some(Lock {
             at: at(second),
-            mark: Mark::Elsewhere,
+            mark: Mark::Absent,
         });
         let Step::Settle { state, .. } = scene.next() else {
             panic!("a check that shows the object settles");
@@ -306,4 +309,92 @@ fn what_is_observed_shows_the_lock_too() {
         assert_eq!(play.scene.says(), "stalled: NotFound");
         assert!(is_locked(&play), "{kind:?}");
     }
+}
+
+#[test]
+fn a_lock_that_has_moved_on_is_not_undone_and_what_goes_later_does_not_come_back() {
+    for kind in Kind::ALL {
+        let mut play = locked(kind);
+        play.wake();
+        // The next environment is migrated while AWS still shows the stack of this one.
+        play.aws.mark = Mark::Elsewhere;
+        play.wake();
+        assert_eq!(play.scene.says(), "ready: Available");
+        assert!(!is_locked(&play) && play.scene.state.ledger.migration_locked_at.is_some());
+        play.aws.object = None;
+        play.wake();
+        assert_eq!(play.scene.says(), "stalled: NotFound", "{kind:?}");
+        assert_eq!(play.aws.carried_out, []);
+    }
+}
+
+#[test]
+fn a_denied_answer_does_not_hide_the_lock_that_the_same_pass_has_seen() {
+    let mut play = Play::ready(Kind::Api);
+    play.pass();
+    play.aws.config = Ok("v2".into());
+    play.aws.mark = Mark::Here;
+    play.scene.known.lock = Some(Lock {
+        at: play.now(),
+        mark: Mark::Here,
+    });
+    // The check has seen the list of all apps; the read of the app itself is denied.
+    play.after(61);
+    play.aws.mark = Mark::Denied;
+    play.scene.resource.generation = 2;
+    play.pass();
+    assert_eq!(play.scene.says(), "stalled: MigrationLocked");
+    assert_eq!(play.aws.carried_out, []);
+}
+
+#[test]
+fn an_intent_that_was_not_sent_because_of_the_lock_claims_nothing_later() {
+    let mut scene = Scene::new(Kind::Backend).finalized().sending(Sending::Intended).at(5);
+    scene.known.lock = Some(Lock {
+        at: at(5),
+        mark: Mark::Here,
+    });
+    scene.state.ledger.region = Some("eu-west-1".into());
+    scene.state.ledger.account_id = Some("111122223333".into());
+    scene.state.ledger.job = Some(intent(Kind::Backend.create()));
+    let Step::Record(state) = scene.next() else {
+        panic!("the intent is closed");
+    };
+    let job = state.ledger.job.expect("a job");
+    assert!(job.finish_time.is_some() && !job.unconfirmed, "{job:?}");
+    assert_eq!((state.ledger.region, state.ledger.account_id), (None, None));
+}
+
+#[test]
+fn an_accepted_create_is_found_though_the_environment_is_locked_meanwhile() {
+    let mut play = Play::applied(Kind::Backend);
+    play.answers([Answer::LoseRequest]);
+    play.pass();
+    while play.job().finish_time.is_none() && play.job().attempt == 1 {
+        play.aws.mark = Mark::Here;
+        play.wake();
+    }
+    // The job shows late.
+    let requested = play.job().request_time;
+    play.aws.foreign_job(
+        "j-9",
+        Kind::Backend.create(),
+        requested.duration_since(at(0)).as_secs() + 1,
+    );
+    play.scene.resource.request = Some("now".into());
+    play.pass();
+    assert_eq!(play.job().id.as_deref(), Some("j-9"));
+    assert_eq!(play.scene.says(), "working: Creating");
+}
+
+#[test]
+fn whether_it_is_created_again_is_said_only_when_the_lock_is_known() {
+    let mut play = Play::ready(Kind::Environment);
+    play.pass();
+    play.aws.object = None;
+    play.aws.mark = Mark::Unread;
+    play.wake();
+    let ledger = &play.scene.state.ledger;
+    assert_eq!(ledger.origin, Some(Origin::Created), "it counts as gone only then");
+    assert_ne!(play.scene.says(), "ready: Available");
 }

@@ -9,10 +9,10 @@ use super::scene::{Kind, Scene, at, missing, name, seen_job, stored, with_status
 use crate::{
     api::{Job, Operation},
     lifecycle::{
-        Bar, Config, Echo, Equality, Known, Lack, Lock, Mark, Memory, Missing, Observed, Polled, Reply, Seen, Sending,
-        Slot, Step, Wake, Write,
+        Bar, Config, Echo, Equality, Known, Lack, Lock, Mark, Memory, Missing, Observed, Polled, Purpose, Reply, Seen,
+        Sending, Slot, Step, Wake, Write,
         facts::{Class, Failure, JobSeen, Sent},
-        migration::FRESH,
+        migration::is_fresh,
     },
 };
 
@@ -145,6 +145,9 @@ impl Aws {
                     ..missing(message)
                 }),
             }),
+            Step::ReadLock(Purpose::Write) if self.mark == Mark::Unread => {
+                Observed::Failed(failure(Class::Unavailable, Sent::Unknown))
+            }
             Step::ReadLock(_) => Observed::Lock(Lock {
                 at: scene.now,
                 mark: self.mark,
@@ -281,7 +284,7 @@ impl Play {
                 config: Ok("v1".into()),
                 lack: Lack::Absent,
                 bar: None,
-                mark: Mark::Elsewhere,
+                mark: Mark::Absent,
                 carried_out: Vec::new(),
             },
             wake: Wake::Never,
@@ -376,7 +379,7 @@ impl Play {
                 }
                 self.check_fixpoint(state);
                 self.wake = *wake;
-            } else if !matches!(step, Step::ReadLock(_)) || self.aws.mark != Mark::Elsewhere {
+            } else if !matches!(step, Step::ReadLock(_)) || self.aws.mark != Mark::Absent {
                 // The read of a lock that there is not belongs to every write and check: see `migration`.
                 steps.push(name(&step));
             }
@@ -410,7 +413,7 @@ impl Play {
             match &step {
                 Step::Settle { state, .. } => return assert_eq!(**state, *settled, "not a fixpoint"),
                 // A lock that the pass did not ask for is news.
-                Step::ReadLock(_) if again.aws.mark != Mark::Elsewhere => return,
+                Step::ReadLock(_) if again.aws.mark != Mark::Absent => return,
                 Step::Resolve | Step::Look(_) | Step::ListJobs(_) | Step::Poll | Step::ReadLock(_) | Step::TakeSlot => {
                 }
                 step => panic!("not a fixpoint: {step:?} after {}", again.scene.says()),
@@ -497,8 +500,8 @@ fn failure(class: Class, sent: Sent) -> Failure {
 fn check_write(scene: &Scene, is_first: bool) {
     let resource = &scene.resource;
     let may_be_written = scene.known.lock.as_ref().is_some_and(|lock| {
-        let is_fresh = scene.now.duration_since(lock.at) < FRESH;
-        is_fresh && matches!(lock.mark, Mark::Elsewhere | Mark::Denied)
+        let is_fresh = is_fresh(lock.at, scene.now);
+        is_fresh && matches!(lock.mark, Mark::Elsewhere | Mark::Absent | Mark::Denied)
     });
     assert!(
         resource.ignores_lock || may_be_written,

@@ -121,7 +121,7 @@ fn reply() -> impl Strategy<Value = Reply> {
 }
 
 fn mark() -> impl Strategy<Value = Mark> {
-    prop_oneof![5 => Just(Mark::Elsewhere), 2 => Just(Mark::Here), 1 => Just(Mark::Denied)]
+    prop_oneof![4 => Just(Mark::Absent), 1 => Just(Mark::Elsewhere), 2 => Just(Mark::Here), 1 => Just(Mark::Denied)]
 }
 
 fn hash() -> impl Strategy<Value = Option<String>> {

@@ -120,7 +120,7 @@ impl Scene {
             known: Known {
                 lock: Some(Lock {
                     at: start(),
-                    mark: Mark::Elsewhere,
+                    mark: Mark::Absent,
                 }),
                 ..Known::default()
             },
@@ -228,7 +228,7 @@ impl Scene {
 
     pub(super) fn at(mut self, seconds: i64) -> Self {
         self.now = at(seconds);
-        self.lock(Mark::Elsewhere)
+        self.lock(Mark::Absent)
     }
 
     pub(super) fn lock(mut self, mark: Mark) -> Self {
