@@ -417,7 +417,8 @@ impl Index {
                 .location
                 .as_ref()
                 .is_some_and(|at| at.environment == location.environment);
-            other.contains && is_there && other.account == entry.account
+            let is_of_account = other.account.is_none() || other.account == entry.account;
+            other.contains && is_there && is_of_account
         };
         self.there(&place)
             .filter_map(|key| Some((key, self.get(key).filter(|other| contains(other))?)))

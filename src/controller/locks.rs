@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A request that was begun and never ended (its pass was dropped) stops holding others up.
-pub(super) const GIVEN_UP: Duration = Duration::from_mins(1);
+const GIVEN_UP: Duration = Duration::from_mins(1);
 
 /// For so long after a failed read of an app nobody repeats it.
 const REPEATED: SignedDuration = SignedDuration::from_secs(5);
@@ -133,8 +133,16 @@ impl Locks {
         }
     }
 
-    /// For a write: from an answer about the app that is fresh enough.
-    pub(super) fn of_write(&self, scope: &Scope, app: &AppId, environment: &EnvironmentName, now: Timestamp) -> Asked {
+    /// For a write or a request: from an answer about the app that is younger than `fresh`. Where AWS denies that read, the mark that
+    /// the list of all apps has shown counts.
+    pub(super) fn of_app(
+        &self,
+        scope: &Scope,
+        app: &AppId,
+        environment: &EnvironmentName,
+        now: Timestamp,
+        fresh: SignedDuration,
+    ) -> Asked {
         let mut known = self.known.lock();
         let key = (scope.clone(), app.clone());
         match known.apps.get(&key) {
@@ -143,10 +151,17 @@ impl Locks {
                 at: *at,
                 mark: Mark::Unread,
             }),
-            Some(Slot::Made(at, answer)) if *answer != Answer::Unread && is_fresh(*at, now) => Asked::Known(Lock {
-                at: *at,
-                mark: answer.mark(app, environment),
-            }),
+            Some(Slot::Made(at, answer)) if *answer != Answer::Unread && now.duration_since(*at).abs() < fresh => {
+                let listed = match known.all.get(scope) {
+                    Some(Slot::Made(_, all)) => all.mark(app, environment),
+                    Some(Slot::UnderWay(_)) | None => Mark::Unread,
+                };
+                let mark = match answer.mark(app, environment) {
+                    Mark::Denied if listed == Mark::Here => Mark::Here,
+                    mark => mark,
+                };
+                Asked::Known(Lock { at: *at, mark })
+            }
             Some(Slot::UnderWay(begun)) if may_be_under_way(*begun, now) => Asked::UnderWay,
             Some(Slot::Made(..) | Slot::UnderWay(_)) | None => {
                 known.sweep(now);
@@ -227,6 +242,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::migration::FRESH;
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -257,7 +273,7 @@ mod tests {
     #[test]
     fn a_write_rests_on_one_answer_about_its_app_in_a_minute() {
         let locks = Locks::new(HOUR);
-        let of = |second: i64, name: &str| locks.of_write(&scope(), &app(), &environment(name), at(second));
+        let of = |second: i64, name: &str| locks.of_app(&scope(), &app(), &environment(name), at(second), FRESH);
         assert_eq!((of(0, "dev"), of(1, "prod")), (Asked::Begin, Asked::UnderWay));
         locks.put(&scope(), &app(), at(0), Some(marks(Some("dev"))));
         assert_eq!(of(59, "dev"), known(0, Mark::Here));
@@ -280,12 +296,19 @@ mod tests {
             "it waits for a token, and another may be faster"
         );
         assert!(locks.is_news(&scope()) && !locks.is_news(&scope()));
+        // The list of all apps has shown the mark, and the read of the app is denied.
+        locks.put_all(&scope(), at(130), Some(marks(Some("dev"))));
+        locks.put(&scope(), &app(), at(131), Some(Answer::Denied));
+        assert_eq!(
+            (of(132, "dev"), of(132, "prod")),
+            (known(131, Mark::Here), known(131, Mark::Denied))
+        );
     }
 
     #[test]
     fn a_request_that_never_ended_holds_others_up_for_a_minute() {
         let locks = Locks::new(HOUR);
-        let write = |second: i64| locks.of_write(&scope(), &app(), &environment("dev"), at(second));
+        let write = |second: i64| locks.of_app(&scope(), &app(), &environment("dev"), at(second), FRESH);
         let check = |second: i64| locks.of_check(&scope(), &app(), &environment("dev"), at(second));
         assert_eq!(
             (write(0), write(59), write(60)),
@@ -331,7 +354,7 @@ mod tests {
             let app: AppId = format!("d{number}").parse().unwrap();
             locks.put(&scope(), &app, at(number), Some(marks(None)));
         }
-        let later = |second: i64| locks.of_write(&scope(), &app(), &environment("dev"), at(second));
+        let later = |second: i64| locks.of_app(&scope(), &app(), &environment("dev"), at(second), FRESH);
         assert_eq!(later(110), Asked::Begin);
         assert_eq!(locks.known.lock().apps.len(), 49 + 1);
     }

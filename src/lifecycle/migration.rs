@@ -124,8 +124,18 @@ fn locked(view: &View<'_>, operation: Operation) -> Step {
         "delete this resource, which deletes nothing in AWS; or set the annotation amplify-operator.dev/ignore-migration-lock to the name of the environment to have it created"
     };
     let text = format!("{operation} is due and is not sent: the backend environment is locked for a Gen 2 migration");
+    let is_in_doubt = view.state.ledger.job.as_ref().is_some_and(|job| job.unconfirmed);
+    let (text, longest) = if is_in_doubt {
+        // An earlier attempt may still show, and is looked for.
+        (
+            format!("{text}; the operator goes on looking for an earlier request whose outcome is unknown"),
+            240.0,
+        )
+    } else {
+        (text, 3600.0)
+    };
     let say = Say::stalled(Reason::MigrationLocked, report::with_advice(&text, advice));
-    let wait = timing::backoff(60.0, 3600.0, view.memory.tries, view.jitter);
+    let wait = timing::backoff(60.0, longest, view.memory.tries, view.jitter);
     Step::retry(view.stored(say), timing::after(view.now, wait))
 }
 

@@ -37,9 +37,8 @@ async fn program(stage: &Stage, program: std::path::PathBuf, arguments: &[&str])
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<World>) {
-    // No check falls due meanwhile, so that every call is one that the test requests.
-    let mut stage = Stage::with(world, Setup::quick().flag("--drift-interval=720h")).await;
+/// Puts the fleet into AWS: apps with environments, and a GraphQL API in each.
+fn seed(stage: &Stage) {
     for number in 0..APPS {
         let app_id = format!("d{number:04}");
         stage.aws().put_app(&App {
@@ -59,6 +58,12 @@ async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<Worl
             );
         }
     }
+}
+
+async fn a_fleet_is_imported_and_looked_at_and_aws_gets_no_write(world: Arc<World>) {
+    // No check falls due meanwhile, so that every call is one that the test requests.
+    let mut stage = Stage::with(world, Setup::quick().flag("--drift-interval=720h")).await;
+    seed(&stage);
     let before = json!(stage.aws().apps());
     let operator = amplify_testkit::stage::operator_binary();
     let manifests = program(

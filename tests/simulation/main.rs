@@ -23,6 +23,7 @@ mod apiserver;
 mod faithful;
 mod judge;
 mod ledger;
+mod migration;
 mod neighbours;
 mod plan;
 mod rates;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         apiserver::tests::trials(),
         faithful::trials(),
         ledger::trials(),
+        migration::trials(),
         neighbours::trials(),
         rates::trials(),
         seeds::trials(),

@@ -3,10 +3,12 @@
 
 use std::{pin::pin, time::Duration};
 
+use jiff::SignedDuration;
+
 use super::{
     super::{
         index::Environment,
-        locks::{self, Answer, Asked, Marks, Scope},
+        locks::{Answer, Asked, Marks, Scope},
     },
     Pass, Pause,
     aws::{Refusal, class},
@@ -18,9 +20,14 @@ use crate::{
     lifecycle::{
         Lock, Mark, Purpose, Step,
         facts::{Class, Failure, Sent},
-        migration,
+        migration::{self, FRESH},
     },
 };
+
+/// For so long a pass waits for the answer that another one is about to get.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer of this age is good enough for a requested look.
+const JUST: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a read is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,7 +53,12 @@ impl<K: Remote> Pass<'_, K> {
             Purpose::Drift if !is_locked => About::All,
             Purpose::Drift | Purpose::Request | Purpose::Write | Purpose::Outcome => About::App,
         };
-        if let Some(lock) = self.known_lock(&scope, &environment, about, is_for_check).await? {
+        // Who asks for a look has just changed something.
+        let fresh = if purpose == Purpose::Request { JUST } else { FRESH };
+        if let Some(lock) = self
+            .known_lock(&scope, &environment, about, fresh, is_for_check)
+            .await?
+        {
             return Ok(lock);
         }
         let (marks, begun) = match self
@@ -72,7 +84,7 @@ impl<K: Remote> Pass<'_, K> {
             Err(Refusal::Failure(failure)) => Some(Answer::of(failure)),
             Err(Refusal::Pause(_)) => None,
         };
-        let mark = answer
+        let mut mark = answer
             .as_ref()
             .map(|answer| answer.mark(&environment.app, &environment.name));
         if let (Some(mark), Err(Refusal::Failure(failure))) = (mark, &marks) {
@@ -84,6 +96,12 @@ impl<K: Remote> Pass<'_, K> {
             About::App => self.context.locks.put(&scope, &environment.app, at, answer),
         }
         self.context.lock_answers.notify_waiters();
+        if mark == Some(Mark::Denied)
+            && let Asked::Known(lock) = self.asked_lock(&scope, &environment, about, fresh)
+        {
+            // The list of all apps may have shown it.
+            mark = Some(lock.mark);
+        }
         match (marks, mark) {
             (Err(refusal), None) => Err(refusal),
             (Err(refusal), Some(Mark::Unread)) if !is_for_check => Err(refusal),
@@ -100,30 +118,33 @@ impl<K: Remote> Pass<'_, K> {
         scope: &Scope,
         environment: &Environment,
         about: About,
+        fresh: SignedDuration,
         is_for_check: bool,
     ) -> Result<Option<Lock>, Refusal> {
-        let (app, name) = (&environment.app, &environment.name);
         loop {
             let mut answer = pin!(self.context.lock_answers.notified());
             answer.as_mut().enable();
-            let now = self.context.now();
-            let asked = match about {
-                About::All => self.context.locks.of_check(scope, app, name, now),
-                About::App => self.context.locks.of_write(scope, app, name, now),
-            };
-            match asked {
+            match self.asked_lock(scope, environment, about, fresh) {
                 Asked::Known(lock) if lock.mark == Mark::Unread && !is_for_check => return Err(just_failed().into()),
                 Asked::Known(lock) => return Ok(Some(lock)),
                 // A check has asked for nothing yet, and holds no permit, so it must not hold a place either.
                 Asked::UnderWay if is_for_check => return Err(Pause::Later(Duration::from_secs(1)).into()),
-                // Coming again would repeat the look and the list before a write. The call of the other pass ends in time.
+                // Coming again would repeat the look and the list before a write. But who waits for long holds a place that others need.
                 Asked::UnderWay => tokio::select! {
                     () = answer => {}
-                    () = tokio::time::sleep(locks::GIVEN_UP) => {}
+                    () = tokio::time::sleep(PATIENCE) => return Err(Pause::Later(Duration::from_secs(1)).into()),
                     () = self.context.shutdown.cancelled() => return Err(Pause::Later(Duration::from_secs(1)).into()),
                 },
                 Asked::Begin => return Ok(None),
             }
+        }
+    }
+
+    fn asked_lock(&self, scope: &Scope, environment: &Environment, about: About, fresh: SignedDuration) -> Asked {
+        let (app, name, now) = (&environment.app, &environment.name, self.context.now());
+        match about {
+            About::All => self.context.locks.of_check(scope, app, name, now),
+            About::App => self.context.locks.of_app(scope, app, name, now, fresh),
         }
     }
 

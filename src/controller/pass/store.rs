@@ -346,6 +346,25 @@ impl<K: Remote> Pass<'_, K> {
         }
     }
 
+    /// Logs and reports that the environment is locked now, unless the reason of Ready says so.
+    fn tell_lock(&self, old: &[Condition], new: &[Condition], reason: Reason) {
+        let (None, Some(locked)) = (
+            conditions::get(old, MIGRATION_LOCKED),
+            conditions::get(new, MIGRATION_LOCKED),
+        ) else {
+            return;
+        };
+        if reason == Reason::MigrationLocked {
+            return;
+        }
+        if self.recall(|it| it.ration.take(Instant::now())) {
+            info!(reason = Reason::MigrationLocked.name(), "{}", locked.message);
+            self.context.events.locked(self.object.object_ref(&()), &locked.message);
+        } else {
+            self.context.metrics.event_left_out();
+        }
+    }
+
     /// Writes one line and one Event for each transition of the conditions or of the job.
     fn tell(&self, before: &State, after: &State) {
         let (old, new) = (&before.ledger, &after.ledger);
@@ -375,17 +394,7 @@ impl<K: Remote> Pass<'_, K> {
         if !has_failed && was_there && !stays_gone && old.origin.is_some() && new.origin.is_none() {
             self.context.events.gone(reference(), action);
         }
-        let is_locked = |conditions| conditions::get(conditions, MIGRATION_LOCKED);
-        if let (None, Some(locked)) = (is_locked(&old.conditions), is_locked(&new.conditions))
-            && reason != Reason::MigrationLocked
-        {
-            if self.recall(|it| it.ration.take(Instant::now())) {
-                info!(reason = Reason::MigrationLocked.name(), "{}", locked.message);
-                self.context.events.locked(reference(), &locked.message);
-            } else {
-                self.context.metrics.event_left_out();
-            }
-        }
+        self.tell_lock(&old.conditions, &new.conditions, reason);
         let is_transition = is_transition(&old.conditions, &new.conditions);
         let has_started =
             job.is_some_and(|job| job.id.is_some() && old.job.as_ref().map(|job| &job.id) != Some(&job.id));
