@@ -212,11 +212,11 @@ MUTATIONS = [
      "        state.ledger.origin = None;", "        state.ledger.origin = view.state.ledger.origin;",
      "what_others_make_anew_is_not_its_own_though_it_was_observed_meanwhile"),
     ("10, lock: a write rests on an answer of any age", "src/lifecycle/migration.rs",
-     "        is_answer && !timing::is_past(lock.at, FRESH, view.now)", "        is_answer",
+     "        is_answer && is_fresh(lock.at, view.now)", "        is_answer",
      "nothing_is_written_to_a_backend_while_it_is_locked"),
     ("10, lock: an intent is sent though the environment is locked by then", "src/lifecycle/create.rs",
      "    match migration::unlocked(view, job.operation) {\n"
-     "        Err(Step::Settle { .. }) => return Ok(outcome::made_nothing(view, job)),\n"
+     "        Err(Step::Settle { .. }) => return Ok(not_sent(view, job)),\n"
      "        unlocked => unlocked?,\n"
      "    }\n", "",
      "nothing_is_written_to_a_backend_while_it_is_locked"),
