@@ -36,11 +36,11 @@ pub enum Command {
     /// Run the operator (the default).
     ///
     /// Kubernetes access: the kubeconfig (KUBECONFIG, ~/.kube/config) or, in a pod, its service account. AWS
-    /// credentials and region: the AWS SDK's own chain and environment (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, web
-    /// identity, pod identity). Log filter: `RUST_LOG`, a level or a list such as `info,amplify_operator=debug`. Durations:
+    /// credentials and region: the AWS SDK's own chain and environment (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, web
+    /// identity, pod identity). Log filter: RUST_LOG, a level or a list such as info,amplify_operator=debug. Durations:
     /// 30s, 90m, 1h30m.
     Run(Box<Run>),
-    /// Print the `CustomResourceDefinitions` as YAML.
+    /// Print the CustomResourceDefinitions as YAML.
     Crd,
     /// Print manifests of the existing AWS objects, ready to be committed. Reads AWS only.
     ///
@@ -99,7 +99,7 @@ pub struct Run {
     #[arg(long, env = "AMPLIFY_OPERATOR_AWS_BURST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub aws_burst: u32,
     /// AWS region to allow although this version does not know it; repeatable. A resource in any other unknown region
-    /// gets the reason `InvalidSpec`, and no AWS request is sent for it.
+    /// gets the reason InvalidSpec, and no AWS request is sent for it.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_ALLOWED_REGION",
@@ -114,7 +114,7 @@ pub struct Run {
     /// Elect a leader: one of several processes works, and the others wait to replace it.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
     pub leader_elect: bool,
-    /// Namespace of the Lease for --leader-elect. Unset or empty: `POD_NAMESPACE`, otherwise the namespace of the kubeconfig.
+    /// Namespace of the Lease for --leader-elect. Unset or empty: POD_NAMESPACE, otherwise the namespace of the kubeconfig.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// Address on which to serve /livez, /readyz and /metrics.
@@ -209,7 +209,7 @@ pub struct Source {
     /// The apps to read.
     #[command(flatten)]
     pub apps: Apps,
-    /// AWS region to read. Unset: `AWS_REGION`, otherwise the region of the AWS profile. The output names the region.
+    /// AWS region to read. Unset: AWS_REGION, otherwise the region of the AWS profile. The output names the region.
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
     /// AWS region to allow although this version does not know it; repeatable.

@@ -40,7 +40,7 @@ const WATCH_LIMIT: Duration = Duration::from_mins(10);
 /// namespaces may describe objects in one AWS environment. A namespace whose lists are refused delays no other. A list
 /// that fails otherwise is retried within 90 seconds. A longer silence of the API server affects all namespaces alike.
 const OTHERS: Duration = Duration::from_mins(2);
-/// How long to wait before the next check for missing `CustomResourceDefinitions`.
+/// How long to wait before the next check for missing CustomResourceDefinitions.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
 /// How long the health server may take to finish its open answers at the end.

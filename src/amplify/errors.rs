@@ -372,7 +372,7 @@ fn says(text: &str, words: &[&str]) -> bool {
 }
 
 /// Whether the text says that a job is pending. The text decides, because the exception for it is not in AWS's model
-/// (`ValidationException` was seen).
+/// (ValidationException was seen).
 fn says_pending(text: &str) -> bool {
     says(text, &["already a pending job"])
 }

@@ -73,7 +73,7 @@ pub struct AmplifyBackendSpec {
     /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
-    /// How long an AWS job may run before the resource becomes Stalled with the reason `JobTimedOut`, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
+    /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
     /// Where `status.outputs` is also written: a ConfigMap for pods. Unset: only in the status.

@@ -46,7 +46,7 @@ pub struct BackendApiSpec {
     /// The fields that all kinds share.
     #[serde(flatten)]
     pub policies: Policies,
-    /// How long an AWS job may run before the resource becomes Stalled with the reason `JobTimedOut`, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
+    /// How long an AWS job may run before the resource becomes Stalled with the reason JobTimedOut, such as `90m`. AWS cannot cancel a job: when it ends later, the operator continues from there. Unset: the operator's `--job-timeout` (2h by default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout: Option<JobDuration>,
     /// Where `status.outputs` is also written: a ConfigMap for pods. Unset: only in the status.
@@ -99,7 +99,7 @@ pub struct ResourceConfig {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TransformSchemaFrom {
-    /// A key of a ConfigMap in the same namespace. The operator does not watch `ConfigMaps`: it reads an edited ConfigMap at the next check (`--drift-interval`) or when you set the annotation `amplify-operator.dev/reconcile-requested-at` to a new value. It reads a ConfigMap that this field newly names at once.
+    /// A key of a ConfigMap in the same namespace. The operator does not watch ConfigMaps: it reads an edited ConfigMap at the next check (`--drift-interval`) or when you set the annotation `amplify-operator.dev/reconcile-requested-at` to a new value. It reads a ConfigMap that this field newly names at once.
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
@@ -146,34 +146,34 @@ pub enum AuthMode {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthSettings {
-    /// The Amazon Cognito user pool ID (`AMAZON_COGNITO_USER_POOLS`).
+    /// The Amazon Cognito user pool ID (AMAZON_COGNITO_USER_POOLS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub cognito_user_pool_id: Option<String>,
-    /// The API key's description (`API_KEY`).
+    /// The API key's description (API_KEY).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// The API key's expiration time (`API_KEY`), in days. The operator sends it with each update and never compares it with AWS's answer, because AWS counts it down.
+    /// The API key's expiration time (API_KEY), in days. The operator sends it with each update and never compares it with AWS's answer, because AWS counts it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<f64>,
-    /// The expiry time for the OpenID authentication mechanism (`OPENID_CONNECT`).
+    /// The expiry time for the OpenID authentication mechanism (OPENID_CONNECT).
     #[serde(default, rename = "openIDAuthTTL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub open_id_auth_ttl: Option<String>,
-    /// The client ID (`OPENID_CONNECT`).
+    /// The client ID (OPENID_CONNECT).
     #[serde(default, rename = "openIDClientId", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub open_id_client_id: Option<String>,
-    /// The expiry time for the OpenID authentication mechanism, counted from the token's issue (`OPENID_CONNECT`).
+    /// The expiry time for the OpenID authentication mechanism, counted from the token's issue (OPENID_CONNECT).
     #[serde(default, rename = "openIDIatTTL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub open_id_iat_ttl: Option<String>,
-    /// The OpenID issuer URL (`OPENID_CONNECT`).
+    /// The OpenID issuer URL (OPENID_CONNECT).
     #[serde(default, rename = "openIDIssueURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub open_id_issue_url: Option<String>,
-    /// The OpenID provider name (`OPENID_CONNECT`).
+    /// The OpenID provider name (OPENID_CONNECT).
     #[serde(default, rename = "openIDProviderName", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub open_id_provider_name: Option<String>,

@@ -44,7 +44,7 @@ pub struct Policies {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DeletionPolicy")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens when the {object} already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason `AlreadyExists`. `IfExists`: this resource takes it over{and then}.
+    /// What happens when the {object} already exists in AWS and this resource did not create it. `Never`: nothing in AWS changes, and the resource becomes Stalled with the reason AlreadyExists. `IfExists`: this resource takes it over{and then}.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
     /// `Manage`: the operator creates, changes and deletes the {object} as this resource says. `Observe`: the operator reads the {object}, compares it with the spec and reports it in `status`, but sends no write to AWS, not even when this resource is deleted. You can change this field at any time. After a change back to `Manage`, this resource owns the {object} again if it owned it before.

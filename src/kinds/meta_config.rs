@@ -85,7 +85,7 @@ impl MetaConfig {
         Ok(&self.apis)
     }
 
-    /// Returns the S3 storages, or why they are unknown. A backend has at most one. (`DynamoDB` tables are in the same
+    /// Returns the S3 storages, or why they are unknown. A backend has at most one. (DynamoDB tables are in the same
     /// category.)
     pub fn storages(&self) -> Result<impl Iterator<Item = &Storage>, String> {
         self.is_clear(STORAGE)?;

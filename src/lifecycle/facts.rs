@@ -6,7 +6,7 @@ use jiff::Timestamp;
 /// Why a call to AWS (or its preparation) did not give an answer. One list, made in one place: the AWS port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Class {
-    /// AWS's own `NotFoundException`. To a create: the app (of a clone also: the source) does not exist.
+    /// AWS's own NotFoundException. To a create: the app (of a clone also: the source) does not exist.
     NotFound,
     /// A 4xx that says that the request is wrong.
     BadRequest,
@@ -52,7 +52,7 @@ pub struct Failure {
 /// A job as AWS describes it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct JobSeen {
-    /// AWS's `JobId`, cut at 1 KiB. Empty if AWS gives none.
+    /// AWS's JobId, cut at 1 KiB. Empty if AWS gives none.
     pub id: String,
     /// The environment whose list contains the job.
     pub environment: String,

@@ -385,7 +385,7 @@ pub enum Mark {
 pub enum Reply {
     /// AWS started a job.
     Job {
-        /// AWS's `JobId`.
+        /// AWS's JobId.
         id: Option<String>,
         /// The environment that the job runs in.
         environment: Option<String>,
