@@ -15,7 +15,7 @@ pub(crate) use fetch::{AT_A_TIME, patiently, why};
 
 use crate::{
     amplify::{AppSeen, Base, Client, EnvironmentName, Sessions},
-    api::ResourceConfig,
+    api::{ResourceConfig, text::clean},
     cli::Source,
     clock::Clock,
     kinds::{backend_environment::Record, backend_storage::Storage, overview::Overview},
@@ -123,7 +123,7 @@ impl Connection {
         let bar = progress("reading AWS")?;
         let mut apps = BTreeMap::new();
         for (id, seen) in self.apps(source).await? {
-            bar.set_message(format!("app {id}"));
+            bar.set_message(format!("app {}", clean(&id)));
             let app = fetch::app(&self.client, &id, seen, &bar).await;
             apps.insert(id, app);
         }

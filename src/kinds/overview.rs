@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::meta_config::{MAX_AUTHS, Part, Tolerant, kept};
@@ -26,7 +26,7 @@ const MAX_WORDS: usize = 20;
 
 /// The services that are told apart, in the Amplify CLI's words. The name of any other service is dropped.
 pub const SERVICES: [&str; 17] = [
-    "API Gateway",
+    API_GATEWAY,
     "AppSync",
     COGNITO,
     "Cognito-UserPool-Groups",
@@ -45,6 +45,10 @@ pub const SERVICES: [&str; 17] = [
     "customCloudformation",
 ];
 const COGNITO: &str = "Cognito";
+const API_GATEWAY: &str = "API Gateway";
+/// Counted in place of the service of a REST API of this name, which only the Amplify CLI's admin queries have. AWS's text has no
+/// such service.
+pub const ADMIN_QUERIES: &str = "AdminQueries";
 
 /// The number of resources of each service in each category. `None`: a service that is not in [`SERVICES`].
 pub type Counts = BTreeMap<(String, Option<&'static str>), usize>;
@@ -146,7 +150,9 @@ impl<'de> Visitor<'de> for CategoriesVisitor {
             }
             let name = truncated(&text::clean(&name), CATEGORY_KEPT).to_owned();
             let resources = map.next_value::<Tolerant<Resources>>()?.0;
-            categories.insert(name, resources);
+            if categories.insert(name, resources).is_some() {
+                return Err(A::Error::custom("a category is there twice"));
+            }
         }
         Ok(Categories(categories))
     }
@@ -172,6 +178,8 @@ impl Part for Resources {
             if service == Some(COGNITO) && resources.auths.len() <= MAX_AUTHS {
                 resources.auths.insert(kept(&name), resource.auth);
             }
+            let is_admin = service == Some(API_GATEWAY) && name == ADMIN_QUERIES;
+            let service = if is_admin { Some(ADMIN_QUERIES) } else { service };
             *resources.counts.entry(service).or_default() += 1;
         }
         Ok(resources)

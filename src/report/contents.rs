@@ -34,7 +34,7 @@ const TEXT_KEPT: usize = 255;
 /// How many bytes of a reason are printed.
 const REASON_KEPT: usize = 1024;
 /// The limits of the report.
-const NOT_SEEN: &str = "Not seen, and therefore not judged: overrides, the code and the settings of functions, the content of custom resources, custom resolvers, and data.";
+const NOT_SEEN: &str = "Not seen, and therefore not judged: overrides, read and write attributes of user pool clients, the code and the settings of functions, the content of custom resources, custom resolvers, and data.";
 /// The next step. AWS's own tool sees the project.
 const NEXT_STEP: &str =
     "Next step: amplify pull each environment, then amplify gen2-migration assess in its project folder.";

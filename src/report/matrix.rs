@@ -6,6 +6,8 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::kinds::overview::ADMIN_QUERIES;
+
 /// The date of the matrix: its last change in aws-amplify/docs when the rows were taken from it.
 pub(super) const DATE: Date = Date::constant(2026, 5, 14);
 /// The page with the matrix.
@@ -95,6 +97,7 @@ matrix! {
     Predictions = "GraphQL: directive predictions", NotSupported, "Replace it with an integration of your own: Gen 2 has no predictions.";
     SchemaNotShown = "GraphQL: schema that AWS does not show", Unclear, "Search it for the directives manyToMany, searchable and predictions, which are not supported.";
     RestApi = "REST API", Taken, "The tool generates it.";
+    AdminQueries = "admin queries (REST API AdminQueries)", ByHand, "Write the API and its function in the Gen 2 code yourself.";
 
     // Auth.
     Auth = "Cognito user pool", Taken, "The tool moves the user pool with its users.";
@@ -146,6 +149,7 @@ pub(super) fn category(name: &str, service: Option<&str>) -> Option<Feature> {
     Some(match (name, service) {
         ("api", Some("AppSync")) | ("auth", Some("Cognito")) | ("storage", Some("S3")) => return None,
         ("api", Some("API Gateway")) => Feature::RestApi,
+        ("api", Some(ADMIN_QUERIES)) => Feature::AdminQueries,
         ("auth", Some("Cognito-UserPool-Groups")) => Feature::Groups,
         ("storage", Some("DynamoDB")) => Feature::Table,
         ("function", Some("Lambda")) => Feature::Function,
@@ -167,25 +171,52 @@ pub(super) fn category(name: &str, service: Option<&str>) -> Option<Feature> {
 
 /// Returns the directives in a schema that the matrix does not support.
 pub(super) fn directives(schema: &str) -> Vec<Feature> {
-    let mut code = schema.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut found = [
-        ("@manyToMany", Feature::ManyToMany, false),
-        ("@searchable", Feature::Searchable, false),
-        ("@predictions", Feature::Predictions, false),
+        ("manyToMany", Feature::ManyToMany, false),
+        ("searchable", Feature::Searchable, false),
+        ("predictions", Feature::Predictions, false),
     ];
-    for line in &mut code {
-        for (word, _, is_there) in &mut found {
-            *is_there |= names(line, word);
-        }
+    let mut rest = schema;
+    while let Some(at) = rest.find(['#', '"', '@']) {
+        let token = &rest[at..];
+        rest = if token.starts_with('#') {
+            token.find(['\n', '\r']).map_or("", |end| &token[end..])
+        } else if let Some(text) = token.strip_prefix("\"\"\"") {
+            // In a description of several lines, only these three marks are escaped.
+            let escaped = text.replace("\\\"\"\"", "    ");
+            escaped
+                .find("\"\"\"")
+                .and_then(|end| text.get(end + 3..))
+                .unwrap_or_default()
+        } else if let Some(text) = token.strip_prefix('"') {
+            after_string(text)
+        } else {
+            let name = token[1..].trim_start_matches([' ', '\t', '\n', '\r', ',']);
+            let end = name
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(name.len());
+            for (directive, _, is_there) in &mut found {
+                *is_there |= *directive == &name[..end];
+            }
+            &name[end..]
+        };
     }
     let named = found.into_iter().filter(|(_, _, is_there)| *is_there);
     named.map(|(_, feature, _)| feature).collect()
 }
 
-/// Whether the line has the directive, and not one whose name only begins like it.
-fn names(line: &str, directive: &str) -> bool {
-    let mut ends = line
-        .match_indices(directive)
-        .map(|(at, _)| &line[at + directive.len()..]);
-    ends.any(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+/// Returns what follows the end of a string of one line, whose opening mark is already read.
+fn after_string(text: &str) -> &str {
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' => {
+                letters.next();
+            }
+            '"' => return &text[at + 1..],
+            '\n' | '\r' => return &text[at..],
+            _ => {}
+        }
+    }
+    ""
 }

@@ -136,9 +136,10 @@ impl Page {
                     let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
                     cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
                 };
+                let widths: Vec<_> = (0..head.len()).map(width).collect();
                 for row in std::iter::once(&head).chain(rows) {
-                    let cells = row.iter().enumerate();
-                    let cells = cells.map(|(column, cell)| format!("  {cell:width$}", width = width(column)));
+                    let cells = row.iter().zip(&widths);
+                    let cells = cells.map(|(cell, width)| format!("  {cell:width$}"));
                     self.push(&cells.collect::<String>());
                 }
             }
@@ -174,6 +175,9 @@ impl Page {
                 ];
                 row.extend(Verdict::ALL.map(|verdict| {
                     let of = environment.findings.iter().filter(|finding| finding.verdict == verdict);
+                    if environment.has_backend.is_none() {
+                        return not_known();
+                    }
                     of.count().to_string()
                 }));
                 row.push(yes(!environment.not_known.is_empty()));
@@ -194,7 +198,11 @@ impl Page {
         if environments.is_empty() || lost.is_some() || !app.not_known.is_empty() {
             self.heading(&name);
             if let Some(locked) = lost {
-                let said = "which is not among the environments that AWS shows";
+                let said = if app.environments.is_some() {
+                    "which is not among the environments that AWS shows"
+                } else {
+                    "and the environments are not known"
+                };
                 self.item(
                     "locked by a Gen 2 migration",
                     &format!("{}, {said}", form.quoted(locked)),

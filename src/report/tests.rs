@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::ResourceConfig,
     inventory::{Answer, App, Backend, Environment, Inventory},
-    kinds::overview::{Auth, Overview, SERVICES},
+    kinds::overview::{ADMIN_QUERIES, Auth, Overview, SERVICES},
     lifecycle::facts::JobSeen,
 };
 
@@ -111,6 +111,7 @@ fn a_resource_has_the_row_of_its_category_and_service() {
         ("auth", Some("Cognito"), None),
         ("storage", Some("S3"), None),
         ("api", Some("API Gateway"), Some(Feature::RestApi)),
+        ("api", Some(ADMIN_QUERIES), Some(Feature::AdminQueries)),
         ("storage", Some("DynamoDB"), Some(Feature::Table)),
         ("function", Some("Lambda"), Some(Feature::Function)),
         ("function", Some("LambdaLayer"), Some(Feature::Layer)),
@@ -164,6 +165,14 @@ fn a_directive_is_found_where_it_stands_by_itself_and_not_in_a_comment() {
             &[Feature::ManyToMany, Feature::Predictions],
         ),
         ("@searchable", &[Feature::Searchable]),
+        ("# old\rtype A @model @ searchable", &[Feature::Searchable]),
+        ("type A @model # no longer @searchable", &[]),
+        (
+            "\"\"\"not \\\"\"\" @manyToMany\"\"\" type A @predictions",
+            &[Feature::Predictions],
+        ),
+        ("\"a \\\" @searchable\" x: String", &[]),
+        ("\"\"\"never closed @searchable", &[]),
     ] {
         assert_eq!(matrix::directives(schema), found, "{schema}");
     }

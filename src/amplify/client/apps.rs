@@ -29,8 +29,8 @@ impl From<App> for AppSeen {
         let locked = app.environment_variables.remove(LOCKED);
         Self {
             name: app.name,
-            // A name that no environment can have locks none.
-            locked_environment: locked.and_then(|name| name.parse().ok()),
+            // A blank beside the name unlocks nothing. A name that no environment can have locks none.
+            locked_environment: locked.and_then(|name| name.trim().parse().ok()),
         }
     }
 }

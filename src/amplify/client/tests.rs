@@ -1615,6 +1615,7 @@ async fn of_the_variables_of_an_app_only_the_locked_environment_is_taken() {
             json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "dev", "PASSWORD": "x" }),
             Some("dev"),
         ),
+        (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": " dev\n" }), Some("dev")),
         (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "" }), None),
         (json!({ "GEN2_MIGRATION_ENVIRONMENT_NAME": "../.." }), None),
     ] {
