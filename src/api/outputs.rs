@@ -76,12 +76,28 @@ pub struct OutputsTo {
     pub config_map_name: String,
 }
 
-/// Returns outputs as environment variables: `graphqlApiId` is `GRAPHQL_API_ID`. `outputs` is `status.outputs` as stored.
+/// Every variable that [`variables`] returns.
+pub const VARIABLES: [&str; 10] = [
+    "APP_CLIENT_ID",
+    "APP_CLIENT_ID_WEB",
+    "BUCKET_NAME",
+    "DEPLOYMENT_BUCKET_NAME",
+    "GRAPHQL_API_ENDPOINT",
+    "GRAPHQL_API_ID",
+    "HOSTED_UI_DOMAIN",
+    "IDENTITY_POOL_ID",
+    "STACK_NAME",
+    "USER_POOL_ID",
+];
+
+/// Returns outputs as environment variables: `graphqlApiId` is `GRAPHQL_API_ID`. `outputs` is `status.outputs` as stored; a value
+/// that no output has is left out, whoever wrote it there.
 #[must_use]
 pub fn variables(outputs: &Value) -> BTreeMap<String, String> {
     let values = outputs.as_object().into_iter().flatten();
     values
-        .filter_map(|(name, value)| Some((variable(name), value.as_str()?.to_owned())))
+        .filter_map(|(name, value)| Some((variable(name), checked(value.as_str()?)?.into())))
+        .filter(|(name, _): &(String, String)| VARIABLES.contains(&name.as_str()))
         .collect()
 }
 
@@ -135,23 +151,11 @@ mod tests {
         };
         let variables = variables(&serde_json::json!(all));
         let names: Vec<_> = variables.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "APP_CLIENT_ID",
-                "APP_CLIENT_ID_WEB",
-                "BUCKET_NAME",
-                "DEPLOYMENT_BUCKET_NAME",
-                "GRAPHQL_API_ENDPOINT",
-                "GRAPHQL_API_ID",
-                "HOSTED_UI_DOMAIN",
-                "IDENTITY_POOL_ID",
-                "STACK_NAME",
-                "USER_POOL_ID",
-            ]
-        );
+        assert_eq!(names, VARIABLES);
         assert_eq!(variables["GRAPHQL_API_ENDPOINT"], "8");
         assert!(super::variables(&Value::Null).is_empty());
+        let odd = serde_json::json!({ "stackName": "two words", "path": "/bin", "bucketName": 1 });
+        assert!(super::variables(&odd).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::patches::{merge_difference, recording};
 use crate::{
     api::{
-        FIELD_MANAGER, FINALIZER, IGNORE_MIGRATION_LOCK, KeepsLedger as _, RECONCILE_REQUESTED_AT,
+        FIELD_MANAGER, FINALIZER, IGNORE_MIGRATION_LOCK, KeepsLedger as _, RECONCILE_REQUESTED_AT, outputs,
         rules::{is_config_map_key, is_object_name},
         text::{digest, shortened},
     },
@@ -128,14 +128,25 @@ pub(super) async fn record<K: Kind>(api: &Api<K>, object: &K, old: &Value, new: 
         .map(slim)
 }
 
-/// Makes these the data of a ConfigMap that this object owns. Returns false, and writes nothing, if another object or nobody owns it.
+/// What became of outputs that were to be written to a ConfigMap.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Published {
+    /// They stand there.
+    Done,
+    /// Nothing was written: it is not this object's own.
+    Foreign,
+    /// Nothing was written: it is being deleted, or Kubernetes will delete it with a predecessor of this object.
+    Leaving,
+}
+
+/// Writes the outputs to a ConfigMap that the operator has created for this object. Other keys stay as they are.
 pub(super) async fn publish(
     client: &Client,
     namespace: &str,
     name: &str,
     owner: OwnerReference,
     data: &BTreeMap<String, String>,
-) -> kube::Result<bool> {
+) -> kube::Result<Published> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let Some(there) = in_time(api.get_opt(name)).await? else {
         let created = ConfigMap {
@@ -156,12 +167,19 @@ pub(super) async fn publish(
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
-        return in_time(api.create(&how, &created)).await.map(|_| true);
+        return in_time(api.create(&how, &created)).await.map(|_| Published::Done);
     };
-    if !there.owner_references().iter().any(|other| other.uid == owner.uid) {
-        return Ok(false);
+    let is_marked = there.labels().get(MANAGED_BY).map(String::as_str) == Some(FIELD_MANAGER);
+    let owners = there.owner_references().iter().filter(|_| is_marked);
+    let mut owners = owners.filter(|other| other.controller == Some(true));
+    let Some(of) = owners.find(|of| (&of.kind, &of.name) == (&owner.kind, &owner.name)) else {
+        return Ok(Published::Foreign);
+    };
+    if of.uid != owner.uid || there.metadata.deletion_timestamp.is_some() {
+        return Ok(Published::Leaving);
     }
-    let old = there.data.clone().unwrap_or_default();
+    let mut old = there.data.clone().unwrap_or_default();
+    old.retain(|key, _| outputs::VARIABLES.contains(&key.as_str()));
     if old != *data {
         let patch = json!({
             "metadata": { "uid": there.uid(), "resourceVersion": there.resource_version() },
@@ -169,7 +187,7 @@ pub(super) async fn publish(
         });
         in_time(api.patch(name, &params(), &Patch::Merge(patch))).await?;
     }
-    Ok(true)
+    Ok(Published::Done)
 }
 
 /// Returns the text of a ConfigMap's key.

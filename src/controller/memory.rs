@@ -52,8 +52,10 @@ pub(super) struct Recollection<K> {
     pub(super) settled: Option<(Fingerprint, Option<Instant>)>,
     /// When the running job is polled next. It is not polled earlier, however often users edit the resource.
     pub(super) poll_due: Option<Instant>,
-    /// The digest of the outputs that were last written to its ConfigMap.
+    /// The digest of the outputs that were last written to its ConfigMap, or were to be.
     pub(super) published: Option<u64>,
+    /// When they are to be written again after a failure that may pass.
+    pub(super) publish_due: Option<Instant>,
     /// Why it gets no pass, if so.
     pub(super) left_alone: Option<LeftAlone>,
     /// Whether another resource changed in a way that may end this one's waiting, or tokens were granted.
@@ -135,6 +137,7 @@ impl<K: Kind> Recollections<K> {
                 settled: None,
                 poll_due: None,
                 published: None,
+                publish_due: None,
                 left_alone: None,
                 poked: false,
                 queued: false,

@@ -481,7 +481,8 @@ impl Stage {
         deleted.expect("the ConfigMap is deleted");
     }
 
-    async fn put_config_map_with(&self, name: &str, data: Value) {
+    /// Creates a ConfigMap of these parts.
+    pub async fn put_config_map_with(&self, name: &str, data: Value) {
         let api: Api<ConfigMap> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let mut map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
         json_patch::merge(&mut map, &data);

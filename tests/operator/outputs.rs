@@ -132,7 +132,7 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     stage.create(Kind::Backend, "dev", spec).await;
     stage.wait_until_ready(Kind::Backend, "dev").await;
     stage
-        .wait_for_event("dev", "OutputsNotWritten", "this resource did not create it")
+        .wait_for_event("dev", "OutputsNotWritten", "the operator did not create it")
         .await;
     let theirs = stage.config_map("theirs").await.expect("their ConfigMap");
     assert_eq!(
@@ -155,6 +155,7 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     // A user adds an auth. The ConfigMap follows the status, and a changed key is put right.
     assert!(stage.aws().put_auth((APP, "dev"), "users"));
     stage.put_config_map_key("dev-outputs", "STACK_NAME", "changed").await;
+    stage.put_config_map_key("dev-outputs", "OF_A_USER", "kept").await;
     stage.request(Kind::Backend, "dev", "look").await;
     let follows = |map: &ConfigMap| {
         let data = map.data.clone().unwrap_or_default();
@@ -163,4 +164,31 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     let map = stage.wait_for_config_map("dev-outputs", follows).await;
     let data = map.data.expect("data");
     assert!(data.values().all(|value| !value.contains(SECRET)), "{data:?}");
+    assert_eq!(data["OF_A_USER"], "kept");
+
+    // That it goes with the resource makes a ConfigMap of a user not the operator's.
+    let owned_by = |owner: Value| json!({ "metadata": { "ownerReferences": [owner] }, "data": { "schema": "theirs" } });
+    let mut owner = json!({ "apiVersion": backend["apiVersion"], "kind": backend["kind"], "name": "dev" });
+    owner["uid"] = backend["metadata"]["uid"].clone();
+    stage.put_config_map_with("schema", owned_by(owner.clone())).await;
+    stage.patch(Kind::Backend, "dev", to("schema")).await;
+    stage
+        .wait_for_event("dev", "OutputsNotWritten", "ConfigMap schema")
+        .await;
+    let theirs = stage.config_map("schema").await.expect("their ConfigMap");
+    let data: Vec<_> = theirs.data.expect("data").into_iter().collect();
+    assert_eq!(data, [("schema".to_owned(), "theirs".to_owned())]);
+
+    // One that a predecessor has left is awaited, until Kubernetes has deleted it.
+    owner["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    owner["controller"] = json!(true);
+    let mut left = owned_by(owner);
+    left["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "amplify-operator" });
+    stage.put_config_map_with("left", left).await;
+    stage.patch(Kind::Backend, "dev", to("left")).await;
+    let generation = stage.get(Kind::Backend, "dev").await["metadata"]["generation"].clone();
+    let seen = |it: &Value| it["status"]["observedGeneration"] == generation;
+    stage.wait(Kind::Backend, "dev", "seen", seen).await;
+    stage.delete_config_map("left").await;
+    stage.wait_for_config_map("left", of_stack).await;
 }

@@ -369,7 +369,7 @@ fn beside(fault: Option<Fault>) -> Duration {
 fn a_get_app_that_hangs_delays_no_other() {
     let worst = beside(Some(hang(Operation::GetApp, None, Some(APP))));
     assert!(
-        worst <= 2 * SECOND,
+        worst <= 5 * SECOND,
         "a record of another app in the same account and region took {worst:?}"
     );
 }

@@ -29,7 +29,7 @@ use crate::{
         outputs::BackendOutputs,
     },
     kinds::{Located, Observation, Remote},
-    lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, timing},
+    lifecycle::{self, Known, Memory, Observed, Resource as Wanted, Sending, Step, Surroundings, View, Wake, timing},
 };
 
 /// Upper limit of steps in one pass. More are a bug, which must not become a hot loop.
@@ -248,7 +248,11 @@ impl<'a, K: Remote> Pass<'a, K> {
             lifecycle::learn(&mut self.known, &step, observed);
             match step {
                 Step::Settle { wake, retry, .. } if is_stored => {
-                    self.publish().await;
+                    let wake = match (wake, self.publish().await) {
+                        (wake, None) => wake,
+                        (Wake::Never, Some(after)) => Wake::At(self.context.now() + after),
+                        (Wake::At(at), Some(after)) => Wake::At(at.min(self.context.now() + after)),
+                    };
                     return Ok(self.settled(wake, retry));
                 }
                 Step::Release if is_stored => {
