@@ -30,6 +30,7 @@ crate::trials! {
     get_app_denied_and_listed_as_locked,
     events_of_a_flipped_annotation_are_limited,
     checks_of_backends_without_contents_share_one_list,
+    a_fleet_that_is_observed_costs_what_docs_scale_says,
     no_write_rests_on_an_old_answer,
     values_of_a_deleted_resource_go_with_it,
     one_get_app_in_a_minute,
@@ -554,6 +555,78 @@ fn checks_of_backends_without_contents_share_one_list() {
     town.passes(Duration::from_hours(5));
     let calls = count(&town) - before;
     assert!(calls <= 6, "{calls} calls for the backends of one app in 5 checks");
+}
+
+/// The budget: for each interval one call for each app and each API, and one list of apps.
+fn a_fleet_that_is_observed_costs_what_docs_scale_says() {
+    const APPS: usize = 25;
+    const ENVIRONMENTS: usize = 8;
+    const HOURS: usize = 10;
+    let config = |spec: &Value| spec["resourceConfig"].as_object().cloned().expect("a map");
+    let mut town = town();
+    let mut names = Vec::new();
+    for number in 0..APPS {
+        let app_id = format!("d{number:04}");
+        town.world.aws(|aws| {
+            aws.put_app(&App {
+                account: None,
+                region: None,
+                app_id: app_id.clone(),
+                name: "storefront".to_owned(),
+            });
+        });
+        for environment in 0..ENVIRONMENTS {
+            let environment = format!("env{environment}");
+            let (mut of_backend, mut of_api) = (backend(&environment), api(&environment));
+            let place = (app_id.as_str(), environment.as_str());
+            town.world.aws(|aws| {
+                assert!(aws.put_backend(place, "storefront"));
+                assert!(aws.put_api(place, "shop", config(&of_api)));
+            });
+            for spec in [&mut of_backend, &mut of_api] {
+                spec["appId"] = json!(app_id);
+                spec["managementPolicy"] = json!("Observe");
+            }
+            names.push((BACKENDS, town.apply(BACKENDS, "home", &of_backend)));
+            names.push((APIS, town.apply(APIS, "home", &of_api)));
+        }
+    }
+    let all_are_ready = |town: &Town| {
+        for (plural, name) in &names {
+            assert_eq!(town.reason(Named(plural, "home", name)), "Available", "{plural} {name}");
+        }
+    };
+    town.passes(Duration::from_hours(2));
+    all_are_ready(&town);
+    let count = |town: &Town| town.world.simulator().history().all().len();
+    let before = count(&town);
+    town.passes(Duration::from_hours(HOURS as u64));
+    let calls = count(&town) - before;
+    let budget = (APPS + APPS * ENVIRONMENTS + 1) * HOURS;
+    println!("{calls} calls in {HOURS} hours, and {budget} are the budget");
+    // An interval varies by a tenth.
+    assert!(calls * 10 <= budget * 11, "{calls} calls, and {budget} are the budget");
+    all_are_ready(&town);
+
+    // What others change or remove is shown within an interval.
+    let (edited, gone) = (("d0011", "env3"), ("d0003", "env5"));
+    let mut other = config(&api("env3"));
+    other["transformSchema"] = json!("type Other @model { id: ID! }");
+    town.world.aws(|aws| {
+        assert!(aws.put_api(edited, "shop", other));
+        assert!(aws.delete_backend(gone));
+    });
+    town.passes(Duration::from_mins(70));
+    let name =
+        |app: usize, environment: usize, of: usize| names[(app * ENVIRONMENTS + environment) * 2 + of].1.as_str();
+    assert_eq!(town.reason(Named(APIS, "home", name(11, 3, 1))), "Drifted");
+    assert_eq!(town.reason(Named(BACKENDS, "home", name(3, 5, 0))), "NotFound");
+    assert_eq!(town.reason(Named(APIS, "home", name(3, 5, 1))), "NotFound");
+    assert!(
+        town.world.simulator().history().writes().is_empty(),
+        "AWS was told nothing"
+    );
+    town.is_well();
 }
 
 fn no_write_rests_on_an_old_answer() {
