@@ -353,7 +353,9 @@ async fn crash_at(stage: &mut Stage, gate: &Gate, point: &Point, go: impl AsyncF
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, reached).await;
-    in_time.expect("the request comes in this life too");
+    // How often AWS is read depends on the speed of the machine. The operator then dies at rest.
+    let must_come = point.request.writes() || matches!(point.request, Request::Kubernetes(..));
+    assert!(in_time.is_ok() || !must_come, "the request comes in this life too");
     stage.kill().await;
 }
 
