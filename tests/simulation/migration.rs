@@ -676,19 +676,22 @@ fn no_write_rests_on_an_old_answer() {
     assert!(worst <= 60_000, "{worst} ms");
 }
 
-fn values_of_a_deleted_resource_go_with_it() {
+fn create(town: &Town, plural: &str, name: &str, spec: &Value) {
+    town.world
+        .users(|users| users.create(Named(plural, "home", name), json!({ "spec": spec })))
+        .expect("it");
+}
+
+/// A backend that its user has deleted while it could not be patched, and whose values another resource's look has found. Returns
+/// the rights that the operator lacks.
+fn deleted_with_its_values_on_their_way() -> (Town, Withdrawn) {
     let mut town = town();
-    let create = |town: &Town, plural: &str, name: &str, spec: Value| {
-        town.world
-            .users(|users| users.create(Named(plural, "home", name), json!({ "spec": spec })))
-            .expect("it");
-    };
     let mut spec = backend("dev");
     spec["deletionPolicy"] = json!("Retain");
-    create(&town, BACKENDS, "dev", spec);
+    create(&town, BACKENDS, "dev", &spec);
     let dev = Named(BACKENDS, "home", "dev");
     until(&mut town, dev, "Available");
-    create(&town, APIS, "shop", api("dev"));
+    create(&town, APIS, "shop", &api("dev"));
     until_called(&mut town, Operation::CreateBackendApi);
     let rights = Withdrawn {
         resource: Some(BACKENDS.to_owned()),
@@ -699,6 +702,12 @@ fn values_of_a_deleted_resource_go_with_it() {
     until(&mut town, Named(APIS, "home", "shop"), "Available");
     town.passes(5 * SECOND);
     town.world.users(|users| users.delete(dev)).expect("it");
+    (town, rights)
+}
+
+fn values_of_a_deleted_resource_go_with_it() {
+    let (mut town, rights) = deleted_with_its_values_on_their_way();
+    let dev = Named(BACKENDS, "home", "dev");
     town.passes(5 * SECOND);
     town.world.apiserver(|server| server.give_back(&rights));
     town.passes(120 * SECOND);
@@ -710,7 +719,7 @@ fn values_of_a_deleted_resource_go_with_it() {
         &town,
         BACKENDS,
         "dev",
-        json!({ "appId": "dother", "backendEnvironmentName": "other", "managementPolicy": "Observe" }),
+        &json!({ "appId": "dother", "backendEnvironmentName": "other", "managementPolicy": "Observe" }),
     );
     town.passes(60 * SECOND);
     let status = status(&town, dev);
@@ -969,28 +978,8 @@ fn no_update_while_the_sibling_shows_the_lock() {
 }
 
 fn values_of_a_deleted_resource_whose_end_the_watch_shows_late() {
-    let mut town = town();
-    let create = |town: &Town, plural: &str, name: &str, spec: Value| {
-        town.world
-            .users(|users| users.create(Named(plural, "home", name), json!({ "spec": spec })))
-            .expect("it");
-    };
-    let mut spec = backend("dev");
-    spec["deletionPolicy"] = json!("Retain");
-    create(&town, BACKENDS, "dev", spec);
+    let (mut town, rights) = deleted_with_its_values_on_their_way();
     let dev = Named(BACKENDS, "home", "dev");
-    until(&mut town, dev, "Available");
-    create(&town, APIS, "shop", api("dev"));
-    until_called(&mut town, Operation::CreateBackendApi);
-    let rights = Withdrawn {
-        resource: Some(BACKENDS.to_owned()),
-        verbs: Some(vec![Verb::Patch]),
-        ..Withdrawn::of_namespace("home")
-    };
-    town.world.apiserver(|server| server.withdraw(rights.clone()));
-    until(&mut town, Named(APIS, "home", "shop"), "Available");
-    town.passes(5 * SECOND);
-    town.world.users(|users| users.delete(dev)).expect("it");
     town.passes(2 * SECOND);
     town.world
         .apiserver(|server| server.set_silent("operator-0", BACKENDS, true));
@@ -1012,7 +1001,7 @@ fn values_of_a_deleted_resource_whose_end_the_watch_shows_late() {
         &town,
         BACKENDS,
         "dev",
-        json!({ "appId": "dother", "backendEnvironmentName": "other", "managementPolicy": "Observe" }),
+        &json!({ "appId": "dother", "backendEnvironmentName": "other", "managementPolicy": "Observe" }),
     );
     town.passes(60 * SECOND);
     let status = status(&town, dev);
