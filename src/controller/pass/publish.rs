@@ -13,10 +13,16 @@ use super::{
     Pass,
 };
 use crate::{
-    api::{Job, outputs, rules::is_object_name},
+    api::{
+        Job, outputs,
+        rules::is_object_name,
+        text::{clean, shortened},
+    },
     kinds::{Observation, Remote},
 };
 
+/// How many bytes of a name are shown. An object's name has at most as many.
+const SHOWN: usize = 253;
 /// The limit of one attempt: its pass holds a place that others need.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Kubernetes deletes what has lost its owner within about this time.
@@ -73,6 +79,8 @@ impl<K: Remote> Pass<'_, K> {
             } else {
                 "after its next look"
             };
+            // A cluster whose definitions are open takes any text as a name.
+            let name = shortened(&clean(&name), SHOWN).into_owned();
             let message =
                 format!("the outputs cannot be written to ConfigMap {name}: {why}. The operator tries again {then}");
             warn!("{message}");
