@@ -189,6 +189,12 @@ async fn values_are_written_to_a_config_map_of_its_own_and_never_to_that_of_some
     let generation = stage.get(Kind::Backend, "dev").await["metadata"]["generation"].clone();
     let seen = |it: &Value| it["status"]["observedGeneration"] == generation;
     stage.wait(Kind::Backend, "dev", "seen", seen).await;
+    // The passes of an object follow each other, so the first attempt has then been made.
+    stage.request(Kind::Backend, "dev", "again").await;
+    let handled = |it: &Value| it["status"]["lastHandledReconcileAt"] == "again";
+    stage.wait(Kind::Backend, "dev", "looked at again", handled).await;
     stage.delete_config_map("left").await;
     stage.wait_for_config_map("left", of_stack).await;
+    let notes = stage.notes("dev").await;
+    assert!(!notes.iter().any(|note| note.contains("ConfigMap left")), "{notes:?}");
 }
