@@ -418,7 +418,8 @@ impl Index {
                 .as_ref()
                 .is_some_and(|at| at.environment == location.environment);
             let is_of_account = other.account.is_none() || other.account == entry.account;
-            other.contains && is_there && is_of_account
+            // What is being deleted needs no outputs any more.
+            other.contains && !other.deleting && is_there && is_of_account
         };
         self.there(&place)
             .filter_map(|key| Some((key, self.get(key).filter(|other| contains(other))?)))
