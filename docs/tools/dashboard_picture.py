@@ -1,4 +1,4 @@
-"""Draws docs/images/dashboard.png: the panels of the dashboard, from its own queries, without Grafana.
+"""Draws docs/images/dashboard-1.png and dashboard-2.png: the panels of the dashboard, from its own queries, without Grafana.
 
 `make dashboard-picture` runs this program. It starts a dev cluster, the simulator of AWS, the operator and a Prometheus
 that scrapes the operator, and lets them work for some minutes. Then it sends each panel's query to Prometheus and stops
@@ -292,16 +292,25 @@ def lines(axes, panel, seen, drawn):
                     handlelength=1.0, handletextpad=0.4, columnspacing=0.9, labelspacing=0.2)
 
 
-def draw(seen, out):
-    dashboard = json.loads(DASHBOARD.read_text())
-    panels = dashboard["panels"]
-    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    cell, width = 0.285, 15.0
+def draw(seen, folder):
+    """Draws the panels in two pictures: the row nearest to the middle begins the second."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    middle = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) / 2
+    rows = [panel["gridPos"]["y"] for panel in panels if panel["type"] == "row"]
+    split = min(rows, key=lambda y: abs(y - middle))
+    draw_half(seen, [panel for panel in panels if panel["gridPos"]["y"] < split], 0, folder / "dashboard-1.png")
+    draw_half(seen, [panel for panel in panels if panel["gridPos"]["y"] >= split], split, folder / "dashboard-2.png")
+
+
+def draw_half(seen, panels, start, out):
+    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) - start
+    cell, width = 0.285, 12.5
     figure = plt.figure(figsize=(width, height * cell), facecolor="#f4f5f8")
     for panel in panels:
         at = panel["gridPos"]
         left, right = at["x"] / 24, (at["x"] + at["w"]) / 24
-        top, bottom = 1 - at["y"] / height, 1 - (at["y"] + at["h"]) / height
+        top = 1 - (at["y"] - start) / height
+        bottom = top - at["h"] / height
         if panel["type"] == "row":
             figure.text(left + 0.006, (top + bottom) / 2, panel["title"], fontsize=10, weight="bold", va="center")
             continue
@@ -319,7 +328,7 @@ def draw(seen, out):
             below = (1.0 + 0.4 * math.ceil(len(drawn) / columns(panel))) * line
             axes = figure.add_axes((left + 0.036, bottom + below, right - left - 0.047, top - bottom - below - 1.5 * line))
             lines(axes, panel, seen, drawn)
-    figure.savefig(out, dpi=88, pil_kwargs={"optimize": True})
+    figure.savefig(out, dpi=110, pil_kwargs={"optimize": True})
     print(f"{out}: {out.stat().st_size // 1024} KiB")
 
 
@@ -328,7 +337,7 @@ def main():
     parser.add_argument("--binaries", type=Path, default=ROOT / "target/debug", help="where cargo has put them")
     parser.add_argument("--minutes", type=float, default=5.5, help="how long the operator works")
     parser.add_argument("--prometheus", help="draw what this Prometheus has seen in the last --minutes")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/images/dashboard.png")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/images", help="the folder of the pictures")
     parser.add_argument("--answers", type=Path, help="keep what Prometheus answers here; if it is there, only draw it")
     arguments = parser.parse_args()
     if arguments.answers and arguments.answers.exists():
