@@ -3,12 +3,13 @@
 
 mod pages;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, DynBody},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, retry::Policy, util::BoxService};
@@ -36,6 +37,22 @@ impl Connector {
         let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
         config.read_timeout = Some(SILENCE_LIMIT);
         config.reset_reader_on_write = true;
+        Ok(Self::of(config))
+    }
+
+    /// Makes a connector from this kubeconfig and context. Without either, as [`Connector::infer`].
+    pub async fn chosen(kubeconfig: Option<&Path>, context: Option<&str>) -> kube::Result<Self> {
+        if kubeconfig.is_none() && context.is_none() {
+            return Self::infer().await;
+        }
+        let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+        let options = KubeConfigOptions {
+            context: context.map(ToOwned::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let chosen = async { Config::from_custom_kubeconfig(kubeconfig?, &options).await };
+        let mut config = chosen.await.map_err(kube::Error::InferKubeconfig)?;
+        config.read_timeout = Some(SILENCE_LIMIT);
         Ok(Self::of(config))
     }
 

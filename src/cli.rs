@@ -1,8 +1,10 @@
 //! The arguments of the program. Each flag of `run` is also an environment variable `AMPLIFY_OPERATOR_…`.
 
-use std::{net::SocketAddr, path::PathBuf};
+pub mod people;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{env, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
@@ -28,6 +30,55 @@ pub struct Cli {
     /// The settings of `run`, for a call that names no command.
     #[command(flatten)]
     pub run: Run,
+}
+
+/// The name by which kubectl calls the program: `kubectl amplify`.
+const PLUGIN: &str = "kubectl-amplify";
+
+/// Commands for the custom resources of amplify-operator: AWS Amplify (Gen 1) backends, their GraphQL APIs and storages,
+/// and environment records.
+#[derive(Debug, Parser)]
+#[command(name = PLUGIN, bin_name = "kubectl amplify", version)]
+pub(crate) struct Plugin {
+    /// The command.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Reads the arguments of this process. Ends it if they are wrong, or ask for help.
+#[must_use]
+pub fn parse() -> Command {
+    if is_plugin() {
+        return Plugin::parse().command;
+    }
+    let Cli { command, run } = Cli::parse();
+    command.unwrap_or_else(|| Command::Run(Box::new(run)))
+}
+
+/// Returns how a person calls this program.
+#[must_use]
+pub fn called() -> &'static str {
+    if is_plugin() {
+        "kubectl amplify"
+    } else {
+        "amplify-operator"
+    }
+}
+
+/// Returns the definition of the arguments, for completions and manual pages.
+#[must_use]
+pub fn definition() -> clap::Command {
+    if is_plugin() { Plugin::command() } else { Cli::command() }
+}
+
+/// Returns the last part of the path by which this process was called.
+pub fn program_name() -> Option<String> {
+    let path = PathBuf::from(env::args_os().next()?);
+    Some(path.file_stem()?.to_string_lossy().into_owned())
+}
+
+fn is_plugin() -> bool {
+    program_name().is_some_and(|name| name == PLUGIN)
 }
 
 /// The commands of the program.
@@ -57,6 +108,9 @@ pub enum Command {
     /// cluster is needed. AWS credentials: the AWS SDK's own chain and environment, as for `run`. Exit code 3: AWS gave
     /// no answer about a part, which the output names as not known.
     Report(Report),
+    /// The commands for people.
+    #[command(flatten)]
+    People(people::Command),
 }
 
 /// Settings of the operator.
@@ -316,8 +370,6 @@ fn rate(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

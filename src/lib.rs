@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod leader;
 pub mod lifecycle;
 pub mod operator;
+pub mod people;
 pub mod random;
 pub mod report;
 pub mod telemetry;

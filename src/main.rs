@@ -4,17 +4,19 @@ use std::{io::Write, process::ExitCode, thread};
 
 use amplify_operator::{
     api::{self, text::clean},
-    cli::{Cli, Command},
-    import, operator, report,
+    cli::{self, Command},
+    import, operator, people, report,
     telemetry::{self, error::in_words},
 };
-use clap::Parser;
 
 /// Upper limit of worker threads. They mostly wait for AWS and the API server, and each thread costs memory.
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    if people::completes_for_kubectl() {
+        return people::candidates().unwrap_or_else(|error| print_error(&error));
+    }
+    let command = cli::parse();
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
         .build();
     match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(carry_out(cli));
+            let code = runtime.block_on(carry_out(command));
             // A file read that hangs must not keep the process alive.
             runtime.shutdown_background();
             code
@@ -31,13 +33,13 @@ fn main() -> ExitCode {
     }
 }
 
-async fn carry_out(cli: Cli) -> ExitCode {
-    let done = match cli.command {
-        Some(Command::Crd) => print_crds(),
-        Some(Command::Import(settings)) => import(settings).await,
-        Some(Command::Report(settings)) => report(settings).await,
-        Some(Command::Run(settings)) => return run_and_log(*settings).await,
-        None => return run_and_log(cli.run).await,
+async fn carry_out(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Crd => print_crds(),
+        Command::Import(settings) => import(settings).await,
+        Command::Report(settings) => report(settings).await,
+        Command::Run(settings) => return run_and_log(*settings).await,
+        Command::People(command) => people::run(command).await,
     };
     done.unwrap_or_else(|error| print_error(&error))
 }

@@ -201,6 +201,11 @@ impl Accounts {
         }
     }
 
+    /// Returns the namespaces that the file names.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.by_namespace.keys().map(String::as_str)
+    }
+
     /// Returns the namespaces whose entries differ between the two files.
     #[must_use]
     pub fn changed(&self, other: &Self) -> BTreeSet<String> {

@@ -57,6 +57,7 @@ pub struct World {
     pub client: Client,
     pub audit: AuditLog,
     kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
+    admin_token: String,
     stages: AtomicUsize,
 }
 
@@ -73,8 +74,14 @@ impl World {
             client,
             audit: cluster.audit(),
             kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
+            admin_token: cluster.admin_token().to_owned(),
             stages: AtomicUsize::new(0),
         })
+    }
+
+    /// Writes the kubeconfig of a user with all rights.
+    pub fn write_admin_kubeconfig(&self, path: &Path) {
+        std::fs::write(path, (self.kubeconfig_for)(&self.admin_token)).expect("a kubeconfig");
     }
 
     /// Creates a ServiceAccount in the first of these namespaces, with all rights in all of them, and its kubeconfig.

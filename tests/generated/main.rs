@@ -22,7 +22,7 @@ use amplify_operator::{
     telemetry::{Format, Metrics},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::{Args as _, Parser as _};
+use clap::{Args as _, CommandFactory as _, Parser as _};
 use jiff::SignedDuration;
 use k8s_openapi::{
     api::{
@@ -78,7 +78,7 @@ fn is_current(path: &Path, wanted: &str) -> Result<()> {
     }
 }
 
-/// Checks that the folder has these YAML files and no others.
+/// Checks that the folder has these files and no others.
 fn is_current_folder(folder: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
     for (name, content) in wanted {
         is_current(&Path::new(folder).join(name), content)?;
@@ -188,6 +188,26 @@ async fn the_chart_installs_the_definitions_in_its_files_and_keeps_them() -> Res
     }
     assert_eq!(kept, api::crds().len(), "{CHART}/templates/crds.yaml leaves some out");
     Ok(())
+}
+
+#[test]
+fn the_manual_pages_are_those_of_the_arguments() -> Result<()> {
+    let made = tempfile::tempdir()?;
+    clap_mangen::generate_to(Cli::command(), made.path())?;
+    let mut pages = BTreeMap::new();
+    for entry in fs::read_dir(made.path())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).context("a name")?.to_owned();
+        pages.insert(
+            name,
+            format!(
+                ".\\\" Made from src/cli by `{UPDATE}`: do not edit.\n{}",
+                fs::read_to_string(&path)?
+            ),
+        );
+    }
+    ensure!(pages.len() > 10, "a page for each command: {pages:?}");
+    is_current_folder("docs/man", &pages)
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod abuse;
 mod accounts;
+mod commands;
 mod counts;
 mod crash;
 #[path = "../telemetry/dashboard.rs"]
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let tests = [
         abuse::tests(),
         accounts::tests(),
+        commands::tests(),
         counts::tests(),
         crash::tests(),
         events::tests(),

@@ -73,7 +73,12 @@ fn a_workflow_has_no_rights_but_those_that_a_job_asks_for() -> Result<()> {
         for (name, job) in workflow["jobs"].as_object().context("jobs")? {
             let rights = job["permissions"].as_object();
             let rights = rights.with_context(|| format!("{path}: {name} does not say its permissions"))?;
-            ensure!(rights["contents"] == "read", "{path}: {name}");
+            let makes_release =
+                path.ends_with("release.yaml") && ["release", "plugin", "krew"].contains(&name.as_str());
+            ensure!(
+                rights["contents"] == if makes_release { "write" } else { "read" },
+                "{path}: {name}"
+            );
             let others = rights.keys().filter(|right| *right != "contents");
             let released = others
                 .clone()
@@ -93,6 +98,58 @@ fn ci_runs_what_everybody_runs() -> Result<()> {
     ensure!(ci.lines().any(|line| line.trim() == "- run: .ci/run"), "{ci}");
     let release = fs::read_to_string(root().join(FOLDER).join("release.yaml"))?;
     ensure!(release.contains("uses: ./.github/workflows/ci.yaml"), "{release}");
+    Ok(())
+}
+
+/// Packs the plugin for each platform, then makes the manifest for krew, as the release does.
+#[test]
+fn the_krew_manifest_names_the_archives_with_their_digests() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = |script: &str, arguments: &[&str]| -> Result<()> {
+        let output = Command::new(root().join(".ci").join(script)).args(arguments).output()?;
+        ensure!(
+            output.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    };
+    let program = folder.path().join("program");
+    fs::write(&program, "the program")?;
+    let (program, archives) = (program.display().to_string(), folder.path().join("archives"));
+    let place = archives.display().to_string();
+    for platform in ["linux-amd64", "linux-arm64", "darwin-arm64"] {
+        run("archive", &[&program, "1.2.3", platform, &place])?;
+    }
+    run("krew", &["1.2.3", &place])?;
+    let text = fs::read_to_string(archives.join("amplify.yaml"))?;
+    let manifest: Value = serde_saphyr::from_str(&text)?;
+    ensure!(manifest["spec"]["version"] == "v1.2.3", "{text}");
+    for platform in manifest["spec"]["platforms"].as_array().context("platforms")? {
+        let uri = platform["uri"].as_str().context("a uri")?;
+        let (_, name) = uri.rsplit_once('/').context("a name")?;
+        let bytes = fs::read(archives.join(name)).with_context(|| name.to_owned())?;
+        ensure!(
+            platform["sha256"] == amplify_operator::api::text::digest(&bytes),
+            "{name}: {platform}"
+        );
+        let packed = Command::new("tar").arg("-tzf").arg(archives.join(name)).output()?;
+        let packed = String::from_utf8(packed.stdout)?;
+        for wanted in [
+            platform["bin"].as_str().context("bin")?,
+            "LICENSE",
+            "man/amplify-operator-status.1",
+        ] {
+            ensure!(
+                packed.lines().any(|line| line == wanted),
+                "{name} lacks {wanted}: {packed}"
+            );
+        }
+    }
+    let release = fs::read_to_string(root().join(FOLDER).join("release.yaml"))?;
+    for call in [".ci/archive target/release/amplify-operator", ".ci/krew"] {
+        ensure!(release.contains(call), "the release does not run {call}");
+    }
     Ok(())
 }
 

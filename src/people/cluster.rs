@@ -1,0 +1,242 @@
+//! The way of the commands for people to the API server: the user's own kubeconfig, or the pod's service account.
+//!
+//! May do: read the kubeconfig, list and change resources. May not: use AWS.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{
+    Api, Client, Error,
+    api::{ApiResource, DynamicObject, ListParams},
+    config::Kubeconfig,
+};
+
+use super::entry::kind;
+use crate::{
+    api::{self, KindName, kinds::kinds},
+    apiserver::Connector,
+    cli::people::{Access, Scope, Selection},
+    telemetry::error::in_words,
+};
+
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+
+/// An API server, and the namespace of its context.
+pub(super) struct Cluster {
+    pub(super) client: Client,
+    namespace: String,
+    /// Whether this process runs in a pod, as its service account.
+    pub(super) in_pod: bool,
+}
+
+impl Cluster {
+    /// Connects as the arguments say. No request is sent.
+    pub(super) async fn connect(access: &Access) -> anyhow::Result<Self> {
+        let is_told = access.kubeconfig.is_some() || access.context.is_some();
+        let in_pod = !is_told && Kubeconfig::read().is_err();
+        let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref())
+            .await
+            .map_err(|error| no_access(&error, access.kubeconfig.as_deref()))?;
+        Ok(Self {
+            client: connector.plain()?,
+            namespace: connector.default_namespace().to_owned(),
+            in_pod,
+        })
+    }
+
+    /// Returns the namespace that the arguments mean. `None`: all of them.
+    pub(super) fn namespace(&self, scope: &Scope) -> Option<String> {
+        if scope.all_namespaces {
+            return None;
+        }
+        Some(scope.namespace.clone().unwrap_or_else(|| self.namespace.clone()))
+    }
+
+    /// Returns the namespace of the context, or of the pod.
+    pub(super) fn context_namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Returns the API of a kind in a namespace, or in all of them.
+    pub(super) fn api(&self, kind: KindName, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = resource(kind);
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+
+    /// Returns all resources of all kinds.
+    pub(super) async fn resources(&self, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+        let lists = stream::iter(KindName::ALL.iter().copied())
+            .map(async |kind| self.list(kind, namespace).await)
+            .buffered(KindName::ALL.len());
+        let lists: Vec<_> = lists.try_collect().await?;
+        Ok(lists.into_iter().flatten().collect())
+    }
+
+    async fn list(&self, kind: KindName, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+        let api = self.api(kind, namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = api
+                .list(&params)
+                .await
+                .map_err(|error| refused(kind, namespace, &error))?;
+            all.extend(page.items.into_iter().map(|object| (kind, object)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Returns the resources that the arguments select. One that does not exist is an error, before anything changes.
+    pub(super) async fn selected(&self, selection: &Selection) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+        let namespace = self.namespace(&selection.scope);
+        if selection.all {
+            return self.resources(namespace.as_deref()).await;
+        }
+        let mut found = Vec::new();
+        for (kind, name) in named(&selection.resources)? {
+            let Some(namespace) = namespace.as_deref() else {
+                bail!("a name is of one namespace: give --namespace, or --all for all resources of all namespaces");
+            };
+            let api = self.api(kind, Some(namespace));
+            let object = api
+                .get_opt(&name)
+                .await
+                .map_err(|error| refused(kind, Some(namespace), &error))?;
+            let object = object.with_context(|| {
+                format!(
+                    "there is no {} {name} in the namespace {namespace}: `kubectl get amplify -A` shows what there is",
+                    kind.name()
+                )
+            })?;
+            found.push((kind, object));
+        }
+        Ok(found)
+    }
+}
+
+/// Returns how the API server names the resources of a kind.
+fn resource(kind: KindName) -> ApiResource {
+    macro_rules! erased {
+        ($($kind:ident),+) => {
+            match kind { $(KindName::$kind => ApiResource::erase::<api::$kind>(&())),+ }
+        };
+    }
+    kinds!(erased)
+}
+
+/// Reads `KIND/NAME …` or `KIND NAME …`, as kubectl does.
+fn named(resources: &[String]) -> anyhow::Result<Vec<(KindName, String)>> {
+    let known = |name: &str| {
+        kind(name).with_context(|| {
+            let kinds: Vec<_> = KindName::ALL.iter().map(|kind| kind.name()).collect();
+            format!(
+                "{name:?} is no kind of amplify-operator.dev: give one of {}, or a short name",
+                kinds.join(", ")
+            )
+        })
+    };
+    let is_pair = |text: &String| text.contains('/');
+    if let Some((first, names)) = resources.split_first()
+        && !is_pair(first)
+    {
+        let kind = known(first)?;
+        if names.is_empty() {
+            bail!("give the name of the {}, as {}/NAME, or --all", kind.name(), first);
+        }
+        if let Some(pair) = names.iter().find(|name| is_pair(name)) {
+            bail!("{pair:?} follows a kind: give either KIND NAME …, or KIND/NAME …");
+        }
+        return Ok(names.iter().map(|name| (kind, name.clone())).collect());
+    }
+    let pairs = resources.iter().map(|text| match text.split_once('/') {
+        Some((kind, name)) if !name.is_empty() && !name.contains('/') => Ok((known(kind)?, name.to_owned())),
+        _ => bail!("{text:?} names no resource: give KIND/NAME, such as amplifybackend/staging"),
+    });
+    pairs.collect()
+}
+
+/// Returns the error for an API server that cannot be reached.
+fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
+    let place = kubeconfig.map_or_else(String::new, |path| format!(" by {}", path.display()));
+    anyhow::anyhow!(
+        "no access to a Kubernetes API server{place}: {}. Set KUBECONFIG, or give --kubeconfig and --context",
+        in_words(error)
+    )
+}
+
+/// Returns the error for a request about a kind, with the next step.
+pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) -> anyhow::Error {
+    let what = match namespace {
+        Some(namespace) => format!("{} in the namespace {namespace}", kind.name()),
+        None => format!("{} in all namespaces", kind.name()),
+    };
+    let next = match error {
+        Error::Api(status) if status.code == 404 => {
+            ". The API server does not know the kind: apply the definitions with `amplify-operator crd | kubectl apply --server-side -f -`"
+        }
+        Error::Api(status) if status.code == 403 && namespace.is_none() => {
+            ". Give a namespace in which you may do this, with --namespace"
+        }
+        Error::Api(status) if status.code == 403 => {
+            ". Your user lacks this right: a cluster administrator can grant the ClusterRole amplify-operator-view or amplify-operator-edit"
+        }
+        Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl",
+        Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
+        _ => "",
+    };
+    anyhow::anyhow!("{what}: {}{next}", in_words(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<String, String> {
+        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+        named(&words)
+            .map(|all| {
+                let all = all.iter().map(|(kind, name)| format!("{}/{name}", kind.name()));
+                all.collect::<Vec<_>>().join(" ")
+            })
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn resources_are_named_as_for_kubectl() {
+        for (words, wanted) in [
+            (&["ab/staging"][..], Ok("AmplifyBackend/staging")),
+            (
+                &["ab/staging", "bapi/shop"],
+                Ok("AmplifyBackend/staging BackendApi/shop"),
+            ),
+            (
+                &["amplifybackend", "staging", "prod"],
+                Ok("AmplifyBackend/staging AmplifyBackend/prod"),
+            ),
+            (
+                &["ab"],
+                Err("give the name of the AmplifyBackend, as ab/NAME, or --all"),
+            ),
+            (&["pod/x"], Err("\"pod\" is no kind of amplify-operator.dev")),
+            (&["staging"], Err("\"staging\" is no kind")),
+            (&["ab", "bapi/x"], Err("\"bapi/x\" follows a kind")),
+            (&["ab/x", "y"], Err("\"y\" names no resource")),
+            (&["ab/"], Err("\"ab/\" names no resource")),
+            (&["ab/x/y"], Err("\"ab/x/y\" names no resource")),
+        ] {
+            match (read(words), wanted) {
+                (Ok(read), Ok(wanted)) => assert_eq!(read, wanted, "{words:?}"),
+                (Err(said), Err(wanted)) => assert!(said.contains(wanted), "{words:?}: {said}"),
+                (read, wanted) => panic!("{words:?}: {read:?} {wanted:?}"),
+            }
+        }
+    }
+}

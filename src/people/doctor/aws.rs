@@ -1,0 +1,102 @@
+//! The checks of AWS: credentials, accounts and regions, as the operator would find them in this process. May do: read
+//! AWS through the port.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::Check;
+use crate::{
+    amplify::{Accounts, Base, Sessions, accounts::Lookup},
+    cli::people::Doctor,
+    clock::Clock,
+    lifecycle::facts::{Class, Failure},
+    telemetry::Metrics,
+};
+
+const CREDENTIALS: &str = "credentials";
+const REGION: &str = "region";
+
+/// Asks AWS who this process is, and for the apps of the region; with an accounts file, for each of its entries.
+pub(super) async fn check(settings: &Doctor, accounts: Option<Accounts>, namespaces: &[String]) -> Vec<Check> {
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let allowed = settings.allowed_region.iter().filter(|region| !region.is_empty());
+    let allowed = allowed.cloned().collect();
+    let told = accounts.clone();
+    let clock = Arc::new(Clock::of_machine());
+    let sessions = Sessions::new(Base::load().await, metrics, clock, accounts, allowed);
+    let Some(accounts) = told else {
+        return one(&sessions, "", "this process").await;
+    };
+    let mut all = Vec::new();
+    let mut seen = BTreeSet::new();
+    // The namespaces with resources first: of an entry with several namespaces, one is asked for.
+    let named = namespaces.iter().map(String::as_str).chain(accounts.namespaces());
+    for namespace in named {
+        if let Lookup::Entry(entry) = accounts.for_namespace(namespace)
+            && seen.insert(entry.name.clone())
+        {
+            let who = format!("the entry {:?} of the accounts file", entry.name);
+            all.extend(one(&sessions, namespace, &who).await);
+        }
+    }
+    all
+}
+
+/// Checks the account and the region of one namespace.
+async fn one(sessions: &Sessions, namespace: &str, who: &str) -> Vec<Check> {
+    let region = sessions.assignment(namespace).region;
+    let region = region.filter(|region| !region.trim().is_empty());
+    let session = match sessions.session_for(namespace) {
+        Ok(session) => session,
+        Err(failure) => return vec![refused(CREDENTIALS, who, &failure)],
+    };
+    let account = match session.account_id().await {
+        Ok(account) => account,
+        Err(failure) => return vec![refused(CREDENTIALS, who, &failure)],
+    };
+    let mut all = vec![Check::ok(CREDENTIALS, format!("{who}: AWS account {account}"))];
+    let Some(region) = region else {
+        all.push(Check::warning(
+            REGION,
+            format!("{who} has no region: each resource must name its own in spec.region"),
+            "set AWS_REGION (the chart's aws.region), or leave it so if you want this",
+        ));
+        return all;
+    };
+    if let Some(why) = sessions.refuses_region(&region) {
+        all.push(Check::failed(
+            REGION,
+            format!("{who}: {why}"),
+            "correct AWS_REGION (the chart's aws.region) or the entry's region",
+        ));
+        return all;
+    }
+    all.push(match session.client(&region).list_apps().await {
+        Ok(apps) if apps.is_empty() => Check::warning(
+            REGION,
+            format!("{who}: the account {account} has no Amplify app in {region}"),
+            "if your apps are in another region, set that one",
+        ),
+        Ok(apps) => Check::ok(
+            REGION,
+            format!("{who}: {region}, where the account has Amplify apps: {}", apps.len()),
+        ),
+        Err(failure) => refused(REGION, &format!("{who}, in {region}"), &failure),
+    });
+    all
+}
+
+fn refused(what: &'static str, who: &str, failure: &Failure) -> Check {
+    let next = match failure.class {
+        Class::AccessDenied if what == CREDENTIALS => {
+            "give the process credentials that AWS accepts: docs/credentials.md has the ways"
+        }
+        Class::AccessDenied => "give the role the actions in deploy/iam-policy.json",
+        Class::Unavailable => "check the way to AWS from here: DNS, firewall, proxy (HTTPS_PROXY), AWS_ENDPOINT_URL",
+        Class::Throttled => "AWS asks for fewer requests: try again in a minute",
+        Class::AccountNotFound => "add the namespace to an entry of the accounts file",
+        Class::NotFound | Class::BadRequest | Class::Pending | Class::QuotaExceeded | Class::AccountChanged => {
+            "see AWS's words"
+        }
+    };
+    Check::failed(what, format!("{who}: {}", failure.message), next)
+}

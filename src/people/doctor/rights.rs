@@ -1,0 +1,250 @@
+//! The rights that the operator needs, and whether it has them. May do: ask the API server about rights.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
+use kube::{Api, Client, api::PostParams};
+
+use super::{Check, checks::Installation};
+use crate::{
+    api::{self, GROUP},
+    leader::LEASE,
+    people::cluster::Cluster,
+    telemetry::error::in_words,
+};
+
+const RIGHTS: &str = "rights";
+
+/// A right: some verbs on one resource.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Right {
+    group: &'static str,
+    resource: String,
+    subresource: &'static str,
+    /// The only object.
+    name: &'static str,
+    verbs: &'static [&'static str],
+}
+
+impl Right {
+    const fn to(group: &'static str, resource: String, verbs: &'static [&'static str]) -> Self {
+        Self {
+            group,
+            resource,
+            subresource: "",
+            name: "",
+            verbs,
+        }
+    }
+
+    fn shown(&self) -> String {
+        let group = if self.group.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", self.group)
+        };
+        let sub = if self.subresource.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", self.subresource)
+        };
+        format!("{}{group}{sub}", self.resource)
+    }
+}
+
+/// Returns what the operator does in each namespace that it watches.
+fn in_namespaces() -> Vec<Right> {
+    let mut all = Vec::new();
+    for crd in api::crds() {
+        let plural = crd.spec.names.plural;
+        let status = Right {
+            subresource: "status",
+            ..Right::to(GROUP, plural.clone(), &["patch"])
+        };
+        all.push(Right::to(GROUP, plural, &["get", "list", "watch", "patch"]));
+        all.push(status);
+    }
+    all.push(Right::to("", "configmaps".to_owned(), &["get"]));
+    all.push(Right::to("events.k8s.io", "events".to_owned(), &["create", "patch"]));
+    all
+}
+
+/// Returns what leader election does in the namespace of the Lease.
+fn for_election() -> Vec<Right> {
+    let group = "coordination.k8s.io";
+    let one = Right {
+        name: LEASE,
+        ..Right::to(group, "leases".to_owned(), &["get", "update"])
+    };
+    vec![Right::to(group, "leases".to_owned(), &["create"]), one]
+}
+
+/// Checks the rights of the operator's service account or, if this process is the operator's, of this process.
+pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Check {
+    let mut places: Vec<(Option<&str>, Vec<Right>)> = Vec::new();
+    if installation.namespaces.is_empty() {
+        places.push((None, in_namespaces()));
+    }
+    for namespace in &installation.namespaces {
+        places.push((Some(namespace), in_namespaces()));
+    }
+    if installation.elects {
+        places.push((Some(&installation.lease_namespace), for_election()));
+    }
+    let user = installation.user();
+    let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut asked = 0;
+    for (namespace, rights) in places {
+        for right in rights {
+            for verb in right.verbs {
+                asked += 1;
+                match is_allowed(&cluster.client, user.as_deref(), namespace, &right, verb).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let place =
+                            namespace.map_or("all namespaces".to_owned(), |name| format!("the namespace {name}"));
+                        missing
+                            .entry(place)
+                            .or_default()
+                            .push(format!("{verb} {}", right.shown()));
+                    }
+                    Err(error) => return not_asked(user.as_deref(), &error),
+                }
+            }
+        }
+    }
+    let who = user.as_deref().unwrap_or("this user");
+    if missing.is_empty() {
+        return Check::ok(RIGHTS, format!("{who} has all {asked} rights that the operator needs"));
+    }
+    let missing = missing
+        .iter()
+        .map(|(place, rights)| format!("in {place}: {}", rights.join(", ")));
+    Check::failed(
+        RIGHTS,
+        format!("{who} may not, {}", missing.collect::<Vec<_>>().join("; ")),
+        "install or upgrade the chart, or apply deploy/operator.yaml: both grant exactly what is needed",
+    )
+}
+
+fn not_asked(user: Option<&str>, error: &kube::Error) -> Check {
+    let how = user.map_or_else(String::new, |user| {
+        format!(". An administrator can ask: kubectl auth can-i --list --as={user}")
+    });
+    Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", in_words(error)))
+}
+
+/// Whether this user, or without one this process, has the right.
+async fn is_allowed(
+    client: &Client,
+    user: Option<&str>,
+    namespace: Option<&str>,
+    right: &Right,
+    verb: &str,
+) -> kube::Result<bool> {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let attributes = Some(ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: Some(right.resource.clone()),
+        subresource: text(right.subresource),
+        name: text(right.name),
+        namespace: namespace.map(ToOwned::to_owned),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    });
+    let params = PostParams::default();
+    let status = if let Some(user) = user {
+        let spec = SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            groups: Some(groups(user)),
+            resource_attributes: attributes,
+            ..SubjectAccessReviewSpec::default()
+        };
+        let review = SubjectAccessReview {
+            spec,
+            ..SubjectAccessReview::default()
+        };
+        Api::all(client.clone()).create(&params, &review).await?.status
+    } else {
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: attributes,
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec,
+            ..SelfSubjectAccessReview::default()
+        };
+        Api::all(client.clone()).create(&params, &review).await?.status
+    };
+    Ok(status.is_some_and(|status| status.allowed))
+}
+
+/// Returns the groups that the API server gives a service account.
+fn groups(user: &str) -> Vec<String> {
+    let mut groups = vec!["system:authenticated".to_owned(), "system:serviceaccounts".to_owned()];
+    if let Some((namespace, _)) = user
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+    {
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::api::rbac::v1::ClusterRole;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn these_are_the_rights_that_the_manifests_grant() {
+        let manifests: Vec<Value> = serde_saphyr::from_multiple(include_str!("../../../deploy/operator.yaml")).unwrap();
+        let role = manifests
+            .into_iter()
+            .find(|one| one["kind"] == "ClusterRole" && one["metadata"]["name"] == "amplify-operator")
+            .unwrap();
+        let role: ClusterRole = serde_json::from_value(role).unwrap();
+        let mut granted = BTreeSet::new();
+        for rule in role.rules.unwrap() {
+            for resource in rule.resources.unwrap() {
+                for verb in &rule.verbs {
+                    granted.insert(format!(
+                        "{verb} {}/{resource}",
+                        rule.api_groups.clone().unwrap().join("")
+                    ));
+                }
+            }
+        }
+        let mut needed = BTreeSet::new();
+        for right in in_namespaces() {
+            for verb in right.verbs {
+                let sub = if right.subresource.is_empty() {
+                    String::new()
+                } else {
+                    format!("/{}", right.subresource)
+                };
+                needed.insert(format!("{verb} {}/{}{sub}", right.group, right.resource));
+            }
+        }
+        assert_eq!(needed, granted);
+    }
+
+    #[test]
+    fn a_service_account_is_in_the_groups_of_its_namespace() {
+        assert_eq!(
+            groups("system:serviceaccount:ops:amplify-operator"),
+            [
+                "system:authenticated",
+                "system:serviceaccounts",
+                "system:serviceaccounts:ops"
+            ]
+        );
+    }
+}

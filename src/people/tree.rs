@@ -1,0 +1,368 @@
+//! The tree of `status`: a backend, and below it its clones, its API and its storage. Pure: arranges and writes.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::entry::{Entry, LastJob, State, ago};
+use crate::api::KindName;
+
+/// A resource with those that are below it.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Node {
+    #[serde(flatten)]
+    pub(super) entry: Entry,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) children: Vec<Node>,
+}
+
+/// Returns the resources as trees, sorted by namespace, kind and name.
+pub(super) fn arrange(mut entries: Vec<Entry>) -> Vec<Node> {
+    let rank = |entry: &Entry| KindName::ALL.iter().position(|kind| kind.name() == entry.kind);
+    entries.sort_by(|a, b| (&a.namespace, rank(a), &a.name).cmp(&(&b.namespace, rank(b), &b.name)));
+    let mut parents = parents(&entries);
+    for child in 0..parents.len() {
+        if is_in_circle(&parents, child) {
+            parents[child] = None;
+        }
+    }
+    let mut below: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+    for (child, parent) in parents.iter().enumerate() {
+        below.entry(*parent).or_default().push(child);
+    }
+    let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
+    nodes(None, &below, &mut entries)
+}
+
+/// Returns for each resource the place of the backend that it belongs to.
+fn parents(entries: &[Entry]) -> Vec<Option<usize>> {
+    let is_backend = |entry: &Entry| entry.kind == KindName::AmplifyBackend.name();
+    let backends = || entries.iter().enumerate().filter(|(_, entry)| is_backend(entry));
+    let by_name: BTreeMap<_, _> = backends()
+        .map(|(place, entry)| ((&entry.namespace, &entry.name), place))
+        .collect();
+    let by_place: BTreeMap<_, _> = backends()
+        .filter_map(|(place, entry)| Some(((&entry.namespace, entry.place()?), place)))
+        .collect();
+    let parent = |entry: &Entry| {
+        if let Some(name) = &entry.refers_to {
+            return by_name.get(&(&entry.namespace, name)).copied();
+        }
+        // A record stands for a whole environment, as a backend does.
+        let is_inside = !is_backend(entry) && entry.kind != KindName::BackendEnvironment.name();
+        let found = by_place.get(&(&entry.namespace, entry.place()?)).copied();
+        found.filter(|_| is_inside)
+    };
+    entries.iter().map(parent).collect()
+}
+
+/// Whether a resource is below itself. Nothing stops two backends from naming each other as the source of a clone.
+fn is_in_circle(parents: &[Option<usize>], start: usize) -> bool {
+    let mut at = parents[start];
+    for _ in 0..parents.len() {
+        match at {
+            None => return false,
+            Some(place) if place == start => return true,
+            Some(place) => at = parents[place],
+        }
+    }
+    false
+}
+
+fn nodes(
+    parent: Option<usize>,
+    below: &BTreeMap<Option<usize>, Vec<usize>>,
+    entries: &mut [Option<Entry>],
+) -> Vec<Node> {
+    let mut all = Vec::new();
+    for place in below.get(&parent).into_iter().flatten() {
+        if let Some(entry) = entries[*place].take() {
+            let children = nodes(Some(*place), below, entries);
+            all.push(Node { entry, children });
+        }
+    }
+    all
+}
+
+/// Returns the trees as text. Colours are ANSI sequences, which the stream removes where no terminal reads them.
+pub(super) fn text(roots: &[Node], now: Timestamp) -> String {
+    let mut page = String::new();
+    let mut namespace = None;
+    for (place, root) in roots.iter().enumerate() {
+        if namespace != Some(&root.entry.namespace) {
+            if namespace.is_some() {
+                page.push('\n');
+            }
+            namespace = Some(&root.entry.namespace);
+            let bold = Style::new().bold();
+            let _ = writeln!(page, "{bold}{}{bold:#}", root.entry.namespace);
+        }
+        let is_last = roots
+            .get(place + 1)
+            .is_none_or(|next| next.entry.namespace != root.entry.namespace);
+        node(&mut page, root, "", is_last, None, now);
+    }
+    page
+}
+
+fn node(page: &mut String, node: &Node, indent: &str, is_last: bool, above: Option<&str>, now: Timestamp) {
+    let entry = &node.entry;
+    let (branch, rest) = if is_last {
+        ("└─ ", "   ")
+    } else {
+        ("├─ ", "│  ")
+    };
+    let _ = writeln!(page, "{indent}{branch}{}", head(entry, now));
+    let indent = format!("{indent}{rest}");
+    let below = if node.children.is_empty() { "   " } else { "│  " };
+    for (name, line) in details(entry, above, now) {
+        let dim = Style::new().dimmed();
+        let _ = writeln!(page, "{indent}{below}{dim}{name:<8}{dim:#} {line}");
+    }
+    let last = node.children.len().saturating_sub(1);
+    for (place, child) in node.children.iter().enumerate() {
+        let above = entry.console_url.as_deref().or(above);
+        self::node(page, child, &indent, place == last, above, now);
+    }
+}
+
+fn colour(state: State) -> Style {
+    let colour = match state {
+        State::Ready => AnsiColor::Green,
+        State::Reconciling => AnsiColor::Cyan,
+        State::Stalled => AnsiColor::Red,
+        State::Suspended | State::Unseen => AnsiColor::Yellow,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+/// Returns the first line of a resource.
+fn head(entry: &Entry, now: Timestamp) -> String {
+    let style = colour(entry.state);
+    let mut line = format!("{}  {style}{}{style:#}", entry.reference(), entry.state.name());
+    if let Some(reason) = entry.reason.as_deref().filter(|reason| *reason != entry.state.name()) {
+        let _ = write!(line, " ({reason})");
+    }
+    if entry.deleting {
+        line += ", being deleted";
+    }
+    let place = [entry.app_id.as_deref(), entry.environment.as_deref()];
+    let place: Vec<_> = place.into_iter().flatten().collect();
+    if !place.is_empty() {
+        let _ = write!(line, "  {}", place.join("/"));
+    }
+    if let Some(region) = &entry.region {
+        let _ = write!(line, "  {region}");
+    }
+    if let Some(created) = entry.created {
+        let _ = write!(line, "  {}", ago(now.duration_since(created)));
+    }
+    line
+}
+
+/// Returns the other lines of a resource. The console's page is left out where the resource above has the same.
+fn details(entry: &Entry, above: Option<&str>, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if entry.state != State::Ready
+        && let Some(message) = entry.message.as_ref().filter(|message| !message.is_empty())
+    {
+        lines.push(("message", message.clone()));
+    }
+    if let Some(since) = entry.migration_locked_at {
+        let since = ago(now.duration_since(since));
+        lines.push((
+            "locked",
+            format!("for a Gen 2 migration, seen {since} ago: AWS gets no write"),
+        ));
+    }
+    if let Some(job) = &entry.job {
+        lines.push(("job", job_line(job, now)));
+    }
+    for (place, (name, value)) in entry.outputs.iter().enumerate() {
+        let heading = if place == 0 { "outputs" } else { "" };
+        lines.push((heading, format!("{name}={value}")));
+    }
+    if let Some(url) = entry.console_url.as_deref().filter(|url| above != Some(url)) {
+        lines.push(("console", url.to_owned()));
+    }
+    if let Some(next) = &entry.next_step {
+        lines.push(("next", next.clone()));
+    }
+    lines
+}
+
+fn job_line(job: &LastJob, now: Timestamp) -> String {
+    let since = |time: Timestamp| ago(SignedDuration::max(now.duration_since(time), SignedDuration::ZERO));
+    let mut line = job.operation.to_owned();
+    if let Some(status) = &job.status {
+        let _ = write!(line, " {status}");
+    }
+    match job.finish_time {
+        Some(end) => {
+            let _ = write!(line, ", ended {} ago", since(end));
+        }
+        None if job.id.is_none() => {
+            let _ = write!(
+                line,
+                ", sent {} ago, and its outcome is not known yet",
+                since(job.request_time)
+            );
+        }
+        None => {
+            let _ = write!(line, ", begun {} ago", since(job.request_time));
+        }
+    }
+    if let Some(id) = &job.id {
+        let _ = write!(line, ", job {id}");
+    }
+    line
+}
+
+/// Returns one line that counts the states.
+pub(super) fn summary(entries: &[Entry]) -> String {
+    let count = |state: State| entries.iter().filter(|entry| entry.state == state).count();
+    let counts: Vec<_> = State::ALL
+        .into_iter()
+        .map(|state| (count(state), state.name()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    counts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{
+        super::entry::tests::{object, status},
+        *,
+    };
+
+    fn entry(kind: KindName, name: &str, spec: &Value) -> Entry {
+        let status = status(&[("Ready", "True", "Available")]);
+        Entry::of(kind, &object(name, spec, &status), "amplify-operator")
+    }
+
+    fn backend(name: &str, environment: &str) -> Entry {
+        let spec = json!({ "appId": "d1", "backendEnvironmentName": environment, "region": "eu-west-1" });
+        entry(KindName::AmplifyBackend, name, &spec)
+    }
+
+    fn shape(nodes: &[Node]) -> String {
+        let shown = nodes.iter().map(|node| {
+            let below = shape(&node.children);
+            let below = if below.is_empty() { below } else { format!("({below})") };
+            format!("{}{below}", node.entry.name)
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_backend_has_its_clones_its_api_and_its_storage_below_it() {
+        let pair = json!({ "appId": "d1", "backendEnvironmentName": "staging", "region": "eu-west-1" });
+        let elsewhere = json!({ "appId": "d1", "backendEnvironmentName": "other", "region": "eu-west-1" });
+        let record = json!({ "appId": "d1", "environmentName": "staging", "region": "eu-west-1" });
+        let clone = |of: &str| json!({ "appId": "d1", "cloneFrom": { "backendRef": { "name": of } } });
+        let entries = vec![
+            entry(KindName::BackendEnvironment, "record", &record),
+            entry(
+                KindName::BackendApi,
+                "api",
+                &json!({ "backendRef": { "name": "staging" } }),
+            ),
+            entry(KindName::BackendStorage, "by-key", &pair),
+            entry(KindName::BackendApi, "alone", &elsewhere),
+            entry(
+                KindName::BackendApi,
+                "lost",
+                &json!({ "backendRef": { "name": "gone" } }),
+            ),
+            entry(KindName::AmplifyBackend, "preview", &clone("staging")),
+            entry(
+                KindName::BackendApi,
+                "of-preview",
+                &json!({ "backendRef": { "name": "preview" } }),
+            ),
+            backend("staging", "staging"),
+        ];
+        assert_eq!(
+            shape(&arrange(entries)),
+            "staging(preview(of-preview) api by-key) alone lost record"
+        );
+    }
+
+    #[test]
+    fn backends_that_name_each_other_are_shown_all_the_same() {
+        let clone = |name: &str, of: &str| {
+            let spec = json!({ "cloneFrom": { "backendRef": { "name": of } } });
+            entry(KindName::AmplifyBackend, name, &spec)
+        };
+        assert_eq!(shape(&arrange(vec![clone("a", "b"), clone("b", "a")])), "a(b)");
+        assert_eq!(shape(&arrange(vec![clone("a", "a")])), "a");
+        assert_eq!(
+            shape(&arrange(vec![clone("c", "a"), clone("a", "b"), clone("b", "a")])),
+            "a(b c)"
+        );
+    }
+
+    #[test]
+    fn the_text_says_what_each_is_about_and_what_to_do() {
+        let spec = json!({ "appId": "d1a2b3c4d5e6f7", "backendEnvironmentName": "staging" });
+        let mut stored = status(&[("Ready", "True", "Available")]);
+        stored["region"] = json!("eu-west-1");
+        stored["outputs"] = json!({ "stackName": "amplify-x", "userPoolId": "eu-west-1_a" });
+        stored["job"] = json!({
+            "operation": "CreateBackend", "generation": 1, "attempt": 1, "requestTime": "2026-11-22T10:00:00Z",
+            "id": "0f3c", "status": "COMPLETED", "finishTime": "2026-11-22T10:06:10Z",
+        });
+        let staging = Entry::of(
+            KindName::AmplifyBackend,
+            &object("staging", &spec, &stored),
+            "amplify-operator",
+        );
+        let mut stored = status(&[("Ready", "False", "JobFailed"), ("Stalled", "True", "JobFailed")]);
+        stored["region"] = json!("eu-west-1");
+        stored["appId"] = json!("d1a2b3c4d5e6f7");
+        stored["backendEnvironmentName"] = json!("staging");
+        let spec = json!({ "backendRef": { "name": "staging" } });
+        let api = Entry::of(
+            KindName::BackendApi,
+            &object("storefront", &spec, &stored),
+            "amplify-operator",
+        );
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        let text = text(&arrange(vec![api, staging]), now);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        let wanted = "\
+shop
+└─ AmplifyBackend/staging  Ready (Available)  d1a2b3c4d5e6f7/staging  eu-west-1  3d
+   │  job      CreateBackend COMPLETED, ended 23h ago, job 0f3c
+   │  outputs  stackName=amplify-x
+   │           userPoolId=eu-west-1_a
+   │  console  https://eu-west-1.console.aws.amazon.com/amplify/home?region=eu-west-1#/d1a2b3c4d5e6f7/YmFja2VuZA/staging
+   └─ BackendApi/storefront  Stalled (JobFailed)  d1a2b3c4d5e6f7/staging  eu-west-1  3d
+         message  about JobFailed
+         next     do what the message says; where it asks for no edit, then run: amplify-operator reconcile BackendApi/storefront -n shop
+";
+        assert_eq!(plain, wanted);
+        assert!(text.contains("\u{1b}[32mReady"), "{text:?}");
+    }
+
+    #[test]
+    fn the_last_line_counts_the_states_that_occur() {
+        let unseen = Entry::of(
+            KindName::BackendApi,
+            &object("api", &json!({}), &Value::Null),
+            "amplify-operator",
+        );
+        assert_eq!(
+            summary(&[backend("a", "a"), backend("b", "b"), unseen]),
+            "2 Ready, 1 Unseen"
+        );
+        assert_eq!(summary(&[]), "");
+    }
+}
