@@ -233,6 +233,28 @@ fn a_version_that_changes_nothing_else_wakes_nobody_and_is_remembered() {
     );
 }
 
+#[test]
+fn outputs_go_to_the_backend_that_an_api_is_in_unless_it_is_being_deleted_too() {
+    let dev = backend_of("dev", "dev");
+    let api = api_in("api", "dev");
+    let table = [
+        ("its backend", dev.clone(), &["dev"][..]),
+        (
+            "a backend that goes",
+            dev.clone().with(|entry| entry.deleting = true),
+            &[],
+        ),
+        ("a backend elsewhere", backend_of("dev", "other"), &[]),
+        ("a backend of another account", dev.pinned("222222222222"), &[]),
+    ];
+    for (why, backend, wanted) in table {
+        let table = Table::of(&[&backend, &api.clone().pinned("111111111111")]);
+        let found = table.0.containers(&api.key);
+        let found: Vec<_> = found.iter().map(|(key, _)| key.name.as_str()).collect();
+        assert_eq!(found, wanted, "{why}");
+    }
+}
+
 // Slots.
 
 #[test]
