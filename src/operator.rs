@@ -69,8 +69,11 @@ pub struct World {
 impl World {
     /// Makes the world of the machine that this process runs on.
     async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
-        let accounts = match settings.accounts.clone().map(AccountsFile::at) {
-            Some(file) => Some(file.open().await.map_err(anyhow::Error::msg)?),
+        let accounts = match settings.accounts.clone() {
+            Some(path) => {
+                let file = AccountsFile::at(path).allowing(settings.allowed_regions());
+                Some(file.open().await.map_err(anyhow::Error::msg)?)
+            }
             None => None,
         };
         Ok(Self {

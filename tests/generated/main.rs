@@ -366,7 +366,7 @@ async fn accounts_are_a_file_that_the_program_can_read_and_find() -> Result<()> 
         let rendered = helm_template(&["--show-only", "templates/accounts.yaml", "--set-json", values]).await?;
         let map: ConfigMap = serde_saphyr::from_str(&rendered)?;
         assert_eq!(map.metadata.name.as_deref(), Some(config_map));
-        let accounts = Accounts::parse(&map.data.context("data")?["accounts.yaml"])?;
+        let accounts = Accounts::parse(&map.data.context("data")?["accounts.yaml"], &[])?;
         assert_eq!(accounts.len(), entries);
         let is_known = matches!(accounts.for_namespace("blog"), Lookup::Entry(_));
         assert_eq!(is_known, entries > 0, "{accounts:?}");
