@@ -171,7 +171,7 @@ pub struct Run {
     /// Namespace of the Lease for --leader-elect. Unset or empty: POD_NAMESPACE, otherwise the namespace of the kubeconfig.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
-    /// Address on which to serve /livez, /readyz and /metrics.
+    /// Address on which to serve /livez, /readyz and /metrics. `[::]:8080` answers on IPv4 too, and works without IPv6.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_LISTEN",

@@ -12,7 +12,6 @@ use futures::{
 };
 use kube::{Api, Client, api::ApiResource};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -93,7 +92,7 @@ impl World {
 pub async fn run(settings: Run) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    let listener = telemetry::server::listen(settings.listen).map_err(|error| {
         let address = settings.listen;
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
