@@ -20,15 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    amplify::{Accounts, Base, Sessions},
+    amplify::{Accounts, Base, Route, Sessions},
     api::{self, KindName, kinds::kinds},
-    apiserver::Connector,
+    apiserver::{Connector, NoAccess},
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Listings, Lists, Parts, Store, Tokens, accounts::AccountsFile},
     kinds::Remote,
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
+    proxy::Proxies,
     random::Random,
     telemetry::{self, Health, Metrics, error::in_words},
 };
@@ -75,10 +76,16 @@ impl World {
             }
             None => None,
         };
+        let proxies = Arc::new(Proxies::from_env()?);
+        let route = Route::of_machine(proxies.clone(), settings.allow_plain_http).await?;
+        let apiserver = Connector::infer(&proxies).await.map_err(|error| match error {
+            NoAccess::Config(error) => no_way(&error),
+            error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_)) => error.into(),
+        })?;
         Ok(Self {
             accounts,
-            apiserver: Connector::infer().await.map_err(|error| no_way(&error))?,
-            aws: Box::pin(Base::load()),
+            apiserver,
+            aws: Box::pin(Base::load(route)),
             clock: Arc::new(Clock::of_machine()),
             random: Arc::new(Random::of_machine()),
             metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),

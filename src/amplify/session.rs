@@ -15,7 +15,7 @@ use std::{
 };
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    Region, SdkConfig,
     identity::IdentityCache,
     sts::{AssumeRoleProvider, AssumeRoleProviderBuilder},
 };
@@ -31,7 +31,7 @@ use super::{
     accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
     errors::{Call, NotProvided, not_assumed},
-    http::http_client,
+    http::Route,
     regions,
 };
 use crate::{
@@ -62,10 +62,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance.
-    pub async fn load() -> Self {
-        let chain = Chain::default();
-        let config = environment()
+    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. All requests go this way.
+    pub async fn load(route: Route) -> Self {
+        let loader = route.loader();
+        let chain = Chain {
+            kept: Arc::default(),
+            route,
+        };
+        let config = loader
             .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
             .load()
             .await;
@@ -262,13 +266,13 @@ impl Sessions {
                 account: Account::Mapped(entry.account.clone()),
                 region: entry.region.clone().or_else(own),
                 digest,
-                entry: None,
+                entry: Some(Arc::clone(entry)),
             },
             Lookup::None | Lookup::Ambiguous(_) => Assignment {
                 account: Account::Missing(lookup.missing(namespace).unwrap_or_default()),
                 region: own(),
                 digest,
-                entry: Some(Arc::clone(entry)),
+                entry: None,
             },
         }
     }
@@ -290,34 +294,34 @@ impl Sessions {
     }
 }
 
-/// Returns the loader of the SDK's environment configuration, with our HTTP client.
-fn environment() -> ConfigLoader {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client())
-}
-
 /// The SDK's own chain of credentials. The SDK reads a profile's files once and keeps the result, even an empty one.
 /// After a failure, and after AWS has refused the credentials, the chain is made anew.
-#[derive(Clone, Debug, Default)]
-struct Chain(Arc<Mutex<Option<SharedCredentialsProvider>>>);
+#[derive(Clone, Debug)]
+struct Chain {
+    kept: Arc<Mutex<Option<SharedCredentialsProvider>>>,
+    route: Route,
+}
 
 impl Chain {
     async fn credentials(&self) -> Provided {
-        let kept = self.0.lock().take();
+        let kept = self.kept.lock().take();
         let provider = match kept {
             Some(provider) => provider,
-            None => environment()
+            None => self
+                .route
+                .loader()
                 .load()
                 .await
                 .credentials_provider()
                 .ok_or_else(|| CredentialsError::not_loaded("the SDK has no chain of credentials"))?,
         };
         let credentials = provider.provide_credentials().await?;
-        *self.0.lock() = Some(provider);
+        *self.kept.lock() = Some(provider);
         Ok(credentials)
     }
 
     fn forget(&self) {
-        self.0.lock().take();
+        self.kept.lock().take();
     }
 }
 
@@ -643,6 +647,7 @@ impl Session {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use aws_config::BehaviorVersion;
     use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 
     use super::*;
@@ -656,7 +661,7 @@ pub(super) mod tests {
         let credentials = credentials.unwrap_or_else(|| SharedCredentialsProvider::new(Credentials::for_tests()));
         let base = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(Route::default().client())
             .endpoint_url(endpoint)
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(credentials)
@@ -677,7 +682,7 @@ pub(super) mod tests {
     pub(in crate::amplify) async fn tenants(endpoint: &str, limits: Limits, accounts: &str) -> Sessions {
         // Loaded: the SDK's provider of roles needs a time source, which a built configuration does not have.
         let base = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(Route::default().client())
             .endpoint_url(endpoint)
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(Credentials::for_tests())

@@ -232,7 +232,13 @@ fn camel_case(flag: &str) -> String {
 
 /// Flags that are not settings of the chart. The chart itself determines the address of the probes. Flags that need
 /// more than a variable (a mounted file, a Role for the Lease) it derives from other values.
-const NO_SETTINGS: [&str; 4] = ["listen", "accounts", "leader-elect", "lease-namespace"];
+const NO_SETTINGS: [&str; 5] = [
+    "listen",
+    "accounts",
+    "allow-plain-http",
+    "leader-elect",
+    "lease-namespace",
+];
 
 #[tokio::test]
 async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Result<()> {
