@@ -50,9 +50,9 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 const APP_NAME: &str = concat!("amplify-operator-", env!("CARGO_PKG_VERSION"));
 /// The services that are called: their names in the SDK, and the variables of their endpoints.
 const SERVICES: [(&str, &str); 3] = [
-    ("AmplifyBackend", "AWS_ENDPOINT_URL_AMPLIFYBACKEND"),
-    ("Amplify", "AWS_ENDPOINT_URL_AMPLIFY"),
-    ("STS", "AWS_ENDPOINT_URL_STS"),
+    ("amplifybackend", "AWS_ENDPOINT_URL_AMPLIFYBACKEND"),
+    ("amplify", "AWS_ENDPOINT_URL_AMPLIFY"),
+    ("sts", "AWS_ENDPOINT_URL_STS"),
 ];
 
 /// Why there is no way to AWS.

@@ -162,22 +162,22 @@ fn an_endpoint_in_plain_http_to_another_machine_is_refused_by_every_command_unle
     let plain = ("AWS_ENDPOINT_URL", "http://me:s3cret@aws.test:4601/path");
     let elsewhere = "http://aws.test is plain HTTP";
     for (variables, service, said) in [
-        (&[plain][..], "AmplifyBackend", elsewhere),
+        (&[plain][..], "amplifybackend", elsewhere),
         (
             &[("AWS_ENDPOINT_URL_AMPLIFYBACKEND", "http://aws.test")],
-            "AmplifyBackend",
+            "amplifybackend",
             elsewhere,
         ),
-        (&[("AWS_ENDPOINT_URL_AMPLIFY", "http://aws.test")], "Amplify", elsewhere),
-        (&[("AWS_ENDPOINT_URL_STS", "http://aws.test")], "STS", elsewhere),
+        (&[("AWS_ENDPOINT_URL_AMPLIFY", "http://aws.test")], "amplify", elsewhere),
+        (&[("AWS_ENDPOINT_URL_STS", "http://aws.test")], "sts", elsewhere),
         (
             &[("AWS_PROFILE", "plain")],
-            "AmplifyBackend",
+            "amplifybackend",
             "http://profile.test is plain",
         ),
         (
             &[("AWS_PROFILE", "parts")],
-            "AmplifyBackend",
+            "amplifybackend",
             "http://own.test is plain",
         ),
     ] {
