@@ -1,26 +1,49 @@
 //! Access to the API server: makes every Kubernetes client of this process. May do: read the kubeconfig or the pod's
 //! service account.
+//!
+//! As kubectl does, a client goes through the `proxy-url` of the kubeconfig's cluster, otherwise through the proxy that
+//! the environment names for the API server. In a pod, the API server is reached directly: it is in the same cluster.
 
 mod pages;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{RETRY_AFTER, USER_AGENT},
+};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, DynBody},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError, NoProxyError},
 };
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, retry::Policy, util::BoxService};
 
 pub use pages::Pages;
 
-use crate::random::Random;
+use crate::{
+    proxy::{self, Proxies, Unusable},
+    random::Random,
+};
 
 /// How long the API server may be silent while an answer is due: longer than a watch is open. kube sets no limit, and a
 /// list that is never answered would block its kind for ever.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(75);
+
+/// Why there is no access to an API server.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAccess {
+    /// There is neither a usable kubeconfig nor a service account.
+    #[error(transparent)]
+    Config(#[from] kube::Error),
+    /// The kubeconfig names a proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] Unusable),
+    /// kube cannot read `NO_PROXY`.
+    #[error("NO_PROXY cannot be read ({0}): give hosts, addresses and ranges, with a single comma between two")]
+    NoProxy(NoProxyError),
+}
 
 /// A service that sends requests to the API server, each once.
 pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
@@ -33,26 +56,21 @@ pub struct Connector {
 
 impl Connector {
     /// Makes a connector from the kubeconfig or, without one, from the pod's service account.
-    pub async fn infer() -> kube::Result<Self> {
-        let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
-        config.read_timeout = Some(SILENCE_LIMIT);
-        config.reset_reader_on_write = true;
-        Ok(Self::of(config))
+    pub async fn infer(proxies: &Proxies) -> Result<Self, NoAccess> {
+        Self::chosen(None, None, proxies).await
     }
 
     /// Makes a connector from this kubeconfig and context. Without either, as [`Connector::infer`].
-    pub async fn chosen(kubeconfig: Option<&Path>, context: Option<&str>) -> kube::Result<Self> {
-        if kubeconfig.is_none() && context.is_none() {
-            return Self::infer().await;
-        }
-        let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-        let options = KubeConfigOptions {
-            context: context.map(ToOwned::to_owned),
-            ..KubeConfigOptions::default()
+    pub async fn chosen(kubeconfig: Option<&Path>, context: Option<&str>, proxies: &Proxies) -> Result<Self, NoAccess> {
+        let mut config = if kubeconfig.is_none() && context.is_none() {
+            infer(proxies).await?
+        } else {
+            let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+            let kubeconfig = kubeconfig.map_err(kube::Error::InferKubeconfig)?;
+            of_kubeconfig(kubeconfig, context, proxies).await?
         };
-        let chosen = async { Config::from_custom_kubeconfig(kubeconfig?, &options).await };
-        let mut config = chosen.await.map_err(kube::Error::InferKubeconfig)?;
         config.read_timeout = Some(SILENCE_LIMIT);
+        config.reset_reader_on_write = true;
         Ok(Self::of(config))
     }
 
@@ -61,6 +79,7 @@ impl Connector {
     pub fn of(mut config: Config) -> Self {
         // Retries are added outside of the guard that checks a leader's writes, where they are wanted.
         config.default_retry = false;
+        config.headers.push((USER_AGENT, user_agent()));
         let default_namespace = config.default_namespace.clone();
         Self::new(default_namespace, move || ClientBuilder::try_from(config.clone()))
     }
@@ -91,6 +110,67 @@ impl Connector {
     pub fn plain(&self) -> kube::Result<Client> {
         Ok(self.connect()?.build())
     }
+}
+
+async fn infer(proxies: &Proxies) -> Result<Config, NoAccess> {
+    if let Ok(kubeconfig) = Kubeconfig::read() {
+        match of_kubeconfig(kubeconfig, None, proxies).await {
+            // kube's own error is about the kubeconfig and the service account.
+            Err(NoAccess::Config(_)) => {}
+            made => return made,
+        }
+    }
+    Ok(Config::infer().await.map_err(kube::Error::InferConfig)?)
+}
+
+/// Makes the configuration of this context of a kubeconfig; `None`: of its current one.
+async fn of_kubeconfig(kubeconfig: Kubeconfig, context: Option<&str>, proxies: &Proxies) -> Result<Config, NoAccess> {
+    let context = context
+        .map(ToOwned::to_owned)
+        .or_else(|| kubeconfig.current_context.clone());
+    let named = context.as_ref().and_then(|context| named_proxy(&kubeconfig, context));
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    let made = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let mut config = made.map_err(|error| match error {
+        KubeconfigError::ParseNoProxy(error) => NoAccess::NoProxy(error),
+        error => kube::Error::InferKubeconfig(error).into(),
+    })?;
+    config.apply_debug_overrides();
+    // Not the proxy that kube finds: it compares `NO_PROXY` with the name of the proxy.
+    config.proxy_url = match named {
+        Some(url) => Some(proxy::url(
+            "the proxy-url of the kubeconfig's cluster",
+            &url,
+            proxy::HTTP_OR_SOCKS,
+        )?),
+        None => proxies.through(&config.cluster_url).cloned(),
+    };
+    Ok(config)
+}
+
+/// Returns the proxy that the kubeconfig names for the cluster of a context.
+fn named_proxy(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|one| one.name == context)?.context.as_ref()?;
+    let mut clusters = kubeconfig.clusters.iter();
+    let cluster = clusters.find(|cluster| cluster.name == context.cluster)?;
+    let url = cluster.cluster.as_ref()?.proxy_url.clone();
+    url.filter(|url| !url.is_empty())
+}
+
+/// Returns the name of this program in the API server's logs, in the form of client-go's.
+fn user_agent() -> HeaderValue {
+    use std::env::consts::{ARCH, OS};
+    let arch = match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let text = format!("amplify-operator/{} ({OS}/{arch})", env!("CARGO_PKG_VERSION"));
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("amplify-operator"))
 }
 
 /// The retries of requests that the API server is too busy for (429, 503, 504): up to three within some seconds. kube's

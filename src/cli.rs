@@ -16,6 +16,8 @@ use crate::{
 const LEAST_OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(30);
 /// Environment variable that allows tests a shorter `--outcome-grace`: the simulator of AWS answers at once.
 const SHORT_GRACE_FOR_TESTS: &str = "AMPLIFY_OPERATOR_TEST_SHORT_OUTCOME_GRACE";
+/// Environment variable of `--allow-plain-http`, which `run` and the commands that read AWS have.
+const ALLOW_PLAIN_HTTP: &str = "AMPLIFY_OPERATOR_ALLOW_PLAIN_HTTP";
 /// Shortest of the other durations: times are stored in whole seconds.
 const LEAST: SignedDuration = SignedDuration::from_secs(1);
 
@@ -165,13 +167,17 @@ pub struct Run {
     /// File that maps namespaces to IAM roles. With this file, a namespace without an entry cannot reach AWS.
     #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
     pub accounts: Option<PathBuf>,
+    /// Allow requests to AWS in plain HTTP to other machines. Others on the way can then read and change them: for
+    /// simulators of AWS, not for AWS.
+    #[arg(long, env = ALLOW_PLAIN_HTTP, value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
     /// Elect a leader: one of several processes works, and the others wait to replace it.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEADER_ELECT", value_parser = clap::builder::BoolishValueParser::new())]
     pub leader_elect: bool,
     /// Namespace of the Lease for --leader-elect. Unset or empty: POD_NAMESPACE, otherwise the namespace of the kubeconfig.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
-    /// Address on which to serve /livez, /readyz and /metrics.
+    /// Address on which to serve /livez, /readyz and /metrics. `[::]:8080` answers on IPv4 too, and works without IPv6.
     #[arg(
         long,
         env = "AMPLIFY_OPERATOR_LISTEN",
@@ -269,6 +275,10 @@ pub struct Source {
     /// AWS region to allow although this version does not know it; repeatable.
     #[arg(long, value_parser = region, value_name = "REGION")]
     pub allowed_region: Vec<String>,
+    /// Allow requests to AWS in plain HTTP to other machines. Others on the way can then read and change them: for
+    /// simulators of AWS, not for AWS.
+    #[arg(long, env = ALLOW_PLAIN_HTTP, value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
 }
 
 /// The apps to read: some, or all of the region.

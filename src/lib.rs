@@ -16,6 +16,7 @@ pub mod leader;
 pub mod lifecycle;
 pub mod operator;
 pub mod people;
+pub mod proxy;
 pub mod random;
 pub mod report;
 pub mod telemetry;

@@ -12,7 +12,6 @@ use futures::{
 };
 use kube::{Api, Client, api::ApiResource};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -21,15 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    amplify::{Accounts, Base, Sessions},
+    amplify::{Accounts, Base, Route, Sessions},
     api::{self, KindName, kinds::kinds},
-    apiserver::Connector,
+    apiserver::{Connector, NoAccess},
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Listings, Lists, Parts, Store, Tokens, accounts::AccountsFile},
     kinds::Remote,
     leader::{self, Election, Leadership, Lost, Turns},
     lifecycle::Settings,
+    proxy::Proxies,
     random::Random,
     telemetry::{self, Health, Metrics, error::in_words},
 };
@@ -69,14 +69,23 @@ pub struct World {
 impl World {
     /// Makes the world of the machine that this process runs on.
     async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
-        let accounts = match settings.accounts.clone().map(AccountsFile::at) {
-            Some(file) => Some(file.open().await.map_err(anyhow::Error::msg)?),
+        let accounts = match settings.accounts.clone() {
+            Some(path) => {
+                let file = AccountsFile::at(path).allowing(settings.allowed_regions());
+                Some(file.open().await.map_err(anyhow::Error::msg)?)
+            }
             None => None,
         };
+        let proxies = Arc::new(Proxies::from_env()?);
+        let route = Route::of_machine(proxies.clone(), settings.allow_plain_http).await?;
+        let apiserver = Connector::infer(&proxies).await.map_err(|error| match error {
+            NoAccess::Config(error) => no_way(&error),
+            error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_)) => error.into(),
+        })?;
         Ok(Self {
             accounts,
-            apiserver: Connector::infer().await.map_err(|error| no_way(&error))?,
-            aws: Box::pin(Base::load()),
+            apiserver,
+            aws: Box::pin(Base::load(route)),
             clock: Arc::new(Clock::of_machine()),
             random: Arc::new(Random::of_machine()),
             metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
@@ -90,7 +99,7 @@ impl World {
 pub async fn run(settings: Run) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    let listener = telemetry::server::listen(settings.listen).map_err(|error| {
         let address = settings.listen;
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;

@@ -1,4 +1,5 @@
-//! The accounts file: the IAM role for the resources of each namespace. Pure: parses text, answers lookups.
+//! The accounts file: the IAM role for the resources of each namespace, and the apps and regions that they may touch.
+//! Pure: parses text, answers lookups.
 //!
 //! A namespace named by no entry, or by two entries, has no account: the file denies by default. External ids are never
 //! shown, neither in `Debug` nor in an error.
@@ -12,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 
-use super::regions;
+use super::{AppId, regions};
 use crate::api::conditions::truncated;
 
 /// Longest name of an entry, in bytes.
@@ -95,6 +96,17 @@ struct Raw {
     role_arn: String,
     external_id: Option<ExternalId>,
     region: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    apps: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    regions: Option<Vec<String>>,
+}
+
+/// Reads a list that may be left out. A list without a value is read as an empty one, which is refused: it must not
+/// pass for a list that is left out, which allows everything.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    let list = Option::<Vec<String>>::deserialize(from)?;
+    Ok(Some(list.unwrap_or_default()))
 }
 
 /// An IAM role, with the namespaces that use it.
@@ -110,9 +122,30 @@ pub struct Entry {
     pub region: Option<String>,
     pub(super) external_id: Option<ExternalId>,
     namespaces: BTreeSet<String>,
+    /// The only apps that its namespaces may touch.
+    apps: Option<BTreeSet<AppId>>,
+    /// The only regions that its namespaces may touch.
+    regions: Option<BTreeSet<String>>,
 }
 
 impl Entry {
+    /// Returns why the resources of its namespaces may not touch this app in this region, with the next step for
+    /// people. It names nothing else that the entry allows.
+    #[must_use]
+    pub fn refusal(&self, region: &str, app: &AppId) -> Option<String> {
+        let (list, what) = if self.apps.as_ref().is_some_and(|apps| !apps.contains(app)) {
+            ("apps", format!("the app {app}"))
+        } else if self.regions.as_ref().is_some_and(|regions| !regions.contains(region)) {
+            ("regions", format!("the region {}", truncated(region, SHOWN)))
+        } else {
+            return None;
+        };
+        Some(format!(
+            "the entry {:?} of the operator's accounts file does not list {what} under {list}, so the resources of this namespace may not touch it: have an administrator add it there, or correct the resource",
+            truncated(&self.name, SHOWN)
+        ))
+    }
+
     /// Whether the sessions of one entry can be used for the other.
     pub(super) fn is_same_identity(&self, other: &Self) -> bool {
         self.role_arn == other.role_arn && self.external_id == other.external_id && self.region == other.region
@@ -152,7 +185,8 @@ impl Lookup<'_> {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::Entry(entry) => {
-                (0_u8, &entry.role_arn, &entry.external_id, &entry.region).hash(&mut hasher);
+                let role = (&entry.role_arn, &entry.external_id, &entry.region);
+                (0_u8, role, &entry.apps, &entry.regions).hash(&mut hasher);
             }
             Self::None => 1_u8.hash(&mut hasher),
             Self::Ambiguous(names) => (2_u8, names).hash(&mut hasher),
@@ -169,8 +203,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Parses a file.
-    pub fn parse(yaml: &str) -> Result<Self, Invalid> {
+    /// Parses a file. `allowed_regions`: the regions that a setting allows besides the known ones.
+    pub fn parse(yaml: &str, allowed_regions: &[String]) -> Result<Self, Invalid> {
         // Snippets would show the text near the error, including external ids.
         let options = serde_saphyr::options! { with_snippet: false };
         let file: File = serde_saphyr::from_str_with_options(yaml, options)
@@ -178,7 +212,7 @@ impl Accounts {
         let mut accounts = Self::default();
         let mut names = BTreeSet::new();
         for (place, raw) in file.accounts.into_iter().enumerate() {
-            let entry = Arc::new(entry(raw, place)?);
+            let entry = Arc::new(entry(raw, place, allowed_regions)?);
             if !names.insert(entry.name.clone()) {
                 return Err(Invalid::Twice(entry.name.clone()));
             }
@@ -228,7 +262,7 @@ impl Accounts {
     }
 }
 
-fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
+fn entry(raw: Raw, place: usize, allowed_regions: &[String]) -> Result<Entry, Invalid> {
     let name = raw.name;
     if !(1..=NAME_LIMIT).contains(&name.len()) || name.chars().any(char::is_control) {
         return Err(Invalid::Name(place + 1));
@@ -263,14 +297,47 @@ fn entry(raw: Raw, place: usize) -> Result<Entry, Invalid> {
             truncated(region, SHOWN)
         )));
     }
+    let apps = raw.apps.as_deref().map(apps).transpose().map_err(wrong)?;
+    let regions = raw.regions.map(|list| regions_of(list, allowed_regions));
+    let regions = regions.transpose().map_err(wrong)?;
+    if let (Some(region), Some(regions)) = (&raw.region, &regions)
+        && !regions.contains(region)
+    {
+        return Err(wrong(format!("region: {region} is not in regions: add it there")));
+    }
     Ok(Entry {
         account: account.to_owned(),
         role_arn: raw.role_arn.clone(),
         region: raw.region,
         external_id: raw.external_id,
         namespaces: raw.namespaces.into_iter().collect(),
+        apps,
+        regions,
         name,
     })
+}
+
+/// The advice about a list without a value.
+const EMPTY: &str = "name at least one, or leave the list out to allow all";
+
+fn apps(list: &[String]) -> Result<BTreeSet<AppId>, String> {
+    if list.is_empty() {
+        return Err(format!("apps: {EMPTY}"));
+    }
+    let parsed = list.iter().map(|app| app.parse::<AppId>());
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|invalid| format!("apps: {invalid}"))
+}
+
+fn regions_of(list: Vec<String>, allowed: &[String]) -> Result<BTreeSet<String>, String> {
+    if list.is_empty() {
+        return Err(format!("regions: {EMPTY}"));
+    }
+    match list.iter().find_map(|region| regions::refusal(region, allowed)) {
+        Some(why) => Err(format!("regions: {why}")),
+        None => Ok(list.into_iter().collect()),
+    }
 }
 
 /// Whether this is a valid name of a namespace.
@@ -329,7 +396,7 @@ accounts:
 "#;
 
     fn with(entry: &str) -> Result<Accounts, Invalid> {
-        Accounts::parse(&format!("accounts:\n- {}\n", entry.replace('\n', "\n  ")))
+        Accounts::parse(&format!("accounts:\n- {}\n", entry.replace('\n', "\n  ")), &[])
     }
 
     fn found(accounts: &Accounts, namespace: &str) -> String {
@@ -342,7 +409,7 @@ accounts:
 
     #[test]
     fn a_namespace_has_the_account_of_the_one_entry_that_names_it_exactly() {
-        let accounts = Accounts::parse(TWO).unwrap();
+        let accounts = Accounts::parse(TWO, &[]).unwrap();
         assert_eq!(accounts.len(), 2);
         for (namespace, wanted) in [
             ("a", "team-a 111111111111 Some(\"eu-west-1\")"),
@@ -361,7 +428,7 @@ accounts:
     fn a_namespace_that_two_entries_name_has_no_account() {
         let more =
             format!("{TWO}  - {{name: c, namespaces: [a, c, c], roleArn: \"arn:aws:iam::333333333333:role/x\"}}\n");
-        let accounts = Accounts::parse(&more).unwrap();
+        let accounts = Accounts::parse(&more, &[]).unwrap();
         assert_eq!(found(&accounts, "a"), "team-a and c");
         assert_eq!(found(&accounts, "c"), "c 333333333333 None");
         let said = accounts.for_namespace("a").missing("a").unwrap();
@@ -373,7 +440,7 @@ accounts:
 
     #[test]
     fn an_empty_list_gives_nobody_an_account() {
-        let accounts = Accounts::parse("accounts: []").unwrap();
+        let accounts = Accounts::parse("accounts: []", &[]).unwrap();
         assert!(accounts.is_empty());
         assert_eq!(accounts.for_namespace("a"), Lookup::None);
     }
@@ -429,7 +496,7 @@ accounts:
             assert!(error.contains(wanted), "{error:?} lacks {wanted:?}");
         }
         let twice = TWO.replace("team-b", "team-a");
-        assert_eq!(Accounts::parse(&twice), Err(Invalid::Twice("team-a".to_owned())));
+        assert_eq!(Accounts::parse(&twice, &[]), Err(Invalid::Twice("team-a".to_owned())));
         for text in [
             "",
             "{}",
@@ -439,7 +506,7 @@ accounts:
             "accounts: [",
             "\u{0}",
         ] {
-            assert!(Accounts::parse(text).is_err(), "{text:?}");
+            assert!(Accounts::parse(text, &[]).is_err(), "{text:?}");
         }
     }
 
@@ -504,7 +571,7 @@ accounts:
 
     #[test]
     fn an_external_id_is_never_shown() {
-        let accounts = Accounts::parse(TWO).unwrap();
+        let accounts = Accounts::parse(TWO, &[]).unwrap();
         assert!(!format!("{accounts:?}").contains("s3cret"), "{accounts:?}");
         let role = "roleArn: arn:aws:iam::111111111111:role/x";
         for id in [
@@ -529,9 +596,107 @@ accounts:
     }
 
     #[test]
+    fn an_entry_with_lists_allows_what_both_name_and_nothing_else() {
+        let role = "name: t\nnamespaces: [a]\nroleArn: arn:aws:iam::111111111111:role/x";
+        for (lists, app, region, says) in [
+            ("", "d1", "eu-west-1", None),
+            ("apps: [d1, d2]", "d1", "eu-west-1", None),
+            ("apps: [d1, d2]", "d2", "us-east-1", None),
+            (
+                "apps: [d1, d2]",
+                "d3",
+                "eu-west-1",
+                Some("does not list the app d3 under apps"),
+            ),
+            ("apps: [d1, d2]", "d12", "eu-west-1", Some("the app d12 under apps")),
+            ("regions: [eu-west-1]", "d9", "eu-west-1", None),
+            (
+                "regions: [eu-west-1]",
+                "d9",
+                "eu-west-2",
+                Some("does not list the region eu-west-2 under regions"),
+            ),
+            ("regions: [eu-west-1]\nregion: eu-west-1", "d9", "eu-west-1", None),
+            ("regions: [eu-new-1]", "d9", "eu-new-1", None),
+            ("apps: [d1]\nregions: [eu-west-1]", "d1", "eu-west-1", None),
+            (
+                "apps: [d1]\nregions: [eu-west-1]",
+                "d2",
+                "eu-west-1",
+                Some("under apps"),
+            ),
+            (
+                "apps: [d1]\nregions: [eu-west-1]",
+                "d1",
+                "eu-west-2",
+                Some("under regions"),
+            ),
+            (
+                "apps: [d1]\nregions: [eu-west-1]",
+                "d2",
+                "eu-west-2",
+                Some("under apps"),
+            ),
+        ] {
+            let yaml = format!("{role}\n{lists}").trim_end().replace('\n', "\n  ");
+            let accounts = Accounts::parse(&format!("accounts:\n- {yaml}\n"), &["eu-new-1".to_owned()]).unwrap();
+            let Lookup::Entry(entry) = accounts.for_namespace("a") else {
+                panic!("an entry");
+            };
+            let said = entry.refusal(region, &app.parse().unwrap());
+            match says {
+                None => assert_eq!(said, None, "{lists}"),
+                Some(says) => {
+                    let said = said.unwrap();
+                    assert!(said.contains(says) && said.contains("entry \"t\""), "{lists}: {said}");
+                    assert!(said.contains("have an administrator add it there"), "{said}");
+                    assert!(
+                        !said.contains("d1,") && !said.contains("eu-west-1"),
+                        "names another: {said}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_allows_nothing_or_cannot_be_meant_is_an_error_of_the_file() {
+        let role = "name: t\nnamespaces: [a]\nroleArn: arn:aws:iam::111111111111:role/x";
+        for (lists, says) in [
+            (
+                "apps: []",
+                "entry \"t\": apps: name at least one, or leave the list out to allow all",
+            ),
+            ("apps:", "entry \"t\": apps: name at least one"),
+            ("apps: null", "entry \"t\": apps: name at least one"),
+            ("apps: d1", ""),
+            ("apps: [storefront]", "entry \"t\": apps: \"storefront\" is not"),
+            ("apps: [d1, \"*\"]", "entry \"t\": apps: \"*\" is not"),
+            ("apps: [\"../d1\"]", "entry \"t\": apps: \"../d1\" is not"),
+            ("regions: []", "entry \"t\": regions: name at least one"),
+            ("regions:", "entry \"t\": regions: name at least one"),
+            (
+                "regions: [eu-west-7]",
+                "entry \"t\": regions: \"eu-west-7\" is not an AWS region",
+            ),
+            (
+                "regions: [Ireland]",
+                "entry \"t\": regions: \"Ireland\" is not an AWS region",
+            ),
+            (
+                "regions: [eu-west-1]\nregion: eu-west-2",
+                "entry \"t\": region: eu-west-2 is not in regions",
+            ),
+        ] {
+            let error = with(&format!("{role}\n{lists}")).unwrap_err().to_string();
+            assert!(error.contains(says), "{lists}: {error:?} lacks {says:?}");
+        }
+    }
+
+    #[test]
     fn what_changed_are_the_namespaces_with_another_identity() {
-        let before = Accounts::parse(TWO).unwrap();
-        let names = |yaml: &str| before.changed(&Accounts::parse(yaml).unwrap());
+        let before = Accounts::parse(TWO, &[]).unwrap();
+        let names = |yaml: &str| before.changed(&Accounts::parse(yaml, &[]).unwrap());
         let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         assert_eq!(names(TWO), set(&[]));
         assert_eq!(names(&TWO.replace("team-a", "renamed")), set(&[]));
@@ -543,5 +708,9 @@ accounts:
         );
         assert_eq!(names(&TWO.replace("[b]", "[a, b]")), set(&["a"]));
         assert_eq!(names("accounts: []"), set(&["a", "a-staging", "b"]));
+        let apps = TWO.replace("namespaces: [b]", "namespaces: [b]\n    apps: [d1]");
+        assert_eq!(names(&apps), set(&["b"]));
+        let regions = TWO.replace("namespaces: [b]", "namespaces: [b]\n    regions: [eu-west-1]");
+        assert_eq!(names(&regions), set(&["b"]));
     }
 }

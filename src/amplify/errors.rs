@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use hyper_util::client::legacy::Error as HttpError;
 
-use super::probe::Probe;
+use super::{http::PlainHttp, probe::Probe};
 use crate::{
     api::{Operation, Read, operation::Service, text},
     lifecycle::facts::{Class, Failure, Sent},
@@ -125,6 +125,7 @@ where
         (_, Some(_)) => End::Unreadable,
         _ if credentials.is_some() => credentials.map_or(End::Credentials, without_credentials),
         _ if !transmitted => End::Unsent,
+        _ if find::<PlainHttp>(error).is_some() => End::Unsent,
         // A connect timeout and a failed TLS handshake are also errors of the connector, before any request.
         _ if find::<HttpError>(error).is_some_and(HttpError::is_connect) => End::Unconnected,
         (SdkError::TimeoutError(_), _) => End::TimedOut,

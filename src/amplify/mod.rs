@@ -14,6 +14,7 @@ pub mod regions;
 mod session;
 pub mod throttle;
 
+pub use self::http::{NoWay, PlainHttp, Route};
 pub use accounts::Accounts;
 pub use client::{AppSeen, Client, answers::Accepted};
 pub(crate) use client::{answers, measured, send};

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    Region, SdkConfig,
     identity::IdentityCache,
     sts::{AssumeRoleProvider, AssumeRoleProviderBuilder},
 };
@@ -27,10 +27,11 @@ use parking_lot::Mutex;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
+    AppId,
     accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
     errors::{Call, NotProvided, not_assumed},
-    http::http_client,
+    http::Route,
     regions,
 };
 use crate::{
@@ -61,10 +62,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance.
-    pub async fn load() -> Self {
-        let chain = Chain::default();
-        let config = environment()
+    /// Loads the SDK's own chain: environment, profile, web identity, pod identity, instance. All requests go this way.
+    pub async fn load(route: Route) -> Self {
+        let loader = route.loader();
+        let chain = Chain {
+            kept: Arc::default(),
+            route,
+        };
+        let config = loader
             .credentials_provider(SharedCredentialsProvider::new(chain.clone()))
             .load()
             .await;
@@ -114,8 +119,19 @@ pub struct Assignment {
     pub account: Account,
     /// The region of resources without one.
     pub region: Option<String>,
-    /// Changes with the role, its external id and the region. 0 without an accounts file.
+    /// Changes with everything in the entry that matters to the resources of the namespace. 0 without an accounts file.
     pub digest: u64,
+    /// The entry of the namespace.
+    entry: Option<Arc<Entry>>,
+}
+
+impl Assignment {
+    /// Returns the account for an AWS object in this region and of this app: none, if the entry does not allow them.
+    #[must_use]
+    pub fn account_at(&self, region: &str, app: &AppId) -> Account {
+        let refused = self.entry.as_ref().and_then(|entry| entry.refusal(region, app));
+        refused.map_or_else(|| self.account.clone(), Account::Missing)
+    }
 }
 
 impl Sessions {
@@ -166,6 +182,18 @@ impl Sessions {
         regions::refusal(region, &self.common.allowed_regions)
     }
 
+    /// Returns the session for an AWS object in this region and of this app, for the resources of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// `AccountNotFound` if the accounts file gives the namespace no account, or does not allow it the region or the app.
+    pub fn session_at(&self, namespace: &str, region: &str, app: &AppId) -> Result<Arc<Session>, Failure> {
+        match self.assignment(namespace).account_at(region, app) {
+            Account::Missing(message) => Err(no_account(message)),
+            Account::Own | Account::Mapped(_) => self.session_for(namespace),
+        }
+    }
+
     /// Returns the session for the resources of a namespace. A session whose credentials AWS has refused is replaced.
     ///
     /// # Errors
@@ -187,11 +215,7 @@ impl Sessions {
         let Tenants { accounts, sessions } = &mut *tenants;
         let lookup = accounts.for_namespace(namespace);
         let Lookup::Entry(entry) = lookup else {
-            return Err(Failure {
-                class: Class::AccountNotFound,
-                sent: Sent::Never,
-                message: lookup.missing(namespace).unwrap_or_default(),
-            });
+            return Err(no_account(lookup.missing(namespace).unwrap_or_default()));
         };
         if let Some((of, session)) = sessions.get(namespace)
             && of.is_same_identity(entry)
@@ -231,6 +255,7 @@ impl Sessions {
                 account: Account::Own,
                 region: own(),
                 digest: 0,
+                entry: None,
             };
         };
         let tenants = tenants.lock();
@@ -241,56 +266,62 @@ impl Sessions {
                 account: Account::Mapped(entry.account.clone()),
                 region: entry.region.clone().or_else(own),
                 digest,
+                entry: Some(Arc::clone(entry)),
             },
             Lookup::None | Lookup::Ambiguous(_) => Assignment {
                 account: Account::Missing(lookup.missing(namespace).unwrap_or_default()),
                 region: own(),
                 digest,
+                entry: None,
             },
         }
     }
 
-    /// Replaces the accounts. Returns the namespaces whose entries changed. Their sessions are dropped.
+    /// Replaces the accounts. Returns the namespaces whose entries changed. Sessions of another identity are dropped.
     pub fn set_accounts(&self, accounts: Accounts) -> BTreeSet<String> {
         let Some(tenants) = &self.tenants else {
             return BTreeSet::new();
         };
         let mut tenants = tenants.lock();
         let changed = tenants.accounts.changed(&accounts);
-        tenants.sessions.retain(|namespace, _| !changed.contains(namespace));
+        let is_current = |namespace: &str, of: &Entry| match accounts.for_namespace(namespace) {
+            Lookup::Entry(entry) => of.is_same_identity(entry),
+            Lookup::None | Lookup::Ambiguous(_) => false,
+        };
+        tenants.sessions.retain(|namespace, (of, _)| is_current(namespace, of));
         tenants.accounts = accounts;
         changed
     }
 }
 
-/// Returns the loader of the SDK's environment configuration, with our HTTP client.
-fn environment() -> ConfigLoader {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client())
-}
-
 /// The SDK's own chain of credentials. The SDK reads a profile's files once and keeps the result, even an empty one.
 /// After a failure, and after AWS has refused the credentials, the chain is made anew.
-#[derive(Clone, Debug, Default)]
-struct Chain(Arc<Mutex<Option<SharedCredentialsProvider>>>);
+#[derive(Clone, Debug)]
+struct Chain {
+    kept: Arc<Mutex<Option<SharedCredentialsProvider>>>,
+    route: Route,
+}
 
 impl Chain {
     async fn credentials(&self) -> Provided {
-        let kept = self.0.lock().take();
+        let kept = self.kept.lock().take();
         let provider = match kept {
             Some(provider) => provider,
-            None => environment()
+            None => self
+                .route
+                .loader()
                 .load()
                 .await
                 .credentials_provider()
                 .ok_or_else(|| CredentialsError::not_loaded("the SDK has no chain of credentials"))?,
         };
         let credentials = provider.provide_credentials().await?;
-        *self.0.lock() = Some(provider);
+        *self.kept.lock() = Some(provider);
         Ok(credentials)
     }
 
     fn forget(&self) {
-        self.0.lock().take();
+        self.kept.lock().take();
     }
 }
 
@@ -371,6 +402,15 @@ async fn caller(observer: &Observer, sts: &aws_sdk_sts::Client) -> Result<String
             sent: Sent::Unknown,
             message: "GetCallerIdentity: the answer names no account".to_owned(),
         })
+}
+
+/// Makes the failure of a call that the accounts file gives no account to. It is not sent.
+fn no_account(message: String) -> Failure {
+    Failure {
+        class: Class::AccountNotFound,
+        sent: Sent::Never,
+        message,
+    }
 }
 
 /// Returns the configuration with a credentials cache of its own, not shared with other sessions.
@@ -607,6 +647,7 @@ impl Session {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use aws_config::BehaviorVersion;
     use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 
     use super::*;
@@ -620,7 +661,7 @@ pub(super) mod tests {
         let credentials = credentials.unwrap_or_else(|| SharedCredentialsProvider::new(Credentials::for_tests()));
         let base = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(Route::default().client())
             .endpoint_url(endpoint)
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(credentials)
@@ -641,13 +682,13 @@ pub(super) mod tests {
     pub(in crate::amplify) async fn tenants(endpoint: &str, limits: Limits, accounts: &str) -> Sessions {
         // Loaded: the SDK's provider of roles needs a time source, which a built configuration does not have.
         let base = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(Route::default().client())
             .endpoint_url(endpoint)
             .region(Region::from_static("eu-west-1"))
             .credentials_provider(Credentials::for_tests())
             .load()
             .await;
-        let accounts = Accounts::parse(accounts).unwrap();
+        let accounts = Accounts::parse(accounts, &[]).unwrap();
         Sessions::with(Base::of(base), common(limits), Some(accounts))
     }
 
@@ -664,7 +705,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_namespace_is_assigned_by_the_file_alone_where_there_is_one() {
-        let file = |yaml: &str| Some(Accounts::parse(yaml).unwrap());
+        let file = |yaml: &str| Some(Accounts::parse(yaml, &[]).unwrap());
         let base = || {
             SdkConfig::builder()
                 .behavior_version(BehaviorVersion::latest())
@@ -697,6 +738,25 @@ pub(super) mod tests {
         let (a, b) = (sessions.session_for("a").unwrap(), sessions.session_for("b").unwrap());
         assert!(!Arc::ptr_eq(&a, &b), "two namespaces of one entry share no session");
         assert!(!format!("{sessions:?}").contains("s3cret"));
+
+        let narrowed = edited.replace("externalId", "apps: [d1], regions: [eu-west-3], externalId");
+        let changed = sessions.set_accounts(file(&narrowed).unwrap());
+        assert_eq!(changed.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(
+            Arc::ptr_eq(&a, &sessions.session_for("a").unwrap()),
+            "the role is the same"
+        );
+        let app = |id: &str| id.parse().unwrap();
+        assert!(Arc::ptr_eq(
+            &a,
+            &sessions.session_at("a", "eu-west-3", &app("d1")).unwrap()
+        ));
+        for (region, id) in [("eu-west-3", "d2"), ("eu-west-1", "d1")] {
+            let refused = sessions.session_at("a", region, &app(id)).unwrap_err();
+            assert_eq!((refused.class, refused.sent), (Class::AccountNotFound, Sent::Never));
+            let account = sessions.assignment("a").account_at(region, &app(id));
+            assert_eq!(account, Account::Missing(refused.message));
+        }
         sessions.set_accounts(Accounts::default());
         assert_eq!(sessions.session_for("a").unwrap_err().class, Class::AccountNotFound);
     }

@@ -162,6 +162,10 @@ pub struct Doctor {
         value_name = "REGION"
     )]
     pub allowed_region: Vec<String>,
+    /// Allow requests to AWS in plain HTTP to other machines. Others on the way can then read and change them: for
+    /// simulators of AWS, not for AWS.
+    #[arg(long, env = super::ALLOW_PLAIN_HTTP, value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_plain_http: bool,
     /// How it prints.
     #[command(flatten)]
     pub printed: Printed,

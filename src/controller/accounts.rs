@@ -23,6 +23,8 @@ type Text = Result<String, String>;
 pub struct AccountsFile {
     name: String,
     read: Box<dyn Fn() -> BoxFuture<'static, Text> + Send + Sync>,
+    /// The regions that a setting allows besides the known ones.
+    allowed_regions: Vec<String>,
     /// `None`: it could not be read, or was invalid.
     seen: Option<String>,
     complaint: Option<String>,
@@ -55,9 +57,17 @@ impl AccountsFile {
         Self {
             name,
             read: Box::new(read),
+            allowed_regions: Vec::new(),
             seen: None,
             complaint: None,
         }
+    }
+
+    /// Makes the file accept these regions besides the known ones.
+    #[must_use]
+    pub fn allowing(mut self, regions: Vec<String>) -> Self {
+        self.allowed_regions = regions;
+        self
     }
 
     /// Reads the file for the first time. It must be valid.
@@ -75,7 +85,7 @@ impl AccountsFile {
         if self.seen.is_some() && text.as_ref().ok() == self.seen.as_ref() {
             return None;
         }
-        let read = text.and_then(|text| match Accounts::parse(&text) {
+        let read = text.and_then(|text| match Accounts::parse(&text, &self.allowed_regions) {
             Ok(accounts) => Ok((text, accounts)),
             Err(invalid) => Err(invalid.to_string()),
         });

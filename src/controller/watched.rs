@@ -18,6 +18,7 @@ use super::{
     memory::Recollections,
 };
 use crate::{
+    amplify::Assignment,
     api::{FINALIZER, Job, Ledger, conditions},
     kinds::{Located, Remote},
     lifecycle::{self, Account, Holds},
@@ -186,7 +187,7 @@ impl<K: Remote> Watched<K> {
             located.invalid = region.and_then(|region| context.sessions.refuses_region(region));
         }
         let location = located.location.clone().filter(|_| !released);
-        let (tenant, location) = tenant(assignment.account, ledger, location);
+        let (tenant, location) = tenant(account_for(&assignment, &located), ledger, location);
         let entry = Entry {
             created: meta
                 .creation_timestamp
@@ -224,6 +225,15 @@ impl<K: Remote> Watched<K> {
         drop(index);
         context.wake(touched);
         located
+    }
+}
+
+/// Returns the account for the AWS object of a resource, as known without a call to AWS. None, if the accounts file
+/// allows the namespace another app or region only.
+pub(super) fn account_for(assignment: &Assignment, located: &Located) -> Account {
+    match &located.location {
+        Some(location) => assignment.account_at(&location.environment.region, &location.environment.app),
+        None => assignment.account.clone(),
     }
 }
 

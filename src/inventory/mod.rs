@@ -14,12 +14,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use fetch::{AT_A_TIME, patiently, why};
 
 use crate::{
-    amplify::{AppSeen, Base, Client, EnvironmentName, Sessions},
+    amplify::{AppSeen, Base, Client, EnvironmentName, Route, Sessions},
     api::{ResourceConfig, text::clean},
     cli::Source,
     clock::Clock,
     kinds::{backend_environment::Record, backend_storage::Storage, overview::Overview},
     lifecycle::facts::{Class, Failure},
+    proxy::Proxies,
     telemetry::Metrics,
 };
 
@@ -98,7 +99,9 @@ pub(crate) async fn connect(source: &Source) -> anyhow::Result<Connection> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let clock = Arc::new(Clock::of_machine());
     let allowed = source.allowed_region.clone();
-    let sessions = Sessions::new(Base::load().await, metrics, Arc::clone(&clock), None, allowed);
+    let route = Route::of_machine(Arc::new(Proxies::from_env()?), source.allow_plain_http).await?;
+    let base = Base::load(route).await;
+    let sessions = Sessions::new(base, metrics, Arc::clone(&clock), None, allowed);
     // A namespace determines the account only with an accounts file.
     let region = source.region.clone().or_else(|| sessions.assignment("").region);
     // The SDK accepts an empty AWS_REGION as a region.

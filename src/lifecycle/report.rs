@@ -184,7 +184,16 @@ pub(super) const fn working_reason(operation: Operation) -> Reason {
 /// account's credentials. An open write stays open, and continues when the account is back.
 pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
     let say = match (&view.surroundings.account, &view.state.ledger.account_id) {
-        (Account::Missing(why), _) => Say::stalled(Reason::AccountNotFound, why),
+        (Account::Missing(why), _) => {
+            let ledger = &view.state.ledger;
+            let may_have = ledger.origin.is_some() || ledger.job.as_ref().is_some_and(Job::is_open_intent);
+            let message = if may_have {
+                with_advice(why, KEPT_IN_AWS)
+            } else {
+                why.clone()
+            };
+            Say::stalled(Reason::AccountNotFound, message)
+        }
         (Account::Mapped(account), Some(pinned)) if account != pinned => Say::stalled(
             Reason::AccountChanged,
             format!(
@@ -195,6 +204,9 @@ pub(super) fn account_is_there(view: &View<'_>) -> Flow<()> {
     };
     Err(Step::settle(view.stored(say), Wake::Never))
 }
+
+/// Advice about an AWS object of this resource that it may no longer touch.
+const KEPT_IN_AWS: &str = "until then AWS gets no request for this resource, deletion included. To leave the AWS object there, set deletionPolicy: Retain and delete this resource";
 
 /// Reports that `spec.suspend` is true, in one write: Ready keeps its status and takes the reason. A resource that is
 /// being deleted is not Ready, because AWS may already have received the delete.

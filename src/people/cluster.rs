@@ -15,8 +15,9 @@ use kube::{
 use super::entry::kind;
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::Connector,
+    apiserver::{Connector, NoAccess},
     cli::people::{Access, Scope, Selection},
+    proxy::Proxies,
     telemetry::error::in_words,
 };
 
@@ -36,9 +37,13 @@ impl Cluster {
     pub(super) async fn connect(access: &Access) -> anyhow::Result<Self> {
         let is_told = access.kubeconfig.is_some() || access.context.is_some();
         let in_pod = !is_told && Kubeconfig::read().is_err();
-        let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref())
+        let proxies = Proxies::from_env()?;
+        let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref(), &proxies)
             .await
-            .map_err(|error| no_access(&error, access.kubeconfig.as_deref()))?;
+            .map_err(|error| match error {
+                NoAccess::Config(error) => no_access(&error, access.kubeconfig.as_deref()),
+                error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_)) => error.into(),
+            })?;
         Ok(Self {
             client: connector.plain()?,
             namespace: connector.default_namespace().to_owned(),

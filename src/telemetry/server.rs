@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -24,13 +25,14 @@ use hyper_util::{
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use rustix::{io::Errno, net::sockopt::set_ipv6_v6only};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Metrics, metrics::classic};
 
@@ -46,8 +48,51 @@ const HEAD: Duration = Duration::from_secs(5);
 /// How long the server waits after a connection could not be accepted.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Length of the queue of connections that are not accepted yet, as the standard library sets it.
+const BACKLOG: u32 = 128;
+
 /// A failing watch is retried at least this often. Without a failure for a longer time, it works again.
 const FAILURE_LASTS: Duration = Duration::from_mins(2);
+
+/// Listens on an address. `[::]` answers on IPv4 too, and on a machine without IPv6 it is `0.0.0.0`: one value then
+/// serves every cluster.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, bind)
+}
+
+fn listen_with<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let is_any = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified());
+    match bind(address) {
+        Err(error) if is_any && has_no_ipv6(&error) => {
+            let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            warn!("this machine has no IPv6 ({error}): listening on {address} instead of [::]");
+            bind(address)
+        }
+        bound => bound,
+    }
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() {
+        let socket = TcpSocket::new_v6()?;
+        // Whatever the default of the machine is (net.ipv6.bindv6only).
+        set_ipv6_v6only(&socket, false)?;
+        socket
+    } else {
+        TcpSocket::new_v4()?
+    };
+    // As the standard library does: a restart can use the port again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The health of the program, ready or not and alive or not, as reported by its watches.
 #[derive(Debug)]
@@ -413,6 +458,44 @@ mod tests {
         health.watch_works(&watch, Timestamp::UNIX_EPOCH);
         let (failing, event) = health.watch(&watch, start + Duration::from_secs(209));
         assert_eq!((failing.as_secs(), event), (0, Some(Timestamp::UNIX_EPOCH)));
+    }
+
+    #[test]
+    fn without_ipv6_any_address_is_any_of_ipv4_and_no_other_address_is_replaced() {
+        let any = "[::]:8080";
+        for (address, error, bound) in [
+            (any, None, Ok("[::]:8080")),
+            (any, Some(Errno::AFNOSUPPORT), Ok("0.0.0.0:8080")),
+            (any, Some(Errno::ADDRNOTAVAIL), Ok("0.0.0.0:8080")),
+            (any, Some(Errno::ADDRINUSE), Err(Errno::ADDRINUSE)),
+            (any, Some(Errno::ACCESS), Err(Errno::ACCESS)),
+            ("[::1]:8080", Some(Errno::ADDRNOTAVAIL), Err(Errno::ADDRNOTAVAIL)),
+            ("203.0.113.1:80", Some(Errno::ADDRNOTAVAIL), Err(Errno::ADDRNOTAVAIL)),
+            ("0.0.0.0:8080", Some(Errno::AFNOSUPPORT), Err(Errno::AFNOSUPPORT)),
+        ] {
+            let wanted: SocketAddr = address.parse().unwrap();
+            let made = listen_with(wanted, |tried| match error {
+                Some(error) if tried == wanted => Err(error.into()),
+                _ => Ok(tried.to_string()),
+            });
+            let made = made.map_err(|error| Errno::from_io_error(&error).unwrap());
+            assert_eq!(made.as_deref().map_err(|error| *error), bound, "{address}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn any_address_of_ipv6_answers_on_ipv4_too() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let has_ipv6 = listener.local_addr().unwrap().is_ipv6();
+        if has_ipv6 {
+            assert!(!rustix::net::sockopt::ipv6_v6only(&listener).unwrap());
+        }
+        let hosts = [Some("127.0.0.1"), has_ipv6.then_some("::1")];
+        for host in hosts.into_iter().flatten() {
+            let (client, server) = tokio::join!(TcpStream::connect((host, port)), listener.accept());
+            assert!(client.is_ok() && server.is_ok(), "{host}");
+        }
     }
 
     #[tokio::test]

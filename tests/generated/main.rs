@@ -232,7 +232,13 @@ fn camel_case(flag: &str) -> String {
 
 /// Flags that are not settings of the chart. The chart itself determines the address of the probes. Flags that need
 /// more than a variable (a mounted file, a Role for the Lease) it derives from other values.
-const NO_SETTINGS: [&str; 4] = ["listen", "accounts", "leader-elect", "lease-namespace"];
+const NO_SETTINGS: [&str; 5] = [
+    "listen",
+    "accounts",
+    "allow-plain-http",
+    "leader-elect",
+    "lease-namespace",
+];
 
 #[tokio::test]
 async fn every_flag_is_a_setting_of_the_chart_and_reaches_the_program() -> Result<()> {
@@ -366,7 +372,7 @@ async fn accounts_are_a_file_that_the_program_can_read_and_find() -> Result<()> 
         let rendered = helm_template(&["--show-only", "templates/accounts.yaml", "--set-json", values]).await?;
         let map: ConfigMap = serde_saphyr::from_str(&rendered)?;
         assert_eq!(map.metadata.name.as_deref(), Some(config_map));
-        let accounts = Accounts::parse(&map.data.context("data")?["accounts.yaml"])?;
+        let accounts = Accounts::parse(&map.data.context("data")?["accounts.yaml"], &[])?;
         assert_eq!(accounts.len(), entries);
         let is_known = matches!(accounts.for_namespace("blog"), Lookup::Entry(_));
         assert_eq!(is_known, entries > 0, "{accounts:?}");

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod fair_queue;
 pub mod kinds;
 pub mod lifecycle;
+pub mod proxy;
 
 pub mod controller {
     mod cache;

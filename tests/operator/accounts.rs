@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use amplify_testkit::stage::{
-    APP, Kind, PATIENCE, Setup, Stage, World, backend, environment, graphql_api, is_stalled, ready,
+    APP, Kind, PATIENCE, Setup, Stage, World, adopting, backend, environment, graphql_api, is_stalled, message, ready,
+    storage,
 };
 
 amplify_testkit::tests! {
@@ -19,6 +20,8 @@ amplify_testkit::tests! {
     a_file_that_cannot_be_used_at_the_start_ends_the_operator,
     sessions_that_expire_are_renewed_at_once,
     a_tenant_cannot_reach_another_ones_account_backend_or_config_map,
+    in_one_account_a_namespace_touches_the_apps_and_regions_of_its_entry_and_blocks_no_other,
+    what_an_entry_no_longer_allows_is_not_deleted_and_is_handed_over_with_retain,
 }
 
 const A: &str = "111111111111";
@@ -419,5 +422,182 @@ async fn a_tenant_cannot_reach_another_ones_account_backend_or_config_map(world:
     );
     stage.enter(1);
     assert_eq!(ready(&stage.get(Kind::Backend, "dev").await)["reason"], "Available");
+    stage.assert_created_once();
+}
+
+/// An app of the second namespace, in the same account as `APP`.
+const OTHER_APP: &str = "d0ther";
+
+/// Returns an accounts file in which two namespaces share an account, and each has an app of its own.
+fn shared(namespaces: &[String]) -> String {
+    let id = format!(", externalId: \"{EXTERNAL_ID}\"");
+    file(&[
+        entry(
+            "shop",
+            &[&namespaces[0]],
+            A,
+            &format!("{id}, apps: [{APP}], regions: [eu-west-1, eu-west-2]"),
+        ),
+        entry("blog", &[&namespaces[1]], A, &format!("{id}, apps: [{OTHER_APP}]")),
+    ])
+}
+
+async fn shared_stage(world: Arc<World>) -> Stage {
+    let setup = Setup {
+        namespaces: 2,
+        accounts: Some(shared),
+        ..Setup::default()
+    };
+    let stage = Stage::with(world, setup).await;
+    for app in [APP, OTHER_APP] {
+        stage.aws().put_app(&App {
+            account: Some(A.to_owned()),
+            region: None,
+            app_id: app.to_owned(),
+            name: "storefront".to_owned(),
+        });
+    }
+    stage.aws().put_role(Role {
+        arn: role(A),
+        external_id: Some(EXTERNAL_ID.to_owned()),
+    });
+    stage
+}
+
+async fn in_one_account_a_namespace_touches_the_apps_and_regions_of_its_entry_and_blocks_no_other(world: Arc<World>) {
+    let mut stage = shared_stage(world).await;
+    // What the first namespace will have, and everything about it that another namespace could wish for.
+    stage.enter(1);
+    let clone = json!({
+        "appId": APP, "backendEnvironmentName": "copy", "cloneFrom": { "backendEnvironmentName": "dev" },
+    });
+    let mut observing = backend("seen");
+    observing["managementPolicy"] = json!("Observe");
+    let wishes = [
+        (Kind::Backend, "takes", adopting(backend("dev"), "Delete")),
+        (Kind::Backend, "clones", clone),
+        (Kind::Backend, "observes", observing),
+        (Kind::Environment, "records", adopting(environment("record"), "Delete")),
+        (
+            Kind::Api,
+            "joins",
+            adopting(graphql_api("dev", "type A @model { id: ID! }"), "Delete"),
+        ),
+        (Kind::Storage, "stores", adopting(storage("dev"), "Delete")),
+    ];
+    for (kind, name, spec) in &wishes {
+        stage.create(*kind, name, spec.clone()).await;
+    }
+    for (kind, name, _) in &wishes {
+        let object = stage.wait_for_reason(*kind, name, "AccountNotFound").await;
+        assert!(is_stalled(&object) && object["status"]["job"].is_null(), "{object:#}");
+        let message = message(&object);
+        let says = format!("the entry \"blog\" of the operator's accounts file does not list the app {APP} under apps");
+        assert!(message.starts_with(&says), "{message}");
+        assert!(message.contains("have an administrator add it"), "{message}");
+        assert!(!message.contains(OTHER_APP) && !message.contains("shop"), "{message}");
+    }
+    assert!(stage.simulator.history().all().is_empty(), "no call, of any kind");
+
+    // These are older, and yet nothing of the first namespace is in conflict with them or waits for them.
+    stage.enter(0);
+    stage.create_backend("dev").await;
+    stage.create(Kind::Environment, "record", environment("record")).await;
+    stage
+        .create(Kind::Api, "shop", graphql_api("dev", "type B @model { id: ID! }"))
+        .await;
+    for (kind, name) in [
+        (Kind::Backend, "dev"),
+        (Kind::Environment, "record"),
+        (Kind::Api, "shop"),
+    ] {
+        stage.wait_until_ready(kind, name).await;
+    }
+    let mut elsewhere = environment("elsewhere");
+    elsewhere["region"] = json!("eu-central-1");
+    stage.create(Kind::Environment, "elsewhere", elsewhere).await;
+    let says = "the entry \"shop\" of the operator's accounts file does not list the region eu-central-1 under regions";
+    wait_for(&stage, Kind::Environment, "elsewhere", "AccountNotFound", says).await;
+
+    // A backend of another namespace's app is no reference for an own one, and its deletion deletes nothing.
+    stage.enter(1);
+    let before = stage.simulator.history().all().len();
+    for (kind, name, _) in &wishes {
+        stage.request(*kind, name, "now").await;
+        stage
+            .wait(*kind, name, "answered", |object| {
+                object["status"]["lastHandledReconcileAt"] == "now" && ready(object)["reason"] == "AccountNotFound"
+            })
+            .await;
+        stage.delete(*kind, name).await;
+        stage.wait_until_gone(*kind, name).await;
+    }
+    // Its own app works.
+    let mut own = backend("dev");
+    own["appId"] = json!(OTHER_APP);
+    stage.create(Kind::Backend, "own", own).await;
+    stage.wait_until_ready(Kind::Backend, "own").await;
+    let calls = stage.simulator.history().all();
+    let session = format!("amplify-operator-{}", stage.namespace);
+    for call in &calls {
+        assert_ne!(call.region.as_deref(), Some("eu-central-1"), "{call:?}");
+        if call.session_name.as_deref() == Some(&session) {
+            assert_ne!(call.app(), APP, "{call:?}");
+        }
+    }
+    assert!(calls.len() > before, "the own app is reached");
+
+    stage.enter(0);
+    stage.delete(Kind::Api, "shop").await;
+    stage.delete(Kind::Backend, "dev").await;
+    stage.wait_until_gone(Kind::Backend, "dev").await;
+    stage.assert_created_once();
+}
+
+async fn what_an_entry_no_longer_allows_is_not_deleted_and_is_handed_over_with_retain(world: Arc<World>) {
+    let stage = shared_stage(world).await;
+    stage.create_backend("dev").await;
+    stage.create(Kind::Environment, "record", environment("record")).await;
+    let resources = [(Kind::Backend, "dev"), (Kind::Environment, "record")];
+    for (kind, name) in resources {
+        stage.wait_until_ready(kind, name).await;
+    }
+    let calls = stage.all_calls().len();
+    stage.write_accounts(&shared(&stage.namespaces).replace(&format!("apps: [{APP}]"), "apps: [d1]"));
+    for (kind, name) in resources {
+        let object = stage.wait_for_reason(kind, name, "AccountNotFound").await;
+        assert!(is_stalled(&object), "{object:#}");
+        let message = message(&object);
+        assert!(message.contains("deletion included"), "{message}");
+        assert!(
+            message.ends_with("set deletionPolicy: Retain and delete this resource"),
+            "{message}"
+        );
+        stage.delete(kind, name).await;
+        stage
+            .wait(kind, name, "waiting", |object| {
+                ready(object)["reason"] == "AccountNotFound"
+                    && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+                    && !object["metadata"]["deletionTimestamp"].is_null()
+            })
+            .await;
+    }
+    // With Retain it goes, and its AWS object stays.
+    stage
+        .patch(
+            Kind::Environment,
+            "record",
+            json!({ "spec": { "deletionPolicy": "Retain" } }),
+        )
+        .await;
+    stage.wait_until_gone(Kind::Environment, "record").await;
+    assert_eq!(stage.all_calls().len(), calls, "AWS gets no request");
+    assert!(stage.aws().environment(in_a("record")).is_some());
+    // When the app is listed again, the deletion goes on.
+    assert!(!stage.get(Kind::Backend, "dev").await.is_null());
+    stage.write_accounts(&shared(&stage.namespaces));
+    stage.wait_until_gone(Kind::Backend, "dev").await;
+    assert!(stage.aws().backend(in_a("dev")).is_none());
+    assert_eq!(stage.calls(Operation::DeleteBackend).len(), 1);
     stage.assert_created_once();
 }

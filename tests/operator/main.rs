@@ -23,6 +23,7 @@ mod import;
 mod leader;
 mod lifecycle;
 mod migration;
+mod network;
 mod observe;
 mod ours;
 mod outputs;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         leader::tests(),
         lifecycle::tests(),
         migration::tests(),
+        network::tests(),
         observe::tests(),
         ours::tests(),
         outputs::tests(),

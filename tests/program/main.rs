@@ -148,6 +148,159 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
 }
 
 #[test]
+fn an_endpoint_in_plain_http_to_another_machine_is_refused_by_every_command_unless_a_flag_allows_it() {
+    const KEYS: [(&str, &str); 3] = [
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "b"),
+    ];
+    let home = home();
+    fs::create_dir(home.path().join(".aws")).expect("a folder");
+    let profiles = "[profile plain]\nendpoint_url = http://profile.test\n\
+                    [profile parts]\nservices = own\n[services own]\namplifybackend =\n  endpoint_url = http://own.test\n";
+    fs::write(home.path().join(".aws/config"), profiles).expect("a file");
+    let plain = ("AWS_ENDPOINT_URL", "http://me:s3cret@aws.test:4601/path");
+    let elsewhere = "http://aws.test is plain HTTP";
+    for (variables, service, said) in [
+        (&[plain][..], "amplifybackend", elsewhere),
+        (
+            &[("AWS_ENDPOINT_URL_AMPLIFYBACKEND", "http://aws.test")],
+            "amplifybackend",
+            elsewhere,
+        ),
+        (&[("AWS_ENDPOINT_URL_AMPLIFY", "http://aws.test")], "amplify", elsewhere),
+        (&[("AWS_ENDPOINT_URL_STS", "http://aws.test")], "sts", elsewhere),
+        (
+            &[("AWS_PROFILE", "plain")],
+            "amplifybackend",
+            "http://profile.test is plain",
+        ),
+        (
+            &[("AWS_PROFILE", "parts")],
+            "amplifybackend",
+            "http://own.test is plain",
+        ),
+    ] {
+        for arguments in [
+            &["run", LISTEN][..],
+            &["import", "--all-apps"],
+            &["report", "--all-apps"],
+        ] {
+            let variables = [variables, &KEYS].concat();
+            let Run { code, out, err } = run(&home, &variables, arguments);
+            assert_eq!((code, out.as_str()), (Some(1), ""), "{variables:?}: {err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+            let names = format!(
+                "the endpoint of {service} (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_{}, or",
+                service.to_uppercase()
+            );
+            for said in [said, &names, "give an https:// endpoint", "set --allow-plain-http"] {
+                assert!(err.contains(said), "{variables:?} does not say {said:?}: {err}");
+            }
+            assert!(!err.contains("s3cret"), "{err}");
+        }
+    }
+    // Allowed, the next problem is told: there is no cluster.
+    let next = "no access to a Kubernetes API server";
+    let flag = [plain, ("AMPLIFY_OPERATOR_ALLOW_PLAIN_HTTP", "true")];
+    for (variables, arguments) in [
+        (&[plain][..], &["run", LISTEN, "--allow-plain-http"][..]),
+        (&flag, &["run", LISTEN]),
+        (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], &["run", LISTEN]),
+        (&[("AWS_ENDPOINT_URL", "http://[::1]:1")], &["run", LISTEN]),
+        (&[("AWS_ENDPOINT_URL", "http://localhost:1")], &["run", LISTEN]),
+        (&[("AWS_ENDPOINT_URL", "https://aws.test")], &["run", LISTEN]),
+        (
+            &[plain, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+            &["run", LISTEN],
+        ),
+    ] {
+        let Run { code, err, .. } = run(&home, variables, arguments);
+        assert!(code == Some(1) && err.contains(next), "{variables:?}: {err}");
+    }
+}
+
+#[test]
+fn a_bundle_or_a_proxy_that_cannot_be_used_ends_every_command_with_the_name_of_its_variable() {
+    let home = home();
+    let empty = home.path().join("empty.pem");
+    fs::write(&empty, "# no certificate\n").expect("a file");
+    let broken = home.path().join("broken.pem");
+    fs::write(
+        &broken,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .expect("a file");
+    let (empty, broken) = (empty.display().to_string(), broken.display().to_string());
+    let password = "http://me:s3cret@proxy test";
+    for (variable, said) in [
+        (
+            ("AWS_CA_BUNDLE", "/missing/ca.pem"),
+            "AWS_CA_BUNDLE is /missing/ca.pem: No such file or directory (os error 2). Name a file of certificates",
+        ),
+        (
+            ("AWS_CA_BUNDLE", empty.as_str()),
+            "empty.pem: it holds no certificate. Name a file of",
+        ),
+        (("AWS_CA_BUNDLE", broken.as_str()), "broken.pem: "),
+        (("AWS_CA_BUNDLE", "/"), "AWS_CA_BUNDLE is /: "),
+        (
+            ("HTTPS_PROXY", password),
+            "HTTPS_PROXY is not the URL of a proxy: give one such as",
+        ),
+        (
+            ("ALL_PROXY", "socks5://me:s3cret@proxy.test"),
+            "ALL_PROXY names a proxy of a kind",
+        ),
+    ] {
+        for arguments in [
+            &["run", LISTEN][..],
+            &["import", "--all-apps"],
+            &["report", "--all-apps"],
+        ] {
+            let Run { code, out, err } = run(&home, &[variable, ("AWS_REGION", "eu-west-1")], arguments);
+            assert_eq!((code, out.as_str()), (Some(1), ""), "{variable:?}: {err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+            assert!(err.contains(said), "{variable:?} does not say {said:?}: {err}");
+            assert!(!err.contains("s3cret"), "{err}");
+        }
+    }
+}
+
+#[test]
+fn a_kubeconfig_whose_proxy_cannot_be_used_is_told_without_its_password() {
+    let home = home();
+    let kubeconfig = |proxy: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, users: [],
+  contexts: [{{name: c, context: {{cluster: c, user: u}}}}],
+  clusters: [{{name: c, cluster: {{server: \"https://kubernetes.test\"{proxy}}}}}]}}"
+        );
+        let path = home.path().join("kubeconfig");
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let named = |url: &str| kubeconfig(&format!(", proxy-url: \"{url}\""));
+    let kind = "the proxy-url of the kubeconfig's cluster names a proxy of a kind that cannot be used here";
+    let run = |path: &str, more: &[(&str, &str)]| {
+        let variables = [&[("KUBECONFIG", path)][..], more].concat();
+        let Run { code, err, .. } = run(&home, &variables, &["run", LISTEN]);
+        assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
+        assert!(!err.contains("s3cret"), "{err}");
+        err
+    };
+    let said = run(&named("ftp://me:s3cret@proxy.test"), &[]);
+    assert!(said.contains(kind), "{said}");
+    // kube reads NO_PROXY more strictly than others.
+    let proxy = ("HTTPS_PROXY", "http://me:s3cret@proxy.test:3128");
+    let said = run(&kubeconfig(""), &[proxy, ("NO_PROXY", "localhost,,127.0.0.1")]);
+    assert!(
+        said.contains("NO_PROXY cannot be read (comma-separated value is empty)"),
+        "{said}"
+    );
+}
+
+#[test]
 fn in_a_log_of_json_the_fatal_error_is_json() {
     let Run { code, err, .. } = run(&home(), &[], &["run", LISTEN, "--log-format=json"]);
     assert_eq!(code, Some(1));

@@ -423,7 +423,10 @@ impl<K: Remote> Pass<'_, K> {
 
     /// Returns a client for the object's account and region, with a token for one call.
     pub(super) async fn aws(&mut self, step: &Step, class: TokenClass, calls: u32) -> Result<Client, Refusal> {
-        let session = self.context.sessions.session_for(&self.key.namespace)?;
+        let environment = self.location()?.environment.clone();
+        let (region, app) = (&environment.region, &environment.app);
+        // The accounts file may have changed since the decision.
+        let session = self.context.sessions.session_at(&self.key.namespace, region, app)?;
         self.session = Some(session.clone());
         let expected = match session.expected_account() {
             Some(account) => account,
@@ -443,7 +446,6 @@ impl<K: Remote> Pass<'_, K> {
             // The facts of this pass come from another account.
             return Err(Pause::Later(Duration::from_secs(1)).into());
         }
-        let region = self.location()?.environment.region.clone();
         if self.permit.is_none() {
             let bucket = BucketKey {
                 account: expected,
@@ -462,7 +464,7 @@ impl<K: Remote> Pass<'_, K> {
         // more passes than a hanging AWS.
         let account = session.account_id().await.map_err(|failure| self.failed(failure))?;
         lifecycle::learn(&mut self.known, step, Observed::Account(account));
-        Ok(session.client(&region))
+        Ok(session.client(region))
     }
 
     /// Returns how to wait for tokens. Writes the status first if it would not be true in the meantime.

@@ -19,7 +19,7 @@ use super::{
     index::{Environment, ObjectKey},
     memory::{self, Recollection},
     queue::{Again, Place},
-    watched::Watched,
+    watched::{Watched, account_for},
 };
 use crate::{
     amplify::{BucketKey, Permit, Session},
@@ -344,7 +344,7 @@ impl<'a, K: Remote> Pass<'a, K> {
             dependents: index.dependents(&self.key),
             jobs_of_others: index.jobs_of_others(&self.key),
             phase: self.phase(),
-            account: self.context.sessions.assignment(&self.key.namespace).account,
+            account: account_for(&self.context.sessions.assignment(&self.key.namespace), &self.located),
             polled: bucket.map_or(0, |bucket| index.polled(&bucket.account, &bucket.region)),
             is_in_trouble,
             rate,

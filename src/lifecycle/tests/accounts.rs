@@ -132,6 +132,45 @@ fn deletion_waits_for_the_account_only_where_aws_must_be_told() {
 }
 
 #[test]
+fn what_may_be_in_aws_is_said_to_stay_there_and_how_to_let_it_go() {
+    let owned = || Play::ready(Kind::Backend);
+    let running = || Play::creating(Kind::Backend);
+    let intended = || {
+        let mut play = Play::applied(Kind::Backend);
+        play.answers([Answer::LoseReply]);
+        play.crash_after("create");
+        play
+    };
+    for (mut play, is_kept) in [
+        (owned(), true),
+        (running(), true),
+        (intended(), true),
+        (Play::applied(Kind::Backend), false),
+    ] {
+        for deleting in [false, true] {
+            play.scene.resource.deleting = deleting;
+            play.scene.surroundings.account = Account::Missing("apps lacks the app".into());
+            if deleting && !is_kept {
+                continue;
+            }
+            play.pass();
+            let said = message(&play.scene.state);
+            assert!(said.starts_with("apps lacks the app"), "{said}");
+            assert_eq!(
+                said.contains("AWS gets no request for this resource, deletion included"),
+                is_kept,
+                "{said}"
+            );
+            assert_eq!(
+                said.ends_with("set deletionPolicy: Retain and delete this resource"),
+                is_kept,
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_suspended_resource_says_that_it_is_suspended() {
     for (away, _) in gone() {
         let mut play = Play::new(Scene::new(Kind::Backend).ready().suspended());

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::Check;
 use crate::{
-    amplify::{Accounts, Base, Sessions, accounts::Lookup},
+    amplify::{Accounts, Base, Route, Sessions, accounts::Lookup},
     cli::people::Doctor,
     clock::Clock,
     lifecycle::facts::{Class, Failure},
+    proxy::Proxies,
     telemetry::Metrics,
 };
 
@@ -22,7 +23,14 @@ pub(super) async fn check(settings: &Doctor, accounts: Option<Accounts>, namespa
     let allowed = allowed.cloned().collect();
     let told = accounts.clone();
     let clock = Arc::new(Clock::of_machine());
-    let sessions = Sessions::new(Base::load().await, metrics, clock, accounts, allowed);
+    let route = match route(settings.allow_plain_http).await {
+        Ok(route) => route,
+        Err(error) => {
+            let next = "correct it: with this, the operator ends at its start";
+            return vec![Check::failed(CREDENTIALS, error.to_string(), next)];
+        }
+    };
+    let sessions = Sessions::new(Base::load(route).await, metrics, clock, accounts, allowed);
     let Some(accounts) = told else {
         return one(&sessions, "", "this process").await;
     };
@@ -39,6 +47,11 @@ pub(super) async fn check(settings: &Doctor, accounts: Option<Accounts>, namespa
         }
     }
     all
+}
+
+/// Returns the way to AWS, as the operator would go it in this process.
+async fn route(plain_http: bool) -> anyhow::Result<Route> {
+    Ok(Route::of_machine(Arc::new(Proxies::from_env()?), plain_http).await?)
 }
 
 /// Checks the account and the region of one namespace.

@@ -449,6 +449,7 @@ pub(super) async fn accounts(
     cluster: &Cluster,
     installation: &Installation,
     file: Option<&Path>,
+    allowed_regions: &[String],
     namespaces: &[String],
 ) -> (Option<Accounts>, Vec<Check>) {
     let (name, text) = if let Some(path) = file {
@@ -470,7 +471,7 @@ pub(super) async fn accounts(
             Err(check) => return (None, vec![check]),
         }
     };
-    let accounts = match Accounts::parse(&text) {
+    let accounts = match Accounts::parse(&text, allowed_regions) {
         Ok(accounts) => accounts,
         Err(why) => {
             let next =
@@ -673,7 +674,7 @@ mod tests {
     #[test]
     fn a_namespace_with_resources_needs_an_entry() {
         let text = "accounts: [{name: a, namespaces: [shop], roleArn: 'arn:aws:iam::111111111111:role/x'}]";
-        let accounts = Accounts::parse(text).unwrap();
+        let accounts = Accounts::parse(text, &[]).unwrap();
         let covered = |namespaces: &[&str]| {
             let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
             super::covered(&accounts, "the file", &namespaces)

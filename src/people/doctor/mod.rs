@@ -126,7 +126,8 @@ async fn checks(settings: &Doctor) -> Vec<Check> {
         Vec::new()
     };
     let namespaces: Vec<_> = resources.iter().map(|entry| entry.namespace.clone()).collect();
-    let (accounts, checks) = checks::accounts(&cluster, &installation, settings.accounts.as_deref(), &namespaces).await;
+    let (file, allowed) = (settings.accounts.as_deref(), &settings.allowed_region);
+    let (accounts, checks) = checks::accounts(&cluster, &installation, file, allowed, &namespaces).await;
     all.extend(checks);
     if installation.is_this_process {
         all.extend(aws::check(settings, accounts, &namespaces).await);
