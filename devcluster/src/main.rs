@@ -9,6 +9,7 @@ use std::{
 
 use amplify_devcluster::{
     Cluster, Options,
+    debian::{self, Base},
     tools::{self, Tool},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -47,6 +48,11 @@ enum Subcommands {
         /// The name of the binary.
         tool: Tool,
     },
+    /// Print the path of a base of the container image, as a tar archive, made from Debian packages.
+    Base {
+        /// The name of the base.
+        base: Base,
+    },
 }
 
 #[tokio::main]
@@ -57,7 +63,7 @@ async fn main() -> Result<()> {
     // A signal is the normal end of `up`, but interrupts the other commands.
     let interrupted = match arguments.command {
         Subcommands::Up { .. } => Ok(()),
-        Subcommands::Prefetch | Subcommands::Path { .. } => Err(anyhow!("interrupted")),
+        Subcommands::Prefetch | Subcommands::Path { .. } | Subcommands::Base { .. } => Err(anyhow!("interrupted")),
     };
     // The dropped future ends its processes.
     tokio::select! {
@@ -89,6 +95,10 @@ async fn run(command: Subcommands) -> Result<()> {
         }
         Subcommands::Path { tool } => {
             println!("{}", tools::find(tool).await?.display());
+            Ok(())
+        }
+        Subcommands::Base { base } => {
+            println!("{}", debian::base(base).await?.display());
             Ok(())
         }
     }

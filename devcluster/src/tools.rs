@@ -483,12 +483,12 @@ async fn built(tool: Tool, minimum: &Version, cache: &Path) -> Result<Found> {
 /// Puts the output of `make` at `path`, unless it exists. Only one process or task per cache folder does this at a
 /// time.
 pub(crate) async fn install(path: &Path, cache: &Path, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<()> {
-    if path.is_file() {
+    if path.exists() {
         return Ok(());
     }
     fs::create_dir_all(cache).map_err(Error::path("create", cache))?;
     let _lock = lock(&cache.join("build.lock")).await?;
-    if path.is_file() {
+    if path.exists() {
         return Ok(());
     }
     // Files left by an interrupted build are removed with the next build.

@@ -18,7 +18,6 @@ mod crash;
 mod dashboard;
 mod events;
 mod gitops;
-mod image;
 mod import;
 mod leader;
 mod lifecycle;
@@ -56,7 +55,6 @@ fn main() -> ExitCode {
         crash::tests(),
         events::tests(),
         gitops::tests(),
-        image::tests(),
         import::tests(),
         leader::tests(),
         lifecycle::tests(),

@@ -211,3 +211,43 @@ fn ci_runs_without_a_cache_from_time_to_time() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn every_image_is_the_operators_and_a_release_says_what_it_is_made_of() -> Result<()> {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile"))?;
+    ensure!(
+        dockerfile.lines().any(|line| line.ends_with(" AS operator")),
+        "{dockerfile}"
+    );
+    let mut builds = 0;
+    for (path, content) in workflows()? {
+        let workflow: Value = serde_saphyr::from_str(&content)?;
+        for (_, job) in workflow["jobs"].as_object().context("jobs")? {
+            let steps = job["steps"].as_array().into_iter().flatten();
+            let builders = steps.filter(|step| {
+                let action = step["uses"].as_str().unwrap_or_default();
+                action.starts_with("docker/build-push-action@")
+            });
+            for build in builders.map(|step| &step["with"]) {
+                builds += 1;
+                ensure!(build["target"] == "operator", "{path}: {build}");
+                let described = build["sbom"] == true && build["provenance"] == "mode=max";
+                ensure!(build["push"] != true || described, "{path}: {build}");
+            }
+        }
+    }
+    ensure!(builds == 2, "{builds} builds: CI's and a release's");
+    Ok(())
+}
+
+#[test]
+fn ci_checks_for_known_vulnerabilities() -> Result<()> {
+    let ci: Value = serde_saphyr::from_str(&fs::read_to_string(root().join(FOLDER).join("ci.yaml"))?)?;
+    ensure!(ci["jobs"]["check"]["env"]["ADVISORIES"] == "required", "{ci}");
+    let makefile = fs::read_to_string(root().join("Makefile"))?;
+    ensure!(
+        makefile.contains(r#""$${ADVISORIES:-}" = required"#),
+        "make lint knows it"
+    );
+    Ok(())
+}
