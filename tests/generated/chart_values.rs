@@ -127,7 +127,11 @@ impl Reader<'_> {
             .filter(|of| is_field(of))
             .collect();
         let properties = node(self.schema, path).map(|node| &resolved(self.schema, node)["properties"]);
-        for name in properties.and_then(Value::as_object).into_iter().flat_map(|all| all.keys()) {
+        for name in properties
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|all| all.keys())
+        {
             let of = [path, &[name.clone()]].concat();
             if !fields.contains(&of) {
                 fields.push(of);
@@ -162,7 +166,11 @@ impl Reader<'_> {
             None => String::new(),
             Some(_) if has_fields => String::new(),
             Some(Some(default)) => default.clone(),
-            Some(None) => self.defaults.pointer(&format!("/{}", path.join("/"))).unwrap_or(&Value::Null).to_string(),
+            Some(None) => self
+                .defaults
+                .pointer(&format!("/{}", path.join("/")))
+                .unwrap_or(&Value::Null)
+                .to_string(),
         };
         Entry {
             type_: type_of(resolved(self.schema, schema)),

@@ -159,7 +159,11 @@ async fn plain(arguments: &[&str]) -> Result<Vec<String>> {
             || line.starts_with("app.kubernetes.io/managed-by:")
             || line.starts_with("helm.sh/chart:")
     };
-    Ok(rendered.lines().filter(|line| !of_helm(line)).map(str::to_owned).collect())
+    Ok(rendered
+        .lines()
+        .filter(|line| !of_helm(line))
+        .map(str::to_owned)
+        .collect())
 }
 
 fn documents(yaml: &str) -> impl Iterator<Item = &str> {
@@ -176,11 +180,21 @@ async fn the_plain_manifests_are_the_chart_with_its_defaults() -> Result<()> {
 /// For installations with kustomize: what the chart adds with `rbac.aggregate` and `outputs.namespaces`.
 #[tokio::test]
 async fn the_optional_plain_manifests_are_those_of_the_chart() -> Result<()> {
-    let aggregate = ["--show-only", "templates/aggregate.yaml", "--set", "rbac.aggregate=true"];
+    let aggregate = [
+        "--show-only",
+        "templates/aggregate.yaml",
+        "--set",
+        "rbac.aggregate=true",
+    ];
     let roles = header(CHART) + &plain(&aggregate).await?.join("\n") + "\n";
     is_current(Path::new("deploy/aggregate/roles.yaml"), &roles)?;
 
-    let outputs = ["--show-only", "templates/outputs.yaml", "--set", "outputs.namespaces={anywhere}"];
+    let outputs = [
+        "--show-only",
+        "templates/outputs.yaml",
+        "--set",
+        "outputs.namespaces={anywhere}",
+    ];
     // The user gives the namespace.
     let lines = plain(&outputs).await?;
     let (given, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line == "  namespace: \"anywhere\"");
@@ -194,7 +208,9 @@ async fn the_optional_plain_manifests_are_those_of_the_chart() -> Result<()> {
 /// Returns the file with new contents between two lines that stay.
 fn with_part(file: &str, begin: &str, end: &str, part: &str) -> Result<String> {
     let page = read(file)?;
-    let (before, rest) = page.split_once(begin).with_context(|| format!("{file}: no {begin:?}"))?;
+    let (before, rest) = page
+        .split_once(begin)
+        .with_context(|| format!("{file}: no {begin:?}"))?;
     let (_, after) = rest.split_once(end).with_context(|| format!("{file}: no {end:?}"))?;
     Ok(format!("{before}{begin}{part}{end}{after}"))
 }
@@ -221,7 +237,10 @@ fn every_value_of_the_chart_is_described() -> Result<()> {
         .filter(|entry| entry.description.is_empty())
         .map(|entry| entry.path.join("."))
         .collect();
-    ensure!(bare.is_empty(), "no comment in {CHART}/values.yaml, and no description in its schema: {bare:#?}");
+    ensure!(
+        bare.is_empty(),
+        "no comment in {CHART}/values.yaml, and no description in its schema: {bare:#?}"
+    );
     ensure!(values.len() > 100, "not all values are found: {}", values.len());
     Ok(())
 }
@@ -229,22 +248,37 @@ fn every_value_of_the_chart_is_described() -> Result<()> {
 /// Artifact Hub shows a chart by these annotations.
 #[test]
 fn the_charts_annotations_name_the_kinds_the_image_and_an_example_of_each_kind() -> Result<()> {
-    let mut part = "annotations:\n  artifacthub.io/license: Apache-2.0\n  artifacthub.io/operator: \"true\"\n".to_owned();
+    let mut part =
+        "annotations:\n  artifacthub.io/license: Apache-2.0\n  artifacthub.io/operator: \"true\"\n".to_owned();
     part += "  artifacthub.io/links: |\n";
     for (name, page) in [("Install", "install"), ("The kinds", "kinds"), ("API reference", "api")] {
-        writeln!(part, "    - name: {name}\n      url: {REPOSITORY}/blob/main/docs/{page}.md")?;
+        writeln!(
+            part,
+            "    - name: {name}\n      url: {REPOSITORY}/blob/main/docs/{page}.md"
+        )?;
     }
     let version = env!("CARGO_PKG_VERSION");
     let image = format!("ghcr.io/amplify-operator/amplify-operator:{version}");
-    writeln!(part, "  artifacthub.io/images: |\n    - name: amplify-operator\n      image: {image}")?;
+    writeln!(
+        part,
+        "  artifacthub.io/images: |\n    - name: amplify-operator\n      image: {image}"
+    )?;
     part += "  artifacthub.io/crds: |\n";
     for crd in api::crds() {
         let names = &crd.spec.names;
         let (kind, name) = (&names.kind, format!("{}.{}", names.plural, crd.spec.group));
-        let schema = crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
-        let about = schema.and_then(|schema| schema.description.clone()).context("a description")?;
+        let schema = crd.spec.versions[0]
+            .schema
+            .as_ref()
+            .and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let about = schema
+            .and_then(|schema| schema.description.clone())
+            .context("a description")?;
         let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
-        writeln!(part, "    - kind: {kind}\n      version: v1alpha1\n      name: {name}\n      displayName: {kind}")?;
+        writeln!(
+            part,
+            "    - kind: {kind}\n      version: v1alpha1\n      name: {name}\n      displayName: {kind}"
+        )?;
         writeln!(part, "      description: {}", json!(about))?;
     }
     part += "  artifacthub.io/crdsExamples: |\n";
@@ -264,7 +298,9 @@ fn the_charts_annotations_name_the_kinds_the_image_and_an_example_of_each_kind()
     let file = format!("{CHART}/Chart.yaml");
     let begin = "# Made from src/api and deploy/samples: do not edit below.\n";
     let chart = read(&file)?;
-    let (before, _) = chart.split_once(begin).with_context(|| format!("{file}: no {begin:?}"))?;
+    let (before, _) = chart
+        .split_once(begin)
+        .with_context(|| format!("{file}: no {begin:?}"))?;
     is_current(Path::new(&file), &format!("{before}{begin}{part}"))?;
 
     let annotations = serde_saphyr::from_str::<Value>(&read(&file)?)?["annotations"].take();

@@ -134,11 +134,7 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
         "extraVolumeMounts[0].name=ca",
         "missing property 'mountPath'",
     ),
-    (
-        "variables from nowhere",
-        "envFrom[0].prefix=AWS_",
-        "/envFrom/0",
-    ),
+    ("variables from nowhere", "envFrom[0].prefix=AWS_", "/envFrom/0"),
     (
         "a probe of another kind",
         "livenessProbe.exec.command={true}",

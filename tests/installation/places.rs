@@ -54,7 +54,15 @@ fn openshift_admits_the_chart_by_itself_and_with_the_documented_values(site: &Si
     site.kubectl(&["apply", "-f", "tests/installation/openshift.yaml"])?;
     // A release that helm does not finish keeps its name, so the refused one has another.
     let install = |release: &str, values: &[&str]| {
-        let chart = ["install", release, CHART, "--namespace", namespace, "--set", "crds.install=false"];
+        let chart = [
+            "install",
+            release,
+            CHART,
+            "--namespace",
+            namespace,
+            "--set",
+            "crds.install=false",
+        ];
         site.helm(&[&chart[..], values].concat())
     };
     let mut attempt = 0;
@@ -75,7 +83,12 @@ fn openshift_admits_the_chart_by_itself_and_with_the_documented_values(site: &Si
     })?;
 
     // As OpenShift's API server would be asked: helm asks it for its groups.
-    let of_openshift = ["--api-versions", "security.openshift.io/v1", "--set", "crds.install=false"];
+    let of_openshift = [
+        "--api-versions",
+        "security.openshift.io/v1",
+        "--set",
+        "crds.install=false",
+    ];
     let template = ["template", name, CHART, "--namespace", namespace];
     let detected = site.dir().join("openshift.yaml");
     fs::write(&detected, site.helm(&[&template[..], &of_openshift].concat())?)?;
@@ -85,7 +98,9 @@ fn openshift_admits_the_chart_by_itself_and_with_the_documented_values(site: &Si
     no_pod_security_warning(&warnings)?;
     let applied: Value = serde_json::from_str(&applied)?;
     let mut items = applied["items"].as_array().context("a list")?.iter();
-    let detected = items.find(|item| item["kind"] == "Deployment").context("a Deployment")?;
+    let detected = items
+        .find(|item| item["kind"] == "Deployment")
+        .context("a Deployment")?;
 
     // The values of the page, for tools that render the chart without asking the API server.
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/install.md"))?;
@@ -121,7 +136,10 @@ fn openshift_admits_the_chart_by_itself_and_with_the_documented_values(site: &Si
 
 /// Returns the only YAML block of a page that begins with this line.
 fn block<'a>(page: &'a str, first: &str) -> Result<&'a str> {
-    let mut blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
     blocks
         .find(|block| block.starts_with(first))
         .with_context(|| format!("the page has no YAML block that begins with {first:?}"))
@@ -158,7 +176,11 @@ fn the_service_has_the_address_of_each_kind_of_cluster(site: &Site) -> Result<()
         })?;
         let spec = spec.context("a Service has a spec")?;
         // One family: a second would be a second target for each pod, and Prometheus would collect everything twice.
-        assert_eq!(spec.ip_families.as_deref(), Some(&families.map(str::to_owned)[..]), "{ranges}");
+        assert_eq!(
+            spec.ip_families.as_deref(),
+            Some(&families.map(str::to_owned)[..]),
+            "{ranges}"
+        );
         assert_eq!(spec.ip_family_policy.as_deref(), Some("SingleStack"), "{ranges}");
         site.runtime.block_on(cluster.stop())?;
     }
@@ -214,7 +236,10 @@ fn the_chart_replaces_an_installation_of_kubectl_and_of_another_release(site: &S
     let deployments: Api<Deployment> = Api::namespaced(site.client.clone(), name);
     let deployment = json!(site.runtime.block_on(deployments.get(name))?);
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["resources"]["limits"]["memory"], "128Mi", "helm's, not kubectl's");
+    assert_eq!(
+        container["resources"]["limits"]["memory"], "128Mi",
+        "helm's, not kubectl's"
+    );
     uninstall(name)?;
 
     // For the other tests.
@@ -240,25 +265,49 @@ fn the_documented_kustomizations_are_accepted(site: &Site) -> Result<()> {
         objects.next().cloned().with_context(|| format!("a {kind}"))
     };
 
-    let mine = block(&page, "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - ../deploy\nimages:")?;
+    let mine = block(
+        &page,
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - ../deploy\nimages:",
+    )?;
     // A dry run creates no namespace.
     let existing = format!("{mine}namespace: {MANIFESTS}\n");
     let objects = apply("mine", &existing)?;
     let container = of_kind(&objects, "Deployment")?["spec"]["template"]["spec"]["containers"][0].take();
     assert_eq!(container["image"], "registry.example.com/amplify-operator:0.1.0");
-    let names: Vec<_> = container["env"].as_array().context("env")?.iter().map(|env| env["name"].clone()).collect();
+    let names: Vec<_> = container["env"]
+        .as_array()
+        .context("env")?
+        .iter()
+        .map(|env| env["name"].clone())
+        .collect();
     assert_eq!(names, ["AMPLIFY_OPERATOR_LISTEN", "AWS_REGION"]);
     let account = of_kind(&objects, "ServiceAccount")?;
-    ensure!(account["metadata"]["annotations"].get("eks.amazonaws.com/role-arn").is_some(), "{account}");
+    ensure!(
+        account["metadata"]["annotations"]
+            .get("eks.amazonaws.com/role-arn")
+            .is_some(),
+        "{account}"
+    );
 
-    let outputs = block(&page, "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: shop")?;
-    let objects = apply("shop", &outputs.replace("namespace: shop", &format!("namespace: {MANIFESTS}")))?;
+    let outputs = block(
+        &page,
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: shop",
+    )?;
+    let objects = apply(
+        "shop",
+        &outputs.replace("namespace: shop", &format!("namespace: {MANIFESTS}")),
+    )?;
     let role = of_kind(&objects, "Role")?;
     assert_eq!(role["metadata"]["namespace"], MANIFESTS);
     assert_eq!(role["rules"][0]["verbs"], json!(["get", "create", "patch"]));
     let binding = of_kind(&objects, "RoleBinding")?;
-    let subject = json!({ "kind": "ServiceAccount", "name": "amplify-operator", "namespace": "amplify-operator-system" });
-    assert_eq!(binding["subjects"], json!([subject]), "the operator's account, not one of the namespace");
+    let subject =
+        json!({ "kind": "ServiceAccount", "name": "amplify-operator", "namespace": "amplify-operator-system" });
+    assert_eq!(
+        binding["subjects"],
+        json!([subject]),
+        "the operator's account, not one of the namespace"
+    );
 
     let applied = site.kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", "deploy/aggregate"])?;
     for role in ["view", "edit"] {
@@ -282,13 +331,23 @@ fn the_documented_values_are_accepted(site: &Site) -> Result<()> {
                 continue;
             }
             let name = format!("documented-{}-{number}", page.replace('/', "-"));
-            let template = ["template", "documented", CHART, "--namespace", PLATFORM.namespace, "--set", "crds.install=false"];
+            let template = [
+                "template",
+                "documented",
+                CHART,
+                "--namespace",
+                PLATFORM.namespace,
+                "--set",
+                "crds.install=false",
+            ];
             let manifest = site.dir().join(format!("{name}.yaml"));
             let file = site.values(&format!("{name}.json"), &values)?;
             fs::write(&manifest, site.helm(&[&template[..], &["--values", &file]].concat())?)?;
             let manifest = manifest.display().to_string();
             let apply = ["apply", "--dry-run=server", "-f", &manifest];
-            let (_, warnings) = site.kubectl_with_warnings(&apply).with_context(|| format!("{page}: {block}"))?;
+            let (_, warnings) = site
+                .kubectl_with_warnings(&apply)
+                .with_context(|| format!("{page}: {block}"))?;
             no_pod_security_warning(&warnings)?;
             accepted += 1;
         }

@@ -102,11 +102,22 @@ fn each_value_changes_what_it_says_and_nothing_else(site: &Site) -> Result<()> {
 fn upgrade(site: &Site, with: &Value, set: &Value) -> Result<Objects> {
     let file = values(site, with, set)?;
     let helm = [
-        "upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--reset-values", "--values", &file,
+        "upgrade",
+        "--install",
+        RELEASE,
+        CHART,
+        "--namespace",
+        NAMESPACE,
+        "--reset-values",
+        "--values",
+        &file,
     ];
     let release: Value = serde_json::from_str(&site.helm(&[&helm[..], &["--output", "json"]].concat())?)?;
     let manifest = site.dir().join("values.manifest.yaml");
-    fs::write(&manifest, release["manifest"].as_str().context("a release has a manifest")?)?;
+    fs::write(
+        &manifest,
+        release["manifest"].as_str().context("a release has a manifest")?,
+    )?;
     let manifest = manifest.display().to_string();
     objects(&site.kubectl(&["get", "--namespace", NAMESPACE, "-f", &manifest, "-o", "json"])?)
 }
@@ -118,7 +129,14 @@ fn dry_run(site: &Site, set: &Value) -> Result<Objects> {
     let manifest = site.dir().join("values.dry.yaml");
     fs::write(&manifest, site.helm(&template)?)?;
     let manifest = manifest.display().to_string();
-    let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "json"];
+    let apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "-o",
+        "json",
+    ];
     objects(&site.kubectl(&[&apply[..], &["-f", &manifest]].concat())?)
 }
 
@@ -222,13 +240,22 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
             let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
             for name in names {
                 let of = |of: &serde_json::Map<String, Value>| of.get(name).cloned().unwrap_or_default();
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 compare(&path, &of(old), &of(new), found);
             }
         }
         (Value::Array(old), Value::Array(new)) if old.len() <= new.len() => {
             for (at, new) in new.iter().enumerate() {
-                compare(&format!("{path}[{at}]"), old.get(at).unwrap_or(&Value::Null), new, found);
+                compare(
+                    &format!("{path}[{at}]"),
+                    old.get(at).unwrap_or(&Value::Null),
+                    new,
+                    found,
+                );
             }
         }
         (Value::Null, new) => found.push(format!("+ {path}: {new}")),
@@ -254,9 +281,14 @@ fn updated(text: &str, found: &[Vec<String>]) -> String {
 
 /// Writes the table for people.
 fn report(rows: &[Row], found: &[Vec<String>], upgrades: usize) -> Result<()> {
-    let mut page = "| value | set to | what changed in the objects that the API server holds |\n|---|---|---|\n".to_owned();
+    let mut page =
+        "| value | set to | what changed in the objects that the API server holds |\n|---|---|---|\n".to_owned();
     for (row, changes) in rows.iter().zip(found) {
-        let changes = if changes.is_empty() { "nothing".to_owned() } else { changes.join("<br>") };
+        let changes = if changes.is_empty() {
+            "nothing".to_owned()
+        } else {
+            changes.join("<br>")
+        };
         let cells = [&row.set.to_string(), &changes].map(|cell| cell.replace('|', "\\|"));
         writeln!(page, "| `{}` | `{}` | {} |", row.value, cells[0], cells[1])?;
     }
@@ -272,7 +304,11 @@ fn report(rows: &[Row], found: &[Vec<String>], upgrades: usize) -> Result<()> {
 
 fn every_value_of_the_schema_is_in_the_table(_: &Site) -> Result<()> {
     let (_, rows) = table()?;
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(CHART).join("values.schema.json"))?;
+    let text = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(CHART)
+            .join("values.schema.json"),
+    )?;
     let schema: Value = serde_json::from_str(&text)?;
     let mut leaves = BTreeSet::new();
     add_leaves(&schema, &schema, "", &mut leaves);
@@ -281,7 +317,12 @@ fn every_value_of_the_schema_is_in_the_table(_: &Site) -> Result<()> {
     assert_eq!(leaves, in_table, "the values of the schema, and those in {TABLE}");
     for row in &rows {
         let pointer = format!("/{}", row.value.replace("[]", ".0").replace('.', "/"));
-        ensure!(row.set.pointer(&pointer).is_some(), "{}: {} does not set it", row.value, row.set);
+        ensure!(
+            row.set.pointer(&pointer).is_some(),
+            "{}: {} does not set it",
+            row.value,
+            row.set
+        );
         ensure!(
             !row.changes.is_empty() || row.value == "global",
             "{} changes nothing",
@@ -294,7 +335,11 @@ fn every_value_of_the_schema_is_in_the_table(_: &Site) -> Result<()> {
 fn add_leaves(schema: &Value, node: &Value, path: &str, leaves: &mut BTreeSet<String>) {
     if let Some(properties) = node["properties"].as_object() {
         for (name, node) in properties {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
             add_leaves(schema, node, &path, leaves);
         }
         return;
