@@ -4,6 +4,7 @@
 //! `UPDATE_GENERATED=1 cargo test --test generated` writes them again.
 
 mod api_reference;
+mod chart_values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 
 const UPDATE: &str = "UPDATE_GENERATED=1 cargo test --test generated";
 const CHART: &str = "charts/amplify-operator";
+const REPOSITORY: &str = "https://github.com/amplify-operator/amplify-operator";
 
 fn updates() -> bool {
     std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1")
@@ -52,10 +54,14 @@ fn read(path: impl AsRef<Path>) -> Result<String> {
 /// Checks that the file has this content. When files are to be updated, writes it.
 fn is_current(path: &Path, wanted: &str) -> Result<()> {
     if updates() {
-        if let Some(folder) = root().join(path).parent() {
+        let path = root().join(path);
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        return Ok(fs::write(root().join(path), wanted)?);
+        // As a whole: helm may be reading the chart for another test.
+        let new = path.with_added_extension("new");
+        fs::write(&new, wanted)?;
+        return Ok(fs::rename(new, path)?);
     }
     let shown = path.display();
     let Ok(found) = read(path) else {
@@ -142,24 +148,167 @@ async fn helm_template(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Returns the lines that this command of helm prints without the lines that only Helm needs. Helm's versions differ in
+/// blank lines.
+async fn plain(arguments: &[&str]) -> Result<Vec<String>> {
+    let rendered = helm_template(arguments).await?;
+    let of_helm = |line: &&str| {
+        let line = line.trim();
+        line.is_empty()
+            || line.starts_with("# Source:")
+            || line.starts_with("app.kubernetes.io/managed-by:")
+            || line.starts_with("helm.sh/chart:")
+    };
+    Ok(rendered
+        .lines()
+        .filter(|line| !of_helm(line))
+        .map(str::to_owned)
+        .collect())
+}
+
 fn documents(yaml: &str) -> impl Iterator<Item = &str> {
     yaml.split("---\n").filter(|document| !document.trim().is_empty())
 }
 
 #[tokio::test]
 async fn the_plain_manifests_are_the_chart_with_its_defaults() -> Result<()> {
-    let rendered = helm_template(&["--set", "crds.install=false"]).await?;
-    // Helm's versions differ in blank lines, and Helm's own labels do not apply to plain manifests.
-    let of_helm = |line: &&str| {
-        let line = line.trim();
-        !line.is_empty()
-            && !line.starts_with("# Source:")
-            && !line.starts_with("app.kubernetes.io/managed-by:")
-            && !line.starts_with("helm.sh/chart:")
-    };
-    let lines: Vec<_> = rendered.lines().filter(of_helm).collect();
+    let lines = plain(&["--set", "crds.install=false"]).await?;
     let wanted = header(CHART) + &lines.join("\n") + "\n";
     is_current(Path::new("deploy/operator.yaml"), &wanted)
+}
+
+/// For installations with kustomize: what the chart adds with `rbac.aggregate` and `outputs.namespaces`.
+#[tokio::test]
+async fn the_optional_plain_manifests_are_those_of_the_chart() -> Result<()> {
+    let aggregate = [
+        "--show-only",
+        "templates/aggregate.yaml",
+        "--set",
+        "rbac.aggregate=true",
+    ];
+    let roles = header(CHART) + &plain(&aggregate).await?.join("\n") + "\n";
+    is_current(Path::new("deploy/aggregate/roles.yaml"), &roles)?;
+
+    let outputs = [
+        "--show-only",
+        "templates/outputs.yaml",
+        "--set",
+        "outputs.namespaces={anywhere}",
+    ];
+    // The user gives the namespace.
+    let lines = plain(&outputs).await?;
+    let (given, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line == "  namespace: \"anywhere\"");
+    assert_eq!(given.len(), 2, "of the Role and of its binding");
+    is_current(
+        Path::new("deploy/outputs/role.yaml"),
+        &(header(CHART) + &lines.join("\n") + "\n"),
+    )
+}
+
+/// Returns the file with new contents between two lines that stay.
+fn with_part(file: &str, begin: &str, end: &str, part: &str) -> Result<String> {
+    let page = read(file)?;
+    let (before, rest) = page
+        .split_once(begin)
+        .with_context(|| format!("{file}: no {begin:?}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("{file}: no {end:?}"))?;
+    Ok(format!("{before}{begin}{part}{end}{after}"))
+}
+
+fn chart_values() -> Result<Vec<chart_values::Entry>> {
+    let schema = serde_json::from_str(&read(format!("{CHART}/values.schema.json"))?)?;
+    chart_values::entries(&read(format!("{CHART}/values.yaml"))?, &schema)
+}
+
+#[test]
+fn the_charts_readme_lists_all_values() -> Result<()> {
+    let file = format!("{CHART}/README.md");
+    let begin = "<!-- Made from values.yaml and values.schema.json: do not edit. -->\n";
+    let table = chart_values::table(&chart_values()?)?;
+    let page = with_part(&file, begin, "<!-- The end of what is made. -->\n", &table)?;
+    is_current(Path::new(&file), &page)
+}
+
+#[test]
+fn every_value_of_the_chart_is_described() -> Result<()> {
+    let values = chart_values()?;
+    let bare: Vec<_> = values
+        .iter()
+        .filter(|entry| entry.description.is_empty())
+        .map(|entry| entry.path.join("."))
+        .collect();
+    ensure!(
+        bare.is_empty(),
+        "no comment in {CHART}/values.yaml, and no description in its schema: {bare:#?}"
+    );
+    ensure!(values.len() > 100, "not all values are found: {}", values.len());
+    Ok(())
+}
+
+/// Artifact Hub shows a chart by these annotations.
+#[test]
+fn the_charts_annotations_name_the_kinds_the_image_and_an_example_of_each_kind() -> Result<()> {
+    let mut part =
+        "annotations:\n  artifacthub.io/license: Apache-2.0\n  artifacthub.io/operator: \"true\"\n".to_owned();
+    part += "  artifacthub.io/links: |\n";
+    for (name, page) in [("Install", "install"), ("The kinds", "kinds"), ("API reference", "api")] {
+        writeln!(
+            part,
+            "    - name: {name}\n      url: {REPOSITORY}/blob/main/docs/{page}.md"
+        )?;
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let image = format!("ghcr.io/amplify-operator/amplify-operator:{version}");
+    writeln!(
+        part,
+        "  artifacthub.io/images: |\n    - name: amplify-operator\n      image: {image}"
+    )?;
+    part += "  artifacthub.io/crds: |\n";
+    for crd in api::crds() {
+        let names = &crd.spec.names;
+        let (kind, name) = (&names.kind, format!("{}.{}", names.plural, crd.spec.group));
+        let schema = crd.spec.versions[0]
+            .schema
+            .as_ref()
+            .and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let about = schema
+            .and_then(|schema| schema.description.clone())
+            .context("a description")?;
+        let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
+        writeln!(
+            part,
+            "    - kind: {kind}\n      version: v1alpha1\n      name: {name}\n      displayName: {kind}"
+        )?;
+        writeln!(part, "      description: {}", json!(about))?;
+    }
+    part += "  artifacthub.io/crdsExamples: |\n";
+    let mut kinds = BTreeSet::new();
+    for name in ["amplifybackend", "backendapi", "backendstorage", "backendenvironment"] {
+        for document in documents(&read(format!("deploy/samples/{name}.yaml"))?) {
+            let sample: Value = serde_saphyr::from_str(document)?;
+            if sample["kind"] != "ConfigMap" {
+                kinds.insert(sample["kind"].as_str().unwrap_or_default().to_owned());
+                writeln!(part, "    - {}", serde_json::to_string(&sample)?)?;
+            }
+        }
+    }
+    let all = api::crds().into_iter().map(|crd| crd.spec.names.kind).collect();
+    assert_eq!(kinds, all, "the kinds of which there is an example");
+
+    let file = format!("{CHART}/Chart.yaml");
+    let begin = "# Made from src/api and deploy/samples: do not edit below.\n";
+    let chart = read(&file)?;
+    let (before, _) = chart
+        .split_once(begin)
+        .with_context(|| format!("{file}: no {begin:?}"))?;
+    is_current(Path::new(&file), &format!("{before}{begin}{part}"))?;
+
+    let annotations = serde_saphyr::from_str::<Value>(&read(&file)?)?["annotations"].take();
+    for (name, text) in annotations.as_object().context("annotations")? {
+        let text = text.as_str().with_context(|| format!("{name} is no text"))?;
+        serde_saphyr::from_str::<Value>(text).with_context(|| format!("{name} is no YAML: {text}"))?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -380,6 +529,45 @@ async fn accounts_are_a_file_that_the_program_can_read_and_find() -> Result<()> 
     Ok(())
 }
 
+/// Without accounts, whoever has rights on the kinds has the whole AWS account of the operator.
+#[tokio::test]
+async fn people_get_rights_by_themselves_only_with_accounts_or_on_request() -> Result<()> {
+    let roles = async |values: &str| {
+        let rendered = helm_template(&["--set-json", values]).await?;
+        anyhow::Ok(rendered.matches("rbac.authorization.k8s.io/aggregate-to-edit").count())
+    };
+    for (values, expected) in [
+        ("accounts=null", 0),
+        ("accounts=[]", 2),
+        (r#"existingAccountsConfigMap="mine""#, 2),
+        (r#"rbac={"aggregate":true}"#, 2),
+        (r#"accounts=[],rbac={"aggregate":false}"#, 0),
+        (r#"accounts=[],rbac={"create":false}"#, 0),
+        (r#"rbac={"aggregate":true,"create":false}"#, 0),
+    ] {
+        assert_eq!(roles(values).await?, expected, "{values}");
+    }
+    Ok(())
+}
+
+/// Clusters differ in the addresses that a pod has.
+#[tokio::test]
+async fn the_pod_listens_on_all_addresses_at_the_port_of_its_probes() -> Result<()> {
+    let (run, pod) = program_of("accounts=null").await?;
+    assert_eq!(run.listen, "[::]:8080".parse()?);
+    let ports = pod.containers[0].ports.as_ref().context("ports")?;
+    assert_eq!(ports[0].container_port, i32::from(run.listen.port()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_arguments_reach_the_program_after_those_of_the_chart() -> Result<()> {
+    let (run, _) = program_of(r#"replicas=2,extraArgs=["--log-format=json","--concurrency=7"]"#).await?;
+    assert!(run.leader_elect);
+    assert_eq!((run.log_format, run.concurrency), (Format::Json, 7));
+    Ok(())
+}
+
 #[tokio::test]
 async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Result<()> {
     let pod_namespace = |pod: &PodSpec| {
@@ -473,17 +661,12 @@ fn the_health_check_for_argo_cd_is_the_same_for_all_kinds_in_each_of_its_forms()
 fn the_documentation_tells_of_exactly_the_metrics_that_there_are() -> Result<()> {
     const BEGIN: &str = "<!-- Made from src/telemetry/metrics.rs: do not edit. -->\n";
     const END: &str = "<!-- The end of what is made. -->\n";
-    let path = Path::new("docs/metrics.md");
-    let page = read(path)?;
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .context("docs/metrics.md: no begin of the table")?;
-    let (_, after) = rest.split_once(END).context("docs/metrics.md: no end of the table")?;
+    let path = "docs/metrics.md";
     let mut table = "| `amplify_operator_…` | type | labels | what it says |\n|---|---|---|---|\n".to_owned();
     for family in Metrics::new("").described() {
         let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let (name, type_, labels, help) = (family.name, family.type_, labels.join(", "), family.help);
         writeln!(table, "| `{name}` | {type_} | {labels} | {help} |")?;
     }
-    is_current(path, &format!("{before}{BEGIN}{table}{END}{after}"))
+    is_current(Path::new(path), &with_part(path, BEGIN, END, &table)?)
 }

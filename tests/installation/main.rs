@@ -12,9 +12,11 @@
 mod chart;
 mod history;
 mod manifests;
+mod places;
 mod pod;
 mod rights;
 mod site;
+mod values;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -65,6 +67,8 @@ fn trials(site: Option<&Arc<Site>>) -> Vec<Trial> {
     // The long tests come first, and the tests that wait for them come last.
     [
         rights::tests(),
+        values::tests(),
+        places::tests(),
         chart::tests(),
         manifests::tests(),
         rights::judgements(),

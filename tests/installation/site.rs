@@ -129,7 +129,7 @@ impl Site {
     fn install(&self) -> Result<()> {
         self.kubectl(&["create", "namespace", MANIFESTS])?;
         self.create_restricted(PLATFORM.namespace)?;
-        self.helm_install()
+        self.helm_install(&[])
     }
 
     /// Creates a namespace that admits only pods without any privilege.
@@ -161,10 +161,12 @@ impl Site {
     }
 
     /// Runs `helm install` with the chart in the repository, and waits until the API server serves its kinds.
-    pub(crate) fn helm_install(&self) -> Result<()> {
+    pub(crate) fn helm_install(&self, flags: &[&str]) -> Result<()> {
         let region = format!("aws.region={REGION}");
         let Release { name, namespace, .. } = PLATFORM;
-        self.helm(&["install", name, CHART, "--namespace", namespace, "--set", &region])?;
+        let set = ["--set", &region, "--set", "rbac.aggregate=true"];
+        let install = ["install", name, CHART, "--namespace", namespace];
+        self.helm(&[&install[..], &set, flags].concat())?;
         let mut wait = vec!["wait", "--for=condition=Established", "--timeout=150s"];
         let crds: Vec<_> = api::crds()
             .into_iter()

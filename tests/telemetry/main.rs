@@ -19,6 +19,7 @@ use amplify_operator::telemetry::Metrics;
 use serde_json::Value;
 
 const RULES: &str = "charts/amplify-operator/files/prometheus-rules.yaml";
+const REPOSITORY: &str = "https://github.com/amplify-operator/amplify-operator";
 const RULE_TESTS: &str = "tests/telemetry/alerts.yaml";
 
 fn read(path: &str) -> String {
@@ -83,7 +84,7 @@ fn each_alert_leads_to_what_to_do_about_it() {
         let annotations = &rule["annotations"];
         assert!(!text(annotations, "summary").is_empty() && !text(annotations, "description").is_empty());
         let anchor = text(rule, "alert").to_lowercase();
-        assert_eq!(text(annotations, "runbook_url"), format!("docs/metrics.md#{anchor}"));
+        assert_eq!(text(annotations, "runbook_url"), format!("{REPOSITORY}/blob/main/docs/metrics.md#{anchor}"));
         assert!(["critical", "warning"].contains(&text(&rule["labels"], "severity")));
     }
 }

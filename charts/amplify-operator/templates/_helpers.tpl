@@ -1,18 +1,39 @@
+{{- define "amplify-operator.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
+{{- end -}}
+
 {{- define "amplify-operator.fullname" -}}
-{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
-{{- $name | trunc 63 | trimSuffix "-" -}}
+{{- $name := include "amplify-operator.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- .Values.fullnameOverride | default $full | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "amplify-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "amplify-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "amplify-operator.labels" -}}
+{{- define "amplify-operator.ownLabels" -}}
 {{ include "amplify-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- /* The labels of an object: the chart's own, which nothing replaces, and the common ones. */ -}}
+{{- define "amplify-operator.labels" -}}
+{{- $own := include "amplify-operator.ownLabels" . -}}
+{{ $own }}
+{{- range $key, $value := .Values.commonLabels }}
+{{- if not (hasKey ($own | fromYaml) $key) }}
+{{ dict $key $value | toYaml }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The same with "labels", which replace common ones, of "root". */ -}}
+{{- define "amplify-operator.labelsWith" -}}
+{{- merge (include "amplify-operator.ownLabels" .root | fromYaml) .labels .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{- define "amplify-operator.serviceAccountName" -}}
@@ -75,6 +96,62 @@ true
 {{- end -}}
 {{- end -}}
 
+{{- /* "true" if the cluster's roles view, edit and admin shall include the kinds. Unset, only with accounts: the
+operator's own role is one AWS account for everybody, without a boundary between namespaces. */ -}}
+{{- define "amplify-operator.aggregates" -}}
+{{- $set := .Values.rbac.aggregate -}}
+{{- if kindIs "invalid" $set -}}
+{{- $set = ne (include "amplify-operator.accountsConfigMap" .) "" -}}
+{{- end -}}
+{{- if and .Values.rbac.create $set -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* The pod's security context. Where the API server is OpenShift's, without the ids of the defaults: its
+restricted-v2 refuses ids that are not of the namespace's own range, and assigns some. */ -}}
+{{- define "amplify-operator.podSecurityContext" -}}
+{{- $context := dict -}}
+{{- range $field, $value := .Values.podSecurityContext -}}
+{{- $id := has $field (list "runAsUser" "runAsGroup" "fsGroup") -}}
+{{- $assigned := and $id (eq (toString $value) "65532") ($.Capabilities.APIVersions.Has "security.openshift.io/v1") -}}
+{{- if not (or $assigned (kindIs "invalid" $value)) -}}
+{{- $_ := set $context $field $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{- /* Fields of the values without those that are null. */ -}}
+{{- define "amplify-operator.given" -}}
+{{- $given := dict -}}
+{{- range $field, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $given $field $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $given -}}
+{{- end -}}
+
+{{- /* How a monitor collects. */ -}}
+{{- define "amplify-operator.monitorSettings" -}}
+path: /metrics
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "amplify-operator.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -86,6 +163,10 @@ true
 {{- end -}}
 
 {{- define "amplify-operator.env" -}}
+# All addresses of IPv6 and IPv4: IPv6-only clusters give a pod no others. On a node without IPv6 the program takes
+# 0.0.0.0 instead.
+- name: AMPLIFY_OPERATOR_LISTEN
+  value: "[::]:8080"
 {{- if gt (int .Values.replicas) 1 }}
 # The namespace of the Lease.
 - name: POD_NAMESPACE
