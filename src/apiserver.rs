@@ -14,7 +14,7 @@ use http::{
 };
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder, DynBody},
+    client::{AuthError, Body, ClientBuilder, DynBody},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError, NoProxyError},
 };
 use tokio::time::{Sleep, sleep};
@@ -25,6 +25,7 @@ pub use pages::Pages;
 use crate::{
     proxy::{self, Proxies, Unusable},
     random::Random,
+    telemetry::error::in_words,
 };
 
 /// How long the API server may be silent while an answer is due: longer than a watch is open. kube sets no limit, and a
@@ -109,6 +110,24 @@ impl Connector {
     /// Returns a client that retries nothing.
     pub fn plain(&self) -> kube::Result<Client> {
         Ok(self.connect()?.build())
+    }
+}
+
+/// Returns the text of an error of a request, for people. kube's own text of a failed credentials plugin has its
+/// arguments, its environment and its output, with tokens; its text of a refusal has the whole answer twice.
+#[must_use]
+pub fn words(error: &kube::Error) -> String {
+    let plugin = |why: &str| {
+        format!(
+            "the credentials plugin (exec) of the kubeconfig's user {why}: run it by hand, or log in again, as for kubectl"
+        )
+    };
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => plugin(&format!("failed ({})", out.status)),
+        kube::Error::Auth(AuthError::AuthExecStart(why)) => plugin(&format!("cannot be started ({why})")),
+        kube::Error::Auth(AuthError::AuthExecParse(_)) => plugin("printed something else than an ExecCredential"),
+        error => in_words(error),
     }
 }
 

@@ -4,7 +4,7 @@ pub mod people;
 
 use std::{env, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::{
@@ -24,7 +24,7 @@ const LEAST: SignedDuration = SignedDuration::from_secs(1);
 /// Keeps AWS Amplify (Gen 1) backends, their GraphQL APIs and storages, and environment records in line with Kubernetes
 /// custom resources.
 #[derive(Debug, Parser)]
-#[command(name = "amplify-operator", version, args_conflicts_with_subcommands = true)]
+#[command(name = PROGRAM, version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// The command; `run` if none is given.
     #[command(subcommand)]
@@ -34,6 +34,8 @@ pub struct Cli {
     pub run: Run,
 }
 
+/// The name of the program.
+const PROGRAM: &str = "amplify-operator";
 /// The name by which kubectl calls the program: `kubectl amplify`.
 const PLUGIN: &str = "kubectl-amplify";
 
@@ -53,18 +55,24 @@ pub fn parse() -> Command {
     if is_plugin() {
         return Plugin::parse().command;
     }
+    // The variables of `run` must not stop another command: `doctor` is for an environment in which some are wrong.
+    if env::args().nth(1).is_some_and(|name| is_other_than_run(&name)) {
+        let program = Plugin::command().name(PROGRAM).bin_name(PROGRAM);
+        let parsed = Plugin::from_arg_matches(&program.get_matches());
+        return parsed.unwrap_or_else(|error| error.exit()).command;
+    }
     let Cli { command, run } = Cli::parse();
     command.unwrap_or_else(|| Command::Run(Box::new(run)))
+}
+
+fn is_other_than_run(name: &str) -> bool {
+    name != "run" && Plugin::command().find_subcommand(name).is_some()
 }
 
 /// Returns how a person calls this program.
 #[must_use]
 pub fn called() -> &'static str {
-    if is_plugin() {
-        "kubectl amplify"
-    } else {
-        "amplify-operator"
-    }
+    if is_plugin() { "kubectl amplify" } else { PROGRAM }
 }
 
 /// Returns the definition of the arguments, for completions and manual pages.
@@ -309,6 +317,11 @@ fn namespace(text: &str) -> Result<String, String> {
                 .to_owned(),
         )
     }
+}
+
+/// Whether this can be the name of a namespace.
+pub(crate) fn is_namespace(text: &str) -> bool {
+    namespace(text).is_ok()
 }
 
 /// Parses the name of a region, known or not.

@@ -46,7 +46,7 @@ async fn carry_out(command: Command) -> ExitCode {
 
 /// Prints an error on stderr, for a person.
 fn print_error(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "amplify-operator: {}", described(error));
+    let _ = writeln!(std::io::stderr(), "{}: {}", cli::called(), described(error));
     ExitCode::FAILURE
 }
 

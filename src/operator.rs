@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::{
     amplify::{Accounts, Base, Route, Sessions},
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess},
+    apiserver::{Connector, NoAccess, words},
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Listings, Lists, Parts, Store, Tokens, accounts::AccountsFile},
@@ -31,7 +31,7 @@ use crate::{
     lifecycle::Settings,
     proxy::Proxies,
     random::Random,
-    telemetry::{self, Health, Metrics, error::in_words},
+    telemetry::{self, Health, Metrics},
 };
 
 /// How long the API server may answer no watch before `/livez` fails.
@@ -243,7 +243,7 @@ fn take_part(
 }
 
 fn no_way(error: &kube::Error) -> anyhow::Error {
-    let why = in_words(error);
+    let why = words(error);
     anyhow::anyhow!(
         "no access to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
     )
@@ -358,7 +358,7 @@ async fn wait_for_crds(client: &Client, namespaces: &[String]) {
         let missing = match missing_kinds(client, namespaces).await {
             Ok(missing) if missing.is_empty() => return,
             Ok(missing) => format!("not served: {}", missing.join(", ")),
-            Err(error) => in_words(&error),
+            Err(error) => words(&error),
         };
         if !said {
             warn!(

@@ -98,7 +98,7 @@ pub struct Printed {
 /// The settings of `status`.
 #[derive(Args, Debug)]
 pub struct Status {
-    /// The resources to show, with what is below them. Unset: all of the namespace.
+    /// The resources to show, with what is below them, as KIND/NAME; or a KIND. Unset: all of the namespace.
     #[arg(value_name = "KIND/NAME")]
     pub resources: Vec<String>,
     /// Which namespaces.
@@ -151,8 +151,9 @@ pub struct Doctor {
     pub namespace: Option<String>,
     /// The accounts file that the operator uses, if this process is to check it and its roles. Unset: the ConfigMap that
     /// the operator's Deployment mounts.
+    // A text: an empty variable is none.
     #[arg(long, env = "AMPLIFY_OPERATOR_ACCOUNTS", value_name = "FILE")]
-    pub accounts: Option<PathBuf>,
+    pub accounts: Option<String>,
     /// AWS region to allow although this version does not know it; repeatable.
     #[arg(
         long,

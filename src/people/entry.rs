@@ -12,9 +12,29 @@ use serde_json::Value;
 
 use crate::api::{
     GROUP, Job, KindName, Ledger, Origin,
-    conditions::{self, READY, RECONCILING, Reason, STALLED},
+    conditions::{self, MESSAGE_LIMIT, READY, RECONCILING, Reason, STALLED, truncated},
     text::clean,
 };
+
+/// How many bytes of a field are shown.
+const FIELD: usize = 256;
+/// How many outputs are shown: more than a kind has.
+const OUTPUTS: usize = 32;
+
+/// How a person calls this program, with the flags that lead to the same cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) program: String,
+    /// ` --kubeconfig …`, ` --context …`, or nothing.
+    pub(super) flags: String,
+}
+
+impl Caller {
+    /// Returns a command line.
+    pub(super) fn line(&self, rest: &str) -> String {
+        format!("{} {rest}{}", self.program, self.flags)
+    }
+}
 
 /// How a resource is, in one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -77,7 +97,10 @@ pub(super) struct LastJob {
 
 impl LastJob {
     fn of(job: &Job) -> Self {
-        let cleaned = |text: &Option<String>| text.as_deref().map(clean);
+        let cleaned = |text: &Option<String>| {
+            text.as_deref()
+                .map(|text| truncated(&clean(text), MESSAGE_LIMIT).to_owned())
+        };
         Self {
             operation: job.operation.name(),
             id: cleaned(&job.id),
@@ -107,6 +130,9 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_step: Option<String>,
     pub(super) deleting: bool,
+    /// `managementPolicy: Observe`: AWS gets no write for it.
+    #[serde(rename = "observed")]
+    pub(super) observes: bool,
     /// Since when the environment is locked for a Gen 2 migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) migration_locked_at: Option<Timestamp>,
@@ -136,12 +162,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Reads a resource. `called` is how the next step calls this program.
-    pub(super) fn of(kind: KindName, object: &DynamicObject, called: &str) -> Self {
+    /// Reads a resource. The next step calls this program as `caller` does.
+    pub(super) fn of(kind: KindName, object: &DynamicObject, caller: &Caller) -> Self {
         let spec = &object.data["spec"];
         let status = &object.data["status"];
         let ledger = ledger(status);
-        let text = |value: &Value| value.as_str().map(clean).filter(|text| !text.is_empty());
+        let text = |value: &Value| value.as_str().map(field).filter(|text| !text.is_empty());
         let either = |places: [&Value; 3]| places.into_iter().find_map(text);
         let app_id = either([&spec["appId"], &status["appId"], &Value::Null]);
         let environment = either([
@@ -149,23 +175,30 @@ impl Entry {
             &spec["environmentName"],
             &status["backendEnvironmentName"],
         ]);
-        let region = ledger.region.as_deref().map(clean).or_else(|| text(&spec["region"]));
+        let region = ledger.region.as_deref().map(field).or_else(|| text(&spec["region"]));
+        // The conditions of an older generation say nothing of the present one.
+        let state = state(object, &ledger);
         let ready = conditions::get(&ledger.conditions, READY);
         let mut entry = Self {
             kind: kind.name(),
             namespace: clean(&object.namespace().unwrap_or_default()),
             name: clean(&object.name_any()),
-            state: state(object, &ledger),
-            reason: ready.map(|ready| clean(&ready.reason)),
-            message: ready.map(|ready| clean(&ready.message)),
+            state,
+            reason: ready
+                .filter(|_| state != State::Unseen)
+                .map(|ready| field(&ready.reason)),
+            message: ready
+                .filter(|_| state != State::Unseen)
+                .map(|ready| truncated(&clean(&ready.message), MESSAGE_LIMIT).to_owned()),
             next_step: None,
+            observes: spec["managementPolicy"] == "Observe",
             deleting: object.metadata.deletion_timestamp.is_some(),
             migration_locked_at: ledger.migration_locked_at,
             console_url: console_url(region.as_deref(), app_id.as_deref(), environment.as_deref()),
             app_id,
             environment,
             region,
-            account_id: ledger.account_id.as_deref().map(clean),
+            account_id: ledger.account_id.as_deref().map(field),
             origin: ledger.origin,
             job: ledger.job.as_ref().map(LastJob::of),
             outputs: outputs(&status["outputs"]),
@@ -176,7 +209,7 @@ impl Entry {
                 &Value::Null,
             ]),
         };
-        entry.next_step = entry.next(called);
+        entry.next_step = entry.next(object, caller);
         entry
     }
 
@@ -194,18 +227,32 @@ impl Entry {
         ))
     }
 
+    /// Whether the operator has nothing more to do: only another's finalizer holds the resource.
+    pub(super) fn is_released(&self) -> bool {
+        self.reason.as_deref() == Some(Reason::Released.name())
+    }
+
     /// Returns what a person can do. `None`: nothing needs to be done.
-    fn next(&self, called: &str) -> Option<String> {
+    fn next(&self, object: &DynamicObject, caller: &Caller) -> Option<String> {
         let (reference, namespace) = (self.reference(), &self.namespace);
         match self.state {
             State::Ready => None,
+            State::Reconciling if self.is_released() => Some(format!(
+                "the operator has let it go; who set these finalizers must remove them: {}",
+                clean(&object.finalizers().join(", "))
+            )),
             State::Reconciling => Some("wait: the operator goes on by itself".to_owned()),
             State::Stalled => Some(format!(
-                "do what the message says; where it asks for no edit, then run: {called} reconcile {reference} -n {namespace}"
+                "do what the message says; where it asks for no edit, then run: {}",
+                caller.line(&format!("reconcile {reference} -n {namespace}"))
             )),
-            State::Suspended => Some(format!("to go on, run: {called} resume {reference} -n {namespace}")),
+            State::Suspended => Some(format!(
+                "to go on, run: {}",
+                caller.line(&format!("resume {reference} -n {namespace}"))
+            )),
             State::Unseen => Some(format!(
-                "if this stays so for more than a minute, no operator watches this namespace: run: {called} doctor"
+                "if this stays so for more than a minute, no operator watches this namespace: run: {}",
+                caller.line("doctor")
             )),
         }
     }
@@ -229,6 +276,12 @@ fn ledger(status: &Value) -> Ledger {
     ledger
 }
 
+/// Returns the state of a resource, and the reason of `Ready`.
+pub(super) fn state_of(object: &DynamicObject) -> (State, Option<Reason>) {
+    let ledger = ledger(&object.data["status"]);
+    (state(object, &ledger), conditions::ready_reason(&ledger.conditions))
+}
+
 fn state(object: &DynamicObject, ledger: &Ledger) -> State {
     let is_true = |type_| conditions::is_true(&ledger.conditions, type_);
     let generation = object.metadata.generation.unwrap_or_default();
@@ -245,10 +298,16 @@ fn state(object: &DynamicObject, ledger: &Ledger) -> State {
     }
 }
 
+/// Returns a text that somebody else wrote, cleaned and cut.
+fn field(text: &str) -> String {
+    truncated(&clean(text), FIELD).to_owned()
+}
+
 fn outputs(stored: &Value) -> BTreeMap<String, String> {
     let stored = stored.as_object().into_iter().flatten();
     stored
-        .filter_map(|(name, value)| Some((clean(name), clean(value.as_str()?))))
+        .filter_map(|(name, value)| Some((field(name), field(value.as_str()?))))
+        .take(OUTPUTS)
         .collect()
 }
 
@@ -344,12 +403,20 @@ pub(super) mod tests {
         json!({ "observedGeneration": 2, "conditions": conditions })
     }
 
-    fn of(status: &Value) -> Entry {
-        let object = object("staging", &json!({}), status);
-        Entry::of(KindName::AmplifyBackend, &object, "amplify-operator")
+    /// Returns how a person calls the program without flags.
+    pub(in crate::people) fn caller() -> Caller {
+        Caller {
+            program: "amplify-operator".to_owned(),
+            flags: String::new(),
+        }
     }
 
-    fn state_of(status: &Value) -> State {
+    fn of(status: &Value) -> Entry {
+        let object = object("staging", &json!({}), status);
+        Entry::of(KindName::AmplifyBackend, &object, &caller())
+    }
+
+    fn state_with(status: &Value) -> State {
         of(status).state
     }
 
@@ -377,11 +444,11 @@ pub(super) mod tests {
             (Value::Null, State::Unseen),
             (json!("odd"), State::Unseen),
         ] {
-            assert_eq!(state_of(&status), wanted, "{status}");
+            assert_eq!(state_with(&status), wanted, "{status}");
         }
         let mut old = status(&[ready]);
         old["observedGeneration"] = json!(1);
-        assert_eq!(state_of(&old), State::Unseen, "an edit that no operator has seen");
+        assert_eq!(state_with(&old), State::Unseen, "an edit that no operator has seen");
     }
 
     #[test]
@@ -406,6 +473,30 @@ pub(super) mod tests {
                 (wanted, said) => panic!("{wanted:?} {said:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_next_step_leads_to_the_same_cluster() {
+        let object = object("staging", &json!({}), &status(&[("Ready", "False", "Suspended")]));
+        let caller = Caller {
+            program: "kubectl amplify".to_owned(),
+            flags: " --context other".to_owned(),
+        };
+        let next = Entry::of(KindName::AmplifyBackend, &object, &caller).next_step.unwrap();
+        assert!(
+            next.ends_with("kubectl amplify resume AmplifyBackend/staging -n shop --context other"),
+            "{next}"
+        );
+    }
+
+    #[test]
+    fn what_is_released_waits_for_the_finalizers_of_others() {
+        let mut object = object("staging", &json!({}), &status(&[("Ready", "False", "Released")]));
+        object.metadata.finalizers = Some(vec!["example.com/theirs".to_owned()]);
+        let next = Entry::of(KindName::AmplifyBackend, &object, &caller())
+            .next_step
+            .unwrap();
+        assert!(next.ends_with("must remove them: example.com/theirs"), "{next}");
     }
 
     #[test]

@@ -32,12 +32,12 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints on stdout. Colours are left out where no terminal reads them, or NO_COLOR is set. A reader that has closed the
-/// pipe is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+/// Prints on stdout. Colours are left out where no terminal reads them, or NO_COLOR is set. Returns whether anybody still
+/// reads: that a reader has closed the pipe is no error.
+fn print(text: &str) -> anyhow::Result<bool> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }

@@ -1,6 +1,9 @@
 //! The tree of `status`: a backend, and below it its clones, its API and its storage. Pure: arranges and writes.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +11,9 @@ use serde::Serialize;
 
 use super::entry::{Entry, LastJob, State, ago};
 use crate::api::KindName;
+
+/// How many resources are below each other at most.
+const DEEPEST: usize = 12;
 
 /// A resource with those that are below it.
 #[derive(Debug, PartialEq, Serialize)]
@@ -24,11 +30,7 @@ pub(super) fn arrange(mut entries: Vec<Entry>) -> Vec<Node> {
     let rank = |entry: &Entry| KindName::ALL.iter().position(|kind| kind.name() == entry.kind);
     entries.sort_by(|a, b| (&a.namespace, rank(a), &a.name).cmp(&(&b.namespace, rank(b), &b.name)));
     let mut parents = parents(&entries);
-    for child in 0..parents.len() {
-        if is_in_circle(&parents, child) {
-            parents[child] = None;
-        }
-    }
+    shorten(&mut parents);
     let mut below: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
     for (child, parent) in parents.iter().enumerate() {
         below.entry(*parent).or_default().push(child);
@@ -59,17 +61,30 @@ fn parents(entries: &[Entry]) -> Vec<Option<usize>> {
     entries.iter().map(parent).collect()
 }
 
-/// Whether a resource is below itself. Nothing stops two backends from naming each other as the source of a clone.
-fn is_in_circle(parents: &[Option<usize>], start: usize) -> bool {
-    let mut at = parents[start];
-    for _ in 0..parents.len() {
-        match at {
-            None => return false,
-            Some(place) if place == start => return true,
-            Some(place) => at = parents[place],
+/// Makes roots of what would be too deep in a tree, and of one in each circle: nothing stops people from making long
+/// chains of clones, or two backends that name each other as their source.
+fn shorten(parents: &mut [Option<usize>]) {
+    let mut depths: Vec<Option<usize>> = vec![None; parents.len()];
+    for start in 0..parents.len() {
+        let (mut path, mut on_path) = (Vec::new(), BTreeSet::new());
+        let mut at = Some(start);
+        while let Some(place) = at.filter(|place| depths[*place].is_none()) {
+            if !on_path.insert(place) {
+                parents[place] = None;
+                break;
+            }
+            path.push(place);
+            at = parents[place];
+        }
+        for place in path.into_iter().rev() {
+            let above = parents[place].and_then(|parent| depths[parent]);
+            let depth = above.map_or(0, |above| above + 1);
+            if depth >= DEEPEST {
+                parents[place] = None;
+            }
+            depths[place] = Some(depth % DEEPEST);
         }
     }
-    false
 }
 
 fn nodes(
@@ -157,6 +172,9 @@ fn head(entry: &Entry, now: Timestamp) -> String {
     if let Some(region) = &entry.region {
         let _ = write!(line, "  {region}");
     }
+    if entry.observes {
+        line += ", observed";
+    }
     if let Some(created) = entry.created {
         let _ = write!(line, "  {}", ago(now.duration_since(created)));
     }
@@ -180,6 +198,10 @@ fn details(entry: &Entry, above: Option<&str>, now: Timestamp) -> Vec<(&'static 
     }
     if let Some(job) = &entry.job {
         lines.push(("job", job_line(job, now)));
+        // The message of a stalled resource has it already.
+        if let Some(error) = job.error.as_ref().filter(|_| entry.state == State::Reconciling) {
+            lines.push(("error", error.clone()));
+        }
     }
     for (place, (name, value)) in entry.outputs.iter().enumerate() {
         let heading = if place == 0 { "outputs" } else { "" };
@@ -238,13 +260,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        super::entry::tests::{object, status},
+        super::entry::tests::{caller, object, status},
         *,
     };
 
     fn entry(kind: KindName, name: &str, spec: &Value) -> Entry {
         let status = status(&[("Ready", "True", "Available")]);
-        Entry::of(kind, &object(name, spec, &status), "amplify-operator")
+        Entry::of(kind, &object(name, spec, &status), &caller())
     }
 
     fn backend(name: &str, environment: &str) -> Entry {
@@ -310,6 +332,32 @@ mod tests {
     }
 
     #[test]
+    fn a_long_chain_of_clones_is_shown_in_pieces() {
+        let chain: Vec<_> = (0..5000)
+            .map(|number: usize| {
+                let source = format!("b{}", number.saturating_sub(1));
+                let spec = if number == 0 {
+                    json!({})
+                } else {
+                    json!({ "cloneFrom": { "backendRef": { "name": source } } })
+                };
+                entry(KindName::AmplifyBackend, &format!("b{number}"), &spec)
+            })
+            .collect();
+        let trees = arrange(chain);
+        let count = |node: &Node| {
+            let (mut count, mut level) = (0, vec![node]);
+            while let Some(node) = level.pop() {
+                count += 1;
+                level.extend(&node.children);
+            }
+            count
+        };
+        assert_eq!(trees.iter().map(count).sum::<usize>(), 5000);
+        assert!(trees.iter().all(|tree| count(tree) <= DEEPEST), "{} trees", trees.len());
+    }
+
+    #[test]
     fn the_text_says_what_each_is_about_and_what_to_do() {
         let spec = json!({ "appId": "d1a2b3c4d5e6f7", "backendEnvironmentName": "staging" });
         let mut stored = status(&[("Ready", "True", "Available")]);
@@ -322,7 +370,7 @@ mod tests {
         let staging = Entry::of(
             KindName::AmplifyBackend,
             &object("staging", &spec, &stored),
-            "amplify-operator",
+            &caller(),
         );
         let mut stored = status(&[("Ready", "False", "JobFailed"), ("Stalled", "True", "JobFailed")]);
         stored["region"] = json!("eu-west-1");
@@ -332,7 +380,7 @@ mod tests {
         let api = Entry::of(
             KindName::BackendApi,
             &object("storefront", &spec, &stored),
-            "amplify-operator",
+            &caller(),
         );
         let now = "2026-11-23T10:00:00Z".parse().unwrap();
         let text = text(&arrange(vec![api, staging]), now);
@@ -357,7 +405,7 @@ shop
         let unseen = Entry::of(
             KindName::BackendApi,
             &object("api", &json!({}), &Value::Null),
-            "amplify-operator",
+            &caller(),
         );
         assert_eq!(
             summary(&[backend("a", "a"), backend("b", "b"), unseen]),

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures::{StreamExt as _, stream};
+
 use super::Check;
 use crate::{
     amplify::{Accounts, Base, Route, Sessions, accounts::Lookup},
@@ -13,7 +15,9 @@ use crate::{
     telemetry::Metrics,
 };
 
-const CREDENTIALS: &str = "credentials";
+pub(super) const CREDENTIALS: &str = "credentials";
+/// How many accounts are asked at a time.
+const AT_A_TIME: usize = 8;
 const REGION: &str = "region";
 
 /// Asks AWS who this process is, and for the apps of the region; with an accounts file, for each of its entries.
@@ -34,19 +38,23 @@ pub(super) async fn check(settings: &Doctor, accounts: Option<Accounts>, namespa
     let Some(accounts) = told else {
         return one(&sessions, "", "this process").await;
     };
-    let mut all = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut asked = Vec::new();
     // The namespaces with resources first: of an entry with several namespaces, one is asked for.
-    let named = namespaces.iter().map(String::as_str).chain(accounts.namespaces());
-    for namespace in named {
+    for namespace in namespaces.iter().map(String::as_str).chain(accounts.namespaces()) {
         if let Lookup::Entry(entry) = accounts.for_namespace(namespace)
             && seen.insert(entry.name.clone())
         {
-            let who = format!("the entry {:?} of the accounts file", entry.name);
-            all.extend(one(&sessions, namespace, &who).await);
+            asked.push((namespace, format!("the entry {:?} of the accounts file", entry.name)));
         }
     }
-    all
+    let sessions = &sessions;
+    let checks: Vec<_> = stream::iter(asked)
+        .map(async |(namespace, who)| one(sessions, namespace, &who).await)
+        .buffered(AT_A_TIME)
+        .collect()
+        .await;
+    checks.into_iter().flatten().collect()
 }
 
 /// Returns the way to AWS, as the operator would go it in this process.

@@ -1,59 +1,99 @@
 //! The checks of the cluster. May do: read Kubernetes, read the accounts file.
 
-use std::{collections::BTreeMap, env, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    path::Path,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Container, Pod},
+        core::v1::{ConfigMap, Container, Pod, PodSpec},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Error, ResourceExt as _, api::ListParams};
+use kube::{
+    Api, Error, ResourceExt as _,
+    api::{DynamicObject, ListParams},
+};
+use tokio::time::sleep;
 
-use super::Check;
+use super::{Check, Verdict};
 use crate::{
     amplify::{Accounts, accounts::Lookup},
-    api::{self, text::clean},
-    cli::called,
+    api::{self, KindName, text::clean},
+    apiserver::words,
+    cli::{self, called, people::Doctor},
+    clock::Clock,
     leader::{self, LEASE},
     people::{
-        cluster::Cluster,
-        entry::{Entry, State, ago},
+        cluster::{Cluster, quoted},
+        entry::{Caller, Entry, State, ago},
     },
-    telemetry::error::in_words,
 };
 
+/// How long a Lease is watched for a renewal: the leader renews it more often.
+const RENEWED: Duration = Duration::from_secs(6);
 pub(super) const API_SERVER: &str = "api server";
 const DEFINITIONS: &str = "definitions";
 const OPERATOR: &str = "operator";
-const LEADER: &str = "leader";
+pub(super) const LEADER: &str = "leader";
 const ACCOUNTS: &str = "accounts";
 const RESOURCES: &str = "resources";
 /// By this label the chart and the manifests mark the operator's objects.
 const OURS: &str = "app.kubernetes.io/name=amplify-operator";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const APPLY_DEFINITIONS: &str = "amplify-operator crd | kubectl apply --server-side --force-conflicts -f -";
+
+fn apply_definitions() -> String {
+    format!("{} crd | kubectl apply --server-side --force-conflicts -f -", called())
+}
+
+/// What was found of the operator in the cluster.
+pub(super) enum Found {
+    /// These Deployments.
+    Deployments(Vec<Installation>),
+    /// There is none: this process stands for the operator.
+    None,
+    /// The user may not look for it.
+    Unknown,
+}
+
+/// Leader election, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Election {
+    /// One process works, without election.
+    #[default]
+    None,
+    /// The processes elect a leader.
+    Held,
+    /// Several processes run without one. Each would do the same work.
+    Missing,
+    /// The settings are where this process does not see them.
+    Unknown,
+}
 
 /// How the operator is installed, as far as the checks need it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Installation {
-    /// Whether this process stands for the operator: it runs in its pod, or no Deployment is found.
+    /// Whether this process stands for the operator: it runs in its pod, or there is no Deployment.
     pub(super) is_this_process: bool,
     /// The namespace and name of the Deployment.
     deployment: Option<(String, String)>,
     service_account: Option<String>,
     /// The namespaces that it watches. Empty: all.
     pub(super) namespaces: Vec<String>,
-    /// Whether it takes part in an election.
-    pub(super) elects: bool,
+    pub(super) election: Election,
     pub(super) lease_namespace: String,
     /// The path of its accounts file.
     accounts_file: Option<String>,
     /// The name and key of the ConfigMap that is mounted there.
     accounts_from: Option<(String, String)>,
+    /// Whether settings come from where this process does not look, such as a Secret.
+    is_partly_unknown: bool,
 }
 
 impl Installation {
@@ -62,41 +102,52 @@ impl Installation {
         let variable = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
         let pod = variable("POD_NAMESPACE");
         let asked = variable("AMPLIFY_OPERATOR_LEASE_NAMESPACE");
+        let election = match variable("AMPLIFY_OPERATOR_LEADER_ELECT") {
+            Some(value) if is_true(&value) => Election::Held,
+            // In a pod, the flag may stand in its arguments, which this process does not see.
+            _ if cluster.in_pod => Election::Unknown,
+            _ => Election::None,
+        };
         Self {
             is_this_process: true,
             namespaces: list(variable("AMPLIFY_OPERATOR_WATCH_NAMESPACE").as_deref()),
-            elects: variable("AMPLIFY_OPERATOR_LEADER_ELECT").is_some_and(|value| value == "true"),
+            election,
             lease_namespace: leader::namespace(asked, pod, cluster.context_namespace()),
             ..Self::default()
         }
     }
 
     /// Returns the installation that a Deployment describes.
-    fn of(deployment: &Deployment) -> Option<Self> {
+    fn of_deployment(deployment: &Deployment) -> Option<Self> {
         let namespace = deployment.namespace()?;
-        let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
-        let container = pod.containers.first()?;
-        let accounts_file = setting(container, "accounts");
-        let mounts = container.volume_mounts.iter().flatten();
-        let mount = accounts_file.as_deref().and_then(|file| {
-            let mut mounts =
-                mounts.filter_map(|mount| Some((mount, Path::new(file).strip_prefix(&mount.mount_path).ok()?)));
-            mounts.next()
-        });
-        let accounts_from = mount.and_then(|(mount, key)| {
-            let mut volumes = pod.volumes.iter().flatten();
-            let volume = volumes.find(|volume| volume.name == mount.name)?;
-            Some((volume.config_map.as_ref()?.name.clone(), key.to_str()?.to_owned()))
-        });
+        let spec = deployment.spec.as_ref()?;
+        let pod = spec.template.spec.as_ref()?;
+        // Sidecars may stand before it.
+        let is_operator = |container: &&Container| {
+            let image = container.image.as_deref().unwrap_or_default();
+            container.name.contains("operator") || image.contains("amplify-operator")
+        };
+        let container = pod.containers.iter().find(is_operator).or(pod.containers.first())?;
+        let set = Settings::of(container, &namespace);
+        let accounts_file = set.value("accounts");
+        let accounts_from = accounts_file.as_deref().and_then(|file| mounted(pod, container, file));
+        let is_elected = set.value("leader-elect").map(|value| is_true(&value));
+        let election = match is_elected {
+            Some(true) => Election::Held,
+            _ if set.is_partly_unknown => Election::Unknown,
+            _ if spec.replicas.unwrap_or(1) > 1 => Election::Missing,
+            _ => Election::None,
+        };
         Some(Self {
             is_this_process: false,
             service_account: Some(pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned())),
-            namespaces: list(setting(container, "watch-namespace").as_deref()),
-            elects: setting(container, "leader-elect").is_some_and(|value| value != "false"),
-            lease_namespace: setting(container, "lease-namespace").unwrap_or_else(|| namespace.clone()),
+            namespaces: list(set.value("watch-namespace").as_deref()),
+            election,
+            lease_namespace: set.value("lease-namespace").unwrap_or_else(|| namespace.clone()),
             deployment: Some((namespace, deployment.name_any())),
             accounts_file,
             accounts_from,
+            is_partly_unknown: set.is_partly_unknown,
         })
     }
 
@@ -106,6 +157,110 @@ impl Installation {
         let account = self.service_account.as_ref()?;
         Some(format!("system:serviceaccount:{namespace}:{account}"))
     }
+
+    fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|watched| watched == namespace)
+    }
+
+    /// Returns those of the namespaces that it watches.
+    pub(super) fn of(&self, namespaces: &[String]) -> Vec<String> {
+        namespaces
+            .iter()
+            .filter(|namespace| self.watches(namespace))
+            .cloned()
+            .collect()
+    }
+}
+
+/// The flags and variables of a container.
+struct Settings {
+    words: Vec<String>,
+    variables: BTreeMap<String, String>,
+    is_partly_unknown: bool,
+}
+
+impl Settings {
+    fn of(container: &Container, namespace: &str) -> Self {
+        let mut variables = BTreeMap::new();
+        let mut is_partly_unknown = container.env_from.iter().flatten().next().is_some();
+        for one in container.env.iter().flatten() {
+            let field = one.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
+            if field.is_some_and(|field| field.field_path == "metadata.namespace") {
+                variables.insert(one.name.clone(), namespace.to_owned());
+            } else if one.value_from.is_some() {
+                is_partly_unknown |= one.name.starts_with("AMPLIFY_OPERATOR_");
+            } else {
+                let value = expanded(one.value.as_deref().unwrap_or_default(), &variables);
+                variables.insert(one.name.clone(), value);
+            }
+        }
+        let words = container
+            .command
+            .iter()
+            .flatten()
+            .chain(container.args.iter().flatten());
+        Self {
+            words: words.map(|word| expanded(word, &variables)).collect(),
+            variables,
+            is_partly_unknown,
+        }
+    }
+
+    /// Returns the value of a flag, in the arguments or in its variable. A flag without a value is "true".
+    fn value(&self, flag: &str) -> Option<String> {
+        let long = format!("--{flag}");
+        let mut values = Vec::new();
+        for (place, word) in self.words.iter().enumerate() {
+            let Some(rest) = word.strip_prefix(&long) else {
+                continue;
+            };
+            if let Some(value) = rest.strip_prefix('=') {
+                values.push(value.to_owned());
+            } else if rest.is_empty() {
+                let next = self.words.get(place + 1).filter(|next| !next.starts_with("--"));
+                values.push(next.cloned().unwrap_or_else(|| "true".to_owned()));
+            }
+        }
+        if !values.is_empty() {
+            return Some(values.join(","));
+        }
+        let variable = format!("AMPLIFY_OPERATOR_{}", flag.replace('-', "_").to_uppercase());
+        self.variables.get(&variable).filter(|value| !value.is_empty()).cloned()
+    }
+}
+
+/// Returns the text with the variables that Kubernetes replaces in it: `$(NAME)`.
+fn expanded(text: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut text = text.to_owned();
+    for (name, value) in variables {
+        text = text.replace(&format!("$({name})"), value);
+    }
+    text
+}
+
+/// Whether the program takes this value of a switch for yes.
+fn is_true(value: &str) -> bool {
+    !matches!(value.to_lowercase().as_str(), "n" | "no" | "f" | "false" | "off" | "0")
+}
+
+/// Returns the ConfigMap and its key that a container has at this path.
+fn mounted(pod: &PodSpec, container: &Container, file: &str) -> Option<(String, String)> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let inside = mounts.filter_map(|mount| Some((mount, Path::new(file).strip_prefix(&mount.mount_path).ok()?)));
+    // The longest path is the one that counts.
+    let (mount, rest) = inside.max_by_key(|(mount, _)| mount.mount_path.len())?;
+    let path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+        Some(sub) => Path::new(sub).join(rest),
+        None => rest.to_owned(),
+    };
+    let path = path.to_str()?.trim_end_matches('/').to_owned();
+    let mut volumes = pod.volumes.iter().flatten();
+    let source = volumes.find(|volume| volume.name == mount.name)?.config_map.as_ref()?;
+    let mut items = source.items.iter().flatten();
+    let key = items
+        .find(|item| item.path == path)
+        .map_or(path.clone(), |item| item.key.clone());
+    Some((source.name.clone(), key))
 }
 
 fn list(value: Option<&str>) -> Vec<String> {
@@ -113,32 +268,8 @@ fn list(value: Option<&str>) -> Vec<String> {
     names.filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
 }
 
-/// Returns the value of a flag in the container's arguments or variables. A flag without a value is "true".
-fn setting(container: &Container, flag: &str) -> Option<String> {
-    let arguments: Vec<_> = container.args.iter().flatten().collect();
-    let long = format!("--{flag}");
-    let values: Vec<_> = arguments
-        .iter()
-        .enumerate()
-        .filter_map(|(place, argument)| {
-            let rest = argument.strip_prefix(&long)?;
-            if let Some(value) = rest.strip_prefix('=') {
-                return Some(value.to_owned());
-            }
-            let next = arguments.get(place + 1).filter(|next| !next.starts_with("--"));
-            rest.is_empty()
-                .then(|| next.map_or_else(|| "true".to_owned(), |next| (*next).clone()))
-        })
-        .collect();
-    if !values.is_empty() {
-        return Some(values.join(","));
-    }
-    let variable = format!("AMPLIFY_OPERATOR_{}", flag.replace('-', "_").to_uppercase());
-    let found = container.env.iter().flatten().find(|one| one.name == variable)?;
-    found.value.clone().filter(|value| !value.is_empty())
-}
-
-fn is_denied(error: &Error) -> bool {
+/// Whether the API server refused to answer.
+pub(super) fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Api(status) if matches!(status.code, 401 | 403))
 }
 
@@ -155,7 +286,7 @@ pub(super) async fn api_server(cluster: &Cluster) -> (bool, Check) {
             } else {
                 "check --context and `kubectl version`; everything in the cluster is unchecked"
             };
-            (false, Check::failed(API_SERVER, in_words(&error), next))
+            (false, Check::failed(API_SERVER, words(&error), next))
         }
     }
 }
@@ -173,24 +304,25 @@ pub(super) async fn definitions(cluster: &Cluster) -> (bool, Check) {
             Ok(Some(theirs)) if !is_same(ours, &theirs) => other.push(kind),
             Ok(Some(_)) => {}
             Err(error) if is_denied(&error) => {
-                let said = format!("you may not read CustomResourceDefinitions: {}", in_words(&error));
+                let said = format!("you may not read CustomResourceDefinitions: {}", words(&error));
                 return (true, Check::skipped(DEFINITIONS, said));
             }
             Err(error) => {
                 let next = "check --context and `kubectl version`";
-                return (false, Check::failed(DEFINITIONS, in_words(&error), next));
+                return (false, Check::failed(DEFINITIONS, words(&error), next));
             }
         }
     }
     if !missing.is_empty() {
         let said = format!("missing: {}", missing.join(", "));
-        let check = Check::failed(DEFINITIONS, said, format!("run: {APPLY_DEFINITIONS}"));
+        let check = Check::failed(DEFINITIONS, said, format!("run: {}", apply_definitions()));
         return (false, check);
     }
     if !other.is_empty() {
         let said = format!("not those of this program (version {VERSION}): {}", other.join(", "));
         let next = format!(
-            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, run: {APPLY_DEFINITIONS}"
+            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, run: {}",
+            apply_definitions()
         );
         return (true, Check::warning(DEFINITIONS, said, next));
     }
@@ -212,52 +344,56 @@ fn is_same(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -
     })
 }
 
-/// Looks for the operator's Deployment. Without one, the checks are about this process.
-pub(super) async fn operator(cluster: &Cluster, namespace: Option<&str>) -> (Option<Installation>, Vec<Check>) {
+/// Looks for the operator's Deployments.
+pub(super) async fn operator(cluster: &Cluster, namespace: Option<&str>) -> (Found, Vec<Check>) {
     if cluster.in_pod {
-        return (
-            None,
-            vec![Check::ok(
-                OPERATOR,
-                format!("this process runs in a pod, version {VERSION}"),
-            )],
-        );
+        let check = Check::ok(OPERATOR, format!("this process runs in a pod, version {VERSION}"));
+        return (Found::None, vec![check]);
     }
     let api: Api<Deployment> = match namespace {
         Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
         None => Api::all(cluster.client.clone()),
     };
+    let within = namespace.map_or("in any namespace".to_owned(), |name| format!("in the namespace {name}"));
     let found = match api.list(&ListParams::default().labels(OURS)).await {
         Ok(found) => found.items,
-        Err(error) => {
+        Err(error) if is_denied(&error) => {
+            let how = if namespace.is_none() {
+                ": give its namespace with --namespace"
+            } else {
+                ""
+            };
             let said = format!(
-                "you may not look for its Deployment: {}. Give its namespace with --namespace; what follows is about this user",
-                in_words(&error)
+                "you may not look for its Deployment{how} ({}); its rights, leader, accounts and AWS are unchecked",
+                words(&error)
             );
-            return (None, vec![Check::skipped(OPERATOR, said)]);
+            return (Found::Unknown, vec![Check::skipped(OPERATOR, said)]);
+        }
+        Err(error) => {
+            let next = "check --context and `kubectl version`";
+            return (Found::Unknown, vec![Check::failed(OPERATOR, words(&error), next)]);
         }
     };
+    if found.is_empty() {
+        let said =
+            format!("no Deployment {within} has the label {OURS}; what follows is about this user and this shell");
+        let next = "install the operator (docs/install.md), unless it runs elsewhere, such as on your machine";
+        return (Found::None, vec![Check::warning(OPERATOR, said, next)]);
+    }
     let mut checks = Vec::new();
     for deployment in &found {
         checks.push(deployment_runs(cluster, deployment).await);
     }
-    let Some(first) = found.first() else {
-        let said = format!("no Deployment has the label {OURS}; what follows is about this user and this shell");
-        let next = "install the operator (docs/install.md), unless it runs elsewhere, such as on your machine";
-        return (None, vec![Check::warning(OPERATOR, said, next)]);
-    };
     if found.len() > 1 {
         let names: Vec<_> = found.iter().map(place).collect();
         checks.push(Check::warning(
             OPERATOR,
-            format!(
-                "there is more than one: {}; what follows is about the first",
-                names.join(", ")
-            ),
-            "each must watch namespaces of its own (settings.watchNamespaces)",
+            format!("there is more than one: {}", names.join(", ")),
+            "each must watch namespaces of its own (settings.watchNamespaces); one that nobody knows may be somebody's imitation",
         ));
     }
-    (Installation::of(first), checks)
+    let installations = found.iter().filter_map(Installation::of_deployment).collect();
+    (Found::Deployments(installations), checks)
 }
 
 fn place(deployment: &Deployment) -> String {
@@ -276,10 +412,18 @@ async fn deployment_runs(cluster: &Cluster, deployment: &Deployment) -> Check {
         .labels()
         .get("app.kubernetes.io/version")
         .map(|version| clean(version));
-    let version = version.unwrap_or_else(|| "unknown".to_owned());
+    let watched = Installation::of_deployment(deployment)
+        .map(|one| one.namespaces)
+        .unwrap_or_default();
+    let watched = if watched.is_empty() {
+        "all namespaces".to_owned()
+    } else {
+        watched.join(", ")
+    };
     let said = format!(
-        "Deployment {}, version {version}, {ready} of {wanted} pods ready",
-        place(deployment)
+        "Deployment {}, version {}, {ready} of {wanted} pods ready, watches {watched}",
+        place(deployment),
+        version.as_deref().unwrap_or("unknown")
     );
     if wanted == 0 {
         return Check::failed(OPERATOR, said, "it is scaled to 0: scale it to 1");
@@ -298,7 +442,10 @@ async fn deployment_runs(cluster: &Cluster, deployment: &Deployment) -> Check {
             format!("run: kubectl describe pods -n {namespace} -l {OURS}; kubectl logs -n {namespace} deploy/{name}"),
         );
     }
-    if version != VERSION {
+    if ready < wanted {
+        return Check::warning(OPERATOR, said, "see why the others are not: kubectl describe pods");
+    }
+    if let Some(version) = version.filter(|version| version != VERSION) {
         let next = format!("use the {version} of this program to check it, or upgrade the older of the two");
         return Check::warning(OPERATOR, format!("{said}; this program is {VERSION}"), next);
     }
@@ -347,17 +494,59 @@ async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
 }
 
 /// Checks that the Lease is held, if there is an election.
-pub(super) async fn leader(cluster: &Cluster, installation: &Installation, now: Timestamp) -> Check {
-    if !installation.elects {
-        return Check::ok(LEADER, "no election: one process works");
-    }
+pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Check {
     let namespace = &installation.lease_namespace;
+    match installation.election {
+        Election::None => return Check::ok(LEADER, "no election: one process works"),
+        Election::Missing => {
+            return Check::failed(
+                LEADER,
+                "several replicas run without leader election: each does all the work, and they are in each other's way",
+                "set --leader-elect (the chart does for replicas above 1), or scale to 1",
+            );
+        }
+        Election::Held | Election::Unknown => {}
+    }
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let lease = match api.get_opt(LEASE).await {
+        Ok(None) if installation.election == Election::Unknown => {
+            return Check::skipped(
+                LEADER,
+                format!("there is no Lease {namespace}/{LEASE}; whether one is needed is not known here"),
+            );
+        }
         Ok(lease) => lease,
-        Err(error) => return Check::skipped(LEADER, format!("you may not read the Lease: {}", in_words(&error))),
+        Err(error) if is_denied(&error) => {
+            return Check::skipped(
+                LEADER,
+                format!("you may not read the Lease {namespace}/{LEASE}: {}", words(&error)),
+            );
+        }
+        Err(error) => return Check::failed(LEADER, words(&error), "check --context and `kubectl version`"),
     };
-    judged(lease.as_ref(), namespace, now)
+    // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
+    let first = judged(lease.as_ref(), namespace, Clock::of_machine().now());
+    if first.verdict == Verdict::Ok || renewed_at(lease.as_ref()).is_none() {
+        return first;
+    }
+    sleep(RENEWED).await;
+    match api.get_opt(LEASE).await {
+        Ok(again) if renewed_at(again.as_ref()) != renewed_at(lease.as_ref()) => {
+            let holder = again.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+            Check::warning(
+                LEADER,
+                format!(
+                    "{holder} holds the Lease {namespace}/{LEASE} and renews it, by a clock that differs from this one"
+                ),
+                "correct the clock of this machine, or of the operator's node",
+            )
+        }
+        _ => first,
+    }
+}
+
+fn renewed_at(lease: Option<&Lease>) -> Option<Timestamp> {
+    Some(lease?.spec.as_ref()?.renew_time.as_ref()?.0)
 }
 
 /// Judges the Lease: who holds it, and whether it is renewed in time.
@@ -391,25 +580,50 @@ fn judged(lease: Option<&Lease>, namespace: &str, now: Timestamp) -> Check {
     }
 }
 
-/// Counts the resources by state.
-pub(super) async fn resources(cluster: &Cluster, installation: &Installation) -> (Vec<Entry>, Check) {
-    let mut entries = Vec::new();
-    let places: Vec<Option<&str>> = if installation.namespaces.is_empty() {
-        vec![None]
-    } else {
-        installation.namespaces.iter().map(|name| Some(name.as_str())).collect()
+/// Counts the resources by state, in all namespaces if this user may see them.
+pub(super) async fn resources(cluster: &Cluster, installations: &[Installation]) -> (Vec<Entry>, Check) {
+    let found = match cluster.resources(None).await {
+        Ok(found) => found,
+        Err(all) => match watched(cluster, installations).await {
+            Ok(found) if !found.is_empty() => found,
+            Ok(_) => return (Vec::new(), Check::skipped(RESOURCES, format!("{all:#}"))),
+            Err(error) => return (Vec::new(), Check::skipped(RESOURCES, format!("{error:#}"))),
+        },
     };
-    for namespace in places {
-        match cluster.resources(namespace).await {
-            Ok(found) => entries.extend(found.iter().map(|(kind, object)| Entry::of(*kind, object, called()))),
-            Err(error) => return (entries, Check::skipped(RESOURCES, format!("{error:#}"))),
-        }
-    }
-    let check = counted(&entries);
+    let entries: Vec<_> = found
+        .iter()
+        .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
+        .collect();
+    let mut outside: Vec<_> = entries
+        .iter()
+        .map(|entry| entry.namespace.as_str())
+        .filter(|namespace| !installations.is_empty() && !installations.iter().any(|one| one.watches(namespace)))
+        .collect();
+    outside.sort_unstable();
+    outside.dedup();
+    let check = counted(&entries, &outside, &cluster.caller);
     (entries, check)
 }
 
-fn counted(entries: &[Entry]) -> Check {
+/// Returns the resources of the namespaces that are watched or, if all are, of the context's namespace.
+async fn watched(cluster: &Cluster, installations: &[Installation]) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+    let named: BTreeSet<_> = installations
+        .iter()
+        .flat_map(|one| one.namespaces.iter().map(String::as_str))
+        .collect();
+    let named = if named.is_empty() {
+        BTreeSet::from([cluster.context_namespace()])
+    } else {
+        named
+    };
+    let mut all = Vec::new();
+    for namespace in named.into_iter().filter(|name| cli::is_namespace(name)) {
+        all.extend(cluster.resources(Some(namespace)).await?);
+    }
+    Ok(all)
+}
+
+fn counted(entries: &[Entry], outside: &[&str], caller: &Caller) -> Check {
     let with = |state: State| entries.iter().filter(move |entry| entry.state == state);
     let count = |state| with(state).count();
     let counts: Vec<_> = State::ALL
@@ -419,6 +633,13 @@ fn counted(entries: &[Entry]) -> Check {
         .collect();
     if counts.is_empty() {
         return Check::ok(RESOURCES, "there are none yet");
+    }
+    if !outside.is_empty() {
+        return Check::warning(
+            RESOURCES,
+            format!("{}; no operator watches {}", counts.join(", "), outside.join(", ")),
+            "add the namespaces to those that the operator watches (settings.watchNamespaces), or move the resources",
+        );
     }
     let mut said = counts.join(", ");
     if count(State::Unseen) == entries.len() {
@@ -439,7 +660,7 @@ fn counted(entries: &[Entry]) -> Check {
         said = format!("{said} ({})", reasons.join(", "));
     }
     if count(State::Stalled) + count(State::Unseen) > 0 {
-        return Check::warning(RESOURCES, said, format!("run: {} status -A", called()));
+        return Check::warning(RESOURCES, said, format!("run: {}", caller.line("status -A")));
     }
     Check::ok(RESOURCES, said)
 }
@@ -448,60 +669,72 @@ fn counted(entries: &[Entry]) -> Check {
 pub(super) async fn accounts(
     cluster: &Cluster,
     installation: &Installation,
-    file: Option<&Path>,
-    allowed_regions: &[String],
+    settings: &Doctor,
     namespaces: &[String],
 ) -> (Option<Accounts>, Vec<Check>) {
-    let (name, text) = if let Some(path) = file {
-        let name = path.display().to_string();
-        match tokio::fs::read_to_string(path).await {
-            Ok(text) => (name, text),
-            Err(error) => {
-                let next = "correct --accounts, or see that the file is mounted";
-                return (None, vec![Check::failed(ACCOUNTS, format!("{name}: {error}"), next)]);
-            }
-        }
-    } else {
+    let (accounts, mut checks) = if settings.accounts.as_deref().unwrap_or_default().is_empty() {
         match of_config_map(cluster, installation).await {
-            Ok(Some(found)) => found,
+            Ok(Some((name, text))) => parsed(&name, &text, &settings.allowed_region),
+            Ok(None) if installation.is_partly_unknown || (installation.is_this_process && cluster.in_pod) => {
+                let said = "no accounts file is seen from here; if the operator has one, give it with --accounts";
+                (None, vec![Check::skipped(ACCOUNTS, said)])
+            }
             Ok(None) => {
                 let said = "no accounts file: all namespaces use the operator's own AWS account";
-                return (None, vec![Check::ok(ACCOUNTS, said)]);
+                (None, vec![Check::ok(ACCOUNTS, said)])
             }
-            Err(check) => return (None, vec![check]),
+            Err(check) => (None, vec![check]),
         }
+    } else {
+        accounts_of_file(settings).await
     };
-    let accounts = match Accounts::parse(&text, allowed_regions) {
-        Ok(accounts) => accounts,
+    if let Some(accounts) = &accounts {
+        checks.extend(uncovered(accounts, namespaces));
+    }
+    (accounts, checks)
+}
+
+/// Reads the accounts file that the arguments name.
+pub(super) async fn accounts_of_file(settings: &Doctor) -> (Option<Accounts>, Vec<Check>) {
+    let Some(path) = settings.accounts.as_deref().filter(|path| !path.is_empty()) else {
+        return (None, Vec::new());
+    };
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) => parsed(path, &text, &settings.allowed_region),
+        Err(error) => {
+            let next = "correct --accounts, or see that the file is mounted";
+            (None, vec![Check::failed(ACCOUNTS, format!("{path}: {error}"), next)])
+        }
+    }
+}
+
+fn parsed(name: &str, text: &str, allowed_regions: &[String]) -> (Option<Accounts>, Vec<Check>) {
+    match Accounts::parse(text, allowed_regions) {
+        Ok(accounts) => {
+            let check = Check::ok(ACCOUNTS, format!("{name}: entries: {}", accounts.len()));
+            (Some(accounts), vec![check])
+        }
         Err(why) => {
             let next =
                 "correct it: the operator keeps the last file that it could read, and does not start with this one";
-            return (None, vec![Check::failed(ACCOUNTS, format!("{name}: {why}"), next)]);
+            (None, vec![Check::failed(ACCOUNTS, format!("{name}: {why}"), next)])
         }
-    };
-    let check = covered(&accounts, &name, namespaces);
-    (Some(accounts), vec![check])
+    }
 }
-
-fn covered(accounts: &Accounts, name: &str, namespaces: &[String]) -> Check {
-    let mut without: Vec<_> = namespaces
+/// Returns the warning about namespaces with resources and without an account.
+fn uncovered(accounts: &Accounts, namespaces: &[String]) -> Option<Check> {
+    let without: Vec<_> = namespaces
         .iter()
         .filter(|namespace| !matches!(accounts.for_namespace(namespace), Lookup::Entry(_)))
         .map(String::as_str)
         .collect();
-    without.sort_unstable();
-    without.dedup();
-    if without.is_empty() {
-        return Check::ok(ACCOUNTS, format!("{name}: {} entries", accounts.len()));
-    }
-    Check::warning(
-        ACCOUNTS,
-        format!(
-            "{name}: no single entry names {}, where there are resources",
-            without.join(", ")
-        ),
-        "add each namespace to exactly one entry: until then its resources are Stalled with the reason AccountNotFound",
-    )
+    (!without.is_empty()).then(|| {
+        Check::warning(
+            ACCOUNTS,
+            format!("no single entry names {}, where there are resources", without.join(", ")),
+            "add each namespace to exactly one entry: until then its resources are Stalled with the reason AccountNotFound",
+        )
+    })
 }
 
 /// Returns the accounts file from the ConfigMap that the Deployment mounts.
@@ -536,20 +769,21 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
         )),
         Err(error) => Err(Check::skipped(
             ACCOUNTS,
-            format!("you may not read {shown}: {}", in_words(&error)),
+            format!("you may not read {shown}: {}", words(&error)),
         )),
     }
 }
 
 /// Says how to check the credentials of an operator that runs elsewhere.
-pub(super) fn aws_elsewhere(installation: &Installation) -> Check {
+pub(super) fn aws_elsewhere(installation: &Installation, caller: &Caller) -> Check {
     let (namespace, name) = installation.deployment.clone().unwrap_or_default();
-    let accounts = installation.accounts_file.as_ref();
-    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {file}"));
+    let accounts = installation.accounts_file.as_deref();
+    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
     Check::skipped(
         "aws",
         format!(
-            "credentials and region are those of the operator's pod; to check them, run: kubectl exec -n {namespace} deploy/{name} -- amplify-operator doctor{accounts}"
+            "credentials and region are those of the operator's pod; to check them, run: kubectl exec{} -n {namespace} deploy/{name} -- amplify-operator doctor{accounts}",
+            caller.flags
         ),
     )
 }
@@ -560,7 +794,7 @@ mod tests {
 
     use super::{
         super::{
-            super::entry::tests::{object, status},
+            super::entry::tests::{caller, object, status},
             Verdict,
         },
         *,
@@ -577,12 +811,15 @@ mod tests {
 
     #[test]
     fn a_deployment_says_how_the_operator_runs() {
-        let found = Installation::of(&deployment(&json!({
+        let found = Installation::of_deployment(&deployment(&json!({
             "serviceAccountName": "operator",
-            "containers": [{
+            "containers": [{ "name": "proxy", "image": "sidecar" }, {
                 "name": "operator",
-                "args": ["--accounts=/etc/accounts/accounts.yaml", "--leader-elect", "--watch-namespace", "a"],
-                "env": [{ "name": "AMPLIFY_OPERATOR_LEASE_NAMESPACE", "value": "leases" }],
+                "args": ["--accounts=/etc/accounts/accounts.yaml", "--leader-elect", "--watch-namespace", "$(POD_NAMESPACE)"],
+                "env": [
+                    { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
+                    { "name": "AMPLIFY_OPERATOR_LEASE_NAMESPACE", "value": "leases" },
+                ],
                 "volumeMounts": [{ "name": "files", "mountPath": "/etc/accounts" }],
             }],
             "volumes": [{ "name": "files", "configMap": { "name": "mine" } }],
@@ -592,19 +829,71 @@ mod tests {
             is_this_process: false,
             deployment: Some(("ops".to_owned(), "amplify-operator".to_owned())),
             service_account: Some("operator".to_owned()),
-            namespaces: vec!["a".to_owned()],
-            elects: true,
+            namespaces: vec!["ops".to_owned()],
+            election: Election::Held,
             lease_namespace: "leases".to_owned(),
             accounts_file: Some("/etc/accounts/accounts.yaml".to_owned()),
             accounts_from: Some(("mine".to_owned(), "accounts.yaml".to_owned())),
+            is_partly_unknown: false,
         };
         assert_eq!(found, wanted);
         assert_eq!(found.user().as_deref(), Some("system:serviceaccount:ops:operator"));
-        let plain = Installation::of(&deployment(&json!({ "containers": [{ "name": "operator" }] }))).unwrap();
-        assert_eq!(
-            (plain.elects, plain.lease_namespace.as_str(), plain.namespaces.len()),
-            (false, "ops", 0)
-        );
+    }
+
+    #[test]
+    fn that_nobody_is_elected_is_said_only_where_it_is_known() {
+        let election = |replicas: i32, container: &Value| {
+            let mut container = container.clone();
+            container["name"] = json!("operator");
+            let mut deployment = deployment(&json!({ "containers": [container] }));
+            deployment.spec.as_mut().unwrap().replicas = Some(replicas);
+            Installation::of_deployment(&deployment).unwrap().election
+        };
+        let variable = |value: &str| json!({ "env": [{ "name": "AMPLIFY_OPERATOR_LEADER_ELECT", "value": value }] });
+        for (replicas, container, wanted) in [
+            (1, json!({}), Election::None),
+            (3, json!({}), Election::Missing),
+            (3, json!({ "args": ["--leader-elect"] }), Election::Held),
+            (
+                3,
+                json!({ "command": ["amplify-operator", "run", "--leader-elect"] }),
+                Election::Held,
+            ),
+            (3, variable("yes"), Election::Held),
+            (3, variable("0"), Election::Missing),
+            (
+                3,
+                json!({ "envFrom": [{ "configMapRef": { "name": "settings" } }] }),
+                Election::Unknown,
+            ),
+            (
+                1,
+                json!({ "env": [{ "name": "AMPLIFY_OPERATOR_LEADER_ELECT", "valueFrom": { "configMapKeyRef": { "name": "a", "key": "b" } } }] }),
+                Election::Unknown,
+            ),
+        ] {
+            assert_eq!(election(replicas, &container), wanted, "{replicas} {container}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_config_map_is_found_where_it_is_mounted() {
+        let from = |mount: Value, config_map: Value| {
+            let pod = json!({
+                "containers": [{ "name": "operator", "volumeMounts": [{ "name": "root", "mountPath": "/etc" }, mount] }],
+                "volumes": [{ "name": "root", "configMap": { "name": "other" } }, { "name": "files", "configMap": config_map }],
+            });
+            let pod: PodSpec = serde_json::from_value(pod).unwrap();
+            mounted(&pod, &pod.containers[0], "/etc/amplify/accounts.yaml")
+        };
+        let wanted = |key: &str| Some(("mine".to_owned(), key.to_owned()));
+        let plain = json!({ "name": "mine" });
+        let folder = json!({ "name": "files", "mountPath": "/etc/amplify" });
+        assert_eq!(from(folder.clone(), plain.clone()), wanted("accounts.yaml"));
+        let items = json!({ "name": "mine", "items": [{ "key": "a", "path": "accounts.yaml" }] });
+        assert_eq!(from(folder, items), wanted("a"));
+        let file = json!({ "name": "files", "mountPath": "/etc/amplify/accounts.yaml", "subPath": "a.yaml" });
+        assert_eq!(from(file, plain), wanted("a.yaml"));
     }
 
     #[test]
@@ -642,13 +931,7 @@ mod tests {
 
     #[test]
     fn the_resources_are_well_if_none_needs_a_person() {
-        let entry = |status: &Value| {
-            Entry::of(
-                KindName::BackendApi,
-                &object("api", &json!({}), status),
-                "amplify-operator",
-            )
-        };
+        let entry = |status: &Value| Entry::of(KindName::BackendApi, &object("api", &json!({}), status), &caller());
         let ready = entry(&status(&[("Ready", "True", "Available")]));
         let stalled = entry(&status(&[
             ("Ready", "False", "Conflict"),
@@ -666,21 +949,30 @@ mod tests {
             (vec![ready, unseen.clone()], Verdict::Warning, "1 Ready, 1 Unseen"),
             (vec![unseen.clone(), unseen], Verdict::Failed, "2 Unseen"),
         ] {
-            let check = counted(&entries);
+            let check = counted(&entries, &[], &caller());
             assert_eq!((check.verdict, check.seen.contains(said)), (verdict, true), "{check:?}");
         }
+    }
+
+    #[test]
+    fn resources_that_nobody_watches_are_never_well() {
+        let ready = object("api", &json!({}), &status(&[("Ready", "True", "Available")]));
+        let entries = [Entry::of(KindName::BackendApi, &ready, &caller())];
+        let check = counted(&entries, &["shop"], &caller());
+        assert_eq!(check.verdict, Verdict::Warning);
+        assert!(check.seen.ends_with("no operator watches shop"), "{check:?}");
     }
 
     #[test]
     fn a_namespace_with_resources_needs_an_entry() {
         let text = "accounts: [{name: a, namespaces: [shop], roleArn: 'arn:aws:iam::111111111111:role/x'}]";
         let accounts = Accounts::parse(text, &[]).unwrap();
-        let covered = |namespaces: &[&str]| {
+        let uncovered = |namespaces: &[&str]| {
             let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-            super::covered(&accounts, "the file", &namespaces)
+            super::uncovered(&accounts, &namespaces)
         };
-        assert_eq!(covered(&["shop"]).verdict, Verdict::Ok);
-        let check = covered(&["shop", "blog", "blog"]);
+        assert_eq!(uncovered(&["shop"]), None);
+        let check = uncovered(&["shop", "blog"]).unwrap();
         assert_eq!(check.verdict, Verdict::Warning);
         assert!(check.seen.contains("names blog, where"), "{check:?}");
     }

@@ -7,17 +7,24 @@ mod aws;
 mod checks;
 mod rights;
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{process::ExitCode, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use serde_json::json;
+use tokio::time::timeout;
 
-use self::checks::Installation;
+use self::checks::{Found, Installation};
 use super::{cluster::Cluster, print};
 use crate::{
+    api::text,
     cli::people::{Doctor, Form},
-    clock::Clock,
 };
+
+/// How long one check may take.
+const LONGEST: Duration = Duration::from_secs(45);
+/// How many bytes of a text are shown.
+const SHOWN: usize = 2048;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -79,86 +86,155 @@ impl Check {
     }
 }
 
-/// Checks everything, and prints the checks.
-pub(super) async fn run(settings: Doctor) -> anyhow::Result<ExitCode> {
-    let checks = checks(&settings).await;
-    let text = match settings.printed.output {
-        Form::Json => serde_json::to_string_pretty(&serde_json::json!({ "checks": checks }))? + "\n",
-        Form::Text => text(&checks),
-    };
-    print(&text)?;
-    let is_broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
-    Ok(ExitCode::from(u8::from(is_broken)))
+/// The checks so far. As text, each is printed as soon as it is done.
+struct Report {
+    form: Form,
+    checks: Vec<Check>,
 }
 
-async fn checks(settings: &Doctor) -> Vec<Check> {
-    let mut all = Vec::new();
+impl Report {
+    /// Adds a check. The texts come from Deployments, ConfigMaps and other places where others write.
+    fn add(&mut self, mut check: Check) -> anyhow::Result<()> {
+        check.seen = shown(&check.seen);
+        check.next_step = check.next_step.as_deref().map(shown);
+        if self.form == Form::Text {
+            print(&line(&check))?;
+        }
+        self.checks.push(check);
+        Ok(())
+    }
+
+    /// Adds the checks that this work makes, or that it takes too long.
+    async fn add_all(&mut self, what: &'static str, work: impl Future<Output = Vec<Check>>) -> anyhow::Result<()> {
+        let checks = timeout(LONGEST, work).await.unwrap_or_else(|_| {
+            let seen = format!("no answer within {} s", LONGEST.as_secs());
+            vec![Check::failed(
+                what,
+                seen,
+                "try again; if it stays so, look at what is asked here",
+            )]
+        });
+        for check in checks {
+            self.add(check)?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.checks.iter().filter(|check| check.verdict == verdict).count()
+    }
+}
+
+/// Returns a text of others for a terminal.
+fn shown(text: &str) -> String {
+    text::shortened(&text::clean(text), SHOWN).into_owned()
+}
+
+/// Checks everything, and prints the checks.
+pub(super) async fn run(settings: Doctor) -> anyhow::Result<ExitCode> {
+    let mut report = Report {
+        form: settings.printed.output,
+        checks: Vec::new(),
+    };
+    check(&settings, &mut report).await?;
+    let (failed, warnings) = (report.count(Verdict::Failed), report.count(Verdict::Warning));
+    match report.form {
+        Form::Json => print(&(serde_json::to_string_pretty(&json!({ "checks": report.checks }))? + "\n"))?,
+        Form::Text if failed + warnings == 0 => print("\nno problem found\n")?,
+        Form::Text => print(&format!("\nfailed: {failed}; warnings: {warnings}\n"))?,
+    };
+    Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
+    let Some(cluster) = reached(settings, report).await? else {
+        let (accounts, checks) = checks::accounts_of_file(settings).await;
+        for check in checks {
+            report.add(check)?;
+        }
+        return report
+            .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &[]))
+            .await;
+    };
+    let (is_served, check) = checks::definitions(&cluster).await;
+    report.add(check)?;
+    let (found, checks) = checks::operator(&cluster, settings.namespace.as_deref()).await;
+    for check in checks {
+        report.add(check)?;
+    }
+    let installations = match found {
+        Found::Deployments(installations) => installations,
+        Found::None => vec![Installation::of_this_process(&cluster)],
+        Found::Unknown => Vec::new(),
+    };
+    let mut namespaces = Vec::new();
+    if is_served {
+        let (resources, check) = checks::resources(&cluster, &installations).await;
+        report.add(check)?;
+        namespaces = resources.into_iter().map(|entry| entry.namespace).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+    }
+    for installation in &installations {
+        let own = installation.of(&namespaces);
+        report
+            .add_all(rights::RIGHTS, async {
+                vec![rights::check(&cluster, installation).await]
+            })
+            .await?;
+        report
+            .add_all(checks::LEADER, async {
+                vec![checks::leader(&cluster, installation).await]
+            })
+            .await?;
+        let (accounts, checks) = checks::accounts(&cluster, installation, settings, &own).await;
+        for check in checks {
+            report.add(check)?;
+        }
+        if installation.is_this_process {
+            report
+                .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &own))
+                .await?;
+        } else {
+            report.add(checks::aws_elsewhere(installation, &cluster.caller))?;
+        }
+    }
+    Ok(())
+}
+
+/// Connects to the API server, and adds whether it answers.
+async fn reached(settings: &Doctor, report: &mut Report) -> anyhow::Result<Option<Cluster>> {
     let cluster = match Cluster::connect(&settings.access).await {
         Ok(cluster) => cluster,
         Err(error) => {
-            all.push(Check::failed(
-                checks::API_SERVER,
-                format!("{error:#}"),
-                "see above; everything in the cluster is unchecked",
-            ));
-            all.extend(aws::check(settings, None, &[]).await);
-            return all;
+            let next = "what is in the cluster is unchecked";
+            report.add(Check::failed(checks::API_SERVER, format!("{error:#}"), next))?;
+            return Ok(None);
         }
     };
-    let (is_there, check) = checks::api_server(&cluster).await;
-    all.push(check);
-    if !is_there {
-        all.extend(aws::check(settings, None, &[]).await);
-        return all;
-    }
-    let (is_served, check) = checks::definitions(&cluster).await;
-    all.push(check);
-    let (installation, found) = checks::operator(&cluster, settings.namespace.as_deref()).await;
-    all.extend(found);
-    let installation = installation.unwrap_or_else(|| Installation::of_this_process(&cluster));
-    all.push(rights::check(&cluster, &installation).await);
-    all.push(checks::leader(&cluster, &installation, Clock::of_machine().now()).await);
-    let resources = if is_served {
-        let (resources, check) = checks::resources(&cluster, &installation).await;
-        all.push(check);
-        resources
-    } else {
-        Vec::new()
-    };
-    let namespaces: Vec<_> = resources.iter().map(|entry| entry.namespace.clone()).collect();
-    let (file, allowed) = (settings.accounts.as_deref(), &settings.allowed_region);
-    let (accounts, checks) = checks::accounts(&cluster, &installation, file, allowed, &namespaces).await;
-    all.extend(checks);
-    if installation.is_this_process {
-        all.extend(aws::check(settings, accounts, &namespaces).await);
-    } else {
-        all.push(checks::aws_elsewhere(&installation));
-    }
-    all
+    let answered = timeout(LONGEST, checks::api_server(&cluster)).await;
+    let (is_there, check) = answered.unwrap_or_else(|_| {
+        let seen = format!("no answer within {} s", LONGEST.as_secs());
+        (
+            false,
+            Check::failed(checks::API_SERVER, seen, "what is in the cluster is unchecked"),
+        )
+    });
+    report.add(check)?;
+    Ok(is_there.then_some(cluster))
 }
 
-fn text(checks: &[Check]) -> String {
-    let mut page = String::new();
-    for check in checks {
-        let (sign, colour) = match check.verdict {
-            Verdict::Ok => ("ok     ", AnsiColor::Green),
-            Verdict::Warning => ("warning", AnsiColor::Yellow),
-            Verdict::Failed => ("FAILED ", AnsiColor::Red),
-            Verdict::Skipped => ("skipped", AnsiColor::Cyan),
-        };
-        let style = Style::new().fg_color(Some(colour.into()));
-        // Writing to a String cannot fail.
-        let _ = writeln!(page, "{style}{sign}{style:#}  {:<11}  {}", check.what, check.seen);
-        if let Some(next) = &check.next_step {
-            let _ = writeln!(page, "                      next: {next}");
-        }
-    }
-    let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
-    let (failed, warnings) = (count(Verdict::Failed), count(Verdict::Warning));
-    let said = match (failed, warnings) {
-        (0, 0) => "no problem found".to_owned(),
-        _ => format!("failed: {failed}; warnings: {warnings}"),
+fn line(check: &Check) -> String {
+    let (sign, colour) = match check.verdict {
+        Verdict::Ok => ("ok     ", AnsiColor::Green),
+        Verdict::Warning => ("warning", AnsiColor::Yellow),
+        Verdict::Failed => ("FAILED ", AnsiColor::Red),
+        Verdict::Skipped => ("skipped", AnsiColor::Cyan),
     };
-    let _ = writeln!(page, "\n{said}");
-    page
+    let style = Style::new().fg_color(Some(colour.into()));
+    let mut text = format!("{style}{sign}{style:#}  {:<11}  {}\n", check.what, check.seen);
+    if let Some(next) = &check.next_step {
+        text += &format!("                      next: {next}\n");
+    }
+    text
 }

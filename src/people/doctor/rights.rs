@@ -8,15 +8,18 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use super::{Check, checks::Installation};
+use super::{
+    Check,
+    checks::{Election, Installation, is_denied},
+};
 use crate::{
     api::{self, GROUP},
+    apiserver::words,
     leader::LEASE,
     people::cluster::Cluster,
-    telemetry::error::in_words,
 };
 
-const RIGHTS: &str = "rights";
+pub(super) const RIGHTS: &str = "rights";
 
 /// A right: some verbs on one resource.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -91,7 +94,7 @@ pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Che
     for namespace in &installation.namespaces {
         places.push((Some(namespace), in_namespaces()));
     }
-    if installation.elects {
+    if installation.election == Election::Held {
         places.push((Some(&installation.lease_namespace), for_election()));
     }
     let user = installation.user();
@@ -131,10 +134,13 @@ pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Che
 }
 
 fn not_asked(user: Option<&str>, error: &kube::Error) -> Check {
+    if !is_denied(error) {
+        return Check::failed(RIGHTS, words(error), "check --context and `kubectl version`");
+    }
     let how = user.map_or_else(String::new, |user| {
         format!(". An administrator can ask: kubectl auth can-i --list --as={user}")
     });
-    Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", in_words(error)))
+    Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", words(error)))
 }
 
 /// Whether this user, or without one this process, has the right.
