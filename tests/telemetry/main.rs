@@ -84,7 +84,10 @@ fn each_alert_leads_to_what_to_do_about_it() {
         let annotations = &rule["annotations"];
         assert!(!text(annotations, "summary").is_empty() && !text(annotations, "description").is_empty());
         let anchor = text(rule, "alert").to_lowercase();
-        assert_eq!(text(annotations, "runbook_url"), format!("{REPOSITORY}/blob/main/docs/metrics.md#{anchor}"));
+        assert_eq!(
+            text(annotations, "runbook_url"),
+            format!("{REPOSITORY}/blob/main/docs/metrics.md#{anchor}")
+        );
         assert!(["critical", "warning"].contains(&text(&rule["labels"], "severity")));
     }
 }
