@@ -25,8 +25,8 @@ demo: rust control-plane ## Bring up an API server, a simulated AWS and the oper
 test: system rust go python ## Run all tests: pure tables, simulator, dev cluster, the operator as a process, the demo
 	@echo "test: building everything; the first time more than 7 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
-	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus and others;"
-	@echo "test: missing ones are built from Go modules, once: about 15 minutes on 2 cores for all of them"
+	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus, Flux and others;"
+	@echo "test: missing ones are built from Go modules, once: about 25 minutes on 2 cores for all of them"
 	@"$(target)/debug/devcluster" prefetch
 	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; the output of each is shown when it ends"
 	@mkdir -p "$(target)/evidence"
@@ -37,7 +37,7 @@ test: system rust go python ## Run all tests: pure tables, simulator, dev cluste
 
 # The suites mostly wait, so several run at a time. The longest begin first.
 SUITES_AT_A_TIME ?= 3
-SUITES := $(addprefix suite-,faults operator $(filter-out faults operator, \
+SUITES := $(addprefix suite-,faults operator flux $(filter-out faults operator flux, \
   units $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(notdir $(wildcard */tests/*.rs)))))
 
 .PHONY: suite-units

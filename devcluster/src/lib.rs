@@ -11,7 +11,7 @@ mod credentials;
 pub mod debian;
 mod error;
 pub mod packages;
-mod process;
+pub mod process;
 pub mod tools;
 
 pub use cluster::{Cluster, Options};

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::{
     Error, Result,
-    tools::{cache_folder, output, report},
+    tools::{Tool, cache_folder, output, report},
 };
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
@@ -70,6 +70,12 @@ pub async fn go_module(path: &str, version: &str, sum: &str) -> Result<PathBuf> 
         needs: "Go (https://go.dev/dl) and, the first time, a module proxy that it can reach",
         reason,
     })
+}
+
+/// Returns the folder of the source of a tool that is built from a Go module, in Go's own cache.
+pub async fn source(tool: Tool) -> Result<PathBuf> {
+    let (path, version, sum) = tool.module();
+    go_module(path, &version, sum).await
 }
 
 async fn download(path: &str, version: &str, sum: &str) -> Result<PathBuf, String> {

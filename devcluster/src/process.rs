@@ -52,7 +52,8 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
 });
 
 /// Returns a command that is killed with this process, if the platform supports that.
-pub(crate) fn command(program: &Path) -> Command {
+#[must_use]
+pub fn command(program: &Path) -> Command {
     let Some(setpriv) = SETPRIV.as_ref() else {
         return Command::new(program);
     };
@@ -66,7 +67,7 @@ pub(crate) fn command(program: &Path) -> Command {
 
 /// A running child with its output in a file, killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -74,7 +75,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the command, and appends its output to `log`.
-    pub(crate) async fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+    pub async fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -120,7 +121,7 @@ impl Process {
     }
 
     /// Waits until `probe` is true. Fails when the process ends first, or the wait takes too long.
-    pub(crate) async fn ready(&mut self, probe: impl AsyncFn() -> bool) -> Result<()> {
+    pub async fn ready(&mut self, probe: impl AsyncFn() -> bool) -> Result<()> {
         let start = Instant::now();
         loop {
             self.check()?;

@@ -52,6 +52,10 @@ pub enum Tool {
     Prometheus,
     /// The checker of metrics and alerts.
     Promtool,
+    /// The part of Flux that fetches sources.
+    SourceController,
+    /// The part of Flux that applies them.
+    KustomizeController,
 }
 
 /// Returns the path of a tool.
@@ -120,7 +124,16 @@ static ACTIONLINT: Module = Module {
     go_sum: include_str!("../go/actionlint/go.sum"),
     main: None,
 };
-
+static SOURCE_CONTROLLER: Module = Module {
+    go_mod: include_str!("../go/source-controller/go.mod"),
+    go_sum: include_str!("../go/source-controller/go.sum"),
+    main: None,
+};
+static KUSTOMIZE_CONTROLLER: Module = Module {
+    go_mod: include_str!("../go/kustomize-controller/go.mod"),
+    go_sum: include_str!("../go/kustomize-controller/go.sum"),
+    main: None,
+};
 /// The Go module of Prometheus.
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 
@@ -140,7 +153,7 @@ struct Recipe {
 
 impl Tool {
     /// All tools, in the order in which a cluster needs them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -150,6 +163,8 @@ impl Tool {
         Self::Actionlint,
         Self::Prometheus,
         Self::Promtool,
+        Self::SourceController,
+        Self::KustomizeController,
     ];
 
     /// Returns the binary's name.
@@ -165,6 +180,8 @@ impl Tool {
             Self::Actionlint => "actionlint",
             Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
+            Self::SourceController => "source-controller",
+            Self::KustomizeController => "kustomize-controller",
         }
     }
 
@@ -179,10 +196,13 @@ impl Tool {
             Self::Actionlint => Version::new(1, 7, 0),
             // The version in Debian 12, with which the tests have been run.
             Self::Prometheus | Self::Promtool => Version::new(2, 42, 0),
+            Self::SourceController | Self::KustomizeController => Version::new(1, 9, 0),
         }
     }
 
-    fn version_arguments(self) -> &'static [&'static str] {
+    /// Returns the arguments with which the tool prints its version. `None`: it is only built, because the controllers
+    /// of Flux have no such arguments, and the documentation names the versions of the GitOps tools.
+    fn version_arguments(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Etcd
             | Self::KubeApiserver
@@ -190,9 +210,10 @@ impl Tool {
             | Self::GitopsJudge
             | Self::Actionlint
             | Self::Prometheus
-            | Self::Promtool => &["--version"],
-            Self::Kubectl => &["version", "--client"],
-            Self::Helm => &["version", "--short"],
+            | Self::Promtool => Some(&["--version"]),
+            Self::Kubectl => Some(&["version", "--client"]),
+            Self::Helm => Some(&["version", "--short"]),
+            Self::SourceController | Self::KustomizeController => None,
         }
     }
 
@@ -200,6 +221,15 @@ impl Tool {
         matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl)
     }
 
+    /// Returns path, version and checksum of the Go module that has the tool's source.
+    pub(crate) fn module(self) -> (&'static str, String, &'static str) {
+        let recipe = self.recipe();
+        let version = format!("v{}", recipe.version().unwrap_or_else(|| self.minimum()));
+        let sum = recipe.sum(&version).unwrap_or_default();
+        (recipe.requirement, version, sum)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "it is a table with an arm per tool")]
     fn recipe(self) -> Recipe {
         let kubernetes = |package, minutes| Recipe {
             module: &KUBERNETES,
@@ -216,6 +246,14 @@ impl Tool {
             // Leaves out target discovery from cloud providers.
             tags: Some("remove_all_sd"),
             version_variable: Some("github.com/prometheus/common/version.Version"),
+            minutes,
+        };
+        let gitops = |module, requirement, package, minutes| Recipe {
+            module,
+            requirement,
+            package,
+            tags: None,
+            version_variable: None,
             minutes,
         };
         match self {
@@ -257,6 +295,18 @@ impl Tool {
             },
             Self::Prometheus => prometheus("github.com/prometheus/prometheus/cmd/prometheus", 2),
             Self::Promtool => prometheus("github.com/prometheus/prometheus/cmd/promtool", 1),
+            Self::SourceController => gitops(
+                &SOURCE_CONTROLLER,
+                "github.com/fluxcd/source-controller",
+                "github.com/fluxcd/source-controller",
+                6,
+            ),
+            Self::KustomizeController => gitops(
+                &KUSTOMIZE_CONTROLLER,
+                "github.com/fluxcd/kustomize-controller",
+                "github.com/fluxcd/kustomize-controller",
+                5,
+            ),
         }
     }
 }
@@ -275,6 +325,12 @@ impl Recipe {
         } else {
             version
         })
+    }
+
+    /// Returns the checksum of the required module in the go.sum.
+    fn sum(&self, version: &str) -> Option<&'static str> {
+        let line = format!("{} {version} ", self.requirement);
+        self.module.go_sum.lines().find_map(|known| known.strip_prefix(&line))
     }
 
     fn linker_flags(&self, version: &Version) -> String {
@@ -331,6 +387,7 @@ impl Places {
 
     /// Returns the first usable binary that needs no network and no build.
     async fn present(&self, tool: Tool, minimum: &Version) -> Option<Found> {
+        tool.version_arguments()?;
         for path in [self.in_assets(tool), self.on_path(tool), self.in_envtest_store(tool)]
             .into_iter()
             .flatten()
@@ -428,7 +485,7 @@ async fn download() -> Option<PathBuf> {
 /// Returns the tool if it runs and is new enough.
 async fn usable(tool: Tool, path: PathBuf, minimum: &Version) -> Option<Found> {
     let mut command = Command::new(&path);
-    command.args(tool.version_arguments());
+    command.args(tool.version_arguments().unwrap_or_default());
     let reason = match output(command, VERSION_TIMEOUT).await.map(|text| parse_version(&text)) {
         Ok(Some(version)) if version >= *minimum => return Some(Found { path, version }),
         Ok(Some(version)) => format!("it is version {version}, at least {minimum} is needed"),
@@ -619,6 +676,14 @@ mod tests {
         for tool in Tool::ALL {
             let version = tool.recipe().version();
             assert!(version >= Some(tool.minimum()), "{}: {version:?}", tool.name());
+        }
+    }
+
+    #[test]
+    fn the_source_of_every_gitops_tool_has_a_checksum() {
+        for tool in Tool::ALL.into_iter().filter(|tool| tool.version_arguments().is_none()) {
+            let (module, version, sum) = tool.module();
+            assert!(sum.starts_with("h1:"), "{module} {version}");
         }
     }
 

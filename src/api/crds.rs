@@ -1,5 +1,7 @@
 //! The CustomResourceDefinitions, made from the types.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
     JSONSchemaPropsOrBool, ValidationRule,
@@ -76,8 +78,18 @@ fn adoption_needs_a_deletion_policy() -> ValidationRule {
     }
 }
 
+/// The annotations with which Flux and Argo CD leave a definition in the cluster when its manifest leaves Git, and when
+/// the Kustomization or Application is deleted. A deleted definition takes all its resources with it, and these take
+/// their AWS objects with them.
+const KEPT: [(&str, &str); 2] = [
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
+
 /// Adds to a derived definition the parts that the derive cannot express and the parts that all kinds share.
 fn finish(mut crd: CustomResourceDefinition, nouns: Nouns) -> CustomResourceDefinition {
+    let kept = KEPT.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    crd.metadata.annotations = Some(BTreeMap::from(kept));
     for version in &mut crd.spec.versions {
         let own = version.additional_printer_columns.take().unwrap_or_default();
         let columns = BEFORE.map(column).into_iter().chain(own).chain(AFTER.map(column));

@@ -55,6 +55,8 @@ pub const PATIENCE: Duration = Duration::from_secs(150);
 /// The cluster that all tests share.
 pub struct World {
     pub client: Client,
+    /// The admin's kubeconfig.
+    pub admin: PathBuf,
     pub audit: AuditLog,
     kubeconfig_for: Box<dyn Fn(&str) -> String + Send + Sync>,
     admin_token: String,
@@ -72,6 +74,7 @@ impl World {
         let template = cluster.kubeconfig_for("TOKEN-GOES-HERE");
         Arc::new(Self {
             client,
+            admin: cluster.kubeconfig_path(),
             audit: cluster.audit(),
             kubeconfig_for: Box::new(move |token| template.replace("TOKEN-GOES-HERE", token)),
             admin_token: cluster.admin_token().to_owned(),
@@ -126,6 +129,15 @@ async fn install_crds(client: &Client, crds: Vec<CustomResourceDefinition>) {
         api.create(&PostParams::default(), &crd)
             .await
             .expect("the definition is accepted");
+    }
+    wait_until_established(client).await;
+}
+
+/// Waits until the API server serves every definition that it has.
+pub async fn wait_until_established(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let crds = api.list_metadata(&ListParams::default()).await.expect("definitions");
+    for crd in crds {
         let name = crd.metadata.name.as_deref().unwrap_or_default();
         let established = await_condition(api.clone(), name, is_crd_established());
         tokio::time::timeout(PATIENCE, established)
@@ -503,13 +515,7 @@ impl Stage {
 
     /// Waits until the resource meets a condition, and returns it.
     pub async fn wait(&self, kind: Kind, name: &str, what: &str, is: impl Fn(&Value) -> bool + Send + Sync) -> Value {
-        let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
-        let waiting = tokio::time::timeout(PATIENCE, await_condition(self.api(kind), name, condition));
-        if let Ok(object) = waiting.await {
-            return json!(object.expect("the watch goes on"));
-        }
-        let now = json!(self.api(kind).get_opt(name).await.ok());
-        panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
+        wait_for(self.api(kind), name, what, is).await
     }
 
     /// Waits for this reason of Ready for the current generation.
@@ -541,28 +547,7 @@ impl Stage {
 
     /// Records every version of a resource from now on.
     pub async fn follow(&self, kind: Kind, name: &str) -> Followed {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let (seen, versions) = watch::channel(Vec::new());
-        let mut events = Box::pin(watcher(self.api(kind), config).default_backoff());
-        let listed = Arc::new(Notify::new());
-        let task = tokio::spawn({
-            let listed = listed.clone();
-            async move {
-                while let Some(event) = events.next().await {
-                    match event {
-                        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                            seen.send_modify(|versions: &mut Vec<Value>| versions.push(json!(object)));
-                        }
-                        Ok(watcher::Event::InitDone) => listed.notify_one(),
-                        _ => {}
-                    }
-                }
-            }
-        });
-        // After the first list no version is missed.
-        let in_time = tokio::time::timeout(PATIENCE, listed.notified()).await;
-        in_time.expect("the resource can be watched");
-        Followed { versions, task }
+        follow(self.api(kind), name).await
     }
 
     /// Waits until an UpdateBackendAPI is recorded and has ended. Until then, a resource that was Ready before looks
@@ -575,14 +560,7 @@ impl Stage {
     }
 
     pub async fn wait_until_gone(&self, kind: Kind, name: &str) {
-        let gone = await_condition(self.api(kind), name, |object: Option<&DynamicObject>| object.is_none());
-        let is_gone = tokio::time::timeout(PATIENCE, gone).await.is_ok();
-        let now = if is_gone {
-            Value::Null
-        } else {
-            self.get(kind, name).await
-        };
-        assert!(is_gone, "{name} is not gone within {PATIENCE:?}: {now:#}");
+        wait_until_gone(self.api(kind), name).await;
     }
 
     /// Returns the reasons of the Events about a resource.
@@ -805,6 +783,60 @@ impl Stage {
         }
         assert!(history.dangerous().is_empty(), "{:?}", history.dangerous());
     }
+}
+
+/// Waits until any kind of object meets a condition, and returns it.
+pub async fn wait_for(
+    api: Api<DynamicObject>,
+    name: &str,
+    what: &str,
+    is: impl Fn(&Value) -> bool + Send + Sync,
+) -> Value {
+    let condition = |object: Option<&DynamicObject>| object.is_some_and(|object| is(&json!(object)));
+    let waiting = tokio::time::timeout(PATIENCE, await_condition(api.clone(), name, condition));
+    if let Ok(object) = waiting.await {
+        return json!(object.expect("the watch goes on"));
+    }
+    let now = json!(api.get_opt(name).await.ok());
+    panic!("{name} is not {what} within {PATIENCE:?}: {now:#}")
+}
+
+/// Waits until an object of any kind is gone.
+pub async fn wait_until_gone(api: Api<DynamicObject>, name: &str) {
+    let gone = await_condition(api.clone(), name, |object: Option<&DynamicObject>| object.is_none());
+    let is_gone = tokio::time::timeout(PATIENCE, gone).await.is_ok();
+    let now = if is_gone {
+        None
+    } else {
+        api.get_opt(name).await.expect("an answer")
+    };
+    assert!(is_gone, "{name} is not gone within {PATIENCE:?}: {:#}", json!(now));
+}
+
+/// Records every version of an object of any kind from now on.
+pub async fn follow(api: Api<DynamicObject>, name: &str) -> Followed {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let (seen, versions) = watch::channel(Vec::new());
+    let mut events = Box::pin(watcher(api, config).default_backoff());
+    let listed = Arc::new(Notify::new());
+    let task = tokio::spawn({
+        let listed = listed.clone();
+        async move {
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                        seen.send_modify(|versions: &mut Vec<Value>| versions.push(json!(object)));
+                    }
+                    Ok(watcher::Event::InitDone) => listed.notify_one(),
+                    _ => {}
+                }
+            }
+        }
+    });
+    // After the first list no version is missed.
+    let in_time = tokio::time::timeout(PATIENCE, listed.notified()).await;
+    in_time.expect("the resource can be watched");
+    Followed { versions, task }
 }
 
 /// The recorded versions of a resource.

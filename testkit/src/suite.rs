@@ -30,6 +30,16 @@ macro_rules! tests {
 
 /// Runs the tests that the command line selects, this many at a time unless the command line gives another number.
 pub fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
+    run_beside(tests, at_a_time, options, async |_: &World| ())
+}
+
+/// Does the same as [`run`], beside something that runs from before the first test until after the last.
+pub fn run_beside<T>(
+    tests: &[Test],
+    at_a_time: usize,
+    options: Options,
+    beside: impl AsyncFnOnce(&World) -> T,
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(at_a_time);
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
@@ -44,8 +54,9 @@ pub fn run(tests: &[Test], at_a_time: usize, options: Options) -> ExitCode {
         }
     };
     let world = runtime.block_on(World::new(&cluster));
+    let beside = runtime.block_on(beside(&world));
     let conclusion = libtest_mimic::run(&arguments, trials(tests, &runtime, Some(&world)));
-    drop(world);
+    drop((beside, world));
     runtime.block_on(cluster.stop()).expect("the dev cluster ends");
     conclusion.exit_code()
 }

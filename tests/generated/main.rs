@@ -320,12 +320,13 @@ async fn the_chart_installs_the_definitions_in_its_files_and_keeps_them() -> Res
     let mut kept = 0;
     for document in documents(&rendered) {
         let mut crd: CustomResourceDefinition = serde_saphyr::from_str(document)?;
-        let annotations = crd.metadata.annotations.take().unwrap_or_default();
+        let mut annotations = crd.metadata.annotations.take().unwrap_or_default();
         assert_eq!(
-            annotations.get("helm.sh/resource-policy").map(String::as_str),
+            annotations.remove("helm.sh/resource-policy").as_deref(),
             Some("keep"),
             "without this policy `helm uninstall` deletes every custom resource"
         );
+        crd.metadata.annotations = Some(annotations);
         crd.metadata.labels = None;
         let file = format!("{CHART}/files/crds/{}.yaml", crd.spec.names.plural);
         let wanted: CustomResourceDefinition = serde_saphyr::from_str(&read(&file)?)?;

@@ -33,6 +33,7 @@ amplify_testkit::tests! {
     every_case_of_the_health_checks_is_a_status_that_a_test_here_produces,
     kubectl_waits_for_what_is_ready_and_not_for_what_was_edited,
     helm_waits_for_the_samples_and_tells_of_a_failed_job,
+    helm_takes_over_what_kubectl_or_another_release_installed_only_if_it_is_told_to,
     what_stands_in_git_takes_everything_over_after_the_cluster_was_rebuilt,
     a_schema_that_was_edited_in_git_is_sent_at_once,
 }
@@ -567,6 +568,46 @@ async fn helm_waits_for_the_samples_and_tells_of_a_failed_job(world: Arc<World>)
     let uninstalled = run(&stage, Tool::Helm, &uninstall).await;
     assert!(uninstalled.status.success(), "{}", text(&uninstalled.stderr));
     assert!(stage.aws().app((APP, "staging")).expect("the app").backends.is_empty());
+}
+
+async fn helm_takes_over_what_kubectl_or_another_release_installed_only_if_it_is_told_to(world: Arc<World>) {
+    let setup = Setup {
+        running: false,
+        ..Setup::default()
+    };
+    // The definitions are there, without Helm's labels, as after `kubectl apply`.
+    let stage = Stage::with(world.clone(), setup).await;
+    let kubeconfig = world.admin.display().to_string();
+    let helm = async |arguments: &[&str]| {
+        run(
+            &stage,
+            Tool::Helm,
+            &[arguments, &["--kubeconfig", &kubeconfig]].concat(),
+        )
+        .await
+    };
+    let install = |release| ["install", release, "charts/amplify-operator"];
+    let refused = async |release| {
+        let installed = helm(&install(release)).await;
+        assert!(!installed.status.success(), "{release} takes over the definitions");
+        let said = text(&installed.stderr);
+        assert!(said.contains("invalid ownership metadata"), "{said}");
+    };
+    let accepted = async |arguments: &[&str]| {
+        let done = helm(arguments).await;
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    };
+    refused("first").await;
+    accepted(&[&install("first")[..], &["--take-ownership"]].concat()).await;
+    refused("second").await;
+    accepted(&[&install("second")[..], &["--set=crds.install=false"]].concat()).await;
+    // The definitions stay, and still belong to the first release.
+    accepted(&["uninstall", "second"]).await;
+    accepted(&["uninstall", "first"]).await;
+    refused("second").await;
+    accepted(&[&install("second")[..], &["--take-ownership"]].concat()).await;
+    accepted(&["uninstall", "second"]).await;
+    stage.create_backend("dev").await;
 }
 
 /// An example of a Git repository.
