@@ -367,21 +367,13 @@ mod tests {
             "operation": "CreateBackend", "generation": 1, "attempt": 1, "requestTime": "2026-11-22T10:00:00Z",
             "id": "0f3c", "status": "COMPLETED", "finishTime": "2026-11-22T10:06:10Z",
         });
-        let staging = Entry::of(
-            KindName::AmplifyBackend,
-            &object("staging", &spec, &stored),
-            &caller(),
-        );
+        let staging = Entry::of(KindName::AmplifyBackend, &object("staging", &spec, &stored), &caller());
         let mut stored = status(&[("Ready", "False", "JobFailed"), ("Stalled", "True", "JobFailed")]);
         stored["region"] = json!("eu-west-1");
         stored["appId"] = json!("d1a2b3c4d5e6f7");
         stored["backendEnvironmentName"] = json!("staging");
         let spec = json!({ "backendRef": { "name": "staging" } });
-        let api = Entry::of(
-            KindName::BackendApi,
-            &object("storefront", &spec, &stored),
-            &caller(),
-        );
+        let api = Entry::of(KindName::BackendApi, &object("storefront", &spec, &stored), &caller());
         let now = "2026-11-23T10:00:00Z".parse().unwrap();
         let text = text(&arrange(vec![api, staging]), now);
         let plain = anstream::adapter::strip_str(&text).to_string();

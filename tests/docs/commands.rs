@@ -30,6 +30,9 @@ pub(crate) async fn check(command: &str) -> Result<()> {
             "cargo" => cargo(arguments)?,
             "amplify-operator" => amplify_operator(&words)?,
             "helm" => helm(arguments).await?,
+            "kubectl" if arguments.first() == Some(&"amplify") => {
+                amplify_operator(&[&["amplify-operator"], &arguments[1..]].concat())?;
+            }
             "kubectl" => kubectl(arguments).await?,
             _ => {}
         }

@@ -9,11 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        coordination::v1::Lease,
-        core::v1::{ConfigMap, Container, Pod, PodSpec},
-    },
+    api::{coordination::v1::Lease, core::v1::ConfigMap},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -22,7 +18,10 @@ use kube::{
 };
 use tokio::time::sleep;
 
-use super::{Check, Verdict};
+use super::{
+    Check, Verdict,
+    deployment::{self, Container, Deployment, Pod, PodSpec},
+};
 use crate::{
     amplify::{Accounts, accounts::Lookup},
     api::{self, KindName, text::clean},
@@ -120,8 +119,8 @@ impl Installation {
     /// Returns the installation that a Deployment describes.
     fn of_deployment(deployment: &Deployment) -> Option<Self> {
         let namespace = deployment.namespace()?;
-        let spec = deployment.spec.as_ref()?;
-        let pod = spec.template.spec.as_ref()?;
+        let spec = &deployment.spec;
+        let pod = &spec.template.spec;
         // Sidecars may stand before it.
         let is_operator = |container: &&Container| {
             let image = container.image.as_deref().unwrap_or_default();
@@ -182,8 +181,8 @@ struct Settings {
 impl Settings {
     fn of(container: &Container, namespace: &str) -> Self {
         let mut variables = BTreeMap::new();
-        let mut is_partly_unknown = container.env_from.iter().flatten().next().is_some();
-        for one in container.env.iter().flatten() {
+        let mut is_partly_unknown = !container.env_from.is_empty();
+        for one in &container.env {
             let field = one.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
             if field.is_some_and(|field| field.field_path == "metadata.namespace") {
                 variables.insert(one.name.clone(), namespace.to_owned());
@@ -194,11 +193,7 @@ impl Settings {
                 variables.insert(one.name.clone(), value);
             }
         }
-        let words = container
-            .command
-            .iter()
-            .flatten()
-            .chain(container.args.iter().flatten());
+        let words = container.command.iter().chain(&container.args);
         Self {
             words: words.map(|word| expanded(word, &variables)).collect(),
             variables,
@@ -245,7 +240,7 @@ fn is_true(value: &str) -> bool {
 
 /// Returns the ConfigMap and its key that a container has at this path.
 fn mounted(pod: &PodSpec, container: &Container, file: &str) -> Option<(String, String)> {
-    let mounts = container.volume_mounts.iter().flatten();
+    let mounts = container.volume_mounts.iter();
     let inside = mounts.filter_map(|mount| Some((mount, Path::new(file).strip_prefix(&mount.mount_path).ok()?)));
     // The longest path is the one that counts.
     let (mount, rest) = inside.max_by_key(|(mount, _)| mount.mount_path.len())?;
@@ -254,9 +249,9 @@ fn mounted(pod: &PodSpec, container: &Container, file: &str) -> Option<(String, 
         None => rest.to_owned(),
     };
     let path = path.to_str()?.trim_end_matches('/').to_owned();
-    let mut volumes = pod.volumes.iter().flatten();
+    let mut volumes = pod.volumes.iter();
     let source = volumes.find(|volume| volume.name == mount.name)?.config_map.as_ref()?;
-    let mut items = source.items.iter().flatten();
+    let mut items = source.items.iter();
     let key = items
         .find(|item| item.path == path)
         .map_or(path.clone(), |item| item.key.clone());
@@ -351,8 +346,8 @@ pub(super) async fn operator(cluster: &Cluster, namespace: Option<&str>) -> (Fou
         return (Found::None, vec![check]);
     }
     let api: Api<Deployment> = match namespace {
-        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
-        None => Api::all(cluster.client.clone()),
+        Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &deployment::deployments()),
+        None => Api::all_with(cluster.client.clone(), &deployment::deployments()),
     };
     let within = namespace.map_or("in any namespace".to_owned(), |name| format!("in the namespace {name}"));
     let found = match api.list(&ListParams::default().labels(OURS)).await {
@@ -405,9 +400,8 @@ fn place(deployment: &Deployment) -> String {
 }
 
 async fn deployment_runs(cluster: &Cluster, deployment: &Deployment) -> Check {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let status = deployment.status.clone().unwrap_or_default();
-    let ready = status.ready_replicas.unwrap_or_default();
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let ready = deployment.status.as_ref().map_or(0, |status| status.ready_replicas);
     let version = deployment
         .labels()
         .get("app.kubernetes.io/version")
@@ -454,36 +448,22 @@ async fn deployment_runs(cluster: &Cluster, deployment: &Deployment) -> Check {
 
 /// Returns why the pods of a Deployment do not run, in Kubernetes' words.
 async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &deployment.namespace().unwrap_or_default());
-    let selector = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.match_labels.clone());
-    let selector: Vec<_> = selector
-        .unwrap_or_default()
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let namespace = deployment.namespace().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced_with(cluster.client.clone(), &namespace, &deployment::pods());
+    let labels = deployment.spec.selector.match_labels.iter();
+    let selector: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
     let pods = api.list(&ListParams::default().labels(&selector.join(","))).await;
     let mut troubles: Vec<String> = Vec::new();
     for pod in pods.map(|pods| pods.items).unwrap_or_default() {
         let status = pod.status.unwrap_or_default();
-        let waiting = status.container_statuses.iter().flatten().filter_map(|container| {
-            let waiting = container.state.as_ref()?.waiting.as_ref()?;
-            Some(format!(
-                "{}: {}",
-                waiting.reason.as_deref()?,
-                waiting.message.as_deref().unwrap_or_default()
-            ))
+        let waiting = status.container_statuses.iter().filter_map(|container| {
+            let waiting = container.state.waiting.as_ref()?;
+            Some(format!("{}: {}", waiting.reason, waiting.message))
         });
-        let unscheduled = status
-            .conditions
-            .iter()
-            .flatten()
-            .filter(|condition| condition.status == "False");
-        let unscheduled = unscheduled.filter(|condition| condition.type_ == "PodScheduled");
-        let unscheduled = unscheduled.filter_map(|condition| condition.message.clone());
-        for trouble in waiting.chain(unscheduled) {
+        let conditions = status.conditions.iter();
+        let unscheduled =
+            conditions.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+        for trouble in waiting.chain(unscheduled.map(|condition| condition.message.clone())) {
             let trouble = clean(&trouble);
             if !troubles.contains(&trouble) {
                 troubles.push(trouble);
@@ -846,7 +826,7 @@ mod tests {
             let mut container = container.clone();
             container["name"] = json!("operator");
             let mut deployment = deployment(&json!({ "containers": [container] }));
-            deployment.spec.as_mut().unwrap().replicas = Some(replicas);
+            deployment.spec.replicas = Some(replicas);
             Installation::of_deployment(&deployment).unwrap().election
         };
         let variable = |value: &str| json!({ "env": [{ "name": "AMPLIFY_OPERATOR_LEADER_ELECT", "value": value }] });

@@ -5,6 +5,7 @@
 
 mod aws;
 mod checks;
+mod deployment;
 mod rights;
 
 use std::{process::ExitCode, time::Duration};
