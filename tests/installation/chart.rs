@@ -318,7 +318,7 @@ pub(crate) fn install_monitoring_kinds(site: &Site) -> Result<()> {
 fn the_api_server_accepts_the_chart_with_every_value_set(site: &Site) -> Result<()> {
     let _installed = site.installed()?;
     install_monitoring_kinds(site)?;
-    let values = site.values("values.json", &every_value())?;
+    let values = site.values("full.json", &every_value())?;
     let template = [
         "template",
         "full",

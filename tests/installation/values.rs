@@ -150,7 +150,7 @@ fn values(site: &Site, with: &Value, set: &Value) -> Result<String> {
     for values in [with, set] {
         merge(&mut all, values);
     }
-    site.values("values.json", &all)
+    site.values("each-value.json", &all)
 }
 
 /// Merges as helm does. Null stays, because it removes a default.
