@@ -132,7 +132,7 @@ impl Reader<'_> {
             .into_iter()
             .flat_map(|all| all.keys())
         {
-            let of = [path, &[name.clone()]].concat();
+            let of = [path, std::slice::from_ref(name)].concat();
             if !fields.contains(&of) {
                 fields.push(of);
             }
@@ -201,7 +201,7 @@ fn flowing(comment: &[String]) -> String {
         let is_example = line.starts_with("  ");
         if is_example {
             text += "<br>";
-            text += &format!("`{}`", line.strip_prefix("  ").unwrap_or(line));
+            text.extend(["`", line.strip_prefix("  ").unwrap_or(line), "`"]);
         } else {
             text += match (text.is_empty(), after_example) {
                 (true, _) => "",

@@ -189,10 +189,12 @@ fn named(mut object: Value) -> (String, Value) {
     let metadata = &object["metadata"];
     let mut name = object["kind"].as_str().unwrap_or_default().to_owned();
     if metadata["name"] != FULL_NAME {
-        name += &format!("/{}", metadata["name"].as_str().unwrap_or_default());
+        name.push('/');
+        name.push_str(metadata["name"].as_str().unwrap_or_default());
     }
     if let Some(namespace) = metadata["namespace"].as_str().filter(|name| *name != NAMESPACE) {
-        name += &format!(" in {namespace}");
+        name.push_str(" in ");
+        name.push_str(namespace);
     }
     for path in [
         &["status"][..],
@@ -275,10 +277,10 @@ fn updated(text: &str, found: &[Vec<String>]) -> String {
     let mut updated = head.to_owned();
     for (row, changes) in rows.split("\n- value: ").zip(found) {
         let kept = row.split("\n  changes:").next().unwrap_or(row);
-        updated += &format!("- value: {kept}\n  changes:");
-        updated += if changes.is_empty() { " []\n" } else { "\n" };
+        let none = if changes.is_empty() { " []" } else { "" };
+        updated.extend(["- value: ", kept, "\n  changes:", none, "\n"]);
         for change in changes {
-            updated += &format!("    - '{}'\n", change.replace('\'', "''"));
+            updated.extend(["    - '", &change.replace('\'', "''"), "'\n"]);
         }
     }
     updated
@@ -316,7 +318,7 @@ fn every_value_of_the_schema_is_in_the_table(_: &Site) -> Result<()> {
     )?;
     let schema: Value = serde_json::from_str(&text)?;
     let mut leaves = BTreeSet::new();
-    add_leaves(&schema, &schema, "", &mut leaves);
+    add_leaves(&schema, "", &mut leaves);
     let in_table: BTreeSet<_> = rows.iter().map(|row| row.value.clone()).collect();
     assert_eq!(in_table.len(), rows.len(), "a value is in the table twice");
     assert_eq!(leaves, in_table, "the values of the schema, and those in {TABLE}");
@@ -337,7 +339,7 @@ fn every_value_of_the_schema_is_in_the_table(_: &Site) -> Result<()> {
     Ok(())
 }
 
-fn add_leaves(schema: &Value, node: &Value, path: &str, leaves: &mut BTreeSet<String>) {
+fn add_leaves(node: &Value, path: &str, leaves: &mut BTreeSet<String>) {
     if let Some(properties) = node["properties"].as_object() {
         for (name, node) in properties {
             let path = if path.is_empty() {
@@ -345,13 +347,13 @@ fn add_leaves(schema: &Value, node: &Value, path: &str, leaves: &mut BTreeSet<St
             } else {
                 format!("{path}.{name}")
             };
-            add_leaves(schema, node, &path, leaves);
+            add_leaves(node, &path, leaves);
         }
         return;
     }
     leaves.insert(path.to_owned());
     // The entries have fields of this chart. The items of all other lists are Kubernetes' own.
     if path == "accounts" {
-        add_leaves(schema, &node["items"], "accounts[]", leaves);
+        add_leaves(&node["items"], "accounts[]", leaves);
     }
 }
