@@ -82,6 +82,7 @@ pub fn definition() -> clap::Command {
 }
 
 /// Returns the last part of the path by which this process was called.
+#[must_use]
 pub fn program_name() -> Option<String> {
     let path = PathBuf::from(env::args_os().next()?);
     Some(path.file_stem()?.to_string_lossy().into_owned())

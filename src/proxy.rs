@@ -256,6 +256,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn no_proxy_names_hosts_suffixes_addresses_and_ranges_with_a_port_or_without() {
         for (list, direct, proxied) in [
             (

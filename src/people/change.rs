@@ -91,10 +91,12 @@ impl Done {
             self.kind_name, self.name, self.namespace, self.change
         );
         if let Some(state) = self.state {
-            line += &format!(", {}", state.name());
+            line += ", ";
+            line += state.name();
         }
         for more in [&self.message, &self.note].into_iter().flatten() {
-            line += &format!("\n  {more}");
+            line += "\n  ";
+            line += more;
         }
         line
     }
@@ -167,7 +169,7 @@ async fn changed(
             match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
                 Ok(_) => {}
                 Err(error) if is_gone(&error) => {
-                    (outcome, change) = (Outcome::Deleted, "it has been deleted".to_owned())
+                    (outcome, change) = (Outcome::Deleted, "it has been deleted".to_owned());
                 }
                 Err(error) => {
                     change = format!("FAILED: {:#}", refused(kind, Some(&namespace), &error));
@@ -253,7 +255,7 @@ async fn settle(cluster: &Cluster, done: &mut Done, asked: &str, deadline: Insta
     done.message = trouble;
     if let Ok(Ok(Some(object))) = timeout(LAST_LOOK, api().get_opt(&done.name)).await {
         let entry = Entry::of(kind, &object, &cluster.caller);
-        (done.state, done.message) = (Some(entry.state), entry.message.or(done.message.take()));
+        (done.state, done.message) = (Some(entry.state), entry.message.or_else(|| done.message.take()));
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reconcile(settings) => change::reconcile(settings).await,
         Command::Suspend(settings) => change::suspend(settings, true).await,
         Command::Resume(settings) => change::suspend(settings, false).await,
-        Command::Doctor(settings) => doctor::run(settings).await,
+        Command::Doctor(settings) => Box::pin(doctor::run(settings)).await,
         Command::Completion(settings) => completion::run(&settings),
     }
 }

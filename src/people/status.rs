@@ -178,7 +178,11 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
             let mut page = page(entries.collect(), wanted, settings, namespace.as_deref(), clock.now())?;
             if let (Some((since, why)), Form::Text) = (&trouble, settings.printed.output) {
                 let since = entry::ago(clock.now().duration_since(*since));
-                page += &format!("\nno news from the API server for {since}: {why}\n");
+                page += "\nno news from the API server for ";
+                page += &since;
+                page += ": ";
+                page += why;
+                page.push('\n');
             }
             if in_place {
                 let mut out = io::stdout().lock();

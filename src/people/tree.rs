@@ -22,7 +22,7 @@ pub(super) struct Node {
     #[serde(flatten)]
     pub(super) entry: Entry,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) children: Vec<Node>,
+    pub(super) children: Vec<Self>,
 }
 
 /// Returns the resources as trees, sorted by namespace, kind and name.

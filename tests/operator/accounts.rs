@@ -464,6 +464,7 @@ async fn shared_stage(world: Arc<World>) -> Stage {
     stage
 }
 
+#[expect(clippy::too_many_lines, reason = "one story of three namespaces")]
 async fn in_one_account_a_namespace_touches_the_apps_and_regions_of_its_entry_and_blocks_no_other(world: Arc<World>) {
     let mut stage = shared_stage(world).await;
     // What the first namespace will have, and everything about it that another namespace could wish for.

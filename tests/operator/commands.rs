@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     os::unix::fs::symlink,
-    process::{self, Output, Stdio},
+    process::{Output, Stdio},
     sync::Arc,
 };
 
@@ -143,8 +143,7 @@ async fn status_shows_a_backend_with_its_api_below_it_and_what_to_do_about_each(
 
 async fn status_shows_the_tree_again_whenever_something_changes(world: Arc<World>) {
     let stage = Stage::new(world).await;
-    let mut watching =
-        process::Command::from(command(&stage, &["status", "--watch", "-n", &stage.namespace]).into_std());
+    let mut watching = command(&stage, &["status", "--watch", "-n", &stage.namespace]).into_std();
     let mut watching = watching.stdout(Stdio::piped()).spawn().expect("the program runs");
     let lines = BufReader::new(watching.stdout.take().expect("a pipe")).lines();
     let reading = tokio::task::spawn_blocking(move || {
@@ -256,8 +255,10 @@ async fn a_reconcile_that_waits_ends_with_the_state_that_it_led_to(world: Arc<Wo
 }
 
 async fn nothing_changes_if_one_of_the_named_resources_does_not_exist(world: Arc<World>) {
-    let mut setup = Setup::default();
-    setup.running = false;
+    let setup = Setup {
+        running: false,
+        ..Setup::default()
+    };
     let stage = Stage::with(world, setup).await;
     stage.create_backend("dev").await;
     let ended = run(&stage, &["suspend", "ab/dev", "ab/gone"]).await;
@@ -279,8 +280,10 @@ async fn nothing_changes_if_one_of_the_named_resources_does_not_exist(world: Arc
 }
 
 async fn the_commands_are_a_plugin_of_kubectl(world: Arc<World>) {
-    let mut setup = Setup::default();
-    setup.running = false;
+    let setup = Setup {
+        running: false,
+        ..Setup::default()
+    };
     let stage = Stage::with(world, setup).await;
     stage.create_backend("dev").await;
     let kubectl = tools::kubectl().await.expect("kubectl");
@@ -429,7 +432,7 @@ async fn doctor_says_which_rights_are_missing_and_that_nobody_leads(world: Arc<W
     let (_, found) = doctor(command(&stage, &["doctor", "-o", "json", "-n", &stage.namespace])).await;
     assert_eq!(check(&found, "leader")["verdict"], "Ok", "{found:#}");
     // A user who may not ask gets told so, and is not told that all is well.
-    let mut denied = command(&stage, &["doctor", "-o", "json", "-n", &stage.namespace]);
+    let mut denied = command(&stage, &["doctor", "-o", "json"]);
     let own = stage
         .environment
         .iter()
@@ -446,8 +449,10 @@ async fn doctor_says_which_rights_are_missing_and_that_nobody_leads(world: Arc<W
 }
 
 async fn doctor_says_what_is_wrong_with_the_way_to_aws(world: Arc<World>) {
-    let mut setup = Setup::default();
-    setup.running = false;
+    let setup = Setup {
+        running: false,
+        ..Setup::default()
+    };
     let stage = Stage::with(world, setup).await;
     let asked = |variables: &[(&str, &str)]| {
         let mut command = command(&stage, &["doctor", "-o", "json", "-n", &stage.namespace]);
@@ -499,8 +504,10 @@ async fn doctor_says_what_is_wrong_with_the_way_to_aws(world: Arc<World>) {
 }
 
 async fn doctor_says_that_the_definitions_are_missing_or_others(world: Arc<World>) {
-    let mut setup = Setup::default();
-    setup.running = false;
+    let setup = Setup {
+        running: false,
+        ..Setup::default()
+    };
     let stage = Stage::with(world, setup).await;
     let empty = Cluster::start(Options::default())
         .await

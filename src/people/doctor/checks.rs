@@ -126,7 +126,11 @@ impl Installation {
             let image = container.image.as_deref().unwrap_or_default();
             container.name.contains("operator") || image.contains("amplify-operator")
         };
-        let container = pod.containers.iter().find(is_operator).or(pod.containers.first())?;
+        let container = pod
+            .containers
+            .iter()
+            .find(is_operator)
+            .or_else(|| pod.containers.first())?;
         let set = Settings::of(container, &namespace);
         let accounts_file = set.value("accounts");
         let accounts_from = accounts_file.as_deref().and_then(|file| mounted(pod, container, file));
@@ -254,7 +258,7 @@ fn mounted(pod: &PodSpec, container: &Container, file: &str) -> Option<(String, 
     let mut items = source.items.iter();
     let key = items
         .find(|item| item.path == path)
-        .map_or(path.clone(), |item| item.key.clone());
+        .map_or_else(|| path.clone(), |item| item.key.clone());
     Some((source.name.clone(), key))
 }
 
@@ -349,7 +353,10 @@ pub(super) async fn operator(cluster: &Cluster, namespace: Option<&str>) -> (Fou
         Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &deployment::deployments()),
         None => Api::all_with(cluster.client.clone(), &deployment::deployments()),
     };
-    let within = namespace.map_or("in any namespace".to_owned(), |name| format!("in the namespace {name}"));
+    let within = namespace.map_or_else(
+        || "in any namespace".to_owned(),
+        |name| format!("in the namespace {name}"),
+    );
     let found = match api.list(&ListParams::default().labels(OURS)).await {
         Ok(found) => found.items,
         Err(error) if is_denied(&error) => {

@@ -11,6 +11,7 @@ mod rights;
 use std::{process::ExitCode, time::Duration};
 
 use anstyle::{AnsiColor, Style};
+use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -106,7 +107,7 @@ impl Report {
     }
 
     /// Adds the checks that this work makes, or that it takes too long.
-    async fn add_all(&mut self, what: &'static str, work: impl Future<Output = Vec<Check>>) -> anyhow::Result<()> {
+    async fn add_all(&mut self, what: &'static str, work: LocalBoxFuture<'_, Vec<Check>>) -> anyhow::Result<()> {
         let checks = timeout(LONGEST, work).await.unwrap_or_else(|_| {
             let seen = format!("no answer within {} s", LONGEST.as_secs());
             vec![Check::failed(
@@ -137,7 +138,7 @@ pub(super) async fn run(settings: Doctor) -> anyhow::Result<ExitCode> {
         form: settings.printed.output,
         checks: Vec::new(),
     };
-    check(&settings, &mut report).await?;
+    Box::pin(check(&settings, &mut report)).await?;
     let (failed, warnings) = (report.count(Verdict::Failed), report.count(Verdict::Warning));
     match report.form {
         Form::Json => print(&(serde_json::to_string_pretty(&json!({ "checks": report.checks }))? + "\n"))?,
@@ -154,7 +155,7 @@ async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
             report.add(check)?;
         }
         return report
-            .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &[]))
+            .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &[]).boxed_local())
             .await;
     };
     let (is_served, check) = checks::definitions(&cluster).await;
@@ -179,14 +180,16 @@ async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
     for installation in &installations {
         let own = installation.of(&namespaces);
         report
-            .add_all(rights::RIGHTS, async {
-                vec![rights::check(&cluster, installation).await]
-            })
+            .add_all(
+                rights::RIGHTS,
+                async { vec![rights::check(&cluster, installation).await] }.boxed_local(),
+            )
             .await?;
         report
-            .add_all(checks::LEADER, async {
-                vec![checks::leader(&cluster, installation).await]
-            })
+            .add_all(
+                checks::LEADER,
+                async { vec![checks::leader(&cluster, installation).await] }.boxed_local(),
+            )
             .await?;
         let (accounts, checks) = checks::accounts(&cluster, installation, settings, &own).await;
         for check in checks {
@@ -194,7 +197,7 @@ async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
         }
         if installation.is_this_process {
             report
-                .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &own))
+                .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &own).boxed_local())
                 .await?;
         } else {
             report.add(checks::aws_elsewhere(installation, &cluster.caller))?;
@@ -235,7 +238,9 @@ fn line(check: &Check) -> String {
     let style = Style::new().fg_color(Some(colour.into()));
     let mut text = format!("{style}{sign}{style:#}  {:<11}  {}\n", check.what, check.seen);
     if let Some(next) = &check.next_step {
-        text += &format!("                      next: {next}\n");
+        text += "                      next: ";
+        text += next;
+        text.push('\n');
     }
     text
 }

@@ -107,8 +107,8 @@ pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Che
                 match is_allowed(&cluster.client, user.as_deref(), namespace, &right, verb).await {
                     Ok(true) => {}
                     Ok(false) => {
-                        let place =
-                            namespace.map_or("all namespaces".to_owned(), |name| format!("the namespace {name}"));
+                        let place = namespace
+                            .map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
                         missing
                             .entry(place)
                             .or_default()
