@@ -35,9 +35,10 @@ test: system rust go python ## Run all tests: pure tables, simulator, dev cluste
 	@sed -n 's/^evidence: //p' "$(target)"/evidence/*.log
 	@echo "test: all tests passed"
 
-# The suites mostly wait, so several run at a time. The longest begin first.
+# The suites mostly wait, so several run at a time. The longest begin first. Argo CD takes long to build: it has a target
+# of its own.
 SUITES_AT_A_TIME ?= 3
-SUITES := $(addprefix suite-,faults operator flux $(filter-out faults operator flux, \
+SUITES := $(addprefix suite-,faults operator flux $(filter-out argocd faults operator flux, \
   units $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(notdir $(wildcard */tests/*.rs)))))
 
 .PHONY: suite-units
@@ -47,6 +48,13 @@ suite-units:
 
 suite-%:
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-fail-fast --test $* 2>&1 | tee "$(target)/evidence/$*.log"
+
+.PHONY: test-argocd
+test-argocd: system rust go ## Run the real Argo CD over the custom resources; builds it the first time
+	@$(CARGO) build $(CARGO_FLAGS) -p amplify-operator -p amplify-devcluster
+	@for tool in etcd kube-apiserver kube-controller-manager kubectl argocd kustomize; do \
+	  "$(target)/debug/devcluster" path "$$tool" || exit 1; done
+	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --test argocd
 
 .PHONY: soak
 soak: rust go ## Disturb 200 resources for SOAK_SECONDS (1800) and check the whole history; SOAK_SEED repeats a run

@@ -1,5 +1,5 @@
 //! The files of Debian packages: the bases of the container image for a machine that reaches no container registry, and
-//! podman for a machine that does not have it. They are downloaded once per user with apt-get, with separate settings:
+//! podman and redis-server for a machine that does not have them. They are downloaded once per user with apt-get, with separate settings:
 //! the machine's own release and packages are not changed.
 
 use std::{
@@ -19,6 +19,9 @@ const KEYS: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
 /// The certificates of the package `ca-certificates`, and the file with all of them.
 const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
+
+/// The packages of the C library. A program from the packages of the machine's own release works with the machine's.
+const C_LIBRARY: [&str; 3] = ["libc6", "libc-bin", "libgcc-s1"];
 
 /// A base of the container image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -185,8 +188,7 @@ async fn unpacked_podman(cache: &Path) -> Result<PathBuf> {
         let work = output.parent().unwrap_or(output);
         tools::report("downloading podman from this machine's package archive, once");
         let packages = Packages::WithDependencies(&["podman", "conmon", "runc", "patchelf"]);
-        let libc = ["libc6", "libc-bin", "libgcc-s1"];
-        let root = unpacked(&work.join("packages"), None, packages, &libc).await?;
+        let root = unpacked(&work.join("packages"), None, packages, &C_LIBRARY).await?;
         // podman calls itself without its environment, so a variable would not show it its libraries.
         let libraries = libraries(&root)?;
         let final_libraries = path.join(libraries.strip_prefix(&root).unwrap_or(&libraries));
@@ -200,6 +202,34 @@ async fn unpacked_podman(cache: &Path) -> Result<PathBuf> {
     })
     .await?;
     Ok(path)
+}
+
+/// Returns redis-server: the machine's own, or one from the packages of the machine's release.
+pub async fn redis_server() -> Result<PathBuf> {
+    if let Ok(program) = which::which("redis-server") {
+        return Ok(program);
+    }
+    let cache = tools::cache()?;
+    let path = cache.join("redis-from-packages-1");
+    tools::install(&path, &cache, async |output: &Path| {
+        let work = output.parent().unwrap_or(output);
+        tools::report("downloading redis-server from this machine's package archive, once");
+        let packages = Packages::WithDependencies(&["redis-server"]);
+        let root = unpacked(&work.join("packages"), None, packages, &C_LIBRARY).await?;
+        let libraries = libraries(&root)?;
+        let final_libraries = path.join(libraries.strip_prefix(&root).unwrap_or(&libraries));
+        let text = format!(
+            "#!/bin/sh\n# Written by devcluster.\nLD_LIBRARY_PATH={} exec {}/usr/bin/redis-server \"$@\"\n",
+            final_libraries.display(),
+            path.display()
+        );
+        let script = root.join("redis-server");
+        fs::write(&script, text).map_err(Error::path("write", &script))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(Error::path("write", &script))?;
+        fs::rename(&root, output).map_err(Error::path("create", output))
+    })
+    .await?;
+    Ok(path.join("redis-server"))
 }
 
 /// Returns the folder of the libraries, such as `usr/lib/x86_64-linux-gnu`.

@@ -41,7 +41,7 @@ enum Subcommands {
         #[arg(long)]
         audit: bool,
     },
-    /// Find or build all binaries, and print their paths.
+    /// Find or build all binaries that `make test` needs, and print their paths.
     Prefetch,
     /// Print the path of one binary.
     Path {
@@ -88,7 +88,7 @@ async fn run(command: Subcommands) -> Result<()> {
             up(options, kubeconfig).await
         }
         Subcommands::Prefetch => {
-            for tool in Tool::ALL {
+            for tool in Tool::ALL.into_iter().filter(|tool| tool.is_for_all_tests()) {
                 println!("{}", tools::find(tool).await?.display());
             }
             Ok(())

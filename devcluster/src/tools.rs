@@ -56,6 +56,10 @@ pub enum Tool {
     SourceController,
     /// The part of Flux that applies them.
     KustomizeController,
+    /// All parts of Argo CD: the name by which it is called selects the part.
+    Argocd,
+    /// The builder of manifests that Argo CD calls.
+    Kustomize,
 }
 
 /// Returns the path of a tool.
@@ -134,6 +138,17 @@ static KUSTOMIZE_CONTROLLER: Module = Module {
     go_sum: include_str!("../go/kustomize-controller/go.sum"),
     main: None,
 };
+static ARGOCD: Module = Module {
+    go_mod: include_str!("../go/argocd/go.mod"),
+    go_sum: include_str!("../go/argocd/go.sum"),
+    main: None,
+};
+static KUSTOMIZE: Module = Module {
+    go_mod: include_str!("../go/kustomize/go.mod"),
+    go_sum: include_str!("../go/kustomize/go.sum"),
+    main: None,
+};
+
 /// The Go module of Prometheus.
 const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 
@@ -153,7 +168,7 @@ struct Recipe {
 
 impl Tool {
     /// All tools, in the order in which a cluster needs them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -165,7 +180,15 @@ impl Tool {
         Self::Promtool,
         Self::SourceController,
         Self::KustomizeController,
+        Self::Argocd,
+        Self::Kustomize,
     ];
+
+    /// Whether `make test` needs the tool.
+    #[must_use]
+    pub fn is_for_all_tests(self) -> bool {
+        !matches!(self, Self::Argocd | Self::Kustomize)
+    }
 
     /// Returns the binary's name.
     #[must_use]
@@ -182,12 +205,14 @@ impl Tool {
             Self::Promtool => "promtool",
             Self::SourceController => "source-controller",
             Self::KustomizeController => "kustomize-controller",
+            Self::Argocd => "argocd",
+            Self::Kustomize => "kustomize",
         }
     }
 
     pub(crate) fn minimum(self) -> Version {
         match self {
-            Self::Etcd => Version::new(3, 5, 0),
+            Self::Etcd | Self::Argocd => Version::new(3, 5, 0),
             Self::KubeApiserver | Self::KubeControllerManager => Version::new(1, 33, 0),
             Self::Kubectl => Version::new(1, 30, 0),
             // The first version whose --wait understands custom resources.
@@ -197,6 +222,7 @@ impl Tool {
             // The version in Debian 12, with which the tests have been run.
             Self::Prometheus | Self::Promtool => Version::new(2, 42, 0),
             Self::SourceController | Self::KustomizeController => Version::new(1, 9, 0),
+            Self::Kustomize => Version::new(5, 8, 0),
         }
     }
 
@@ -213,7 +239,7 @@ impl Tool {
             | Self::Promtool => Some(&["--version"]),
             Self::Kubectl => Some(&["version", "--client"]),
             Self::Helm => Some(&["version", "--short"]),
-            Self::SourceController | Self::KustomizeController => None,
+            Self::SourceController | Self::KustomizeController | Self::Argocd | Self::Kustomize => None,
         }
     }
 
@@ -306,6 +332,18 @@ impl Tool {
                 "github.com/fluxcd/kustomize-controller",
                 "github.com/fluxcd/kustomize-controller",
                 5,
+            ),
+            Self::Argocd => gitops(
+                &ARGOCD,
+                "github.com/argoproj/argo-cd/v3",
+                "github.com/argoproj/argo-cd/v3/cmd",
+                9,
+            ),
+            Self::Kustomize => gitops(
+                &KUSTOMIZE,
+                "sigs.k8s.io/kustomize/kustomize/v5",
+                "sigs.k8s.io/kustomize/kustomize/v5",
+                1,
             ),
         }
     }

@@ -1,0 +1,153 @@
+//! What becomes of the AWS objects when something leaves Git, or the cluster: prune, rename, deletion of an
+//! Application, and of a namespace.
+
+use std::sync::Arc;
+
+use amplify_simulator::Operation;
+use amplify_testkit::stage::{APP, Kind, Setup, World, object, ready};
+use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
+use kube::{
+    Api,
+    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::site::{RESOURCES, Site};
+
+amplify_testkit::tests! {
+    everything_can_be_pruned_at_once,
+    an_application_goes_when_aws_has_deleted_everything,
+    a_namespace_can_be_deleted_and_argo_cd_fills_it_again,
+    a_renamed_manifest_makes_the_aws_object_anew,
+    a_renamed_manifest_keeps_the_aws_object_if_the_old_one_retains_it,
+}
+
+const DELETED: [(Kind, &str); 3] = [
+    (Kind::Api, "storefront"),
+    (Kind::Backend, "preview"),
+    (Kind::Backend, "staging"),
+];
+
+fn assert_aws_is_empty(site: &Site) {
+    let app = site.stage.aws().app((APP, "staging")).expect("the app");
+    assert!(app.backends.is_empty(), "{:?}", app.backends.keys());
+    assert!(app.environments.contains_key("legacy"), "deletionPolicy: Retain");
+}
+
+fn namespaces(site: &Site) -> Api<DynamicObject> {
+    Api::all_with(site.stage.world.client.clone(), &ApiResource::erase::<Namespace>(&()))
+}
+
+async fn everything_can_be_pruned_at_once(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+
+    site.git.write(
+        &Site::file("kustomization.yaml"),
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [record.yaml]\n",
+    );
+    let commit = site.push("Only the record").await;
+    site.wait_until_healthy(&commit).await;
+    for (kind, name) in DELETED {
+        site.stage.wait_until_gone(kind, name).await;
+    }
+    assert_aws_is_empty(&site);
+    site.stage.wait_until_ready(Kind::Environment, "legacy").await;
+}
+
+async fn an_application_goes_when_aws_has_deleted_everything(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+
+    site.delete(&site.name).await;
+    site.wait_until_gone(&site.name).await;
+    for (kind, name) in RESOURCES {
+        let left = site.stage.api(kind).get_opt(name).await.expect("an answer");
+        assert!(left.is_none(), "{left:?}");
+    }
+    assert_aws_is_empty(&site);
+}
+
+async fn a_namespace_can_be_deleted_and_argo_cd_fills_it_again(world: Arc<World>) {
+    let setup = Setup {
+        namespaces: 2,
+        ..Setup::default()
+    };
+    let mut site = Site::with(world, setup).await;
+    // As in the plain manifests: a RoleBinding would be deleted with the namespace, before the finalizers.
+    let home = site.stage.namespaces[0].clone();
+    let binding: ClusterRoleBinding = object(json!({
+        "metadata": { "name": home },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": home }],
+    }));
+    let bindings: Api<ClusterRoleBinding> = Api::all(site.stage.world.client.clone());
+    bindings
+        .create(&PostParams::default(), &binding)
+        .await
+        .expect("a binding");
+    site.stage.enter(1);
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+    let name = site.stage.namespace.clone();
+    let before = site.stage.get(Kind::Backend, "staging").await["metadata"]["uid"].clone();
+
+    namespaces(&site)
+        .delete(&name, &DeleteParams::default())
+        .await
+        .expect("the delete is accepted");
+    let is_new = |object: &Value| object["metadata"]["uid"] != before && ready(object)["status"] == "True";
+    site.stage.wait(Kind::Backend, "staging", "made anew", is_new).await;
+    assert_eq!(site.stage.accepted_in(Operation::DeleteBackend, "staging"), 1);
+    assert_eq!(site.stage.accepted_in(Operation::CreateBackend, "staging"), 2);
+    site.wait_until_healthy(&commit).await;
+    site.assert_ready(&RESOURCES).await;
+}
+
+/// Renames two manifests of the example.
+fn rename(site: &Site) {
+    site.git
+        .edit(&Site::file("preview.yaml"), "  name: preview\n", "  name: demo\n");
+    let (from, to) = ("metadata:\n  name: storefront\n", "metadata:\n  name: shop\n");
+    site.git.edit(&Site::file("api.yaml"), from, to);
+}
+
+async fn a_renamed_manifest_makes_the_aws_object_anew(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+    rename(&site);
+    let commit = site.push("Other names").await;
+    site.wait_until_healthy(&commit).await;
+    site.assert_ready(&[(Kind::Backend, "demo"), (Kind::Api, "shop")]).await;
+    for (kind, name) in [(Kind::Backend, "preview"), (Kind::Api, "storefront")] {
+        site.stage.wait_until_gone(kind, name).await;
+    }
+    assert_eq!(site.stage.accepted_in(Operation::DeleteBackend, "preview"), 1);
+    assert_eq!(site.stage.accepted_in(Operation::DeleteBackendApi, "staging"), 1);
+    assert_eq!(site.stage.accepted_in(Operation::CreateBackendApi, "staging"), 2);
+}
+
+async fn a_renamed_manifest_keeps_the_aws_object_if_the_old_one_retains_it(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+    let before = site.stage.simulator.history().writes().len();
+
+    let preview = Site::file("preview.yaml");
+    site.git
+        .edit(&preview, "deletionPolicy: Delete", "deletionPolicy: Retain");
+    let commit = site.push("Retain it").await;
+    site.wait_until_healthy(&commit).await;
+    site.git.edit(&preview, "  name: preview\n", "  name: demo\n");
+    site.git
+        .edit(&preview, "deletionPolicy: Retain", "deletionPolicy: Delete");
+    let commit = site.push("Another name").await;
+    site.wait_until_healthy(&commit).await;
+    let object = site.stage.wait_until_ready(Kind::Backend, "demo").await;
+    assert_eq!(object["status"]["origin"], "Adopted");
+    site.stage.wait_until_gone(Kind::Backend, "preview").await;
+    assert_eq!(site.stage.simulator.history().writes().len(), before);
+}
