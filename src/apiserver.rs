@@ -315,6 +315,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_credentials_plugin_was_given_and_has_printed_is_never_repeated() {
+        let out = std::process::Output {
+            status: std::os::unix::process::ExitStatusExt::from_raw(3 << 8),
+            stdout: b"{\"token\": \"s3cret\"}".to_vec(),
+            stderr: b"s3cret".to_vec(),
+        };
+        let failed = AuthError::AuthExecRun {
+            cmd: "PASSWORD=s3cret plugin --password s3cret".to_owned(),
+            out: Box::new(out),
+        };
+        let said = words(&kube::Error::Auth(failed));
+        assert!(
+            said.contains("failed (exit status: 3)") && said.contains("log in again"),
+            "{said}"
+        );
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+
+    #[test]
     fn a_request_is_sent_again_as_it_was() {
         let mut request = Request::post("/apis/x?y=z").header("content-type", "a/b");
         request.extensions_mut().map(|all| all.insert(7_u8));

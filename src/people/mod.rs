@@ -2,6 +2,8 @@
 //!
 //! May do: read and change custom resources with the user's own rights, print; `doctor` also reads AWS. May not: write
 //! to AWS, write a status, do the operator's work. `entry` and `tree` are pure; `cluster` reaches the API server.
+//!
+//! A new command is an entry of `cli::people::Command` and a file here; its manual page and its completions follow.
 
 mod change;
 mod cluster;
