@@ -111,8 +111,8 @@ async fn the_good_half_of_a_commit_is_applied_and_a_corrected_commit_does_not_wa
     site.git.edit(&backend, "appName: other", "appName: storefront");
     let commit = site.push("Correct it").await;
     let application = site.wait_until_healthy(&commit).await;
-    let retries = application["status"]["operationState"]["retryCount"].as_i64();
-    assert!(retries.unwrap_or_default() < 5, "{application:#}");
+    let count = application["status"]["operationState"]["retryCount"].as_i64();
+    assert!(count.unwrap_or_default() < 5, "{application:#}");
 }
 
 async fn what_somebody_changes_or_deletes_in_the_cluster_is_put_back(world: Arc<World>) {
