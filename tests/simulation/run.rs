@@ -335,7 +335,8 @@ impl<'a> Run<'a> {
                 let resource = cast.spec["resourceName"].as_str().unwrap_or_default();
                 let config = json!({ "apiName": "shop", "service": "AppSync", "transformSchema": text });
                 self.world.aws(|aws| match cast.plural {
-                    "amplifybackends" => aws.put_backend(place, "storefront"),
+                    // With auth, like each backend here: a storage waits for it.
+                    "amplifybackends" => aws.put_backend(place, "storefront") && aws.put_auth(place, "users"),
                     "backendapis" => aws.put_api(place, resource, config.as_object().cloned().unwrap_or_default()),
                     "backendstorages" => {
                         let config =
