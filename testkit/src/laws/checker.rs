@@ -10,7 +10,7 @@ use amplify_simulator::{JobState, Operation};
 use serde_json::Value;
 
 use crate::{
-    conditions::is_stalled,
+    conditions::{condition, is_stalled},
     laws::history::{AwsCall, History, Millis, Version, time},
 };
 
@@ -116,6 +116,10 @@ pub fn is_at_rest(last: &Version, others: &[Version]) -> bool {
     let job = &last.status()["job"];
     let runs = job.is_object() && job["finishTime"].is_null();
     if runs || last.status()["observedGeneration"] != last.generation() {
+        return false;
+    }
+    // By now no environment is locked: the next check takes the condition away.
+    if condition(&last.object, "MigrationLocked")["status"] == "True" {
         return false;
     }
     let mut others = others.iter().filter(|other| other.uid() != last.uid());

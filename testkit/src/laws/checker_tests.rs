@@ -489,6 +489,11 @@ fn a_resource_that_never_settles_is_found() {
     assert!(settles(&history));
     history.versions[READY].object["status"]["conditions"] = ready(false, "Creating", 1);
     assert!(!settles(&history), "it says that it works");
+    history.versions[READY].object["status"]["conditions"] = json!([
+        { "type": "Ready", "status": "True", "reason": "Available" },
+        { "type": "MigrationLocked", "status": "True", "reason": "MigrationLocked" },
+    ]);
+    assert!(!settles(&history), "it speaks of a lock that has gone");
 }
 
 #[test]
