@@ -1,11 +1,12 @@
 //! `doctor`: checks an installation part by part, and says of each problem what to do.
 //!
-//! May do: read Kubernetes and AWS, print. May not: change anything. `checks` asks and judges, `rights` is the list of
-//! rights, `aws` asks AWS; this file puts them in order and prints.
+//! May do: read Kubernetes and AWS, print. May not: change anything. `installation` reads how the operator runs, `checks`
+//! asks and judges, `rights` is the list of rights, `aws` asks AWS; this file puts them in order and prints.
 
 mod aws;
 mod checks;
 mod deployment;
+mod installation;
 mod rights;
 
 use std::{process::ExitCode, time::Duration};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use self::checks::{Found, Installation};
+use self::{checks::Found, installation::Installation};
 use super::{cluster::Cluster, print};
 use crate::{
     api::text,

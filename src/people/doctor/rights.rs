@@ -10,7 +10,8 @@ use kube::{Api, Client, api::PostParams};
 
 use super::{
     Check,
-    checks::{Election, Installation, is_denied},
+    checks::is_denied,
+    installation::{Election, Installation},
 };
 use crate::{
     api::{self, GROUP},
