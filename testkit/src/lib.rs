@@ -8,7 +8,9 @@
 //! | `kind` | the kinds, and the app of all tests |
 //! | `specimen` | a resource of each kind, with all that a suite has to know of it |
 //! | `stage` | a namespace, a simulator of AWS, and an operator process that can be killed |
+//! | `example` | the example of a Git repository |
 //! | `git` | a Git repository, served over HTTP |
+//! | `https` | a certificate authority, and HTTPS in front of a simulator |
 //! | `gate` | a proxy between an operator and the API server: it shows, holds and refuses requests |
 //! | `suite` | runs tests on one dev cluster, several at a time |
 //! | `conditions` | reads conditions of a resource as JSON |
@@ -24,8 +26,10 @@
 )]
 
 pub mod conditions;
+pub mod example;
 pub mod gate;
 pub mod git;
+pub mod https;
 pub mod kind;
 pub mod laws;
 pub mod specimen;

@@ -24,7 +24,7 @@ use k8s_openapi::{
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
         core::v1::{ConfigMap, Event, Namespace, ServiceAccount},
-        rbac::v1::RoleBinding,
+        rbac::v1::{ClusterRoleBinding, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -293,6 +293,21 @@ impl Stage {
             stage.start();
         }
         stage
+    }
+
+    /// Gives the operator its rights in the whole cluster too: they outlive its namespaces.
+    pub async fn bind_in_the_whole_cluster(&self) {
+        let home = &self.namespaces[0];
+        let binding: ClusterRoleBinding = object(json!({
+            "metadata": { "name": home },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": home }],
+        }));
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.world.client.clone());
+        bindings
+            .create(&PostParams::default(), &binding)
+            .await
+            .expect("a binding");
     }
 
     // ---- the operator ----

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use amplify_simulator::{Ending, JobFault, JobScript, Operation};
-use amplify_testkit::stage::{APP, Kind, World, ready};
+use amplify_testkit::{
+    example::RESOURCES,
+    stage::{APP, Kind, World, ready},
+};
 use serde_json::{Value, json};
 
-use crate::site::{RESOURCES, Site, operation};
+use crate::site::{Site, operation};
 
 amplify_testkit::tests! {
     the_example_is_healthy_when_everything_in_it_is_ready,

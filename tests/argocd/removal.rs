@@ -4,15 +4,18 @@
 use std::sync::Arc;
 
 use amplify_simulator::Operation;
-use amplify_testkit::stage::{APP, Kind, Setup, World, object, ready};
-use k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding};
+use amplify_testkit::{
+    example::RESOURCES,
+    stage::{APP, Kind, Setup, World, ready},
+};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject},
 };
 use serde_json::{Value, json};
 
-use crate::site::{RESOURCES, Site};
+use crate::site::Site;
 
 amplify_testkit::tests! {
     everything_can_be_pruned_at_once,
@@ -77,17 +80,7 @@ async fn a_namespace_can_be_deleted_and_argo_cd_fills_it_again(world: Arc<World>
     };
     let mut site = Site::with(world, setup).await;
     // As in the plain manifests: a RoleBinding would be deleted with the namespace, before the finalizers.
-    let home = site.stage.namespaces[0].clone();
-    let binding: ClusterRoleBinding = object(json!({
-        "metadata": { "name": home },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": home }],
-    }));
-    let bindings: Api<ClusterRoleBinding> = Api::all(site.stage.world.client.clone());
-    bindings
-        .create(&PostParams::default(), &binding)
-        .await
-        .expect("a binding");
+    site.stage.bind_in_the_whole_cluster().await;
     site.stage.enter(1);
     let commit = site.deploy(&json!({})).await;
     site.wait_until_healthy(&commit).await;

@@ -14,6 +14,7 @@ use amplify_devcluster::{
     tools::{self, Tool},
 };
 use amplify_testkit::{
+    example::FOLDER,
     git::Git,
     stage::{Kind, Setup, Stage, World, condition, wait_for, wait_until_established, wait_until_gone},
 };
@@ -24,15 +25,6 @@ use kube::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-
-/// The example of a Git repository, and its resources.
-pub(crate) const EXAMPLE: &str = "deploy/gitops/storefront";
-pub(crate) const RESOURCES: [(Kind, &str); 4] = [
-    (Kind::Backend, "staging"),
-    (Kind::Backend, "preview"),
-    (Kind::Api, "storefront"),
-    (Kind::Environment, "legacy"),
-];
 
 /// The namespace of Argo CD and its Applications.
 const NAMESPACE: &str = "argocd";
@@ -231,14 +223,14 @@ impl Site {
         setup.flags.push("--max-job-attempts=1");
         let stage = Stage::with(world, setup).await;
         let git = Git::new().await;
-        git.copy(&root().join(EXAMPLE), EXAMPLE);
+        git.copy(&root().join(FOLDER), FOLDER);
         let name = stage.namespace.clone();
         Self { stage, git, name }
     }
 
     /// Returns the path of a file of the example.
     pub(crate) fn file(name: &str) -> String {
-        format!("{EXAMPLE}/{name}")
+        format!("{FOLDER}/{name}")
     }
 
     pub(crate) fn api(&self) -> Api<DynamicObject> {

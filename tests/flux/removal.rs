@@ -5,10 +5,12 @@ use std::{fs, sync::Arc};
 
 use amplify_operator::api;
 use amplify_simulator::{Ending, JobFault, JobScript, Operation};
-use amplify_testkit::stage::{APP, Kind, Setup, World, object, wait_for, wait_until_gone};
+use amplify_testkit::{
+    example::RESOURCES,
+    stage::{APP, Kind, Setup, World, object, wait_for, wait_until_gone},
+};
 use k8s_openapi::{
-    api::{core::v1::Namespace, rbac::v1::ClusterRoleBinding},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, ResourceExt as _,
@@ -16,7 +18,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::site::{RESOURCES, Site, failures, root};
+use crate::site::{Site, failures, root};
 
 amplify_testkit::tests! {
     the_definitions_stay_when_the_kustomization_of_the_operator_is_deleted,
@@ -163,17 +165,7 @@ async fn a_namespace_can_be_deleted_and_flux_fills_it_again(world: Arc<World>) {
     };
     let mut site = Site::with(world, setup).await;
     // As in the plain manifests: a RoleBinding would be deleted with the namespace, before the finalizers.
-    let home = site.stage.namespaces[0].clone();
-    let binding: ClusterRoleBinding = object(json!({
-        "metadata": { "name": home },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "operator", "namespace": home }],
-    }));
-    let bindings: Api<ClusterRoleBinding> = Api::all(site.stage.world.client.clone());
-    bindings
-        .create(&PostParams::default(), &binding)
-        .await
-        .expect("a binding");
+    site.stage.bind_in_the_whole_cluster().await;
     site.stage.enter(1);
     let commit = site.deploy(&json!({})).await;
     site.wait_until_applied(&commit).await;

@@ -8,6 +8,7 @@ use amplify_devcluster::{
     tools::{self, Tool},
 };
 use amplify_testkit::{
+    example::FOLDER,
     git::Git,
     stage::{
         Followed, Kind, Setup, Stage, World, condition, follow, wait_for, wait_until_established, wait_until_gone,
@@ -20,15 +21,6 @@ use kube::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-
-/// The example of a Git repository, and its resources.
-pub(crate) const EXAMPLE: &str = "deploy/gitops/storefront";
-pub(crate) const RESOURCES: [(Kind, &str); 4] = [
-    (Kind::Backend, "staging"),
-    (Kind::Backend, "preview"),
-    (Kind::Api, "storefront"),
-    (Kind::Environment, "legacy"),
-];
 
 /// The file with the objects of Flux.
 const SHIPPED: &str = "deploy/flux/kustomization.yaml";
@@ -141,13 +133,13 @@ impl Site {
             stage: Stage::with(world, setup).await,
             git: Git::new().await,
         };
-        site.git.copy(&root().join(EXAMPLE), EXAMPLE);
+        site.git.copy(&root().join(FOLDER), FOLDER);
         site
     }
 
     /// Returns the path of a file of the example.
     pub(crate) fn file(name: &str) -> String {
-        format!("{EXAMPLE}/{name}")
+        format!("{FOLDER}/{name}")
     }
 
     /// Commits, and applies the shipped objects of Flux with these changes to the Kustomization. Returns the commit.

@@ -3,12 +3,15 @@
 use std::{fs, sync::Arc};
 
 use amplify_simulator::Operation;
-use amplify_testkit::stage::{Kind, World};
+use amplify_testkit::{
+    example::{FOLDER, RESOURCES},
+    stage::{Kind, World},
+};
 use serde_json::json;
 
 use crate::{
     apply::schema,
-    site::{EXAMPLE, RESOURCES, Site, root},
+    site::{Site, root},
 };
 
 amplify_testkit::tests! {
@@ -45,7 +48,7 @@ async fn an_overlay_of_kustomize_renames_every_reference_of_every_kind(world: Ar
         "  - api.yaml\n",
         "  - api.yaml\n  - storage.yaml\n",
     );
-    let base = format!("../{EXAMPLE}");
+    let base = format!("../{FOLDER}");
     site.git.write(
         "overlay/kustomization.yaml",
         &format!("nameSuffix: -pr42\nresources: [{base}]\n"),

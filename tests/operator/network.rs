@@ -9,22 +9,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     process::Command,
     task::JoinHandle,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    },
-};
 
-use amplify_testkit::stage::{APP, Kind, PATIENCE, Setup, Stage, World, environment, get, message, operator_binary};
+use amplify_testkit::{
+    https::{Authority, Https},
+    stage::{APP, Kind, PATIENCE, Setup, Stage, World, environment, get, message, operator_binary},
+};
 
 amplify_testkit::tests! {
     through_a_proxy_go_the_requests_to_the_api_server_and_to_aws_and_its_password_goes_nowhere,
@@ -133,58 +128,6 @@ fn basic() -> String {
     "Basic b3BlcmF0b3I6czNjcmV0LW9mLXRoZS1wcm94eQ==".to_owned()
 }
 
-/// A certificate authority of this test, and a server for `amplify.test` in front of a simulator.
-struct Https {
-    address: SocketAddr,
-    authority: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Https {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Https {
-    async fn before(simulator: SocketAddr) -> Self {
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_key = KeyPair::generate().expect("a key");
-        let authority = ca.self_signed(&ca_key).expect("a certificate").pem();
-        let ca = Issuer::new(ca, ca_key);
-        let names = ["amplify.test".to_owned(), "127.0.0.1".to_owned()];
-        let key = KeyPair::generate().expect("a key");
-        let serving = CertificateParams::new(names).expect("names");
-        let certificate = serving.signed_by(&key, &ca).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("a server");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let task = tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    // A client that does not trust the certificate closes the connection.
-                    if let Ok(mut client) = acceptor.accept(connection).await {
-                        let mut simulator = TcpStream::connect(simulator).await.expect("the simulator");
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut simulator).await;
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            authority,
-            task,
-        }
-    }
-}
-
 /// A stage whose operator is not running yet, a server for AWS, and a proxy that leads to both.
 struct Site {
     stage: Stage,
@@ -202,9 +145,10 @@ impl Site {
             ..setup
         };
         let mut stage = Stage::with(world, running).await;
-        let aws = Https::before(stage.simulator.address()).await;
+        let authority = Authority::new();
+        let aws = authority.serve(stage.simulator.address()).await;
         let bundle = stage.dir.path().join("authorities.pem");
-        fs::write(&bundle, &aws.authority).expect("a file");
+        fs::write(&bundle, &authority.pem).expect("a file");
         stage.set("AWS_CA_BUNDLE", &bundle.display().to_string());
         stage.set("AWS_ENDPOINT_URL", "https://amplify.test");
         let kubeconfig = fs::read_to_string(variable(&stage, "KUBECONFIG")).expect("a kubeconfig");
