@@ -25,7 +25,7 @@ use amplify_testkit::specimen::plurals;
 use amplify_testkit::{
     laws::checker::{self, Findings, Violation},
     laws::draws::{KEYS, SCHEMAS, schema},
-    laws::history::{History, Millis},
+    laws::history::{History, Millis, key_of},
 };
 
 /// The time for everything to come to rest after the last disturbance: a hanging job is polled every 5 min, an unknown
@@ -269,13 +269,8 @@ impl<'a> Run<'a> {
         let named = Named(cast.plural, &cast.namespace, &cast.name);
         let there = self.world.users(|users| users.get(named));
         if let (Deed::Wipe, Some(object)) = (deed, &there) {
-            let environment = environment(cast);
-            let key = match cast.spec["resourceName"].as_str() {
-                Some(resource) => format!("{environment}/{resource}"),
-                None => environment,
-            };
-            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-            self.wiped.push((uid.to_owned(), key));
+            let [kind, uid] = [&object["kind"], &object["metadata"]["uid"]].map(|it| it.as_str().unwrap_or_default());
+            self.wiped.push((uid.to_owned(), key_of(kind, &environment(cast))));
         }
         if let (Deed::Strip | Deed::Vanish, Some(object)) = (deed, &there) {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();

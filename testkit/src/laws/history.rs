@@ -83,6 +83,16 @@ fn key(environment: &str, within: Option<&str>) -> String {
     }
 }
 
+/// Returns the key of the AWS object of a resource of this kind.
+pub fn key_of(kind: &str, environment: &str) -> String {
+    let within = match kind {
+        "BackendApi" => Some(API),
+        "BackendStorage" => Some(STORAGE),
+        _ => None,
+    };
+    key(environment, within)
+}
+
 /// Returns the part of an environment that an operation is about. An environment has one of each.
 const fn within(operation: Operation) -> Option<&'static str> {
     match operation {
@@ -176,12 +186,7 @@ impl Version {
 
     /// Returns the key of its AWS object: `environment`, `environment/api` or similar.
     pub fn key(&self) -> String {
-        let within = match self.kind() {
-            "BackendApi" => Some(API),
-            "BackendStorage" => Some(STORAGE),
-            _ => None,
-        };
-        key(self.environment(), within)
+        key_of(self.kind(), self.environment())
     }
 
     pub fn deleting_since(&self) -> Option<Millis> {
