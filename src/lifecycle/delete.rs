@@ -36,7 +36,7 @@ pub(super) fn delete(view: &View<'_>) -> Flow {
         return Ok(Step::Release);
     }
     account_is_there(view)?;
-    dependents_are_gone(view)?;
+    dependents_are_gone(view).map_err(|step| migration::waiting(view, step))?;
     rests(view)?;
     if looked(view, Purpose::Write)?.seen.is_none() {
         if operation.has_job() && (!view.memory.listed || view.known.jobs.is_some()) {

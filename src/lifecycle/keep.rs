@@ -30,13 +30,13 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     rests(view)?;
     account_is_there(view)?;
     if let Some(winner) = &around.winner {
-        return Ok(conflict(view, winner));
+        return Ok(migration::waiting(view, conflict(view, winner)));
     }
     stays_put(view)?;
     let owned = ledger.origin.is_some();
     // Only create and update need references: an owned object is looked at without them.
     if !owned || !around.resolved {
-        possible_or_given_up(view)?;
+        possible_or_given_up(view).map_err(|step| migration::waiting(view, step))?;
     }
     if let Some(step) = nothing_due(view)? {
         return Ok(step);

@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Flow, Step,
+    Flow, Step, Wake,
     needs::read,
     report::{self, Say},
     step::Purpose,
@@ -36,6 +36,9 @@ pub(super) fn noted(view: &View<'_>) -> Option<State> {
     let ledger = &view.state.ledger;
     let mark = if view.resource.ignores_lock {
         Mark::Absent
+    } else if !view.surroundings.resolved && ledger.origin.is_none() {
+        // It is in no environment.
+        Mark::Elsewhere
     } else {
         let lock = view.known.lock.as_ref()?;
         // The list of all apps may be older than the answer that showed the mark.
@@ -73,6 +76,36 @@ pub(super) fn checked(view: &View<'_>, purpose: Purpose) -> Flow<()> {
     match purpose {
         Purpose::Drift | Purpose::Request if !is_known => Err(Step::ReadLock(purpose)),
         Purpose::Drift | Purpose::Request | Purpose::Write | Purpose::Outcome => Ok(()),
+    }
+}
+
+/// Returns the step of a resource that waits for something else. It sees the end of a lock all the same, at the next check at the
+/// latest: otherwise its status would speak of the lock for as long as it waits.
+pub(super) fn waiting(view: &View<'_>, step: Step) -> Step {
+    if !conditions::is_true(&view.state.ledger.conditions, MIGRATION_LOCKED) || !view.surroundings.resolved {
+        return step;
+    }
+    let purpose = if view.is_requested() {
+        Purpose::Request
+    } else {
+        Purpose::Drift
+    };
+    if let Err(read) = checked(view, purpose) {
+        return read;
+    }
+    match step {
+        Step::Settle {
+            state,
+            wake: Wake::Never,
+            retry,
+            waiting,
+        } => Step::Settle {
+            state,
+            wake: view.check_after_now(),
+            retry,
+            waiting,
+        },
+        step => step,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     play::{Answer, Play},
-    scene::{Kind, Scene, at, intent, message},
+    scene::{Kind, Scene, at, intent, message, missing},
 };
 use crate::{
     api::{
@@ -163,6 +163,56 @@ fn what_is_gone_is_not_created_again_though_the_mark_has_moved_on() {
         let did = play.after(61).pass();
         assert!(did.steps.ends_with("create record"), "{did:?}");
         assert_eq!(play.scene.state.ledger.migration_locked_at, None);
+    }
+}
+
+#[test]
+fn who_waits_for_something_else_sees_the_end_of_a_lock_all_the_same() {
+    // Locked, and gone since.
+    let lost = |kind| {
+        let mut play = locked(kind);
+        play.wake();
+        play.aws.object = None;
+        play.wake();
+        assert!(is_locked(&play), "{kind:?}");
+        play
+    };
+    let waits = |play: &mut Play, reason: &str| {
+        let did = play.after(61).pass();
+        assert!(did.steps.starts_with("lock") && did.wake.is_some(), "{did:?}");
+        assert!(
+            is_locked(play) && play.scene.says().ends_with(reason),
+            "{}",
+            play.scene.says()
+        );
+        // It wakes by itself.
+        play.aws.mark = Mark::Absent;
+        play.after(61).wake();
+        assert!(
+            !is_locked(play) && play.scene.says().ends_with(reason),
+            "{}",
+            play.scene.says()
+        );
+    };
+    for kind in Kind::ALL {
+        let mut play = lost(kind);
+        play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
+        waits(&mut play, "DependencyNotReady");
+        let mut play = lost(kind);
+        play.scene = play.scene.winner("AmplifyBackend default/older");
+        waits(&mut play, "Conflict");
+        let mut play = locked(kind);
+        play.wake();
+        play.scene.resource.deleting = true;
+        play.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
+        waits(&mut play, "InUse");
+        // What names no environment is in none.
+        let mut play = lost(kind);
+        play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
+        play.scene.surroundings.resolved = false;
+        let did = play.pass();
+        assert!(!did.steps.contains("lock") && !is_locked(&play), "{did:?}");
+        assert!(play.scene.state.ledger.migration_locked_at.is_some());
     }
 }
 
