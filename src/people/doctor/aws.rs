@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 
-use super::Check;
+use super::{Check, checks::Told};
 use crate::{
-    amplify::{Accounts, Base, Route, Sessions, accounts::Lookup},
+    amplify::{Base, Route, Sessions, accounts::Lookup},
     cli::people::Doctor,
     clock::Clock,
     lifecycle::facts::{Class, Failure},
@@ -21,7 +21,16 @@ const AT_A_TIME: usize = 8;
 const REGION: &str = "region";
 
 /// Asks AWS who this process is, and for the apps of the region; with an accounts file, for each of its entries.
-pub(super) async fn check(settings: &Doctor, accounts: Option<Accounts>, namespaces: &[String]) -> Vec<Check> {
+pub(super) async fn check(settings: &Doctor, told: Told, namespaces: &[String]) -> Vec<Check> {
+    let accounts = match told {
+        Told::Nothing => None,
+        Told::Accounts(accounts) => Some(accounts),
+        // This process's own credentials would say nothing: with this file, the operator uses no others.
+        Told::Broken => {
+            let said = "which roles the operator uses is in the accounts file, which cannot be read";
+            return vec![Check::skipped(CREDENTIALS, said)];
+        }
+    };
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let allowed = settings.allowed_region.iter().filter(|region| !region.is_empty());
     let allowed = allowed.cloned().collect();

@@ -1,63 +1,51 @@
 //! The checks of the cluster. May do: read Kubernetes, read the accounts file.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::ConfigMap},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceDefinition, CustomResourceDefinitionVersion,
+    },
 };
-use kube::{
-    Api, Error, ResourceExt as _,
-    api::{DynamicObject, ListParams},
-};
+use kube::{Api, Error, ResourceExt as _, api::ListParams};
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use super::{
     Check, Verdict,
-    deployment::{self, Deployment, Pod},
     installation::{Election, Installation},
+    operator,
 };
 use crate::{
     amplify::{Accounts, accounts::Lookup},
-    api::{self, KindName, text::clean},
+    api::{self, text::clean},
     apiserver::words,
-    cli::{self, called, people::Doctor},
+    cli::{called, people::Doctor},
     clock::Clock,
     leader::LEASE,
     people::{
         cluster::{Cluster, quoted},
-        entry::{Caller, Entry, State, ago},
+        entry::ago,
     },
 };
 
 /// How long a Lease is watched for a renewal: the leader renews it more often.
 const RENEWED: Duration = Duration::from_secs(6);
 pub(super) const API_SERVER: &str = "api server";
-const DEFINITIONS: &str = "definitions";
-const OPERATOR: &str = "operator";
+pub(super) const DEFINITIONS: &str = "definitions";
 pub(super) const LEADER: &str = "leader";
-const ACCOUNTS: &str = "accounts";
-const RESOURCES: &str = "resources";
-/// By this label the chart and the manifests mark the operator's objects.
-const OURS: &str = "app.kubernetes.io/name=amplify-operator";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const ACCOUNTS: &str = "accounts";
+pub(super) const RESOURCES: &str = "resources";
+/// How many namespaces of an operator are asked about. Whoever can make a Deployment chooses how many it names.
+pub(super) const MOST_NAMESPACES: usize = 50;
+/// How many objects a page of a list has.
+const PAGE: u32 = 250;
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-fn apply_definitions() -> String {
+pub(super) fn apply_definitions() -> String {
     format!("{} crd | kubectl apply --server-side --force-conflicts -f -", called())
-}
-
-/// What was found of the operator in the cluster.
-pub(super) enum Found {
-    /// These Deployments.
-    Deployments(Vec<Installation>),
-    /// There is none: this process stands for the operator.
-    None,
-    /// The user may not look for it.
-    Unknown,
 }
 
 /// Whether the API server refused to answer.
@@ -65,56 +53,106 @@ pub(super) fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Api(status) if matches!(status.code, 401 | 403))
 }
 
-/// Whether the API server answers.
-pub(super) async fn api_server(cluster: &Cluster) -> (bool, Check) {
-    match cluster.client.apiserver_version().await {
-        Ok(version) => {
-            let said = format!("{} answers", clean(&version.git_version));
+/// Hands over all objects of a list, page by page: they are never in memory together.
+pub(super) async fn each<T>(api: &Api<T>, params: ListParams, mut take: impl FnMut(T)) -> kube::Result<()>
+where
+    T: Clone + fmt::Debug + DeserializeOwned,
+{
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        page.items.into_iter().for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether the API server answers. Whether it tells its version is not the same: it may refuse that to some users.
+pub(super) async fn api_server(cluster: &Cluster) -> (bool, Vec<Check>) {
+    let (is_there, check) = match cluster.client.apiserver_version().await {
+        Ok(version) => (
+            true,
+            Check::ok(API_SERVER, format!("{} answers", clean(&version.git_version))),
+        ),
+        Err(error) => no_version(&error),
+    };
+    (is_there, vec![check])
+}
+
+/// Judges why the API server tells no version. Returns whether it answers other questions, as far as that is known.
+fn no_version(error: &Error) -> (bool, Check) {
+    let next = "check --context and `kubectl version`";
+    match error {
+        Error::Api(status) if status.code == 401 => {
+            let next = "log in again, as for kubectl; everything in the cluster is unchecked";
+            (false, Check::failed(API_SERVER, words(error), next))
+        }
+        Error::Api(status) if matches!(status.code, 403 | 404) => {
+            let said = format!("it answers, and does not tell its version: {}", words(error));
             (true, Check::ok(API_SERVER, said))
         }
-        Err(error) => {
-            let next = if is_denied(&error) {
-                "log in again, as for kubectl"
-            } else {
-                "check --context and `kubectl version`; everything in the cluster is unchecked"
-            };
-            (false, Check::failed(API_SERVER, words(&error), next))
+        Error::Api(_) => (true, Check::failed(API_SERVER, words(error), next)),
+        _ => {
+            let next = format!("{next}; everything in the cluster is unchecked");
+            (false, Check::failed(API_SERVER, words(error), next))
         }
     }
 }
 
 /// Compares the definitions with those of this program. Returns whether all kinds are served.
-pub(super) async fn definitions(cluster: &Cluster) -> (bool, Check) {
+pub(super) async fn definitions(cluster: &Cluster) -> (bool, Vec<Check>) {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
-    let (mut missing, mut other) = (Vec::new(), Vec::new());
     let wanted = api::crds();
+    let mut found = Vec::new();
     for ours in &wanted {
-        let kind = ours.spec.names.kind.clone();
         match api.get_opt(&ours.name_any()).await {
-            Ok(None) => missing.push(kind),
-            Ok(Some(theirs)) if !is_established(&theirs) => missing.push(format!("{kind} (not established)")),
-            Ok(Some(theirs)) if !is_same(ours, &theirs) => other.push(kind),
-            Ok(Some(_)) => {}
+            Ok(theirs) => found.push(theirs),
             Err(error) if is_denied(&error) => {
                 let said = format!("you may not read CustomResourceDefinitions: {}", words(&error));
-                return (true, Check::skipped(DEFINITIONS, said));
+                return (true, vec![Check::skipped(DEFINITIONS, said)]);
             }
             Err(error) => {
                 let next = "check --context and `kubectl version`";
-                return (false, Check::failed(DEFINITIONS, words(&error), next));
+                return (false, vec![Check::failed(DEFINITIONS, words(&error), next)]);
             }
         }
     }
+    let (is_served, check) = compared(&wanted, &found);
+    (is_served, vec![check])
+}
+
+/// Compares the definitions with those that the API server has. Returns whether all kinds are served.
+fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceDefinition>]) -> (bool, Check) {
+    let (mut missing, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new());
+    for (ours, theirs) in wanted.iter().zip(found) {
+        let kind = ours.spec.names.kind.clone();
+        match theirs {
+            None => missing.push(kind),
+            Some(theirs) if !is_established(theirs) => missing.push(format!("{kind} (not established)")),
+            Some(theirs) if !has_status(ours, theirs) => without.push(kind),
+            Some(theirs) if !is_same(ours, theirs) => other.push(kind),
+            Some(_) => {}
+        }
+    }
+    let apply = || format!("run: {}", apply_definitions());
     if !missing.is_empty() {
-        let said = format!("missing: {}", missing.join(", "));
-        let check = Check::failed(DEFINITIONS, said, format!("run: {}", apply_definitions()));
+        let check = Check::failed(DEFINITIONS, format!("missing: {}", missing.join(", ")), apply());
         return (false, check);
+    }
+    if !without.is_empty() {
+        let said = format!(
+            "without the status subresource, so the operator can record nothing: {}",
+            without.join(", ")
+        );
+        return (true, Check::failed(DEFINITIONS, said, apply()));
     }
     if !other.is_empty() {
         let said = format!("not those of this program (version {VERSION}): {}", other.join(", "));
         let next = format!(
-            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, run: {}",
-            apply_definitions()
+            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, {}",
+            apply()
         );
         return (true, Check::warning(DEFINITIONS, said, next));
     }
@@ -129,153 +167,42 @@ fn is_established(crd: &CustomResourceDefinition) -> bool {
         .any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
-fn is_same(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -> bool {
-    ours.spec.versions.iter().all(|ours| {
-        let mut theirs = theirs.spec.versions.iter().filter(|theirs| theirs.served);
-        theirs.any(|theirs| theirs.name == ours.name && theirs.schema == ours.schema)
+/// Returns the served version of theirs that ours names, for each version of ours.
+fn pairs<'a>(
+    ours: &'a CustomResourceDefinition,
+    theirs: &'a CustomResourceDefinition,
+) -> impl Iterator<
+    Item = (
+        &'a CustomResourceDefinitionVersion,
+        Option<&'a CustomResourceDefinitionVersion>,
+    ),
+> {
+    ours.spec.versions.iter().map(|ours| {
+        let mut theirs = theirs.spec.versions.iter();
+        (ours, theirs.find(|theirs| theirs.served && theirs.name == ours.name))
     })
 }
 
-/// Looks for the operator's Deployments.
-pub(super) async fn operator(cluster: &Cluster, namespace: Option<&str>) -> (Found, Vec<Check>) {
-    if cluster.in_pod {
-        let check = Check::ok(OPERATOR, format!("this process runs in a pod, version {VERSION}"));
-        return (Found::None, vec![check]);
-    }
-    let api: Api<Deployment> = match namespace {
-        Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &deployment::deployments()),
-        None => Api::all_with(cluster.client.clone(), &deployment::deployments()),
+fn has_status(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -> bool {
+    let status = |version: &CustomResourceDefinitionVersion| {
+        let sub = version.subresources.as_ref();
+        sub.is_some_and(|sub| sub.status.is_some())
     };
-    let within = namespace.map_or_else(
-        || "in any namespace".to_owned(),
-        |name| format!("in the namespace {name}"),
-    );
-    let found = match api.list(&ListParams::default().labels(OURS)).await {
-        Ok(found) => found.items,
-        Err(error) if is_denied(&error) => {
-            let how = if namespace.is_none() {
-                ": give its namespace with --namespace"
-            } else {
-                ""
-            };
-            let said = format!(
-                "you may not look for its Deployment{how} ({}); its rights, leader, accounts and AWS are unchecked",
-                words(&error)
-            );
-            return (Found::Unknown, vec![Check::skipped(OPERATOR, said)]);
-        }
-        Err(error) => {
-            let next = "check --context and `kubectl version`";
-            return (Found::Unknown, vec![Check::failed(OPERATOR, words(&error), next)]);
-        }
-    };
-    if found.is_empty() {
-        let said =
-            format!("no Deployment {within} has the label {OURS}; what follows is about this user and this shell");
-        let next = "install the operator (docs/install.md), unless it runs elsewhere, such as on your machine";
-        return (Found::None, vec![Check::warning(OPERATOR, said, next)]);
-    }
-    let mut checks = Vec::new();
-    for deployment in &found {
-        checks.push(deployment_runs(cluster, deployment).await);
-    }
-    if found.len() > 1 {
-        let names: Vec<_> = found.iter().map(place).collect();
-        checks.push(Check::warning(
-            OPERATOR,
-            format!("there is more than one: {}", names.join(", ")),
-            "each must watch namespaces of its own (settings.watchNamespaces); one that nobody knows may be somebody's imitation",
-        ));
-    }
-    let installations = found.iter().filter_map(Installation::of_deployment).collect();
-    (Found::Deployments(installations), checks)
+    // A version that they do not have at all is another matter.
+    pairs(ours, theirs).all(|(ours, theirs)| !status(ours) || theirs.is_none_or(status))
 }
 
-fn place(deployment: &Deployment) -> String {
-    format!(
-        "{}/{}",
-        deployment.namespace().unwrap_or_default(),
-        deployment.name_any()
-    )
-}
-
-async fn deployment_runs(cluster: &Cluster, deployment: &Deployment) -> Check {
-    let wanted = deployment.spec.replicas.unwrap_or(1);
-    let ready = deployment.status.as_ref().map_or(0, |status| status.ready_replicas);
-    let version = deployment
-        .labels()
-        .get("app.kubernetes.io/version")
-        .map(|version| clean(version));
-    let watched = Installation::of_deployment(deployment)
-        .map(|one| one.namespaces)
-        .unwrap_or_default();
-    let watched = if watched.is_empty() {
-        "all namespaces".to_owned()
-    } else {
-        watched.join(", ")
+fn is_same(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -> bool {
+    let is_same = |ours: &CustomResourceDefinitionVersion, theirs: &CustomResourceDefinitionVersion| {
+        theirs.schema == ours.schema && theirs.subresources == ours.subresources
     };
-    let said = format!(
-        "Deployment {}, version {}, {ready} of {wanted} pods ready, watches {watched}",
-        place(deployment),
-        version.as_deref().unwrap_or("unknown")
-    );
-    if wanted == 0 {
-        return Check::failed(OPERATOR, said, "it is scaled to 0: scale it to 1");
-    }
-    if ready == 0 {
-        let troubles = troubles(cluster, deployment).await;
-        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
-        let said = if troubles.is_empty() {
-            said
-        } else {
-            format!("{said}: {}", troubles.join("; "))
-        };
-        return Check::failed(
-            OPERATOR,
-            said,
-            format!("run: kubectl describe pods -n {namespace} -l {OURS}; kubectl logs -n {namespace} deploy/{name}"),
-        );
-    }
-    if ready < wanted {
-        return Check::warning(OPERATOR, said, "see why the others are not: kubectl describe pods");
-    }
-    if let Some(version) = version.filter(|version| version != VERSION) {
-        let next = format!("use the {version} of this program to check it, or upgrade the older of the two");
-        return Check::warning(OPERATOR, format!("{said}; this program is {VERSION}"), next);
-    }
-    Check::ok(OPERATOR, said)
-}
-
-/// Returns why the pods of a Deployment do not run, in Kubernetes' words.
-async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
-    let namespace = deployment.namespace().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced_with(cluster.client.clone(), &namespace, &deployment::pods());
-    let labels = deployment.spec.selector.match_labels.iter();
-    let selector: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
-    let pods = api.list(&ListParams::default().labels(&selector.join(","))).await;
-    let mut troubles: Vec<String> = Vec::new();
-    for pod in pods.map(|pods| pods.items).unwrap_or_default() {
-        let status = pod.status.unwrap_or_default();
-        let waiting = status.container_statuses.iter().filter_map(|container| {
-            let waiting = container.state.waiting.as_ref()?;
-            Some(format!("{}: {}", waiting.reason, waiting.message))
-        });
-        let conditions = status.conditions.iter();
-        let unscheduled =
-            conditions.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-        for trouble in waiting.chain(unscheduled.map(|condition| condition.message.clone())) {
-            let trouble = clean(&trouble);
-            if !troubles.contains(&trouble) {
-                troubles.push(trouble);
-            }
-        }
-    }
-    troubles
+    let mut pairs = pairs(ours, theirs);
+    ours.spec.scope == theirs.spec.scope
+        && pairs.all(|(ours, theirs)| theirs.is_some_and(|theirs| is_same(ours, theirs)))
 }
 
 /// Checks that the Lease is held, if there is an election.
 pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Check {
-    let namespace = &installation.lease_namespace;
     match installation.election {
         Election::None => return Check::ok(LEADER, "no election: one process works"),
         Election::Missing => {
@@ -287,6 +214,9 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
         }
         Election::Held | Election::Unknown => {}
     }
+    let Some(namespace) = &installation.lease_namespace else {
+        return Check::skipped(LEADER, "in which namespace its Lease is, is not known here");
+    };
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let lease = match api.get_opt(LEASE).await {
         Ok(None) if installation.election == Election::Unknown => {
@@ -360,89 +290,13 @@ fn judged(lease: Option<&Lease>, namespace: &str, now: Timestamp) -> Check {
     }
 }
 
-/// Counts the resources by state, in all namespaces if this user may see them.
-pub(super) async fn resources(cluster: &Cluster, installations: &[Installation]) -> (Vec<Entry>, Check) {
-    let found = match cluster.resources(None).await {
-        Ok(found) => found,
-        Err(all) => match watched(cluster, installations).await {
-            Ok(found) if !found.is_empty() => found,
-            Ok(_) => return (Vec::new(), Check::skipped(RESOURCES, format!("{all:#}"))),
-            Err(error) => return (Vec::new(), Check::skipped(RESOURCES, format!("{error:#}"))),
-        },
-    };
-    let entries: Vec<_> = found
-        .iter()
-        .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
-        .collect();
-    let mut outside: Vec<_> = entries
-        .iter()
-        .map(|entry| entry.namespace.as_str())
-        .filter(|namespace| !installations.is_empty() && !installations.iter().any(|one| one.watches(namespace)))
-        .collect();
-    outside.sort_unstable();
-    outside.dedup();
-    let check = counted(&entries, &outside, &cluster.caller);
-    (entries, check)
-}
-
-/// Returns the resources of the namespaces that are watched or, if all are, of the context's namespace.
-async fn watched(cluster: &Cluster, installations: &[Installation]) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
-    let named: BTreeSet<_> = installations
-        .iter()
-        .flat_map(|one| one.namespaces.iter().map(String::as_str))
-        .collect();
-    let named = if named.is_empty() {
-        BTreeSet::from([cluster.context_namespace()])
-    } else {
-        named
-    };
-    let mut all = Vec::new();
-    for namespace in named.into_iter().filter(|name| cli::is_namespace(name)) {
-        all.extend(cluster.resources(Some(namespace)).await?);
-    }
-    Ok(all)
-}
-
-fn counted(entries: &[Entry], outside: &[&str], caller: &Caller) -> Check {
-    let with = |state: State| entries.iter().filter(move |entry| entry.state == state);
-    let count = |state| with(state).count();
-    let counts: Vec<_> = State::ALL
-        .into_iter()
-        .filter(|state| count(*state) > 0)
-        .map(|state| format!("{} {}", count(state), state.name()))
-        .collect();
-    if counts.is_empty() {
-        return Check::ok(RESOURCES, "there are none yet");
-    }
-    if !outside.is_empty() {
-        return Check::warning(
-            RESOURCES,
-            format!("{}; no operator watches {}", counts.join(", "), outside.join(", ")),
-            "add the namespaces to those that the operator watches (settings.watchNamespaces), or move the resources",
-        );
-    }
-    let mut said = counts.join(", ");
-    if count(State::Unseen) == entries.len() {
-        let next = "no operator has seen any: see the checks above, and whether it watches these namespaces";
-        return Check::failed(RESOURCES, said, next);
-    }
-    if count(State::Stalled) > 0 {
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for entry in with(State::Stalled) {
-            *reasons
-                .entry(entry.reason.as_deref().unwrap_or("no reason"))
-                .or_default() += 1;
-        }
-        let reasons: Vec<_> = reasons
-            .iter()
-            .map(|(reason, count)| format!("{reason}: {count}"))
-            .collect();
-        said = format!("{said} ({})", reasons.join(", "));
-    }
-    if count(State::Stalled) + count(State::Unseen) > 0 {
-        return Check::warning(RESOURCES, said, format!("run: {}", caller.line("status -A")));
-    }
-    Check::ok(RESOURCES, said)
+/// What is known of the accounts file.
+pub(super) enum Told {
+    /// There is none, or it is not seen from here.
+    Nothing,
+    Accounts(Accounts),
+    /// The operator cannot read it.
+    Broken,
 }
 
 /// Checks the accounts file, and that it names the namespaces with resources.
@@ -451,56 +305,64 @@ pub(super) async fn accounts(
     installation: &Installation,
     settings: &Doctor,
     namespaces: &[String],
-) -> (Option<Accounts>, Vec<Check>) {
+) -> (Told, Vec<Check>) {
     let (accounts, mut checks) = if settings.accounts.as_deref().unwrap_or_default().is_empty() {
         match of_config_map(cluster, installation).await {
             Ok(Some((name, text))) => parsed(&name, &text, &settings.allowed_region),
-            Ok(None) if installation.is_partly_unknown || (installation.is_this_process && cluster.in_pod) => {
+            // The arguments of another process are not seen from here.
+            Ok(None) if installation.is_partly_unknown || installation.is_this_process => {
                 let said = "no accounts file is seen from here; if the operator has one, give it with --accounts";
-                (None, vec![Check::skipped(ACCOUNTS, said)])
+                (Told::Nothing, vec![Check::skipped(ACCOUNTS, said)])
             }
             Ok(None) => {
                 let said = "no accounts file: all namespaces use the operator's own AWS account";
-                (None, vec![Check::ok(ACCOUNTS, said)])
+                (Told::Nothing, vec![Check::ok(ACCOUNTS, said)])
             }
-            Err(check) => (None, vec![check]),
+            Err(check) => (Told::Nothing, vec![check]),
         }
     } else {
         accounts_of_file(settings).await
     };
-    if let Some(accounts) = &accounts {
+    if let Told::Accounts(accounts) = &accounts {
         checks.extend(uncovered(accounts, namespaces));
     }
     (accounts, checks)
 }
 
 /// Reads the accounts file that the arguments name.
-pub(super) async fn accounts_of_file(settings: &Doctor) -> (Option<Accounts>, Vec<Check>) {
+pub(super) async fn accounts_of_file(settings: &Doctor) -> (Told, Vec<Check>) {
     let Some(path) = settings.accounts.as_deref().filter(|path| !path.is_empty()) else {
-        return (None, Vec::new());
+        return (Told::Nothing, Vec::new());
     };
     match tokio::fs::read_to_string(path).await {
         Ok(text) => parsed(path, &text, &settings.allowed_region),
         Err(error) => {
             let next = "correct --accounts, or see that the file is mounted";
-            (None, vec![Check::failed(ACCOUNTS, format!("{path}: {error}"), next)])
+            (
+                Told::Broken,
+                vec![Check::failed(ACCOUNTS, format!("{path}: {error}"), next)],
+            )
         }
     }
 }
 
-fn parsed(name: &str, text: &str, allowed_regions: &[String]) -> (Option<Accounts>, Vec<Check>) {
+fn parsed(name: &str, text: &str, allowed_regions: &[String]) -> (Told, Vec<Check>) {
     match Accounts::parse(text, allowed_regions) {
         Ok(accounts) => {
             let check = Check::ok(ACCOUNTS, format!("{name}: entries: {}", accounts.len()));
-            (Some(accounts), vec![check])
+            (Told::Accounts(accounts), vec![check])
         }
         Err(why) => {
             let next =
                 "correct it: the operator keeps the last file that it could read, and does not start with this one";
-            (None, vec![Check::failed(ACCOUNTS, format!("{name}: {why}"), next)])
+            (
+                Told::Broken,
+                vec![Check::failed(ACCOUNTS, format!("{name}: {why}"), next)],
+            )
         }
     }
 }
+
 /// Returns the warning about namespaces with resources and without an account.
 fn uncovered(accounts: &Accounts, namespaces: &[String]) -> Option<Check> {
     let without: Vec<_> = namespaces
@@ -547,39 +409,44 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
             format!("{shown} does not exist"),
             "create it, or correct existingAccountsConfigMap: the pod cannot start without it",
         )),
-        Err(error) => Err(Check::skipped(
+        Err(error) if is_denied(&error) => Err(Check::skipped(
             ACCOUNTS,
             format!("you may not read {shown}: {}", words(&error)),
+        )),
+        Err(error) => Err(Check::failed(
+            ACCOUNTS,
+            format!("{shown}: {}", words(&error)),
+            "check --context and `kubectl version`",
         )),
     }
 }
 
-/// Says how to check the credentials of an operator that runs elsewhere.
-pub(super) fn aws_elsewhere(installation: &Installation, caller: &Caller) -> Check {
+/// Says how to check the credentials of an operator that runs elsewhere. The command runs in its pods: it is printed only
+/// if it is sure whose they are.
+pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_sure: bool) -> Check {
     let (namespace, name) = installation.deployment.clone().unwrap_or_default();
+    let said = "credentials and region are those of the operator's pod";
+    if !is_sure {
+        return Check::skipped("aws", format!("{said}; {}", operator::yours(cluster, &namespace)));
+    }
     let accounts = installation.accounts_file.as_deref();
     let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
     Check::skipped(
         "aws",
         format!(
-            "credentials and region are those of the operator's pod; to check them, run: kubectl exec{} -n {namespace} deploy/{name} -- amplify-operator doctor{accounts}",
-            caller.flags
+            "{said}; to check them, run: kubectl exec{} -n {} deploy/{} -- amplify-operator doctor{accounts}",
+            cluster.caller.flags,
+            quoted(&namespace),
+            quoted(&name),
         ),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    use super::{
-        super::{
-            super::entry::tests::{caller, object, status},
-            Verdict,
-        },
-        *,
-    };
-    use crate::api::KindName;
+    use super::{super::Verdict, *};
 
     #[test]
     fn a_lease_is_held_by_somebody_who_renews_it() {
@@ -615,40 +482,6 @@ mod tests {
     }
 
     #[test]
-    fn the_resources_are_well_if_none_needs_a_person() {
-        let entry = |status: &Value| Entry::of(KindName::BackendApi, &object("api", &json!({}), status), &caller());
-        let ready = entry(&status(&[("Ready", "True", "Available")]));
-        let stalled = entry(&status(&[
-            ("Ready", "False", "Conflict"),
-            ("Stalled", "True", "Conflict"),
-        ]));
-        let unseen = entry(&json!({}));
-        for (entries, verdict, said) in [
-            (vec![], Verdict::Ok, "none yet"),
-            (vec![ready.clone()], Verdict::Ok, "1 Ready"),
-            (
-                vec![ready.clone(), stalled],
-                Verdict::Warning,
-                "1 Ready, 1 Stalled (Conflict: 1)",
-            ),
-            (vec![ready, unseen.clone()], Verdict::Warning, "1 Ready, 1 Unseen"),
-            (vec![unseen.clone(), unseen], Verdict::Failed, "2 Unseen"),
-        ] {
-            let check = counted(&entries, &[], &caller());
-            assert_eq!((check.verdict, check.seen.contains(said)), (verdict, true), "{check:?}");
-        }
-    }
-
-    #[test]
-    fn resources_that_nobody_watches_are_never_well() {
-        let ready = object("api", &json!({}), &status(&[("Ready", "True", "Available")]));
-        let entries = [Entry::of(KindName::BackendApi, &ready, &caller())];
-        let check = counted(&entries, &["shop"], &caller());
-        assert_eq!(check.verdict, Verdict::Warning);
-        assert!(check.seen.ends_with("no operator watches shop"), "{check:?}");
-    }
-
-    #[test]
     fn a_namespace_with_resources_needs_an_entry() {
         let text = "accounts: [{name: a, namespaces: [shop], roleArn: 'arn:aws:iam::111111111111:role/x'}]";
         let accounts = Accounts::parse(text, &[]).unwrap();
@@ -667,5 +500,49 @@ mod tests {
         let ours = api::crds();
         assert!(is_same(&ours[0], &ours[0]));
         assert!(!is_same(&ours[0], &ours[1]));
+    }
+
+    #[test]
+    fn definitions_are_well_if_the_operator_can_work_with_them() {
+        let ours = api::crds();
+        let established =
+            json!({ "conditions": [{ "type": "Established", "status": "True", "lastTransitionTime": null }] });
+        let judge = |change: &dyn Fn(&mut CustomResourceDefinition)| {
+            let mut theirs = ours.clone();
+            for one in &mut theirs {
+                one.status = Some(serde_json::from_value(established.clone()).unwrap());
+            }
+            change(&mut theirs[0]);
+            let theirs: Vec<_> = theirs.into_iter().map(Some).collect();
+            let (is_served, check) = compared(&ours, &theirs);
+            (is_served, check.verdict, check.seen)
+        };
+        let kind = ours[0].spec.names.kind.clone();
+        let (is_served, verdict, _) = judge(&|_| {});
+        assert_eq!((is_served, verdict), (true, Verdict::Ok));
+        let (is_served, verdict, seen) = judge(&|one| one.spec.versions[0].subresources = None);
+        assert_eq!((is_served, verdict), (true, Verdict::Failed));
+        assert!(seen.contains("status subresource") && seen.ends_with(&kind), "{seen}");
+        let (_, verdict, _) = judge(&|one| one.spec.scope = "Cluster".to_owned());
+        assert_eq!(verdict, Verdict::Warning);
+        let (is_served, verdict, seen) = judge(&|one| one.status = None);
+        assert_eq!((is_served, verdict), (false, Verdict::Failed));
+        assert!(seen.contains("not established"), "{seen}");
+    }
+
+    #[test]
+    fn an_api_server_that_hides_its_version_answers_all_the_same() {
+        for (code, is_there, verdict) in [
+            (401, false, Verdict::Failed),
+            (403, true, Verdict::Ok),
+            (404, true, Verdict::Ok),
+            (500, true, Verdict::Failed),
+        ] {
+            let status = json!({ "status": "Failure", "message": "no", "reason": "", "code": code });
+            let error = Error::Api(serde_json::from_value(status).unwrap());
+            let (found, check) = no_version(&error);
+            assert_eq!((found, check.verdict), (is_there, verdict), "{code}: {check:?}");
+        }
+        assert!(!no_version(&Error::LinesCodecMaxLineLengthExceeded).0);
     }
 }

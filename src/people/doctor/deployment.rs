@@ -46,6 +46,10 @@ pub(super) struct Template {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct DeploymentStatus {
+    pub(super) observed_generation: i64,
+    pub(super) replicas: i32,
+    pub(super) updated_replicas: i32,
+    pub(super) available_replicas: i32,
     pub(super) ready_replicas: i32,
 }
 

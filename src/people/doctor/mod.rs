@@ -1,13 +1,17 @@
 //! `doctor`: checks an installation part by part, and says of each problem what to do.
 //!
-//! May do: read Kubernetes and AWS, print. May not: change anything. `installation` reads how the operator runs, `checks`
-//! asks and judges, `rights` is the list of rights, `aws` asks AWS; this file puts them in order and prints.
+//! May do: read Kubernetes and AWS, print. May not: change anything. `installation` reads how the operator runs; `checks`,
+//! `operator` and `resources` ask and judge; `rights` is the list of rights, `together` compares several operators, `aws`
+//! asks AWS; this file puts them in order and prints.
 
 mod aws;
 mod checks;
 mod deployment;
 mod installation;
+mod operator;
+mod resources;
 mod rights;
+mod together;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,9 +19,9 @@ use anstyle::{AnsiColor, Style};
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use self::{checks::Found, installation::Installation};
+use self::{checks::Told, installation::Installation, operator::Found};
 use super::{cluster::Cluster, print};
 use crate::{
     api::text,
@@ -26,6 +30,8 @@ use crate::{
 
 /// How long one check may take.
 const LONGEST: Duration = Duration::from_secs(45);
+/// How long all checks together may take.
+const WHOLE: Duration = Duration::from_mins(3);
 /// How many bytes of a text are shown.
 const SHOWN: usize = 2048;
 
@@ -93,6 +99,8 @@ impl Check {
 struct Report {
     form: Form,
     checks: Vec<Check>,
+    /// When no more questions are asked.
+    ends: Instant,
 }
 
 impl Report {
@@ -107,20 +115,43 @@ impl Report {
         Ok(())
     }
 
-    /// Adds the checks that this work makes, or that it takes too long.
-    async fn add_all(&mut self, what: &'static str, work: LocalBoxFuture<'_, Vec<Check>>) -> anyhow::Result<()> {
-        let checks = timeout(LONGEST, work).await.unwrap_or_else(|_| {
-            let seen = format!("no answer within {} s", LONGEST.as_secs());
-            vec![Check::failed(
-                what,
-                seen,
-                "try again; if it stays so, look at what is asked here",
-            )]
-        });
+    /// Adds the checks that this work makes, or that it takes too long. Returns the work's result.
+    async fn add_all<T>(
+        &mut self,
+        what: &'static str,
+        work: LocalBoxFuture<'_, (T, Vec<Check>)>,
+    ) -> anyhow::Result<Option<T>> {
+        let now = Instant::now();
+        if now >= self.ends {
+            let said = format!("not asked: the checks before it took {} s", WHOLE.as_secs());
+            self.add(Check::skipped(what, said))?;
+            return Ok(None);
+        }
+        let until = self.ends.min(now + LONGEST);
+        let Ok((result, checks)) = timeout_at(until, work).await else {
+            let said = format!("no answer within {} s", (until - now).as_secs());
+            let next = "try again; if it stays so, look at what is asked here";
+            self.add(Check::failed(what, said, next))?;
+            return Ok(None);
+        };
         for check in checks {
             self.add(check)?;
         }
-        Ok(())
+        Ok(Some(result))
+    }
+
+    /// Returns the last line. Where something is not known, it does not say that all is well.
+    fn sum(&self) -> String {
+        let [failed, warnings, skipped] =
+            [Verdict::Failed, Verdict::Warning, Verdict::Skipped].map(|verdict| self.count(verdict));
+        if failed + warnings + skipped == 0 {
+            return "no problem found".to_owned();
+        }
+        let mut sum = format!("failed: {failed}; warnings: {warnings}");
+        if skipped > 0 {
+            sum += &format!("; could not be checked: {skipped}");
+        }
+        sum
     }
 
     fn count(&self, verdict: Verdict) -> usize {
@@ -138,72 +169,77 @@ pub(super) async fn run(settings: Doctor) -> anyhow::Result<ExitCode> {
     let mut report = Report {
         form: settings.printed.output,
         checks: Vec::new(),
+        ends: Instant::now() + WHOLE,
     };
     Box::pin(check(&settings, &mut report)).await?;
-    let (failed, warnings) = (report.count(Verdict::Failed), report.count(Verdict::Warning));
     match report.form {
         Form::Json => print(&(serde_json::to_string_pretty(&json!({ "checks": report.checks }))? + "\n"))?,
-        Form::Text if failed + warnings == 0 => print("\nno problem found\n")?,
-        Form::Text => print(&format!("\nfailed: {failed}; warnings: {warnings}\n"))?,
+        Form::Text => print(&format!("\n{}\n", report.sum()))?,
     };
-    Ok(ExitCode::from(u8::from(failed > 0)))
+    Ok(ExitCode::from(u8::from(report.count(Verdict::Failed) > 0)))
 }
 
 async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
     let Some(cluster) = reached(settings, report).await? else {
-        let (accounts, checks) = checks::accounts_of_file(settings).await;
-        for check in checks {
-            report.add(check)?;
-        }
-        return report
-            .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &[]).boxed_local())
-            .await;
+        let told = report
+            .add_all(checks::ACCOUNTS, checks::accounts_of_file(settings).boxed_local())
+            .await?;
+        return credentials(settings, report, told.unwrap_or(Told::Broken), &[]).await;
     };
-    let (is_served, check) = checks::definitions(&cluster).await;
-    report.add(check)?;
-    let (found, checks) = checks::operator(&cluster, settings.namespace.as_deref()).await;
-    for check in checks {
-        report.add(check)?;
-    }
-    let installations = match found {
-        Found::Deployments(installations) => installations,
-        Found::None => vec![Installation::of_this_process(&cluster)],
-        Found::Unknown => Vec::new(),
+    let definitions = checks::definitions(&cluster).boxed_local();
+    let is_served = report.add_all(checks::DEFINITIONS, definitions).await?;
+    let found = operator::check(&cluster, settings.namespace.as_deref()).boxed_local();
+    let found = report.add_all(operator::OPERATOR, found).await?;
+    let (installations, is_sure) = match found {
+        Some(Found::Deployments(installations, is_sure)) => (installations, is_sure),
+        Some(Found::None) => (vec![Installation::of_this_process(&cluster)], false),
+        Some(Found::Unknown) | None => (Vec::new(), false),
     };
     let mut namespaces = Vec::new();
-    if is_served {
-        let (resources, check) = checks::resources(&cluster, &installations).await;
+    if is_served != Some(false) {
+        let resources = resources::check(&cluster, &installations).boxed_local();
+        namespaces = report.add_all(checks::RESOURCES, resources).await?.unwrap_or_default();
+    }
+    for check in together::check(&installations) {
         report.add(check)?;
-        namespaces = resources.into_iter().map(|entry| entry.namespace).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
     }
     for installation in &installations {
-        let own = installation.of(&namespaces);
-        report
-            .add_all(
-                rights::RIGHTS,
-                async { vec![rights::check(&cluster, installation).await] }.boxed_local(),
-            )
-            .await?;
-        report
-            .add_all(
-                checks::LEADER,
-                async { vec![checks::leader(&cluster, installation).await] }.boxed_local(),
-            )
-            .await?;
-        let (accounts, checks) = checks::accounts(&cluster, installation, settings, &own).await;
-        for check in checks {
-            report.add(check)?;
-        }
-        if installation.is_this_process {
-            report
-                .add_all(aws::CREDENTIALS, aws::check(settings, accounts, &own).boxed_local())
-                .await?;
-        } else {
-            report.add(checks::aws_elsewhere(installation, &cluster.caller))?;
-        }
+        one(settings, report, &cluster, installation, &namespaces, is_sure).await?;
     }
+    Ok(())
+}
+
+/// Checks one installation.
+async fn one(
+    settings: &Doctor,
+    report: &mut Report,
+    cluster: &Cluster,
+    installation: &Installation,
+    namespaces: &[String],
+    is_sure: bool,
+) -> anyhow::Result<()> {
+    let own = installation.of(namespaces);
+    if installation.is_this_process && !installation.faults.is_empty() {
+        let next = "correct it: with this, the operator ends at its start";
+        let said = format!("this process: {}", installation.faults.join("; "));
+        report.add(Check::failed(operator::OPERATOR, said, next))?;
+    }
+    let rights = async { ((), rights::check(cluster, installation).await) };
+    report.add_all(rights::RIGHTS, rights.boxed_local()).await?;
+    let leader = async { ((), vec![checks::leader(cluster, installation).await]) };
+    report.add_all(checks::LEADER, leader.boxed_local()).await?;
+    let told = checks::accounts(cluster, installation, settings, &own).boxed_local();
+    let told = report.add_all(checks::ACCOUNTS, told).await?;
+    if installation.is_this_process {
+        return credentials(settings, report, told.unwrap_or(Told::Broken), &own).await;
+    }
+    report.add(checks::aws_elsewhere(installation, cluster, is_sure))
+}
+
+/// Checks what AWS says to this process.
+async fn credentials(settings: &Doctor, report: &mut Report, told: Told, namespaces: &[String]) -> anyhow::Result<()> {
+    let work = async { ((), aws::check(settings, told, namespaces).await) };
+    report.add_all(aws::CREDENTIALS, work.boxed_local()).await?;
     Ok(())
 }
 
@@ -217,16 +253,10 @@ async fn reached(settings: &Doctor, report: &mut Report) -> anyhow::Result<Optio
             return Ok(None);
         }
     };
-    let answered = timeout(LONGEST, checks::api_server(&cluster)).await;
-    let (is_there, check) = answered.unwrap_or_else(|_| {
-        let seen = format!("no answer within {} s", LONGEST.as_secs());
-        (
-            false,
-            Check::failed(checks::API_SERVER, seen, "what is in the cluster is unchecked"),
-        )
-    });
-    report.add(check)?;
-    Ok(is_there.then_some(cluster))
+    let answers = report
+        .add_all(checks::API_SERVER, checks::api_server(&cluster).boxed_local())
+        .await?;
+    Ok((answers == Some(true)).then_some(cluster))
 }
 
 fn line(check: &Check) -> String {
@@ -244,4 +274,51 @@ fn line(check: &Check) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(checks: Vec<Check>) -> Report {
+        Report {
+            form: Form::Json,
+            checks,
+            ends: Instant::now() + WHOLE,
+        }
+    }
+
+    #[test]
+    fn no_problem_is_found_only_where_everything_was_checked() {
+        let (ok, skipped) = (Check::ok("a", "b"), Check::skipped("a", "b"));
+        let (warning, failed) = (Check::warning("a", "b", "c"), Check::failed("a", "b", "c"));
+        for (checks, wanted) in [
+            (vec![ok.clone()], "no problem found"),
+            (
+                vec![ok.clone(), skipped.clone(), skipped.clone()],
+                "failed: 0; warnings: 0; could not be checked: 2",
+            ),
+            (vec![ok, warning.clone()], "failed: 0; warnings: 1"),
+            (
+                vec![failed, warning, skipped],
+                "failed: 1; warnings: 1; could not be checked: 1",
+            ),
+        ] {
+            assert_eq!(report(checks).sum(), wanted);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_check_nor_all_of_them_take_for_ever() {
+        let mut report = report(Vec::new());
+        let begun = Instant::now();
+        for _ in 0..10 {
+            let work = futures::future::pending::<((), Vec<Check>)>().boxed_local();
+            assert_eq!(report.add_all("slow", work).await.unwrap(), None);
+        }
+        assert_eq!(begun.elapsed(), WHOLE);
+        let said: Vec<_> = report.checks.iter().map(|check| check.seen.as_str()).collect();
+        assert_eq!(said[0], "no answer within 45 s");
+        assert_eq!(said[9], "not asked: the checks before it took 180 s");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
@@ -10,8 +11,8 @@ use kube::{Api, Client, api::PostParams};
 
 use super::{
     Check,
-    checks::is_denied,
-    installation::{Election, Installation},
+    checks::{MOST_NAMESPACES, is_denied},
+    installation::{Election, Installation, Watched},
 };
 use crate::{
     api::{self, GROUP},
@@ -21,6 +22,8 @@ use crate::{
 };
 
 pub(super) const RIGHTS: &str = "rights";
+/// How many questions are asked at a time.
+const AT_A_TIME: usize = 16;
 
 /// A right: some verbs on one resource.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -86,43 +89,83 @@ fn for_election() -> Vec<Right> {
     vec![Right::to(group, "leases".to_owned(), &["create"]), one]
 }
 
+/// A question: may the operator do this, there? `None`: in all namespaces.
+struct Question<'a> {
+    namespace: Option<&'a str>,
+    right: &'a Right,
+    verb: &'static str,
+}
+
 /// Checks the rights of the operator's service account or, if this process is the operator's, of this process.
-pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Check {
-    let mut places: Vec<(Option<&str>, Vec<Right>)> = Vec::new();
-    if installation.namespaces.is_empty() {
-        places.push((None, in_namespaces()));
-    }
-    for namespace in &installation.namespaces {
-        places.push((Some(namespace), in_namespaces()));
-    }
-    if installation.election == Election::Held {
-        places.push((Some(&installation.lease_namespace), for_election()));
+pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Vec<Check> {
+    let (work, election) = (in_namespaces(), for_election());
+    let named: &[String] = match &installation.watched {
+        Watched::These(names) => names,
+        // Whoever has the rights in all namespaces has them in those that are not known.
+        Watched::All | Watched::Unknown => &[],
+    };
+    let asked = named.iter().take(MOST_NAMESPACES).map(|name| Some(name.as_str()));
+    let all = named.is_empty().then_some(None);
+    let mut list: Vec<_> = asked.chain(all).flat_map(|place| questions(place, &work)).collect();
+    if installation.election == Election::Held
+        && let Some(namespace) = &installation.lease_namespace
+    {
+        list.extend(questions(Some(namespace), &election));
     }
     let user = installation.user();
+    let mut checks = vec![answered(cluster, installation, user.as_deref(), &list).await];
+    if named.len() > MOST_NAMESPACES {
+        let said = format!(
+            "{} of the {} namespaces that it watches are not asked about",
+            named.len() - MOST_NAMESPACES,
+            named.len()
+        );
+        checks.push(Check::skipped(RIGHTS, said));
+    }
+    checks
+}
+
+fn questions<'a>(namespace: Option<&'a str>, rights: &'a [Right]) -> impl Iterator<Item = Question<'a>> {
+    rights.iter().flat_map(move |right| {
+        right
+            .verbs
+            .iter()
+            .copied()
+            .map(move |verb| Question { namespace, right, verb })
+    })
+}
+
+/// Asks the questions, and judges the answers.
+async fn answered(cluster: &Cluster, installation: &Installation, user: Option<&str>, all: &[Question<'_>]) -> Check {
+    let mut answers = stream::iter(all)
+        .map(async |question| (question, is_allowed(&cluster.client, user, question).await))
+        .buffered(AT_A_TIME);
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut asked = 0;
-    for (namespace, rights) in places {
-        for right in rights {
-            for verb in right.verbs {
-                asked += 1;
-                match is_allowed(&cluster.client, user.as_deref(), namespace, &right, verb).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let place = namespace
-                            .map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
-                        missing
-                            .entry(place)
-                            .or_default()
-                            .push(format!("{verb} {}", right.shown()));
-                    }
-                    Err(error) => return not_asked(user.as_deref(), &error),
-                }
+    while let Some((question, answer)) = answers.next().await {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => {
+                let place = question
+                    .namespace
+                    .map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
+                let right = format!("{} {}", question.verb, question.right.shown());
+                missing.entry(place).or_default().push(right);
             }
+            Err(error) => return not_asked(user, &error),
         }
     }
-    let who = user.as_deref().unwrap_or("this user");
+    let who = user.unwrap_or("this user");
     if missing.is_empty() {
-        return Check::ok(RIGHTS, format!("{who} has all {asked} rights that the operator needs"));
+        return Check::ok(
+            RIGHTS,
+            format!("{who} has all {} rights that the operator needs", all.len()),
+        );
+    }
+    if installation.watched == Watched::Unknown {
+        let said = format!(
+            "{who} has not all rights in all namespaces, and which ones the operator watches is not known here"
+        );
+        return Check::skipped(RIGHTS, said);
     }
     let missing = missing
         .iter()
@@ -145,13 +188,8 @@ fn not_asked(user: Option<&str>, error: &kube::Error) -> Check {
 }
 
 /// Whether this user, or without one this process, has the right.
-async fn is_allowed(
-    client: &Client,
-    user: Option<&str>,
-    namespace: Option<&str>,
-    right: &Right,
-    verb: &str,
-) -> kube::Result<bool> {
+async fn is_allowed(client: &Client, user: Option<&str>, question: &Question<'_>) -> kube::Result<bool> {
+    let Question { namespace, right, verb } = *question;
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let attributes = Some(ResourceAttributes {
         group: Some(right.group.to_owned()),
