@@ -37,6 +37,7 @@ use super::{
 use crate::{
     api::conditions,
     kinds::{Kind, Remote},
+    telemetry::error::in_words,
 };
 
 /// The wait of a resource after a pass that failed on the API server. It doubles up to `FAILED_MAX`.
@@ -144,11 +145,15 @@ impl<K: Remote> Watched<K> {
                         round.refused.cancel();
                     }
                     self.context.health.watch_fails(&key, is_answer, Instant::now());
-                    let text = error.to_string();
+                    let text = in_words(&error);
                     if text == trouble {
-                        debug!(watch = name, %error, "watch interrupted again");
+                        debug!(watch = name, error = text, "watch interrupted again");
                     } else {
-                        warn!(watch = name, %error, "watch interrupted; the operator starts it again. No other watch waits for it");
+                        warn!(
+                            watch = name,
+                            error = text,
+                            "watch interrupted; the operator starts it again. No other watch waits for it"
+                        );
                         trouble = text;
                     }
                 }
@@ -359,7 +364,12 @@ impl<K: Remote> Watched<K> {
                 again
             }
             Err(error) => {
-                warn!(kind, object = path, %error, "reconcile failed; it is tried again");
+                warn!(
+                    kind,
+                    object = path,
+                    error = in_words(&error),
+                    "reconcile failed; it is tried again"
+                );
                 self.failed(&key, &error)
             }
         }

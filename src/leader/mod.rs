@@ -33,7 +33,7 @@ use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
 use crate::{
     api::FIELD_MANAGER,
-    apiserver::{Connector, Pages, Retries},
+    apiserver::{Connector, Pages, Retries, words},
     clock::Clock,
     random::Random,
     telemetry::Metrics,
@@ -306,7 +306,7 @@ impl Election {
             .map_or(REQUEST_LIMIT, |until| until.saturating_sub(self.clock.uptime()));
         match tokio::time::timeout(left.min(REQUEST_LIMIT), request).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(words(&error)),
             Err(_) => Err("no answer in time".to_owned()),
         }
     }

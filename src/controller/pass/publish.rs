@@ -18,6 +18,7 @@ use crate::{
         rules::is_object_name,
         text::{clean, shortened},
     },
+    apiserver::words,
     kinds::{Observation, Remote},
 };
 
@@ -117,7 +118,7 @@ fn outcome(
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             };
-            let why = error.to_string();
+            let why = words(&error);
             if refusal.is_some_and(|status| status.is_forbidden()) {
                 let allows = "the chart value outputs.namespaces allows the operator to create and change ConfigMaps in a namespace";
                 return (None, Some(format!("{why}; {allows}")));

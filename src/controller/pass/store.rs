@@ -21,6 +21,7 @@ use crate::{
         FINALIZER, Job,
         conditions::{self, MIGRATION_LOCKED, READY, Reason, STALLED},
     },
+    apiserver::words,
     kinds::{
         Observation, Remote,
         config::{self, Config as _},
@@ -219,7 +220,10 @@ impl<K: Remote> Pass<'_, K> {
                 }
                 Err(error) => {
                     self.tell_refusal(&error);
-                    warn!(%error, "cannot record the write that AWS accepted; the operator tries again until it succeeds");
+                    warn!(
+                        error = words(&error),
+                        "cannot record the write that AWS accepted; the operator tries again until it succeeds"
+                    );
                 }
             }
             self.stand_aside(delays.next().unwrap_or(RECORD_MAX)).await;
