@@ -6,7 +6,14 @@
 
 mod pages;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -14,7 +21,7 @@ use http::{
 };
 use kube::{
     Client, Config,
-    client::{AuthError, Body, ClientBuilder, DynBody},
+    client::{Body, ClientBuilder, DynBody},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError, NoProxyError},
 };
 use tokio::time::{Sleep, sleep};
@@ -23,6 +30,7 @@ use tower::{BoxError, retry::Policy, util::BoxService};
 pub use pages::Pages;
 
 use crate::{
+    cli::is_namespace,
     proxy::{self, Proxies, Unusable},
     random::Random,
     telemetry::error::in_words,
@@ -44,6 +52,9 @@ pub enum NoAccess {
     /// kube cannot read `NO_PROXY`.
     #[error("NO_PROXY cannot be read ({0}): give hosts, addresses and ranges, with a single comma between two")]
     NoProxy(NoProxyError),
+    /// The context names what cannot be a namespace.
+    #[error("the kubeconfig's context names the namespace {0:?}, which cannot be one")]
+    Namespace(String),
 }
 
 /// A service that sends requests to the API server, each once.
@@ -53,6 +64,7 @@ pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>
 pub struct Connector {
     connect: Box<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
     default_namespace: String,
+    in_pod: bool,
 }
 
 impl Connector {
@@ -63,16 +75,23 @@ impl Connector {
 
     /// Makes a connector from this kubeconfig and context. Without either, as [`Connector::infer`].
     pub async fn chosen(kubeconfig: Option<&Path>, context: Option<&str>, proxies: &Proxies) -> Result<Self, NoAccess> {
-        let mut config = if kubeconfig.is_none() && context.is_none() {
-            infer(proxies).await?
-        } else {
-            let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-            let kubeconfig = kubeconfig.map_err(kube::Error::InferKubeconfig)?;
-            of_kubeconfig(kubeconfig, context, proxies).await?
+        let (mut config, in_pod) = match kubeconfig {
+            Some(path) => {
+                let kubeconfig = Kubeconfig::read_from(path).map_err(kube::Error::InferKubeconfig)?;
+                (of_kubeconfig(kubeconfig, context, proxies).await?, false)
+            }
+            None => infer(context, proxies).await?,
         };
+        // It becomes a part of the API server's paths.
+        if !is_namespace(&config.default_namespace) {
+            return Err(NoAccess::Namespace(config.default_namespace));
+        }
         config.read_timeout = Some(SILENCE_LIMIT);
         config.reset_reader_on_write = true;
-        Ok(Self::of(config))
+        Ok(Self {
+            in_pod,
+            ..Self::of(config)
+        })
     }
 
     /// Makes a connector from this configuration.
@@ -93,6 +112,7 @@ impl Connector {
         Self {
             connect: Box::new(connect),
             default_namespace,
+            in_pod: false,
         }
     }
 
@@ -100,6 +120,12 @@ impl Connector {
     #[must_use]
     pub fn default_namespace(&self) -> &str {
         &self.default_namespace
+    }
+
+    /// Whether the access is that of a pod's service account.
+    #[must_use]
+    pub const fn in_pod(&self) -> bool {
+        self.in_pod
     }
 
     /// Returns a builder for one client.
@@ -113,33 +139,75 @@ impl Connector {
     }
 }
 
-/// Returns the text of an error of a request, for people. kube's own text of a failed credentials plugin has its
-/// arguments, its environment and its output, with tokens; its text of a refusal has the whole answer twice.
+/// Returns the text of an error of a request, for people.
 #[must_use]
 pub fn words(error: &kube::Error) -> String {
-    let plugin = |why: &str| {
-        format!(
-            "the credentials plugin (exec) of the kubeconfig's user {why}: run it by hand, or log in again, as for kubectl"
-        )
-    };
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => plugin(&format!("failed ({})", out.status)),
-        kube::Error::Auth(AuthError::AuthExecStart(why)) => plugin(&format!("cannot be started ({why})")),
-        kube::Error::Auth(AuthError::AuthExecParse(_)) => plugin("printed something else than an ExecCredential"),
-        error => in_words(error),
-    }
+    in_words(error)
 }
 
-async fn infer(proxies: &Proxies) -> Result<Config, NoAccess> {
-    if let Ok(kubeconfig) = Kubeconfig::read() {
-        match of_kubeconfig(kubeconfig, None, proxies).await {
-            // kube's own error is about the kubeconfig and the service account.
-            Err(NoAccess::Config(_)) => {}
-            made => return made,
+/// What the kubeconfig files say.
+#[derive(Debug)]
+enum Files {
+    Kubeconfig(Box<Kubeconfig>),
+    /// No file exists, or they name neither a cluster nor a context.
+    Nothing(KubeconfigError),
+}
+
+/// Reads the kubeconfig as kubectl does: the files that `KUBECONFIG` names and that exist, otherwise the one in the home
+/// directory. What exists and cannot be used is an error: it is not known which cluster is meant.
+fn files(named: Option<OsString>, home: Option<PathBuf>) -> Result<Files, KubeconfigError> {
+    let named: Vec<_> = named.iter().flat_map(env::split_paths).collect();
+    let mut paths: Vec<_> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+    if paths.is_empty() {
+        let path = home.ok_or(KubeconfigError::FindPath);
+        let path = match path.map(|home| home.join(".kube/config")) {
+            Ok(path) => path,
+            Err(error) => return Ok(Files::Nothing(error)),
+        };
+        // A service account often has a home directory that is not its own. In a folder that cannot be entered there is
+        // no file of this user.
+        if let Err(error) = path.metadata()
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            return Ok(Files::Nothing(KubeconfigError::ReadConfig(error, path)));
+        }
+        paths.push(path);
+    }
+    let mut missing = KubeconfigError::CurrentContextNotSet;
+    let mut all = Kubeconfig::default();
+    for path in paths {
+        match Kubeconfig::read_from(path) {
+            Ok(mut one) => {
+                // An empty one must not win over that of a later file.
+                one.current_context = one.current_context.filter(|context| !context.is_empty());
+                all = all.merge(one)?;
+            }
+            Err(KubeconfigError::ReadConfig(error, path)) if is_missing(&error) => {
+                missing = KubeconfigError::ReadConfig(error, path);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(Config::infer().await.map_err(kube::Error::InferConfig)?)
+    if all.current_context.is_none() && all.clusters.is_empty() {
+        return Ok(Files::Nothing(missing));
+    }
+    Ok(Files::Kubeconfig(Box::new(all)))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Makes the configuration of the kubeconfig's context (`None`: of its current one), or of the pod. Returns also whether
+/// it is that of the pod.
+async fn infer(context: Option<&str>, proxies: &Proxies) -> Result<(Config, bool), NoAccess> {
+    let files = files(env::var_os("KUBECONFIG"), env::home_dir()).map_err(kube::Error::InferKubeconfig)?;
+    match (files, context) {
+        (Files::Kubeconfig(kubeconfig), _) => Ok((of_kubeconfig(*kubeconfig, context, proxies).await?, false)),
+        (Files::Nothing(why), Some(_)) => Err(kube::Error::InferKubeconfig(why).into()),
+        // kube's own error is about the kubeconfig and the service account.
+        (Files::Nothing(_), None) => Ok((Config::infer().await.map_err(kube::Error::InferConfig)?, true)),
+    }
 }
 
 /// Makes the configuration of this context of a kubeconfig; `None`: of its current one.
@@ -158,6 +226,9 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig, context: Option<&str>, proxies: &
         error => kube::Error::InferKubeconfig(error).into(),
     })?;
     config.apply_debug_overrides();
+    if config.default_namespace.is_empty() {
+        "default".clone_into(&mut config.default_namespace);
+    }
     // Not the proxy that kube finds: it compares `NO_PROXY` with the name of the proxy.
     config.proxy_url = match named {
         Some(url) => Some(proxy::url(
@@ -314,23 +385,147 @@ mod tests {
         }
     }
 
+    /// Returns what the files say: the contexts' names, or why there is nothing.
+    fn read(named: Option<&str>, home: &Path) -> String {
+        match files(named.map(OsString::from), Some(home.to_owned())) {
+            Ok(Files::Kubeconfig(kubeconfig)) => kubeconfig.current_context.unwrap_or_else(|| "no context".to_owned()),
+            Ok(Files::Nothing(_)) => "nothing".to_owned(),
+            Err(error) => format!("refused: {error}")
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+
     #[test]
-    fn what_a_credentials_plugin_was_given_and_has_printed_is_never_repeated() {
-        let out = std::process::Output {
-            status: std::os::unix::process::ExitStatusExt::from_raw(3 << 8),
-            stdout: b"{\"token\": \"s3cret\"}".to_vec(),
-            stderr: b"s3cret".to_vec(),
+    fn only_where_no_kubeconfig_says_anything_is_it_the_pods_turn() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path.display().to_string()
         };
-        let failed = AuthError::AuthExecRun {
-            cmd: "PASSWORD=s3cret plugin --password s3cret".to_owned(),
-            out: Box::new(out),
-        };
-        let said = words(&kube::Error::Auth(failed));
-        assert!(
-            said.contains("failed (exit status: 3)") && said.contains("log in again"),
-            "{said}"
+        let one = write(
+            "one",
+            "{current-context: one, contexts: [{name: one, context: {cluster: a}}]}",
         );
-        assert!(!said.contains("s3cret"), "{said}");
+        let two = write(
+            "two",
+            "{current-context: two, contexts: [{name: two, context: {cluster: a}}]}",
+        );
+        let empty = write("empty", "");
+        let blank = write("blank", "{apiVersion: v1, kind: Config, current-context: ''}");
+        let clusters = write(
+            "clusters",
+            "{clusters: [{name: a, cluster: {server: 'https://a.example'}}]}",
+        );
+        let broken = write("broken", "current-context: [");
+        let missing = dir.path().join("missing").display().to_string();
+        let below_a_file = format!("{one}/config");
+        let no_home = dir.path();
+        for (named, wanted) in [
+            (None, "nothing"),
+            (Some(String::new()), "nothing"),
+            (Some(missing.clone()), "nothing"),
+            (Some(below_a_file), "nothing"),
+            (Some(empty.clone()), "nothing"),
+            (Some(blank.clone()), "nothing"),
+            (Some(format!("{missing}:{empty}")), "nothing"),
+            (Some(one.clone()), "one"),
+            (Some(format!("{missing}:{one}")), "one"),
+            (Some(format!("{two}:{one}")), "two"),
+            (Some(format!("{blank}:{one}")), "one"),
+            (Some(clusters), "no context"),
+            (Some(broken.clone()), "refused: "),
+            (Some(format!("{one}:{broken}")), "refused: "),
+            (Some(no_home.display().to_string()), "refused: "),
+        ] {
+            let said = read(named.as_deref(), no_home);
+            assert!(
+                said == wanted || (wanted == "refused: " && said.starts_with(wanted)),
+                "{named:?}: {said}"
+            );
+        }
+        std::fs::create_dir(dir.path().join(".kube")).expect("a folder");
+        std::fs::copy(&two, dir.path().join(".kube/config")).expect("a copy");
+        assert_eq!(read(None, no_home), "two");
+        assert_eq!(read(Some(&missing), no_home), "nothing", "as for kubectl");
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_used_is_an_error_and_names_why() {
+        let proxies = Proxies::default();
+        let with = |context: &str| {
+            let text = format!(
+                "{{current-context: here, clusters: [{{name: a, cluster: {{server: 'https://a.example'}}}}], \
+                 contexts: [{context}]}}"
+            );
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = dir.path().join("config");
+            std::fs::write(&path, text).expect("written");
+            (dir, path)
+        };
+        for (context, wanted) in [
+            ("{name: here, context: {cluster: a}}", Ok("default")),
+            ("{name: here, context: {cluster: a, namespace: ''}}", Ok("default")),
+            ("{name: here, context: {cluster: a, namespace: shop}}", Ok("shop")),
+            (
+                "{name: here, context: {cluster: a, namespace: '../../x?y'}}",
+                Err("cannot be one"),
+            ),
+            ("{name: other, context: {cluster: a}}", Err("here")),
+            ("{name: here, context: {cluster: gone}}", Err("gone")),
+        ] {
+            let (_dir, path) = with(context);
+            let made = Connector::chosen(Some(&path), None, &proxies).await;
+            match (made, wanted) {
+                (Ok(made), Ok(wanted)) => assert_eq!((made.default_namespace(), made.in_pod()), (wanted, false)),
+                (Err(error), Err(wanted)) => assert!(in_words(&error).contains(wanted), "{context}: {error}"),
+                (made, _) => panic!("{context}: {:?}", made.err()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_fails_at_the_first_second_or_third_call_tells_nothing() {
+        for good in 0..3 {
+            let dir = tempfile::tempdir().expect("a folder");
+            let calls = dir.path().join("calls");
+            // Its credentials are always about to expire: each request asks for new ones.
+            let script = format!(
+                "echo call >> '{calls}'; if [ $(wc -l < '{calls}') -gt {good} ]; then echo s3cret; exit 3; fi; \
+                 echo '{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":\
+                 {{\"token\":\"t\",\"expirationTimestamp\":\"2020-01-01T00:00:00Z\"}}}}'",
+                calls = calls.display()
+            );
+            let kubeconfig = serde_json::json!({
+                "current-context": "a",
+                "clusters": [{ "name": "a", "cluster": { "server": "http://127.0.0.1:1" } }],
+                "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "u" } }],
+                "users": [{ "name": "u", "user": { "exec": {
+                    "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+                    "env": [{ "name": "PASSWORD", "value": "s3cret" }], "interactiveMode": "Never",
+                } } }],
+            });
+            let path = dir.path().join("config");
+            std::fs::write(&path, kubeconfig.to_string()).expect("written");
+            let connector = Connector::chosen(Some(&path), None, &Proxies::default()).await;
+            let connector = connector.map_err(|error| in_words(&error)).expect("a connector");
+            let mut told = Vec::new();
+            match connector.plain() {
+                Err(error) => told.push(error),
+                Ok(client) => {
+                    for _ in 0..3 {
+                        told.extend(client.apiserver_version().await.err());
+                    }
+                }
+            }
+            let told: Vec<_> = told.iter().map(words).collect();
+            let last = told.last().expect("nobody listens");
+            assert!(last.contains("failed (exit status: 3)"), "after {good} calls: {told:?}");
+            assert!(!told.concat().contains("s3cret"), "after {good} calls: {told:?}");
+        }
     }
 
     #[test]

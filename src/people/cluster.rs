@@ -9,7 +9,6 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{
     Api, Client, Error,
     api::{ApiResource, DynamicObject, ListParams},
-    config::Kubeconfig,
 };
 
 use super::entry::{Caller, kind};
@@ -39,20 +38,18 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects as the arguments say. No request is sent.
     pub(super) async fn connect(access: &Access) -> anyhow::Result<Self> {
-        let is_told = access.kubeconfig.is_some() || access.context.is_some();
-        let in_pod = !is_told && Kubeconfig::read().is_err();
         let proxies = Proxies::from_env()?;
         let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref(), &proxies)
             .await
             .map_err(|error| match error {
                 NoAccess::Config(error) => no_access(&error, access.kubeconfig.as_deref()),
-                error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_)) => error.into(),
+                error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_) | NoAccess::Namespace(_)) => error.into(),
             })?;
         Ok(Self {
             client: connector.plain()?,
             caller: caller(access),
             namespace: connector.default_namespace().to_owned(),
-            in_pod,
+            in_pod: connector.in_pod(),
         })
     }
 

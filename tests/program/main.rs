@@ -55,6 +55,7 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
         path.display().to_string()
     };
     let broken = file("broken.yaml", "{\n");
+    let lost = file("lost.yaml", "{current-context: gone, clusters: []}");
     let missing = home.path().join("missing.yaml").display().to_string();
     let accounts = file("accounts.yaml", "accounts: [{name: a}]");
     let no_file = "No such file or directory (os error 2)";
@@ -77,8 +78,19 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
         (
             &[("KUBECONFIG", broken.as_str())],
             &["run", LISTEN],
-            &["failed to parse kubeconfig YAML", "Set KUBECONFIG"],
-            "unclosed bracket '{' -->",
+            &["failed to parse kubeconfig YAML (line ", "Set KUBECONFIG"],
+            "failed to parse",
+        ),
+        // In a pod, too: it names some cluster, and not that of the pod.
+        (
+            &[
+                ("KUBECONFIG", lost.as_str()),
+                ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
+                ("KUBERNETES_SERVICE_PORT", "1"),
+            ],
+            &["suspend", "--all"],
+            &["no access to a Kubernetes API server", "gone"],
+            "gone",
         ),
         (
             &[],
