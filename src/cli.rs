@@ -56,7 +56,12 @@ pub fn parse() -> Command {
         return Plugin::parse().command;
     }
     // The variables of `run` must not stop another command: `doctor` is for an environment in which some are wrong.
-    if env::args().nth(1).is_some_and(|name| is_other_than_run(&name)) {
+    // Not `args`, which panics at a word that is no UTF-8.
+    let named = env::args_os().nth(1);
+    if named
+        .and_then(|name| name.into_string().ok())
+        .is_some_and(|name| is_other_than_run(&name))
+    {
         let program = Plugin::command().name(PROGRAM).bin_name(PROGRAM);
         let parsed = Plugin::from_arg_matches(&program.get_matches());
         return parsed.unwrap_or_else(|error| error.exit()).command;
