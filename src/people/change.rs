@@ -2,20 +2,30 @@
 //!
 //! May do: patch resources, watch them, print. May not: use AWS.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    process::ExitCode,
+    time::Duration,
+};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{
+    StreamExt as _,
+    channel::mpsc,
+    stream::{self, FuturesUnordered},
+};
 use kube::{
     Error, ResourceExt as _,
     api::{DynamicObject, Patch, PatchParams},
-    runtime::wait::await_condition,
+    runtime::watcher::Event,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     cluster::{Cluster, refused},
+    complain,
     entry::{Entry, State, state_of},
     print,
 };
@@ -26,11 +36,18 @@ use crate::{
     telemetry::error::in_words,
 };
 
-/// The field manager of these changes, as kubectl has its own.
-const MANAGER: &str = "kubectl-amplify";
-/// How long a wait pauses after an error.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long the look after a wait that came to no end may take.
+/// The field manager of these changes. Its name does not begin with `kubectl`: Flux takes away what such managers have
+/// written, so a suspended resource would go on at the next reconciliation.
+const MANAGER: &str = "amplify-operator-cli";
+/// What kubectl writes when it applies a manifest by itself, without the API server (client-side apply).
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The field manager of kubectl's client-side apply.
+const CLIENT_SIDE_APPLY: &str = "kubectl-client-side-apply";
+/// How many requests are under way at the same time.
+const AT_A_TIME: usize = 16;
+/// How long a wait lasts at most, in place of a time that no clock can show.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 30);
+/// How long after the deadline the resources that came to no end are looked at.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// What became of the change of a resource.
@@ -55,6 +72,9 @@ enum Outcome {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
+    /// Its place among the selected resources.
+    #[serde(skip)]
+    place: usize,
     #[serde(skip)]
     kind: KindName,
     #[serde(rename = "kind")]
@@ -85,10 +105,14 @@ impl Done {
         }
     }
 
+    /// Returns the text for a terminal. The API server's words may have anything in them.
     fn line(&self) -> String {
         let mut line = format!(
             "{}/{} in {}: {}",
-            self.kind_name, self.name, self.namespace, self.change
+            self.kind_name,
+            self.name,
+            self.namespace,
+            clean(&self.change)
         );
         if let Some(state) = self.state {
             line += ", ";
@@ -96,14 +120,74 @@ impl Done {
         }
         for more in [&self.message, &self.note].into_iter().flatten() {
             line += "\n  ";
-            line += more;
+            line += &clean(more);
         }
         line
+    }
+
+    fn settled(&mut self, object: &DynamicObject, cluster: &Cluster) {
+        let entry = Entry::of(self.kind, object, &cluster.caller);
+        (self.outcome, self.state, self.message) = (Outcome::Settled, Some(entry.state), entry.message);
+    }
+
+    fn deleted(&mut self) {
+        self.outcome = Outcome::Deleted;
+        self.change += ", and it has been deleted";
+    }
+}
+
+/// What has been done so far. A person reads each line as soon as it is known; a program gets all at the end.
+struct Report {
+    form: Form,
+    all: Vec<Done>,
+    is_well: bool,
+    is_empty: bool,
+}
+
+impl Report {
+    const fn new(form: Form) -> Self {
+        Self {
+            form,
+            all: Vec::new(),
+            is_well: true,
+            is_empty: true,
+        }
+    }
+
+    fn add(&mut self, done: Done) -> anyhow::Result<()> {
+        self.is_well &= done.is_well();
+        self.is_empty = false;
+        match self.form {
+            Form::Json => self.all.push(done),
+            Form::Text => {
+                // Nobody may read any more: what was asked for is done all the same.
+                print(&(done.line() + "\n"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the output. The exit code is 1 unless all is well.
+    fn end(mut self) -> anyhow::Result<ExitCode> {
+        match self.form {
+            Form::Json => {
+                self.all.sort_by_key(|done| done.place);
+                let resources = BTreeMap::from([("resources", self.all)]);
+                print(&(serde_json::to_string_pretty(&resources)? + "\n"))?;
+            }
+            Form::Text if self.is_empty && self.is_well => {
+                print("nothing is selected: there are no resources here\n")?;
+            }
+            Form::Text => {}
+        }
+        Ok(ExitCode::from(u8::from(!self.is_well)))
     }
 }
 
 /// Sets the annotation that asks for a reconcile, and waits for it if asked to.
 pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
+    // The time that the patches take is a part of it.
+    let deadline = Instant::now() + settings.timeout.min(LONGEST);
     let cluster = Cluster::connect(&settings.change.access).await?;
     let asked = Clock::of_machine().now().to_string();
     let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: asked } } });
@@ -113,17 +197,43 @@ pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
             .then(|| format!("it is suspended, and stays so: {}", cluster.caller.line(&resume)))
     };
     let word = |_: &DynamicObject| (Outcome::Changed, "reconcile requested");
-    let mut done = changed(&cluster, &settings.change, word, &patch, note).await?;
-    if settings.wait {
-        let deadline = Instant::now() + settings.timeout;
-        let waits: FuturesUnordered<_> = done
-            .iter_mut()
-            .filter(|done| done.outcome == Outcome::Changed)
-            .map(|done| settle(&cluster, done, &asked, deadline))
-            .collect();
-        waits.collect::<()>().await;
-    }
-    tell(&done, settings.change.printed.output)
+    let mut report = Report::new(settings.change.printed.output);
+    let mut waiting: BTreeMap<KindName, Waiting> = BTreeMap::new();
+    let mut take = |done: Done, report: &mut Report| {
+        if !settings.wait || done.outcome != Outcome::Changed {
+            return report.add(done);
+        }
+        let key = (done.namespace.clone(), done.name.clone());
+        waiting.entry(done.kind).or_default().insert(key, done);
+        Ok(())
+    };
+    change(&cluster, &settings.change, word, &patch, note, &mut report, &mut take).await?;
+    let namespace = cluster.namespace(&settings.change.selection.scope);
+    let (tell, mut told) = mpsc::unbounded();
+    let waits: FuturesUnordered<_> = waiting
+        .into_iter()
+        .map(|(kind, waiting)| {
+            settle(
+                &cluster,
+                kind,
+                namespace.as_deref(),
+                waiting,
+                &asked,
+                deadline,
+                tell.clone(),
+            )
+        })
+        .collect();
+    drop(tell);
+    let reported = async {
+        while let Some(done) = told.next().await {
+            report.add(done)?;
+        }
+        anyhow::Ok(())
+    };
+    let ((), reported) = tokio::join!(waits.collect::<()>(), reported);
+    reported?;
+    report.end()
 }
 
 /// Sets `spec.suspend`, or removes it.
@@ -141,55 +251,75 @@ pub(super) async fn suspend(settings: Change, is_to_be: bool) -> anyhow::Result<
             (false, false) => (Outcome::Unchanged, "was not suspended"),
         }
     };
-    let done = changed(&cluster, &settings, word, &patch, |object, _| others(object)).await?;
-    tell(&done, settings.printed.output)
+    let mut report = Report::new(settings.printed.output);
+    let note = |object: &DynamicObject, _: &Entry| others(object);
+    let mut take = |done, report: &mut Report| report.add(done);
+    change(&cluster, &settings, word, &patch, note, &mut report, &mut take).await?;
+    report.end()
 }
 
-/// Patches each selected resource, also when the API server refuses one. `word` says what the patch does, and `note` what
-/// may be in its way, from the resource as it was.
-async fn changed(
+/// Patches each selected resource, also when the API server refuses one, and hands over each as soon as it is patched.
+/// `word` says what the patch does, and `note` what may be in its way, from the resource as it was.
+async fn change(
     cluster: &Cluster,
     settings: &Change,
     word: impl Fn(&DynamicObject) -> (Outcome, &'static str),
     patch: &Value,
     note: impl Fn(&DynamicObject, &Entry) -> Option<String>,
-) -> anyhow::Result<Vec<Done>> {
-    let mut all = Vec::new();
-    for (kind, object) in cluster.selected(&settings.selection).await? {
+    report: &mut Report,
+    take: &mut impl FnMut(Done, &mut Report) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let selected = cluster.selected(&settings.selection).await?;
+    for refused in &selected.refused {
+        complain(&refused.to_string());
+        report.is_well = false;
+    }
+    let patches = selected.found.into_iter().enumerate().map(|(place, (kind, object))| {
         let entry = Entry::of(kind, &object, &cluster.caller);
-        let (mut outcome, word) = word(&object);
-        let (mut change, mut note) = (word.to_owned(), note(&object, &entry));
-        if outcome == Outcome::Changed {
-            let namespace = object.namespace().unwrap_or_default();
-            let api = cluster.api(kind, Some(&namespace));
-            let params = PatchParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
-                Ok(_) => {}
-                Err(error) if is_gone(&error) => {
-                    (outcome, change) = (Outcome::Deleted, "it has been deleted".to_owned());
-                }
-                Err(error) => {
-                    change = format!("FAILED: {:#}", refused(kind, Some(&namespace), &error));
-                    (outcome, note) = (Outcome::Failed, None);
-                }
-            }
-        }
-        all.push(Done {
+        let (outcome, word) = word(&object);
+        let done = Done {
+            place,
             kind,
             kind_name: kind.name(),
-            note,
+            note: note(&object, &entry),
             namespace: entry.namespace,
             name: entry.name,
             outcome,
-            change,
+            change: word.to_owned(),
             state: None,
             message: None,
-        });
+        };
+        patched(cluster, done, object, patch)
+    });
+    let mut patched = stream::iter(patches).buffered(AT_A_TIME);
+    while let Some(done) = patched.next().await {
+        take(done, report)?;
     }
-    Ok(all)
+    Ok(())
+}
+
+/// Patches the resource, if that changes it. Returns what became of it.
+async fn patched(cluster: &Cluster, mut done: Done, object: DynamicObject, patch: &Value) -> Done {
+    if done.outcome != Outcome::Changed {
+        return done;
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let api = cluster.api(done.kind, Some(&namespace));
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
+        Ok(_) => {}
+        Err(error) if is_gone(&error) => {
+            (done.outcome, done.change) = (Outcome::Deleted, "it has been deleted".to_owned());
+        }
+        Err(error) => {
+            done.change = format!("FAILED: {:#}", refused(done.kind, Some(&namespace), &error));
+            (done.outcome, done.note) = (Outcome::Failed, None);
+        }
+    }
+    done
 }
 
 /// Whether the API server says that this resource does not exist, and not that it does not know the kind.
@@ -200,63 +330,119 @@ fn is_gone(error: &Error) -> bool {
     status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
-/// Returns who else writes `spec.suspend`, and will write it again: those who apply manifests.
+/// Returns who else writes `spec.suspend`, and may write it again: those who apply manifests, or edit the resource.
 fn others(object: &DynamicObject) -> Option<String> {
     let managed = object.metadata.managed_fields.iter().flatten();
-    let owners: Vec<_> = managed
-        .filter(|entry| entry.manager.as_deref() != Some(MANAGER) && entry.operation.as_deref() == Some("Apply"))
+    let mut owners: BTreeSet<_> = managed
         .filter(|entry| {
             let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
             fields.is_some_and(|fields| fields.pointer("/f:spec/f:suspend").is_some())
         })
         .filter_map(|entry| entry.manager.as_deref().map(clean))
+        .filter(|manager| manager != MANAGER)
         .collect();
+    // Its manager loses the field when another one changes it. The manifest still has it.
+    let last_applied = object.annotations().get(LAST_APPLIED);
+    let last_applied = last_applied.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    if last_applied.is_some_and(|manifest| manifest["spec"].get("suspend").is_some()) {
+        owners.insert(CLIENT_SIDE_APPLY.to_owned());
+    }
     if owners.is_empty() {
         return None;
     }
+    let owners: Vec<_> = owners.into_iter().collect();
     Some(format!(
-        "spec.suspend is also written by {}: change it there too, or it comes back",
+        "spec.suspend is also written by {}: change it there too, or it may come back",
         owners.join(", ")
     ))
 }
 
-/// Waits until the operator has handled the request of this time and has nothing more to do. An API server that does not
-/// answer for a while ends nothing before the deadline.
-async fn settle(cluster: &Cluster, done: &mut Done, asked: &str, deadline: Instant) {
-    let (kind, namespace) = (done.kind, done.namespace.clone());
-    let api = || cluster.api(kind, Some(&namespace));
-    let mut trouble = None;
-    loop {
-        let settled = await_condition(api(), &done.name, |object: Option<&DynamicObject>| {
-            object.is_none_or(|object| is_settled(object, asked))
-        });
-        match timeout_at(deadline, settled).await {
-            Ok(Ok(Some(object))) => {
-                let entry = Entry::of(kind, &object, &cluster.caller);
-                (done.outcome, done.state, done.message) = (Outcome::Settled, Some(entry.state), entry.message);
-                return;
+/// The resources of a kind whose end is waited for, by namespace and name.
+type Waiting = BTreeMap<(String, String), Done>;
+
+/// Waits until the operator has handled the requests of this time and has nothing more to do, with one watch for all of a
+/// kind. Tells of each resource as soon as it is known. An API server that does not answer for a while ends nothing before
+/// the deadline.
+async fn settle(
+    cluster: &Cluster,
+    kind: KindName,
+    namespace: Option<&str>,
+    mut waiting: Waiting,
+    asked: &str,
+    deadline: Instant,
+    tell: mpsc::UnboundedSender<Done>,
+) {
+    // The receiver lives as long as the sender.
+    let say = |done| drop(tell.unbounded_send(done));
+    let name = match waiting.len() {
+        1 => waiting.keys().next().map(|(_, name)| name.clone()),
+        _ => None,
+    };
+    let events = cluster.follow(kind, namespace, name.as_deref());
+    let mut events = pin!(events.take_until(sleep_until(deadline)));
+    let (mut trouble, mut listed) = (None, BTreeSet::new());
+    while !waiting.is_empty() {
+        let Some(event) = events.next().await else {
+            break;
+        };
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                trouble = None;
+                let key = key(&object);
+                if is_settled(&object, asked)
+                    && let Some(mut done) = waiting.remove(&key)
+                {
+                    done.settled(&object, cluster);
+                    say(done);
+                }
+                listed.insert(key);
             }
-            Ok(Ok(None)) => {
-                done.outcome = Outcome::Deleted;
-                done.change += ", and it has been deleted";
-                return;
-            }
-            Ok(Err(error)) => {
-                trouble = Some(in_words(&error));
-                if timeout_at(deadline, sleep(AGAIN)).await.is_err() {
-                    break;
+            Ok(Event::Delete(object)) => {
+                trouble = None;
+                if let Some(mut done) = waiting.remove(&key(&object)) {
+                    done.deleted();
+                    say(done);
                 }
             }
-            Err(_) => break,
+            Ok(Event::InitDone) => {
+                trouble = None;
+                let gone = waiting.keys().filter(|key| !listed.contains(*key));
+                for key in gone.cloned().collect::<Vec<_>>() {
+                    if let Some(mut done) = waiting.remove(&key) {
+                        done.deleted();
+                        say(done);
+                    }
+                }
+                listed.clear();
+            }
+            Err(error) => trouble = Some(in_words(&error)),
         }
     }
+    let until = deadline + LAST_LOOK;
+    let looks = waiting
+        .into_values()
+        .map(|done| late(cluster, done, trouble.clone(), until));
+    let looks = stream::iter(looks).buffer_unordered(AT_A_TIME);
+    looks.for_each(|done| std::future::ready(say(done))).await;
+}
+
+/// Looks once more at a resource that is not done in time.
+async fn late(cluster: &Cluster, mut done: Done, trouble: Option<String>, until: Instant) -> Done {
     done.outcome = Outcome::TimedOut;
     done.change += ", and it is not done in time";
     done.message = trouble;
-    if let Ok(Ok(Some(object))) = timeout(LAST_LOOK, api().get_opt(&done.name)).await {
-        let entry = Entry::of(kind, &object, &cluster.caller);
-        (done.state, done.message) = (Some(entry.state), entry.message.or_else(|| done.message.take()));
+    let api = cluster.api(done.kind, Some(&done.namespace));
+    if let Ok(Ok(Some(object))) = timeout_at(until, api.get_opt(&done.name)).await {
+        let entry = Entry::of(done.kind, &object, &cluster.caller);
+        (done.state, done.message) = (Some(entry.state), entry.message.or(done.message));
     }
+    done
+}
+
+/// Returns the namespace and the name.
+fn key(object: &DynamicObject) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Whether the operator has handled the request of this time, or a later one, and goes on no more.
@@ -272,24 +458,6 @@ fn is_settled(object: &DynamicObject, asked: &str) -> bool {
         State::Suspended => true,
         State::Reconciling | State::Unseen => reason == Some(Reason::Released),
     }
-}
-
-/// Prints what was done. The exit code is 1 unless all is well.
-fn tell(done: &[Done], form: Form) -> anyhow::Result<ExitCode> {
-    match form {
-        Form::Json => {
-            let resources = BTreeMap::from([("resources", done)]);
-            print(&(serde_json::to_string_pretty(&resources)? + "\n"))?;
-        }
-        Form::Text if done.is_empty() => {
-            print("nothing is selected: there are no resources here\n")?;
-        }
-        Form::Text => {
-            let lines: Vec<_> = done.iter().map(Done::line).collect();
-            print(&(lines.join("\n") + "\n"))?;
-        }
-    }
-    Ok(ExitCode::from(u8::from(!done.iter().all(Done::is_well))))
 }
 
 #[cfg(test)]
@@ -327,38 +495,87 @@ mod tests {
     }
 
     #[test]
-    fn who_else_writes_the_field_is_named() {
-        let with = |manager: &str, fields: Value| {
+    fn who_else_writes_the_field_is_named_however_they_write_it() {
+        let suspend = json!({ "f:spec": { "f:suspend": {} } });
+        let other = json!({ "f:spec": { "f:appId": {} } });
+        for (manager, operation, fields, applied, wanted) in [
+            (
+                "kustomize-controller",
+                "Apply",
+                &suspend,
+                None,
+                Some("kustomize-controller"),
+            ),
+            ("kustomize-controller", "Apply", &other, None, None),
+            ("kubectl-edit", "Update", &suspend, None, Some("kubectl-edit")),
+            (
+                CLIENT_SIDE_APPLY,
+                "Update",
+                &suspend,
+                Some(json!({ "suspend": true })),
+                Some(CLIENT_SIDE_APPLY),
+            ),
+            // `suspend` has taken the field over, and the manifest still has it.
+            (
+                MANAGER,
+                "Update",
+                &suspend,
+                Some(json!({ "suspend": false })),
+                Some(CLIENT_SIDE_APPLY),
+            ),
+            (MANAGER, "Update", &suspend, Some(json!({ "appId": "d1" })), None),
+            (MANAGER, "Update", &suspend, None, None),
+        ] {
             let mut object = object("staging", &json!({}), &json!({}));
             object.metadata.managed_fields = serde_json::from_value(json!([
-                { "manager": manager, "operation": "Apply", "fieldsV1": fields }
+                { "manager": manager, "operation": operation, "fieldsV1": fields }
             ]))
             .unwrap();
-            others(&object)
-        };
-        let suspend = json!({ "f:spec": { "f:suspend": {} } });
-        let said = with("kustomize-controller", suspend.clone()).unwrap();
-        assert!(said.contains("also written by kustomize-controller"), "{said}");
-        assert_eq!(with(MANAGER, suspend), None);
-        assert_eq!(
-            with("kustomize-controller", json!({ "f:spec": { "f:appId": {} } })),
-            None
-        );
+            if let Some(spec) = applied {
+                let manifest = json!({ "spec": spec }).to_string();
+                object.annotations_mut().insert(LAST_APPLIED.to_owned(), manifest);
+            }
+            let wanted = wanted.map(|wanted| format!("spec.suspend is also written by {wanted}: change"));
+            let said = others(&object);
+            assert_eq!(said.is_some(), wanted.is_some(), "{manager} {operation}: {said:?}");
+            let (said, wanted) = (said.unwrap_or_default(), wanted.unwrap_or_default());
+            assert!(said.starts_with(&wanted), "{manager} {operation}: {said}");
+        }
     }
 
     #[test]
-    fn only_what_is_ready_after_a_wait_ends_with_success() {
-        let done = |outcome, state| Done {
+    fn the_name_of_the_field_manager_is_none_whose_fields_flux_takes_away() {
+        assert!(!MANAGER.starts_with("kubectl"));
+    }
+
+    fn done(outcome: Outcome, state: Option<State>) -> Done {
+        Done {
+            place: 0,
             kind: KindName::BackendApi,
             kind_name: "BackendApi",
             namespace: "shop".to_owned(),
             name: "api".to_owned(),
             outcome,
-            change: String::new(),
+            change: "changed".to_owned(),
             note: None,
             state,
             message: None,
-        };
+        }
+    }
+
+    #[test]
+    fn no_words_of_others_reach_the_terminal_as_they_are() {
+        let red = "\u{1b}[31mred\u{1b}[0m\nnext line";
+        let mut done = done(Outcome::Failed, None);
+        (done.change, done.note, done.message) = (format!("FAILED: {red}"), Some(red.into()), Some(red.into()));
+        assert_eq!(
+            done.line(),
+            "BackendApi/api in shop: FAILED: red next line\n  red next line\n  red next line"
+        );
+    }
+
+    #[test]
+    fn only_what_is_ready_after_a_wait_ends_with_success() {
         for (outcome, state, wanted) in [
             (Outcome::Changed, None, true),
             (Outcome::Unchanged, None, true),

@@ -2,28 +2,45 @@
 //!
 //! May do: read the kubeconfig, list and change resources. May not: use AWS.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use kube::{
     Api, Client, Error,
     api::{ApiResource, DynamicObject, ListParams},
+    runtime::watcher::{self, Event},
 };
+use tokio::time::{Instant, sleep};
+use tower::{buffer::BufferLayer, retry::RetryLayer};
 
 use super::entry::{Caller, kind};
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess, words},
+    apiserver::{Connector, NoAccess, Retries, words},
     cli::{
         called,
         people::{Access, Scope, Selection},
     },
     proxy::Proxies,
+    random::Random,
 };
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
+/// How many requests may wait for a connection.
+const QUEUE: usize = 64;
+/// How long a watch stays open, in seconds: shorter than the API server may be silent.
+const WATCH_SECONDS: u32 = 60;
+/// The wait before resources are listed anew after an error. It doubles up to [`AGAIN_MOST`].
+const AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait between two lists.
+const AGAIN_MOST: Duration = Duration::from_secs(16);
+/// After this time without an error the next one is the first again.
+const STEADY: Duration = Duration::from_mins(1);
 
 /// An API server, and the namespace of its context.
 pub(super) struct Cluster {
@@ -46,7 +63,7 @@ impl Cluster {
                 error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_) | NoAccess::Namespace(_)) => error.into(),
             })?;
         Ok(Self {
-            client: connector.plain()?,
+            client: client(&connector)?,
             caller: caller(access),
             namespace: connector.default_namespace().to_owned(),
             in_pod: connector.in_pod(),
@@ -77,11 +94,62 @@ impl Cluster {
 
     /// Returns all resources of all kinds.
     pub(super) async fn resources(&self, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
-        let lists = stream::iter(KindName::ALL.iter().copied())
+        let read = self.readable(KindName::ALL, namespace).await;
+        match read.refused.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(read.found),
+        }
+    }
+
+    /// Returns all resources of these kinds, as far as the API server shows them.
+    pub(super) async fn readable(&self, kinds: &[KindName], namespace: Option<&str>) -> Selected {
+        let mut lists = stream::iter(kinds.iter().copied())
             .map(async |kind| self.list(kind, namespace).await)
             .buffered(KindName::ALL.len());
-        let lists: Vec<_> = lists.try_collect().await?;
-        Ok(lists.into_iter().flatten().collect())
+        let mut read = Selected::default();
+        while let Some(list) = lists.next().await {
+            match list {
+                Ok(list) => read.found.extend(list),
+                Err(error) => read.refused.push(error),
+            }
+        }
+        read.none = read.refused.len() == kinds.len();
+        read
+    }
+
+    /// Returns what happens to the resources of a kind, or to the one of this name: all that there are, then each change.
+    /// After an error they are listed anew, so that it is known when the API server answers again. It never ends.
+    pub(super) fn follow(
+        &self,
+        kind: KindName,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>> {
+        let api = self.api(kind, namespace);
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        if let Some(name) = name {
+            config = config.fields(&format!("metadata.name={name}"));
+        }
+        let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
+        let first = (begin(), false, Instant::now(), AGAIN);
+        let following = stream::unfold(first, move |(mut events, has_failed, mut begun, mut wait)| {
+            let begin = begin.clone();
+            async move {
+                if has_failed {
+                    // What has worked for a while has not failed again and again.
+                    if begun.elapsed() > STEADY {
+                        wait = AGAIN;
+                    }
+                    sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MOST);
+                    (events, begun) = (begin(), Instant::now());
+                }
+                let event = events.next().await?;
+                let has_failed = event.is_err();
+                Some((event, (events, has_failed, begun, wait)))
+            }
+        });
+        following.boxed()
     }
 
     async fn list(&self, kind: KindName, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
@@ -101,13 +169,14 @@ impl Cluster {
         }
     }
 
-    /// Returns the resources that the arguments select. One that does not exist is an error, before anything changes.
-    pub(super) async fn selected(&self, selection: &Selection) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+    /// Returns the resources that the arguments select. A named one that does not exist is an error, before anything
+    /// changes.
+    pub(super) async fn selected(&self, selection: &Selection) -> anyhow::Result<Selected> {
         let namespace = self.namespace(&selection.scope);
         if selection.all {
-            return self.resources(namespace.as_deref()).await;
+            return self.readable(KindName::ALL, namespace.as_deref()).await.any();
         }
-        let mut found = Vec::new();
+        let mut selected = Selected::default();
         for (kind, name) in named(&selection.resources)? {
             let Some(namespace) = namespace.as_deref() else {
                 bail!("a name is of one namespace: give --namespace, or --all for all resources of all namespaces");
@@ -119,14 +188,42 @@ impl Cluster {
                 .map_err(|error| refused(kind, Some(namespace), &error))?;
             let object = object.with_context(|| {
                 format!(
-                    "there is no {} {name} in the namespace {namespace}: `kubectl get amplify -A` shows what there is",
-                    kind.name()
+                    "there is no {} {name} in the namespace {namespace}: `{}` shows what there is",
+                    kind.name(),
+                    self.caller.line("status -A")
                 )
             })?;
-            found.push((kind, object));
+            selected.found.push((kind, object));
         }
-        Ok(found)
+        Ok(selected)
     }
+}
+
+/// Resources, and why some kinds are not among them.
+#[derive(Debug, Default)]
+pub(super) struct Selected {
+    pub(super) found: Vec<(KindName, DynamicObject)>,
+    pub(super) refused: Vec<anyhow::Error>,
+    /// Whether no kind could be read.
+    none: bool,
+}
+
+impl Selected {
+    /// Returns them, unless the API server has shown none of the kinds.
+    pub(super) fn any(self) -> anyhow::Result<Self> {
+        if self.none {
+            self.refused.into_iter().next().map_or_else(|| Ok(Self::default()), Err)
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+/// Returns a client that asks again where the API server is too busy. Each change of these commands may be sent twice.
+fn client(connector: &Connector) -> kube::Result<Client> {
+    let retry = RetryLayer::new(Retries::new(Arc::new(Random::of_machine())));
+    let builder = connector.connect()?.with_layer(&BufferLayer::new(QUEUE));
+    Ok(builder.with_layer(&retry).build())
 }
 
 /// Returns how this process was called, with the flags that choose the API server.
@@ -224,7 +321,7 @@ pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) ->
             ". Give a namespace in which you may do this, with --namespace"
         }
         Error::Api(status) if status.code == 403 => {
-            ". Your user lacks this right: a cluster administrator can grant the ClusterRole amplify-operator-view or amplify-operator-edit"
+            ". Your user lacks this right: a cluster administrator can grant the ClusterRole whose name ends in amplify-operator-view or amplify-operator-edit"
         }
         Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl",
         Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",

@@ -20,7 +20,15 @@ use std::{
 
 pub use completion::{candidates, completes_for_kubectl};
 
-use crate::cli::people::Command;
+use crate::{
+    api::text::clean,
+    cli::{self, people::Command},
+};
+
+/// Says on stderr what is not as it should be, while the command goes on.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}: {}", cli::called(), clean(text));
+}
 
 /// Carries out a command.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {

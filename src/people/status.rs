@@ -16,19 +16,16 @@ use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     api::DynamicObject,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event},
-    },
+    runtime::watcher::{self, Event},
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     cluster::{Cluster, refused},
+    complain,
     entry::{self, Entry},
-    print,
-    tree::{self, Node},
+    print, tree,
 };
 use crate::{
     api::{KindName, text::clean},
@@ -57,13 +54,17 @@ pub(super) async fn run(settings: Status) -> anyhow::Result<ExitCode> {
         watch(&cluster, &settings, &wanted, &clock).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let found = cluster.resources(namespace.as_deref()).await?;
-    let entries: Vec<_> = found
+    let read = cluster.readable(&wanted.kinds(), namespace.as_deref()).await.any()?;
+    let entries: Vec<_> = read
+        .found
         .iter()
         .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
         .collect();
     print(&page(entries, &wanted, &settings, namespace.as_deref(), clock.now())?)?;
-    Ok(ExitCode::SUCCESS)
+    for refused in &read.refused {
+        complain(&format!("not shown: {refused}"));
+    }
+    Ok(ExitCode::from(u8::from(!read.refused.is_empty())))
 }
 
 /// The resources to show.
@@ -72,16 +73,28 @@ enum Wanted {
     /// Those of one kind, with what is below them.
     Kind(KindName),
     /// These, as `KIND/NAME`, with what is below them.
-    Named(Vec<String>),
+    Named(BTreeSet<KindName>, Vec<String>),
 }
 
 impl Wanted {
-    fn has(&self, node: &Node) -> bool {
+    fn has(&self, entry: &Entry) -> bool {
         match self {
             Self::All => true,
-            Self::Kind(kind) => node.entry.kind == kind.name(),
-            Self::Named(names) => names.contains(&node.entry.reference()),
+            Self::Kind(kind) => entry.kind == kind.name(),
+            Self::Named(_, names) => names.contains(&entry.reference()),
         }
+    }
+
+    /// Returns the kinds that must be read: only a backend has others below it, and never a record.
+    fn kinds(&self) -> Vec<KindName> {
+        let named = match self {
+            Self::All => return KindName::ALL.to_vec(),
+            Self::Kind(kind) => &BTreeSet::from([*kind]),
+            Self::Named(kinds, _) => kinds,
+        };
+        let is_below = |kind| kind != KindName::BackendEnvironment && named.contains(&KindName::AmplifyBackend);
+        let kinds = KindName::ALL.iter().copied();
+        kinds.filter(|kind| named.contains(kind) || is_below(*kind)).collect()
     }
 }
 
@@ -101,11 +114,12 @@ async fn wanted(cluster: &Cluster, settings: &Status) -> anyhow::Result<Wanted> 
         all: false,
         scope: settings.scope.clone(),
     };
-    let selected = cluster.selected(&selection).await?;
+    let selected = cluster.selected(&selection).await?.found;
     let named = selected
         .iter()
         .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller).reference());
-    Ok(Wanted::Named(named.collect()))
+    let names = named.collect();
+    Ok(Wanted::Named(selected.iter().map(|(kind, _)| *kind).collect(), names))
 }
 
 /// Returns the output for these resources.
@@ -117,39 +131,33 @@ fn page(
     now: Timestamp,
 ) -> anyhow::Result<String> {
     let summary = tree::summary(&entries);
-    let roots = chosen(tree::arrange(entries), wanted);
+    let roots = tree::chosen(tree::arrange(entries), |entry| wanted.has(entry));
     Ok(match (settings.printed.output, wanted) {
         (Form::Json, _) if settings.watch => serde_json::to_string(&json!({ "resources": roots }))? + "\n",
         (Form::Json, _) => serde_json::to_string_pretty(&json!({ "resources": roots }))? + "\n",
-        (Form::Text, Wanted::Named(names)) if roots.is_empty() => format!("gone: {}\n", names.join(", ")),
+        (Form::Text, Wanted::Named(_, names)) if roots.is_empty() => format!("gone: {}\n", names.join(", ")),
+        (Form::Text, Wanted::Kind(kind)) if roots.is_empty() => match namespace {
+            Some(namespace) => format!(
+                "no {} in the namespace {namespace}; -A looks in all namespaces\n",
+                kind.name()
+            ),
+            None => format!("no {} in any namespace\n", kind.name()),
+        },
         (Form::Text, _) if roots.is_empty() => match namespace {
             Some(namespace) => format!("no resources in the namespace {namespace}; -A shows those of all namespaces\n"),
             None => "no resources: docs/first-backend.md shows how to write the first\n".to_owned(),
         },
         (Form::Text, Wanted::All) => format!("{}\n{summary}\n", tree::text(&roots, now)),
-        (Form::Text, Wanted::Kind(_) | Wanted::Named(_)) => tree::text(&roots, now),
+        (Form::Text, Wanted::Kind(_) | Wanted::Named(..)) => tree::text(&roots, now),
     })
-}
-
-/// Returns the trees below the wanted resources.
-fn chosen(nodes: Vec<Node>, wanted: &Wanted) -> Vec<Node> {
-    let mut found = Vec::new();
-    for node in nodes {
-        if wanted.has(&node) {
-            found.push(node);
-        } else {
-            found.extend(chosen(node.children, wanted));
-        }
-    }
-    found
 }
 
 /// Shows the tree whenever something changes, until nobody reads any more.
 async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Clock) -> anyhow::Result<()> {
     let namespace = cluster.namespace(&settings.scope);
-    let streams = KindName::ALL.iter().map(|kind| {
-        let api = cluster.api(*kind, namespace.as_deref());
-        let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let kinds = wanted.kinds();
+    let streams = kinds.iter().map(|kind| {
+        let events = cluster.follow(*kind, namespace.as_deref(), None);
         events.map(|event| (*kind, event)).boxed()
     });
     let mut events = select_all(streams);
@@ -157,7 +165,7 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
     let mut before = String::new();
     let is_terminal = io::stdout().is_terminal() && settings.printed.output == Form::Text;
     let in_place = is_terminal && env::var_os("TERM").is_some_and(|term| term != "dumb");
-    let mut trouble: Option<(Timestamp, String)> = None;
+    let mut troubles = Troubles::default();
     // When the tree is shown next. An event makes it soon; more events do not put it off.
     let idle = if in_place { AGES } else { Duration::from_hours(1) };
     let (mut due, mut is_soon) = (Instant::now() + idle, false);
@@ -169,20 +177,29 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
         };
         let Some(next) = next else {
             (due, is_soon) = (Instant::now() + idle, false);
-            // Until all kinds have been listed, the tree would lack some.
-            if seen.listed.len() < KindName::ALL.len() {
-                continue;
+            // Until all kinds have been listed, the tree would lack some. What cannot be listed is not waited for.
+            let is_whole = kinds
+                .iter()
+                .all(|kind| seen.listed.contains(kind) || troubles.is_refused(*kind));
+            let mut page = if is_whole {
+                let entries = seen.objects.iter();
+                let entries = entries.map(|((kind, ..), object)| Entry::of(*kind, object, &cluster.caller));
+                page(entries.collect(), wanted, settings, namespace.as_deref(), clock.now())?
+            } else {
+                String::new()
+            };
+            // Only where it is replaced can the age of a trouble be shown.
+            if in_place {
+                for line in troubles.lines(clock.now()) {
+                    page += "\n";
+                    page += &line;
+                    page += "\n";
+                }
+            } else {
+                troubles.news().iter().for_each(|text| complain(text));
             }
-            let entries = seen.objects.iter();
-            let entries = entries.map(|((kind, ..), object)| Entry::of(*kind, object, &cluster.caller));
-            let mut page = page(entries.collect(), wanted, settings, namespace.as_deref(), clock.now())?;
-            if let (Some((since, why)), Form::Text) = (&trouble, settings.printed.output) {
-                let since = entry::ago(clock.now().duration_since(*since));
-                page += "\nno news from the API server for ";
-                page += &since;
-                page += ": ";
-                page += why;
-                page.push('\n');
+            if page.is_empty() {
+                continue;
             }
             if in_place {
                 let mut out = io::stdout().lock();
@@ -199,21 +216,100 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
         };
         match event {
             Ok(event) => {
+                // The first is said before anything is asked.
+                if !matches!(event, Event::Init) {
+                    troubles.ends(kind);
+                }
                 seen.learn(kind, event);
-                trouble = None;
-            }
-            // The watch goes on by itself after any other error.
-            Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) if matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404)) =>
-            {
-                return Err(refused(kind, namespace.as_deref(), &error));
             }
             Err(error) => {
-                trouble.get_or_insert_with(|| (clock.now(), clean(&in_words(&error))));
+                let refusal = match &error {
+                    watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => match error {
+                        kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404) => {
+                            Some((status.code, error))
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let refusal = refusal.map(|(code, error)| (code, refused(kind, namespace.as_deref(), error)));
+                let (text, is_refused) = match refusal {
+                    // Who has no valid credentials gets nothing at all.
+                    Some((401, error)) => return Err(error),
+                    Some((_, error)) if kinds.iter().all(|one| *one == kind || troubles.is_refused(*one)) => {
+                        return Err(error);
+                    }
+                    Some((_, error)) => (error.to_string(), true),
+                    None => (format!("{}: {}", kind.name(), in_words(&error)), false),
+                };
+                troubles.begins(kind, clock.now(), clean(&text), is_refused);
             }
         }
         if !is_soon {
             (due, is_soon) = (Instant::now() + QUIET, true);
         }
+    }
+}
+
+/// What keeps the watches from news, by kind: the others go on.
+#[derive(Default)]
+struct Troubles {
+    present: BTreeMap<KindName, Trouble>,
+    /// What has been told on stderr.
+    told: BTreeMap<KindName, String>,
+}
+
+struct Trouble {
+    since: Timestamp,
+    text: String,
+    /// Whether the API server refuses to show this kind.
+    is_refused: bool,
+}
+
+impl Troubles {
+    /// A trouble that lasts has begun with its first error.
+    fn begins(&mut self, kind: KindName, now: Timestamp, text: String, is_refused: bool) {
+        let since = self.present.get(&kind).map_or(now, |trouble| trouble.since);
+        let trouble = Trouble {
+            since,
+            text,
+            is_refused,
+        };
+        self.present.insert(kind, trouble);
+    }
+
+    fn ends(&mut self, kind: KindName) {
+        self.present.remove(&kind);
+    }
+
+    fn is_refused(&self, kind: KindName) -> bool {
+        self.present.get(&kind).is_some_and(|trouble| trouble.is_refused)
+    }
+
+    /// Returns a line for each present trouble.
+    fn lines(&self, now: Timestamp) -> Vec<String> {
+        let line = |trouble: &Trouble| {
+            let since = entry::ago(now.duration_since(trouble.since));
+            format!("no news from the API server for {since}: {}", trouble.text)
+        };
+        self.present.values().map(line).collect()
+    }
+
+    /// Returns what has begun or ended since the last call.
+    fn news(&mut self) -> Vec<String> {
+        let present = self.present.iter().map(|(kind, trouble)| (*kind, trouble.text.clone()));
+        let present: BTreeMap<_, _> = present.collect();
+        let mut news = Vec::new();
+        for (kind, text) in &present {
+            if !self.told.contains_key(kind) {
+                news.push(format!("no news from the API server: {text}"));
+            }
+        }
+        for kind in self.told.keys().filter(|kind| !present.contains_key(kind)) {
+            news.push(format!("{}: there is news from the API server again", kind.name()));
+        }
+        self.told = present;
+        news
     }
 }
 
@@ -258,6 +354,53 @@ mod tests {
     use serde_json::json;
 
     use super::{super::entry::tests::object, *};
+
+    #[test]
+    fn only_the_kinds_that_the_question_needs_are_read() {
+        let kinds = |wanted: Wanted| {
+            let kinds = wanted.kinds();
+            kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ")
+        };
+        let named = |all: &[KindName]| Wanted::Named(all.iter().copied().collect(), Vec::new());
+        let with_below = "AmplifyBackend BackendApi BackendStorage";
+        assert_eq!(kinds(Wanted::All), format!("{with_below} BackendEnvironment"));
+        assert_eq!(kinds(Wanted::Kind(KindName::AmplifyBackend)), with_below);
+        assert_eq!(kinds(Wanted::Kind(KindName::BackendApi)), "BackendApi");
+        assert_eq!(kinds(named(&[KindName::AmplifyBackend])), with_below);
+        assert_eq!(
+            kinds(named(&[KindName::BackendStorage, KindName::BackendEnvironment])),
+            "BackendStorage BackendEnvironment"
+        );
+    }
+
+    #[test]
+    fn a_trouble_of_one_kind_lasts_until_that_kind_has_news() {
+        let mut troubles = Troubles::default();
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let (api, storage) = (KindName::BackendApi, KindName::BackendStorage);
+        troubles.begins(api, at(0), "busy".to_owned(), false);
+        troubles.begins(api, at(10), "no route".to_owned(), false);
+        troubles.begins(storage, at(20), "forbidden".to_owned(), true);
+        assert_eq!(
+            troubles.lines(at(30)),
+            [
+                "no news from the API server for 30s: no route",
+                "no news from the API server for 10s: forbidden"
+            ]
+        );
+        assert!(troubles.is_refused(storage) && !troubles.is_refused(api));
+        assert_eq!(
+            troubles.news(),
+            [
+                "no news from the API server: no route",
+                "no news from the API server: forbidden"
+            ]
+        );
+        assert!(troubles.news().is_empty(), "each once");
+        troubles.ends(api);
+        assert_eq!(troubles.news(), ["BackendApi: there is news from the API server again"]);
+        assert_eq!(troubles.lines(at(31)).len(), 1);
+    }
 
     #[test]
     fn a_list_read_again_forgets_what_has_gone_meanwhile() {

@@ -23,6 +23,9 @@ pub(super) struct Node {
     pub(super) entry: Entry,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) children: Vec<Self>,
+    /// What is below it too, and is a tree of its own because this one is deep: as `KIND/NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) apart: Vec<String>,
 }
 
 /// Returns the resources as trees, sorted by namespace, kind and name.
@@ -30,13 +33,16 @@ pub(super) fn arrange(mut entries: Vec<Entry>) -> Vec<Node> {
     let rank = |entry: &Entry| KindName::ALL.iter().position(|kind| kind.name() == entry.kind);
     entries.sort_by(|a, b| (&a.namespace, rank(a), &a.name).cmp(&(&b.namespace, rank(b), &b.name)));
     let mut parents = parents(&entries);
-    shorten(&mut parents);
+    let mut apart: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (child, parent) in shorten(&mut parents) {
+        apart.entry(parent).or_default().push(entries[child].reference());
+    }
     let mut below: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
     for (child, parent) in parents.iter().enumerate() {
         below.entry(*parent).or_default().push(child);
     }
     let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
-    nodes(None, &below, &mut entries)
+    nodes(None, &below, &mut apart, &mut entries)
 }
 
 /// Returns for each resource the place of the backend that it belongs to.
@@ -62,8 +68,9 @@ fn parents(entries: &[Entry]) -> Vec<Option<usize>> {
 }
 
 /// Makes roots of what would be too deep in a tree, and of one in each circle: nothing stops people from making long
-/// chains of clones, or two backends that name each other as their source.
-fn shorten(parents: &mut [Option<usize>]) {
+/// chains of clones, or two backends that name each other as their source. Returns each that was too deep, with its parent.
+fn shorten(parents: &mut [Option<usize>]) -> Vec<(usize, usize)> {
+    let mut cut = Vec::new();
     let mut depths: Vec<Option<usize>> = vec![None; parents.len()];
     for start in 0..parents.len() {
         let (mut path, mut on_path) = (Vec::new(), BTreeSet::new());
@@ -80,26 +87,78 @@ fn shorten(parents: &mut [Option<usize>]) {
             let above = parents[place].and_then(|parent| depths[parent]);
             let depth = above.map_or(0, |above| above + 1);
             if depth >= DEEPEST {
-                parents[place] = None;
+                cut.extend(parents[place].take().map(|parent| (place, parent)));
             }
             depths[place] = Some(depth % DEEPEST);
         }
     }
+    cut
 }
 
 fn nodes(
     parent: Option<usize>,
     below: &BTreeMap<Option<usize>, Vec<usize>>,
+    apart: &mut BTreeMap<usize, Vec<String>>,
     entries: &mut [Option<Entry>],
 ) -> Vec<Node> {
     let mut all = Vec::new();
     for place in below.get(&parent).into_iter().flatten() {
         if let Some(entry) = entries[*place].take() {
-            let children = nodes(Some(*place), below, entries);
-            all.push(Node { entry, children });
+            let children = nodes(Some(*place), below, apart, entries);
+            let apart = apart.remove(place).unwrap_or_default();
+            all.push(Node { entry, children, apart });
         }
     }
     all
+}
+
+/// Returns the trees of what is wanted, with what is below it, also where that is a tree of its own.
+pub(super) fn chosen(roots: Vec<Node>, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Node> {
+    let mut continued = BTreeSet::new();
+    loop {
+        let before = continued.len();
+        for root in &roots {
+            continue_in(root, false, &is_wanted, &mut continued);
+        }
+        if continued.len() == before {
+            break;
+        }
+    }
+    let mut found = Vec::new();
+    let is_wanted = |entry: &Entry| is_wanted(entry) || continued.contains(&place_of(entry));
+    choose(roots, &is_wanted, &mut found);
+    found
+}
+
+fn place_of(entry: &Entry) -> (String, String) {
+    (entry.namespace.clone(), entry.reference())
+}
+
+/// Collects what the wanted part of a tree continues in.
+fn continue_in(
+    node: &Node,
+    is_inside: bool,
+    is_wanted: &impl Fn(&Entry) -> bool,
+    continued: &mut BTreeSet<(String, String)>,
+) {
+    let is_inside = is_inside || is_wanted(&node.entry) || continued.contains(&place_of(&node.entry));
+    if is_inside {
+        let namespace = &node.entry.namespace;
+        continued.extend(node.apart.iter().map(|apart| (namespace.clone(), apart.clone())));
+    }
+    for child in &node.children {
+        continue_in(child, is_inside, is_wanted, continued);
+    }
+}
+
+fn choose(nodes: Vec<Node>, is_wanted: &impl Fn(&Entry) -> bool, found: &mut Vec<Node>) {
+    for node in nodes {
+        if is_wanted(&node.entry) {
+            found.push(node);
+        } else {
+            choose(node.children, is_wanted, found);
+        }
+    }
 }
 
 /// Returns the trees as text. Colours are ANSI sequences, which the stream removes where no terminal reads them.
@@ -136,6 +195,13 @@ fn node(page: &mut String, node: &Node, indent: &str, is_last: bool, above: Opti
     for (name, line) in details(entry, above, now) {
         let dim = Style::new().dimmed();
         let _ = writeln!(page, "{indent}{below}{dim}{name:<8}{dim:#} {line}");
+    }
+    if !node.apart.is_empty() {
+        let (dim, apart) = (Style::new().dimmed(), node.apart.join(", "));
+        let _ = writeln!(
+            page,
+            "{indent}{below}{dim}below   {dim:#} {apart}, shown as a tree of its own"
+        );
     }
     let last = node.children.len().saturating_sub(1);
     for (place, child) in node.children.iter().enumerate() {
@@ -333,18 +399,17 @@ mod tests {
 
     #[test]
     fn a_long_chain_of_clones_is_shown_in_pieces() {
-        let chain: Vec<_> = (0..5000)
-            .map(|number: usize| {
-                let source = format!("b{}", number.saturating_sub(1));
-                let spec = if number == 0 {
-                    json!({})
-                } else {
-                    json!({ "cloneFrom": { "backendRef": { "name": source } } })
-                };
-                entry(KindName::AmplifyBackend, &format!("b{number}"), &spec)
-            })
-            .collect();
-        let trees = arrange(chain);
+        let one = |number: usize| {
+            let source = format!("b{}", number.saturating_sub(1));
+            let spec = if number == 0 {
+                json!({})
+            } else {
+                json!({ "cloneFrom": { "backendRef": { "name": source } } })
+            };
+            entry(KindName::AmplifyBackend, &format!("b{number}"), &spec)
+        };
+        let chain = || (0..5000).map(one).collect();
+        let trees = arrange(chain());
         let count = |node: &Node| {
             let (mut count, mut level) = (0, vec![node]);
             while let Some(node) = level.pop() {
@@ -355,6 +420,21 @@ mod tests {
         };
         assert_eq!(trees.iter().map(count).sum::<usize>(), 5000);
         assert!(trees.iter().all(|tree| count(tree) <= DEEPEST), "{} trees", trees.len());
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        let said = text(&trees[..1], now);
+        assert!(
+            said.contains("AmplifyBackend/b12, shown as a tree of its own"),
+            "{said}"
+        );
+        let below = |name: &'static str| {
+            let trees = chosen(arrange(chain()), |entry| entry.name == name);
+            (trees.len(), trees.iter().map(count).sum::<usize>())
+        };
+        assert_eq!(below("b0").1, 5000, "of all that is below it nothing is left out");
+        assert_eq!(below("b4990").1, 10);
+        assert_eq!(below("b4999"), (1, 1));
+        let both = chosen(arrange(chain()), |entry| ["b1", "b20"].contains(&entry.name.as_str()));
+        assert_eq!(both.iter().map(count).sum::<usize>(), 4999, "each once");
     }
 
     #[test]

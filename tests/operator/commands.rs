@@ -266,7 +266,7 @@ async fn nothing_changes_if_one_of_the_named_resources_does_not_exist(world: Arc
     assert_eq!(
         ended.err,
         format!(
-            "amplify-operator: there is no AmplifyBackend gone in the namespace {}: `kubectl get amplify -A` shows what there is\n",
+            "amplify-operator: there is no AmplifyBackend gone in the namespace {}: `amplify-operator status -A` shows what there is\n",
             stage.namespace
         )
     );
