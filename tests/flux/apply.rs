@@ -18,6 +18,7 @@ amplify_testkit::tests! {
     a_suspended_resource_is_applied_unless_it_was_edited_and_the_next_commit_ends_the_wait,
     a_commit_that_changes_an_immutable_field_is_refused_as_a_whole,
     what_somebody_changes_or_deletes_in_the_cluster_is_put_back,
+    what_a_command_suspends_stays_suspended_until_another_resumes_it,
     a_request_for_a_look_is_taken_away_by_flux_and_no_harm_is_done,
 }
 
@@ -144,6 +145,25 @@ async fn what_somebody_changes_or_deletes_in_the_cluster_is_put_back(world: Arc<
     site.assert_ready(&RESOURCES).await;
     let record = site.stage.get(Kind::Environment, "legacy").await;
     assert_eq!(record["status"]["origin"], "Adopted", "it was retained in AWS");
+}
+
+async fn what_a_command_suspends_stays_suspended_until_another_resumes_it(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_applied(&commit).await;
+
+    let said = site.amplify(&["suspend", "bapi/storefront"]).await;
+    assert!(said.ends_with("suspended\n"), "{said}");
+    site.stage.wait_for_reason(Kind::Api, "storefront", "Suspended").await;
+    for _ in 0..2 {
+        site.reconcile().await;
+        let object = site.stage.get(Kind::Api, "storefront").await;
+        assert_eq!(object["spec"]["suspend"], true, "{object:#}");
+    }
+    site.amplify(&["resume", "bapi/storefront"]).await;
+    site.reconcile().await;
+    let object = site.stage.wait_until_ready(Kind::Api, "storefront").await;
+    assert!(object["spec"]["suspend"].is_null(), "{object:#}");
 }
 
 async fn a_request_for_a_look_is_taken_away_by_flux_and_no_harm_is_done(world: Arc<World>) {

@@ -11,7 +11,8 @@ use amplify_testkit::{
     example::FOLDER,
     git::Git,
     stage::{
-        Followed, Kind, Setup, Stage, World, condition, follow, wait_for, wait_until_established, wait_until_gone,
+        Followed, Kind, Setup, Stage, World, condition, follow, operator_binary, wait_for, wait_until_established,
+        wait_until_gone,
     },
 };
 use kube::{
@@ -288,8 +289,17 @@ impl Site {
 
     /// Runs kubectl as admin in the stage's namespace, and returns its output.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
-        let kubectl = tools::kubectl().await.expect("kubectl");
-        let output = Command::new(kubectl)
+        self.as_admin(&tools::kubectl().await.expect("kubectl"), arguments)
+            .await
+    }
+
+    /// Runs a command for people as admin in the stage's namespace, and returns its output.
+    pub(crate) async fn amplify(&self, arguments: &[&str]) -> String {
+        self.as_admin(operator_binary().as_ref(), arguments).await
+    }
+
+    async fn as_admin(&self, program: &Path, arguments: &[&str]) -> String {
+        let output = Command::new(program)
             .args(arguments)
             .args(["--namespace", &self.stage.namespace])
             .current_dir(root())
@@ -300,7 +310,8 @@ impl Site {
             .expect("kubectl runs");
         assert!(
             output.status.success(),
-            "kubectl {arguments:?}: {}",
+            "{} {arguments:?}: {}",
+            program.display(),
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8_lossy(&output.stdout).into_owned()
