@@ -6,14 +6,7 @@
 
 mod pages;
 
-use std::{
-    env,
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{env, ffi::OsStr, io, path::Path, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -155,15 +148,14 @@ enum Files {
 
 /// Reads the kubeconfig as kubectl does: the files that `KUBECONFIG` names and that exist, otherwise the one in the home
 /// directory. What exists and cannot be used is an error: it is not known which cluster is meant.
-fn files(named: Option<OsString>, home: Option<PathBuf>) -> Result<Files, KubeconfigError> {
-    let named: Vec<_> = named.iter().flat_map(env::split_paths).collect();
-    let mut paths: Vec<_> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+fn files(named: Option<&OsStr>, home: Option<&Path>) -> Result<Files, KubeconfigError> {
+    let named = named.into_iter().flat_map(env::split_paths);
+    let mut paths: Vec<_> = named.filter(|path| !path.as_os_str().is_empty()).collect();
     if paths.is_empty() {
-        let path = home.ok_or(KubeconfigError::FindPath);
-        let path = match path.map(|home| home.join(".kube/config")) {
-            Ok(path) => path,
-            Err(error) => return Ok(Files::Nothing(error)),
+        let Some(home) = home else {
+            return Ok(Files::Nothing(KubeconfigError::FindPath));
         };
+        let path = home.join(".kube/config");
         // A service account often has a home directory that is not its own. In a folder that cannot be entered there is
         // no file of this user.
         if let Err(error) = path.metadata()
@@ -201,7 +193,8 @@ fn is_missing(error: &io::Error) -> bool {
 /// Makes the configuration of the kubeconfig's context (`None`: of its current one), or of the pod. Returns also whether
 /// it is that of the pod.
 async fn infer(context: Option<&str>, proxies: &Proxies) -> Result<(Config, bool), NoAccess> {
-    let files = files(env::var_os("KUBECONFIG"), env::home_dir()).map_err(kube::Error::InferKubeconfig)?;
+    let (named, home) = (env::var_os("KUBECONFIG"), env::home_dir());
+    let files = files(named.as_deref(), home.as_deref()).map_err(kube::Error::InferKubeconfig)?;
     match (files, context) {
         (Files::Kubeconfig(kubeconfig), _) => Ok((of_kubeconfig(*kubeconfig, context, proxies).await?, false)),
         (Files::Nothing(why), Some(_)) => Err(kube::Error::InferKubeconfig(why).into()),
@@ -387,7 +380,7 @@ mod tests {
 
     /// Returns what the files say: the contexts' names, or why there is nothing.
     fn read(named: Option<&str>, home: &Path) -> String {
-        match files(named.map(OsString::from), Some(home.to_owned())) {
+        match files(named.map(OsStr::new), Some(home)) {
             Ok(Files::Kubeconfig(kubeconfig)) => kubeconfig.current_context.unwrap_or_else(|| "no context".to_owned()),
             Ok(Files::Nothing(_)) => "nothing".to_owned(),
             Err(error) => format!("refused: {error}")

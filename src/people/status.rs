@@ -196,7 +196,9 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                     page += "\n";
                 }
             } else {
-                troubles.news().iter().for_each(|text| complain(text));
+                for text in troubles.news() {
+                    complain(&text);
+                }
             }
             if page.is_empty() {
                 continue;
@@ -223,16 +225,7 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                 seen.learn(kind, event);
             }
             Err(error) => {
-                let refusal = match &error {
-                    watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => match error {
-                        kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404) => {
-                            Some((status.code, error))
-                        }
-                        _ => None,
-                    },
-                    _ => None,
-                };
-                let refusal = refusal.map(|(code, error)| (code, refused(kind, namespace.as_deref(), error)));
+                let refusal = refusal(&error).map(|(code, error)| (code, refused(kind, namespace.as_deref(), error)));
                 let (text, is_refused) = match refusal {
                     // Who has no valid credentials gets nothing at all.
                     Some((401, error)) => return Err(error),
@@ -248,6 +241,17 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
         if !is_soon {
             (due, is_soon) = (Instant::now() + QUIET, true);
         }
+    }
+}
+
+/// Returns the code and the error, if the API server refuses: only a person can end that.
+fn refusal(error: &watcher::Error) -> Option<(u16, &kube::Error)> {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return None;
+    };
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404) => Some((status.code, error)),
+        _ => None,
     }
 }
 

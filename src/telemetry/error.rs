@@ -73,9 +73,8 @@ fn other_words(error: &(dyn Error + 'static)) -> Option<String> {
         });
         return Some(format!("failed to parse kubeconfig YAML{place}"));
     }
-    let status = match error.downcast_ref()? {
-        kube::Error::Api(status) => status,
-        _ => return None,
+    let kube::Error::Api(status) = error.downcast_ref()? else {
+        return None;
     };
     Some(match status.message.as_str() {
         "" => format!("the API server answers {} {}", status.code, status.reason),

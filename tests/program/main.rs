@@ -6,6 +6,8 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod commands;
+
 use std::{
     fs,
     process::{Command, Output, Stdio},
