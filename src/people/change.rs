@@ -291,8 +291,8 @@ async fn change(
         };
         patched(cluster, done, object, patch)
     });
-    let mut patched = stream::iter(patches).buffered(AT_A_TIME);
-    while let Some(done) = patched.next().await {
+    let mut ended = stream::iter(patches).buffered(AT_A_TIME);
+    while let Some(done) = ended.next().await {
         take(done, report)?;
     }
     Ok(())
@@ -423,8 +423,10 @@ async fn settle(
     let looks = waiting
         .into_values()
         .map(|done| late(cluster, done, trouble.clone(), until));
-    let looks = stream::iter(looks).buffer_unordered(AT_A_TIME);
-    looks.for_each(|done| std::future::ready(say(done))).await;
+    let mut looks = pin!(stream::iter(looks).buffer_unordered(AT_A_TIME));
+    while let Some(done) = looks.next().await {
+        say(done);
+    }
 }
 
 /// Looks once more at a resource that is not done in time.

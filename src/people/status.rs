@@ -115,10 +115,10 @@ async fn wanted(cluster: &Cluster, settings: &Status) -> anyhow::Result<Wanted> 
         scope: settings.scope.clone(),
     };
     let selected = cluster.selected(&selection).await?.found;
-    let named = selected
+    let references = selected
         .iter()
         .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller).reference());
-    let names = named.collect();
+    let names = references.collect();
     Ok(Wanted::Named(selected.iter().map(|(kind, _)| *kind).collect(), names))
 }
 
@@ -153,6 +153,7 @@ fn page(
 }
 
 /// Shows the tree whenever something changes, until nobody reads any more.
+#[expect(clippy::too_many_lines, reason = "one loop, with what it knows")]
 async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Clock) -> anyhow::Result<()> {
     let namespace = cluster.namespace(&settings.scope);
     let kinds = wanted.kinds();
