@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 use crate::{
     amplify::{AppId, regions},
+    leader::LEASE,
     telemetry::Format,
 };
 
@@ -191,6 +192,9 @@ pub struct Run {
     /// Namespace of the Lease for --leader-elect. Unset or empty: POD_NAMESPACE, otherwise the namespace of the kubeconfig.
     #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAMESPACE", value_parser = namespace_or_nothing, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
+    /// Name of the Lease for --leader-elect. Of all processes with the same Lease, one works. Empty: the default.
+    #[arg(long, env = "AMPLIFY_OPERATOR_LEASE_NAME", default_value = LEASE, value_parser = lease_name, value_name = "NAME")]
+    pub lease_name: String,
     /// Address on which to serve /livez, /readyz and /metrics. `[::]:8080` answers on IPv4 too, and works without IPv6.
     #[arg(
         long,
@@ -355,6 +359,24 @@ fn namespace_or_nothing(text: &str) -> Result<String, String> {
     namespace(text)
 }
 
+/// Parses the name of a Lease. An empty variable gives the default.
+fn lease_name(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        part.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !(part.is_empty() || part.starts_with('-') || part.ends_with('-'))
+    };
+    match text {
+        "" => Ok(LEASE.to_owned()),
+        text if text.len() <= 253 && text.split('.').all(is_part) => Ok(text.to_owned()),
+        _ => Err(
+            "the name of a Lease is 1 to 253 lowercase letters, digits, - and ., with a letter or digit at both ends of \
+             each part"
+                .to_owned(),
+        ),
+    }
+}
+
 /// Parses a list of namespaces. An empty value comes from an empty variable and is allowed. A list of only commas and
 /// blanks is a mistake: it must not silently mean all namespaces.
 fn namespaces(text: &str) -> Result<Namespaces, String> {
@@ -448,6 +470,28 @@ mod tests {
                 .unwrap_err()
                 .starts_with("give at least 30s, because")
         );
+    }
+
+    #[test]
+    fn a_lease_has_a_name_that_an_object_may_have_and_an_empty_variable_means_the_default() {
+        let ends = ["a".repeat(253), "a".repeat(254)];
+        for (text, expected) in [
+            ("", Some(LEASE)),
+            ("amplify-operator", Some("amplify-operator")),
+            ("123", Some("123")),
+            ("amp.v1", Some("amp.v1")),
+            (&ends[0], Some(&*ends[0])),
+            (&ends[1], None),
+            ("Amplify", None),
+            ("amplify_operator", None),
+            ("-a", None),
+            ("a-", None),
+            ("a..b", None),
+            ("a/b", None),
+            (" ", None),
+        ] {
+            assert_eq!(lease_name(text).ok().as_deref(), expected, "{text:?}");
+        }
     }
 
     #[test]

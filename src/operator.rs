@@ -238,7 +238,8 @@ fn take_part(
     }
     let pod = std::env::var("POD_NAMESPACE").ok();
     let namespace = leader::namespace(settings.lease_namespace.clone(), pod, apiserver.default_namespace());
-    let (election, leadership) = Election::new(apiserver, namespace, metrics.clone(), clock.clone(), random)?;
+    let name = settings.lease_name.clone();
+    let (election, leadership) = Election::new(apiserver, name, namespace, metrics.clone(), clock.clone(), random)?;
     Ok((leadership, tokio::spawn(election.run(turns.clone()))))
 }
 

@@ -39,7 +39,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// The name of the Lease.
+/// The name of the Lease, unless `--lease-name` gives another. Operators with the same Lease act one at a time.
 pub const LEASE: &str = "amplify-operator";
 /// Time limit of one request for the lease: two requests fit between a failed renewal and the deadline.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -111,8 +111,9 @@ fn nanos(time: Uptime) -> u64 {
 
 /// The loss of leadership. The process must end: another process may already continue its work.
 #[derive(Debug, thiserror::Error)]
-#[error("leadership lost: Lease {LEASE} in namespace {namespace} {loss}")]
+#[error("leadership lost: Lease {name} in namespace {namespace} {loss}")]
 pub struct Lost {
+    name: String,
     namespace: String,
     loss: Loss,
 }
@@ -147,6 +148,7 @@ impl Turns {
 /// This process's part in the election.
 pub struct Election {
     api: Api<Lease>,
+    name: String,
     namespace: String,
     candidate: Candidate,
     leadership: Arc<Leadership>,
@@ -157,9 +159,10 @@ pub struct Election {
 }
 
 impl Election {
-    /// Makes the election for the Lease in this namespace, and this process's leadership.
+    /// Makes the election for this Lease in this namespace, and this process's leadership.
     pub fn new(
         connector: &Connector,
+        name: String,
         namespace: String,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
@@ -169,6 +172,7 @@ impl Election {
         let election = Self {
             // With its own connection, and without retries: retries would not respect the deadline.
             api: Api::namespaced(connector.plain()?, &namespace),
+            name,
             namespace,
             candidate: Candidate::new(identity(random)),
             leadership: leadership.clone(),
@@ -182,6 +186,7 @@ impl Election {
     /// Takes part until the work is finished, and at most 5 s longer. Returns an error if leadership is lost.
     pub async fn run(self, turns: Turns) -> Result<(), Lost> {
         let finished = turns.finished.clone();
+        let name = self.name.clone();
         let too_late = async {
             finished.cancelled().await;
             tokio::time::sleep(GIVE_BACK).await;
@@ -190,7 +195,7 @@ impl Election {
             biased;
             ended = self.take_part(turns) => ended,
             () = too_late => {
-                info!(lease = LEASE, "the lease was not released in time: it expires by itself");
+                info!(lease = name, "the lease was not released in time: it expires by itself");
                 Ok(())
             }
         }
@@ -203,7 +208,7 @@ impl Election {
             () = turns.prepared.cancelled() => {}
         }
         info!(
-            lease = LEASE,
+            lease = self.name,
             namespace = self.namespace,
             "standing by until this process leads"
         );
@@ -221,7 +226,7 @@ impl Election {
                 Action::Write(lease) => {
                     self.write(*lease).await;
                     if self.leadership.holds() && !turns.lead.is_cancelled() {
-                        info!(lease = LEASE, namespace = self.namespace, "this process leads now");
+                        info!(lease = self.name, namespace = self.namespace, "this process leads now");
                         self.metrics.set_leader(true);
                         turns.lead.cancel();
                     }
@@ -240,8 +245,8 @@ impl Election {
                 Action::GiveUp(loss) => {
                     self.leadership.set(None);
                     self.metrics.set_leader(false);
-                    let namespace = self.namespace;
-                    return Err(Lost { namespace, loss });
+                    let Self { name, namespace, .. } = self;
+                    return Err(Lost { name, namespace, loss });
                 }
             }
         }
@@ -249,7 +254,7 @@ impl Election {
 
     /// Reads the lease. Returns false if it could not be read.
     async fn look(&mut self) -> bool {
-        match self.within_limit(self.api.get_opt(LEASE)).await {
+        match self.within_limit(self.api.get_opt(&self.name)).await {
             Ok(lease) => {
                 self.candidate.saw(lease, self.clock.uptime());
                 true
@@ -278,7 +283,7 @@ impl Election {
 
     async fn release(&mut self, lease: Lease) {
         match self.put(lease).await {
-            Ok(_) => info!(lease = LEASE, namespace = self.namespace, "lease released"),
+            Ok(_) => info!(lease = self.name, namespace = self.namespace, "lease released"),
             Err(error) => self.complain("release", &error),
         }
     }
@@ -290,9 +295,9 @@ impl Election {
             ..PostParams::default()
         };
         if lease.metadata.resource_version.is_some() {
-            self.within_limit(self.api.replace(LEASE, &params, &lease)).await
+            self.within_limit(self.api.replace(&self.name, &params, &lease)).await
         } else {
-            lease.metadata.name = Some(LEASE.to_owned());
+            lease.metadata.name = Some(self.name.clone());
             self.within_limit(self.api.create(&params, &lease)).await
         }
     }
@@ -323,9 +328,9 @@ impl Election {
     fn complain(&mut self, what: &str, error: &str) {
         let trouble = format!("cannot {what} the lease: {error}");
         if trouble == self.trouble {
-            debug!(lease = LEASE, namespace = self.namespace, "{trouble}");
+            debug!(lease = self.name, namespace = self.namespace, "{trouble}");
         } else {
-            warn!(lease = LEASE, namespace = self.namespace, "{trouble}");
+            warn!(lease = self.name, namespace = self.namespace, "{trouble}");
             self.trouble = trouble;
         }
     }

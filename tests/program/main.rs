@@ -371,6 +371,11 @@ fn an_argument_that_makes_no_sense_is_refused_with_what_would() {
         ),
         (
             &[],
+            &["run", "--lease-name=a/b"],
+            "the name of a Lease is 1 to 253 lowercase letters",
+        ),
+        (
+            &[],
             &["run", "--log-format=xml"],
             "\"xml\" is not a log format: text or json",
         ),
