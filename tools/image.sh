@@ -86,8 +86,10 @@ authorities=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 [ ! -r "$authorities" ] || options+=(--secret "id=authorities,src=$authorities")
 settings="${CARGO_HOME:-$HOME/.cargo}/config.toml"
 if [ -r "$settings" ]; then
-  # Only the registries and how to reach them: the build has its own compiler and linker.
-  awk '/^\[/ { kept = /^\[(source|registry|registries|http|net)[].]/ } kept' "$settings" >"$work/cargo.toml"
+  # Only the registries and how to reach them: the build has its own compiler and linker. It has no git, and no file of
+  # this machine: the certificate authorities are the secret above.
+  awk '/^\[/ { kept = /^\[(source|registry|registries|http|net)[].]/ }
+    kept && !/^[ \t]*(cainfo|git-fetch-with-cli)[ \t]*=/' "$settings" >"$work/cargo.toml"
   options+=(--secret "id=cargo,src=$work/cargo.toml")
 fi
 

@@ -14,6 +14,17 @@ need() {
 need kind "go install sigs.k8s.io/kind@v0.33.0 (https://kind.sigs.k8s.io)"
 need kubectl "https://kubernetes.io/docs/tasks/tools"
 need helm "https://helm.sh/docs/intro/install"
+# buildah cannot write the archive that kind loads.
+if [ -z "${ENGINE:-}" ]; then
+  for engine in docker podman; do
+    if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then
+      ENGINE=$engine
+      break
+    fi
+  done
+fi
+[ -n "${ENGINE:-}" ] || { echo "kind: docker or podman is needed, and its engine must be running" >&2; exit 1; }
+export ENGINE
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
