@@ -131,18 +131,22 @@ fn the_api_reference_is_that_of_the_definitions() -> Result<()> {
 }
 
 async fn helm_template(arguments: &[&str]) -> Result<String> {
+    helm_template_of("amplify-operator", "amplify-operator-system", arguments).await
+}
+
+async fn helm_template_of(release: &str, namespace: &str, arguments: &[&str]) -> Result<String> {
+    let template = ["template", release, CHART, "--namespace", namespace];
+    helm(&[&template[..], arguments].concat()).await
+}
+
+async fn helm(arguments: &[&str]) -> Result<String> {
     let helm = tools::helm()
         .await
         .context("these tests need helm, which devcluster finds or builds")?;
-    let output = Command::new(helm)
-        .args(["template", "amplify-operator", CHART])
-        .args(["--namespace", "amplify-operator-system"])
-        .args(arguments)
-        .current_dir(root())
-        .output()?;
+    let output = Command::new(helm).args(arguments).current_dir(root()).output()?;
     ensure!(
         output.status.success(),
-        "helm template {arguments:?}: {}",
+        "helm {arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8(output.stdout)?)
@@ -382,11 +386,12 @@ fn camel_case(flag: &str) -> String {
 
 /// Flags that are not settings of the chart. The chart itself determines the address of the probes. Flags that need
 /// more than a variable (a mounted file, a Role for the Lease) it derives from other values.
-const NO_SETTINGS: [&str; 5] = [
+const NO_SETTINGS: [&str; 6] = [
     "listen",
     "accounts",
     "allow-plain-http",
     "leader-elect",
+    "lease-name",
     "lease-namespace",
 ];
 
@@ -570,7 +575,7 @@ async fn more_arguments_reach_the_program_after_those_of_the_chart() -> Result<(
 }
 
 #[tokio::test]
-async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Result<()> {
+async fn any_number_of_replicas_elects_a_leader_by_a_lease_of_the_release_in_the_pods_namespace() -> Result<()> {
     let pod_namespace = |pod: &PodSpec| {
         let mut variables = pod.containers[0].env.iter().flatten();
         let variable = variables.find(|variable| variable.name == "POD_NAMESPACE")?;
@@ -579,11 +584,193 @@ async fn more_replicas_elect_a_leader_by_a_lease_in_the_pods_namespace() -> Resu
     };
     for replicas in [0, 1, 2, 3] {
         let (run, pod) = program_of(&format!("replicas={replicas}")).await?;
-        let elects = replicas > 1;
-        assert_eq!(run.leader_elect, elects, "{replicas}");
-        assert_eq!(pod_namespace(&pod), elects.then(|| "metadata.namespace".to_owned()));
+        assert!(run.leader_elect, "{replicas}");
+        assert_eq!(pod_namespace(&pod).as_deref(), Some("metadata.namespace"));
         assert_eq!(run.lease_namespace, None, "the program takes POD_NAMESPACE then");
+        assert_eq!(run.lease_name, "amplify-operator", "the name of the release's objects");
     }
+    let (run, _) = program_of(r#"fullnameOverride="platform""#).await?;
+    assert_eq!(run.lease_name, "platform");
+    let roles = [
+        "--show-only",
+        "templates/rbac.yaml",
+        "--set",
+        "fullnameOverride=platform",
+    ];
+    let role = documents(&helm_template(&roles).await?)
+        .map(serde_saphyr::from_str::<Value>)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .find(|object| object["metadata"]["name"] == "platform-leader")
+        .context("a Role for the Lease, at one replica too")?;
+    assert_eq!(role["rules"][1]["resourceNames"], json!(["platform"]));
+    Ok(())
+}
+
+/// Names that YAML could read as a number, a truth value or nothing, and names that not every object may have.
+#[tokio::test]
+async fn every_name_is_a_text_whatever_the_release_is_called() -> Result<()> {
+    if updates() {
+        return Ok(());
+    }
+    for (release, full_name) in [
+        ("123", "release-123-no"),
+        ("007", "release-007-no"),
+        ("1e3", "release-1e3-no"),
+        ("true", "true-no"),
+        ("y", "y-no"),
+        ("no", "no"),
+        ("amp.v1", "amp-v1-no"),
+    ] {
+        let values = json!({
+            "nameOverride": "no", "existingAccountsConfigMap": "1e3", "priorityClassName": "7",
+            "serviceAccount": { "name": "123" }, "settings": { "watchNamespaces": ["456"] },
+            "rbac": { "namespaced": true, "aggregate": true }, "outputs": { "namespaces": ["789"] },
+            "serviceMonitor": { "enabled": true, "namespace": "123" }, "networkPolicy": { "enabled": true },
+            "prometheusRule": { "enabled": true }, "dashboard": { "enabled": true }, "replicas": 2,
+            "commonLabels": { "amplify-operator.dev/component": "1" },
+        });
+        let values: Vec<_> = values
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let rendered = helm_template_of(release, "1234", &["--set-json", &values.join(",")]).await?;
+        let mut kinds = BTreeSet::new();
+        for document in documents(&rendered) {
+            let object: Value = serde_saphyr::from_str(document)?;
+            let kind = object["kind"].as_str().context("a kind")?.to_owned();
+            names_are_texts(&object).with_context(|| format!("{release}: {kind}"))?;
+            if matches!(&*kind, "Service" | "Deployment") {
+                assert_eq!(object["metadata"]["name"], full_name, "{release}");
+                assert_eq!(object["metadata"]["labels"]["amplify-operator.dev/release"], release);
+            }
+            if kind == "Deployment" {
+                assert_eq!(
+                    object["metadata"]["labels"]["amplify-operator.dev/component"],
+                    "operator"
+                );
+            }
+            kinds.insert(kind);
+        }
+        ensure!(kinds.len() > 12, "{release}: only {kinds:?}");
+    }
+    Ok(())
+}
+
+/// Checks the fields of an object in which a name stands.
+fn names_are_texts(node: &Value) -> Result<()> {
+    match node {
+        Value::Array(items) => items.iter().try_for_each(names_are_texts),
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let is_of_names = matches!(&**field, "labels" | "matchLabels" | "annotations");
+                let of_texts = match value {
+                    // The selector of a Service, and the fields of a schema, are objects too.
+                    Value::Object(texts) if is_of_names && !texts.contains_key("type") => texts.values().collect(),
+                    Value::Array(texts) if matches!(&**field, "values" | "resourceNames" | "matchNames" | "args") => {
+                        texts.iter().collect()
+                    }
+                    Value::Object(_) => Vec::new(),
+                    value if matches!(&**field, "namespace" | "priorityClassName") || field.ends_with("ame") => {
+                        vec![value]
+                    }
+                    _ => Vec::new(),
+                };
+                for text in of_texts {
+                    ensure!(text.is_string(), "{field}: {text} is no text");
+                }
+                names_are_texts(value)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn null_for_a_probe_or_a_security_context_removes_it_from_the_pod() -> Result<()> {
+    for values in [
+        "livenessProbe=null,readinessProbe=null,securityContext=null,podSecurityContext=null",
+        "livenessProbe={\"timeoutSeconds\":null},readinessProbe={\"timeoutSeconds\":null},updateStrategy=null",
+    ] {
+        let (_, pod) = program_of(values).await?;
+        let container = pod.containers.into_iter().next().context("a container")?;
+        for probe in [container.liveness_probe, container.readiness_probe] {
+            let probe = probe.context("the probe itself stays")?;
+            assert!(probe.http_get.is_some() && probe.timeout_seconds.is_none(), "{probe:?}");
+        }
+        assert_eq!(container.security_context.is_none(), values.contains("securityContext"));
+        assert_eq!(pod.security_context.is_none(), values.contains("podSecurityContext"));
+    }
+    Ok(())
+}
+
+/// Helm's own words after an installation: a command in them must not reach into another tenant's namespaces.
+#[tokio::test]
+async fn the_notes_name_the_custom_resources_and_definitions_of_this_release_only() -> Result<()> {
+    const EVERYWHERE: &str = "kubectl delete amplify --all --all-namespaces";
+    for (values, said, not_said) in [
+        (
+            "settings={}",
+            &[EVERYWHERE, "definitions are kept"][..],
+            &["--all --namespace"][..],
+        ),
+        (
+            r#"settings={"watchNamespaces":["shop","blog"]}"#,
+            &[
+                "kubectl delete amplify --all --namespace shop\n",
+                "kubectl delete amplify --all --namespace blog\n",
+                "Before you remove a namespace from settings.watchNamespaces",
+            ],
+            &[EVERYWHERE],
+        ),
+        (r#"crds={"install":false}"#, &[EVERYWHERE], &["belong to this release"]),
+    ] {
+        let notes = helm(&[
+            "install",
+            "amplify-operator",
+            CHART,
+            "--dry-run=client",
+            "--namespace",
+            "amplify-operator-system",
+            "--set-json",
+            values,
+        ])
+        .await?;
+        let (_, notes) = notes.split_once("NOTES:").context("notes")?;
+        for said in said {
+            ensure!(notes.contains(said), "{values}: {said:?} is not in {notes}");
+        }
+        for not_said in not_said {
+            ensure!(!notes.contains(not_said), "{values}: {not_said:?} is in {notes}");
+        }
+    }
+    Ok(())
+}
+
+/// `kubectl delete -k deploy` would delete the definitions, and with them everything in AWS.
+#[test]
+fn the_documented_uninstall_without_helm_deletes_every_object_but_the_definitions() -> Result<()> {
+    let page = read("docs/upgrade.md")?;
+    let selector = " --selector amplify-operator.dev/release=amplify-operator";
+    let mut deleted = BTreeSet::new();
+    for line in page.lines().filter(|line| line.ends_with(selector)) {
+        let rest = line.strip_prefix("kubectl delete ").context("a deletion")?;
+        let kinds = rest.split(' ').next().unwrap_or_default();
+        deleted.extend(kinds.split(',').map(|kind| kind.trim_end_matches('s').to_owned()));
+    }
+    for file in ["deploy/operator.yaml", "deploy/aggregate/roles.yaml"] {
+        for document in documents(&read(file)?).filter(|document| document.contains("kind:")) {
+            let object: Value = serde_saphyr::from_str(document)?;
+            let (kind, labels) = (&object["kind"], &object["metadata"]["labels"]);
+            let kind = kind.as_str().unwrap_or_default().to_lowercase();
+            ensure!(deleted.contains(&kind), "{file}: no command of the page deletes a {kind}");
+            assert_eq!(labels["amplify-operator.dev/release"], "amplify-operator", "{file}: {kind}");
+        }
+    }
+    assert!(!read("deploy/crds.yaml")?.contains("amplify-operator.dev/release"));
     Ok(())
 }
 

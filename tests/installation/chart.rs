@@ -141,9 +141,25 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
         "'exec' not allowed",
     ),
     (
-        "a rolling update of one replica",
-        "updateStrategy.type=RollingUpdate",
-        "with one replica the Deployment is always recreated",
+        "a Lease in another place than the Role for it",
+        "extraArgs={--lease-namespace=elsewhere}",
+        "/extraArgs/0",
+    ),
+    (
+        "a Lease that the Role does not name",
+        "extraArgs={--lease-name=other}",
+        "/extraArgs/0",
+    ),
+    (
+        "privileges that the program does not need",
+        "securityContext.privileged=true",
+        "/securityContext/privileged",
+    ),
+    ("null for a part of the values", "rbac=null", "missing property 'rbac'"),
+    (
+        "a name of the objects that a Service cannot have",
+        "fullnameOverride=1operator",
+        "/fullnameOverride",
     ),
     (
         "an interval that Prometheus does not know",
@@ -164,6 +180,26 @@ const WRONG_VALUES: &[(&str, &str, &str)] = &[
         "a list of regions that allows none",
         r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x","regions":[]}]"#,
         "/accounts/0/regions",
+    ),
+    (
+        "a region outside of the account's regions",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x","region":"eu-west-1","regions":["us-east-1"]}]"#,
+        r#""a": its region "eu-west-1" is not one of its regions (us-east-1)"#,
+    ),
+    (
+        "an account's region that is none",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x","region":"nowhere"}]"#,
+        r#""a": "nowhere" is not an AWS region"#,
+    ),
+    (
+        "a region of an account's list that is none",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/x","regions":["nowhere"]}]"#,
+        r#""a": "nowhere" is not an AWS region"#,
+    ),
+    (
+        "a role with an empty part in its path",
+        r#"accounts=[{"name":"a","namespaces":["shop"],"roleArn":"arn:aws:iam::111111111111:role/a//b"}]"#,
+        "/accounts/0/roleArn",
     ),
     (
         "an account without a role",
@@ -233,7 +269,11 @@ fn every_value() -> Value {
         "extraArgs": ["--log-format=json"],
         "extraVolumes": [{ "name": "ca", "configMap": { "name": "company-ca" } }],
         "extraVolumeMounts": [{ "name": "ca", "mountPath": "/etc/company-ca", "readOnly": true }],
-        "podSecurityContext": { "runAsUser": 1_000_630_000, "runAsGroup": null, "fsGroup": null },
+        "podSecurityContext": {
+            "runAsUser": 1_000_630_000, "runAsGroup": null, "fsGroup": null,
+            "appArmorProfile": { "type": "RuntimeDefault" },
+        },
+        "securityContext": { "privileged": false, "runAsNonRoot": true },
         "livenessProbe": { "periodSeconds": 20 },
         "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "50%" } },
         "revisionHistoryLimit": 3,
@@ -288,6 +328,7 @@ fn every_value() -> Value {
         "tolerations": [{ "key": "arm", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60 }],
         "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": selector } },
         "global": { "anything": true },
+        "enabled": true,
     })
 }
 
@@ -340,13 +381,13 @@ fn the_api_server_accepts_the_chart_with_every_value_set(site: &Site) -> Result<
                 "kind: PrometheusRule",
                 "kind: PodDisruptionBudget",
                 "kind: ValidatingAdmissionPolicyBinding",
-                "name: full-amplify-accounts",
+                "name: \"full-amplify-accounts\"",
                 "grafana_dashboard: \"yes\"",
             ][..],
         ),
         (
             instead,
-            &["kind: PodMonitor", "name: mine", "replicas: 0", "type: Recreate"],
+            &["kind: PodMonitor", "name: \"mine\"", "replicas: 0", "type: Recreate"],
         ),
     ] {
         let rendered = site.helm(&[&template[..], &["--set", set]].concat())?;
@@ -373,6 +414,16 @@ fn a_network_policy_lets_in_who_is_named_and_nobody_else(site: &Site) -> Result<
         let policy: NetworkPolicy = serde_saphyr::from_str(&site.helm(&[&template[..], &set].concat())?)?;
         let spec = policy.spec.context("a policy has a spec")?;
         ensure!(spec.policy_types.as_deref() == Some(&["Ingress", "Egress"].map(str::to_owned)[..]));
+        let dns = spec
+            .egress
+            .and_then(|rules| rules.into_iter().next())
+            .context("a rule")?
+            .ports;
+        // A policy sees the port on which the DNS server listens: OpenShift's has another one than the Service.
+        let of_dns = json!([
+            { "port": 53, "protocol": "UDP" }, { "port": 53 }, { "port": 5353, "protocol": "UDP" }, { "port": 5353 },
+        ]);
+        ensure!(json!(dns) == of_dns, "{dns:?}");
         Ok(json!(spec.ingress))
     };
     assert_eq!(ingress("networkPolicy.metricsFrom=[]")?, json!([]));
@@ -545,6 +596,7 @@ fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definition
     let later = later.display().to_string();
     let upgrade = ["upgrade", name, &later, "--namespace", namespace, "--reuse-values"];
     let set = ["--set", "settings.logFormat=json,replicas=2"];
+    let first = deployment()?;
     site.helm(&[&upgrade[..], &set].concat())?;
     let shown = columns()?;
     ensure!(
@@ -554,18 +606,21 @@ fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definition
     let upgraded = deployment()?;
     assert_eq!(upgraded["strategy"]["type"], "RollingUpdate");
     let container = upgraded["template"]["spec"]["containers"][0].to_string();
-    for expected in ["AMPLIFY_OPERATOR_LOG_FORMAT", "AWS_REGION", "--leader-elect"] {
+    for expected in ["AMPLIFY_OPERATOR_LOG_FORMAT", "AWS_REGION"] {
         ensure!(container.contains(expected), "{expected} is not in {container}");
     }
-    let of_replicas = [
-        &*format!("poddisruptionbudget/{full_name}"),
-        &format!("role/{full_name}-leader"),
-        &format!("rolebinding/{full_name}-leader"),
-    ]
-    .map(str::to_owned);
-    for object in &of_replicas {
-        site.kubectl(&["get", object, "--namespace", namespace])?;
-    }
+    let of_replicas = format!("poddisruptionbudget/{full_name}");
+    site.kubectl(&["get", &of_replicas, "--namespace", namespace])?;
+    // While the number of replicas changes, pods of both versions run: the same Lease is for both.
+    let of_election = |deployment: &Value| {
+        let container = &deployment["template"]["spec"]["containers"][0];
+        (container["args"].clone(), container["env"][1].clone())
+    };
+    assert_eq!(of_election(&upgraded), of_election(&first));
+    assert_eq!(
+        of_election(&first).0,
+        json!(["run", "--leader-elect", format!("--lease-name={full_name}")])
+    );
 
     site.helm(&["rollback", name, "1", "--namespace", namespace])?;
     let shown = columns()?;
@@ -576,13 +631,11 @@ fn an_upgrade_renews_a_rollback_takes_back_and_an_uninstall_keeps_the_definition
     let rolled_back = deployment()?;
     assert_eq!(rolled_back["strategy"], json!({ "type": "Recreate" }));
     assert_eq!(rolled_back["replicas"], 1);
-    ensure!(!rolled_back.to_string().contains("--leader-elect"), "{rolled_back}");
-    for object in &of_replicas {
-        ensure!(
-            site.kubectl(&["get", object, "--namespace", namespace]).is_err(),
-            "{object} is left"
-        );
-    }
+    assert_eq!(of_election(&rolled_back), of_election(&first));
+    ensure!(
+        site.kubectl(&["get", &of_replicas, "--namespace", namespace]).is_err(),
+        "{of_replicas} is left"
+    );
 
     let kept = json!({
         "apiVersion": "amplify-operator.dev/v1alpha1", "kind": "BackendEnvironment", "metadata": { "name": "kept" },

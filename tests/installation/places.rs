@@ -282,7 +282,7 @@ fn the_documented_kustomizations_are_accepted(site: &Site) -> Result<()> {
         .iter()
         .map(|env| env["name"].clone())
         .collect();
-    assert_eq!(names, ["AMPLIFY_OPERATOR_LISTEN", "AWS_REGION"]);
+    assert_eq!(names, ["AMPLIFY_OPERATOR_LISTEN", "POD_NAMESPACE", "AWS_REGION"]);
     let account = of_kind(&objects, "ServiceAccount")?;
     ensure!(
         account["metadata"]["annotations"]

@@ -371,6 +371,11 @@ fn calls_what_is_allowed(operated: &Operated) -> Result<()> {
 fn rights_in_a_namespace_that_is_deleted_stay_until_the_operator_has_finished_there(site: &Site) -> Result<()> {
     let Release { full_name, shop, .. } = LEAVING;
     site.install_beside(&LEAVING, &json!({}))?;
+    // As Argo CD does when it tracks an application by labels.
+    for kind in ["role", "rolebinding"] {
+        let label = "app.kubernetes.io/instance=an-application";
+        site.kubectl(&["label", kind, full_name, "--namespace", shop, "--overwrite", label])?;
+    }
     after_the_platform(site);
     let simulator = simulator(DEFAULT_ACCOUNT)?;
     let mut operator = Operator::start(site, &LEAVING, &simulator)?;

@@ -2,19 +2,27 @@
 {{- .Values.nameOverride | default .Chart.Name -}}
 {{- end -}}
 
+{{- /* The name of the objects. A Service's name has no dots and begins with a letter; a release's may be otherwise. */ -}}
 {{- define "amplify-operator.fullname" -}}
 {{- $name := include "amplify-operator.name" . -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- .Values.fullnameOverride | default $full | trunc 63 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride | default $full | replace "." "-" -}}
+{{- regexReplaceAll "^([0-9])" $full "release-${1}" | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "amplify-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "amplify-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "amplify-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- /* Our own label of the release's objects and pods: Argo CD may replace app.kubernetes.io/instance. */ -}}
+{{- define "amplify-operator.releaseLabel" -}}
+amplify-operator.dev/release: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "amplify-operator.ownLabels" -}}
 {{ include "amplify-operator.selectorLabels" . }}
+{{ include "amplify-operator.releaseLabel" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -73,8 +81,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "amplify-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "amplify-operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "amplify-operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{- /* "true" with a list, even an empty one: then no namespace has an account. */ -}}
@@ -119,7 +127,9 @@ restricted-v2 refuses ids that are not of the namespace's own range, and assigns
 {{- $_ := set $context $field $value -}}
 {{- end -}}
 {{- end -}}
+{{- if $context -}}
 {{- toYaml $context -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Fields of the values without those that are null. */ -}}
@@ -130,7 +140,9 @@ restricted-v2 refuses ids that are not of the namespace's own range, and assigns
 {{- $_ := set $given $field $value -}}
 {{- end -}}
 {{- end -}}
+{{- if $given -}}
 {{- toYaml $given -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* How a monitor collects. */ -}}
@@ -167,13 +179,11 @@ metricRelabelings:
 # 0.0.0.0 instead.
 - name: AMPLIFY_OPERATOR_LISTEN
   value: "[::]:8080"
-{{- if gt (int .Values.replicas) 1 }}
 # The namespace of the Lease.
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-{{- end }}
 {{- with .Values.aws.region }}
 - name: AWS_REGION
   value: {{ . | quote }}
