@@ -714,7 +714,7 @@ async fn the_notes_name_the_custom_resources_and_definitions_of_this_release_onl
     for (values, said, not_said) in [
         (
             "settings={}",
-            &[EVERYWHERE, "definitions are kept"][..],
+            &[EVERYWHERE, "CustomResourceDefinitions are kept"][..],
             &["--all --namespace"][..],
         ),
         (
@@ -726,7 +726,11 @@ async fn the_notes_name_the_custom_resources_and_definitions_of_this_release_onl
             ],
             &[EVERYWHERE],
         ),
-        (r#"crds={"install":false}"#, &[EVERYWHERE], &["belong to this release"]),
+        (
+            r#"crds={"install":false}"#,
+            &[EVERYWHERE],
+            &["CustomResourceDefinitions are kept"],
+        ),
     ] {
         let notes = helm(&[
             "install",
@@ -766,8 +770,14 @@ fn the_documented_uninstall_without_helm_deletes_every_object_but_the_definition
             let object: Value = serde_saphyr::from_str(document)?;
             let (kind, labels) = (&object["kind"], &object["metadata"]["labels"]);
             let kind = kind.as_str().unwrap_or_default().to_lowercase();
-            ensure!(deleted.contains(&kind), "{file}: no command of the page deletes a {kind}");
-            assert_eq!(labels["amplify-operator.dev/release"], "amplify-operator", "{file}: {kind}");
+            ensure!(
+                deleted.contains(&kind),
+                "{file}: no command of the page deletes a {kind}"
+            );
+            assert_eq!(
+                labels["amplify-operator.dev/release"], "amplify-operator",
+                "{file}: {kind}"
+            );
         }
     }
     assert!(!read("deploy/crds.yaml")?.contains("amplify-operator.dev/release"));

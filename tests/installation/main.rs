@@ -4,6 +4,7 @@
 //! has no nodes: no image is pulled. The operator itself runs as a process of the test, with the rights of the chart's
 //! ServiceAccount and the arguments and variables of its pod.
 
+#![recursion_limit = "256"] // For the JSON of all values.
 #![allow(
     clippy::needless_pass_by_value,
     reason = "tables of manifests read better without references"
