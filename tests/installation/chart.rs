@@ -387,7 +387,7 @@ fn the_api_server_accepts_the_chart_with_every_value_set(site: &Site) -> Result<
         ),
         (
             instead,
-            &["kind: PodMonitor", "name: \"mine\"", "replicas: 0", "type: Recreate"],
+            &["kind: PodMonitor", "name: \"mine\"", "replicas: 0", "--leader-elect"],
         ),
     ] {
         let rendered = site.helm(&[&template[..], &["--set", set]].concat())?;
