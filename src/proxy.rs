@@ -96,13 +96,21 @@ pub fn url(name: &str, text: &str, kinds: Kinds) -> Result<Uri, Unusable> {
         uri if uri.scheme().is_none() => parse(&format!("{}://{text}", Scheme::HTTP))?,
         uri => uri,
     };
-    if uri.host().is_none_or(str::is_empty) {
+    if uri.host().is_none_or(str::is_empty) || !has_usable_port(&uri) {
         return Err(no_url());
     }
     if !uri.scheme_str().is_some_and(|scheme| kinds.0.contains(&scheme)) {
         return Err(Unusable::Kind(name.to_owned(), kinds.1));
     }
     Ok(uri)
+}
+
+/// Whether the URL has no port, or one that a connection can be made to. `Uri` also parses other texts there.
+pub fn has_usable_port(uri: &Uri) -> bool {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let port = place.strip_prefix(uri.host().unwrap_or_default()).unwrap_or_default();
+    port.is_empty() || uri.port_u16().is_some_and(|port| port > 0)
 }
 
 /// The hosts of `NO_PROXY`, which are reached directly.

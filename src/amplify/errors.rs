@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use hyper_util::client::legacy::Error as HttpError;
 
-use super::{http::PlainHttp, probe::Probe};
+use super::{given::BadEndpoint, probe::Probe};
 use crate::{
     api::{Operation, Read, operation::Service, text},
     lifecycle::facts::{Class, Failure, Sent},
@@ -125,7 +125,7 @@ where
         (_, Some(_)) => End::Unreadable,
         _ if credentials.is_some() => credentials.map_or(End::Credentials, without_credentials),
         _ if !transmitted => End::Unsent,
-        _ if find::<PlainHttp>(error).is_some() => End::Unsent,
+        _ if find::<BadEndpoint>(error).is_some() => End::Unsent,
         // A connect timeout and a failed TLS handshake are also errors of the connector, before any request.
         _ if find::<HttpError>(error).is_some_and(HttpError::is_connect) => End::Unconnected,
         (SdkError::TimeoutError(_), _) => End::TimedOut,
@@ -256,6 +256,7 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
         End::Status(404) if class == Class::Unavailable => {
             "; AWS does not know this operation there: check the endpoint".to_owned()
         }
+        End::Unconnected => "; check the network, DNS, HTTPS_PROXY and the endpoint".to_owned(),
         _ => hint(call, class, &code).map_or_else(String::new, |hint| format!("; {hint}")),
     };
     if let Some(id) = request_id {
@@ -457,7 +458,7 @@ pub fn without_request_id(message: &str) -> &str {
 }
 
 /// Finds the error of this type in the chain.
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
@@ -470,14 +471,30 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error).skip(1) {
         let cause = cause.to_string();
-        if text.len() < TEXT_LIMIT && !text.ends_with(&cause) {
+        let cause = plain(&cause);
+        if text.len() < TEXT_LIMIT && !text.ends_with(cause) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
-            text.push_str(&cause);
+            text.push_str(cause);
         }
     }
     text
+}
+
+/// Returns the text of a cause for people. Some errors of the SDK display a whole request in `Debug` form, with web
+/// identity tokens, external ids and schemas: the text ends before it. One names a setting of the SDK's build.
+fn plain(cause: &str) -> &str {
+    if cause.contains("credentials-process") {
+        return "the AWS profile has credential_process, which this program does not support: use keys, a role or web identity";
+    }
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut structs = cause.match_indices(" {").filter_map(|(at, _)| {
+        let name = cause[..at].trim_end_matches(is_part).len();
+        cause[name..at].starts_with(char::is_uppercase).then_some(name)
+    });
+    let end = structs.next().unwrap_or(cause.len());
+    cause[..end].trim_end_matches(['`', ' '])
 }
 
 #[cfg(test)]
@@ -955,6 +972,44 @@ mod tests {
             chain(&[&long[1..], "just enough"]),
             format!("{}: just enough", &long[1..])
         );
+    }
+
+    #[test]
+    fn no_message_repeats_the_request_that_an_error_of_the_sdk_shows() {
+        for (cause, shown) in [
+            (
+                "failed to apply endpoint `sts.test` to request `Request { body: SdkBody { inner: Once(Some(b\"WebIdentityToken=s3cret",
+                "failed to apply endpoint `sts.test` to request",
+            ),
+            ("Request { body: \"ExternalId=s3cret\" }", ""),
+            ("bad: HttpRequest { schema: \"type S3cret { id: ID }\" }", "bad:"),
+            ("client error (Connect)", "client error (Connect)"),
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "invalid peer certificate: UnknownIssuer",
+            ),
+            ("expected { or [", "expected { or ["),
+            (
+                "This behavior requires following cargo feature(s) enabled: credentials-process. In order to",
+                "the AWS profile has credential_process, which this program does not support: use keys, a role or web identity",
+            ),
+        ] {
+            assert_eq!(plain(cause), shown);
+            let failures = [
+                reduced(WHO, false, &Refused::construction_failure(cause)),
+                reduced(WHO, true, &Refused::dispatch_failure(ConnectorError::io(cause.into()))),
+                not_assumed(
+                    "arn:r",
+                    &CredentialsError::provider_error(Refused::construction_failure(cause)),
+                ),
+                not_assumed("arn:r", &CredentialsError::invalid_configuration(cause)),
+            ];
+            for failure in failures {
+                let message = failure.message.to_ascii_lowercase();
+                assert!(!message.contains("s3cret"), "{message}");
+                assert!(failure.message.contains(shown), "{}", failure.message);
+            }
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //!
 //! An answer is read up to [`ANSWER_LIMIT`]. A longer answer counts as unreadable.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig};
 use aws_smithy_http_client::{
     Builder, ConnectorBuilder,
     proxy::ProxyConfig,
@@ -28,15 +28,17 @@ use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
 use aws_types::service_config::ServiceConfigKey;
 use http::Uri;
 use http_body_util::Limited;
+use hyper_util::client::legacy::Error as HttpError;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{
-    api::text::clean,
-    proxy::{Proxies, gives_credentials, is_loopback},
+use super::{
+    errors::find,
+    given::{BadEndpoint, BadVariable, check_url, check_variables, way},
 };
+use crate::proxy::Proxies;
 
 /// Longest body of an answer, in bytes. AWS's longest are pages of a list, and an API's schema, which is under 1 MB.
 pub(super) const ANSWER_LIMIT: usize = 8 << 20;
@@ -48,42 +50,45 @@ const IDLE: Duration = Duration::from_secs(20);
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The name of this program in AWS's logs.
 const APP_NAME: &str = concat!("amplify-operator-", env!("CARGO_PKG_VERSION"));
-/// The services that are called: their names in the SDK, and the variables of their endpoints.
-const SERVICES: [(&str, &str); 3] = [
+/// The variable that names a file with the certificate authorities of the system.
+const SYSTEM_BUNDLE: &str = "SSL_CERT_FILE";
+/// The services that are called: their names in the SDK, and the variables of their endpoints. The last three give
+/// credentials to profiles.
+const SERVICES: [(&str, &str); 6] = [
     ("amplifybackend", "AWS_ENDPOINT_URL_AMPLIFYBACKEND"),
     ("amplify", "AWS_ENDPOINT_URL_AMPLIFY"),
     ("sts", "AWS_ENDPOINT_URL_STS"),
+    ("sso", "AWS_ENDPOINT_URL_SSO"),
+    ("sso oidc", "AWS_ENDPOINT_URL_SSO_OIDC"),
+    ("signin", "AWS_ENDPOINT_URL_SIGNIN"),
 ];
-
 /// Why there is no way to AWS.
 #[derive(Debug, thiserror::Error)]
 pub enum NoWay {
-    /// The file of `AWS_CA_BUNDLE` cannot be used.
-    #[error("{CA_BUNDLE} is {}: {why}. Name a file of certificates in PEM form, or unset it", .file.display())]
+    /// A file of certificate authorities cannot be used.
+    #[error("{variable} is {}: {why}. Name a file of certificates in PEM form, or unset it", .file.display())]
     CaBundle {
+        /// The variable that names it.
+        variable: &'static str,
         /// Its path.
         file: PathBuf,
         /// The problem.
         why: String,
     },
-    /// The endpoint of a service is plain HTTP.
+    /// A variable cannot be used.
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+    /// No request can be sent to the endpoint of a service.
     #[error("the endpoint of {service} (AWS_ENDPOINT_URL, {variable}, or endpoint_url of the AWS profile): {refused}")]
     Endpoint {
         /// The service.
         service: &'static str,
         /// The service's own variable.
         variable: &'static str,
-        /// The refused address.
-        refused: PlainHttp,
+        /// The problem.
+        refused: BadEndpoint,
     },
 }
-
-/// A request that is not sent, because others on the way could read and change it.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "http://{0} is plain HTTP, so others on the way can read and change the requests: give an https:// endpoint, or, on a network that you trust, set --allow-plain-http"
-)]
-pub struct PlainHttp(String);
 
 /// The way of requests to AWS.
 #[derive(Clone, Debug)]
@@ -99,17 +104,16 @@ impl Route {
     ///
     /// # Errors
     ///
-    /// The file of `AWS_CA_BUNDLE` cannot be used, or an endpoint is plain HTTP and that is not allowed.
+    /// A file of certificate authorities or a variable cannot be used, or an endpoint is plain HTTP and that is not
+    /// allowed.
     pub async fn of_machine(proxies: Arc<Proxies>, plain_http: bool) -> Result<Self, NoWay> {
-        let named = std::env::var_os(CA_BUNDLE).filter(|path| !path.is_empty());
-        let trust = match named.map(PathBuf::from) {
-            Some(file) => {
-                let pem = std::fs::read(&file).map_err(|error| error.to_string());
-                let trusted = pem.and_then(|pem| trust(&pem));
-                trusted.map_err(|why| NoWay::CaBundle { file, why })?
-            }
+        check_variables(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))?;
+        let trust = match bundle(CA_BUNDLE, trust)? {
+            Some(context) => context,
             None => TlsContext::default(),
         };
+        // The SDK would go on without any authority.
+        bundle(SYSTEM_BUNDLE, |pem| roots(pem, Unusable::Skipped))?;
         let route = Self {
             proxies,
             trust,
@@ -131,7 +135,7 @@ impl Route {
                 .build();
             let own = key.ok().and_then(|key| config.service_config()?.load_config(key));
             let named = own.or_else(|| config.endpoint_url().map(str::to_owned));
-            if let Err(refused) = named.map_or(Ok(()), |url| self.check(&url)) {
+            if let Err(refused) = named.map_or(Ok(()), |url| check_url(&url, self.plain_http)) {
                 return Err(NoWay::Endpoint {
                     service,
                     variable,
@@ -142,27 +146,12 @@ impl Route {
         Ok(())
     }
 
-    /// Refuses a request in plain HTTP to another machine, unless that is allowed. Where AWS gives credentials, it is
-    /// always plain HTTP, and the SDK itself accepts only certain addresses.
-    fn check(&self, url: &str) -> Result<(), PlainHttp> {
-        let Ok(uri) = url.parse::<Uri>() else {
-            // The SDK refuses it.
-            return Ok(());
-        };
-        let host = uri.host().unwrap_or_default();
-        let is_allowed =
-            self.plain_http || uri.scheme_str() != Some("http") || is_loopback(host) || gives_credentials(host);
-        if is_allowed {
-            Ok(())
-        } else {
-            // No more of the URL: it may hold a password.
-            Err(PlainHttp(clean(host)))
-        }
-    }
-
-    /// Returns a loader of the SDK's configuration that goes this way, under this program's name.
+    /// Returns a loader of the SDK's configuration that goes this way, under this program's name. Each call sets its own
+    /// retries. Those of the environment and of the profile are not read: the SDK panics if they make no sense.
     pub(super) fn loader(&self) -> ConfigLoader {
-        let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(self.client());
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.client())
+            .retry_config(RetryConfig::standard());
         match AppName::new(APP_NAME) {
             Ok(name) => loader.app_name(name),
             Err(_) => loader,
@@ -207,17 +196,47 @@ impl Default for Route {
     }
 }
 
-/// Returns the certificate authorities of the system and those of this file. All are checked here: the SDK panics on a
-/// certificate that it cannot use.
-fn trust(pem: &[u8]) -> Result<TlsContext, String> {
+/// Reads the file of certificates that this variable names, if it names one.
+fn bundle<T>(variable: &'static str, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, NoWay> {
+    let named = std::env::var_os(variable).filter(|path| !path.is_empty());
+    let Some(file) = named.map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let pem = std::fs::read(&file).map_err(|error| error.to_string());
+    let parsed = pem.and_then(|pem| parse(&pem));
+    parsed.map(Some).map_err(|why| NoWay::CaBundle { variable, file, why })
+}
+
+/// How a certificate that cannot be used counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unusable {
+    /// The whole file is refused.
+    Refused,
+    /// It is left out. The files of systems have old ones.
+    Skipped,
+}
+
+/// Checks that a file holds certificate authorities.
+fn roots(pem: &[u8], unusable: Unusable) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
+        let added = certificate
+            .map_err(|error| error.to_string())
+            .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
+        if unusable == Unusable::Refused {
+            added?;
+        }
     }
     if roots.is_empty() {
         return Err("it holds no certificate".to_owned());
     }
+    Ok(())
+}
+
+/// Returns the certificate authorities of the system and those of this file. All are checked here: the SDK panics on a
+/// certificate that it cannot use.
+fn trust(pem: &[u8]) -> Result<TlsContext, String> {
+    roots(pem, Unusable::Refused)?;
     let store = TrustStore::default().with_pem_certificate(pem);
     let context = TlsContext::builder().with_trust_store(store).build();
     context.map_err(|error| error.to_string())
@@ -261,19 +280,64 @@ impl HttpClient for Guarded<SharedHttpClient> {
 
 impl HttpConnector for Guarded<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if let Err(refused) = self.route.check(request.uri()) {
+        if let Err(refused) = check_url(request.uri(), self.route.plain_http) {
             return HttpConnectorFuture::ready(Err(ConnectorError::user(refused.into())));
         }
-        let goes_through = |uri: Uri| self.route.proxies.through(&uri).is_some();
+        let uri = request.uri().parse::<Uri>().unwrap_or_default();
+        let proxy = self.route.proxies.through(&uri);
         let connector = match &self.proxied {
-            Some(proxied) if request.uri().parse().is_ok_and(goes_through) => proxied,
+            Some(proxied) if proxy.is_some() => proxied,
             _ => &self.direct,
         };
+        let way = way(&uri, proxy);
         let answer = connector.call(request);
         HttpConnectorFuture::new(async move {
             let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, ANSWER_LIMIT));
-            Ok(answer.await?.map(bounded))
+            let answer = answer.await.map_err(|error| with_way(error, way))?;
+            Ok(answer.map(bounded))
         })
+    }
+}
+
+/// An error of the HTTP client, with the host and the proxy.
+#[derive(Debug)]
+struct OnTheWay {
+    way: String,
+    source: BoxError,
+}
+
+impl fmt::Display for OnTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.way)
+    }
+}
+
+impl Error for OnTheWay {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Adds the host and the proxy to the error of a connection that was never made. The error keeps its kind, by which the
+/// SDK repeats reads.
+fn with_way(error: ConnectorError, way: String) -> ConnectorError {
+    if !find::<HttpError>(&error).is_some_and(HttpError::is_connect) {
+        return error;
+    }
+    let (is_timeout, is_io, is_user) = (error.is_timeout(), error.is_io(), error.is_user());
+    let kind = error.as_other();
+    let source = BoxError::from(OnTheWay {
+        way,
+        source: error.into_source(),
+    });
+    if is_timeout {
+        ConnectorError::timeout(source)
+    } else if is_io {
+        ConnectorError::io(source)
+    } else if is_user {
+        ConnectorError::user(source)
+    } else {
+        ConnectorError::other(source, kind)
     }
 }
 
@@ -284,35 +348,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_stays_on_the_machine_unless_it_is_allowed() {
-        let route = Route::default();
-        let allowing = Route {
-            plain_http: true,
-            ..Route::default()
-        };
-        for (url, is_allowed) in [
-            ("https://amplify.eu-west-1.amazonaws.com/apps", true),
-            ("http://127.0.0.1:4601", true),
-            ("http://127.1.2.3", true),
-            ("http://[::1]:4601/x", true),
-            ("http://localhost:4601", true),
-            ("HTTP://LOCALHOST", true),
-            ("http://169.254.170.23/v1/credentials", true),
-            ("http://[fd00:ec2::23]/v1/credentials", true),
-            ("http://169.254.169.254/latest/api/token", true),
-            ("http://amplify-simulator:4601", false),
-            ("HTTP://aws.test", false),
-            ("http://localhost.test", false),
-            ("http://10.0.0.1", false),
-            ("http://0.0.0.0:4601", false),
-            ("http://127.0.0.1.evil.test", false),
-            ("http://me:s3cret@aws.test/x", false),
+    fn the_systems_authorities_may_have_some_that_cannot_be_used_and_not_only_such() {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap().pem();
+        let broken = certificate.replacen("MII", "AAA", 1);
+        for (pem, is_usable) in [
+            (format!("{broken}\n{certificate}"), true),
+            (broken, false),
+            ("a text".to_owned(), false),
         ] {
-            let checked = route.check(url);
-            assert_eq!(checked.is_ok(), is_allowed, "{url}");
-            assert_eq!(allowing.check(url), Ok(()), "{url}");
-            let said = checked.err().map(|refused| refused.to_string()).unwrap_or_default();
-            assert!(!said.contains("s3cret"), "{said}");
+            assert_eq!(roots(pem.as_bytes(), Unusable::Skipped).is_ok(), is_usable, "{pem}");
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod accounts;
 mod client;
 mod errors;
+mod given;
 mod http;
 mod names;
 mod probe;
@@ -14,12 +15,13 @@ pub mod regions;
 mod session;
 pub mod throttle;
 
-pub use self::http::{NoWay, PlainHttp, Route};
+pub use self::http::{NoWay, Route};
 pub use accounts::Accounts;
 pub use client::{AppSeen, Client, answers::Accepted};
 pub(crate) use client::{answers, measured, send};
 pub(crate) use errors::Call;
 pub use errors::without_request_id;
+pub use given::{BadEndpoint, BadVariable};
 pub use names::{AppId, EnvironmentName, InvalidName, JobId, ResourceName};
 pub use session::{Assignment, Base, Session, Sessions};
 pub use throttle::{BucketKey, Permit, Throttle};

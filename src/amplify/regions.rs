@@ -82,6 +82,12 @@ pub fn refusal(region: &str, allowed: &[String]) -> Option<String> {
         return None;
     }
     let shown = text::clean(region);
+    let bare = shown.trim();
+    if bare != region && is_known(bare, allowed) {
+        return Some(format!(
+            "{bare:?} with a blank or a line break before or after it is not an AWS region: remove the blank or the line break"
+        ));
+    }
     let mut message = format!("{:?} is not an AWS region", text::shortened(&shown, SHOWN));
     let near = near(region, allowed);
     // Writing to a String cannot fail.
@@ -238,6 +244,11 @@ mod tests {
             ),
         ] {
             assert_eq!(refusal(region, &[]).as_deref(), Some(said));
+        }
+        for region in ["eu-west-1\n", " eu-west-1", "eu-west-1\r\n"] {
+            let said = refusal(region, &[]).unwrap();
+            let start = "\"eu-west-1\" with a blank or a line break before or after it is not";
+            assert!(said.starts_with(start), "{said}");
         }
         assert!(refusal(&"x".repeat(100_000), &[]).unwrap().len() < 256);
         assert_eq!(refusal("eu-west-1", &[]), None);

@@ -31,6 +31,7 @@ use super::{
     accounts::{Accounts, Entry, Lookup, is_account},
     client::{Client, Limits, Observer, send},
     errors::{Call, NotProvided, not_assumed},
+    given::{NO_KEY, is_key},
     http::Route,
     regions,
 };
@@ -316,6 +317,12 @@ impl Chain {
                 .ok_or_else(|| CredentialsError::not_loaded("the SDK has no chain of credentials"))?,
         };
         let credentials = provider.provide_credentials().await?;
+        // The SDK would panic on them.
+        let token = credentials.session_token().unwrap_or_default();
+        if !is_key(credentials.access_key_id()) || !is_key(token) {
+            let why = format!("the access key or the session token {NO_KEY}");
+            return Err(CredentialsError::invalid_configuration(why));
+        }
         *self.kept.lock() = Some(provider);
         Ok(credentials)
     }
