@@ -8,8 +8,9 @@ mod lock;
 mod publish;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
@@ -49,6 +50,9 @@ pub(super) enum Error {
     /// The lifecycle returned more steps than any situation needs.
     #[error("no end after {MAX_STEPS} steps: this is a bug in the operator")]
     Endless,
+    /// The code of the operator or of a library panicked. Its own words are in the log: they may hold anything.
+    #[error("the pass panicked: this is a bug in the operator or in a library")]
+    Panicked,
 }
 
 impl Error {
@@ -56,7 +60,8 @@ impl Error {
     pub(super) const fn class(&self) -> &'static str {
         match self {
             Self::Kubernetes { .. } => "kubernetes",
-            Self::Endless => "endless",
+            // Both are bugs, and the alert about them asks for the same.
+            Self::Endless | Self::Panicked => "endless",
         }
     }
 
@@ -130,7 +135,7 @@ pub(super) async fn reconcile<K: Remote>(
         throttle.forget(key);
         return Ok(again);
     }
-    let result = pass.run().await;
+    let result = surviving(pass.run()).await;
     drop(pass.permit.take());
     if !pass.is_queued {
         // Tokens that were reserved for it but are not needed go to others.
@@ -148,6 +153,13 @@ pub(super) async fn reconcile<K: Remote>(
         Err(Pause::Later(delay)) => Ok(Again::After(delay)),
         Err(Pause::Failed(error)) => Err(error),
     }
+}
+
+/// Turns a panic into a failure. A panic of one pass must not end the passes of all resources. It is as if the process
+/// had crashed in this pass: the intent of a create is stored before it is sent.
+async fn surviving(pass: impl Future<Output = Result<Again, Pause>>) -> Result<Again, Pause> {
+    let result = AssertUnwindSafe(pass).catch_unwind().await;
+    result.unwrap_or(Err(Pause::Failed(Error::Panicked)))
 }
 
 impl<'a, K: Remote> Pass<'a, K> {
@@ -404,4 +416,24 @@ impl<'a, K: Remote> Pass<'a, K> {
 /// Returns the time between two moments, never negative. They may come from two clocks.
 fn time_between(begin: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(begin)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pass_that_panics_fails_and_every_other_result_is_its_own() {
+        let panics = surviving(async { panic!("s3cret") }).await;
+        let Err(Pause::Failed(error)) = panics else {
+            panic!("it did not fail");
+        };
+        assert!(matches!(error, Error::Panicked) && !error.to_string().contains("s3cret"));
+        assert_eq!(error.class(), "endless");
+        assert!(matches!(surviving(async { Ok(Again::Never) }).await, Ok(Again::Never)));
+        assert!(matches!(
+            surviving(async { Err(Pause::Queued) }).await,
+            Err(Pause::Queued)
+        ));
+    }
 }
