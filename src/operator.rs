@@ -67,7 +67,7 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the world of the machine that this process runs on.
+    /// Makes the world of the machine that this process runs on. Reads files: a read may hang.
     async fn of_machine(settings: &Run, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let accounts = match settings.accounts.clone() {
             Some(path) => {
@@ -104,7 +104,9 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
         anyhow::anyhow!("cannot listen on {address}: {error}. Choose another address with --listen")
     })?;
     let listen = listener.local_addr().context("no listen address")?;
-    let world = World::of_machine(&settings, shutdown).await?;
+    let Some((settings, world)) = prepared(settings, shutdown).await? else {
+        return Ok(());
+    };
     // Probes are answered until the work in flight is finished.
     let served = CancellationToken::new();
     let serving = tokio::spawn(telemetry::server::serve(
@@ -122,6 +124,21 @@ pub async fn run(settings: Run) -> anyhow::Result<()> {
     }
     info!("operator ended");
     Ok(())
+}
+
+/// Makes the world of the machine. `None`: the shutdown came first.
+///
+/// On a thread of its own: a file that hangs (a named pipe, a dead network file system) blocks its thread, and the
+/// signal must still end the process.
+async fn prepared(settings: Run, shutdown: CancellationToken) -> anyhow::Result<Option<(Run, World)>> {
+    let runtime = tokio::runtime::Handle::current();
+    let stopped = shutdown.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        let world = runtime.block_on(World::of_machine(&settings, shutdown))?;
+        anyhow::Ok((settings, world))
+    });
+    let made = stopped.run_until_cancelled(making).await;
+    made.map(|made| made.context("the start failed")?).transpose()
 }
 
 /// Runs the operator in this world until the shutdown, then finishes the work in flight.
@@ -354,21 +371,43 @@ fn start<K: Remote>(context: &Arc<Context>, scopes: &mut [Scope], loops: &mut Jo
 
 /// Waits until the API server serves all kinds.
 async fn wait_for_crds(client: &Client, namespaces: &[String]) {
-    let mut said = false;
+    let mut said = None;
     loop {
-        let missing = match missing_kinds(client, namespaces).await {
-            Ok(missing) if missing.is_empty() => return,
-            Ok(missing) => format!("not served: {}", missing.join(", ")),
-            Err(error) => words(&error),
+        let Some(reason) = waits_for(&missing_kinds(client, namespaces).await) else {
+            return;
         };
-        if !said {
-            warn!(
-                "waiting for the CustomResourceDefinitions ({missing}): install them with the chart, or with `amplify-operator crd | kubectl apply -f -`"
-            );
-            said = true;
+        if said.as_ref() != Some(&reason) {
+            warn!("{reason}");
+            said = Some(reason);
         }
         tokio::time::sleep(CRD_RETRY).await;
     }
+}
+
+/// Returns what the start waits for, with the next step, or `None` if all kinds are served.
+fn waits_for(missing: &kube::Result<Vec<&'static str>>) -> Option<String> {
+    Some(match missing {
+        Ok(missing) if missing.is_empty() => return None,
+        Ok(missing) => format!(
+            "waiting for the CustomResourceDefinitions (not served: {}): install them with the chart, or with `amplify-operator crd | kubectl apply -f -`",
+            missing.join(", ")
+        ),
+        Err(kube::Error::Api(status)) if status.code == 401 => format!(
+            "waiting for the API server: it refuses the operator's credentials ({}): check the kubeconfig, or the token of the pod's service account",
+            status.reason
+        ),
+        Err(error @ kube::Error::Auth(_)) => {
+            format!("waiting for the API server: no credentials for it ({})", words(error))
+        }
+        Err(error @ kube::Error::Api(_)) => format!(
+            "waiting for the API server: it answers with an error ({}): check its health",
+            words(error)
+        ),
+        Err(error) => format!(
+            "waiting for the API server: no answer ({}): check its address in the kubeconfig, the network and the proxies",
+            words(error)
+        ),
+    })
 }
 
 /// Returns the kinds that the API server does not serve. Lists the kinds themselves: reading their definitions would
@@ -420,4 +459,46 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
         shutdown.cancel();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_start_says_what_it_waits_for_and_what_to_do() {
+        let refused = |code, reason: &str| {
+            let status = Status::failure("no", reason).with_code(code);
+            kube::Error::Api(status.boxed())
+        };
+        for (found, said) in [
+            (Ok(vec![]), None),
+            (
+                Ok(vec!["AmplifyBackend", "BackendAPI"]),
+                Some("waiting for the CustomResourceDefinitions (not served: AmplifyBackend, BackendAPI): install"),
+            ),
+            (
+                Err(refused(401, "Unauthorized")),
+                Some(
+                    "waiting for the API server: it refuses the operator's credentials (Unauthorized): check the kubeconfig",
+                ),
+            ),
+            (
+                Err(refused(503, "ServiceUnavailable")),
+                Some("waiting for the API server: it answers with an error ("),
+            ),
+            (
+                Err(kube::Error::LinesCodecMaxLineLengthExceeded),
+                Some("waiting for the API server: no answer ("),
+            ),
+        ] {
+            let text = waits_for(&found);
+            match said {
+                None => assert_eq!(text, None),
+                Some(said) => assert!(text.as_deref().unwrap_or_default().starts_with(said), "{text:?}"),
+            }
+        }
+    }
 }

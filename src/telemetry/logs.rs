@@ -20,9 +20,9 @@ use tracing_subscriber::{
 use super::error::in_words;
 use crate::api::text::escaped;
 
-/// The filter unless `RUST_LOG` is set: our lines from info on, and only problems of libraries. The watches log their
-/// problems themselves, once while a problem stays the same. kube would log them with each retry.
-const DEFAULT_FILTER: &str = "info,kube=warn,kube_runtime::watcher=error,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
+/// The filter unless `RUST_LOG` is set: our lines from info on, and only problems of libraries. The start and the watches
+/// log their problems themselves, once while a problem stays the same. kube would log them with each retry.
+const DEFAULT_FILTER: &str = "info,kube=warn,kube_client::client::builder=off,kube_runtime::watcher=error,aws_config=error,aws_runtime=warn,aws_smithy_runtime=warn,\
                               aws_smithy_http_client=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn";
 
 /// The format of log lines.

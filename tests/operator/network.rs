@@ -314,11 +314,11 @@ async fn a_proxy_that_asks_for_a_password_is_said_to_do_so(world: Arc<World>) {
     site.hide_the_api_server("");
     site.stage.kill().await;
     site.stage.start();
-    site.stage
-        .wait_until_logged("waiting for the CustomResourceDefinitions")
-        .await;
+    site.stage.wait_until_logged("waiting for the API server").await;
     let log = site.stage.log();
-    let waits = log.lines().find(|line| line.contains("waiting for the CustomRes"));
+    let waits = log
+        .lines()
+        .find(|line| line.contains("waiting for the API server: no answer"));
     assert!(
         waits.unwrap_or_default().contains("proxy authorization required"),
         "{waits:?}"
