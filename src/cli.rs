@@ -2,9 +2,18 @@
 
 pub mod people;
 
-use std::{env, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use jiff::SignedDuration;
 
 use crate::{
@@ -54,7 +63,12 @@ pub(crate) struct Plugin {
 #[must_use]
 pub fn parse() -> Command {
     if is_plugin() {
-        return Plugin::parse().command;
+        let command = Parsing::of(plugin()).parse::<Plugin>().command;
+        if matches!(command, Command::Run(_)) {
+            let why = "kubectl amplify is for people: it does not run the operator. Install the chart, or call amplify-operator run";
+            plugin().error(ErrorKind::InvalidSubcommand, why).exit();
+        }
+        return command;
     }
     // The variables of `run` must not stop another command: `doctor` is for an environment in which some are wrong.
     // Not `args`, which panics at a word that is no UTF-8.
@@ -64,11 +78,86 @@ pub fn parse() -> Command {
         .is_some_and(|name| is_other_than_run(&name))
     {
         let program = Plugin::command().name(PROGRAM).bin_name(PROGRAM);
-        let parsed = Plugin::from_arg_matches(&program.get_matches());
-        return parsed.unwrap_or_else(|error| error.exit()).command;
+        return Parsing::of(program).parse::<Plugin>().command;
     }
-    let Cli { command, run } = Cli::parse();
+    let Cli { command, run } = Parsing::of(Cli::command()).parse();
     command.unwrap_or_else(|| Command::Run(Box::new(run)))
+}
+
+/// Returns the arguments of `kubectl amplify`. `run` is hidden: it would start an operator without election, with the
+/// AWS credentials of a person.
+pub(crate) fn plugin() -> clap::Command {
+    Plugin::command().mut_subcommand("run", |run| run.hide(true))
+}
+
+/// A definition of arguments, and the variables that they are also read from.
+struct Parsing {
+    definition: clap::Command,
+    /// Each flag's variable.
+    variables: BTreeMap<String, String>,
+}
+
+impl Parsing {
+    fn of(definition: clap::Command) -> Self {
+        Self::with(definition, &|name| env::var_os(name))
+    }
+
+    /// An empty variable counts as unset, whatever its flag is: charts and shells often set empty ones.
+    fn with(definition: clap::Command, value: &dyn Fn(&OsStr) -> Option<OsString>) -> Self {
+        let mut variables = BTreeMap::new();
+        let definition = without_empty(definition, value, &mut variables);
+        Self { definition, variables }
+    }
+
+    fn parse<T: FromArgMatches>(self) -> T {
+        let mut definition = self.definition.clone();
+        let parsed = definition
+            .try_get_matches_from_mut(env::args_os())
+            .and_then(|matches| T::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            let given: Vec<_> = env::args().collect();
+            self.with_variable(error.format(&mut definition), &given).exit()
+        })
+    }
+
+    /// Names the variable of a refused value, if the value was not given by the flag.
+    fn with_variable(&self, mut error: clap::Error, given: &[String]) -> clap::Error {
+        let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg).cloned() else {
+            return error;
+        };
+        let flag = argument.split([' ', '=']).next().unwrap_or_default();
+        let is_given = given.iter().any(|one| one.split('=').next() == Some(flag));
+        if let Some(variable) = self.variables.get(flag).filter(|_| !is_given) {
+            let named = format!("{argument} (from {variable})");
+            error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+        }
+        error
+    }
+}
+
+/// Takes the empty variables from a command and its subcommands. Collects the others.
+fn without_empty(
+    command: clap::Command,
+    value: &dyn Fn(&OsStr) -> Option<OsString>,
+    variables: &mut BTreeMap<String, String>,
+) -> clap::Command {
+    let mut command = command.mut_args(|argument| {
+        let Some(name) = argument.get_env().map(OsStr::to_owned) else {
+            return argument;
+        };
+        if value(&name).is_some_and(|value| value.is_empty()) {
+            return argument.env(None::<&str>);
+        }
+        if let Some(flag) = argument.get_long() {
+            variables.insert(format!("--{flag}"), name.to_string_lossy().into_owned());
+        }
+        argument
+    });
+    let names: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |one| without_empty(one, value, variables));
+    }
+    command
 }
 
 fn is_other_than_run(name: &str) -> bool {
@@ -84,7 +173,7 @@ pub fn called() -> &'static str {
 /// Returns the definition of the arguments, for completions and manual pages.
 #[must_use]
 pub fn definition() -> clap::Command {
-    if is_plugin() { Plugin::command() } else { Cli::command() }
+    if is_plugin() { plugin() } else { Cli::command() }
 }
 
 /// Returns the last part of the path by which this process was called.
@@ -434,6 +523,51 @@ mod tests {
                 Some(variable.as_str())
             );
         }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset_for_every_flag_and_command() {
+        fn check(command: &clap::Command, kept: Option<&str>) {
+            for argument in command.get_arguments() {
+                let name = argument.get_env().and_then(OsStr::to_str);
+                assert!(name.is_none() || name == kept, "{name:?} of {}", command.get_name());
+            }
+            for one in command.get_subcommands() {
+                check(one, kept);
+            }
+        }
+        let kept = "AMPLIFY_OPERATOR_CONCURRENCY";
+        for (definition, flags) in [(Cli::command(), 1), (plugin(), 1)] {
+            let value = |name: &OsStr| Some(OsString::from(if name == kept { "0" } else { "" }));
+            let parsing = Parsing::with(definition, &value);
+            check(&parsing.definition, Some(kept));
+            assert_eq!(parsing.variables.len(), flags, "{:?}", parsing.variables);
+        }
+        let unset = Parsing::with(Cli::command(), &|_| None);
+        assert!(unset.variables.len() > 10, "{:?}", unset.variables);
+    }
+
+    #[test]
+    fn a_refused_value_names_its_variable_unless_the_flag_gave_it() {
+        let parsing = Parsing::with(Cli::command(), &|_| None);
+        let named = "(from AMPLIFY_OPERATOR_CONCURRENCY)";
+        for (given, is_named) in [
+            (&["run"][..], true),
+            (&["run", "--job-timeout=2h"], true),
+            (&["run", "--concurrency=0"], false),
+            (&["run", "--concurrency", "0"], false),
+        ] {
+            let refused = Cli::try_parse_from(["amplify-operator", "run", "--concurrency=0"]).unwrap_err();
+            let given: Vec<_> = given.iter().map(|one| (*one).to_owned()).collect();
+            let said = parsing.with_variable(refused, &given).to_string();
+            assert_eq!(said.contains(named), is_named, "{given:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_plugin_of_kubectl_does_not_show_run() {
+        let plugin = plugin();
+        assert!(plugin.find_subcommand("run").is_some_and(clap::Command::is_hide_set));
     }
 
     #[test]

@@ -3,13 +3,13 @@
 
 use std::{env, ffi::OsString, fmt::Write as _, process::ExitCode};
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 
 use super::print;
 use crate::{
     api::text::clean,
-    cli::{self, Plugin, people::Completion},
+    cli::{self, people::Completion},
 };
 
 /// The name by which kubectl asks for completions of `kubectl amplify`
@@ -67,7 +67,7 @@ fn answer(words: Vec<OsString>) -> anyhow::Result<String> {
     let mut line = vec![OsString::from("kubectl-amplify")];
     line.extend(words);
     let last = line.len() - 1;
-    let found = clap_complete::engine::complete(&mut Plugin::command(), line, last, None)?;
+    let found = clap_complete::engine::complete(&mut cli::plugin(), line, last, None)?;
     let mut text = String::new();
     for candidate in found {
         let _ = write!(text, "{}", candidate.get_value().to_string_lossy());
