@@ -138,6 +138,7 @@ fn the_krew_manifest_names_the_archives_with_their_digests() -> Result<()> {
         for wanted in [
             platform["bin"].as_str().context("bin")?,
             "LICENSE",
+            "THIRD-PARTY.txt",
             "man/amplify-operator-status.1",
         ] {
             ensure!(
