@@ -1,6 +1,12 @@
 //! The program `amplify-operator`: parses its arguments and runs the command.
 
-use std::{io::Write, process::ExitCode, thread};
+use std::{
+    env,
+    io::Write,
+    os::unix::process::CommandExt as _,
+    process::{self, ExitCode},
+    thread,
+};
 
 use amplify_operator::{
     api::{self, text::clean},
@@ -16,6 +22,7 @@ fn main() -> ExitCode {
     if people::completes_for_kubectl() {
         return people::candidates().unwrap_or_else(|error| print_error(&error));
     }
+    without_empty_variables();
     let command = cli::parse();
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -30,6 +37,26 @@ fn main() -> ExitCode {
             code
         }
         Err(error) => print_error(&anyhow::Error::new(error).context("cannot start threads")),
+    }
+}
+
+/// An empty variable of the AWS SDK counts as unset, as for other programs: starts this process anew without it. The SDK
+/// takes an empty endpoint for an address and panics. Rust has no safe way to change the environment of a running
+/// process. If the start fails, the checks of the variables refuse what the SDK cannot use.
+fn without_empty_variables() {
+    let is_empty = |name: &std::ffi::OsString, value: &std::ffi::OsString| {
+        value.is_empty() && name.to_string_lossy().starts_with("AWS_")
+    };
+    let empty: Vec<_> = env::vars_os().filter(|(name, value)| is_empty(name, value)).collect();
+    let mut arguments = env::args_os();
+    if let (false, Ok(program), Some(name)) = (empty.is_empty(), env::current_exe(), arguments.next()) {
+        let mut anew = process::Command::new(program);
+        anew.arg0(name).args(arguments);
+        for (name, _) in empty {
+            anew.env_remove(name);
+        }
+        // Returns only if it fails.
+        let _ = anew.exec();
     }
 }
 

@@ -489,11 +489,11 @@ fn plain(cause: &str) -> &str {
         return "the AWS profile has credential_process, which this program does not support: use keys, a role or web identity";
     }
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    let mut structs = cause.match_indices(" {").filter_map(|(at, _)| {
+    let request = cause.match_indices(" {").find_map(|(at, _)| {
         let name = cause[..at].trim_end_matches(is_part).len();
         cause[name..at].starts_with(char::is_uppercase).then_some(name)
     });
-    let end = structs.next().unwrap_or(cause.len());
+    let end = request.unwrap_or(cause.len());
     cause[..end].trim_end_matches(['`', ' '])
 }
 

@@ -108,10 +108,7 @@ impl Route {
     /// allowed.
     pub async fn of_machine(proxies: Arc<Proxies>, plain_http: bool) -> Result<Self, NoWay> {
         check_variables(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))?;
-        let trust = match bundle(CA_BUNDLE, trust)? {
-            Some(context) => context,
-            None => TlsContext::default(),
-        };
+        let trust = bundle(CA_BUNDLE, trust)?.unwrap_or_default();
         // The SDK would go on without any authority.
         bundle(SYSTEM_BUNDLE, |pem| roots(pem, Unusable::Skipped))?;
         let route = Self {

@@ -259,6 +259,18 @@ fn a_bundle_or_a_proxy_that_cannot_be_used_ends_every_command_with_the_name_of_i
         (("AWS_CA_BUNDLE", broken.as_str()), "broken.pem: "),
         (("AWS_CA_BUNDLE", "/"), "AWS_CA_BUNDLE is /: "),
         (
+            ("SSL_CERT_FILE", "/missing/ca.pem"),
+            "SSL_CERT_FILE is /missing/ca.pem: No such file",
+        ),
+        (
+            ("SSL_CERT_FILE", empty.as_str()),
+            "empty.pem: it holds no certificate. Name a file of",
+        ),
+        (
+            ("HTTPS_PROXY", "http://me:s3cret@proxy.test:port"),
+            "HTTPS_PROXY is not the URL of a proxy: give one such as",
+        ),
+        (
             ("HTTPS_PROXY", password),
             "HTTPS_PROXY is not the URL of a proxy: give one such as",
         ),
@@ -278,6 +290,136 @@ fn a_bundle_or_a_proxy_that_cannot_be_used_ends_every_command_with_the_name_of_i
             assert!(err.contains(said), "{variable:?} does not say {said:?}: {err}");
             assert!(!err.contains("s3cret"), "{err}");
         }
+    }
+}
+
+#[test]
+fn a_variable_of_aws_that_cannot_be_used_ends_every_command_with_its_name_and_not_its_secret() {
+    let home = home();
+    fs::create_dir(home.path().join(".aws")).expect("a folder");
+    fs::write(
+        home.path().join(".aws/config"),
+        "[profile empty]\nendpoint_url =\n[profile bare]\nendpoint_url = s3cret.test\n",
+    )
+    .expect("a file");
+    let no_url = "it is not of the form https://HOST or https://HOST:PORT";
+    for (variable, said) in [
+        (("AWS_ENDPOINT_URL", "s3cret.test"), no_url),
+        (("AWS_ENDPOINT_URL", "10.0.0.1"), no_url),
+        (
+            ("AWS_ENDPOINT_URL_STS", "https:/s3cret"),
+            "the endpoint of sts (AWS_ENDPOINT_URL, ",
+        ),
+        (
+            ("AWS_ENDPOINT_URL_SSO_OIDC", "s3cret.test"),
+            "AWS_ENDPOINT_URL_SSO_OIDC",
+        ),
+        (("AWS_PROFILE", "bare"), no_url),
+        (("AWS_PROFILE", "empty"), no_url),
+        (
+            ("AWS_ACCESS_KEY_ID", "s3cret\n"),
+            "AWS_ACCESS_KEY_ID holds a line break",
+        ),
+        (
+            ("AWS_SESSION_TOKEN", "s3cret token"),
+            "AWS_SESSION_TOKEN holds a line break, a blank",
+        ),
+        (
+            ("AWS_REGION", "Ireland"),
+            "AWS_REGION: \"Ireland\" is not an AWS region",
+        ),
+        (
+            ("AWS_REGION", "eu-west-1\n"),
+            "AWS_REGION: \"eu-west-1\" with a blank or a line break",
+        ),
+    ] {
+        for arguments in [
+            &["run", LISTEN][..],
+            &["import", "--all-apps"],
+            &["report", "--all-apps"],
+        ] {
+            let Run { code, out, err } = run(&home, &[variable], arguments);
+            assert_eq!((code, out.as_str()), (Some(1), ""), "{variable:?}: {err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+            assert!(err.contains(said), "{variable:?} does not say {said:?}: {err}");
+            assert!(!err.contains("s3cret"), "{err}");
+        }
+    }
+    // These are no mistakes: the next problem is reported, that there is no cluster.
+    for variable in [
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL_STS", ""),
+        ("AWS_REGION", ""),
+        ("AWS_MAX_ATTEMPTS", "x"),
+        ("AWS_MAX_ATTEMPTS", "0"),
+        ("AWS_RETRY_MODE", "bad"),
+        ("AMPLIFY_OPERATOR_ACCOUNTS", ""),
+        ("AMPLIFY_OPERATOR_LEADER_ELECT", ""),
+        ("AMPLIFY_OPERATOR_LOG_FORMAT", ""),
+        ("AMPLIFY_OPERATOR_CONCURRENCY", ""),
+        ("AMPLIFY_OPERATOR_LISTEN", ""),
+    ] {
+        let mut arguments = vec!["run"];
+        arguments.extend((variable.0 != "AMPLIFY_OPERATOR_LISTEN").then_some(LISTEN));
+        let Run { code, err, .. } = run(&home, &[variable], &arguments);
+        assert!(
+            code == Some(1) && (err.contains("no access to a Kubernetes") || err.contains("cannot listen")),
+            "{variable:?}: {err}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_endpoint_counts_as_unset_for_a_call() {
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "b"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let closed = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let variables = [
+        &keys[..],
+        &[closed, ("AWS_ENDPOINT_URL_STS", ""), ("AWS_ENDPOINT_URL_AMPLIFY", "")],
+    ]
+    .concat();
+    let Run { code, err, .. } = run(&home(), &variables, &["report", "--all-apps"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("no connection to AWS") && err.contains("127.0.0.1:9"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_start_that_reads_a_file_which_hangs_ends_with_sigterm() {
+    let home = home();
+    let pipe = home.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    for variable in [
+        "AMPLIFY_OPERATOR_ACCOUNTS",
+        "AWS_CONFIG_FILE",
+        "AWS_CA_BUNDLE",
+        "KUBECONFIG",
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+            .args(["run", LISTEN])
+            .env_clear()
+            .env("HOME", home.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(variable, &pipe)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        // The open of a pipe for writing ends when the program has opened it for reading.
+        let writer = fs::OpenOptions::new()
+            .write(true)
+            .open(&pipe)
+            .expect("the program reads the pipe");
+        let ended = Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+        assert!(ended.success());
+        assert_eq!(child.wait().expect("an end").code(), Some(0), "{variable}");
+        drop(writer);
     }
 }
 
@@ -380,6 +522,11 @@ fn an_argument_that_makes_no_sense_is_refused_with_what_would() {
             "\"xml\" is not a log format: text or json",
         ),
         (&[], &["run", "--concurrency=0"], "1..="),
+        (
+            &[("AMPLIFY_OPERATOR_CONCURRENCY", "many")],
+            &["run"],
+            "'--concurrency <N> (from AMPLIFY_OPERATOR_CONCURRENCY)'",
+        ),
     ] {
         let Run { code, out, err } = run(&home, variables, arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
