@@ -1012,6 +1012,49 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn tokens_external_ids_and_schemas_are_in_no_message_about_a_request_that_the_sdk_cannot_send() {
+        fn check<E>(error: &SdkError<E, HttpResponse>)
+        where
+            E: ProvideErrorMetadata + Error + 'static,
+        {
+            let shown: String = chain(error).map(ToString::to_string).collect();
+            assert!(shown.contains("s3cret"), "the SDK does not show the request: {shown}");
+            let said = reduced(WHO, false, error).message;
+            assert!(!said.contains("s3cret") && said.contains("bare.test"), "{said}");
+        }
+        let keys = aws_credential_types::Credentials::new("a", "b", None, None, "test");
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::from_static("eu-west-1"))
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(keys))
+            .endpoint_url("bare.test")
+            .build();
+        let sts = aws_sdk_sts::Client::new(&config);
+        let token = sts
+            .assume_role_with_web_identity()
+            .role_arn("arn:r")
+            .role_session_name("s")
+            .web_identity_token("s3cret");
+        check(&token.send().await.unwrap_err());
+        let external = sts
+            .assume_role()
+            .role_arn("arn:r")
+            .role_session_name("s")
+            .external_id("s3cret");
+        check(&external.send().await.unwrap_err());
+        let schema = aws_sdk_amplifybackend::types::BackendApiResourceConfig::builder()
+            .transform_schema("type s3cret { id: ID }")
+            .build();
+        let create = aws_sdk_amplifybackend::Client::new(&config)
+            .create_backend_api()
+            .app_id("d1")
+            .backend_environment_name("dev")
+            .resource_name("r")
+            .resource_config(schema);
+        check(&create.send().await.unwrap_err());
+    }
+
     #[test]
     fn a_long_text_is_cut_in_its_middle_and_hint_and_request_id_never() {
         let text = format!("begin {}\u{1b}[31m the cause", "ä".repeat(4000));
