@@ -83,6 +83,8 @@ fn answer(words: Vec<OsString>) -> anyhow::Result<String> {
 mod tests {
     use std::{io::Write as _, process};
 
+    use clap::CommandFactory as _;
+
     use super::*;
     use crate::cli::Cli;
 
@@ -136,10 +138,7 @@ mod tests {
 
     #[test]
     fn bash_completes_after_the_command_too() {
-        for (name, command) in [
-            ("amplify-operator", Cli::command()),
-            ("kubectl-amplify", Plugin::command()),
-        ] {
+        for (name, command) in [("amplify-operator", Cli::command()), ("kubectl-amplify", cli::plugin())] {
             let script = script(Shell::Bash, command, name).unwrap();
             for (words, wanted) in [
                 (&["stat"][..], &["status"][..]),
