@@ -92,15 +92,6 @@ impl Cluster {
         }
     }
 
-    /// Returns all resources of all kinds.
-    pub(super) async fn resources(&self, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
-        let read = self.readable(KindName::ALL, namespace).await;
-        match read.refused.into_iter().next() {
-            Some(error) => Err(error),
-            None => Ok(read.found),
-        }
-    }
-
     /// Returns all resources of these kinds, as far as the API server shows them.
     pub(super) async fn readable(&self, kinds: &[KindName], namespace: Option<&str>) -> Selected {
         let mut lists = stream::iter(kinds.iter().copied())

@@ -24,7 +24,6 @@ use crate::{
     apiserver::words,
     cli::{called, people::Doctor},
     clock::Clock,
-    leader::LEASE,
     people::{
         cluster::{Cluster, quoted},
         entry::ago,
@@ -209,7 +208,7 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
             return Check::failed(
                 LEADER,
                 "several replicas run without leader election: each does all the work, and they are in each other's way",
-                "set --leader-elect (the chart does for replicas above 1), or scale to 1",
+                "set --leader-elect (the chart does), or scale to 1",
             );
         }
         Election::Held | Election::Unknown => {}
@@ -218,35 +217,36 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
         return Check::skipped(LEADER, "in which namespace its Lease is, is not known here");
     };
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let lease = match api.get_opt(LEASE).await {
+    let name = installation.lease();
+    let lease = match api.get_opt(name).await {
         Ok(None) if installation.election == Election::Unknown => {
             return Check::skipped(
                 LEADER,
-                format!("there is no Lease {namespace}/{LEASE}; whether one is needed is not known here"),
+                format!("there is no Lease {namespace}/{name}; whether one is needed is not known here"),
             );
         }
         Ok(lease) => lease,
         Err(error) if is_denied(&error) => {
             return Check::skipped(
                 LEADER,
-                format!("you may not read the Lease {namespace}/{LEASE}: {}", words(&error)),
+                format!("you may not read the Lease {namespace}/{name}: {}", words(&error)),
             );
         }
         Err(error) => return Check::failed(LEADER, words(&error), "check --context and `kubectl version`"),
     };
     // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
-    let first = judged(lease.as_ref(), namespace, Clock::of_machine().now());
+    let first = judged(lease.as_ref(), namespace, name, Clock::of_machine().now());
     if first.verdict == Verdict::Ok || renewed_at(lease.as_ref()).is_none() {
         return first;
     }
     sleep(RENEWED).await;
-    match api.get_opt(LEASE).await {
+    match api.get_opt(name).await {
         Ok(again) if renewed_at(again.as_ref()) != renewed_at(lease.as_ref()) => {
             let holder = again.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
             Check::warning(
                 LEADER,
                 format!(
-                    "{holder} holds the Lease {namespace}/{LEASE} and renews it, by a clock that differs from this one"
+                    "{holder} holds the Lease {namespace}/{name} and renews it, by a clock that differs from this one"
                 ),
                 "correct the clock of this machine, or of the operator's node",
             )
@@ -260,14 +260,14 @@ fn renewed_at(lease: Option<&Lease>) -> Option<Timestamp> {
 }
 
 /// Judges the Lease: who holds it, and whether it is renewed in time.
-fn judged(lease: Option<&Lease>, namespace: &str, now: Timestamp) -> Check {
+fn judged(lease: Option<&Lease>, namespace: &str, name: &str, now: Timestamp) -> Check {
     let spec = lease.and_then(|lease| lease.spec.as_ref());
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).map(clean);
     let next = "see whether the operator's pods run, and their logs: they say why they do not lead";
     let Some(holder) = holder.filter(|holder| !holder.is_empty()) else {
         return Check::failed(
             LEADER,
-            format!("nobody holds the Lease {namespace}/{LEASE}: no process works"),
+            format!("nobody holds the Lease {namespace}/{name}: no process works"),
             next,
         );
     };
@@ -276,17 +276,17 @@ fn judged(lease: Option<&Lease>, namespace: &str, now: Timestamp) -> Check {
     let age = renewed.map(|renewed| now.duration_since(renewed));
     match age {
         Some(age) if age <= SignedDuration::from_secs(limit.into()) => {
-            Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{LEASE}"))
+            Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{name}"))
         }
         Some(age) => Check::failed(
             LEADER,
             format!(
-                "{holder} holds the Lease {namespace}/{LEASE} and has not renewed it for {}",
+                "{holder} holds the Lease {namespace}/{name} and has not renewed it for {}",
                 ago(age)
             ),
             next,
         ),
-        None => Check::failed(LEADER, format!("the Lease {namespace}/{LEASE} was never renewed"), next),
+        None => Check::failed(LEADER, format!("the Lease {namespace}/{name} was never renewed"), next),
     }
 }
 
@@ -475,7 +475,7 @@ mod tests {
             ),
             (None, Verdict::Failed, "nobody holds"),
         ] {
-            let check = judged(lease.as_ref(), "ops", now);
+            let check = judged(lease.as_ref(), "ops", "amplify-operator", now);
             assert_eq!(check.verdict, verdict, "{check:?}");
             assert!(check.seen.contains(said), "{check:?}");
         }

@@ -63,6 +63,8 @@ pub(super) struct Installation {
     pub(super) election: Election,
     /// `None`: not known.
     pub(super) lease_namespace: Option<String>,
+    /// The name of the Lease. Unset: the default.
+    pub(super) lease_name: Option<String>,
     /// The path of its accounts file.
     pub(super) accounts_file: Option<String>,
     /// The name and key of the ConfigMap that is mounted there.
@@ -76,6 +78,10 @@ pub(super) struct Installation {
 }
 
 impl Installation {
+    pub(super) fn lease(&self) -> &str {
+        self.lease_name.as_deref().unwrap_or(leader::LEASE)
+    }
+
     /// Returns the installation that this process would be.
     pub(super) fn of_this_process(cluster: &Cluster) -> Self {
         let variable = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
@@ -102,6 +108,7 @@ impl Installation {
                 Some(leader::namespace(asked, pod, cluster.context_namespace())),
                 &mut faults,
             ),
+            lease_name: variable("AMPLIFY_OPERATOR_LEASE_NAME"),
             faults,
             ..Self::default()
         }
@@ -138,6 +145,7 @@ impl Installation {
             Some(false) => Election::None,
             None => Election::Unknown,
         };
+        let lease_name = set.values("lease-name").and_then(|values| values.last().cloned());
         let lease_namespace = set
             .values("lease-namespace")
             .map(|values| values.last().cloned().unwrap_or_else(|| namespace.clone()));
@@ -147,6 +155,7 @@ impl Installation {
             watched: watched(set.values("watch-namespace").as_deref(), &mut faults),
             election,
             lease_namespace: lease(lease_namespace, &mut faults),
+            lease_name: lease_name.filter(|name| is_object_name(name)),
             deployment: Some((namespace, deployment.name_any())),
             accounts_file,
             accounts_from: accounts_from.filter(|(name, key)| is_object_name(name) && is_config_map_key(key)),
@@ -499,7 +508,7 @@ mod tests {
             "serviceAccountName": "operator",
             "containers": [{ "name": "proxy", "image": "sidecar" }, {
                 "name": "operator",
-                "args": ["--accounts=/etc/accounts/accounts.yaml", "--leader-elect", "--watch-namespace", "$(POD_NAMESPACE)"],
+                "args": ["--accounts=/etc/accounts/accounts.yaml", "--leader-elect", "--lease-name=platform", "--watch-namespace", "$(POD_NAMESPACE)"],
                 "env": [
                     { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
                     { "name": "AMPLIFY_OPERATOR_LEASE_NAMESPACE", "value": "leases" },
@@ -516,6 +525,7 @@ mod tests {
             watched: Watched::These(vec!["ops".to_owned()]),
             election: Election::Held,
             lease_namespace: Some("leases".to_owned()),
+            lease_name: Some("platform".to_owned()),
             accounts_file: Some("/etc/accounts/accounts.yaml".to_owned()),
             accounts_from: Some(("mine".to_owned(), "accounts.yaml".to_owned())),
             is_partly_unknown: false,

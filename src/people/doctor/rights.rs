@@ -17,7 +17,6 @@ use super::{
 use crate::{
     api::{self, GROUP},
     apiserver::words,
-    leader::LEASE,
     people::cluster::Cluster,
 };
 
@@ -32,7 +31,7 @@ struct Right {
     resource: String,
     subresource: &'static str,
     /// The only object.
-    name: &'static str,
+    name: String,
     verbs: &'static [&'static str],
 }
 
@@ -42,7 +41,7 @@ impl Right {
             group,
             resource,
             subresource: "",
-            name: "",
+            name: String::new(),
             verbs,
         }
     }
@@ -80,10 +79,10 @@ fn in_namespaces() -> Vec<Right> {
 }
 
 /// Returns what leader election does in the namespace of the Lease.
-fn for_election() -> Vec<Right> {
+fn for_election(lease: &str) -> Vec<Right> {
     let group = "coordination.k8s.io";
     let one = Right {
-        name: LEASE,
+        name: lease.to_owned(),
         ..Right::to(group, "leases".to_owned(), &["get", "update"])
     };
     vec![Right::to(group, "leases".to_owned(), &["create"]), one]
@@ -98,7 +97,7 @@ struct Question<'a> {
 
 /// Checks the rights of the operator's service account or, if this process is the operator's, of this process.
 pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Vec<Check> {
-    let (work, election) = (in_namespaces(), for_election());
+    let (work, election) = (in_namespaces(), for_election(installation.lease()));
     let named: &[String] = match &installation.watched {
         Watched::These(names) => names,
         // Whoever has the rights in all namespaces has them in those that are not known.
@@ -195,7 +194,7 @@ async fn is_allowed(client: &Client, user: Option<&str>, question: &Question<'_>
         group: Some(right.group.to_owned()),
         resource: Some(right.resource.clone()),
         subresource: text(right.subresource),
-        name: text(right.name),
+        name: text(&right.name),
         namespace: namespace.map(ToOwned::to_owned),
         verb: Some(verb.to_owned()),
         ..ResourceAttributes::default()
