@@ -36,11 +36,7 @@ pub(super) fn noted(view: &View<'_>) -> Option<State> {
     let ledger = &view.state.ledger;
     let mark = if view.resource.ignores_lock {
         Mark::Absent
-    } else if !view.surroundings.resolved && ledger.origin.is_none() {
-        // It is in no environment.
-        Mark::Elsewhere
-    } else {
-        let lock = view.known.lock.as_ref()?;
+    } else if let Some(lock) = &view.known.lock {
         // The list of all apps may be older than the answer that showed the mark.
         let is_end = matches!(lock.mark, Mark::Elsewhere | Mark::Absent);
         // A time in the future is of a clock that has been set back since.
@@ -49,6 +45,11 @@ pub(super) fn noted(view: &View<'_>) -> Option<State> {
             return None;
         }
         lock.mark
+    } else if !view.surroundings.resolved && ledger.origin.is_none() {
+        // It is in no environment.
+        Mark::Elsewhere
+    } else {
+        return None;
     };
     let is_there = || view.known.look.as_ref().is_some_and(|looked| looked.seen.is_some());
     let mut state = view.state.clone();
