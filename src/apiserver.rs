@@ -23,7 +23,7 @@ use tower::{BoxError, retry::Policy, util::BoxService};
 pub use pages::Pages;
 
 use crate::{
-    cli::is_namespace,
+    api::rules::is_namespace,
     proxy::{self, Proxies, Unusable},
     random::Random,
     telemetry::error::in_words,

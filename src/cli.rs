@@ -18,6 +18,7 @@ use jiff::SignedDuration;
 
 use crate::{
     amplify::{AppId, regions},
+    api::rules::{is_namespace, is_object_name},
     leader::LEASE,
     telemetry::Format,
 };
@@ -115,7 +116,7 @@ impl Parsing {
             .try_get_matches_from_mut(env::args_os())
             .and_then(|matches| T::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
-            let given: Vec<_> = env::args().collect();
+            let given: Vec<_> = env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
             self.with_variable(error.format(&mut definition), &given).exit()
         })
     }
@@ -402,13 +403,7 @@ pub struct Apps {
 
 /// Parses a namespace: a DNS label, as Kubernetes requires.
 fn namespace(text: &str) -> Result<String, String> {
-    let is_valid = (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if is_valid {
+    if is_namespace(text) {
         Ok(text.to_owned())
     } else {
         Err(
@@ -416,11 +411,6 @@ fn namespace(text: &str) -> Result<String, String> {
                 .to_owned(),
         )
     }
-}
-
-/// Whether this can be the name of a namespace.
-pub(crate) fn is_namespace(text: &str) -> bool {
-    namespace(text).is_ok()
 }
 
 /// Parses the name of a region, known or not.
@@ -450,14 +440,9 @@ fn namespace_or_nothing(text: &str) -> Result<String, String> {
 
 /// Parses the name of a Lease. An empty variable gives the default.
 fn lease_name(text: &str) -> Result<String, String> {
-    let is_part = |part: &str| {
-        part.bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !(part.is_empty() || part.starts_with('-') || part.ends_with('-'))
-    };
     match text {
         "" => Ok(LEASE.to_owned()),
-        text if text.len() <= 253 && text.split('.').all(is_part) => Ok(text.to_owned()),
+        text if is_object_name(text) => Ok(text.to_owned()),
         _ => Err(
             "the name of a Lease is 1 to 253 lowercase letters, digits, - and ., with a letter or digit at both ends of \
              each part"

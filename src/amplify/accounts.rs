@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Visitor};
 
 use super::{AppId, regions};
-use crate::api::conditions::truncated;
+use crate::api::{conditions::truncated, rules::is_namespace};
 
 /// Longest name of an entry, in bytes.
 const NAME_LIMIT: usize = 128;
@@ -274,7 +274,7 @@ fn entry(raw: Raw, place: usize, allowed_regions: &[String]) -> Result<Entry, In
     if raw.namespaces.is_empty() {
         return Err(wrong("namespaces: name at least one".to_owned()));
     }
-    if let Some(namespace) = raw.namespaces.iter().find(|namespace| !is_dns_label(namespace)) {
+    if let Some(namespace) = raw.namespaces.iter().find(|namespace| !is_namespace(namespace)) {
         return Err(wrong(format!(
             "namespaces: {:?} is not the name of a namespace; names are exact, without patterns",
             truncated(namespace, SHOWN)
@@ -338,12 +338,6 @@ fn regions_of(list: Vec<String>, allowed: &[String]) -> Result<BTreeSet<String>,
         Some(why) => Err(format!("regions: {why}")),
         None => Ok(list.into_iter().collect()),
     }
-}
-
-/// Whether this is a valid name of a namespace.
-fn is_dns_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 fn is_external_id(text: &str) -> bool {

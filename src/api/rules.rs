@@ -81,6 +81,13 @@ pub fn is_object_name(text: &str) -> bool {
     text.len() <= KUBERNETES_NAME as usize && text.split('.').all(is_part)
 }
 
+/// Whether the text can be the name of a namespace: a DNS label
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names>).
+#[must_use]
+pub fn is_namespace(text: &str) -> bool {
+    text.len() <= 63 && !text.contains('.') && is_object_name(text)
+}
+
 /// Whether the text can be a key of a ConfigMap. Needed for the same reason as [`is_object_name`].
 #[must_use]
 pub fn is_config_map_key(text: &str) -> bool {
@@ -123,6 +130,18 @@ mod tests {
     use regex_lite::Regex;
 
     use super::*;
+
+    #[test]
+    fn a_namespace_is_a_dns_label() {
+        let long = "a".repeat(63);
+        for name in ["a", "team-a", "1", &long] {
+            assert!(is_namespace(name), "{name}");
+        }
+        let longer = "a".repeat(64);
+        for name in ["", "-a", "a-", "A", "a.b", "a_b", "../a", "a b", "é", &longer] {
+            assert!(!is_namespace(name), "{name}");
+        }
+    }
 
     /// Whether the schema accepts this text: its length and its rule, as the API server reads them.
     pub(crate) fn takes(schema: fn(&mut SchemaGenerator) -> Schema, text: &str) -> bool {

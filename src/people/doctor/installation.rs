@@ -10,10 +10,10 @@ use kube::ResourceExt as _;
 use super::deployment::{Container, Deployment, PodSpec};
 use crate::{
     api::{
-        rules::{is_config_map_key, is_object_name},
+        rules::{is_config_map_key, is_namespace, is_object_name},
         text,
     },
-    cli, leader,
+    leader,
     people::cluster::Cluster,
 };
 
@@ -440,7 +440,7 @@ fn watched(values: Option<&[String]>, faults: &mut Vec<String>) -> Watched {
         let is_empty = parts.peek().is_none();
         if let Some(odd) = parts
             .clone()
-            .find(|name| !cli::is_namespace(name))
+            .find(|name| !is_namespace(name))
             .or(is_empty.then_some(value.as_str()))
         {
             let odd = text::shortened(odd, SHOWN);
@@ -460,7 +460,7 @@ fn watched(values: Option<&[String]>, faults: &mut Vec<String>) -> Watched {
 /// Returns the namespace of the Lease, if it is one.
 fn lease(namespace: Option<String>, faults: &mut Vec<String>) -> Option<String> {
     let namespace = namespace?;
-    if cli::is_namespace(&namespace) {
+    if is_namespace(&namespace) {
         return Some(namespace);
     }
     let odd = text::shortened(&namespace, SHOWN);

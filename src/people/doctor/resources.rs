@@ -11,9 +11,8 @@ use super::{
     installation::{Installation, Watched},
 };
 use crate::{
-    api::KindName,
+    api::{KindName, rules::is_namespace},
     apiserver::words,
-    cli,
     people::{
         cluster::Cluster,
         entry::{Caller, Entry, State},
@@ -60,7 +59,7 @@ fn places(cluster: &Cluster, installations: &[Installation]) -> Vec<String> {
         }
     }
     let context = cluster.context_namespace();
-    if places.is_empty() && cli::is_namespace(context) {
+    if places.is_empty() && is_namespace(context) {
         places.insert(context.to_owned());
     }
     places.into_iter().take(MOST_NAMESPACES).collect()
