@@ -16,7 +16,6 @@ use tokio::time::sleep;
 use super::{
     Check, Verdict,
     installation::{Election, Installation},
-    operator,
 };
 use crate::{
     amplify::{Accounts, accounts::Lookup},
@@ -24,10 +23,7 @@ use crate::{
     apiserver::words,
     cli::{called, people::Doctor},
     clock::Clock,
-    people::{
-        cluster::{Cluster, quoted},
-        entry::ago,
-    },
+    people::{cluster::Cluster, entry::ago},
 };
 
 /// How long a Lease is watched for a renewal: the leader renews it more often.
@@ -419,27 +415,6 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
             "check --context and `kubectl version`",
         )),
     }
-}
-
-/// Says how to check the credentials of an operator that runs elsewhere. The command runs in its pods: it is printed only
-/// if it is sure whose they are.
-pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_sure: bool) -> Check {
-    let (namespace, name) = installation.deployment.clone().unwrap_or_default();
-    let said = "credentials and region are those of the operator's pod";
-    if !is_sure {
-        return Check::skipped("aws", format!("{said}; {}", operator::yours(cluster, &namespace)));
-    }
-    let accounts = installation.accounts_file.as_deref();
-    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
-    Check::skipped(
-        "aws",
-        format!(
-            "{said}; to check them, run: kubectl exec{} -n {} deploy/{} -- amplify-operator doctor{accounts}",
-            cluster.caller.flags,
-            quoted(&namespace),
-            quoted(&name),
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -196,6 +196,27 @@ pub(super) fn yours(cluster: &Cluster, namespace: &str) -> String {
     format!("if this one is yours, run: {line}")
 }
 
+/// Says how to check the credentials of an operator that runs elsewhere. The command runs in its pods: it is printed only
+/// if it is sure whose they are.
+pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_sure: bool) -> Check {
+    let (namespace, name) = installation.deployment.clone().unwrap_or_default();
+    let said = "credentials and region are those of the operator's pod";
+    if !is_sure {
+        return Check::skipped("aws", format!("{said}; {}", yours(cluster, &namespace)));
+    }
+    let accounts = installation.accounts_file.as_deref();
+    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    Check::skipped(
+        "aws",
+        format!(
+            "{said}; to check them, run: kubectl exec{} -n {} deploy/{} -- amplify-operator doctor{accounts}",
+            cluster.caller.flags,
+            quoted(&namespace),
+            quoted(&name),
+        ),
+    )
+}
+
 fn selector(deployment: &Deployment) -> String {
     let labels = deployment.spec.selector.match_labels.iter();
     let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
