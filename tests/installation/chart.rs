@@ -257,6 +257,7 @@ fn refuses_values(site: &Site, values: &str, said: &str) -> Result<()> {
 }
 
 /// Returns a value for every setting, each different from its default.
+#[expect(clippy::too_many_lines, reason = "it is a table with a line per value")]
 fn every_value() -> Value {
     let selector = json!({ "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "zone", "operator": "Exists" }] }] });
     json!({

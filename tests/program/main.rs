@@ -345,7 +345,12 @@ fn a_variable_of_aws_that_cannot_be_used_ends_every_command_with_its_name_and_no
             assert!(!err.contains("s3cret"), "{err}");
         }
     }
-    // These are no mistakes: the next problem is reported, that there is no cluster.
+}
+
+#[test]
+fn an_empty_variable_or_one_that_is_not_read_is_no_mistake() {
+    let home = home();
+    // The next problem is reported: that there is no cluster.
     for variable in [
         ("AWS_ENDPOINT_URL", ""),
         ("AWS_ENDPOINT_URL_STS", ""),

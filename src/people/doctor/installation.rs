@@ -441,7 +441,7 @@ fn watched(values: Option<&[String]>, faults: &mut Vec<String>) -> Watched {
         if let Some(odd) = parts
             .clone()
             .find(|name| !is_namespace(name))
-            .or(is_empty.then_some(value.as_str()))
+            .or_else(|| is_empty.then_some(value.as_str()))
         {
             let odd = text::shortened(odd, SHOWN);
             faults.push(format!("--watch-namespace has {odd:?}, which is no namespace's name"));

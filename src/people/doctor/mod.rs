@@ -149,7 +149,8 @@ impl Report {
         }
         let mut sum = format!("failed: {failed}; warnings: {warnings}");
         if skipped > 0 {
-            sum += &format!("; could not be checked: {skipped}");
+            sum.push_str("; could not be checked: ");
+            sum.push_str(&skipped.to_string());
         }
         sum
     }
