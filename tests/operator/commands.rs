@@ -476,7 +476,7 @@ async fn doctor_says_what_is_wrong_with_the_way_to_aws(world: Arc<World>) {
             "has no Amplify app in eu-west-2",
         ),
         (
-            &[("AWS_REGION", "")],
+            &[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")],
             "region",
             "Warning",
             "has no region: each resource must name its own",

@@ -334,7 +334,7 @@ async fn credentials_of_a_container_are_not_asked_of_a_proxy(world: Arc<World>) 
     let credentials = serde_json::json!({
         "AccessKeyId": variable(&site.stage, "AWS_ACCESS_KEY_ID"),
         "SecretAccessKey": variable(&site.stage, "AWS_SECRET_ACCESS_KEY"),
-        "Token": "of a container",
+        "Token": "of-a-container",
         "Expiration": "2099-01-01T00:00:00Z",
     })
     .to_string();
