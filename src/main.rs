@@ -49,7 +49,12 @@ fn without_empty_variables() {
     };
     let empty: Vec<_> = env::vars_os().filter(|(name, value)| is_empty(name, value)).collect();
     let mut arguments = env::args_os();
-    if let (false, Ok(program), Some(name)) = (empty.is_empty(), env::current_exe(), arguments.next()) {
+    // Under a loader, such as ld.so, the running file is the loader.
+    let own = env::current_exe().ok().filter(|program| {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("amplify-operator") || name.starts_with("kubectl-amplify")
+    });
+    if let (false, Some(program), Some(name)) = (empty.is_empty(), own, arguments.next()) {
         let mut anew = process::Command::new(program);
         anew.arg0(name).args(arguments);
         for (name, _) in empty {

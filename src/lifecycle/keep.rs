@@ -32,7 +32,7 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
     if let Some(winner) = &around.winner {
         return Ok(migration::waiting(view, conflict(view, winner)));
     }
-    stays_put(view)?;
+    stays_put(view).map_err(|step| migration::waiting(view, step))?;
     let owned = ledger.origin.is_some();
     // Only create and update need references: an owned object is looked at without them.
     if !owned || !around.resolved {

@@ -252,7 +252,7 @@ pub(super) async fn suspend(settings: Change, is_to_be: bool) -> anyhow::Result<
         }
     };
     let mut report = Report::new(settings.printed.output);
-    let note = |object: &DynamicObject, _: &Entry| others(object);
+    let note = |object: &DynamicObject, _: &Entry| others(object, is_to_be);
     let mut take = |done, report: &mut Report| report.add(done);
     change(&cluster, &settings, word, &patch, note, &mut report, &mut take).await?;
     report.end()
@@ -331,7 +331,8 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// Returns who else writes `spec.suspend`, and may write it again: those who apply manifests, or edit the resource.
-fn others(object: &DynamicObject) -> Option<String> {
+/// Where a tool of the kubectl family alone holds a suspension, this command changes nothing, and Flux takes it away.
+fn others(object: &DynamicObject, is_to_be: bool) -> Option<String> {
     let managed = object.metadata.managed_fields.iter().flatten();
     let mut owners: BTreeSet<_> = managed
         .filter(|entry| {
@@ -339,8 +340,8 @@ fn others(object: &DynamicObject) -> Option<String> {
             fields.is_some_and(|fields| fields.pointer("/f:spec/f:suspend").is_some())
         })
         .filter_map(|entry| entry.manager.as_deref().map(clean))
-        .filter(|manager| manager != MANAGER)
         .collect();
+    let is_held = owners.remove(MANAGER);
     // Its manager loses the field when another one changes it. The manifest still has it.
     let last_applied = object.annotations().get(LAST_APPLIED);
     let last_applied = last_applied.and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -350,7 +351,14 @@ fn others(object: &DynamicObject) -> Option<String> {
     if owners.is_empty() {
         return None;
     }
+    let is_kubectls = owners.iter().any(|owner| owner.starts_with("kubectl"));
     let owners: Vec<_> = owners.into_iter().collect();
+    if is_to_be && !is_held && is_kubectls && object.data["spec"]["suspend"] == true {
+        return Some(format!(
+            "the suspension is held by {}: where Flux applies the resource, it takes away what kubectl has written; run resume and then suspend to have this command hold it",
+            owners.join(", ")
+        ));
+    }
     Some(format!(
         "spec.suspend is also written by {}: change it there too, or it may come back",
         owners.join(", ")
@@ -538,10 +546,40 @@ mod tests {
                 object.annotations_mut().insert(LAST_APPLIED.to_owned(), manifest);
             }
             let wanted = wanted.map(|wanted| format!("spec.suspend is also written by {wanted}: change"));
-            let said = others(&object);
+            let said = others(&object, true);
             assert_eq!(said.is_some(), wanted.is_some(), "{manager} {operation}: {said:?}");
             let (said, wanted) = (said.unwrap_or_default(), wanted.unwrap_or_default());
             assert!(said.starts_with(&wanted), "{manager} {operation}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_suspension_that_flux_would_take_away_is_said_to_be_one() {
+        for (managers, is_to_be, is_suspended, wanted) in [
+            (
+                &["kubectl-patch"][..],
+                true,
+                true,
+                "the suspension is held by kubectl-patch: ",
+            ),
+            (
+                &["kubectl-patch", MANAGER],
+                true,
+                true,
+                "spec.suspend is also written by",
+            ),
+            (&["kubectl-patch"], false, true, "spec.suspend is also written by"),
+            (&["kubectl-patch"], true, false, "spec.suspend is also written by"),
+            (&["helm"], true, true, "spec.suspend is also written by"),
+        ] {
+            let mut object = object("staging", &json!({ "suspend": is_suspended }), &json!({}));
+            let fields = json!({ "f:spec": { "f:suspend": {} } });
+            let entries = managers
+                .iter()
+                .map(|manager| json!({ "manager": manager, "operation": "Update", "fieldsV1": fields }));
+            object.metadata.managed_fields = serde_json::from_value(entries.collect()).unwrap();
+            let said = others(&object, is_to_be).unwrap_or_default();
+            assert!(said.starts_with(wanted), "{managers:?}: {said}");
         }
     }
 

@@ -60,7 +60,15 @@ pub(super) async fn run(settings: Status) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
         .collect();
-    print(&page(entries, &wanted, &settings, namespace.as_deref(), clock.now())?)?;
+    let is_whole = read.refused.is_empty();
+    print(&page(
+        entries,
+        &wanted,
+        &settings,
+        namespace.as_deref(),
+        is_whole,
+        clock.now(),
+    )?)?;
     for refused in &read.refused {
         complain(&format!("not shown: {refused}"));
     }
@@ -128,6 +136,7 @@ fn page(
     wanted: &Wanted,
     settings: &Status,
     namespace: Option<&str>,
+    is_whole: bool,
     now: Timestamp,
 ) -> anyhow::Result<String> {
     let summary = tree::summary(&entries);
@@ -136,6 +145,8 @@ fn page(
         (Form::Json, _) if settings.watch => serde_json::to_string(&json!({ "resources": roots }))? + "\n",
         (Form::Json, _) => serde_json::to_string_pretty(&json!({ "resources": roots }))? + "\n",
         (Form::Text, Wanted::Named(_, names)) if roots.is_empty() => format!("gone: {}\n", names.join(", ")),
+        // Of kinds that could not be read, it is not known that there are none.
+        (Form::Text, _) if roots.is_empty() && !is_whole => String::new(),
         (Form::Text, Wanted::Kind(kind)) if roots.is_empty() => match namespace {
             Some(namespace) => format!(
                 "no {} in the namespace {namespace}; -A looks in all namespaces\n",
@@ -185,7 +196,15 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
             let mut page = if is_whole {
                 let entries = seen.objects.iter();
                 let entries = entries.map(|((kind, ..), object)| Entry::of(*kind, object, &cluster.caller));
-                page(entries.collect(), wanted, settings, namespace.as_deref(), clock.now())?
+                let is_known = kinds.iter().all(|kind| seen.listed.contains(kind));
+                page(
+                    entries.collect(),
+                    wanted,
+                    settings,
+                    namespace.as_deref(),
+                    is_known,
+                    clock.now(),
+                )?
             } else {
                 String::new()
             };

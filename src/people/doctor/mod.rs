@@ -26,6 +26,7 @@ use super::{cluster::Cluster, print};
 use crate::{
     api::text,
     cli::people::{Doctor, Form},
+    telemetry::error::in_words,
 };
 
 /// How long one check may take.
@@ -250,7 +251,7 @@ async fn reached(settings: &Doctor, report: &mut Report) -> anyhow::Result<Optio
         Ok(cluster) => cluster,
         Err(error) => {
             let next = "what is in the cluster is unchecked";
-            report.add(Check::failed(checks::API_SERVER, format!("{error:#}"), next))?;
+            report.add(Check::failed(checks::API_SERVER, in_words(error.as_ref()), next))?;
             return Ok(None);
         }
     };

@@ -138,11 +138,13 @@ fn judged(lists: Vec<Listed>, outside: &[&str], caller: &Caller) -> Vec<Check> {
             "check --context and `kubectl version`",
         ));
     }
+    let is_all_read = denied.is_empty() && checks.is_empty();
     for (why, kinds) in denied {
         let said = format!("you may not list {}: {why}", kinds.join(", "));
         checks.push(Check::skipped(RESOURCES, said));
     }
-    if is_read || !entries.is_empty() {
+    // Of kinds that were not read, it is not known that there are none.
+    if is_read && is_all_read || !entries.is_empty() {
         let mut check = counted(&entries, outside, caller);
         if let Some(places) = places.filter(|places| !places.is_empty()) {
             let places: Vec<_> = places.into_iter().collect();

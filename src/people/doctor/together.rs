@@ -5,7 +5,6 @@ use super::{
     checks::LEADER,
     installation::{Election, Installation, Watched},
 };
-use crate::leader::LEASE;
 
 /// What two operators do to each other.
 #[derive(Debug, Eq, PartialEq)]
@@ -65,8 +64,9 @@ fn pair(first: &Installation, second: &Installation) -> Pair {
         Some(true) if first.watched == second.watched => Pair::Apart,
         Some(true) => {
             let namespace = first.lease_namespace.as_deref().unwrap_or_default();
+            let lease = first.lease();
             Pair::Wrong(format!(
-                "{names} have one Lease {namespace}/{LEASE} and watch different namespaces: only one of the two works"
+                "{names} have one Lease {namespace}/{lease} and watch different namespaces: only one of the two works"
             ))
         }
         Some(false) => match common(&first.watched, &second.watched) {
@@ -82,7 +82,10 @@ fn pair(first: &Installation, second: &Installation) -> Pair {
 fn share_lease(first: &Installation, second: &Installation) -> Option<bool> {
     match (first.election, second.election) {
         (Election::None | Election::Missing, _) | (_, Election::None | Election::Missing) => Some(false),
-        (Election::Held, Election::Held) => Some(first.lease_namespace.as_ref()? == second.lease_namespace.as_ref()?),
+        (Election::Held, Election::Held) => {
+            let is_near = first.lease_namespace.as_ref()? == second.lease_namespace.as_ref()?;
+            Some(is_near && first.lease() == second.lease())
+        }
         (Election::Unknown, _) | (_, Election::Unknown) => None,
     }
 }
@@ -171,6 +174,16 @@ mod tests {
         let mut second = operator("y", &[], Election::Held);
         second.lease_namespace = Some("other".to_owned());
         assert_eq!(check(&[first, second])[0].verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn two_releases_in_one_namespace_have_a_lease_each() {
+        for (watched, verdict) in [((&[][..], &[][..]), Verdict::Failed), ((&["a"], &["b"]), Verdict::Ok)] {
+            let first = operator("x", watched.0, Election::Held);
+            let mut second = operator("y", watched.1, Election::Held);
+            second.lease_name = Some("y".to_owned());
+            assert_eq!(check(&[first, second])[0].verdict, verdict, "{watched:?}");
+        }
     }
 
     #[test]
