@@ -26,7 +26,6 @@ use crate::{
     api::rules::is_namespace,
     proxy::{self, Proxies, Unusable},
     random::Random,
-    telemetry::error::in_words,
 };
 
 /// How long the API server may be silent while an answer is due: longer than a watch is open. kube sets no limit, and a
@@ -130,12 +129,6 @@ impl Connector {
     pub fn plain(&self) -> kube::Result<Client> {
         Ok(self.connect()?.build())
     }
-}
-
-/// Returns the text of an error of a request, for people.
-#[must_use]
-pub fn words(error: &kube::Error) -> String {
-    in_words(error)
 }
 
 /// What the kubeconfig files say.
@@ -331,6 +324,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::telemetry::error::in_words;
 
     /// Returns the waits before each retry of a request that always gets this answer.
     async fn waits(answer: impl Fn() -> Result<Response<()>, BoxError>) -> Vec<Duration> {
@@ -514,7 +508,7 @@ mod tests {
                     }
                 }
             }
-            let told: Vec<_> = told.iter().map(words).collect();
+            let told: Vec<_> = told.iter().map(|error| in_words(error)).collect();
             let last = told.last().expect("nobody listens");
             assert!(last.contains("failed (exit status: 3)"), "after {good} calls: {told:?}");
             assert!(!told.concat().contains("s3cret"), "after {good} calls: {told:?}");

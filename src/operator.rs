@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::{
     amplify::{Accounts, Base, Route, Sessions},
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess, words},
+    apiserver::{Connector, NoAccess},
     cli::Run,
     clock::Clock,
     controller::{self, Context, Events, Listings, Lists, Parts, Store, Tokens, accounts::AccountsFile},
@@ -31,6 +31,7 @@ use crate::{
     lifecycle::Settings,
     proxy::Proxies,
     random::Random,
+    telemetry::error::in_words,
     telemetry::{self, Health, Metrics},
 };
 
@@ -261,7 +262,7 @@ fn take_part(
 }
 
 fn no_way(error: &kube::Error) -> anyhow::Error {
-    let why = words(error);
+    let why = in_words(error);
     anyhow::anyhow!(
         "no access to a Kubernetes API server: {why}. Set KUBECONFIG, or run in a pod with a service account"
     )
@@ -397,15 +398,18 @@ fn waits_for(missing: &kube::Result<Vec<&'static str>>) -> Option<String> {
             status.reason
         ),
         Err(error @ kube::Error::Auth(_)) => {
-            format!("waiting for the API server: no credentials for it ({})", words(error))
+            format!(
+                "waiting for the API server: no credentials for it ({})",
+                in_words(error)
+            )
         }
         Err(error @ kube::Error::Api(_)) => format!(
             "waiting for the API server: it answers with an error ({}): check its health",
-            words(error)
+            in_words(error)
         ),
         Err(error) => format!(
             "waiting for the API server: no answer ({}): check its address in the kubeconfig, the network and the proxies",
-            words(error)
+            in_words(error)
         ),
     })
 }

@@ -24,9 +24,9 @@ use tracing::debug;
 
 use crate::{
     api::{FIELD_MANAGER, conditions::Reason, text::shortened},
-    apiserver::words,
     clock::Clock,
     telemetry::Metrics,
+    telemetry::error::in_words,
 };
 
 /// How many Events may wait to be written. Further Events are dropped.
@@ -75,7 +75,7 @@ impl Events {
                 match tokio::time::timeout(LIMIT, writer.write(occurrence)).await {
                     Ok(Ok(())) => {}
                     // For example, refused in a namespace that is being deleted.
-                    Ok(Err(error)) => debug!(error = words(&error), reason, "event not written"),
+                    Ok(Err(error)) => debug!(error = in_words(&error), reason, "event not written"),
                     Err(_) => debug!(reason, "event not written in time"),
                 }
             }

@@ -33,10 +33,11 @@ use rules::{Action, Candidate, RETRY_PERIOD, Uptime};
 
 use crate::{
     api::FIELD_MANAGER,
-    apiserver::{Connector, Pages, Retries, words},
+    apiserver::{Connector, Pages, Retries},
     clock::Clock,
     random::Random,
     telemetry::Metrics,
+    telemetry::error::in_words,
 };
 
 /// The name of the Lease, unless `--lease-name` gives another. Operators with the same Lease act one at a time.
@@ -311,7 +312,7 @@ impl Election {
             .map_or(REQUEST_LIMIT, |until| until.saturating_sub(self.clock.uptime()));
         match tokio::time::timeout(left.min(REQUEST_LIMIT), request).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(words(&error)),
+            Ok(Err(error)) => Err(in_words(&error)),
             Err(_) => Err("no answer in time".to_owned()),
         }
     }

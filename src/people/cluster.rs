@@ -20,13 +20,14 @@ use tower::{buffer::BufferLayer, retry::RetryLayer};
 use super::entry::{Caller, kind};
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess, Retries, words},
+    apiserver::{Connector, NoAccess, Retries},
     cli::{
         called,
         people::{Access, Scope, Selection},
     },
     proxy::Proxies,
     random::Random,
+    telemetry::error::in_words,
 };
 
 /// Objects per page of a list.
@@ -294,7 +295,7 @@ fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
     let place = kubeconfig.map_or_else(String::new, |path| format!(" by {}", path.display()));
     anyhow::anyhow!(
         "no access to a Kubernetes API server{place}: {}. Set KUBECONFIG, or give --kubeconfig and --context",
-        words(error)
+        in_words(error)
     )
 }
 
@@ -318,7 +319,7 @@ pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) ->
         Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
         _ => "",
     };
-    anyhow::anyhow!("{what}: {}{}", words(error), next.replace("CALLED", called()))
+    anyhow::anyhow!("{what}: {}{}", in_words(error), next.replace("CALLED", called()))
 }
 
 #[cfg(test)]

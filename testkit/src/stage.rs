@@ -417,6 +417,10 @@ impl Stage {
         self.namespace.clone_from(&self.namespaces[number]);
     }
 
+    pub fn namespaces_api(&self) -> Api<DynamicObject> {
+        Api::all_with(self.world.client.clone(), &ApiResource::erase::<Namespace>(&()))
+    }
+
     pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
         let (name, plural) = kind.names();
         let resource = ApiResource {

@@ -5,14 +5,10 @@ use std::sync::Arc;
 
 use amplify_simulator::Operation;
 use amplify_testkit::{
-    example::RESOURCES,
-    stage::{APP, Kind, Setup, World, ready},
+    example::{DELETED, RESOURCES, assert_only_the_record_is_left},
+    stage::{Kind, Setup, World, ready},
 };
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api,
-    api::{ApiResource, DeleteParams, DynamicObject},
-};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -23,22 +19,6 @@ amplify_testkit::tests! {
     a_namespace_can_be_deleted_and_argo_cd_fills_it_again,
     a_renamed_manifest_makes_the_aws_object_anew,
     a_renamed_manifest_keeps_the_aws_object_if_the_old_one_retains_it,
-}
-
-const DELETED: [(Kind, &str); 3] = [
-    (Kind::Api, "storefront"),
-    (Kind::Backend, "preview"),
-    (Kind::Backend, "staging"),
-];
-
-fn assert_aws_is_empty(site: &Site) {
-    let app = site.stage.aws().app((APP, "staging")).expect("the app");
-    assert!(app.backends.is_empty(), "{:?}", app.backends.keys());
-    assert!(app.environments.contains_key("legacy"), "deletionPolicy: Retain");
-}
-
-fn namespaces(site: &Site) -> Api<DynamicObject> {
-    Api::all_with(site.stage.world.client.clone(), &ApiResource::erase::<Namespace>(&()))
 }
 
 async fn everything_can_be_pruned_at_once(world: Arc<World>) {
@@ -55,7 +35,7 @@ async fn everything_can_be_pruned_at_once(world: Arc<World>) {
     for (kind, name) in DELETED {
         site.stage.wait_until_gone(kind, name).await;
     }
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
     site.stage.wait_until_ready(Kind::Environment, "legacy").await;
 }
 
@@ -70,7 +50,7 @@ async fn an_application_goes_when_aws_has_deleted_everything(world: Arc<World>) 
         let left = site.stage.api(kind).get_opt(name).await.expect("an answer");
         assert!(left.is_none(), "{left:?}");
     }
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
 }
 
 async fn a_namespace_can_be_deleted_and_argo_cd_fills_it_again(world: Arc<World>) {
@@ -87,7 +67,8 @@ async fn a_namespace_can_be_deleted_and_argo_cd_fills_it_again(world: Arc<World>
     let name = site.stage.namespace.clone();
     let before = site.stage.get(Kind::Backend, "staging").await["metadata"]["uid"].clone();
 
-    namespaces(&site)
+    site.stage
+        .namespaces_api()
         .delete(&name, &DeleteParams::default())
         .await
         .expect("the delete is accepted");

@@ -6,15 +6,13 @@ use std::{fs, sync::Arc};
 use amplify_operator::api;
 use amplify_simulator::{Ending, JobFault, JobScript, Operation};
 use amplify_testkit::{
-    example::RESOURCES,
+    example::{DELETED, RESOURCES, assert_only_the_record_is_left},
     stage::{APP, Kind, Setup, World, object, wait_for, wait_until_gone},
 };
-use k8s_openapi::{
-    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
+    api::{DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -28,24 +26,6 @@ amplify_testkit::tests! {
     a_namespace_can_be_deleted_and_flux_fills_it_again,
     a_renamed_manifest_makes_the_aws_object_anew_and_is_never_a_failure,
     a_renamed_manifest_keeps_the_aws_object_if_the_old_one_retains_it,
-}
-
-/// The resources that own an AWS object that goes with them.
-const DELETED: [(Kind, &str); 3] = [
-    (Kind::Api, "storefront"),
-    (Kind::Backend, "preview"),
-    (Kind::Backend, "staging"),
-];
-
-/// Asserts that AWS has nothing of the example but the record, which is retained.
-fn assert_aws_is_empty(site: &Site) {
-    let app = site.stage.aws().app((APP, "staging")).expect("the app");
-    assert!(app.backends.is_empty(), "{:?}", app.backends.keys());
-    assert!(app.environments.contains_key("legacy"), "deletionPolicy: Retain");
-}
-
-fn namespaces(site: &Site) -> Api<DynamicObject> {
-    Api::all_with(site.stage.world.client.clone(), &ApiResource::erase::<Namespace>(&()))
 }
 
 async fn the_definitions_stay_when_the_kustomization_of_the_operator_is_deleted(world: Arc<World>) {
@@ -74,7 +54,7 @@ async fn the_definitions_stay_when_the_kustomization_of_the_operator_is_deleted(
     site.delete("platform").await;
     site.wait_until_gone("platform").await;
     // Flux has deleted all that it deletes: the namespace of the operator, but no definition.
-    wait_until_gone(namespaces(&site), "amplify-operator-system").await;
+    wait_until_gone(site.stage.namespaces_api(), "amplify-operator-system").await;
     let definitions: Api<CustomResourceDefinition> = Api::all(site.stage.world.client.clone());
     for crd in api::crds() {
         let crd = definitions.get(&crd.name_any()).await.expect("the definition stays");
@@ -98,7 +78,7 @@ async fn everything_can_be_pruned_at_once(world: Arc<World>) {
     for (kind, name) in DELETED {
         site.stage.wait_until_gone(kind, name).await;
     }
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
     let first = |operation| site.stage.calls_in(operation, "staging")[0].seq;
     assert!(first(Operation::DeleteBackendApi) < first(Operation::DeleteBackend));
     site.stage.wait_until_ready(Kind::Environment, "legacy").await;
@@ -116,7 +96,7 @@ async fn a_kustomization_that_waits_for_termination_goes_when_aws_has_deleted_ev
         let left = site.stage.api(kind).get_opt(name).await.expect("an answer");
         assert!(left.is_none(), "{left:?}");
     }
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
 }
 
 async fn depends_on_does_not_order_a_deletion(world: Arc<World>) {
@@ -155,7 +135,7 @@ async fn depends_on_does_not_order_a_deletion(world: Arc<World>) {
     for (kind, name) in DELETED {
         site.stage.wait_until_gone(kind, name).await;
     }
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
 }
 
 async fn a_namespace_can_be_deleted_and_flux_fills_it_again(world: Arc<World>) {
@@ -171,12 +151,12 @@ async fn a_namespace_can_be_deleted_and_flux_fills_it_again(world: Arc<World>) {
     site.wait_until_applied(&commit).await;
 
     let name = site.stage.namespace.clone();
-    let all = namespaces(&site);
+    let all = site.stage.namespaces_api();
     all.delete(&name, &DeleteParams::default())
         .await
         .expect("the delete is accepted");
     wait_until_gone(all.clone(), &name).await;
-    assert_aws_is_empty(&site);
+    assert_only_the_record_is_left(&site.stage);
 
     site.request("Kustomization", "storefront").await;
     let missing = |object: &Value| object["status"]["conditions"].to_string().contains("not found");

@@ -18,8 +18,8 @@ use crate::{
         rules::is_object_name,
         text::{clean, shortened},
     },
-    apiserver::words,
     kinds::{Observation, Remote},
+    telemetry::error::in_words,
 };
 
 /// How many bytes of a name are shown. An object's name has at most as many.
@@ -118,7 +118,7 @@ fn outcome(
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             };
-            let why = words(&error);
+            let why = in_words(&error);
             if refusal.is_some_and(|status| status.is_forbidden()) {
                 let allows = "the chart value outputs.namespaces allows the operator to create and change ConfigMaps in a namespace";
                 return (None, Some(format!("{why}; {allows}")));

@@ -21,12 +21,12 @@ use crate::{
         FINALIZER, Job,
         conditions::{self, MIGRATION_LOCKED, READY, Reason, STALLED},
     },
-    apiserver::words,
     kinds::{
         Observation, Remote,
         config::{self, Config as _},
     },
     lifecycle::{self, Config, Lack, Mark, Missing, Observed, State, Wake, facts::Failure},
+    telemetry::error::in_words,
 };
 
 /// Longest wait between two attempts to record a write that AWS has accepted.
@@ -221,7 +221,7 @@ impl<K: Remote> Pass<'_, K> {
                 Err(error) => {
                     self.tell_refusal(&error);
                     warn!(
-                        error = words(&error),
+                        error = in_words(&error),
                         "cannot record the write that AWS accepted; the operator tries again until it succeeds"
                     );
                 }

@@ -20,10 +20,10 @@ use super::{
 use crate::{
     amplify::{Accounts, accounts::Lookup},
     api::{self, text::clean},
-    apiserver::words,
     cli::{called, people::Doctor},
     clock::Clock,
     people::{cluster::Cluster, entry::ago},
+    telemetry::error::in_words,
 };
 
 /// How long a Lease is watched for a renewal: the leader renews it more often.
@@ -82,16 +82,16 @@ fn no_version(error: &Error) -> (bool, Check) {
     match error {
         Error::Api(status) if status.code == 401 => {
             let next = "log in again, as for kubectl; everything in the cluster is unchecked";
-            (false, Check::failed(API_SERVER, words(error), next))
+            (false, Check::failed(API_SERVER, in_words(error), next))
         }
         Error::Api(status) if matches!(status.code, 403 | 404) => {
-            let said = format!("it answers, and does not tell its version: {}", words(error));
+            let said = format!("it answers, and does not tell its version: {}", in_words(error));
             (true, Check::ok(API_SERVER, said))
         }
-        Error::Api(_) => (true, Check::failed(API_SERVER, words(error), next)),
+        Error::Api(_) => (true, Check::failed(API_SERVER, in_words(error), next)),
         _ => {
             let next = format!("{next}; everything in the cluster is unchecked");
-            (false, Check::failed(API_SERVER, words(error), next))
+            (false, Check::failed(API_SERVER, in_words(error), next))
         }
     }
 }
@@ -105,12 +105,12 @@ pub(super) async fn definitions(cluster: &Cluster) -> (bool, Vec<Check>) {
         match api.get_opt(&ours.name_any()).await {
             Ok(theirs) => found.push(theirs),
             Err(error) if is_denied(&error) => {
-                let said = format!("you may not read CustomResourceDefinitions: {}", words(&error));
+                let said = format!("you may not read CustomResourceDefinitions: {}", in_words(&error));
                 return (true, vec![Check::skipped(DEFINITIONS, said)]);
             }
             Err(error) => {
                 let next = "check --context and `kubectl version`";
-                return (false, vec![Check::failed(DEFINITIONS, words(&error), next)]);
+                return (false, vec![Check::failed(DEFINITIONS, in_words(&error), next)]);
             }
         }
     }
@@ -225,10 +225,10 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
         Err(error) if is_denied(&error) => {
             return Check::skipped(
                 LEADER,
-                format!("you may not read the Lease {namespace}/{name}: {}", words(&error)),
+                format!("you may not read the Lease {namespace}/{name}: {}", in_words(&error)),
             );
         }
-        Err(error) => return Check::failed(LEADER, words(&error), "check --context and `kubectl version`"),
+        Err(error) => return Check::failed(LEADER, in_words(&error), "check --context and `kubectl version`"),
     };
     // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
     let first = judged(lease.as_ref(), namespace, name, Clock::of_machine().now());
@@ -407,11 +407,11 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
         )),
         Err(error) if is_denied(&error) => Err(Check::skipped(
             ACCOUNTS,
-            format!("you may not read {shown}: {}", words(&error)),
+            format!("you may not read {shown}: {}", in_words(&error)),
         )),
         Err(error) => Err(Check::failed(
             ACCOUNTS,
-            format!("{shown}: {}", words(&error)),
+            format!("{shown}: {}", in_words(&error)),
             "check --context and `kubectl version`",
         )),
     }

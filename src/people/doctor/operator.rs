@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     api::text::clean,
-    apiserver::words,
     people::cluster::{Cluster, quoted},
+    telemetry::error::in_words,
 };
 
 pub(super) const OPERATOR: &str = "operator";
@@ -89,13 +89,13 @@ pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found,
             };
             let said = format!(
                 "you may not look for its Deployment{how} ({}); its rights, leader, accounts and AWS are unchecked",
-                words(&error)
+                in_words(&error)
             );
             return (Found::Unknown, vec![Check::skipped(OPERATOR, said)]);
         }
         Err(error) => {
             let next = "check --context and `kubectl version`";
-            return (Found::Unknown, vec![Check::failed(OPERATOR, words(&error), next)]);
+            return (Found::Unknown, vec![Check::failed(OPERATOR, in_words(&error), next)]);
         }
     };
     let mut checks = Vec::new();

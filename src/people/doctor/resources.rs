@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     api::{KindName, rules::is_namespace},
-    apiserver::words,
     people::{
         cluster::Cluster,
         entry::{Caller, Entry, State},
     },
+    telemetry::error::in_words,
 };
 
 /// The resources of a kind, as far as they could be read.
@@ -111,7 +111,7 @@ fn judged(lists: Vec<Listed>, outside: &[&str], caller: &Caller) -> Vec<Check> {
     for list in lists {
         let name = list.kind.name();
         let of = |error: &Error, said: &mut BTreeMap<String, Vec<&str>>| {
-            said.entry(words(error)).or_default().push(name);
+            said.entry(in_words(error)).or_default().push(name);
         };
         match &list.error {
             Some(Error::Api(status)) if status.code == 404 => missing.push(name),

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     api::{self, GROUP},
-    apiserver::words,
     people::cluster::Cluster,
+    telemetry::error::in_words,
 };
 
 pub(super) const RIGHTS: &str = "rights";
@@ -178,12 +178,12 @@ async fn answered(cluster: &Cluster, installation: &Installation, user: Option<&
 
 fn not_asked(user: Option<&str>, error: &kube::Error) -> Check {
     if !is_denied(error) {
-        return Check::failed(RIGHTS, words(error), "check --context and `kubectl version`");
+        return Check::failed(RIGHTS, in_words(error), "check --context and `kubectl version`");
     }
     let how = user.map_or_else(String::new, |user| {
         format!(". An administrator can ask: kubectl auth can-i --list --as={user}")
     });
-    Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", words(error)))
+    Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", in_words(error)))
 }
 
 /// Whether this user, or without one this process, has the right.
