@@ -26,7 +26,7 @@ test: system rust go python ## Run all tests: pure tables, simulator, dev cluste
 	@echo "test: building everything; the first time more than 7 minutes on 2 cores"
 	@$(CARGO) test $(CARGO_FLAGS) --workspace --all-features --no-run
 	@echo "test: checking for the tools: etcd, kube-apiserver, kubectl, helm, prometheus, Flux and others;"
-	@echo "test: missing ones are built from Go modules, once: about 25 minutes on 2 cores for all of them"
+	@echo "test: missing ones are built from Go modules, once: about 10 minutes on 2 cores for all of them"
 	@"$(target)/debug/devcluster" prefetch
 	@echo "test: running the suites, $(SUITES_AT_A_TIME) at a time; the output of each is shown when it ends"
 	@mkdir -p "$(target)/evidence"

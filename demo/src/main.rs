@@ -57,7 +57,7 @@ async fn demo() -> Result<()> {
 
     let start = Instant::now();
     say("1. Kubernetes: starting etcd and kube-apiserver. A program that this machine lacks is built from Go")?;
-    say("   modules, once: about 13 minutes on 2 cores for all of them.")?;
+    say("   modules, once: about 5 minutes on 2 cores for all of them.")?;
     let (mut cluster, kubectl_program) = tokio::select! {
         started = async { anyhow::Ok((Cluster::start(Options::default()).await?, tools::kubectl().await?)) } => started?,
         () = signals.any() => return Err(Interrupted.into()),
