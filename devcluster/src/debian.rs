@@ -128,10 +128,12 @@ fn finish(root: &Path, base: Base) -> Result<()> {
 pub async fn podman() -> Result<PathBuf> {
     let cache = tools::cache()?;
     let folder = cache.join("podman");
-    for path in ["home/.config/containers", "tmp", "storage", "run"].map(|name| folder.join(name)) {
-        fs::create_dir_all(&path).map_err(Error::path("create", &path))?;
+    let run = run_folder(&folder);
+    let folders = ["home/.config/containers", "tmp", "storage"].map(|name| folder.join(name));
+    for path in folders.iter().chain([&run]) {
+        fs::create_dir_all(path).map_err(Error::path("create", path))?;
     }
-    let here = folder.display();
+    let (here, run) = (folder.display(), run.display());
     let (program, path, runtime) = if which::which("podman").is_ok() {
         ("podman".to_owned(), String::new(), String::new())
     } else {
@@ -154,7 +156,7 @@ pub async fn podman() -> Result<PathBuf> {
     let script = format!(
         "#!/bin/sh\n# Written by devcluster: podman with images and containers of its own.\n\
          export HOME={here}/home TMPDIR={here}/tmp CONTAINERS_CONF={here}/containers.conf BUILDAH_ISOLATION=chroot\n\
-         {path}exec {program} --root {here}/storage --runroot {here}/run --tmpdir {here}/run/libpod \"$@\"\n"
+         {path}exec {program} --root {here}/storage --runroot {run} --tmpdir {run}/libpod \"$@\"\n"
     );
     // No registry is used, only local images.
     let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
@@ -171,6 +173,23 @@ pub async fn podman() -> Result<PathBuf> {
         fs::rename(&new, &path).map_err(Error::path("write", &path))?;
     }
     Ok(folder.join("podman"))
+}
+
+/// Returns the folder for what podman knows of running containers. podman refuses a path of more than 50 characters, and
+/// the cache of a user may have one: the folder is where such data usually is, and each cache has its own.
+fn run_folder(folder: &Path) -> PathBuf {
+    let usual = if rustix::process::geteuid().is_root() {
+        Some(PathBuf::from("/run"))
+    } else {
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+    };
+    let name = format!(
+        "amplify-podman-{}",
+        tools::digest(folder.as_os_str().as_encoded_bytes())
+    );
+    usual
+        .filter(|usual| usual.is_dir())
+        .map_or_else(|| folder.join("run"), |usual| usual.join(name))
 }
 
 /// Returns a folder with podman and all that it needs, but for the C library: the packages are of the machine's own

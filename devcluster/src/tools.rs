@@ -370,12 +370,17 @@ impl Recipe {
         let mut parts = vec![self.module.go_mod, self.module.go_sum, self.package, &flags];
         parts.extend(self.module.main);
         parts.extend(self.tags);
-        let hash = Sha256::digest(parts.join("\n"));
-        hash.iter().take(6).fold(String::new(), |mut key, byte| {
-            let _ = write!(key, "{byte:02x}");
-            key
-        })
+        digest(parts.join("\n").as_bytes())
     }
+}
+
+/// Returns a short name for bytes.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().take(6).fold(String::new(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 /// Returns the folder of this user's builds and downloads.
