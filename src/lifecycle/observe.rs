@@ -25,7 +25,7 @@ pub(super) fn was_observed(view: &View<'_>) -> bool {
 /// Returns the next step of an observed resource that has no job under way.
 pub(super) fn observe(view: &View<'_>) -> Flow {
     account_is_there(view)?;
-    stays_put(view)?;
+    stays_put(view).map_err(|step| migration::waiting(view, step))?;
     if !view.surroundings.resolved {
         possible(view)?;
     }

@@ -206,6 +206,13 @@ fn who_waits_for_something_else_sees_the_end_of_a_lock_all_the_same() {
         play.scene.resource.deleting = true;
         play.scene.surroundings.dependents.staying = vec!["BackendApi default/shop".into()];
         waits(&mut play, "InUse");
+        for observe in [false, true] {
+            let mut play = locked(kind);
+            play.wake();
+            play.scene.resource.observe = observe;
+            play.scene.surroundings.region = Some("us-east-1".into());
+            waits(&mut play, "AccountChanged");
+        }
         // What names no environment is in none.
         let mut play = lost(kind);
         play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
