@@ -209,11 +209,10 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
         }
         Election::Held | Election::Unknown => {}
     }
-    let Some(namespace) = &installation.lease_namespace else {
-        return Check::skipped(LEADER, "in which namespace its Lease is, is not known here");
+    let Some((namespace, name)) = &installation.lease else {
+        return Check::skipped(LEADER, "which Lease it has, and in which namespace, is not known here");
     };
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let name = installation.lease();
     let lease = match api.get_opt(name).await {
         Ok(None) if installation.election == Election::Unknown => {
             return Check::skipped(
@@ -264,7 +263,7 @@ fn judged(lease: Option<&Lease>, namespace: &str, name: &str, now: Timestamp) ->
         return Check::failed(
             LEADER,
             format!("nobody holds the Lease {namespace}/{name}: no process works"),
-            next,
+            format!("if it has just been installed, wait for 40 s; otherwise {next}"),
         );
     };
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);

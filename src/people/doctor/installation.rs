@@ -61,10 +61,8 @@ pub(super) struct Installation {
     pub(super) service_account: Option<String>,
     pub(super) watched: Watched,
     pub(super) election: Election,
-    /// `None`: not known.
-    pub(super) lease_namespace: Option<String>,
-    /// The name of the Lease. Unset: the default.
-    pub(super) lease_name: Option<String>,
+    /// The namespace and name of the Lease. `None`: not known.
+    pub(super) lease: Option<(String, String)>,
     /// The path of its accounts file.
     pub(super) accounts_file: Option<String>,
     /// The name and key of the ConfigMap that is mounted there.
@@ -78,10 +76,6 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    pub(super) fn lease(&self) -> &str {
-        self.lease_name.as_deref().unwrap_or(leader::LEASE)
-    }
-
     /// Returns the installation that this process would be.
     pub(super) fn of_this_process(cluster: &Cluster) -> Self {
         let variable = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
@@ -104,11 +98,11 @@ impl Installation {
             is_this_process: true,
             watched: watched(Some(&named), &mut faults),
             election,
-            lease_namespace: lease(
+            lease: lease(
                 Some(leader::namespace(asked, pod, cluster.context_namespace())),
+                Some(variable("AMPLIFY_OPERATOR_LEASE_NAME").unwrap_or_else(|| leader::LEASE.to_owned())),
                 &mut faults,
             ),
-            lease_name: variable("AMPLIFY_OPERATOR_LEASE_NAME"),
             faults,
             ..Self::default()
         }
@@ -145,7 +139,9 @@ impl Installation {
             Some(false) => Election::None,
             None => Election::Unknown,
         };
-        let lease_name = set.values("lease-name").and_then(|values| values.last().cloned());
+        let lease_name = set
+            .values("lease-name")
+            .map(|values| values.last().cloned().unwrap_or_else(|| leader::LEASE.to_owned()));
         let lease_namespace = set
             .values("lease-namespace")
             .map(|values| values.last().cloned().unwrap_or_else(|| namespace.clone()));
@@ -154,8 +150,7 @@ impl Installation {
             service_account: Some(pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned())),
             watched: watched(set.values("watch-namespace").as_deref(), &mut faults),
             election,
-            lease_namespace: lease(lease_namespace, &mut faults),
-            lease_name: lease_name.filter(|name| is_object_name(name)),
+            lease: lease(lease_namespace, lease_name, &mut faults),
             deployment: Some((namespace, deployment.name_any())),
             accounts_file,
             accounts_from: accounts_from.filter(|(name, key)| is_object_name(name) && is_config_map_key(key)),
@@ -457,15 +452,20 @@ fn watched(values: Option<&[String]>, faults: &mut Vec<String>) -> Watched {
     Watched::These(names)
 }
 
-/// Returns the namespace of the Lease, if it is one.
-fn lease(namespace: Option<String>, faults: &mut Vec<String>) -> Option<String> {
-    let namespace = namespace?;
-    if is_namespace(&namespace) {
-        return Some(namespace);
-    }
-    let odd = text::shortened(&namespace, SHOWN);
-    faults.push(format!("--lease-namespace is {odd:?}, which is no namespace's name"));
-    None
+/// Returns the namespace and name of the Lease, if both are known and can be such.
+fn lease(namespace: Option<String>, name: Option<String>, faults: &mut Vec<String>) -> Option<(String, String)> {
+    let mut valid = |flag, text: Option<String>, is_valid: fn(&str) -> bool, of| {
+        let text = text?;
+        if is_valid(&text) {
+            return Some(text);
+        }
+        let odd = text::shortened(&text, SHOWN);
+        faults.push(format!("{flag} is {odd:?}, which is no {of}'s name"));
+        None
+    };
+    let namespace = valid("--lease-namespace", namespace, is_namespace, "namespace");
+    let name = valid("--lease-name", name, is_object_name, "Lease");
+    namespace.zip(name)
 }
 
 /// Returns the ConfigMap and its key that a container has at this path.
@@ -524,8 +524,7 @@ mod tests {
             service_account: Some("operator".to_owned()),
             watched: Watched::These(vec!["ops".to_owned()]),
             election: Election::Held,
-            lease_namespace: Some("leases".to_owned()),
-            lease_name: Some("platform".to_owned()),
+            lease: Some(("leases".to_owned(), "platform".to_owned())),
             accounts_file: Some("/etc/accounts/accounts.yaml".to_owned()),
             accounts_from: Some(("mine".to_owned(), "accounts.yaml".to_owned())),
             is_partly_unknown: false,
@@ -659,6 +658,11 @@ mod tests {
                 none.clone(),
                 "\"../../x?y=z\"",
             ),
+            (
+                set("AMPLIFY_OPERATOR_LEASE_NAME", "Platform_1"),
+                none.clone(),
+                "\"Platform_1\"",
+            ),
             (accounts.clone(), volume("../../../secrets/x"), "\"../../../secrets/x\""),
             (accounts.clone(), volume("?limit=1"), "\"?limit=1\""),
         ] {
@@ -667,8 +671,10 @@ mod tests {
             assert_eq!(found.faults.len(), 1, "{pod}: {found:?}");
             assert!(found.faults[0].contains(said), "{pod}: {found:?}");
             assert_eq!(found.accounts_from, None, "{pod}: {found:?}");
-            let of = found.lease_namespace.as_deref().unwrap_or("ops");
-            assert_eq!(of, "ops", "{pod}: {found:?}");
+            let of = found
+                .lease
+                .unwrap_or_else(|| ("ops".to_owned(), "amplify-operator".to_owned()));
+            assert_eq!((of.0.as_str(), of.1.as_str()), ("ops", "amplify-operator"), "{pod}");
         }
         let pod = json!({ "containers": [accounts], "volumes": volume("fine") });
         let found = Installation::of_deployment(&deployment(&pod)).unwrap();

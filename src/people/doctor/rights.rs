@@ -97,7 +97,9 @@ struct Question<'a> {
 
 /// Checks the rights of the operator's service account or, if this process is the operator's, of this process.
 pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Vec<Check> {
-    let (work, election) = (in_namespaces(), for_election(installation.lease()));
+    let work = in_namespaces();
+    let lease = installation.lease.as_ref();
+    let election = lease.map(|(namespace, name)| (namespace.as_str(), for_election(name)));
     let named: &[String] = match &installation.watched {
         Watched::These(names) => names,
         // Whoever has the rights in all namespaces has them in those that are not known.
@@ -107,9 +109,9 @@ pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Vec
     let all = named.is_empty().then_some(None);
     let mut list: Vec<_> = asked.chain(all).flat_map(|place| questions(place, &work)).collect();
     if installation.election == Election::Held
-        && let Some(namespace) = &installation.lease_namespace
+        && let Some((namespace, rights)) = &election
     {
-        list.extend(questions(Some(namespace), &election));
+        list.extend(questions(Some(namespace), rights));
     }
     let user = installation.user();
     let mut checks = vec![answered(cluster, installation, user.as_deref(), &list).await];

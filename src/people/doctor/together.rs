@@ -63,10 +63,9 @@ fn pair(first: &Installation, second: &Installation) -> Pair {
         // They are one operator in two Deployments.
         Some(true) if first.watched == second.watched => Pair::Apart,
         Some(true) => {
-            let namespace = first.lease_namespace.as_deref().unwrap_or_default();
-            let lease = first.lease();
+            let (namespace, name) = first.lease.clone().unwrap_or_default();
             Pair::Wrong(format!(
-                "{names} have one Lease {namespace}/{lease} and watch different namespaces: only one of the two works"
+                "{names} have one Lease {namespace}/{name} and watch different namespaces: only one of the two works"
             ))
         }
         Some(false) => match common(&first.watched, &second.watched) {
@@ -82,10 +81,7 @@ fn pair(first: &Installation, second: &Installation) -> Pair {
 fn share_lease(first: &Installation, second: &Installation) -> Option<bool> {
     match (first.election, second.election) {
         (Election::None | Election::Missing, _) | (_, Election::None | Election::Missing) => Some(false),
-        (Election::Held, Election::Held) => {
-            let is_near = first.lease_namespace.as_ref()? == second.lease_namespace.as_ref()?;
-            Some(is_near && first.lease() == second.lease())
-        }
+        (Election::Held, Election::Held) => Some(first.lease.as_ref()? == second.lease.as_ref()?),
         (Election::Unknown, _) | (_, Election::Unknown) => None,
     }
 }
@@ -121,7 +117,7 @@ mod tests {
                 _ => Watched::These(names),
             },
             election,
-            lease_namespace: Some("ops".to_owned()),
+            lease: Some(("ops".to_owned(), "amplify-operator".to_owned())),
             ..Installation::default()
         }
     }
@@ -172,7 +168,7 @@ mod tests {
     fn two_leases_are_two_leaders() {
         let first = operator("x", &[], Election::Held);
         let mut second = operator("y", &[], Election::Held);
-        second.lease_namespace = Some("other".to_owned());
+        second.lease = Some(("other".to_owned(), "amplify-operator".to_owned()));
         assert_eq!(check(&[first, second])[0].verdict, Verdict::Failed);
     }
 
@@ -181,9 +177,17 @@ mod tests {
         for (watched, verdict) in [((&[][..], &[][..]), Verdict::Failed), ((&["a"], &["b"]), Verdict::Ok)] {
             let first = operator("x", watched.0, Election::Held);
             let mut second = operator("y", watched.1, Election::Held);
-            second.lease_name = Some("y".to_owned());
+            second.lease = Some(("ops".to_owned(), "y".to_owned()));
             assert_eq!(check(&[first, second])[0].verdict, verdict, "{watched:?}");
         }
+    }
+
+    #[test]
+    fn whether_a_lease_that_is_not_known_is_another_s_is_not_known() {
+        let first = operator("x", &[], Election::Held);
+        let mut second = operator("y", &[], Election::Held);
+        second.lease = None;
+        assert_eq!(check(&[first, second])[0].verdict, Verdict::Skipped);
     }
 
     #[test]
