@@ -60,19 +60,19 @@ pub(super) async fn run(settings: Status) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
         .collect();
-    let is_whole = read.refused.is_empty();
+    let not_shown: Vec<_> = read.refused.iter().map(ToString::to_string).collect();
     print(&page(
         entries,
         &wanted,
         &settings,
         namespace.as_deref(),
-        is_whole,
+        &not_shown,
         clock.now(),
     )?)?;
-    for refused in &read.refused {
+    for refused in &not_shown {
         complain(&format!("not shown: {refused}"));
     }
-    Ok(ExitCode::from(u8::from(!read.refused.is_empty())))
+    Ok(ExitCode::from(u8::from(!not_shown.is_empty())))
 }
 
 /// The resources to show.
@@ -130,23 +130,24 @@ async fn wanted(cluster: &Cluster, settings: &Status) -> anyhow::Result<Wanted> 
     Ok(Wanted::Named(selected.iter().map(|(kind, _)| *kind).collect(), names))
 }
 
-/// Returns the output for these resources.
+/// Returns the output for these resources. `not_shown` says why some kinds are not among them.
 fn page(
     entries: Vec<Entry>,
     wanted: &Wanted,
     settings: &Status,
     namespace: Option<&str>,
-    is_whole: bool,
+    not_shown: &[String],
     now: Timestamp,
 ) -> anyhow::Result<String> {
     let summary = tree::summary(&entries);
     let roots = tree::chosen(tree::arrange(entries), |entry| wanted.has(entry));
+    let for_programs = || json!({ "resources": roots, "notShown": not_shown });
     Ok(match (settings.printed.output, wanted) {
-        (Form::Json, _) if settings.watch => serde_json::to_string(&json!({ "resources": roots }))? + "\n",
-        (Form::Json, _) => serde_json::to_string_pretty(&json!({ "resources": roots }))? + "\n",
+        (Form::Json, _) if settings.watch => serde_json::to_string(&for_programs())? + "\n",
+        (Form::Json, _) => serde_json::to_string_pretty(&for_programs())? + "\n",
         (Form::Text, Wanted::Named(_, names)) if roots.is_empty() => format!("gone: {}\n", names.join(", ")),
         // Of kinds that could not be read, it is not known that there are none.
-        (Form::Text, _) if roots.is_empty() && !is_whole => String::new(),
+        (Form::Text, _) if roots.is_empty() && !not_shown.is_empty() => String::new(),
         (Form::Text, Wanted::Kind(kind)) if roots.is_empty() => match namespace {
             Some(namespace) => format!(
                 "no {} in the namespace {namespace}; -A looks in all namespaces\n",
@@ -196,13 +197,14 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
             let mut page = if is_whole {
                 let entries = seen.objects.iter();
                 let entries = entries.map(|((kind, ..), object)| Entry::of(*kind, object, &cluster.caller));
-                let is_known = kinds.iter().all(|kind| seen.listed.contains(kind));
+                let not_listed = kinds.iter().filter(|kind| !seen.listed.contains(kind));
+                let not_shown: Vec<_> = not_listed.filter_map(|kind| troubles.text(*kind)).collect();
                 page(
                     entries.collect(),
                     wanted,
                     settings,
                     namespace.as_deref(),
-                    is_known,
+                    &not_shown,
                     clock.now(),
                 )?
             } else {
@@ -310,6 +312,10 @@ impl Troubles {
         self.present.get(&kind).is_some_and(|trouble| trouble.is_refused)
     }
 
+    fn text(&self, kind: KindName) -> Option<String> {
+        Some(self.present.get(&kind)?.text.clone())
+    }
+
     /// Returns a line for each present trouble.
     fn lines(&self, now: Timestamp) -> Vec<String> {
         let line = |trouble: &Trouble| {
@@ -378,6 +384,7 @@ mod tests {
     use serde_json::json;
 
     use super::{super::entry::tests::object, *};
+    use crate::cli::people::{Access, Printed, Scope};
 
     #[test]
     fn only_the_kinds_that_the_question_needs_are_read() {
@@ -395,6 +402,40 @@ mod tests {
             kinds(named(&[KindName::BackendStorage, KindName::BackendEnvironment])),
             "BackendStorage BackendEnvironment"
         );
+    }
+
+    #[test]
+    fn kinds_that_are_not_shown_are_named_to_programs_and_are_not_called_none() {
+        let of = |output, not_shown: &[String]| {
+            let settings = Status {
+                resources: Vec::new(),
+                scope: Scope::default(),
+                watch: true,
+                printed: Printed { output },
+                access: Access::default(),
+            };
+            page(
+                Vec::new(),
+                &Wanted::All,
+                &settings,
+                None,
+                not_shown,
+                Timestamp::UNIX_EPOCH,
+            )
+            .unwrap()
+        };
+        let refused = ["BackendApi: forbidden".to_owned()];
+        for (output, not_shown, wanted) in [
+            (Form::Json, &[][..], "{\"notShown\":[],\"resources\":[]}\n"),
+            (
+                Form::Json,
+                &refused[..],
+                "{\"notShown\":[\"BackendApi: forbidden\"],\"resources\":[]}\n",
+            ),
+            (Form::Text, &refused[..], ""),
+        ] {
+            assert_eq!(of(output, not_shown), wanted);
+        }
     }
 
     #[test]
