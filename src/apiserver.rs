@@ -17,6 +17,7 @@ use kube::{
     client::{Body, ClientBuilder, DynBody},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError, NoProxyError},
 };
+use secrecy::ExposeSecret as _;
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, retry::Policy, util::BoxService};
 
@@ -44,6 +45,11 @@ pub enum NoAccess {
     /// kube cannot read `NO_PROXY`.
     #[error("NO_PROXY cannot be read ({0}): give hosts, addresses and ranges, with a single comma between two")]
     NoProxy(NoProxyError),
+    /// The token is none. kube's client panics on it. The token is not shown.
+    #[error(
+        "the token of the kubeconfig's user holds a line break or another character that no token has: set it again"
+    )]
+    Token,
     /// The context names what cannot be a namespace.
     #[error("the kubeconfig's context names the namespace {0:?}, which cannot be one")]
     Namespace(String),
@@ -211,6 +217,10 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig, context: Option<&str>, proxies: &
         KubeconfigError::ParseNoProxy(error) => NoAccess::NoProxy(error),
         error => kube::Error::InferKubeconfig(error).into(),
     })?;
+    let token = config.auth_info.token.as_ref();
+    if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
+        return Err(NoAccess::Token);
+    }
     config.apply_debug_overrides();
     if config.default_namespace.is_empty() {
         "default".clone_into(&mut config.default_namespace);
@@ -446,6 +456,7 @@ mod tests {
         let with = |context: &str| {
             let text = format!(
                 "{{current-context: here, clusters: [{{name: a, cluster: {{server: 'https://a.example'}}}}], \
+                 users: [{{name: good, user: {{token: s3cret}}}}, {{name: bad, user: {{token: \"s3cret\\n\"}}}}], \
                  contexts: [{context}]}}"
             );
             let dir = tempfile::tempdir().expect("a folder");
@@ -461,6 +472,11 @@ mod tests {
                 "{name: here, context: {cluster: a, namespace: '../../x?y'}}",
                 Err("cannot be one"),
             ),
+            ("{name: here, context: {cluster: a, user: good}}", Ok("default")),
+            (
+                "{name: here, context: {cluster: a, user: bad}}",
+                Err("holds a line break"),
+            ),
             ("{name: other, context: {cluster: a}}", Err("here")),
             ("{name: here, context: {cluster: gone}}", Err("gone")),
         ] {
@@ -468,7 +484,10 @@ mod tests {
             let made = Connector::chosen(Some(&path), None, &proxies).await;
             match (made, wanted) {
                 (Ok(made), Ok(wanted)) => assert_eq!((made.default_namespace(), made.in_pod()), (wanted, false)),
-                (Err(error), Err(wanted)) => assert!(in_words(&error).contains(wanted), "{context}: {error}"),
+                (Err(error), Err(wanted)) => {
+                    let said = in_words(&error);
+                    assert!(said.contains(wanted) && !said.contains("s3cret"), "{context}: {said}");
+                }
                 (made, _) => panic!("{context}: {:?}", made.err()),
             }
         }

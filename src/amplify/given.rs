@@ -15,6 +15,11 @@ const KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESS
 /// The variables of the region, in the order in which the SDK reads them.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
+/// The variables of the place in the pod that gives credentials. The SDK's errors show their values, and for whoever
+/// can reach that place, the path may be all that is needed.
+const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+
 /// Why a variable cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadVariable {
@@ -29,6 +34,17 @@ pub enum BadVariable {
         /// The problem, and a correct value.
         why: String,
     },
+    /// A variable names no place that gives credentials. The value is not shown.
+    #[error("{variable}: {why}")]
+    Place {
+        /// The variable.
+        variable: &'static str,
+        /// The problem, and what to do.
+        why: BadEndpoint,
+    },
+    /// A variable holds no path of the ECS agent. The value is not shown.
+    #[error("{RELATIVE} is not a path that begins with /: leave it to ECS, which sets it")]
+    Path,
 }
 
 /// Why no request is sent to an address.
@@ -54,7 +70,10 @@ pub(super) fn is_key(text: &str) -> bool {
 }
 
 /// Checks the variables that the SDK takes as they are.
-pub(super) fn check_variables(variable: impl Fn(&str) -> Option<String>) -> Result<(), BadVariable> {
+pub(super) fn check_variables(
+    variable: impl Fn(&str) -> Option<String>,
+    allows_plain_http: bool,
+) -> Result<(), BadVariable> {
     let is_no_key = |name: &&'static str| variable(name).is_some_and(|key| !is_key(&key));
     if let Some(name) = KEYS.into_iter().find(|name| is_no_key(name)) {
         return Err(BadVariable::Key(name));
@@ -66,6 +85,13 @@ pub(super) fn check_variables(variable: impl Fn(&str) -> Option<String>) -> Resu
         if let Some(why) = refused.and_then(|region| regions::refusal(&region, &[])) {
             return Err(BadVariable::Region { variable: name, why });
         }
+    }
+    let is_path = |text: &str| text.starts_with('/') && text.parse::<Uri>().is_ok();
+    if variable(RELATIVE).is_some_and(|path| !is_path(&path)) {
+        return Err(BadVariable::Path);
+    }
+    if let Some(url) = variable(FULL) {
+        check_url(&url, allows_plain_http).map_err(|why| BadVariable::Place { variable: FULL, why })?;
     }
     Ok(())
 }
@@ -197,8 +223,31 @@ mod tests {
                 Some("AWS_DEFAULT_REGION: \"eu-west-1\" with a blank or a line break"),
             ),
             ("AWS_PROFILE", "any thing", None),
+            (RELATIVE, "/v2/credentials/s3cret", None),
+            (
+                RELATIVE,
+                "v2/credentials/s3cret",
+                Some("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not a path"),
+            ),
+            (
+                RELATIVE,
+                "/s3cret\n",
+                Some("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not a path"),
+            ),
+            (FULL, "http://169.254.170.23/v1/credentials", None),
+            (FULL, "https://agent.test/s3cret", None),
+            (
+                FULL,
+                "http://agent.test/s3cret",
+                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI: http://agent.test is plain HTTP"),
+            ),
+            (
+                FULL,
+                "s3cret.test/x",
+                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI: it is not of the form"),
+            ),
         ] {
-            let checked = check_variables(|asked| (asked == name).then(|| value.to_owned()));
+            let checked = check_variables(|asked| (asked == name).then(|| value.to_owned()), false);
             let text = checked.err().map(|refused| refused.to_string());
             match said {
                 None => assert_eq!(text, None, "{name} {value:?}"),

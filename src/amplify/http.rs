@@ -107,7 +107,8 @@ impl Route {
     /// A file of certificate authorities or a variable cannot be used, or an endpoint is plain HTTP and that is not
     /// allowed.
     pub async fn of_machine(proxies: Arc<Proxies>, plain_http: bool) -> Result<Self, NoWay> {
-        check_variables(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))?;
+        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        check_variables(variable, plain_http)?;
         let trust = bundle(CA_BUNDLE, trust)?.unwrap_or_default();
         // The SDK would go on without any authority.
         bundle(SYSTEM_BUNDLE, |pem| roots(pem, Unusable::Skipped))?;
