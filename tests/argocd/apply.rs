@@ -18,6 +18,7 @@ amplify_testkit::tests! {
     a_suspended_resource_is_shown_so_and_the_next_commit_is_applied,
     the_good_half_of_a_commit_is_applied_and_a_corrected_commit_does_not_wait_for_the_retries,
     what_somebody_changes_or_deletes_in_the_cluster_is_put_back,
+    what_a_command_suspends_stays_suspended_until_another_resumes_it,
     a_request_for_a_look_is_left_alone,
     a_wave_waits_until_the_wave_before_is_ready,
     nothing_differs_under_server_side_diff_and_a_null_is_refused_under_server_side_apply,
@@ -145,6 +146,29 @@ async fn what_somebody_changes_or_deletes_in_the_cluster_is_put_back(world: Arc<
     site.wait_until_healthy(&commit).await;
 }
 
+async fn what_a_command_suspends_stays_suspended_until_another_resumes_it(world: Arc<World>) {
+    let site = Site::new(world).await;
+    let commit = site.deploy(&json!({})).await;
+    site.wait_until_healthy(&commit).await;
+
+    let said = site.amplify(&["suspend", "bapi/storefront"]).await;
+    assert!(said.ends_with("suspended\n"), "{said}");
+    site.wait_until(&commit, "Suspended").await;
+    let application = site.compared().await;
+    assert_eq!(application["status"]["sync"]["status"], "Synced", "no self-heal");
+    // Nor does a sync of another commit take it away.
+    site.git.write(&Site::file("schema.graphql"), EDITED);
+    let commit = site.push("Edit what somebody has suspended").await;
+    site.wait_until(&commit, "Suspended").await;
+    let object = site.stage.get(Kind::Api, "storefront").await;
+    assert_eq!(object["spec"]["suspend"], true, "{object:#}");
+    assert!(site.stage.calls(Operation::UpdateBackendApi).is_empty());
+
+    site.amplify(&["resume", "bapi/storefront"]).await;
+    site.wait_until_healthy(&commit).await;
+    assert_eq!(api(&site)["transformSchema"], EDITED);
+}
+
 async fn a_request_for_a_look_is_left_alone(world: Arc<World>) {
     let site = Site::new(world).await;
     let commit = site.deploy(&json!({})).await;
@@ -155,10 +179,7 @@ async fn a_request_for_a_look_is_left_alone(world: Arc<World>) {
     let looked = |object: &Value| object["status"]["lastHandledReconcileAt"] == "now";
     site.stage.wait(Kind::Api, "storefront", "looked at", looked).await;
     // Argo CD has compared after that, and has not synced.
-    site.refresh(&site.name).await;
-    let refreshed =
-        |application: &Value| application["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null();
-    let application = site.wait("refreshed", refreshed).await;
+    let application = site.compared().await;
     assert_eq!(application["status"]["sync"]["status"], "Synced");
     assert_eq!(application["status"]["operationState"]["finishedAt"], finished);
     let object = site.stage.get(Kind::Api, "storefront").await;

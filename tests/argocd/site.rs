@@ -16,7 +16,7 @@ use amplify_devcluster::{
 use amplify_testkit::{
     example::FOLDER,
     git::Git,
-    stage::{Kind, Setup, Stage, World, condition, wait_for, wait_until_established, wait_until_gone},
+    stage::{Kind, Setup, Stage, World, condition, operator_binary, wait_for, wait_until_established, wait_until_gone},
 };
 use kube::{
     Api,
@@ -85,17 +85,22 @@ fn free_address() -> SocketAddr {
 }
 
 async fn kubectl(world: &World, home: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(tools::kubectl().await.expect("kubectl"))
+    as_admin(&tools::kubectl().await.expect("kubectl"), world, home, arguments).await
+}
+
+async fn as_admin(program: &Path, world: &World, home: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program)
         .args(arguments)
         .current_dir(root())
         .env("KUBECONFIG", &world.admin)
         .env("HOME", home)
         .output()
         .await
-        .expect("kubectl runs");
+        .expect("it runs");
     assert!(
         output.status.success(),
-        "kubectl {arguments:?}: {}",
+        "{} {arguments:?}: {}",
+        program.display(),
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -316,6 +321,15 @@ impl Site {
         self.wait_until(commit, "Healthy").await
     }
 
+    /// Has Argo CD compare, and returns the Application after that.
+    pub(crate) async fn compared(&self) -> Value {
+        self.refresh(&self.name).await;
+        self.wait("compared", |application| {
+            application["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null()
+        })
+        .await
+    }
+
     pub(crate) async fn delete(&self, name: &str) {
         let deleted = self.api().delete(name, &DeleteParams::default()).await;
         deleted.expect("the delete is accepted");
@@ -342,6 +356,13 @@ impl Site {
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--namespace", &self.stage.namespace]].concat();
         kubectl(&self.stage.world, self.stage.dir.path(), &arguments).await
+    }
+
+    /// Runs a command for people as admin in the stage's namespace, and returns its output.
+    pub(crate) async fn amplify(&self, arguments: &[&str]) -> String {
+        let arguments = [arguments, &["--namespace", &self.stage.namespace]].concat();
+        let program = operator_binary();
+        as_admin(program.as_ref(), &self.stage.world, self.stage.dir.path(), &arguments).await
     }
 }
 
