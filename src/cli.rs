@@ -356,7 +356,7 @@ pub struct Report {
     #[command(flatten)]
     pub source: Source,
     /// Form of the output: a table for a terminal, JSON for programs, or Markdown for an issue.
-    #[arg(long, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
     pub output: Output,
 }
 

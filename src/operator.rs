@@ -392,7 +392,7 @@ fn waits_for(missing: &kube::Result<Vec<&'static str>>) -> Option<String> {
     Some(match missing {
         Ok(missing) if missing.is_empty() => return None,
         Ok(missing) => format!(
-            "waiting for the CustomResourceDefinitions (not served: {}): install them with the chart, or with `amplify-operator crd | kubectl apply -f -`",
+            "waiting for the CustomResourceDefinitions (not served: {}): install them with the chart; without Helm, with `amplify-operator crd | kubectl apply --server-side --force-conflicts -f -`",
             missing.join(", ")
         ),
         Err(kube::Error::Api(status)) if status.code == 401 => format!(

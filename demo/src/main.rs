@@ -216,12 +216,22 @@ async fn follow(kubectl: &Kubectl, table: &mut LiveTable, done: impl Fn(&LiveTab
 fn explain(kubectl: &Kubectl, simulator: &Simulator, operator: &Operator, log: &Path) -> Result<()> {
     say("\nIt stays up. In another terminal:\n")?;
     say(&format!("  export KUBECONFIG={}", kubectl.kubeconfig().display()))?;
-    if which::which("kubectl").is_err()
-        && let Some(folder) = kubectl.program().parent()
-    {
-        say(&format!("  export PATH=$PATH:{}", folder.display()))?;
+    let program = operator::program()?;
+    let own_kubectl = which::which("kubectl").is_err().then(|| kubectl.program());
+    let folders = [Some(program.as_path()), own_kubectl].into_iter().flatten();
+    let folders: Vec<_> = folders
+        .filter_map(Path::parent)
+        .map(|folder| folder.display().to_string())
+        .collect();
+    say(&format!("  export PATH=$PATH:{}", folders.join(":")))?;
+    for (name, value) in operator::simulated_aws(simulator) {
+        say(&format!("  export {name}={value}"))?;
     }
+    say("")?;
     for line in [
+        "amplify-operator status",
+        "amplify-operator doctor",
+        "amplify-operator report --all-apps",
         "kubectl get amplify -o wide",
         "kubectl describe amplifybackend staging",
         "kubectl explain amplifybackend.spec.cloneFrom",

@@ -57,10 +57,7 @@ impl Operator {
             // The user's own AWS profile must never be used here.
             .env_clear()
             .env("KUBECONFIG", with.kubeconfig)
-            .envs(with.simulator.client_env().iter().map(|(name, value)| (name, value)))
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(simulated_aws(with.simulator))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(out)
@@ -147,7 +144,18 @@ pub fn log_tail(log: &Path) -> String {
     }
 }
 
-fn program() -> Result<PathBuf> {
+/// Returns the variables with which a program calls the simulator, and never AWS.
+pub fn simulated_aws(simulator: &Simulator) -> impl Iterator<Item = (&'static str, &str)> {
+    let own = simulator.client_env().iter();
+    own.map(|(name, value)| (*name, value.as_str())).chain([
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ])
+}
+
+/// Returns the path of the operator's program.
+pub fn program() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("amplify-operator");
     ensure!(
         program.is_file(),

@@ -265,6 +265,10 @@ pub(super) fn classify(call: Call, reply: Reply<'_>) -> Failure {
     }
     // Only AWS's text is shortened, in the middle: its end names the cause. All other parts are short.
     let said = text::shortened(&said, TEXT_LIMIT);
+    let said = match said.strip_suffix('.') {
+        Some(sentence) if advice.starts_with(';') => sentence,
+        Some(_) | None => &said,
+    };
     let colon = if said.is_empty() { "" } else { ": " };
     Failure {
         class,
@@ -432,10 +436,10 @@ pub(super) fn is_worn_out(code: Option<&str>) -> bool {
 /// Returns advice, if there is clear advice.
 fn hint(call: Call, class: Class, code: &str) -> Option<String> {
     match class {
-        Class::AccessDenied if code.is_empty() => Some("check the operator's AWS credentials".to_owned()),
-        Class::AccessDenied if code.contains("Expired") => Some("renew the operator's AWS credentials".to_owned()),
+        Class::AccessDenied if code.is_empty() => Some("check the AWS credentials of amplify-operator".to_owned()),
+        Class::AccessDenied if code.contains("Expired") => Some("renew the AWS credentials of amplify-operator".to_owned()),
         Class::AccessDenied if BAD_CREDENTIALS.iter().any(|bad| code.contains(bad)) => {
-            Some("check the operator's AWS credentials and the node's clock".to_owned())
+            Some("check the AWS credentials of amplify-operator and the clock of its machine".to_owned())
         }
         Class::AccessDenied if call.operation == "AssumeRole" => Some(
             "allow the operator's role sts:AssumeRole on this role, and allow the operator's role and the external id in this role's trust policy".to_owned(),
@@ -918,10 +922,10 @@ mod tests {
         let nameless = failure(CREATE, End::Status(500), "", "oops");
         assert_eq!(nameless.message, "CreateBackend: HTTP 500: oops [request id 11aa]");
         for (code, hint) in [
-            ("", "; check the operator's AWS credentials [request id 11aa]"),
+            ("", "; check the AWS credentials of amplify-operator [request id 11aa]"),
             (
                 "InvalidSignatureException",
-                "; check the operator's AWS credentials and the node's clock [request id 11aa]",
+                "; check the AWS credentials of amplify-operator and the clock of its machine [request id 11aa]",
             ),
             (
                 "ServiceQuotaExceededException",

@@ -37,7 +37,9 @@ pub async fn run(settings: Import) -> anyhow::Result<ExitCode> {
     let header = header(&inventory, settings.manage);
     let namespace = settings.namespace.as_deref();
     if let Some(folder) = &settings.output_dir {
-        write(folder, &files(&header, &parts, namespace)?, settings.force)?;
+        let files = files(&header, &parts, namespace)?;
+        write(folder, &files, settings.force)?;
+        writeln!(io::stderr().lock(), "{} files are in {}", files.len(), folder.display())?;
     } else {
         let whole = whole(&header, &parts, namespace)?;
         io::stdout()

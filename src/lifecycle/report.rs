@@ -554,6 +554,7 @@ pub(super) const NOT_OURS: &str = "set adoptionPolicy: IfExists (and a deletionP
 
 /// Returns the text and the advice. A text that is too long loses its middle, never the advice.
 pub(super) fn with_advice(text: &str, advice: &str) -> String {
+    let text = text.strip_suffix('.').unwrap_or(text);
     let room = MESSAGE_LIMIT.saturating_sub(advice.len() + 2);
     format!("{}; {advice}", text::shortened(text, room))
 }

@@ -440,7 +440,7 @@ async fn settle(
 /// Looks once more at a resource that is not done in time.
 async fn late(cluster: &Cluster, mut done: Done, trouble: Option<String>, until: Instant) -> Done {
     done.outcome = Outcome::TimedOut;
-    done.change += ", and it is not done in time";
+    done.change += ", not done in time";
     done.message = trouble;
     let api = cluster.api(done.kind, Some(&done.namespace));
     if let Ok(Ok(Some(object))) = timeout_at(until, api.get_opt(&done.name)).await {

@@ -2,7 +2,7 @@
 //!
 //! May do: read the kubeconfig, list and change resources. May not: use AWS.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{env, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use futures::{
@@ -262,9 +262,13 @@ fn resource(kind: KindName) -> ApiResource {
 fn named(resources: &[String]) -> anyhow::Result<Vec<(KindName, String)>> {
     let known = |name: &str| {
         kind(name).with_context(|| {
-            let kinds: Vec<_> = KindName::ALL.iter().map(|kind| kind.name()).collect();
+            let kinds = api::crds().into_iter().map(|crd| {
+                let names = crd.spec.names;
+                format!("{} ({})", names.kind, names.short_names.unwrap_or_default().join(", "))
+            });
+            let kinds: Vec<_> = kinds.collect();
             format!(
-                "{name:?} is no kind of amplify-operator.dev: give one of {}, or a short name",
+                "{name:?} is no kind of amplify-operator.dev: give KIND/NAME, such as ab/staging; the kinds are {}",
                 kinds.join(", ")
             )
         })
@@ -295,10 +299,20 @@ fn named(resources: &[String]) -> anyhow::Result<Vec<(KindName, String)>> {
 /// Returns the error for an API server that cannot be reached.
 fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
     let place = kubeconfig.map_or_else(String::new, |path| format!(" by {}", path.display()));
-    anyhow::anyhow!(
-        "no access to a Kubernetes API server{place}: {}. Set KUBECONFIG, or give --kubeconfig and --context",
-        in_words(error)
-    )
+    let next = if kubeconfig.is_some() {
+        "Correct --kubeconfig, or give another --context"
+    } else {
+        "Set KUBECONFIG, or give --kubeconfig and --context"
+    };
+    let is_set = |name| env::var_os(name).is_some();
+    let why = match error {
+        // kube's text is about its own steps.
+        Error::InferConfig(_) if !is_set("KUBECONFIG") && !is_set("KUBERNETES_SERVICE_HOST") => {
+            "there is no kubeconfig, and this process runs in no pod".to_owned()
+        }
+        error => in_words(error),
+    };
+    anyhow::anyhow!("no access to a Kubernetes API server{place}: {why}. {next}")
 }
 
 /// Returns the error for a request about a kind, with the next step.
@@ -309,13 +323,13 @@ pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) ->
     };
     let next = match error {
         Error::Api(status) if status.code == 404 => {
-            ". The API server does not know the kind: apply the definitions with `CALLED crd | kubectl apply --server-side -f -`"
+            ". The API server does not know the kind: install the operator (docs/install.md); without Helm, run: CALLED crd | kubectl apply --server-side --force-conflicts -f -"
         }
         Error::Api(status) if status.code == 403 && namespace.is_none() => {
             ". Give a namespace in which you may do this, with --namespace"
         }
         Error::Api(status) if status.code == 403 => {
-            ". Your user lacks this right: a cluster administrator can grant the ClusterRole whose name ends in amplify-operator-view or amplify-operator-edit"
+            ". Your user lacks this right: docs/install.md, \"Who may use it\", has the rules that a cluster administrator can grant"
         }
         Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl",
         Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
@@ -368,7 +382,12 @@ mod tests {
                 Err("give the name of the AmplifyBackend, as ab/NAME, or --all"),
             ),
             (&["pod/x"], Err("\"pod\" is no kind of amplify-operator.dev")),
-            (&["staging"], Err("\"staging\" is no kind")),
+            (
+                &["staging"],
+                Err(
+                    "\"staging\" is no kind of amplify-operator.dev: give KIND/NAME, such as ab/staging; the kinds are AmplifyBackend (ab), ",
+                ),
+            ),
             (&["ab", "bapi/x"], Err("\"bapi/x\" follows a kind")),
             (&["ab/x", "y"], Err("\"y\" names no resource")),
             (&["ab/x?dryRun=All"], Err("\"ab/x?dryRun=All\" names no resource")),

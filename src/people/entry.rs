@@ -232,6 +232,37 @@ impl Entry {
         self.reason.as_deref() == Some(Reason::Released.name())
     }
 
+    /// Whether the message asks a person for something, and the operator soon notices that it has been done.
+    fn is_noticed(&self) -> bool {
+        let Some(reason) = self.reason.as_deref().and_then(Reason::parse) else {
+            return false;
+        };
+        match reason {
+            Reason::Conflict | Reason::InUse | Reason::AccountNotFound | Reason::AccountChanged => true,
+            // Later it looks less often.
+            Reason::DependencyNotReady | Reason::AppNotFound => self.state == State::Reconciling,
+            Reason::Available
+            | Reason::Creating
+            | Reason::Cloning
+            | Reason::Updating
+            | Reason::Deleting
+            | Reason::WaitingForJob
+            | Reason::Throttled
+            | Reason::AwsUnavailable
+            | Reason::InvalidSpec
+            | Reason::AlreadyExists
+            | Reason::JobFailed
+            | Reason::JobTimedOut
+            | Reason::AccessDenied
+            | Reason::QuotaExceeded
+            | Reason::Drifted
+            | Reason::NotFound
+            | Reason::MigrationLocked
+            | Reason::Suspended
+            | Reason::Released => false,
+        }
+    }
+
     /// Returns what a person can do. `None`: nothing needs to be done.
     fn next(&self, object: &DynamicObject, caller: &Caller) -> Option<String> {
         let (reference, namespace) = (self.reference(), &self.namespace);
@@ -241,6 +272,9 @@ impl Entry {
                 "the operator has let it go; who set these finalizers must remove them: {}",
                 clean(&object.finalizers().join(", "))
             )),
+            State::Reconciling | State::Stalled if self.is_noticed() => {
+                Some("do what the message says; the operator then goes on by itself".to_owned())
+            }
             State::Reconciling => Some("wait: the operator goes on by itself".to_owned()),
             State::Stalled => Some(format!(
                 "do what the message says; where it asks for no edit, then run: {}",

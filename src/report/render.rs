@@ -285,19 +285,29 @@ impl Page {
             Some(words) => some_or_none(&words.iter().map(|word| self.form.quoted(word)).collect::<Vec<_>>()),
             None => "not shown".to_owned(),
         };
-        let text = |text: Option<&String>| text.map_or_else(|| "not shown".to_owned(), |text| self.form.quoted(text));
+        let detailed = |text: Option<String>, details: Option<&Vec<String>>| match (text, details) {
+            (None, None) => "not shown".to_owned(),
+            (text, details) => {
+                let text = text.unwrap_or_else(|| "not shown".to_owned());
+                format!("{text} ({})", words(details))
+            }
+        };
         format!(
-            "imported {}; hosted UI {}; social providers {}; user names {}; verification {}; MFA {} ({}); password at least {} characters ({})",
+            "imported {}; hosted UI {}; social providers {}; user names {}; verification {}; MFA {}; password {}",
             yes(auth.imported),
             yes(auth.hosted_ui),
             words(auth.social_providers.as_ref()),
             words(auth.username_attributes.as_ref()),
             words(auth.verification_mechanisms.as_ref()),
-            text(auth.mfa.as_ref()),
-            words(auth.mfa_types.as_ref()),
-            auth.password_min_length
-                .map_or_else(|| "not shown".to_owned(), |length| length.to_string()),
-            words(auth.password_characters.as_ref()),
+            detailed(
+                auth.mfa.as_ref().map(|mfa| self.form.quoted(mfa)),
+                auth.mfa_types.as_ref()
+            ),
+            detailed(
+                auth.password_min_length
+                    .map(|length| format!("at least {length} characters")),
+                auth.password_characters.as_ref(),
+            ),
         )
     }
 }

@@ -535,7 +535,9 @@ async fn doctor_says_that_the_definitions_are_missing_or_others(world: Arc<World
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_said(
         &ended.err,
-        &["The API server does not know the kind: apply the definitions with `amplify-operator crd"],
+        &[
+            "The API server does not know the kind: install the operator (docs/install.md); without Helm, run: amplify-operator crd",
+        ],
     );
     // Definitions of another version.
     let client = empty.client().await.expect("a client");

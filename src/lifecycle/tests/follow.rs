@@ -565,7 +565,7 @@ fn a_create_that_fails_because_something_is_there_does_not_own_it() {
         assert_eq!(play.scene.state.ledger.origin, None);
         let text = message(&play.scene.state);
         assert!(
-            text.contains(error) && text.contains("adoptionPolicy: IfExists"),
+            text.contains(error.trim_end_matches('.')) && text.contains("adoptionPolicy: IfExists"),
             "{text}"
         );
         play.scene.resource.deleting = true;

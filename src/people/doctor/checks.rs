@@ -39,8 +39,20 @@ pub(super) const MOST_NAMESPACES: usize = 50;
 const PAGE: u32 = 250;
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) fn apply_definitions() -> String {
-    format!("{} crd | kubectl apply --server-side --force-conflicts -f -", called())
+/// Returns the next step where definitions are wrong.
+fn apply_definitions() -> String {
+    format!(
+        "run: {} crd | kubectl apply --server-side --force-conflicts -f -",
+        called()
+    )
+}
+
+/// Returns the next step where definitions are missing. Helm takes no definitions over that others have applied.
+pub(super) fn install_definitions() -> String {
+    format!(
+        "install the operator (docs/install.md); without Helm, {}",
+        apply_definitions()
+    )
 }
 
 /// Whether the API server refused to answer.
@@ -131,23 +143,22 @@ fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceD
             Some(_) => {}
         }
     }
-    let apply = || format!("run: {}", apply_definitions());
     if !missing.is_empty() {
-        let check = Check::failed(DEFINITIONS, format!("missing: {}", missing.join(", ")), apply());
-        return (false, check);
+        let said = format!("missing: {}", missing.join(", "));
+        return (false, Check::failed(DEFINITIONS, said, install_definitions()));
     }
     if !without.is_empty() {
         let said = format!(
             "without the status subresource, so the operator can record nothing: {}",
             without.join(", ")
         );
-        return (true, Check::failed(DEFINITIONS, said, apply()));
+        return (true, Check::failed(DEFINITIONS, said, apply_definitions()));
     }
     if !other.is_empty() {
         let said = format!("not those of this program (version {VERSION}): {}", other.join(", "));
         let next = format!(
             "the definitions, the operator and this program should have one version; to apply those of {VERSION}, {}",
-            apply()
+            apply_definitions()
         );
         return (true, Check::warning(DEFINITIONS, said, next));
     }

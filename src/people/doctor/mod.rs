@@ -198,7 +198,12 @@ async fn check(settings: &Doctor, report: &mut Report) -> anyhow::Result<()> {
         Some(Found::Unknown) | None => (Vec::new(), false),
     };
     let mut namespaces = Vec::new();
-    if is_served != Some(false) {
+    if is_served == Some(false) {
+        report.add(Check::skipped(
+            checks::RESOURCES,
+            "not looked at, because of the definitions",
+        ))?;
+    } else {
         let resources = resources::check(&cluster, &installations).boxed_local();
         namespaces = report.add_all(checks::RESOURCES, resources).await?.unwrap_or_default();
     }

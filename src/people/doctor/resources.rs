@@ -7,7 +7,7 @@ use kube::{Error, api::ListParams};
 
 use super::{
     Check,
-    checks::{DEFINITIONS, MOST_NAMESPACES, RESOURCES, apply_definitions, each, is_denied},
+    checks::{DEFINITIONS, MOST_NAMESPACES, RESOURCES, each, install_definitions, is_denied},
     installation::{Installation, Watched},
 };
 use crate::{
@@ -128,7 +128,7 @@ fn judged(lists: Vec<Listed>, outside: &[&str], caller: &Caller) -> Vec<Check> {
         checks.push(Check::failed(
             DEFINITIONS,
             format!("the API server does not know {}", missing.join(", ")),
-            format!("run: {}", apply_definitions()),
+            install_definitions(),
         ));
     }
     for (why, kinds) in failed {
