@@ -32,14 +32,14 @@ pub(super) fn observe(view: &View<'_>) -> Flow {
     if let Some(step) = nothing_due(view) {
         return Ok(step);
     }
-    // Without its references, the spec cannot be compared with AWS.
-    configured(view)?;
     let purpose = if view.is_edited() {
         Purpose::Request
     } else {
         Purpose::Drift
     };
     migration::checked(view, purpose)?;
+    // Without its references, the spec cannot be compared with AWS.
+    configured(view)?;
     let looked = looked(view, purpose)?;
     match &looked.seen {
         Some(seen) => shown(view, seen),

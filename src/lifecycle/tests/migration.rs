@@ -224,6 +224,45 @@ fn who_waits_for_something_else_sees_the_end_of_a_lock_all_the_same() {
 }
 
 #[test]
+fn who_is_not_ready_sees_a_lock_begin_and_end() {
+    // A change in AWS that only a person can correct, or a reference that is gone.
+    let drifts = |play: &mut Play| play.aws.object.as_mut().unwrap().differs.push("stackName");
+    let lacks = |play: &mut Play| {
+        play.aws.config = Err("waits for ConfigMap schema".into());
+        play.scene.resource.request = Some("first".into());
+    };
+    for kind in Kind::ALL {
+        for observe in [false, true] {
+            for (worsens, reason) in [
+                (&drifts as &dyn Fn(&mut Play), "Drifted"),
+                (&lacks, "DependencyNotReady"),
+            ] {
+                if reason == "DependencyNotReady" && kind != Kind::Api {
+                    continue;
+                }
+                let mut play = Play::ready(kind);
+                play.pass();
+                play.scene.resource.observe = observe;
+                worsens(&mut play);
+                play.after(4000).pass();
+                assert!(play.scene.says().ends_with(reason), "{}", play.scene.says());
+                for (mark, is_shown) in [(Mark::Here, true), (Mark::Absent, false)] {
+                    play.aws.mark = mark;
+                    play.after(4000).pass();
+                    assert_eq!(is_locked(&play), is_shown, "{kind:?} observe {observe}: {reason}");
+                    assert!(play.scene.says().ends_with(reason), "{}", play.scene.says());
+                }
+                // At once, if somebody asks.
+                play.aws.mark = Mark::Here;
+                play.scene.resource.request = Some("now".into());
+                play.after(61).pass();
+                assert!(is_locked(&play), "{kind:?} observe {observe}: {reason}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_annotation_overrides_a_lock_and_asks_nothing_about_it() {
     let mut play = locked(Kind::Backend);
     play.scene.resource.deleting = true;
