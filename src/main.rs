@@ -40,12 +40,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// An empty variable of the AWS SDK counts as unset, as for other programs: starts this process anew without it. The SDK
-/// takes an empty endpoint for an address and panics. Rust has no safe way to change the environment of a running
+/// An empty variable of the AWS SDK, or of certificate authorities, counts as unset, as for other programs: starts this
+/// process anew without it. The SDK takes an empty endpoint for an address and panics. Rust has no safe way to change the environment of a running
 /// process. If the start fails, the checks of the variables refuse what the SDK cannot use.
 fn without_empty_variables() {
     let is_empty = |name: &std::ffi::OsString, value: &std::ffi::OsString| {
-        value.is_empty() && name.to_string_lossy().starts_with("AWS_")
+        let name = name.to_string_lossy();
+        value.is_empty() && (name.starts_with("AWS_") || name.starts_with("SSL_CERT_"))
     };
     let empty: Vec<_> = env::vars_os().filter(|(name, value)| is_empty(name, value)).collect();
     let mut arguments = env::args_os();

@@ -35,13 +35,10 @@ pub enum BadVariable {
         why: String,
     },
     /// A variable names no place that gives credentials. The value is not shown.
-    #[error("{variable}: {why}")]
-    Place {
-        /// The variable.
-        variable: &'static str,
-        /// The problem, and what to do.
-        why: BadEndpoint,
-    },
+    #[error(
+        "{FULL} must be an https:// URL, or http:// to this machine (localhost) or to 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]: no credentials are taken from elsewhere"
+    )]
+    Place,
     /// A variable holds no path of the ECS agent. The value is not shown.
     #[error("{RELATIVE} is not a path that begins with /: leave it to ECS, which sets it")]
     Path,
@@ -70,10 +67,7 @@ pub(super) fn is_key(text: &str) -> bool {
 }
 
 /// Checks the variables that the SDK takes as they are.
-pub(super) fn check_variables(
-    variable: impl Fn(&str) -> Option<String>,
-    allows_plain_http: bool,
-) -> Result<(), BadVariable> {
+pub(super) fn check_variables(variable: impl Fn(&str) -> Option<String>) -> Result<(), BadVariable> {
     let is_no_key = |name: &&'static str| variable(name).is_some_and(|key| !is_key(&key));
     if let Some(name) = KEYS.into_iter().find(|name| is_no_key(name)) {
         return Err(BadVariable::Key(name));
@@ -90,10 +84,23 @@ pub(super) fn check_variables(
     if variable(RELATIVE).is_some_and(|path| !is_path(&path)) {
         return Err(BadVariable::Path);
     }
-    if let Some(url) = variable(FULL) {
-        check_url(&url, allows_plain_http).map_err(|why| BadVariable::Place { variable: FULL, why })?;
+    if variable(FULL).is_some_and(|url| !gives_container_credentials(&url)) {
+        return Err(BadVariable::Place);
     }
     Ok(())
+}
+
+/// Whether the SDK takes the credentials of a container from this URL: it has the same rule.
+fn gives_container_credentials(url: &str) -> bool {
+    const AGENTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let is_there = match uri.scheme_str() {
+        Some("https") => !host.is_empty(),
+        Some("http") => is_loopback(host) || AGENTS.contains(&host),
+        _ => false,
+    };
+    is_there && has_usable_port(&uri)
 }
 
 /// Refuses an address that is not HTTP, and one in plain HTTP on another machine, unless that is allowed. Where AWS
@@ -235,19 +242,26 @@ mod tests {
                 Some("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not a path"),
             ),
             (FULL, "http://169.254.170.23/v1/credentials", None),
+            (FULL, "http://[fd00:ec2::23]/v1/credentials", None),
+            (FULL, "http://localhost:4000/s3cret", None),
             (FULL, "https://agent.test/s3cret", None),
             (
                 FULL,
                 "http://agent.test/s3cret",
-                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI: http://agent.test is plain HTTP"),
+                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https:// URL"),
             ),
             (
                 FULL,
                 "s3cret.test/x",
-                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI: it is not of the form"),
+                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https:// URL"),
+            ),
+            (
+                FULL,
+                "http://169.254.170.22/s3cret",
+                Some("AWS_CONTAINER_CREDENTIALS_FULL_URI must be an https:// URL"),
             ),
         ] {
-            let checked = check_variables(|asked| (asked == name).then(|| value.to_owned()), false);
+            let checked = check_variables(|asked| (asked == name).then(|| value.to_owned()));
             let text = checked.err().map(|refused| refused.to_string());
             match said {
                 None => assert_eq!(text, None, "{name} {value:?}"),

@@ -33,6 +33,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use rustls_native_certs::load_certs_from_paths;
 
 use super::{
     errors::find,
@@ -52,6 +53,8 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 const APP_NAME: &str = concat!("amplify-operator-", env!("CARGO_PKG_VERSION"));
 /// The variable that names a file with the certificate authorities of the system.
 const SYSTEM_BUNDLE: &str = "SSL_CERT_FILE";
+/// The variable that names a folder with them.
+const SYSTEM_FOLDER: &str = "SSL_CERT_DIR";
 /// The services that are called: their names in the SDK, and the variables of their endpoints. The last three give
 /// credentials to profiles.
 const SERVICES: [(&str, &str); 6] = [
@@ -75,6 +78,9 @@ pub enum NoWay {
         /// The problem.
         why: String,
     },
+    /// A folder of certificate authorities has none.
+    #[error("{SYSTEM_FOLDER} is {}: it holds no certificate. Name a folder of certificates in PEM form, or unset it", .0.display())]
+    Folder(PathBuf),
     /// A variable cannot be used.
     #[error(transparent)]
     Variable(#[from] BadVariable),
@@ -108,10 +114,12 @@ impl Route {
     /// allowed.
     pub async fn of_machine(proxies: Arc<Proxies>, plain_http: bool) -> Result<Self, NoWay> {
         let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        check_variables(variable, plain_http)?;
+        check_variables(variable)?;
         let trust = bundle(CA_BUNDLE, trust)?.unwrap_or_default();
         // The SDK would go on without any authority.
-        bundle(SYSTEM_BUNDLE, |pem| roots(pem, Unusable::Skipped))?;
+        if bundle(SYSTEM_BUNDLE, |pem| roots(pem, Unusable::Skipped))?.is_none() {
+            folder()?;
+        }
         let route = Self {
             proxies,
             trust,
@@ -203,6 +211,18 @@ fn bundle<T>(variable: &'static str, parse: impl Fn(&[u8]) -> Result<T, String>)
     let pem = std::fs::read(&file).map_err(|error| error.to_string());
     let parsed = pem.and_then(|pem| parse(&pem));
     parsed.map(Some).map_err(|why| NoWay::CaBundle { variable, file, why })
+}
+
+/// Checks that the folder of certificates, if the environment names one, has some.
+fn folder() -> Result<(), NoWay> {
+    let named = std::env::var_os(SYSTEM_FOLDER).filter(|path| !path.is_empty());
+    let Some(folder) = named.map(PathBuf::from) else {
+        return Ok(());
+    };
+    if load_certs_from_paths(None, Some(&folder)).certs.is_empty() {
+        return Err(NoWay::Folder(folder));
+    }
+    Ok(())
 }
 
 /// How a certificate that cannot be used counts.
