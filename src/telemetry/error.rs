@@ -4,6 +4,11 @@ use std::error::Error;
 
 use kube::{client::AuthError, config::KubeconfigError};
 
+use crate::api::text;
+
+/// Longest text, in bytes. What a server or a proxy answers may be a whole page.
+const LONGEST: usize = 4096;
+
 /// Returns the text of an error and its causes, each once.
 ///
 /// Some libraries repeat the text of the cause in the text of an error, others do not. A chain of both kinds would
@@ -11,6 +16,10 @@ use kube::{client::AuthError, config::KubeconfigError};
 /// that repeat it.
 #[must_use]
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
+    text::shortened(&whole(error), LONGEST).into_owned()
+}
+
+fn whole(error: &(dyn Error + 'static)) -> String {
     let links: Vec<_> =
         std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source()).collect();
     let masked = links
@@ -112,6 +121,17 @@ mod tests {
     fn chain(texts: &[&'static str]) -> Link {
         let (first, rest) = texts.split_first().unwrap();
         Link(first, (!rest.is_empty()).then(|| Box::new(chain(rest))))
+    }
+
+    #[test]
+    fn a_page_in_an_answer_is_not_repeated_whole() {
+        let page: &'static str = "x".repeat(1 << 20).leak();
+        let text = in_words(&chain(&["ApiError", page]));
+        assert!(
+            text.len() <= LONGEST && text.starts_with("ApiError: x"),
+            "{}",
+            text.len()
+        );
     }
 
     #[test]

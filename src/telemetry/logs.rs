@@ -86,11 +86,16 @@ pub fn init(format: Format) -> Result<(), LogSetup> {
     Ok(())
 }
 
-/// Whether a line may be written whatever the filter says. At level trace the AWS SDK logs whole answers, with the variables of
-/// apps and the secrets of backends.
+/// Whether a line may be written whatever the filter says. At level trace the AWS SDK logs whole answers, with the
+/// variables of apps and the secrets of backends. Its warnings about settings repeat what stands in a variable or in a
+/// line of the credentials file.
 fn is_harmless(line: &Metadata<'_>) -> bool {
-    let is_of_sdk = line.target().starts_with("aws_");
-    !is_of_sdk || *line.level() < Level::TRACE
+    let is_of = |crates: &[&str]| crates.iter().any(|name| line.target().starts_with(name));
+    if is_of(&["aws_config", "aws_runtime"]) {
+        *line.level() == Level::ERROR
+    } else {
+        !is_of(&["aws_"]) || *line.level() < Level::TRACE
+    }
 }
 
 /// Parses a filter. A misspelt filter must not silently become another one.
