@@ -6,7 +6,15 @@
 
 mod pages;
 
-use std::{env, ffi::OsStr, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -50,6 +58,12 @@ pub enum NoAccess {
         "the token of the kubeconfig's user holds a line break or another character that no token has: set it again"
     )]
     Token,
+    /// The file of the token holds none.
+    #[error("the token in {} (the tokenFile of the kubeconfig's user) ends with a line break or holds another character that no token has: write it with printf", .0.display())]
+    TokenFile(PathBuf),
+    /// The address of the API server has no scheme. kube's client panics on it.
+    #[error("the server of the kubeconfig's cluster is no URL: write https:// before it")]
+    NoScheme,
     /// The context names what cannot be a namespace.
     #[error("the kubeconfig's context names the namespace {0:?}, which cannot be one")]
     Namespace(String),
@@ -99,7 +113,14 @@ impl Connector {
         config.default_retry = false;
         config.headers.push((USER_AGENT, user_agent()));
         let default_namespace = config.default_namespace.clone();
-        Self::new(default_namespace, move || ClientBuilder::try_from(config.clone()))
+        // kube panics on a token of a credentials plugin that no header can hold.
+        Self::new(default_namespace, move || {
+            let config = AssertUnwindSafe(config.clone());
+            panic::catch_unwind(move || ClientBuilder::try_from(config.0)).unwrap_or_else(|_| {
+                let why = "the credentials of the kubeconfig's user cannot be sent: the token that its plugin gives holds a line break or another character that no token has";
+                Err(kube::Error::Service(why.into()))
+            })
+        })
     }
 
     /// Makes a connector that calls `connect` for each client.
@@ -217,10 +238,7 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig, context: Option<&str>, proxies: &
         KubeconfigError::ParseNoProxy(error) => NoAccess::NoProxy(error),
         error => kube::Error::InferKubeconfig(error).into(),
     })?;
-    let token = config.auth_info.token.as_ref();
-    if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
-        return Err(NoAccess::Token);
-    }
+    check(&config)?;
     config.apply_debug_overrides();
     if config.default_namespace.is_empty() {
         "default".clone_into(&mut config.default_namespace);
@@ -235,6 +253,23 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig, context: Option<&str>, proxies: &
         None => proxies.through(&config.cluster_url).cloned(),
     };
     Ok(config)
+}
+
+/// Refuses what kube's client takes and cannot use.
+fn check(config: &Config) -> Result<(), NoAccess> {
+    if config.cluster_url.scheme().is_none() {
+        return Err(NoAccess::NoScheme);
+    }
+    let is_token = |token: &str| HeaderValue::from_str(token).is_ok();
+    let user = &config.auth_info;
+    if let Some(token) = &user.token {
+        return is_token(token.expose_secret()).then_some(()).ok_or(NoAccess::Token);
+    }
+    // A file that cannot be read is kube's error.
+    match user.token_file.as_ref().map(|file| (file, fs::read_to_string(file))) {
+        Some((file, Ok(token))) if !is_token(&token) => Err(NoAccess::TokenFile(file.into())),
+        Some((_, Ok(_) | Err(_))) | None => Ok(()),
+    }
 }
 
 /// Returns the proxy that the kubeconfig names for the cluster of a context.
@@ -455,13 +490,15 @@ mod tests {
         let proxies = Proxies::default();
         let with = |context: &str| {
             let text = format!(
-                "{{current-context: here, clusters: [{{name: a, cluster: {{server: 'https://a.example'}}}}], \
-                 users: [{{name: good, user: {{token: s3cret}}}}, {{name: bad, user: {{token: \"s3cret\\n\"}}}}], \
+                "{{current-context: here, \
+                 clusters: [{{name: a, cluster: {{server: 'https://a.example'}}}}, {{name: bare, cluster: {{server: '127.0.0.1:7001'}}}}], \
+                 users: [{{name: file, user: {{tokenFile: TOKEN}}}}, {{name: good, user: {{token: s3cret}}}}, {{name: bad, user: {{token: \"s3cret\\n\"}}}}], \
                  contexts: [{context}]}}"
             );
             let dir = tempfile::tempdir().expect("a folder");
             let path = dir.path().join("config");
             std::fs::write(&path, text).expect("written");
+            std::fs::write(dir.path().join("TOKEN"), "s3cret\n").expect("written");
             (dir, path)
         };
         for (context, wanted) in [
@@ -476,6 +513,14 @@ mod tests {
             (
                 "{name: here, context: {cluster: a, user: bad}}",
                 Err("holds a line break"),
+            ),
+            (
+                "{name: here, context: {cluster: a, user: file}}",
+                Err("TOKEN (the tokenFile of the kubeconfig's user) ends with a line break"),
+            ),
+            (
+                "{name: here, context: {cluster: bare}}",
+                Err("write https:// before it"),
             ),
             ("{name: other, context: {cluster: a}}", Err("here")),
             ("{name: here, context: {cluster: gone}}", Err("gone")),

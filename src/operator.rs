@@ -81,9 +81,7 @@ impl World {
         let route = Route::of_machine(proxies.clone(), settings.allow_plain_http).await?;
         let apiserver = Connector::infer(&proxies).await.map_err(|error| match error {
             NoAccess::Config(error) => no_way(&error),
-            error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_) | NoAccess::Token | NoAccess::Namespace(_)) => {
-                error.into()
-            }
+            error => error.into(),
         })?;
         Ok(Self {
             accounts,

@@ -61,9 +61,7 @@ impl Cluster {
             .await
             .map_err(|error| match error {
                 NoAccess::Config(error) => no_access(&error, access.kubeconfig.as_deref()),
-                error @ (NoAccess::Proxy(_) | NoAccess::NoProxy(_) | NoAccess::Token | NoAccess::Namespace(_)) => {
-                    error.into()
-                }
+                error => error.into(),
             })?;
         Ok(Self {
             client: client(&connector)?,

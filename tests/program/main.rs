@@ -162,6 +162,32 @@ fn a_fatal_error_is_one_line_with_its_cause_once_and_the_next_step() {
 }
 
 #[test]
+fn a_plugin_s_token_that_no_header_can_hold_is_an_error_and_is_not_shown() {
+    let home = home();
+    let credential =
+        r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"s3cret\n"}}"#;
+    let config = format!(
+        "{{current-context: c, clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:1'}}}}], \
+         contexts: [{{name: c, context: {{cluster: a, user: u}}}}], users: [{{name: u, user: {{exec: \
+         {{apiVersion: client.authentication.k8s.io/v1, command: echo, args: ['{credential}'], \
+         interactiveMode: Never}}}}}}]}}"
+    );
+    let path = home.path().join("config");
+    fs::write(&path, config).expect("a file");
+    let path = path.display().to_string();
+    let variables = [("KUBECONFIG", path.as_str()), ("PATH", "/usr/bin:/bin")];
+    for arguments in [&["status"][..], &["run", LISTEN]] {
+        let Run { code, err, .. } = run(&home, &variables, arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {err}");
+        assert!(
+            err.contains("the credentials of the kubeconfig's user cannot be sent"),
+            "{err}"
+        );
+        assert!(!err.contains("s3cret"), "{err}");
+    }
+}
+
+#[test]
 fn an_endpoint_in_plain_http_to_another_machine_is_refused_by_every_command_unless_a_flag_allows_it() {
     const KEYS: [(&str, &str); 3] = [
         ("AWS_REGION", "eu-west-1"),
@@ -258,6 +284,10 @@ fn a_bundle_or_a_proxy_that_cannot_be_used_ends_every_command_with_the_name_of_i
         ),
         (("AWS_CA_BUNDLE", broken.as_str()), "broken.pem: "),
         (("AWS_CA_BUNDLE", "/"), "AWS_CA_BUNDLE is /: "),
+        (
+            ("SSL_CERT_DIR", "/missing"),
+            "SSL_CERT_DIR is /missing: it holds no certificate",
+        ),
         (
             ("SSL_CERT_FILE", "/missing/ca.pem"),
             "SSL_CERT_FILE is /missing/ca.pem: No such file",
