@@ -167,7 +167,12 @@ pub fn remember(memory: &mut Memory, now: Timestamp, known: &Known, step: &Step,
             }
             let generation = state.ledger.observed_generation;
             memory.waiting = waiting.map(|patience| match memory.waiting {
-                Some(before) if before.patience == patience && before.generation == generation => before,
+                // A time in the future is of a clock that has been set back.
+                Some(before)
+                    if before.patience == patience && before.generation == generation && before.since <= now =>
+                {
+                    before
+                }
                 _ => Waiting {
                     patience,
                     since: now,

@@ -503,10 +503,12 @@ impl<'a> View<'a> {
             })
     }
 
-    /// Returns since when the resource has waited for this with the current spec.
+    /// Returns since when the resource has waited for this with the current spec. A time in the future is of a clock that
+    /// has been set back: the wait begins anew.
     pub(super) fn waits_since(&self, patience: Patience) -> Option<Timestamp> {
         let waiting = self.memory.waiting?;
-        (waiting.patience == patience && waiting.generation == self.resource.generation).then_some(waiting.since)
+        let is_current = waiting.patience == patience && waiting.generation == self.resource.generation;
+        (is_current && waiting.since <= self.now).then_some(waiting.since)
     }
 
     /// Returns the pinned region and the region that is named now, if they differ.

@@ -85,7 +85,13 @@ impl Judge {
     /// Returns the resources that are not at rest, with their status.
     pub(crate) fn restless(&self, aws: &Control) -> Vec<String> {
         let living = self.living(aws);
-        let restless = living.iter().filter(|last| !checker::is_at_rest(last, &living));
+        // By now no environment is locked: the next check forgets since when one was.
+        let remembers = |last: &Version| {
+            (last.is_ready() || last.reason() == "Drifted") && !last.status()["migrationLockedAt"].is_null()
+        };
+        let restless = living
+            .iter()
+            .filter(|last| !checker::is_at_rest(last, &living) || remembers(last));
         restless
             .map(|last| format!("{}: {:#}", last.title(), last.status()))
             .collect()

@@ -215,6 +215,20 @@ fn a_slot_that_another_resource_holds_is_waited_for() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_prolong_the_patience() {
+    for kind in Kind::ALL {
+        let mut play = Play::applied(kind);
+        play.scene.surroundings.dependency = Some(missing("waits for AmplifyBackend dev"));
+        assert_eq!(play.pass().says, "working: DependencyNotReady");
+        // It wakes after the same time, by a clock that is an hour behind.
+        play.after(300 - 3600).pass();
+        assert_eq!(play.scene.says(), "working: DependencyNotReady");
+        while play.wake().says != "stalled: DependencyNotReady" {}
+        assert!(play.scene.now <= at(610 - 3600), "{kind:?} {}", play.scene.now);
+    }
+}
+
+#[test]
 fn an_edit_that_leaves_nothing_to_wait_for_ends_the_waiting() {
     let mut play = Play::ready(Kind::Api);
     play.pass();

@@ -499,7 +499,12 @@ impl<'a> Story<'a> {
                 }) || self.living_at(last.number).filter(|other| is_others(other)).count() > 0
             };
             let owned = last.deletes() && last.reason() != "Conflict";
-            if consented && owned && last.held.is_object() && !made_anew() {
+            // Somebody has made another object since.
+            let made_by_others = || {
+                let since = last.deleting_since().unwrap_or_default();
+                self.meddled_with(last, since)
+            };
+            if consented && owned && last.held.is_object() && !made_anew() && !made_by_others() {
                 violations.push(violation(
                     Law::NothingLeftBehind,
                     last,
@@ -571,12 +576,15 @@ impl<'a> Story<'a> {
     /// removed the object since the last look.
     fn is_excused(&self, version: &Version) -> bool {
         let looked = version.seen - self.history.drift_interval - 30 * SECOND;
+        version.seen - version.written > LATE || self.meddled_with(version, looked)
+    }
+
+    /// Whether another party has made or removed the object between this time and that of the version.
+    fn meddled_with(&self, version: &Version, since: Millis) -> bool {
         let key = version.key();
-        let meddled = self.history.meddled.iter();
-        version.seen - version.written > LATE
-            || meddled.into_iter().any(|(other, when)| {
-                (*other == key || key.starts_with(&format!("{other}/"))) && (looked..=version.seen).contains(when)
-            })
+        self.history.meddled.iter().any(|(other, when)| {
+            (*other == key || key.starts_with(&format!("{other}/"))) && (since..=version.seen).contains(when)
+        })
     }
 }
 
