@@ -253,6 +253,7 @@ impl<'a, K: Remote> Pass<'a, K> {
 
     async fn run(&mut self) -> Result<Again, Pause> {
         for _ in 0..MAX_STEPS {
+            let (decided, instant) = (self.context.now(), Instant::now());
             let step = self.decide(lifecycle::next);
             let observed = self.perform(&step).await?;
             let is_stored = matches!(observed, Observed::Stored { .. });
@@ -260,12 +261,13 @@ impl<'a, K: Remote> Pass<'a, K> {
             lifecycle::learn(&mut self.known, &step, observed);
             match step {
                 Step::Settle { wake, retry, .. } if is_stored => {
-                    let wake = match (wake, self.publish().await) {
-                        (wake, None) => wake,
-                        (Wake::Never, Some(after)) => Wake::At(self.context.now() + after),
-                        (Wake::At(at), Some(after)) => Wake::At(at.min(self.context.now() + after)),
+                    // An answer of AWS may have corrected the clock since the decision. The wait is what was decided.
+                    let due = match wake {
+                        Wake::Never => None,
+                        Wake::At(at) => Some(instant + time_between(decided, at)),
                     };
-                    return Ok(self.settled(wake, retry));
+                    let again = self.publish().await.map(|after| Instant::now() + after);
+                    return Ok(self.settled(due.into_iter().chain(again).min(), retry));
                 }
                 Step::Release if is_stored => {
                     self.tell_release();

@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -25,7 +24,7 @@ use crate::{
         Observation, Remote,
         config::{self, Config as _},
     },
-    lifecycle::{self, Config, Lack, Mark, Missing, Observed, State, Wake, facts::Failure},
+    lifecycle::{self, Config, Lack, Mark, Missing, Observed, State, facts::Failure},
     telemetry::error::in_words,
 };
 
@@ -256,8 +255,8 @@ impl<K: Remote> Pass<'_, K> {
         );
     }
 
-    /// Records how the pass ended. Returns when the next one is due.
-    pub(super) fn settled(&mut self, wake: Wake, retry: bool) -> Again {
+    /// Records how the pass ended, and when the next one is due. `None`: something else has to wake the resource.
+    pub(super) fn settled(&mut self, due: Option<Instant>, retry: bool) -> Again {
         if let Some(stored) = self.handed_over.take() {
             let mut all = self.context.outputs.lock();
             // Newer ones have their own pass.
@@ -266,16 +265,8 @@ impl<K: Remote> Pass<'_, K> {
             }
         }
         let fingerprint = self.fingerprint();
-        let after = match wake {
-            Wake::Never => None,
-            Wake::At(at) => {
-                let left = at
-                    .duration_since(self.context.now())
-                    .max(SignedDuration::from_millis(10));
-                Some(left.unsigned_abs())
-            }
-        };
-        let due = after.map(|after| Instant::now() + after);
+        let soonest = Instant::now() + Duration::from_millis(10);
+        let due = due.map(|due| due.max(soonest));
         let job = self.object.ledger().and_then(|ledger| ledger.job.as_ref());
         let is_running = job.is_some_and(Job::is_running);
         self.recall(|it| {
@@ -286,7 +277,8 @@ impl<K: Remote> Pass<'_, K> {
             }
             it.memory = self.memory.clone();
         });
-        debug!(?wake, retry, "settled");
+        let after = due.map(|due| due.saturating_duration_since(Instant::now()));
+        debug!(?after, retry, "settled");
         after.map_or(Again::Never, Again::After)
     }
 
