@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{
     GROUP, Job, KindName, Ledger, Origin,
-    conditions::{self, MESSAGE_LIMIT, READY, RECONCILING, Reason, STALLED, truncated},
+    conditions::{self, MESSAGE_LIMIT, MIGRATION_LOCKED, READY, RECONCILING, Reason, STALLED, truncated},
     text::clean,
 };
 
@@ -133,7 +133,10 @@ pub(super) struct Entry {
     /// `managementPolicy: Observe`: AWS gets no write for it.
     #[serde(rename = "observed")]
     pub(super) observes: bool,
-    /// Since when the environment is locked for a Gen 2 migration.
+    /// Whether the environment is locked for a Gen 2 migration: AWS gets no write for it.
+    #[serde(rename = "migrationLocked")]
+    pub(super) is_locked: bool,
+    /// When the operator first saw the lock. It outlives the lock: an object that is gone is not created again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) migration_locked_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +196,7 @@ impl Entry {
             next_step: None,
             observes: spec["managementPolicy"] == "Observe",
             deleting: object.metadata.deletion_timestamp.is_some(),
+            is_locked: conditions::is_true(&ledger.conditions, MIGRATION_LOCKED),
             migration_locked_at: ledger.migration_locked_at,
             console_url: console_url(region.as_deref(), app_id.as_deref(), environment.as_deref()),
             app_id,
