@@ -505,6 +505,16 @@ mod tests {
     }
 
     #[test]
+    fn a_suspended_resource_that_was_edited_is_not_waited_for_and_one_that_was_resumed_is() {
+        let mut stored = status(&[("Ready", "True", "Suspended")]);
+        stored["observedGeneration"] = json!(1);
+        for (suspend, wanted) in [(json!(true), true), (Value::Null, false)] {
+            let object = object("staging", &json!({ "suspend": suspend }), &stored);
+            assert_eq!(is_settled(&object, "now"), wanted, "{suspend}");
+        }
+    }
+
+    #[test]
     fn who_else_writes_the_field_is_named_however_they_write_it() {
         let suspend = json!({ "f:spec": { "f:suspend": {} } });
         let other = json!({ "f:spec": { "f:appId": {} } });

@@ -323,9 +323,13 @@ pub(super) fn state_of(object: &DynamicObject) -> (State, Option<Reason>) {
 fn state(object: &DynamicObject, ledger: &Ledger) -> State {
     let is_true = |type_| conditions::is_true(&ledger.conditions, type_);
     let generation = object.metadata.generation.unwrap_or_default();
-    if ledger.observed_generation < generation || ledger.conditions.is_empty() {
+    let is_suspended = conditions::ready_reason(&ledger.conditions) == Some(Reason::Suspended);
+    // While a resource is suspended, the operator does not look at its edits: it is not unseen by that.
+    if is_suspended && object.data["spec"]["suspend"] == true {
+        State::Suspended
+    } else if ledger.observed_generation < generation || ledger.conditions.is_empty() {
         State::Unseen
-    } else if conditions::ready_reason(&ledger.conditions) == Some(Reason::Suspended) {
+    } else if is_suspended {
         State::Suspended
     } else if is_true(STALLED) {
         State::Stalled
@@ -487,6 +491,31 @@ pub(super) mod tests {
         let mut old = status(&[ready]);
         old["observedGeneration"] = json!(1);
         assert_eq!(state_with(&old), State::Unseen, "an edit that no operator has seen");
+    }
+
+    #[test]
+    fn an_edit_of_a_suspended_resource_waits_for_the_resume_and_not_for_an_operator() {
+        let suspended = ("Ready", "True", "Suspended");
+        let ready = ("Ready", "True", "Available");
+        for (suspend, condition, observed, wanted) in [
+            (json!(true), suspended, 2, State::Suspended),
+            // The operator records no generation whose edit it has not sent.
+            (json!(true), suspended, 1, State::Suspended),
+            (json!(true), suspended, -1, State::Suspended),
+            // No operator has seen the resume, or the suspension.
+            (json!(null), suspended, 1, State::Unseen),
+            (json!(false), suspended, 1, State::Unseen),
+            (json!(true), ready, 1, State::Unseen),
+        ] {
+            let mut stored = status(&[condition]);
+            stored["observedGeneration"] = json!(observed);
+            let object = object("staging", &json!({ "suspend": suspend }), &stored);
+            let entry = Entry::of(KindName::AmplifyBackend, &object, &caller());
+            assert_eq!(entry.state, wanted, "{suspend} {observed}");
+            let next = entry.next_step.unwrap_or_default();
+            let is_to_resume = next.contains("resume AmplifyBackend/staging");
+            assert_eq!(is_to_resume, wanted == State::Suspended, "{next}");
+        }
     }
 
     #[test]

@@ -218,8 +218,13 @@ mod tests {
             ("Stalled", "True", "Conflict"),
         ]));
         let unseen = entry(&json!({}));
+        let mut stored = status(&[("Ready", "True", "Suspended")]);
+        stored["observedGeneration"] = json!(1);
+        let edited = object("api", &json!({ "suspend": true }), &stored);
+        let edited = Entry::of(KindName::BackendApi, &edited, &caller());
         for (entries, verdict, said) in [
             (vec![], Verdict::Ok, "none yet"),
+            (vec![edited], Verdict::Ok, "1 Suspended"),
             (vec![ready.clone()], Verdict::Ok, "1 Ready"),
             (
                 vec![ready.clone(), stalled],
