@@ -14,7 +14,11 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams},
     runtime::watcher::{self, Event},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
 use tower::{buffer::BufferLayer, retry::RetryLayer};
 
 use super::entry::{Caller, kind};
@@ -32,6 +36,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
+/// How long reading the kubeconfig and running its credential plugin may take.
+const CONNECT: Duration = Duration::from_mins(1);
 /// How many requests may wait for a connection.
 const QUEUE: usize = 64;
 /// How long a watch stays open, in seconds: shorter than the API server may be silent.
@@ -56,6 +62,21 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects as the arguments say. No request is sent.
     pub(super) async fn connect(access: &Access) -> anyhow::Result<Self> {
+        Self::connect_within(CONNECT, access).await
+    }
+
+    /// Connects on a thread of its own: a file that hangs, such as a named pipe, and a credential plugin that does not
+    /// return block their thread.
+    async fn connect_within(limit: Duration, access: &Access) -> anyhow::Result<Self> {
+        let (runtime, own) = (Handle::current(), access.clone());
+        let connecting = spawn_blocking(move || runtime.block_on(Self::connected(&own)));
+        match timeout(limit, connecting).await {
+            Ok(connected) => connected.context("the connection failed")?,
+            Err(_) => Err(no_answer(limit, access)),
+        }
+    }
+
+    async fn connected(access: &Access) -> anyhow::Result<Self> {
         let proxies = Proxies::from_env()?;
         let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref(), &proxies)
             .await
@@ -315,6 +336,19 @@ fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
     anyhow::anyhow!("no access to a Kubernetes API server{place}: {why}. {next}")
 }
 
+/// Returns the error for a connection that is not made in time.
+fn no_answer(limit: Duration, access: &Access) -> anyhow::Error {
+    let place = match (&access.kubeconfig, env::var_os("KUBECONFIG")) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(files)) if !files.is_empty() => format!("KUBECONFIG ({})", files.display()),
+        (None, _) => "the kubeconfig".to_owned(),
+    };
+    anyhow::anyhow!(
+        "no access to a Kubernetes API server by {place}: reading it and running its credential plugin took more than {} s. See whether `kubectl version` answers; if the plugin waits for a login, log in first",
+        limit.as_secs()
+    )
+}
+
 /// Returns the error for a request about a kind, with the next step.
 pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) -> anyhow::Error {
     let what = match namespace {
@@ -350,6 +384,43 @@ mod tests {
                 all.collect::<Vec<_>>().join(" ")
             })
             .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_or_a_plugin_that_hangs_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let kubeconfig = serde_json::json!({
+            "current-context": "a",
+            "clusters": [{ "name": "a", "cluster": { "server": "http://127.0.0.1:1" } }],
+            "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "u" } }],
+            "users": [{ "name": "u", "user": { "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [pipe],
+                "interactiveMode": "Never",
+            } } }],
+        });
+        let plugin = dir.path().join("plugin");
+        std::fs::write(&plugin, kubeconfig.to_string()).unwrap();
+        for path in [&pipe, &plugin] {
+            let access = Access {
+                kubeconfig: Some(path.clone()),
+                context: None,
+            };
+            let begun = Instant::now();
+            let connected = Cluster::connect_within(Duration::from_millis(200), &access).await;
+            // The threads and the plugin end with this writer.
+            drop(std::fs::OpenOptions::new().write(true).open(&pipe));
+            let said = connected.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(&format!("by {}: reading it", path.display())), "{said}");
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The check of the resources: how many are in which state. May do: list resources.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use kube::{Error, api::ListParams};
@@ -29,7 +32,7 @@ struct Listed {
 }
 
 /// Counts the resources by state, in all namespaces if this user may see them. Returns their namespaces.
-pub(super) async fn check(cluster: &Cluster, installations: &[Installation]) -> (Vec<String>, Vec<Check>) {
+pub(super) async fn check(cluster: &Cluster, installations: &[Arc<Installation>]) -> (Vec<String>, Vec<Check>) {
     let places = places(cluster, installations);
     let lists: Vec<_> = stream::iter(KindName::ALL.iter().copied())
         .map(|kind| listed(cluster, kind, &places))
@@ -51,7 +54,7 @@ pub(super) async fn check(cluster: &Cluster, installations: &[Installation]) -> 
 }
 
 /// Returns the namespaces to ask for if this user may not list all: those that are watched, otherwise the context's.
-fn places(cluster: &Cluster, installations: &[Installation]) -> Vec<String> {
+fn places(cluster: &Cluster, installations: &[Arc<Installation>]) -> Vec<String> {
     let mut places = BTreeSet::new();
     for installation in installations {
         if let Watched::These(names) = &installation.watched {
