@@ -269,19 +269,15 @@ async fn change(
     report: &mut Report,
     take: &mut impl FnMut(Done, &mut Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let selected = cluster.selected(&settings.selection).await?;
-    for refused in &selected.refused {
-        complain(&refused.to_string());
-        report.is_well = false;
-    }
-    let patches = selected.found.into_iter().enumerate().map(|(place, (kind, object))| {
-        let entry = Entry::of(kind, &object, &cluster.caller);
-        let (outcome, word) = word(&object);
+    // Of an object, only what the change needs is kept.
+    let read = |kind: KindName, object: &DynamicObject| {
+        let entry = Entry::of(kind, object, &cluster.caller);
+        let (outcome, word) = word(object);
         let done = Done {
-            place,
+            place: 0,
             kind,
             kind_name: kind.name(),
-            note: note(&object, &entry),
+            note: note(object, &entry),
             namespace: entry.namespace,
             name: entry.name,
             outcome,
@@ -289,7 +285,16 @@ async fn change(
             state: None,
             message: None,
         };
-        patched(cluster, done, object, patch)
+        (done, key(object))
+    };
+    let selected = cluster.selected(&settings.selection, &read).await?;
+    for refused in &selected.refused {
+        complain(&refused.to_string());
+        report.is_well = false;
+    }
+    let patches = selected.found.into_iter().enumerate().map(|(place, (done, key))| {
+        let done = Done { place, ..done };
+        patched(cluster, done, key, patch)
     });
     let mut ended = stream::iter(patches).buffered(AT_A_TIME);
     while let Some(done) = ended.next().await {
@@ -299,17 +304,16 @@ async fn change(
 }
 
 /// Patches the resource, if that changes it. Returns what became of it.
-async fn patched(cluster: &Cluster, mut done: Done, object: DynamicObject, patch: &Value) -> Done {
+async fn patched(cluster: &Cluster, mut done: Done, (namespace, name): (String, String), patch: &Value) -> Done {
     if done.outcome != Outcome::Changed {
         return done;
     }
-    let namespace = object.namespace().unwrap_or_default();
     let api = cluster.api(done.kind, Some(&namespace));
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
+    match api.patch(&name, &params, &Patch::Merge(patch)).await {
         Ok(_) => {}
         Err(error) if is_gone(&error) => {
             (done.outcome, done.change) = (Outcome::Deleted, "it has been deleted".to_owned());

@@ -24,7 +24,7 @@ use tower::{buffer::BufferLayer, retry::RetryLayer};
 use super::entry::{Caller, kind};
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess, Retries},
+    apiserver::{Connector, NoAccess, Pages, Retries},
     cli::{
         called,
         people::{Access, Scope, Selection},
@@ -116,12 +116,18 @@ impl Cluster {
         }
     }
 
-    /// Returns all resources of these kinds, as far as the API server shows them.
-    pub(super) async fn readable(&self, kinds: &[KindName], namespace: Option<&str>) -> Selected {
+    /// Reads all resources of these kinds, as far as the API server shows them. `take` gets each once, and returns what
+    /// is kept of it: a resource may be 1.5 MB large, and a pod has little memory.
+    pub(super) async fn readable<T>(
+        &self,
+        kinds: &[KindName],
+        namespace: Option<&str>,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> Selected<T> {
         let mut lists = stream::iter(kinds.iter().copied())
-            .map(async |kind| self.list(kind, namespace).await)
+            .map(async |kind| self.list(kind, namespace, take).await)
             .buffered(KindName::ALL.len());
-        let mut read = Selected::default();
+        let mut read = Selected::new();
         while let Some(list) = lists.next().await {
             match list {
                 Ok(list) => read.found.extend(list),
@@ -167,7 +173,12 @@ impl Cluster {
         following.boxed()
     }
 
-    async fn list(&self, kind: KindName, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+    async fn list<T>(
+        &self,
+        kind: KindName,
+        namespace: Option<&str>,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> anyhow::Result<Vec<T>> {
         let api = self.api(kind, namespace);
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
@@ -176,7 +187,7 @@ impl Cluster {
                 .list(&params)
                 .await
                 .map_err(|error| refused(kind, namespace, &error))?;
-            all.extend(page.items.into_iter().map(|object| (kind, object)));
+            all.extend(page.items.iter().map(|object| take(kind, object)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(all),
@@ -184,14 +195,18 @@ impl Cluster {
         }
     }
 
-    /// Returns the resources that the arguments select. A named one that does not exist is an error, before anything
-    /// changes.
-    pub(super) async fn selected(&self, selection: &Selection) -> anyhow::Result<Selected> {
+    /// Reads the resources that the arguments select, as [`Cluster::readable`] does. A named one that does not exist is
+    /// an error, before anything changes.
+    pub(super) async fn selected<T>(
+        &self,
+        selection: &Selection,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> anyhow::Result<Selected<T>> {
         let namespace = self.namespace(&selection.scope);
         if selection.all {
-            return self.readable(KindName::ALL, namespace.as_deref()).await.any();
+            return self.readable(KindName::ALL, namespace.as_deref(), take).await.any();
         }
-        let mut selected = Selected::default();
+        let mut selected = Selected::new();
         for (kind, name) in named(&selection.resources)? {
             let Some(namespace) = namespace.as_deref() else {
                 bail!("a name is of one namespace: give --namespace, or --all for all resources of all namespaces");
@@ -208,37 +223,46 @@ impl Cluster {
                     self.caller.line("status -A")
                 )
             })?;
-            selected.found.push((kind, object));
+            selected.found.push(take(kind, &object));
         }
         Ok(selected)
     }
 }
 
 /// Resources, and why some kinds are not among them.
-#[derive(Debug, Default)]
-pub(super) struct Selected {
-    pub(super) found: Vec<(KindName, DynamicObject)>,
+#[derive(Debug)]
+pub(super) struct Selected<T> {
+    pub(super) found: Vec<T>,
     pub(super) refused: Vec<anyhow::Error>,
     /// Whether no kind could be read.
     none: bool,
 }
 
-impl Selected {
+impl<T> Selected<T> {
+    const fn new() -> Self {
+        Self {
+            found: Vec::new(),
+            refused: Vec::new(),
+            none: false,
+        }
+    }
+
     /// Returns them, unless the API server has shown none of the kinds.
     pub(super) fn any(self) -> anyhow::Result<Self> {
         if self.none {
-            self.refused.into_iter().next().map_or_else(|| Ok(Self::default()), Err)
+            self.refused.into_iter().next().map_or_else(|| Ok(Self::new()), Err)
         } else {
             Ok(self)
         }
     }
 }
 
-/// Returns a client that asks again where the API server is too busy. Each change of these commands may be sent twice.
+/// Returns a client that asks again where the API server is too busy, and for smaller pages where a list would be large.
+/// Each change of these commands may be sent twice.
 fn client(connector: &Connector) -> kube::Result<Client> {
     let retry = RetryLayer::new(Retries::new(Arc::new(Random::of_machine())));
     let builder = connector.connect()?.with_layer(&BufferLayer::new(QUEUE));
-    Ok(builder.with_layer(&retry).build())
+    Ok(builder.with_layer(&retry).with_layer(&Pages::default()).build())
 }
 
 /// Returns how this process was called, with the flags that choose the API server.

@@ -161,6 +161,36 @@ fn status_shows_what_may_be_read_and_names_the_rest() {
 }
 
 #[test]
+fn a_page_of_large_objects_is_asked_for_again_with_fewer() {
+    let api = |name: &str, size: usize| {
+        let mut api = backend();
+        api["metadata"]["name"] = json!(name);
+        api["spec"]["schema"] = json!("x".repeat(size));
+        api
+    };
+    let server = Server::start(move |request, before| {
+        if request.contains("/customresourcedefinitions/") {
+            return refusal(403, "not for you");
+        }
+        if !request.ends_with("/backendapis") {
+            return ordinary(request);
+        }
+        match before % 2 {
+            0 => list(&[api("first", 1 << 20), api("second", 1 << 20), api("third", 1 << 20)]),
+            _ => list(&[api("fewer", 1 << 20)]),
+        }
+    });
+    for arguments in [&["status"][..], &["suspend", "--all"], &["doctor"]] {
+        server.requests.lock().expect("no panic").clear();
+        let Run { out, err, .. } = server.run(arguments);
+        let asked = server.requests.lock().expect("no panic").clone();
+        let asked = asked.iter().filter(|request| request.ends_with("/backendapis")).count();
+        assert_eq!(asked, 2, "{arguments:?}: {out}{err}");
+        assert!(!out.contains("third"), "{arguments:?}: {out}{err}");
+    }
+}
+
+#[test]
 fn a_command_asks_again_where_the_api_server_is_too_busy() {
     let server = Server::start(|request, before| match before {
         0 => refusal(429, "too busy"),
