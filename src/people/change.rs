@@ -319,7 +319,10 @@ async fn patched(cluster: &Cluster, mut done: Done, (namespace, name): (String, 
             (done.outcome, done.change) = (Outcome::Deleted, "it has been deleted".to_owned());
         }
         Err(error) => {
-            done.change = format!("FAILED: {:#}", refused(done.kind, Some(&namespace), &error));
+            done.change = format!(
+                "FAILED: {:#}",
+                refused(done.kind, Some(&namespace), &error, &cluster.caller)
+            );
             (done.outcome, done.note) = (Outcome::Failed, None);
         }
     }

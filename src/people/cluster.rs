@@ -186,7 +186,7 @@ impl Cluster {
             let page = api
                 .list(&params)
                 .await
-                .map_err(|error| refused(kind, namespace, &error))?;
+                .map_err(|error| refused(kind, namespace, &error, &self.caller))?;
             all.extend(page.items.iter().map(|object| take(kind, object)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -215,7 +215,7 @@ impl Cluster {
             let object = api
                 .get_opt(&name)
                 .await
-                .map_err(|error| refused(kind, Some(namespace), &error))?;
+                .map_err(|error| refused(kind, Some(namespace), &error, &self.caller))?;
             let object = object.with_context(|| {
                 format!(
                     "there is no {} {name} in the namespace {namespace}: `{}` shows what there is",
@@ -368,32 +368,37 @@ fn no_answer(limit: Duration, access: &Access) -> anyhow::Error {
         (None, _) => "the kubeconfig".to_owned(),
     };
     anyhow::anyhow!(
-        "no access to a Kubernetes API server by {place}: reading it and running its credential plugin took more than {} s. See whether `kubectl version` answers; if the plugin waits for a login, log in first",
-        limit.as_secs()
+        "no access to a Kubernetes API server by {place}: reading it and running its credential plugin took more than {} s. See whether `{}` answers; if the plugin waits for a login, log in first",
+        limit.as_secs(),
+        caller(access).kubectl("version")
     )
 }
 
 /// Returns the error for a request about a kind, with the next step.
-pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) -> anyhow::Error {
+pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error, caller: &Caller) -> anyhow::Error {
     let what = match namespace {
         Some(namespace) => format!("{} in the namespace {namespace}", kind.name()),
         None => format!("{} in all namespaces", kind.name()),
     };
     let next = match error {
-        Error::Api(status) if status.code == 404 => {
-            ". The API server does not know the kind: install the operator (docs/install.md); without Helm, run: CALLED crd | kubectl apply --server-side --force-conflicts -f -"
-        }
+        Error::Api(status) if status.code == 404 => format!(
+            ". The API server does not know the kind: install the operator (docs/install.md); without Helm, run: {}",
+            caller.apply_definitions()
+        ),
         Error::Api(status) if status.code == 403 && namespace.is_none() => {
-            ". Give a namespace in which you may do this, with --namespace"
+            ". Give a namespace in which you may do this, with --namespace".to_owned()
         }
         Error::Api(status) if status.code == 403 => {
-            ". Your user lacks this right: docs/install.md, \"Who may use it\", has the rules that a cluster administrator can grant"
+            ". Your user lacks this right: docs/install.md, \"Who may use it\", has the rules that a cluster administrator can grant".to_owned()
         }
-        Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl",
-        Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
-        _ => "",
+        Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl".to_owned(),
+        Error::Service(_) | Error::HyperError(_) => format!(
+            ". Is this the right --context, and does `{}` work?",
+            caller.kubectl("version")
+        ),
+        _ => String::new(),
     };
-    anyhow::anyhow!("{what}: {}{}", in_words(error), next.replace("CALLED", called()))
+    anyhow::anyhow!("{what}: {}{next}", in_words(error))
 }
 
 #[cfg(test)]

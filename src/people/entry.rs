@@ -34,6 +34,22 @@ impl Caller {
     pub(super) fn line(&self, rest: &str) -> String {
         format!("{} {rest}{}", self.program, self.flags)
     }
+
+    /// Returns a command line of kubectl for the same cluster. `rest` ends before any `--`.
+    pub(super) fn kubectl(&self, rest: &str) -> String {
+        format!("kubectl {rest}{}", self.flags)
+    }
+
+    /// Returns the command line that applies the definitions.
+    pub(super) fn apply_definitions(&self) -> String {
+        let apply = self.kubectl("apply --server-side --force-conflicts -f -");
+        format!("{} crd | {apply}", self.program)
+    }
+
+    /// Returns the next step where the API server does not answer as it should.
+    pub(super) fn check_access(&self) -> String {
+        format!("check --context and `{}`", self.kubectl("version"))
+    }
 }
 
 /// How a resource is, in one word.
@@ -554,6 +570,25 @@ pub(super) mod tests {
             next.ends_with("kubectl amplify resume AmplifyBackend/staging -n shop --context other"),
             "{next}"
         );
+    }
+
+    #[test]
+    fn commands_of_kubectl_lead_to_the_same_cluster_too() {
+        let other = Caller {
+            program: "kubectl amplify".to_owned(),
+            flags: " --kubeconfig '/my files/a' --context other".to_owned(),
+        };
+        for (caller, flags) in [(caller(), ""), (other.clone(), other.flags.as_str())] {
+            let program = &caller.program;
+            assert_eq!(
+                caller.apply_definitions(),
+                format!("{program} crd | kubectl apply --server-side --force-conflicts -f -{flags}")
+            );
+            assert_eq!(
+                caller.check_access(),
+                format!("check --context and `kubectl version{flags}`")
+            );
+        }
     }
 
     #[test]

@@ -240,7 +240,8 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                 seen.learn(kind, event, &cluster.caller);
             }
             Err(error) => {
-                let refusal = refusal(&error).map(|(code, error)| (code, refused(kind, namespace.as_deref(), error)));
+                let refusal = refusal(&error)
+                    .map(|(code, error)| (code, refused(kind, namespace.as_deref(), error, &cluster.caller)));
                 let (text, is_refused) = match refusal {
                     // Who has no valid credentials gets nothing at all.
                     Some((401, error)) => return Err(error),

@@ -104,8 +104,9 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
 }
 
 fn refusal(code: u16, message: &str) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "x" };
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "x", "message": message,
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
     });
     (code, body)
 }
@@ -187,6 +188,29 @@ fn a_page_of_large_objects_is_asked_for_again_with_fewer() {
         let asked = asked.iter().filter(|request| request.ends_with("/backendapis")).count();
         assert_eq!(asked, 2, "{arguments:?}: {out}{err}");
         assert!(!out.contains("third"), "{arguments:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn a_command_that_is_proposed_leads_to_the_same_cluster() {
+    let server = Server::start(|request, _| {
+        if request.contains("/customresourcedefinitions/") || request.contains("/amplify-operator.dev/") {
+            refusal(404, "unknown")
+        } else {
+            refusal(403, "not for you")
+        }
+    });
+    let apply = "amplify-operator crd | kubectl apply --server-side --force-conflicts -f -";
+    for (flags, wanted) in [(&[][..], "\n"), (&["--context", "a"], " --context a\n")] {
+        for command in ["doctor", "status"] {
+            let Run { code, out, err } = server.run(&[&[command], flags].concat());
+            assert_eq!(code, Some(1), "{out}{err}");
+            let said = format!("{out}{err}");
+            assert!(
+                said.contains(&format!("{apply}{wanted}")),
+                "{command} {flags:?}: {said}"
+            );
+        }
     }
 }
 

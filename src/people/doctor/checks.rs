@@ -20,9 +20,12 @@ use super::{
 use crate::{
     amplify::{Accounts, accounts::Lookup},
     api::{self, text::clean},
-    cli::{called, people::Doctor},
+    cli::people::Doctor,
     clock::Clock,
-    people::{cluster::Cluster, entry::ago},
+    people::{
+        cluster::Cluster,
+        entry::{Caller, ago},
+    },
     telemetry::error::in_words,
 };
 
@@ -39,19 +42,11 @@ pub(super) const MOST_NAMESPACES: usize = 50;
 const PAGE: u32 = 250;
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Returns the next step where definitions are wrong.
-fn apply_definitions() -> String {
-    format!(
-        "run: {} crd | kubectl apply --server-side --force-conflicts -f -",
-        called()
-    )
-}
-
 /// Returns the next step where definitions are missing. Helm takes no definitions over that others have applied.
-pub(super) fn install_definitions() -> String {
+pub(super) fn install_definitions(caller: &Caller) -> String {
     format!(
-        "install the operator (docs/install.md); without Helm, {}",
-        apply_definitions()
+        "install the operator (docs/install.md); without Helm, run: {}",
+        caller.apply_definitions()
     )
 }
 
@@ -83,14 +78,14 @@ pub(super) async fn api_server(cluster: &Cluster) -> (bool, Vec<Check>) {
             true,
             Check::ok(API_SERVER, format!("{} answers", clean(&version.git_version))),
         ),
-        Err(error) => no_version(&error),
+        Err(error) => no_version(&error, &cluster.caller),
     };
     (is_there, vec![check])
 }
 
 /// Judges why the API server tells no version. Returns whether it answers other questions, as far as that is known.
-fn no_version(error: &Error) -> (bool, Check) {
-    let next = "check --context and `kubectl version`";
+fn no_version(error: &Error, caller: &Caller) -> (bool, Check) {
+    let next = caller.check_access();
     match error {
         Error::Api(status) if status.code == 401 => {
             let next = "log in again, as for kubectl; everything in the cluster is unchecked";
@@ -121,17 +116,21 @@ pub(super) async fn definitions(cluster: &Cluster) -> (bool, Vec<Check>) {
                 return (true, vec![Check::skipped(DEFINITIONS, said)]);
             }
             Err(error) => {
-                let next = "check --context and `kubectl version`";
+                let next = cluster.caller.check_access();
                 return (false, vec![Check::failed(DEFINITIONS, in_words(&error), next)]);
             }
         }
     }
-    let (is_served, check) = compared(&wanted, &found);
+    let (is_served, check) = compared(&wanted, &found, &cluster.caller);
     (is_served, vec![check])
 }
 
 /// Compares the definitions with those that the API server has. Returns whether all kinds are served.
-fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceDefinition>]) -> (bool, Check) {
+fn compared(
+    wanted: &[CustomResourceDefinition],
+    found: &[Option<CustomResourceDefinition>],
+    caller: &Caller,
+) -> (bool, Check) {
     let (mut missing, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new());
     for (ours, theirs) in wanted.iter().zip(found) {
         let kind = ours.spec.names.kind.clone();
@@ -145,20 +144,21 @@ fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceD
     }
     if !missing.is_empty() {
         let said = format!("missing: {}", missing.join(", "));
-        return (false, Check::failed(DEFINITIONS, said, install_definitions()));
+        return (false, Check::failed(DEFINITIONS, said, install_definitions(caller)));
     }
     if !without.is_empty() {
         let said = format!(
             "without the status subresource, so the operator can record nothing: {}",
             without.join(", ")
         );
-        return (true, Check::failed(DEFINITIONS, said, apply_definitions()));
+        let next = format!("run: {}", caller.apply_definitions());
+        return (true, Check::failed(DEFINITIONS, said, next));
     }
     if !other.is_empty() {
         let said = format!("not those of this program (version {VERSION}): {}", other.join(", "));
         let next = format!(
-            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, {}",
-            apply_definitions()
+            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, run: {}",
+            caller.apply_definitions()
         );
         return (true, Check::warning(DEFINITIONS, said, next));
     }
@@ -238,7 +238,7 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
                 format!("you may not read the Lease {namespace}/{name}: {}", in_words(&error)),
             );
         }
-        Err(error) => return Check::failed(LEADER, in_words(&error), "check --context and `kubectl version`"),
+        Err(error) => return Check::failed(LEADER, in_words(&error), cluster.caller.check_access()),
     };
     // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
     let first = judged(lease.as_ref(), namespace, name, Clock::of_machine().now());
@@ -422,7 +422,7 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
         Err(error) => Err(Check::failed(
             ACCOUNTS,
             format!("{shown}: {}", in_words(&error)),
-            "check --context and `kubectl version`",
+            cluster.caller.check_access(),
         )),
     }
 }
@@ -431,7 +431,10 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
 mod tests {
     use serde_json::json;
 
-    use super::{super::Verdict, *};
+    use super::{
+        super::{super::entry::tests::caller, Verdict},
+        *,
+    };
 
     #[test]
     fn a_lease_is_held_by_somebody_who_renews_it() {
@@ -499,7 +502,7 @@ mod tests {
             }
             change(&mut theirs[0]);
             let theirs: Vec<_> = theirs.into_iter().map(Some).collect();
-            let (is_served, check) = compared(&ours, &theirs);
+            let (is_served, check) = compared(&ours, &theirs, &caller());
             (is_served, check.verdict, check.seen)
         };
         let kind = ours[0].spec.names.kind.clone();
@@ -525,9 +528,9 @@ mod tests {
         ] {
             let status = json!({ "status": "Failure", "message": "no", "reason": "", "code": code });
             let error = Error::Api(serde_json::from_value(status).unwrap());
-            let (found, check) = no_version(&error);
+            let (found, check) = no_version(&error, &caller());
             assert_eq!((found, check.verdict), (is_there, verdict), "{code}: {check:?}");
         }
-        assert!(!no_version(&Error::LinesCodecMaxLineLengthExceeded).0);
+        assert!(!no_version(&Error::LinesCodecMaxLineLengthExceeded, &caller()).0);
     }
 }

@@ -26,7 +26,11 @@ use tokio::{
 };
 
 use self::{checks::Told, installation::Installation, operator::Found};
-use super::{cluster::Cluster, print};
+use super::{
+    cluster::{self, Cluster},
+    entry::Caller,
+    print,
+};
 use crate::{
     api::text,
     cli::people::{Doctor, Form},
@@ -103,6 +107,8 @@ impl Check {
 /// The checks so far. As text, each is printed as soon as it is done.
 struct Report {
     form: Form,
+    /// How the next steps reach the same cluster.
+    caller: Caller,
     checks: Vec<Check>,
     /// How long one check may take.
     longest: Duration,
@@ -111,9 +117,10 @@ struct Report {
 }
 
 impl Report {
-    fn new(form: Form) -> Self {
+    fn new(form: Form, caller: Caller) -> Self {
         Self {
             form,
+            caller,
             checks: Vec::new(),
             longest: LONGEST,
             ends: Instant::now() + WHOLE,
@@ -161,7 +168,7 @@ impl Report {
         };
         let Some((result, checks)) = done else {
             let said = format!("no answer within {} s", (until - now).as_secs());
-            self.add(Check::failed(what, said, where_to_look(what)))?;
+            self.add(Check::failed(what, said, where_to_look(what, &self.caller)))?;
             return Ok(None);
         };
         for check in checks {
@@ -191,16 +198,17 @@ impl Report {
 }
 
 /// Returns the next step for a check that got no answer in time.
-fn where_to_look(what: &str) -> &'static str {
+fn where_to_look(what: &str, caller: &Caller) -> String {
+    let version = caller.kubectl("version");
     match what {
-        checks::API_SERVER => {
-            "see whether `kubectl version` answers, and whether the files and the credential plugin of the kubeconfig do; everything in the cluster is unchecked"
-        }
-        checks::ACCOUNTS => "see whether the accounts file can be read, and whether `kubectl version` answers",
+        checks::API_SERVER => format!(
+            "see whether `{version}` answers, and whether the files and the credential plugin of the kubeconfig do; everything in the cluster is unchecked"
+        ),
+        checks::ACCOUNTS => format!("see whether the accounts file can be read, and whether `{version}` answers"),
         aws::CREDENTIALS => {
-            "check the way to AWS from here, and whether the files that AWS_CA_BUNDLE, AWS_CONFIG_FILE and the like name can be read"
+            "check the way to AWS from here, and whether the files that AWS_CA_BUNDLE, AWS_CONFIG_FILE and the like name can be read".to_owned()
         }
-        _ => "try again; if it stays so, see how busy the API server is",
+        _ => format!("try again; if it stays so, see whether `{version}` answers, and how busy the API server is"),
     }
 }
 
@@ -211,7 +219,7 @@ fn shown(text: &str) -> String {
 
 /// Checks everything, and prints the checks.
 pub(super) async fn run(settings: Doctor) -> anyhow::Result<ExitCode> {
-    let mut report = Report::new(settings.printed.output);
+    let mut report = Report::new(settings.printed.output, cluster::caller(&settings.access));
     Box::pin(check(&Arc::new(settings), &mut report)).await?;
     match report.form {
         Form::Json => print(&(serde_json::to_string_pretty(&json!({ "checks": report.checks }))? + "\n"))?,
@@ -339,12 +347,12 @@ fn line(check: &Check) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::entry::tests::caller, *};
 
     fn report(checks: Vec<Check>) -> Report {
         Report {
             checks,
-            ..Report::new(Form::Json)
+            ..Report::new(Form::Json, caller())
         }
     }
 

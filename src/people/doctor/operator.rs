@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     api::text::clean,
-    people::cluster::{Cluster, quoted},
+    people::{
+        cluster::{Cluster, quoted},
+        entry::Caller,
+    },
     telemetry::error::in_words,
 };
 
@@ -94,7 +97,7 @@ pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found,
             return (Found::Unknown, vec![Check::skipped(OPERATOR, said)]);
         }
         Err(error) => {
-            let next = "check --context and `kubectl version`";
+            let next = cluster.caller.check_access();
             return (Found::Unknown, vec![Check::failed(OPERATOR, in_words(&error), next)]);
         }
     };
@@ -170,9 +173,7 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
         }
         let namespace = deployment.namespace().unwrap_or_default();
         check.next_step = Some(if is_sure {
-            let (namespace, name) = (quoted(&namespace), quoted(&deployment.name_any()));
-            let pods = quoted(&selector(deployment));
-            format!("run: kubectl describe pods -n {namespace} -l {pods}; kubectl logs -n {namespace} deploy/{name}")
+            look_at_pods(deployment, &cluster.caller)
         } else {
             yours(cluster, &namespace)
         });
@@ -186,6 +187,15 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
         ));
     }
     checks
+}
+
+/// Returns the commands that show why the pods of a Deployment do not run.
+fn look_at_pods(deployment: &Deployment, caller: &Caller) -> String {
+    let namespace = quoted(&deployment.namespace().unwrap_or_default());
+    let (name, pods) = (quoted(&deployment.name_any()), quoted(&selector(deployment)));
+    let describe = caller.kubectl(&format!("describe pods -n {namespace} -l {pods}"));
+    let logs = caller.kubectl(&format!("logs -n {namespace} deploy/{name}"));
+    format!("run: {describe}; {logs}")
 }
 
 /// Returns the next step where it is in doubt whose Deployment this is.
@@ -328,7 +338,7 @@ async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::super::entry::tests::caller, *};
 
     fn deployment(namespace: &str, made: &str, image: &str, status: &Value) -> Deployment {
         serde_json::from_value(json!({
@@ -396,6 +406,20 @@ mod tests {
             let check = judged(&found, &Installation::of_deployment(&found).unwrap());
             assert_eq!((rollout(&found), check.verdict), (wanted, verdict), "{status}");
         }
+    }
+
+    #[test]
+    fn the_commands_that_show_the_pods_lead_to_the_same_cluster() {
+        let mut found = deployment("ops", "2026-11-20T00:00:00Z", "amplify-operator:0.1.0", &json!({}));
+        found.spec.selector.match_labels = [("app".to_owned(), "x".to_owned())].into();
+        let other = Caller {
+            flags: " --context other".to_owned(),
+            ..caller()
+        };
+        assert_eq!(
+            look_at_pods(&found, &other),
+            "run: kubectl describe pods -n ops -l app=x --context other; kubectl logs -n ops deploy/x --context other"
+        );
     }
 
     #[test]

@@ -131,14 +131,14 @@ fn judged(lists: Vec<Listed>, outside: &[&str], caller: &Caller) -> Vec<Check> {
         checks.push(Check::failed(
             DEFINITIONS,
             format!("the API server does not know {}", missing.join(", ")),
-            install_definitions(),
+            install_definitions(caller),
         ));
     }
     for (why, kinds) in failed {
         checks.push(Check::failed(
             RESOURCES,
             format!("{}: {why}", kinds.join(", ")),
-            "check --context and `kubectl version`",
+            caller.check_access(),
         ));
     }
     let is_all_read = denied.is_empty() && checks.is_empty();
