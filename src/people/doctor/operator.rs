@@ -192,8 +192,11 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
 /// Returns the commands that show why the pods of a Deployment do not run.
 fn look_at_pods(deployment: &Deployment, caller: &Caller) -> String {
     let namespace = quoted(&deployment.namespace().unwrap_or_default());
-    let (name, pods) = (quoted(&deployment.name_any()), quoted(&selector(deployment)));
-    let describe = caller.kubectl(&format!("describe pods -n {namespace} -l {pods}"));
+    let name = quoted(&deployment.name_any());
+    let describe = caller.kubectl(&match deployment.spec.selector.text() {
+        Some(pods) => format!("describe pods -n {namespace} -l {}", quoted(&pods)),
+        None => format!("describe -n {namespace} deploy/{name}"),
+    });
     let logs = caller.kubectl(&format!("logs -n {namespace} deploy/{name}"));
     format!("run: {describe}; {logs}")
 }
@@ -225,12 +228,6 @@ pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_s
             quoted(&name),
         ),
     )
-}
-
-fn selector(deployment: &Deployment) -> String {
-    let labels = deployment.spec.selector.match_labels.iter();
-    let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
-    labels.join(",")
 }
 
 /// How far the pods of a Deployment are.
@@ -311,8 +308,11 @@ fn judged(deployment: &Deployment, installation: &Installation) -> Check {
 /// Returns why the pods of a Deployment do not run, in Kubernetes' words.
 async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
     let namespace = deployment.namespace().unwrap_or_default();
+    let Some(selector) = deployment.spec.selector.text() else {
+        return Vec::new();
+    };
     let api: Api<Pod> = Api::namespaced_with(cluster.client.clone(), &namespace, &deployment::pods());
-    let params = ListParams::default().labels(&selector(deployment)).limit(PODS);
+    let params = ListParams::default().labels(&selector).limit(PODS);
     let pods = api.list(&params).await;
     let mut troubles: Vec<String> = Vec::new();
     for pod in pods.map(|pods| pods.items).unwrap_or_default() {
@@ -419,6 +419,12 @@ mod tests {
         assert_eq!(
             look_at_pods(&found, &other),
             "run: kubectl describe pods -n ops -l app=x --context other; kubectl logs -n ops deploy/x --context other"
+        );
+        // An empty selector would show the pods of others.
+        found.spec.selector.match_labels.clear();
+        assert_eq!(
+            look_at_pods(&found, &caller()),
+            "run: kubectl describe -n ops deploy/x; kubectl logs -n ops deploy/x"
         );
     }
 
