@@ -58,6 +58,8 @@ pub(super) struct Installation {
     pub(super) is_this_process: bool,
     /// The namespace and name of the Deployment.
     pub(super) deployment: Option<(String, String)>,
+    /// The container of the operator. Its pods may have others.
+    pub(super) container: Option<String>,
     pub(super) service_account: Option<String>,
     pub(super) watched: Watched,
     pub(super) election: Election,
@@ -152,6 +154,7 @@ impl Installation {
             election,
             lease: lease(lease_namespace, lease_name, &mut faults),
             deployment: Some((namespace, deployment.name_any())),
+            container: Some(container.name.clone()).filter(|name| !name.is_empty()),
             accounts_file,
             accounts_from: accounts_from.filter(|(name, key)| is_object_name(name) && is_config_map_key(key)),
             is_partly_unknown: accounts.is_none(),
@@ -521,6 +524,7 @@ mod tests {
         let wanted = Installation {
             is_this_process: false,
             deployment: Some(("ops".to_owned(), "amplify-operator".to_owned())),
+            container: Some("operator".to_owned()),
             service_account: Some("operator".to_owned()),
             watched: Watched::These(vec!["ops".to_owned()]),
             election: Election::Held,

@@ -295,7 +295,7 @@ async fn one(
     if installation.is_this_process {
         return credentials(settings, report, told.unwrap_or(Told::Broken), own).await;
     }
-    report.add(operator::aws_elsewhere(installation, cluster, is_sure))
+    report.add(operator::aws_elsewhere(installation, &cluster.caller, is_sure))
 }
 
 /// Checks what AWS says to this process.

@@ -173,9 +173,9 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
         }
         let namespace = deployment.namespace().unwrap_or_default();
         check.next_step = Some(if is_sure {
-            look_at_pods(deployment, &cluster.caller)
+            look_at_pods(deployment, installation, &cluster.caller)
         } else {
-            yours(cluster, &namespace)
+            yours(&cluster.caller, &namespace)
         });
     }
     let mut checks = vec![check];
@@ -190,43 +190,44 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
 }
 
 /// Returns the commands that show why the pods of a Deployment do not run.
-fn look_at_pods(deployment: &Deployment, caller: &Caller) -> String {
+fn look_at_pods(deployment: &Deployment, installation: &Installation, caller: &Caller) -> String {
     let namespace = quoted(&deployment.namespace().unwrap_or_default());
     let name = quoted(&deployment.name_any());
     let describe = caller.kubectl(&match deployment.spec.selector.text() {
         Some(pods) => format!("describe pods -n {namespace} -l {}", quoted(&pods)),
         None => format!("describe -n {namespace} deploy/{name}"),
     });
-    let logs = caller.kubectl(&format!("logs -n {namespace} deploy/{name}"));
+    let logs = caller.kubectl(&format!("logs -n {namespace} deploy/{name}{}", within(installation)));
     format!("run: {describe}; {logs}")
 }
 
 /// Returns the next step where it is in doubt whose Deployment this is.
-pub(super) fn yours(cluster: &Cluster, namespace: &str) -> String {
-    let line = cluster
-        .caller
-        .line(&format!("doctor --namespace {}", quoted(namespace)));
+fn yours(caller: &Caller, namespace: &str) -> String {
+    let line = caller.line(&format!("doctor --namespace {}", quoted(namespace)));
     format!("if this one is yours, run: {line}")
+}
+
+/// Returns the flag that names the operator's container: kubectl takes the first one otherwise, which may be a sidecar.
+fn within(installation: &Installation) -> String {
+    let container = installation.container.as_deref();
+    container.map_or_else(String::new, |name| format!(" -c {}", quoted(name)))
 }
 
 /// Says how to check the credentials of an operator that runs elsewhere. The command runs in its pods: it is printed only
 /// if it is sure whose they are.
-pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_sure: bool) -> Check {
+pub(super) fn aws_elsewhere(installation: &Installation, caller: &Caller, is_sure: bool) -> Check {
     let (namespace, name) = installation.deployment.clone().unwrap_or_default();
     let said = "credentials and region are those of the operator's pod";
     if !is_sure {
-        return Check::skipped("aws", format!("{said}; {}", yours(cluster, &namespace)));
+        return Check::skipped("aws", format!("{said}; {}", yours(caller, &namespace)));
     }
     let accounts = installation.accounts_file.as_deref();
     let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    let (namespace, name) = (quoted(&namespace), quoted(&name));
+    let exec = caller.kubectl(&format!("exec -n {namespace} deploy/{name}{}", within(installation)));
     Check::skipped(
         "aws",
-        format!(
-            "{said}; to check them, run: kubectl exec{} -n {} deploy/{} -- amplify-operator doctor{accounts}",
-            cluster.caller.flags,
-            quoted(&namespace),
-            quoted(&name),
-        ),
+        format!("{said}; to check them, run: {exec} -- amplify-operator doctor{accounts}"),
     )
 }
 
@@ -416,15 +417,21 @@ mod tests {
             flags: " --context other".to_owned(),
             ..caller()
         };
+        let installation = Installation::of_deployment(&found).unwrap();
         assert_eq!(
-            look_at_pods(&found, &other),
-            "run: kubectl describe pods -n ops -l app=x --context other; kubectl logs -n ops deploy/x --context other"
+            look_at_pods(&found, &installation, &other),
+            "run: kubectl describe pods -n ops -l app=x --context other; kubectl logs -n ops deploy/x -c main --context other"
+        );
+        let said = aws_elsewhere(&installation, &other, true).seen;
+        assert!(
+            said.ends_with("run: kubectl exec -n ops deploy/x -c main --context other -- amplify-operator doctor"),
+            "{said}"
         );
         // An empty selector would show the pods of others.
         found.spec.selector.match_labels.clear();
         assert_eq!(
-            look_at_pods(&found, &caller()),
-            "run: kubectl describe -n ops deploy/x; kubectl logs -n ops deploy/x"
+            look_at_pods(&found, &installation, &caller()),
+            "run: kubectl describe -n ops deploy/x; kubectl logs -n ops deploy/x -c main"
         );
     }
 
