@@ -109,6 +109,8 @@ struct Report {
     form: Form,
     /// How the next steps reach the same cluster.
     caller: Caller,
+    /// The operator that the checks are about, where there are several.
+    whose: Option<String>,
     checks: Vec<Check>,
     /// How long one check may take.
     longest: Duration,
@@ -121,6 +123,7 @@ impl Report {
         Self {
             form,
             caller,
+            whose: None,
             checks: Vec::new(),
             longest: LONGEST,
             ends: Instant::now() + WHOLE,
@@ -129,6 +132,9 @@ impl Report {
 
     /// Adds a check. The texts come from Deployments, ConfigMaps and other places where others write.
     fn add(&mut self, mut check: Check) -> anyhow::Result<()> {
+        if let Some(whose) = &self.whose {
+            check.seen = format!("{whose}: {}", check.seen);
+        }
         check.seen = shown(&check.seen);
         check.next_step = check.next_step.as_deref().map(shown);
         if self.form == Form::Text {
@@ -263,6 +269,7 @@ async fn check(settings: &Arc<Doctor>, report: &mut Report) -> anyhow::Result<()
         report.add(check)?;
     }
     for installation in &installations {
+        report.whose = (installations.len() > 1).then(|| installation.name());
         one(settings, report, &cluster, installation, &namespaces, is_sure).await?;
     }
     Ok(())
@@ -374,6 +381,16 @@ mod tests {
         ] {
             assert_eq!(report(checks).sum(), wanted);
         }
+    }
+
+    #[test]
+    fn of_several_operators_each_line_says_whose_it_is() {
+        let mut report = report(Vec::new());
+        report.add(Check::ok("leader", "a")).unwrap();
+        report.whose = Some("ops/x".to_owned());
+        report.add(Check::skipped("aws", "b")).unwrap();
+        let said: Vec<_> = report.checks.iter().map(|check| check.seen.as_str()).collect();
+        assert_eq!(said, ["a", "ops/x: b"]);
     }
 
     #[tokio::test]
