@@ -210,7 +210,8 @@ fn is_same(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -
 /// Checks that the Lease is held, if there is an election.
 pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Check {
     match installation.election {
-        Election::None => return Check::ok(LEADER, "no election: one process works"),
+        // Whether the process works is a matter of the pods.
+        Election::None => return Check::ok(LEADER, "no election"),
         Election::Missing => {
             return Check::failed(
                 LEADER,
@@ -242,6 +243,7 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
     };
     // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
     let first = judged(lease.as_ref(), namespace, name, Clock::of_machine().now());
+    let first = as_far_as_known(first, installation.election);
     if first.verdict == Verdict::Ok || renewed_at(lease.as_ref()).is_none() {
         return first;
     }
@@ -261,6 +263,19 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
     }
 }
 
+/// Returns the judgement, as far as it is known that there is an election: without one, a Lease that nobody holds or renews
+/// is a remainder.
+fn as_far_as_known(check: Check, election: Election) -> Check {
+    match (election, check.verdict) {
+        (Election::Unknown, Verdict::Failed | Verdict::Warning) => Check::skipped(
+            LEADER,
+            format!("{}; whether a Lease is needed is not known here", check.seen),
+        ),
+        (Election::Unknown, Verdict::Ok | Verdict::Skipped)
+        | (Election::None | Election::Held | Election::Missing, _) => check,
+    }
+}
+
 fn renewed_at(lease: Option<&Lease>) -> Option<Timestamp> {
     Some(lease?.spec.as_ref()?.renew_time.as_ref()?.0)
 }
@@ -273,17 +288,25 @@ fn judged(lease: Option<&Lease>, namespace: &str, name: &str, now: Timestamp) ->
     let Some(holder) = holder.filter(|holder| !holder.is_empty()) else {
         return Check::failed(
             LEADER,
-            format!("nobody holds the Lease {namespace}/{name}: no process works"),
+            format!("nobody holds the Lease {namespace}/{name}"),
             format!("if it has just been installed, wait for 40 s; otherwise {next}"),
         );
     };
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
     let limit = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    let limit = SignedDuration::from_secs(limit.into());
     let age = renewed.map(|renewed| now.duration_since(renewed));
     match age {
-        Some(age) if age <= SignedDuration::from_secs(limit.into()) => {
-            Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{name}"))
-        }
+        Some(age) if age.abs() <= limit => Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{name}")),
+        // A holder that has died since would look alive until then.
+        Some(age) if age.is_negative() => Check::failed(
+            LEADER,
+            format!(
+                "{holder} holds the Lease {namespace}/{name}, which was renewed {} in the future, by this clock, and not since",
+                ago(age.abs())
+            ),
+            format!("compare the clocks of this machine and of the operator's node; {next}"),
+        ),
         Some(age) => Check::failed(
             LEADER,
             format!(
@@ -461,11 +484,36 @@ mod tests {
                 Verdict::Failed,
                 "nobody holds",
             ),
+            // No two clocks are the same.
+            (
+                Some(lease("pod-1", "2026-11-22T10:01:02.000000Z")),
+                Verdict::Ok,
+                "pod-1 holds",
+            ),
+            (
+                Some(lease("pod-1", "2026-11-22T13:01:00.000000Z")),
+                Verdict::Failed,
+                "renewed 3h in the future",
+            ),
             (None, Verdict::Failed, "nobody holds"),
         ] {
             let check = judged(lease.as_ref(), "ops", "amplify-operator", now);
             assert_eq!(check.verdict, verdict, "{check:?}");
             assert!(check.seen.contains(said), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_may_not_be_needed_accuses_nobody() {
+        let wrong = || Check::failed(LEADER, "nobody holds the Lease ops/x", "see the pods");
+        for (election, check, verdict) in [
+            (Election::Held, wrong(), Verdict::Failed),
+            (Election::Unknown, wrong(), Verdict::Skipped),
+            (Election::Unknown, Check::ok(LEADER, "pod-1 holds"), Verdict::Ok),
+        ] {
+            let judged = as_far_as_known(check, election);
+            assert_eq!(judged.verdict, verdict, "{election:?}");
+            assert_eq!(judged.next_step.is_some(), verdict == Verdict::Failed, "{election:?}");
         }
     }
 
