@@ -131,12 +131,13 @@ fn compared(
     found: &[Option<CustomResourceDefinition>],
     caller: &Caller,
 ) -> (bool, Check) {
-    let (mut missing, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut missing, mut leaving, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (ours, theirs) in wanted.iter().zip(found) {
         let kind = ours.spec.names.kind.clone();
         match theirs {
             None => missing.push(kind),
-            Some(theirs) if !is_established(theirs) => missing.push(format!("{kind} (not established)")),
+            Some(theirs) if is_being_deleted(theirs) => leaving.push(kind),
+            Some(theirs) if !has_condition(theirs, "Established") => missing.push(format!("{kind} (not established)")),
             Some(theirs) if !has_status(ours, theirs) => without.push(kind),
             Some(theirs) if !is_same(ours, theirs) => other.push(kind),
             Some(_) => {}
@@ -145,6 +146,17 @@ fn compared(
     if !missing.is_empty() {
         let said = format!("missing: {}", missing.join(", "));
         return (false, Check::failed(DEFINITIONS, said, install_definitions(caller)));
+    }
+    if !leaving.is_empty() {
+        let said = format!(
+            "being deleted, and with them all resources of these kinds, and the AWS objects of those without deletionPolicy: Retain: {}",
+            leaving.join(", ")
+        );
+        let next = format!(
+            "a deletion cannot be taken back; to keep the AWS objects, run at once: {}; then set deletionPolicy: Retain in each resource and resume it; when all are gone, apply the definitions and the resources again",
+            caller.line("suspend --all -A")
+        );
+        return (true, Check::failed(DEFINITIONS, said, next));
     }
     if !without.is_empty() {
         let said = format!(
@@ -166,11 +178,14 @@ fn compared(
     (true, Check::ok(DEFINITIONS, said))
 }
 
-fn is_established(crd: &CustomResourceDefinition) -> bool {
-    let conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Established" && condition.status == "True")
+fn has_condition(crd: &CustomResourceDefinition, type_: &str) -> bool {
+    let mut conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// Whether the API server deletes the definition. It deletes all resources of the kind first.
+fn is_being_deleted(crd: &CustomResourceDefinition) -> bool {
+    crd.metadata.deletion_timestamp.is_some() || has_condition(crd, "Terminating")
 }
 
 /// Returns the served version of theirs that ours names, for each version of ours.
@@ -564,6 +579,21 @@ mod tests {
         let (is_served, verdict, seen) = judge(&|one| one.status = None);
         assert_eq!((is_served, verdict), (false, Verdict::Failed));
         assert!(seen.contains("not established"), "{seen}");
+        let deleted = |one: &mut CustomResourceDefinition| {
+            let metadata = json!({ "deletionTimestamp": "2026-11-22T10:00:00Z" });
+            one.metadata = serde_json::from_value(metadata).unwrap();
+        };
+        let terminating = |one: &mut CustomResourceDefinition| {
+            let mut status = established.clone();
+            let condition = json!({ "type": "Terminating", "status": "True", "lastTransitionTime": null });
+            status["conditions"].as_array_mut().unwrap().push(condition);
+            one.status = Some(serde_json::from_value(status).unwrap());
+        };
+        for change in [&deleted as &dyn Fn(&mut CustomResourceDefinition), &terminating] {
+            let (is_served, verdict, seen) = judge(change);
+            assert_eq!((is_served, verdict), (true, Verdict::Failed));
+            assert!(seen.starts_with("being deleted") && seen.ends_with(&kind), "{seen}");
+        }
     }
 
     #[test]
