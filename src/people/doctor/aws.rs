@@ -39,7 +39,7 @@ pub(super) async fn check(settings: &Doctor, told: Told, namespaces: &[String]) 
     let route = match route(settings.allow_plain_http).await {
         Ok(route) => route,
         Err(error) => {
-            let next = "correct it: with this, the operator ends at its start";
+            let next = "correct it, or give this command the operator's own flags: with these settings, the operator ends at its start";
             return vec![Check::failed(CREDENTIALS, error.to_string(), next)];
         }
     };

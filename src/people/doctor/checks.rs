@@ -10,7 +10,7 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Error, ResourceExt as _, api::ListParams};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::sleep;
 
 use super::{
@@ -350,9 +350,10 @@ pub(super) async fn accounts(
     settings: &Doctor,
     namespaces: &[String],
 ) -> (Told, Vec<Check>) {
+    let allowed = Allowed::of(settings, Some(installation));
     let (accounts, mut checks) = if settings.accounts.as_deref().unwrap_or_default().is_empty() {
         match of_config_map(cluster, installation).await {
-            Ok(Some((name, text))) => parsed(&name, &text, &settings.allowed_region),
+            Ok(Some((name, text))) => parsed(&name, &text, &allowed),
             // The arguments of another process are not seen from here.
             Ok(None) if installation.is_partly_unknown || installation.is_this_process => {
                 let said = "no accounts file is seen from here; if the operator has one, give it with --accounts";
@@ -365,7 +366,7 @@ pub(super) async fn accounts(
             Err(check) => (Told::Nothing, vec![check]),
         }
     } else {
-        accounts_of_file(settings).await
+        accounts_of_file(settings, &allowed).await
     };
     if let Told::Accounts(accounts) = &accounts {
         checks.extend(uncovered(accounts, namespaces));
@@ -374,12 +375,12 @@ pub(super) async fn accounts(
 }
 
 /// Reads the accounts file that the arguments name.
-pub(super) async fn accounts_of_file(settings: &Doctor) -> (Told, Vec<Check>) {
+pub(super) async fn accounts_of_file(settings: &Doctor, allowed: &Allowed) -> (Told, Vec<Check>) {
     let Some(path) = settings.accounts.as_deref().filter(|path| !path.is_empty()) else {
         return (Told::Nothing, Vec::new());
     };
     match tokio::fs::read_to_string(path).await {
-        Ok(text) => parsed(path, &text, &settings.allowed_region),
+        Ok(text) => parsed(path, &text, allowed),
         Err(error) => {
             let next = "correct --accounts, or see that the file is mounted";
             (
@@ -390,11 +391,55 @@ pub(super) async fn accounts_of_file(settings: &Doctor) -> (Told, Vec<Check>) {
     }
 }
 
-fn parsed(name: &str, text: &str, allowed_regions: &[String]) -> (Told, Vec<Check>) {
-    match Accounts::parse(text, allowed_regions) {
+/// The regions that the operator allows beside those that this program knows.
+pub(super) struct Allowed {
+    regions: Vec<String>,
+    /// Whether there are no others.
+    is_all: bool,
+}
+
+impl Allowed {
+    /// Returns those of the arguments, and those of the operator's Deployment.
+    pub(super) fn of(settings: &Doctor, installation: Option<&Installation>) -> Self {
+        let set = installation.map(|one| one.allowed_regions.as_deref());
+        let regions = settings.allowed_region.iter().chain(set.flatten().unwrap_or_default());
+        Self {
+            regions: regions.filter(|region| !region.is_empty()).cloned().collect(),
+            is_all: set != Some(None),
+        }
+    }
+}
+
+/// Returns all regions of the lists that an accounts file has, whether they exist or not.
+fn regions_in(text: &str) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        accounts: Vec<Entry>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Entry {
+        regions: Option<Vec<String>>,
+    }
+    let file: File = serde_saphyr::from_str(text).unwrap_or_default();
+    let lists = file.accounts.into_iter().filter_map(|entry| entry.regions);
+    lists.flatten().collect()
+}
+
+fn parsed(name: &str, text: &str, allowed: &Allowed) -> (Told, Vec<Check>) {
+    match Accounts::parse(text, &allowed.regions) {
         Ok(accounts) => {
             let check = Check::ok(ACCOUNTS, format!("{name}: entries: {}", accounts.len()));
             (Told::Accounts(accounts), vec![check])
+        }
+        // All that is wrong is a region, and the operator may allow it.
+        Err(why)
+            if !allowed.is_all
+                && let Ok(accounts) = Accounts::parse(text, &regions_in(text)) =>
+        {
+            let said = format!("{name}: {why}; whether the operator does so is in settings that are not seen here");
+            (Told::Accounts(accounts), vec![Check::skipped(ACCOUNTS, said)])
         }
         Err(why) => {
             let next =
@@ -544,6 +589,27 @@ mod tests {
         let check = uncovered(&["shop", "blog"]).unwrap();
         assert_eq!(check.verdict, Verdict::Warning);
         assert!(check.seen.contains("names blog, where"), "{check:?}");
+    }
+
+    #[test]
+    fn a_region_that_only_the_operator_allows_is_no_mistake_of_the_accounts_file() {
+        let text = "accounts: [{name: a, namespaces: [shop], roleArn: 'arn:aws:iam::111111111111:role/x', regions: [eu-new-9]}]";
+        let broken = "accounts: [{name: a, namespaces: [shop], roleArn: none, regions: [eu-new-9]}]";
+        let regions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (text, regions, is_all, verdict) in [
+            (text, regions(&[]), true, Verdict::Failed),
+            (text, regions(&["eu-new-9"]), true, Verdict::Ok),
+            (text, regions(&[]), false, Verdict::Skipped),
+            (broken, regions(&[]), false, Verdict::Failed),
+        ] {
+            let (told, checks) = parsed("ConfigMap ops/a", text, &Allowed { regions, is_all });
+            assert_eq!(checks[0].verdict, verdict, "{checks:?}");
+            assert_eq!(
+                matches!(told, Told::Accounts(_)),
+                verdict != Verdict::Failed,
+                "{checks:?}"
+            );
+        }
     }
 
     #[test]

@@ -69,6 +69,10 @@ pub(super) struct Installation {
     pub(super) accounts_file: Option<String>,
     /// The name and key of the ConfigMap that is mounted there.
     pub(super) accounts_from: Option<(String, String)>,
+    /// The regions that it allows beside those that the program knows. `None`: not known.
+    pub(super) allowed_regions: Option<Vec<String>>,
+    /// Whether it allows plain HTTP to AWS. `None`: not known.
+    pub(super) plain_http: Option<bool>,
     /// Whether settings come from where this process does not look, such as a Secret.
     pub(super) is_partly_unknown: bool,
     /// The settings that the operator refuses at its start.
@@ -105,6 +109,9 @@ impl Installation {
                 Some(variable("AMPLIFY_OPERATOR_LEASE_NAME").unwrap_or_else(|| leader::LEASE.to_owned())),
                 &mut faults,
             ),
+            // The arguments of this command are to be those of the operator.
+            allowed_regions: Some(Vec::new()),
+            plain_http: Some(false),
             faults,
             ..Self::default()
         }
@@ -157,6 +164,8 @@ impl Installation {
             container: Some(container.name.clone()).filter(|name| !name.is_empty()),
             accounts_file,
             accounts_from: accounts_from.filter(|(name, key)| is_object_name(name) && is_config_map_key(key)),
+            allowed_regions: set.values("allowed-region").map(|values| parts(&values)),
+            plain_http: set.switch("allow-plain-http", &mut faults),
             is_partly_unknown: accounts.is_none(),
             faults,
             is_stopped: spec.replicas == Some(0),
@@ -423,6 +432,16 @@ fn not_a_switch(flag: &str, value: &str) -> String {
     format!("{} is {value:?}, which is neither true nor false", variable_of(flag))
 }
 
+/// Returns the parts of comma-separated lists.
+fn parts(lists: &[String]) -> Vec<String> {
+    let parts = lists.iter().flat_map(|list| list.split(','));
+    parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 /// Reads the namespaces to watch as the program does. `None`: not known.
 fn watched(values: Option<&[String]>, faults: &mut Vec<String>) -> Watched {
     let Some(values) = values else {
@@ -531,6 +550,8 @@ mod tests {
             lease: Some(("leases".to_owned(), "platform".to_owned())),
             accounts_file: Some("/etc/accounts/accounts.yaml".to_owned()),
             accounts_from: Some(("mine".to_owned(), "accounts.yaml".to_owned())),
+            allowed_regions: Some(Vec::new()),
+            plain_http: Some(false),
             is_partly_unknown: false,
             faults: Vec::new(),
             is_stopped: false,
@@ -593,6 +614,32 @@ mod tests {
         assert_eq!(from(folder, items), wanted("a"));
         let file = json!({ "name": "files", "mountPath": "/etc/amplify/accounts.yaml", "subPath": "a.yaml" });
         assert_eq!(from(file, plain), wanted("a.yaml"));
+    }
+
+    #[test]
+    fn what_an_operator_allows_is_said_only_where_it_is_known() {
+        let regions = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let plain = json!([{ "name": "AMPLIFY_OPERATOR_ALLOW_PLAIN_HTTP", "value": "true" }]);
+        let region = json!([{ "name": "AMPLIFY_OPERATOR_ALLOWED_REGION", "value": "eu-new-1, eu-new-2," }]);
+        for (container, wanted) in [
+            (json!({}), (regions(&[]), Some(false))),
+            (
+                json!({ "args": ["--allow-plain-http", "--allowed-region", "eu-new-1"] }),
+                (regions(&["eu-new-1"]), Some(true)),
+            ),
+            (json!({ "env": plain }), (regions(&[]), Some(true))),
+            (
+                json!({ "env": region }),
+                (regions(&["eu-new-1", "eu-new-2"]), Some(false)),
+            ),
+            (
+                json!({ "envFrom": [{ "secretRef": { "name": "settings" } }] }),
+                (None, None),
+            ),
+        ] {
+            let found = Installation::of_deployment(&deployment(&json!({ "containers": [container] }))).unwrap();
+            assert_eq!((found.allowed_regions, found.plain_http), wanted, "{container}");
+        }
     }
 
     #[test]

@@ -25,7 +25,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{checks::Told, installation::Installation, operator::Found};
+use self::{
+    checks::{Allowed, Told},
+    installation::Installation,
+    operator::Found,
+};
 use super::{
     cluster::{self, Cluster},
     entry::Caller,
@@ -238,7 +242,9 @@ async fn check(settings: &Arc<Doctor>, report: &mut Report) -> anyhow::Result<()
     let Some(cluster) = reached(settings, report).await? else {
         let own = settings.clone();
         let told = report
-            .add_all(checks::ACCOUNTS, async move || checks::accounts_of_file(&own).await)
+            .add_all(checks::ACCOUNTS, async move || {
+                checks::accounts_of_file(&own, &Allowed::of(&own, None)).await
+            })
             .await?;
         return credentials(settings, report, told.unwrap_or(Told::Broken), Vec::new()).await;
     };

@@ -222,12 +222,19 @@ pub(super) fn aws_elsewhere(installation: &Installation, caller: &Caller, is_sur
         return Check::skipped("aws", format!("{said}; {}", yours(caller, &namespace)));
     }
     let accounts = installation.accounts_file.as_deref();
-    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    let mut flags = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    // What the operator's arguments allow, its variables do not.
+    for region in installation.allowed_regions.iter().flatten() {
+        flags = format!("{flags} --allowed-region {}", quoted(region));
+    }
+    if installation.plain_http == Some(true) {
+        flags.push_str(" --allow-plain-http");
+    }
     let (namespace, name) = (quoted(&namespace), quoted(&name));
     let exec = caller.kubectl(&format!("exec -n {namespace} deploy/{name}{}", within(installation)));
     Check::skipped(
         "aws",
-        format!("{said}; to check them, run: {exec} -- amplify-operator doctor{accounts}"),
+        format!("{said}; to check them, run: {exec} -- amplify-operator doctor{flags}"),
     )
 }
 
@@ -427,6 +434,14 @@ mod tests {
             said.ends_with("run: kubectl exec -n ops deploy/x -c main --context other -- amplify-operator doctor"),
             "{said}"
         );
+        let allows = Installation {
+            allowed_regions: Some(vec!["eu-new-1".to_owned(), "$(x)".to_owned()]),
+            plain_http: Some(true),
+            ..installation.clone()
+        };
+        let said = aws_elsewhere(&allows, &caller(), true).seen;
+        let wanted = "-- amplify-operator doctor --allowed-region eu-new-1 --allowed-region '$(x)' --allow-plain-http";
+        assert!(said.ends_with(wanted), "{said}");
         // An empty selector would show the pods of others.
         found.spec.selector.match_labels.clear();
         assert_eq!(
