@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, env, path::Path};
 
+use clap::ArgAction;
 use kube::ResourceExt as _;
 
 use super::deployment::{Container, Deployment, PodSpec};
@@ -13,7 +14,7 @@ use crate::{
         rules::{is_config_map_key, is_namespace, is_object_name},
         text,
     },
-    leader,
+    cli, leader,
     people::cluster::Cluster,
 };
 
@@ -124,7 +125,7 @@ impl Installation {
         let pod = &spec.template.spec;
         let container = operator_of(pod)?;
         let set = Settings::of(container, &namespace);
-        let mut faults = Vec::new();
+        let mut faults = set.repeated();
         if set.is_too_long {
             faults.push(format!(
                 "its arguments and variables are more than {LONGEST} bytes together: no process starts with them"
@@ -312,6 +313,8 @@ struct Settings {
     variables: BTreeMap<String, Option<String>>,
     /// Whether flags or variables come from where this process does not look.
     has_others: bool,
+    /// Whether the words are those of another program, such as a shell.
+    is_wrapped: bool,
     is_too_long: bool,
 }
 
@@ -345,9 +348,33 @@ impl Settings {
         Self {
             words,
             has_others: variables.has_others || is_wrapped || variables.is_too_long,
+            is_wrapped,
             is_too_long: variables.is_too_long,
             variables: variables.values,
         }
+    }
+
+    /// Returns a fault for each flag that is given more often than the program accepts it: the chart's own flag and one of
+    /// its extraArgs.
+    fn repeated(&self) -> Vec<String> {
+        let definition = cli::definition();
+        let Some(run) = definition.find_subcommand("run").filter(|_| !self.is_wrapped) else {
+            return Vec::new();
+        };
+        let single = run
+            .get_arguments()
+            .filter(|one| !matches!(one.get_action(), ArgAction::Append | ArgAction::Count));
+        let faults = single.filter_map(|one| {
+            let flag = one.get_long()?;
+            let is_it = |word: &&Word| {
+                let text = word.text.as_ref().unwrap_or(&word.written);
+                let rest = text.strip_prefix("--").and_then(|text| text.strip_prefix(flag));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            };
+            let count = self.words.iter().filter(is_it).count();
+            (count > 1).then(|| format!("--{flag} is among its arguments {count} times, and may be there once"))
+        });
+        faults.collect()
     }
 
     /// Returns the values of a flag in the arguments, otherwise that of its variable. `None`: not known.
@@ -704,6 +731,21 @@ mod tests {
                 "\"A_b\"",
             ),
             (set("AMPLIFY_OPERATOR_WATCH_NAMESPACE", " ,"), none.clone(), "\" ,\""),
+            (
+                json!({ "args": ["--leader-elect", "--leader-elect"] }),
+                none.clone(),
+                "--leader-elect is among its arguments 2 times",
+            ),
+            (
+                json!({ "command": ["/amplify-operator", "run"], "args": ["--lease-name=amplify-operator", "--lease-name", "amplify-operator"] }),
+                none.clone(),
+                "--lease-name is among its arguments 2 times",
+            ),
+            (
+                json!({ "args": ["--log-format=$(FORMAT)", "--log-format=json"], "env": [{ "name": "FORMAT", "valueFrom": {} }] }),
+                none.clone(),
+                "--log-format is among its arguments 2 times",
+            ),
             (
                 json!({ "args": ["--lease-namespace=../../x?y=z"] }),
                 none.clone(),
