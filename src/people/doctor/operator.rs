@@ -74,8 +74,11 @@ impl Likeliest {
 
 /// Looks for the operator's Deployments.
 pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found, Vec<Check>) {
-    if cluster.in_pod {
-        let check = Check::ok(OPERATOR, format!("this process runs in a pod, version {VERSION}"));
+    if is_operators_pod(cluster.in_pod, namespace) {
+        let check = Check::ok(
+            OPERATOR,
+            format!("this process runs in a pod, version {VERSION}, and is checked in place of the operator"),
+        );
         return (Found::None, vec![check]);
     }
     let api: Api<Deployment> = match namespace {
@@ -137,6 +140,12 @@ pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found,
         checks.push(Check::skipped(OPERATOR, said));
     }
     (Found::Deployments(installations, is_sure), checks)
+}
+
+/// Whether this process is checked in place of the operator, because it runs in a pod. With a namespace, the pod may be any,
+/// such as that of a pipeline.
+const fn is_operators_pod(in_pod: bool, namespace: Option<&str>) -> bool {
+    in_pod && namespace.is_none()
 }
 
 /// Returns the Deployments with the label, and those without it that run the program; and whether all were looked at.
@@ -375,6 +384,18 @@ mod tests {
         let names: Vec<_> = found.kept.iter().take(2).map(place).collect();
         assert_eq!(names, [format!("{USUAL}/x"), "ops/x".to_owned()]);
         assert_eq!((found.kept.len(), found.count), (MOST, 202));
+    }
+
+    #[test]
+    fn a_pod_is_the_operators_unless_a_namespace_says_where_that_is() {
+        for (in_pod, namespace, wanted) in [
+            (true, None, true),
+            (true, Some("ops"), false),
+            (false, None, false),
+            (false, Some("ops"), false),
+        ] {
+            assert_eq!(is_operators_pod(in_pod, namespace), wanted, "{in_pod} {namespace:?}");
+        }
     }
 
     #[test]
