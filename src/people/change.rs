@@ -197,6 +197,7 @@ pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
             .then(|| format!("it is suspended, and stays so: {}", cluster.caller.line(&resume)))
     };
     let word = |_: &DynamicObject| (Outcome::Changed, "reconcile requested");
+    let is_stored = |object: &DynamicObject| object.annotations().get(RECONCILE_REQUESTED_AT) == Some(&asked);
     let mut report = Report::new(settings.change.printed.output);
     let mut waiting: BTreeMap<KindName, Waiting> = BTreeMap::new();
     let mut take = |done: Done, report: &mut Report| {
@@ -207,7 +208,8 @@ pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
         waiting.entry(done.kind).or_default().insert(key, done);
         Ok(())
     };
-    change(&cluster, &settings.change, word, &patch, note, &mut report, &mut take).await?;
+    let wish = Wish { patch, is_stored };
+    change(&cluster, &settings.change, word, &wish, note, &mut report, &mut take).await?;
     let namespace = cluster.namespace(&settings.change.selection.scope);
     let (tell, mut told) = mpsc::unbounded();
     let waits: FuturesUnordered<_> = waiting
@@ -242,20 +244,27 @@ pub(super) async fn suspend(settings: Change, is_to_be: bool) -> anyhow::Result<
     // Removed, not set to false: the field belongs again to whoever writes the manifest.
     let value = if is_to_be { json!(true) } else { Value::Null };
     let patch = json!({ "spec": { "suspend": value } });
-    let word = |object: &DynamicObject| {
-        let is_suspended = object.data["spec"]["suspend"] == true;
-        match (is_to_be, is_suspended) {
-            (true, false) => (Outcome::Changed, "suspended"),
-            (true, true) => (Outcome::Unchanged, "was suspended already"),
-            (false, true) => (Outcome::Changed, "resumed"),
-            (false, false) => (Outcome::Unchanged, "was not suspended"),
-        }
+    let is_suspended = |object: &DynamicObject| object.data["spec"]["suspend"] == true;
+    let word = |object: &DynamicObject| match (is_to_be, is_suspended(object)) {
+        (true, false) => (Outcome::Changed, "suspended"),
+        (true, true) => (Outcome::Unchanged, "was suspended already"),
+        (false, true) => (Outcome::Changed, "resumed"),
+        (false, false) => (Outcome::Unchanged, "was not suspended"),
     };
     let mut report = Report::new(settings.printed.output);
     let note = |object: &DynamicObject, _: &Entry| others(object, is_to_be);
     let mut take = |done, report: &mut Report| report.add(done);
-    change(&cluster, &settings, word, &patch, note, &mut report, &mut take).await?;
+    let is_stored = |object: &DynamicObject| is_suspended(object) == is_to_be;
+    let wish = Wish { patch, is_stored };
+    change(&cluster, &settings, word, &wish, note, &mut report, &mut take).await?;
     report.end()
+}
+
+/// A change, and whether the API server has stored it: an admission policy may change a request, and the reply is a success
+/// all the same.
+struct Wish<F> {
+    patch: Value,
+    is_stored: F,
 }
 
 /// Patches each selected resource, also when the API server refuses one, and hands over each as soon as it is patched.
@@ -264,7 +273,7 @@ async fn change(
     cluster: &Cluster,
     settings: &Change,
     word: impl Fn(&DynamicObject) -> (Outcome, &'static str),
-    patch: &Value,
+    wish: &Wish<impl Fn(&DynamicObject) -> bool>,
     note: impl Fn(&DynamicObject, &Entry) -> Option<String>,
     report: &mut Report,
     take: &mut impl FnMut(Done, &mut Report) -> anyhow::Result<()>,
@@ -294,7 +303,7 @@ async fn change(
     }
     let patches = selected.found.into_iter().enumerate().map(|(place, (done, key))| {
         let done = Done { place, ..done };
-        patched(cluster, done, key, patch)
+        patched(cluster, done, key, wish)
     });
     let mut ended = stream::iter(patches).buffered(AT_A_TIME);
     while let Some(done) = ended.next().await {
@@ -304,7 +313,12 @@ async fn change(
 }
 
 /// Patches the resource, if that changes it. Returns what became of it.
-async fn patched(cluster: &Cluster, mut done: Done, (namespace, name): (String, String), patch: &Value) -> Done {
+async fn patched(
+    cluster: &Cluster,
+    mut done: Done,
+    (namespace, name): (String, String),
+    wish: &Wish<impl Fn(&DynamicObject) -> bool>,
+) -> Done {
     if done.outcome != Outcome::Changed {
         return done;
     }
@@ -313,8 +327,17 @@ async fn patched(cluster: &Cluster, mut done: Done, (namespace, name): (String, 
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    match api.patch(&name, &params, &Patch::Merge(patch)).await {
-        Ok(_) => {}
+    match api.patch(&name, &params, &Patch::Merge(&wish.patch)).await {
+        Ok(stored) if (wish.is_stored)(&stored) => {}
+        Ok(_) => {
+            done.change = format!(
+                "FAILED: the API server accepted the change and stored another: an admission policy or webhook of the cluster has altered it. See `{}`, and ask who wrote the policy",
+                cluster
+                    .caller
+                    .kubectl("get mutatingwebhookconfigurations,mutatingadmissionpolicies")
+            );
+            (done.outcome, done.note) = (Outcome::Failed, None);
+        }
         Err(error) if is_gone(&error) => {
             (done.outcome, done.change) = (Outcome::Deleted, "it has been deleted".to_owned());
         }

@@ -79,8 +79,8 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
         lines.insert(name.to_ascii_lowercase(), value.to_owned());
     }
     let length = lines.get("content-length").and_then(|length| length.parse().ok());
-    let mut body = vec![0; length.unwrap_or_default()];
-    reader.read_exact(&mut body)?;
+    let mut sent = vec![0; length.unwrap_or_default()];
+    reader.read_exact(&mut sent)?;
     if first.contains("watch=true") {
         // Nothing changes.
         loop {
@@ -94,13 +94,38 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
         seen.push(request.clone());
         seen.iter().filter(|other| **other == request).count() - 1
     };
-    let (status, body) = answer(&request, before);
+    let (status, mut body) = answer(&request, before);
+    if status == 200
+        && request.starts_with("PATCH")
+        && body[ALTERED].is_null()
+        && let Ok(patch) = serde_json::from_slice(&sent)
+    {
+        merge(&mut body, &patch);
+    }
     let (body, mut stream) = (body.to_string(), stream);
     write!(
         stream,
         "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// The field of an answer to a change that says: this is stored, and not the change.
+const ALTERED: &str = "altered";
+
+/// Merges a patch into an object, as the API server does.
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    for (name, value) in fields {
+        if value.is_null() {
+            object.as_object_mut().map(|object| object.remove(name));
+        } else {
+            merge(&mut object[name], value);
+        }
+    }
 }
 
 fn refusal(code: u16, message: &str) -> (u16, Value) {
@@ -211,6 +236,38 @@ fn a_command_that_is_proposed_leads_to_the_same_cluster() {
                 "{command} {flags:?}: {said}"
             );
         }
+    }
+}
+
+#[test]
+fn a_change_that_the_api_server_has_stored_otherwise_is_no_success() {
+    let of = |suspend: Value| {
+        let mut stored = backend();
+        stored["spec"]["suspend"] = suspend;
+        stored
+    };
+    for (command, before, after, wanted) in [
+        ("suspend", json!(null), json!(true), Some("suspended")),
+        ("suspend", json!(null), json!(null), None),
+        ("resume", json!(true), json!(null), Some("resumed")),
+        ("resume", json!(true), json!(false), Some("resumed")),
+        ("resume", json!(true), json!(true), None),
+        ("reconcile", json!(null), json!(null), None),
+    ] {
+        let (before, after) = (of(before), of(after));
+        let server = Server::start(move |request, _| {
+            let is_change = request.starts_with("PATCH");
+            let mut altered = after.clone();
+            altered[ALTERED] = json!(true);
+            (200, if is_change { altered } else { before.clone() })
+        });
+        let Run { code, out, err } = server.run(&[command, "ab/dev"]);
+        let said = wanted.unwrap_or("FAILED: the API server accepted the change and stored another");
+        assert_eq!(code, Some(i32::from(wanted.is_none())), "{command}: {out}{err}");
+        assert!(
+            out.starts_with(&format!("AmplifyBackend/dev in shop: {said}")),
+            "{command}: {out}{err}"
+        );
     }
 }
 
