@@ -124,7 +124,7 @@ async fn wanted(cluster: &Cluster, settings: &Status) -> anyhow::Result<Wanted> 
     Ok(Wanted::Named(kinds.into_iter().collect(), names))
 }
 
-/// Returns the output for these resources. `not_shown` says why some kinds are not among them.
+/// Returns the output for these resources. `not_shown` says why some kinds are not among them, or not as they are now.
 fn page(
     entries: Vec<Entry>,
     wanted: &Wanted,
@@ -190,8 +190,10 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                 .all(|kind| seen.listed.contains(kind) || troubles.is_refused(*kind));
             let mut page = if is_whole {
                 let entries = seen.entries.values().cloned();
-                let not_listed = kinds.iter().filter(|kind| !seen.listed.contains(kind));
-                let not_shown: Vec<_> = not_listed.filter_map(|kind| troubles.text(*kind)).collect();
+                let in_trouble = kinds.iter();
+                let not_shown: Vec<_> = in_trouble
+                    .filter_map(|kind| troubles.not_shown(*kind, seen.listed.contains(kind)))
+                    .collect();
                 page(
                     entries.collect(),
                     wanted,
@@ -306,8 +308,15 @@ impl Troubles {
         self.present.get(&kind).is_some_and(|trouble| trouble.is_refused)
     }
 
-    fn text(&self, kind: KindName) -> Option<String> {
-        Some(self.present.get(&kind)?.text.clone())
+    /// Returns why a kind is not shown as it is now. `None`: it is.
+    fn not_shown(&self, kind: KindName, is_listed: bool) -> Option<String> {
+        let Trouble { since, text, .. } = self.present.get(&kind)?;
+        // Not an age: the same trouble must be the same text.
+        Some(if is_listed {
+            format!("{text}; its resources are shown as they were at {since:.0}")
+        } else {
+            text.clone()
+        })
     }
 
     /// Returns a line for each present trouble.
@@ -452,6 +461,13 @@ mod tests {
             ]
         );
         assert!(troubles.is_refused(storage) && !troubles.is_refused(api));
+        let not_shown = |kind, is_listed| troubles.not_shown(kind, is_listed);
+        assert_eq!(
+            not_shown(api, true).as_deref(),
+            Some("no route; its resources are shown as they were at 1970-01-01T00:00:00Z")
+        );
+        assert_eq!(not_shown(storage, false).as_deref(), Some("forbidden"));
+        assert_eq!(not_shown(KindName::AmplifyBackend, true), None);
         assert_eq!(
             troubles.news(),
             [

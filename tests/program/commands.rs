@@ -8,8 +8,9 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::ffi::OsStrExt as _,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -29,6 +30,14 @@ struct Server {
 impl Server {
     /// Starts one. `answer` gets a request and how many like it there were before.
     fn start(answer: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        Self::refusing_watches(None, answer)
+    }
+
+    /// Starts one that refuses the watches of these resources. Of others, it tells no changes.
+    fn refusing_watches(
+        refused: Option<&'static str>,
+        answer: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let server = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::<Mutex<Vec<String>>>::default();
@@ -37,7 +46,7 @@ impl Server {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (seen, answer) = (seen.clone(), answer.clone());
                 // A client that has gone meanwhile is no matter.
-                thread::spawn(move || drop(serve(stream, &seen, &*answer)));
+                thread::spawn(move || drop(serve(stream, &seen, refused, &*answer)));
             }
         });
         let home = home();
@@ -65,7 +74,7 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::io::Result<()> {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, refused: Option<&str>, answer: &Answer) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut lines = HashMap::new();
     let mut first = String::new();
@@ -81,7 +90,8 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
     let length = lines.get("content-length").and_then(|length| length.parse().ok());
     let mut sent = vec![0; length.unwrap_or_default()];
     reader.read_exact(&mut sent)?;
-    if first.contains("watch=true") {
+    let is_refused = refused.is_some_and(|kind| first.contains(&format!("/{kind}?")));
+    if first.contains("watch=true") && !is_refused {
         // Nothing changes.
         loop {
             thread::park();
@@ -94,7 +104,11 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
         seen.push(request.clone());
         seen.iter().filter(|other| **other == request).count() - 1
     };
-    let (status, mut body) = answer(&request, before);
+    let (status, mut body) = if first.contains("watch=true") {
+        refusal(403, "no watch for you")
+    } else {
+        answer(&request, before)
+    };
     if status == 200
         && request.starts_with("PATCH")
         && body[ALTERED].is_null()
@@ -346,6 +360,44 @@ fn a_watch_says_what_keeps_it_from_news() {
         );
         assert!(shown.contains("shop"), "{shown}");
     }
+}
+
+#[test]
+fn a_watch_in_json_names_a_kind_that_may_be_read_no_more() {
+    let server = Server::refusing_watches(Some("amplifybackends"), |request, before| {
+        match (request.ends_with("/amplifybackends"), before) {
+            (true, 1..) => refusal(403, "no list for you"),
+            _ => ordinary(request),
+        }
+    });
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+        .args(["status", "--watch", "-o", "json"])
+        .env_clear()
+        .env("KUBECONFIG", &server.kubeconfig)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let shown = BufReader::new(watching.stdout.take().expect("a pipe")).lines();
+    let (send, found) = mpsc::channel();
+    thread::spawn(move || {
+        let pages = shown
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        for page in pages {
+            if !page["notShown"][0].is_null() {
+                let _ = send.send(page);
+            }
+        }
+    });
+    let page = found.recv_timeout(Duration::from_secs(20));
+    watching.kill().expect("killed");
+    watching.wait().expect("ended");
+    let page = page.expect("a page that names the kind");
+    let said = page["notShown"][0].as_str().expect("text");
+    assert!(said.starts_with("AmplifyBackend in the namespace shop: "), "{page}");
+    assert!(said.contains("; its resources are shown as they were at 20"), "{page}");
+    assert_eq!(page["resources"][0]["name"], "dev", "{page}");
 }
 
 #[test]
