@@ -331,10 +331,8 @@ async fn patched(
         Ok(stored) if (wish.is_stored)(&stored) => {}
         Ok(_) => {
             done.change = format!(
-                "FAILED: the API server accepted the change and stored another: an admission policy or webhook of the cluster has altered it. See `{}`, and ask who wrote the policy",
-                cluster
-                    .caller
-                    .kubectl("get mutatingwebhookconfigurations,mutatingadmissionpolicies")
+                "FAILED: the API server accepted the change and stored another: an admission webhook or policy of the cluster has altered it. `{}` shows the webhooks; ask who runs the one that changes these resources",
+                cluster.caller.kubectl("get mutatingwebhookconfigurations")
             );
             (done.outcome, done.note) = (Outcome::Failed, None);
         }
