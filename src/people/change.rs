@@ -197,6 +197,7 @@ pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
             .then(|| format!("it is suspended, and stays so: {}", cluster.caller.line(&resume)))
     };
     let word = |_: &DynamicObject| (Outcome::Changed, "reconcile requested");
+    let is_stored = |object: &DynamicObject| object.annotations().get(RECONCILE_REQUESTED_AT) == Some(&asked);
     let mut report = Report::new(settings.change.printed.output);
     let mut waiting: BTreeMap<KindName, Waiting> = BTreeMap::new();
     let mut take = |done: Done, report: &mut Report| {
@@ -207,7 +208,8 @@ pub(super) async fn reconcile(settings: Reconcile) -> anyhow::Result<ExitCode> {
         waiting.entry(done.kind).or_default().insert(key, done);
         Ok(())
     };
-    change(&cluster, &settings.change, word, &patch, note, &mut report, &mut take).await?;
+    let wish = Wish { patch, is_stored };
+    change(&cluster, &settings.change, word, &wish, note, &mut report, &mut take).await?;
     let namespace = cluster.namespace(&settings.change.selection.scope);
     let (tell, mut told) = mpsc::unbounded();
     let waits: FuturesUnordered<_> = waiting
@@ -242,20 +244,27 @@ pub(super) async fn suspend(settings: Change, is_to_be: bool) -> anyhow::Result<
     // Removed, not set to false: the field belongs again to whoever writes the manifest.
     let value = if is_to_be { json!(true) } else { Value::Null };
     let patch = json!({ "spec": { "suspend": value } });
-    let word = |object: &DynamicObject| {
-        let is_suspended = object.data["spec"]["suspend"] == true;
-        match (is_to_be, is_suspended) {
-            (true, false) => (Outcome::Changed, "suspended"),
-            (true, true) => (Outcome::Unchanged, "was suspended already"),
-            (false, true) => (Outcome::Changed, "resumed"),
-            (false, false) => (Outcome::Unchanged, "was not suspended"),
-        }
+    let is_suspended = |object: &DynamicObject| object.data["spec"]["suspend"] == true;
+    let word = |object: &DynamicObject| match (is_to_be, is_suspended(object)) {
+        (true, false) => (Outcome::Changed, "suspended"),
+        (true, true) => (Outcome::Unchanged, "was suspended already"),
+        (false, true) => (Outcome::Changed, "resumed"),
+        (false, false) => (Outcome::Unchanged, "was not suspended"),
     };
     let mut report = Report::new(settings.printed.output);
     let note = |object: &DynamicObject, _: &Entry| others(object, is_to_be);
     let mut take = |done, report: &mut Report| report.add(done);
-    change(&cluster, &settings, word, &patch, note, &mut report, &mut take).await?;
+    let is_stored = |object: &DynamicObject| is_suspended(object) == is_to_be;
+    let wish = Wish { patch, is_stored };
+    change(&cluster, &settings, word, &wish, note, &mut report, &mut take).await?;
     report.end()
+}
+
+/// A change, and whether the API server has stored it: an admission policy may change a request, and the reply is a success
+/// all the same.
+struct Wish<F> {
+    patch: Value,
+    is_stored: F,
 }
 
 /// Patches each selected resource, also when the API server refuses one, and hands over each as soon as it is patched.
@@ -264,24 +273,20 @@ async fn change(
     cluster: &Cluster,
     settings: &Change,
     word: impl Fn(&DynamicObject) -> (Outcome, &'static str),
-    patch: &Value,
+    wish: &Wish<impl Fn(&DynamicObject) -> bool>,
     note: impl Fn(&DynamicObject, &Entry) -> Option<String>,
     report: &mut Report,
     take: &mut impl FnMut(Done, &mut Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let selected = cluster.selected(&settings.selection).await?;
-    for refused in &selected.refused {
-        complain(&refused.to_string());
-        report.is_well = false;
-    }
-    let patches = selected.found.into_iter().enumerate().map(|(place, (kind, object))| {
-        let entry = Entry::of(kind, &object, &cluster.caller);
-        let (outcome, word) = word(&object);
+    // Of an object, only what the change needs is kept.
+    let read = |kind: KindName, object: &DynamicObject| {
+        let entry = Entry::of(kind, object, &cluster.caller);
+        let (outcome, word) = word(object);
         let done = Done {
-            place,
+            place: 0,
             kind,
             kind_name: kind.name(),
-            note: note(&object, &entry),
+            note: note(object, &entry),
             namespace: entry.namespace,
             name: entry.name,
             outcome,
@@ -289,7 +294,16 @@ async fn change(
             state: None,
             message: None,
         };
-        patched(cluster, done, object, patch)
+        (done, key(object))
+    };
+    let selected = cluster.selected(&settings.selection, &read).await?;
+    for refused in &selected.refused {
+        complain(&refused.to_string());
+        report.is_well = false;
+    }
+    let patches = selected.found.into_iter().enumerate().map(|(place, (done, key))| {
+        let done = Done { place, ..done };
+        patched(cluster, done, key, wish)
     });
     let mut ended = stream::iter(patches).buffered(AT_A_TIME);
     while let Some(done) = ended.next().await {
@@ -299,23 +313,37 @@ async fn change(
 }
 
 /// Patches the resource, if that changes it. Returns what became of it.
-async fn patched(cluster: &Cluster, mut done: Done, object: DynamicObject, patch: &Value) -> Done {
+async fn patched(
+    cluster: &Cluster,
+    mut done: Done,
+    (namespace, name): (String, String),
+    wish: &Wish<impl Fn(&DynamicObject) -> bool>,
+) -> Done {
     if done.outcome != Outcome::Changed {
         return done;
     }
-    let namespace = object.namespace().unwrap_or_default();
     let api = cluster.api(done.kind, Some(&namespace));
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    match api.patch(&object.name_any(), &params, &Patch::Merge(patch)).await {
-        Ok(_) => {}
+    match api.patch(&name, &params, &Patch::Merge(&wish.patch)).await {
+        Ok(stored) if (wish.is_stored)(&stored) => {}
+        Ok(_) => {
+            done.change = format!(
+                "FAILED: the API server accepted the change and stored another: an admission webhook or policy of the cluster has altered it. `{}` shows the webhooks; ask who runs the one that changes these resources",
+                cluster.caller.kubectl("get mutatingwebhookconfigurations")
+            );
+            (done.outcome, done.note) = (Outcome::Failed, None);
+        }
         Err(error) if is_gone(&error) => {
             (done.outcome, done.change) = (Outcome::Deleted, "it has been deleted".to_owned());
         }
         Err(error) => {
-            done.change = format!("FAILED: {:#}", refused(done.kind, Some(&namespace), &error));
+            done.change = format!(
+                "FAILED: {:#}",
+                refused(done.kind, Some(&namespace), &error, &cluster.caller)
+            );
             (done.outcome, done.note) = (Outcome::Failed, None);
         }
     }
@@ -501,6 +529,16 @@ mod tests {
                 .annotations_mut()
                 .insert(RECONCILE_REQUESTED_AT.to_owned(), current.to_owned());
             assert_eq!(is_settled(&object, "now"), wanted, "{status} {current}");
+        }
+    }
+
+    #[test]
+    fn a_suspended_resource_that_was_edited_is_not_waited_for_and_one_that_was_resumed_is() {
+        let mut stored = status(&[("Ready", "True", "Suspended")]);
+        stored["observedGeneration"] = json!(1);
+        for (suspend, wanted) in [(json!(true), true), (Value::Null, false)] {
+            let object = object("staging", &json!({ "suspend": suspend }), &stored);
+            assert_eq!(is_settled(&object, "now"), wanted, "{suspend}");
         }
     }
 

@@ -14,13 +14,17 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams},
     runtime::watcher::{self, Event},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
 use tower::{buffer::BufferLayer, retry::RetryLayer};
 
 use super::entry::{Caller, kind};
 use crate::{
     api::{self, KindName, kinds::kinds},
-    apiserver::{Connector, NoAccess, Retries},
+    apiserver::{Connector, NoAccess, Pages, Retries},
     cli::{
         called,
         people::{Access, Scope, Selection},
@@ -32,6 +36,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
+/// How long reading the kubeconfig and running its credential plugin may take.
+const CONNECT: Duration = Duration::from_mins(1);
 /// How many requests may wait for a connection.
 const QUEUE: usize = 64;
 /// How long a watch stays open, in seconds: shorter than the API server may be silent.
@@ -56,6 +62,21 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects as the arguments say. No request is sent.
     pub(super) async fn connect(access: &Access) -> anyhow::Result<Self> {
+        Self::connect_within(CONNECT, access).await
+    }
+
+    /// Connects on a thread of its own: a file that hangs, such as a named pipe, and a credential plugin that does not
+    /// return block their thread.
+    async fn connect_within(limit: Duration, access: &Access) -> anyhow::Result<Self> {
+        let (runtime, own) = (Handle::current(), access.clone());
+        let connecting = spawn_blocking(move || runtime.block_on(Self::connected(&own)));
+        match timeout(limit, connecting).await {
+            Ok(connected) => connected.context("the connection failed")?,
+            Err(_) => Err(no_answer(limit, access)),
+        }
+    }
+
+    async fn connected(access: &Access) -> anyhow::Result<Self> {
         let proxies = Proxies::from_env()?;
         let connector = Connector::chosen(access.kubeconfig.as_deref(), access.context.as_deref(), &proxies)
             .await
@@ -93,12 +114,18 @@ impl Cluster {
         }
     }
 
-    /// Returns all resources of these kinds, as far as the API server shows them.
-    pub(super) async fn readable(&self, kinds: &[KindName], namespace: Option<&str>) -> Selected {
+    /// Reads all resources of these kinds, as far as the API server shows them. `take` gets each once, and returns what
+    /// is kept of it: a resource may be 1.5 MB large, and a pod has little memory.
+    pub(super) async fn readable<T>(
+        &self,
+        kinds: &[KindName],
+        namespace: Option<&str>,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> Selected<T> {
         let mut lists = stream::iter(kinds.iter().copied())
-            .map(async |kind| self.list(kind, namespace).await)
+            .map(async |kind| self.list(kind, namespace, take).await)
             .buffered(KindName::ALL.len());
-        let mut read = Selected::default();
+        let mut read = Selected::new();
         while let Some(list) = lists.next().await {
             match list {
                 Ok(list) => read.found.extend(list),
@@ -144,7 +171,12 @@ impl Cluster {
         following.boxed()
     }
 
-    async fn list(&self, kind: KindName, namespace: Option<&str>) -> anyhow::Result<Vec<(KindName, DynamicObject)>> {
+    async fn list<T>(
+        &self,
+        kind: KindName,
+        namespace: Option<&str>,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> anyhow::Result<Vec<T>> {
         let api = self.api(kind, namespace);
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
@@ -152,8 +184,8 @@ impl Cluster {
             let page = api
                 .list(&params)
                 .await
-                .map_err(|error| refused(kind, namespace, &error))?;
-            all.extend(page.items.into_iter().map(|object| (kind, object)));
+                .map_err(|error| refused(kind, namespace, &error, &self.caller))?;
+            all.extend(page.items.iter().map(|object| take(kind, object)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(all),
@@ -161,14 +193,18 @@ impl Cluster {
         }
     }
 
-    /// Returns the resources that the arguments select. A named one that does not exist is an error, before anything
-    /// changes.
-    pub(super) async fn selected(&self, selection: &Selection) -> anyhow::Result<Selected> {
+    /// Reads the resources that the arguments select, as [`Cluster::readable`] does. A named one that does not exist is
+    /// an error, before anything changes.
+    pub(super) async fn selected<T>(
+        &self,
+        selection: &Selection,
+        take: &impl Fn(KindName, &DynamicObject) -> T,
+    ) -> anyhow::Result<Selected<T>> {
         let namespace = self.namespace(&selection.scope);
         if selection.all {
-            return self.readable(KindName::ALL, namespace.as_deref()).await.any();
+            return self.readable(KindName::ALL, namespace.as_deref(), take).await.any();
         }
-        let mut selected = Selected::default();
+        let mut selected = Selected::new();
         for (kind, name) in named(&selection.resources)? {
             let Some(namespace) = namespace.as_deref() else {
                 bail!("a name is of one namespace: give --namespace, or --all for all resources of all namespaces");
@@ -177,7 +213,7 @@ impl Cluster {
             let object = api
                 .get_opt(&name)
                 .await
-                .map_err(|error| refused(kind, Some(namespace), &error))?;
+                .map_err(|error| refused(kind, Some(namespace), &error, &self.caller))?;
             let object = object.with_context(|| {
                 format!(
                     "there is no {} {name} in the namespace {namespace}: `{}` shows what there is",
@@ -185,37 +221,46 @@ impl Cluster {
                     self.caller.line("status -A")
                 )
             })?;
-            selected.found.push((kind, object));
+            selected.found.push(take(kind, &object));
         }
         Ok(selected)
     }
 }
 
 /// Resources, and why some kinds are not among them.
-#[derive(Debug, Default)]
-pub(super) struct Selected {
-    pub(super) found: Vec<(KindName, DynamicObject)>,
+#[derive(Debug)]
+pub(super) struct Selected<T> {
+    pub(super) found: Vec<T>,
     pub(super) refused: Vec<anyhow::Error>,
     /// Whether no kind could be read.
     none: bool,
 }
 
-impl Selected {
+impl<T> Selected<T> {
+    const fn new() -> Self {
+        Self {
+            found: Vec::new(),
+            refused: Vec::new(),
+            none: false,
+        }
+    }
+
     /// Returns them, unless the API server has shown none of the kinds.
     pub(super) fn any(self) -> anyhow::Result<Self> {
         if self.none {
-            self.refused.into_iter().next().map_or_else(|| Ok(Self::default()), Err)
+            self.refused.into_iter().next().map_or_else(|| Ok(Self::new()), Err)
         } else {
             Ok(self)
         }
     }
 }
 
-/// Returns a client that asks again where the API server is too busy. Each change of these commands may be sent twice.
+/// Returns a client that asks again where the API server is too busy, and for smaller pages where a list would be large.
+/// Each change of these commands may be sent twice.
 fn client(connector: &Connector) -> kube::Result<Client> {
     let retry = RetryLayer::new(Retries::new(Arc::new(Random::of_machine())));
     let builder = connector.connect()?.with_layer(&BufferLayer::new(QUEUE));
-    Ok(builder.with_layer(&retry).build())
+    Ok(builder.with_layer(&retry).with_layer(&Pages::default()).build())
 }
 
 /// Returns how this process was called, with the flags that choose the API server.
@@ -313,27 +358,45 @@ fn no_access(error: &Error, kubeconfig: Option<&Path>) -> anyhow::Error {
     anyhow::anyhow!("no access to a Kubernetes API server{place}: {why}. {next}")
 }
 
+/// Returns the error for a connection that is not made in time.
+fn no_answer(limit: Duration, access: &Access) -> anyhow::Error {
+    let place = match (&access.kubeconfig, env::var_os("KUBECONFIG")) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(files)) if !files.is_empty() => format!("KUBECONFIG ({})", files.display()),
+        (None, _) => "the kubeconfig".to_owned(),
+    };
+    anyhow::anyhow!(
+        "no access to a Kubernetes API server by {place}: reading it and running its credential plugin took more than {} s. See whether `{}` answers; if the plugin waits for a login, log in first",
+        limit.as_secs(),
+        caller(access).kubectl("version")
+    )
+}
+
 /// Returns the error for a request about a kind, with the next step.
-pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error) -> anyhow::Error {
+pub(super) fn refused(kind: KindName, namespace: Option<&str>, error: &Error, caller: &Caller) -> anyhow::Error {
     let what = match namespace {
         Some(namespace) => format!("{} in the namespace {namespace}", kind.name()),
         None => format!("{} in all namespaces", kind.name()),
     };
     let next = match error {
-        Error::Api(status) if status.code == 404 => {
-            ". The API server does not know the kind: install the operator (docs/install.md); without Helm, run: CALLED crd | kubectl apply --server-side --force-conflicts -f -"
-        }
+        Error::Api(status) if status.code == 404 => format!(
+            ". The API server does not know the kind: install the operator (docs/install.md); without Helm, run: {}",
+            caller.apply_definitions()
+        ),
         Error::Api(status) if status.code == 403 && namespace.is_none() => {
-            ". Give a namespace in which you may do this, with --namespace"
+            ". Give a namespace in which you may do this, with --namespace".to_owned()
         }
         Error::Api(status) if status.code == 403 => {
-            ". Your user lacks this right: docs/install.md, \"Who may use it\", has the rules that a cluster administrator can grant"
+            ". Your user lacks this right: docs/install.md, \"Who may use it\", has the rules that a cluster administrator can grant".to_owned()
         }
-        Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl",
-        Error::Service(_) | Error::HyperError(_) => ". Is this the right --context, and does `kubectl version` work?",
-        _ => "",
+        Error::Api(status) if status.code == 401 => ". Log in again, as for kubectl".to_owned(),
+        Error::Service(_) | Error::HyperError(_) => format!(
+            ". Is this the right --context, and does `{}` work?",
+            caller.kubectl("version")
+        ),
+        _ => String::new(),
     };
-    anyhow::anyhow!("{what}: {}{}", in_words(error), next.replace("CALLED", called()))
+    anyhow::anyhow!("{what}: {}{next}", in_words(error))
 }
 
 #[cfg(test)]
@@ -348,6 +411,43 @@ mod tests {
                 all.collect::<Vec<_>>().join(" ")
             })
             .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_or_a_plugin_that_hangs_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let kubeconfig = serde_json::json!({
+            "current-context": "a",
+            "clusters": [{ "name": "a", "cluster": { "server": "http://127.0.0.1:1" } }],
+            "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "u" } }],
+            "users": [{ "name": "u", "user": { "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [pipe],
+                "interactiveMode": "Never",
+            } } }],
+        });
+        let plugin = dir.path().join("plugin");
+        std::fs::write(&plugin, kubeconfig.to_string()).unwrap();
+        for path in [&pipe, &plugin] {
+            let access = Access {
+                kubeconfig: Some(path.clone()),
+                context: None,
+            };
+            let begun = Instant::now();
+            let connected = Cluster::connect_within(Duration::from_millis(200), &access).await;
+            // The threads and the plugin end with this writer.
+            drop(std::fs::OpenOptions::new().write(true).open(&pipe));
+            let said = connected.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(&format!("by {}: reading it", path.display())), "{said}");
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        }
     }
 
     #[test]

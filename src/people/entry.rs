@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::{
     GROUP, Job, KindName, Ledger, Origin,
-    conditions::{self, MESSAGE_LIMIT, READY, RECONCILING, Reason, STALLED, truncated},
+    conditions::{self, MESSAGE_LIMIT, MIGRATION_LOCKED, READY, RECONCILING, Reason, STALLED, truncated},
     text::clean,
 };
 
@@ -33,6 +33,22 @@ impl Caller {
     /// Returns a command line.
     pub(super) fn line(&self, rest: &str) -> String {
         format!("{} {rest}{}", self.program, self.flags)
+    }
+
+    /// Returns a command line of kubectl for the same cluster. `rest` ends before any `--`.
+    pub(super) fn kubectl(&self, rest: &str) -> String {
+        format!("kubectl {rest}{}", self.flags)
+    }
+
+    /// Returns the command line that applies the definitions.
+    pub(super) fn apply_definitions(&self) -> String {
+        let apply = self.kubectl("apply --server-side --force-conflicts -f -");
+        format!("{} crd | {apply}", self.program)
+    }
+
+    /// Returns the next step where the API server does not answer as it should.
+    pub(super) fn check_access(&self) -> String {
+        format!("check --context and `{}`", self.kubectl("version"))
     }
 }
 
@@ -133,7 +149,10 @@ pub(super) struct Entry {
     /// `managementPolicy: Observe`: AWS gets no write for it.
     #[serde(rename = "observed")]
     pub(super) observes: bool,
-    /// Since when the environment is locked for a Gen 2 migration.
+    /// Whether the environment is locked for a Gen 2 migration: AWS gets no write for it.
+    #[serde(rename = "migrationLocked")]
+    pub(super) is_locked: bool,
+    /// When the operator first saw the lock. It outlives the lock: an object that is gone is not created again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) migration_locked_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +212,7 @@ impl Entry {
             next_step: None,
             observes: spec["managementPolicy"] == "Observe",
             deleting: object.metadata.deletion_timestamp.is_some(),
+            is_locked: conditions::is_true(&ledger.conditions, MIGRATION_LOCKED),
             migration_locked_at: ledger.migration_locked_at,
             console_url: console_url(region.as_deref(), app_id.as_deref(), environment.as_deref()),
             app_id,
@@ -319,9 +339,13 @@ pub(super) fn state_of(object: &DynamicObject) -> (State, Option<Reason>) {
 fn state(object: &DynamicObject, ledger: &Ledger) -> State {
     let is_true = |type_| conditions::is_true(&ledger.conditions, type_);
     let generation = object.metadata.generation.unwrap_or_default();
-    if ledger.observed_generation < generation || ledger.conditions.is_empty() {
+    let is_suspended = conditions::ready_reason(&ledger.conditions) == Some(Reason::Suspended);
+    // While a resource is suspended, the operator does not look at its edits: it is not unseen by that.
+    if is_suspended && object.data["spec"]["suspend"] == true {
+        State::Suspended
+    } else if ledger.observed_generation < generation || ledger.conditions.is_empty() {
         State::Unseen
-    } else if conditions::ready_reason(&ledger.conditions) == Some(Reason::Suspended) {
+    } else if is_suspended {
         State::Suspended
     } else if is_true(STALLED) {
         State::Stalled
@@ -486,6 +510,31 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_edit_of_a_suspended_resource_waits_for_the_resume_and_not_for_an_operator() {
+        let suspended = ("Ready", "True", "Suspended");
+        let ready = ("Ready", "True", "Available");
+        for (suspend, condition, observed, wanted) in [
+            (json!(true), suspended, 2, State::Suspended),
+            // The operator records no generation whose edit it has not sent.
+            (json!(true), suspended, 1, State::Suspended),
+            (json!(true), suspended, -1, State::Suspended),
+            // No operator has seen the resume, or the suspension.
+            (json!(null), suspended, 1, State::Unseen),
+            (json!(false), suspended, 1, State::Unseen),
+            (json!(true), ready, 1, State::Unseen),
+        ] {
+            let mut stored = status(&[condition]);
+            stored["observedGeneration"] = json!(observed);
+            let object = object("staging", &json!({ "suspend": suspend }), &stored);
+            let entry = Entry::of(KindName::AmplifyBackend, &object, &caller());
+            assert_eq!(entry.state, wanted, "{suspend} {observed}");
+            let next = entry.next_step.unwrap_or_default();
+            let is_to_resume = next.contains("resume AmplifyBackend/staging");
+            assert_eq!(is_to_resume, wanted == State::Suspended, "{next}");
+        }
+    }
+
+    #[test]
     fn each_state_but_ready_says_what_to_do() {
         for (status, wanted) in [
             (status(&[("Ready", "True", "Available")]), None),
@@ -521,6 +570,25 @@ pub(super) mod tests {
             next.ends_with("kubectl amplify resume AmplifyBackend/staging -n shop --context other"),
             "{next}"
         );
+    }
+
+    #[test]
+    fn commands_of_kubectl_lead_to_the_same_cluster_too() {
+        let other = Caller {
+            program: "kubectl amplify".to_owned(),
+            flags: " --kubeconfig '/my files/a' --context other".to_owned(),
+        };
+        for (caller, flags) in [(caller(), ""), (other.clone(), other.flags.as_str())] {
+            let program = &caller.program;
+            assert_eq!(
+                caller.apply_definitions(),
+                format!("{program} crd | kubectl apply --server-side --force-conflicts -f -{flags}")
+            );
+            assert_eq!(
+                caller.check_access(),
+                format!("check --context and `kubectl version{flags}`")
+            );
+        }
     }
 
     #[test]

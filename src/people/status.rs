@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     cluster::{Cluster, refused},
     complain,
-    entry::{self, Entry},
+    entry::{self, Caller, Entry},
     print, tree,
 };
 use crate::{
@@ -54,15 +54,12 @@ pub(super) async fn run(settings: Status) -> anyhow::Result<ExitCode> {
         watch(&cluster, &settings, &wanted, &clock).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let read = cluster.readable(&wanted.kinds(), namespace.as_deref()).await.any()?;
-    let entries: Vec<_> = read
-        .found
-        .iter()
-        .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller))
-        .collect();
+    let entry = |kind, object: &DynamicObject| Entry::of(kind, object, &cluster.caller);
+    let kinds = wanted.kinds();
+    let read = cluster.readable(&kinds, namespace.as_deref(), &entry).await.any()?;
     let not_shown: Vec<_> = read.refused.iter().map(ToString::to_string).collect();
     print(&page(
-        entries,
+        read.found,
         &wanted,
         &settings,
         namespace.as_deref(),
@@ -122,15 +119,12 @@ async fn wanted(cluster: &Cluster, settings: &Status) -> anyhow::Result<Wanted> 
         all: false,
         scope: settings.scope.clone(),
     };
-    let selected = cluster.selected(&selection).await?.found;
-    let references = selected
-        .iter()
-        .map(|(kind, object)| Entry::of(*kind, object, &cluster.caller).reference());
-    let names = references.collect();
-    Ok(Wanted::Named(selected.iter().map(|(kind, _)| *kind).collect(), names))
+    let read = |kind, object: &DynamicObject| (kind, Entry::of(kind, object, &cluster.caller).reference());
+    let (kinds, names): (Vec<_>, _) = cluster.selected(&selection, &read).await?.found.into_iter().unzip();
+    Ok(Wanted::Named(kinds.into_iter().collect(), names))
 }
 
-/// Returns the output for these resources. `not_shown` says why some kinds are not among them.
+/// Returns the output for these resources. `not_shown` says why some kinds are not among them, or not as they are now.
 fn page(
     entries: Vec<Entry>,
     wanted: &Wanted,
@@ -195,10 +189,11 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                 .iter()
                 .all(|kind| seen.listed.contains(kind) || troubles.is_refused(*kind));
             let mut page = if is_whole {
-                let entries = seen.objects.iter();
-                let entries = entries.map(|((kind, ..), object)| Entry::of(*kind, object, &cluster.caller));
-                let not_listed = kinds.iter().filter(|kind| !seen.listed.contains(kind));
-                let not_shown: Vec<_> = not_listed.filter_map(|kind| troubles.text(*kind)).collect();
+                let entries = seen.entries.values().cloned();
+                let in_trouble = kinds.iter();
+                let not_shown: Vec<_> = in_trouble
+                    .filter_map(|kind| troubles.not_shown(*kind, seen.listed.contains(kind)))
+                    .collect();
                 page(
                     entries.collect(),
                     wanted,
@@ -244,10 +239,11 @@ async fn watch(cluster: &Cluster, settings: &Status, wanted: &Wanted, clock: &Cl
                 if !matches!(event, Event::Init) {
                     troubles.ends(kind);
                 }
-                seen.learn(kind, event);
+                seen.learn(kind, event, &cluster.caller);
             }
             Err(error) => {
-                let refusal = refusal(&error).map(|(code, error)| (code, refused(kind, namespace.as_deref(), error)));
+                let refusal = refusal(&error)
+                    .map(|(code, error)| (code, refused(kind, namespace.as_deref(), error, &cluster.caller)));
                 let (text, is_refused) = match refusal {
                     // Who has no valid credentials gets nothing at all.
                     Some((401, error)) => return Err(error),
@@ -312,8 +308,15 @@ impl Troubles {
         self.present.get(&kind).is_some_and(|trouble| trouble.is_refused)
     }
 
-    fn text(&self, kind: KindName) -> Option<String> {
-        Some(self.present.get(&kind)?.text.clone())
+    /// Returns why a kind is not shown as it is now. `None`: it is.
+    fn not_shown(&self, kind: KindName, is_listed: bool) -> Option<String> {
+        let Trouble { since, text, .. } = self.present.get(&kind)?;
+        // Not an age: the same trouble must be the same text.
+        Some(if is_listed {
+            format!("{text}; its resources are shown as they were at {since:.0}")
+        } else {
+            text.clone()
+        })
     }
 
     /// Returns a line for each present trouble.
@@ -343,10 +346,10 @@ impl Troubles {
     }
 }
 
-/// What the watches have said.
+/// What the watches have said. No object is kept: one may be 1.5 MB large.
 #[derive(Default)]
 struct Seen {
-    objects: BTreeMap<Key, DynamicObject>,
+    entries: BTreeMap<Key, Entry>,
     /// What the list of a kind that is under way has.
     listing: BTreeMap<KindName, BTreeSet<Key>>,
     /// The kinds that have been listed.
@@ -354,7 +357,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn learn(&mut self, kind: KindName, event: Event<DynamicObject>) {
+    fn learn(&mut self, kind: KindName, event: Event<DynamicObject>, caller: &Caller) {
+        let entry = |object: &DynamicObject| Entry::of(kind, object, caller);
         let key = |object: &DynamicObject| (kind, object.namespace().unwrap_or_default(), object.name_any());
         match event {
             Event::Init => {
@@ -362,18 +366,18 @@ impl Seen {
             }
             Event::InitApply(object) => {
                 self.listing.entry(kind).or_default().insert(key(&object));
-                self.objects.insert(key(&object), object);
+                self.entries.insert(key(&object), entry(&object));
             }
             Event::InitDone => {
                 let there = self.listing.remove(&kind).unwrap_or_default();
-                self.objects.retain(|key, _| key.0 != kind || there.contains(key));
+                self.entries.retain(|key, _| key.0 != kind || there.contains(key));
                 self.listed.insert(kind);
             }
             Event::Apply(object) => {
-                self.objects.insert(key(&object), object);
+                self.entries.insert(key(&object), entry(&object));
             }
             Event::Delete(object) => {
-                self.objects.remove(&key(&object));
+                self.entries.remove(&key(&object));
             }
         }
     }
@@ -383,7 +387,10 @@ impl Seen {
 mod tests {
     use serde_json::json;
 
-    use super::{super::entry::tests::object, *};
+    use super::{
+        super::entry::tests::{caller, object},
+        *,
+    };
     use crate::cli::people::{Access, Printed, Scope};
 
     #[test]
@@ -454,6 +461,13 @@ mod tests {
             ]
         );
         assert!(troubles.is_refused(storage) && !troubles.is_refused(api));
+        let not_shown = |kind, is_listed| troubles.not_shown(kind, is_listed);
+        assert_eq!(
+            not_shown(api, true).as_deref(),
+            Some("no route; its resources are shown as they were at 1970-01-01T00:00:00Z")
+        );
+        assert_eq!(not_shown(storage, false).as_deref(), Some("forbidden"));
+        assert_eq!(not_shown(KindName::AmplifyBackend, true), None);
         assert_eq!(
             troubles.news(),
             [
@@ -478,20 +492,20 @@ mod tests {
             Event::InitApply(one("b")),
             Event::InitDone,
         ] {
-            seen.learn(kind, event);
+            seen.learn(kind, event, &caller());
         }
-        seen.learn(KindName::AmplifyBackend, Event::Apply(one("a")));
-        seen.learn(kind, Event::Init);
+        seen.learn(KindName::AmplifyBackend, Event::Apply(one("a")), &caller());
+        seen.learn(kind, Event::Init, &caller());
         assert_eq!(
-            seen.objects.len(),
+            seen.entries.len(),
             3,
             "what was known is shown until the list is complete"
         );
-        seen.learn(kind, Event::InitApply(one("b")));
-        seen.learn(kind, Event::InitDone);
-        let names = seen.objects.keys().map(|key| format!("{}/{}", key.0.name(), key.2));
+        seen.learn(kind, Event::InitApply(one("b")), &caller());
+        seen.learn(kind, Event::InitDone, &caller());
+        let names = seen.entries.keys().map(|key| format!("{}/{}", key.0.name(), key.2));
         assert_eq!(names.collect::<Vec<_>>(), ["AmplifyBackend/a", "BackendApi/b"]);
-        seen.learn(kind, Event::Delete(one("b")));
-        assert_eq!(seen.objects.len(), 1);
+        seen.learn(kind, Event::Delete(one("b")), &caller());
+        assert_eq!(seen.entries.len(), 1);
     }
 }

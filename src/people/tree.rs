@@ -255,13 +255,7 @@ fn details(entry: &Entry, above: Option<&str>, now: Timestamp) -> Vec<(&'static 
     {
         lines.push(("message", message.clone()));
     }
-    if let Some(since) = entry.migration_locked_at {
-        let since = ago(now.duration_since(since));
-        lines.push((
-            "locked",
-            format!("for a Gen 2 migration, seen {since} ago: AWS gets no write"),
-        ));
-    }
+    lines.extend(lock_line(entry, now).map(|line| ("locked", line)));
     if let Some(job) = &entry.job {
         lines.push(("job", job_line(job, now)));
         // The message of a stalled resource has it already.
@@ -280,6 +274,20 @@ fn details(entry: &Entry, above: Option<&str>, now: Timestamp) -> Vec<(&'static 
         lines.push(("next", next.clone()));
     }
     lines
+}
+
+/// Returns what a Gen 2 migration means for writes. `None`: no migration has locked the environment.
+fn lock_line(entry: &Entry, now: Timestamp) -> Option<String> {
+    let seen = entry.migration_locked_at.map(|at| ago(now.duration_since(at)));
+    match (entry.is_locked, seen) {
+        (true, Some(seen)) => Some(format!("for a Gen 2 migration, seen {seen} ago: AWS gets no write")),
+        (true, None) => Some("for a Gen 2 migration: AWS gets no write".to_owned()),
+        // A deletion would be sent: nobody must read here that it is not.
+        (false, Some(seen)) => Some(format!(
+            "no longer; a Gen 2 migration had locked it, seen {seen} ago: if its object is gone, it is not created again; updates and deletes are sent"
+        )),
+        (false, None) => None,
+    }
 }
 
 fn job_line(job: &LastJob, now: Timestamp) -> String {
@@ -470,6 +478,59 @@ shop
 ";
         assert_eq!(plain, wanted);
         assert!(text.contains("\u{1b}[32mReady"), "{text:?}");
+    }
+
+    #[test]
+    fn only_while_the_lock_is_seen_it_is_said_that_aws_gets_no_write() {
+        let now = "2026-11-22T13:00:00Z".parse().unwrap();
+        let ready = ("Ready", "True", "Available");
+        let locked = |status| ("MigrationLocked", status, "MigrationLocked");
+        let since = Some("2026-11-22T10:00:00Z");
+        for (conditions, since, is_locked, wanted) in [
+            (&[ready][..], None, false, None),
+            (
+                &[ready, locked("True")],
+                since,
+                true,
+                Some("for a Gen 2 migration, seen 3h ago: AWS gets no write"),
+            ),
+            (
+                &[ready, locked("True")],
+                None,
+                true,
+                Some("for a Gen 2 migration: AWS gets no write"),
+            ),
+            (
+                &[ready],
+                since,
+                false,
+                Some(
+                    "no longer; a Gen 2 migration had locked it, seen 3h ago: if its object is gone, it is not created again; updates and deletes are sent",
+                ),
+            ),
+            (
+                &[ready, locked("False")],
+                since,
+                false,
+                Some(
+                    "no longer; a Gen 2 migration had locked it, seen 3h ago: if its object is gone, it is not created again; updates and deletes are sent",
+                ),
+            ),
+        ] {
+            let mut stored = status(conditions);
+            stored["migrationLockedAt"] = json!(since);
+            let entry = Entry::of(
+                KindName::AmplifyBackend,
+                &object("staging", &json!({}), &stored),
+                &caller(),
+            );
+            let mut lines = details(&entry, None, now).into_iter();
+            let line = lines.find(|(heading, _)| *heading == "locked").map(|(_, line)| line);
+            assert_eq!(line.as_deref(), wanted, "{stored}");
+            let shown = serde_json::to_value(&entry).unwrap();
+            assert_eq!(shown["migrationLocked"], is_locked, "{stored}");
+            assert_eq!(shown["migrationLockedAt"].as_str(), since, "{stored}");
+        }
     }
 
     #[test]

@@ -418,7 +418,7 @@ async fn doctor_says_which_rights_are_missing_and_that_nobody_leads(world: Arc<W
     assert_said(
         check(&found, "aws")["seen"].as_str().unwrap_or_default(),
         &[&format!(
-            "kubectl exec -n {namespace} deploy/amplify-operator -- amplify-operator doctor"
+            "kubectl exec -n {namespace} deploy/amplify-operator -c operator -- amplify-operator doctor"
         )],
     );
     // A holder that renews.

@@ -8,8 +8,9 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::ffi::OsStrExt as _,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -29,6 +30,14 @@ struct Server {
 impl Server {
     /// Starts one. `answer` gets a request and how many like it there were before.
     fn start(answer: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        Self::refusing_watches(None, answer)
+    }
+
+    /// Starts one that refuses the watches of these resources. Of others, it tells no changes.
+    fn refusing_watches(
+        refused: Option<&'static str>,
+        answer: impl Fn(&str, usize) -> (u16, Value) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let server = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::<Mutex<Vec<String>>>::default();
@@ -37,7 +46,7 @@ impl Server {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (seen, answer) = (seen.clone(), answer.clone());
                 // A client that has gone meanwhile is no matter.
-                thread::spawn(move || drop(serve(stream, &seen, &*answer)));
+                thread::spawn(move || drop(serve(stream, &seen, refused, &*answer)));
             }
         });
         let home = home();
@@ -65,7 +74,7 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::io::Result<()> {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, refused: Option<&str>, answer: &Answer) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut lines = HashMap::new();
     let mut first = String::new();
@@ -79,9 +88,10 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
         lines.insert(name.to_ascii_lowercase(), value.to_owned());
     }
     let length = lines.get("content-length").and_then(|length| length.parse().ok());
-    let mut body = vec![0; length.unwrap_or_default()];
-    reader.read_exact(&mut body)?;
-    if first.contains("watch=true") {
+    let mut sent = vec![0; length.unwrap_or_default()];
+    reader.read_exact(&mut sent)?;
+    let is_refused = refused.is_some_and(|kind| first.contains(&format!("/{kind}?")));
+    if first.contains("watch=true") && !is_refused {
         // Nothing changes.
         loop {
             thread::park();
@@ -94,7 +104,18 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
         seen.push(request.clone());
         seen.iter().filter(|other| **other == request).count() - 1
     };
-    let (status, body) = answer(&request, before);
+    let (status, mut body) = if first.contains("watch=true") {
+        refusal(403, "no watch for you")
+    } else {
+        answer(&request, before)
+    };
+    if status == 200
+        && request.starts_with("PATCH")
+        && body[ALTERED].is_null()
+        && let Ok(patch) = serde_json::from_slice(&sent)
+    {
+        merge(&mut body, &patch);
+    }
     let (body, mut stream) = (body.to_string(), stream);
     write!(
         stream,
@@ -103,9 +124,28 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<String>>, answer: &Answer) -> std::
     )
 }
 
+/// The field of an answer to a change that says: this is stored, and not the change.
+const ALTERED: &str = "altered";
+
+/// Merges a patch into an object, as the API server does.
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    for (name, value) in fields {
+        if value.is_null() {
+            object.as_object_mut().map(|object| object.remove(name));
+        } else {
+            merge(&mut object[name], value);
+        }
+    }
+}
+
 fn refusal(code: u16, message: &str) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "x" };
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "x", "message": message,
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
     });
     (code, body)
 }
@@ -158,6 +198,91 @@ fn status_shows_what_may_be_read_and_names_the_rest() {
             ""
         )
     );
+}
+
+#[test]
+fn a_page_of_large_objects_is_asked_for_again_with_fewer() {
+    let api = |name: &str, size: usize| {
+        let mut api = backend();
+        api["metadata"]["name"] = json!(name);
+        api["spec"]["schema"] = json!("x".repeat(size));
+        api
+    };
+    let server = Server::start(move |request, before| {
+        if request.contains("/customresourcedefinitions/") {
+            return refusal(403, "not for you");
+        }
+        if !request.ends_with("/backendapis") {
+            return ordinary(request);
+        }
+        match before % 2 {
+            0 => list(&[api("first", 1 << 20), api("second", 1 << 20), api("third", 1 << 20)]),
+            _ => list(&[api("fewer", 1 << 20)]),
+        }
+    });
+    for arguments in [&["status"][..], &["suspend", "--all"], &["doctor"]] {
+        server.requests.lock().expect("no panic").clear();
+        let Run { out, err, .. } = server.run(arguments);
+        let asked = server.requests.lock().expect("no panic").clone();
+        let asked = asked.iter().filter(|request| request.ends_with("/backendapis")).count();
+        assert_eq!(asked, 2, "{arguments:?}: {out}{err}");
+        assert!(!out.contains("third"), "{arguments:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn a_command_that_is_proposed_leads_to_the_same_cluster() {
+    let server = Server::start(|request, _| {
+        if request.contains("/customresourcedefinitions/") || request.contains("/amplify-operator.dev/") {
+            refusal(404, "unknown")
+        } else {
+            refusal(403, "not for you")
+        }
+    });
+    let apply = "amplify-operator crd | kubectl apply --server-side --force-conflicts -f -";
+    for (flags, wanted) in [(&[][..], "\n"), (&["--context", "a"], " --context a\n")] {
+        for command in ["doctor", "status"] {
+            let Run { code, out, err } = server.run(&[&[command], flags].concat());
+            assert_eq!(code, Some(1), "{out}{err}");
+            let said = format!("{out}{err}");
+            assert!(
+                said.contains(&format!("{apply}{wanted}")),
+                "{command} {flags:?}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_that_the_api_server_has_stored_otherwise_is_no_success() {
+    let of = |suspend: Value| {
+        let mut stored = backend();
+        stored["spec"]["suspend"] = suspend;
+        stored
+    };
+    for (command, before, after, wanted) in [
+        ("suspend", json!(null), json!(true), Some("suspended")),
+        ("suspend", json!(null), json!(null), None),
+        ("resume", json!(true), json!(null), Some("resumed")),
+        ("resume", json!(true), json!(false), Some("resumed")),
+        ("resume", json!(true), json!(true), None),
+        ("reconcile", json!(null), json!(null), None),
+    ] {
+        let (before, after) = (of(before), of(after));
+        let server = Server::start(move |request, _| {
+            let is_change = request.starts_with("PATCH");
+            let mut altered = after.clone();
+            altered[ALTERED] = json!(true);
+            (200, if is_change { altered } else { before.clone() })
+        });
+        let Run { code, out, err } = server.run(&[command, "ab/dev"]);
+        let said = wanted.unwrap_or("FAILED: the API server accepted the change and stored another");
+        assert_eq!(code, Some(i32::from(wanted.is_none())), "{command}: {out}{err}");
+        assert!(
+            out.starts_with(&format!("AmplifyBackend/dev in shop: {said}")),
+            "{command}: {out}{err}"
+        );
+    }
 }
 
 #[test]
@@ -235,6 +360,44 @@ fn a_watch_says_what_keeps_it_from_news() {
         );
         assert!(shown.contains("shop"), "{shown}");
     }
+}
+
+#[test]
+fn a_watch_in_json_names_a_kind_that_may_be_read_no_more() {
+    let server = Server::refusing_watches(Some("amplifybackends"), |request, before| {
+        match (request.ends_with("/amplifybackends"), before) {
+            (true, 1..) => refusal(403, "no list for you"),
+            _ => ordinary(request),
+        }
+    });
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_amplify-operator"))
+        .args(["status", "--watch", "-o", "json"])
+        .env_clear()
+        .env("KUBECONFIG", &server.kubeconfig)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let shown = BufReader::new(watching.stdout.take().expect("a pipe")).lines();
+    let (send, found) = mpsc::channel();
+    thread::spawn(move || {
+        let pages = shown
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        for page in pages {
+            if !page["notShown"][0].is_null() {
+                let _ = send.send(page);
+            }
+        }
+    });
+    let page = found.recv_timeout(Duration::from_secs(20));
+    watching.kill().expect("killed");
+    watching.wait().expect("ended");
+    let page = page.expect("a page that names the kind");
+    let said = page["notShown"][0].as_str().expect("text");
+    assert!(said.starts_with("AmplifyBackend in the namespace shop: "), "{page}");
+    assert!(said.contains("; its resources are shown as they were at 20"), "{page}");
+    assert_eq!(page["resources"][0]["name"], "dev", "{page}");
 }
 
 #[test]

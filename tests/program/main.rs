@@ -502,6 +502,7 @@ fn in_a_log_of_json_the_fatal_error_is_json() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn an_argument_that_makes_no_sense_is_refused_with_what_would() {
     let home = home();
     let watch = "AMPLIFY_OPERATOR_WATCH_NAMESPACE";
@@ -557,6 +558,17 @@ fn an_argument_that_makes_no_sense_is_refused_with_what_would() {
             "\"xml\" is not a log format: text or json",
         ),
         (&[], &["run", "--concurrency=0"], "1..="),
+        // `doctor` says so of a Deployment.
+        (
+            &[],
+            &["run", "--leader-elect", "--leader-elect"],
+            "cannot be used multiple times",
+        ),
+        (
+            &[],
+            &["run", "--lease-name=a", "--lease-name=a"],
+            "cannot be used multiple times",
+        ),
         (
             &[("AMPLIFY_OPERATOR_CONCURRENCY", "many")],
             &["run"],

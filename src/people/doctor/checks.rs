@@ -10,7 +10,7 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Error, ResourceExt as _, api::ListParams};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::sleep;
 
 use super::{
@@ -20,9 +20,12 @@ use super::{
 use crate::{
     amplify::{Accounts, accounts::Lookup},
     api::{self, text::clean},
-    cli::{called, people::Doctor},
+    cli::people::Doctor,
     clock::Clock,
-    people::{cluster::Cluster, entry::ago},
+    people::{
+        cluster::Cluster,
+        entry::{Caller, ago},
+    },
     telemetry::error::in_words,
 };
 
@@ -39,19 +42,11 @@ pub(super) const MOST_NAMESPACES: usize = 50;
 const PAGE: u32 = 250;
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Returns the next step where definitions are wrong.
-fn apply_definitions() -> String {
-    format!(
-        "run: {} crd | kubectl apply --server-side --force-conflicts -f -",
-        called()
-    )
-}
-
 /// Returns the next step where definitions are missing. Helm takes no definitions over that others have applied.
-pub(super) fn install_definitions() -> String {
+pub(super) fn install_definitions(caller: &Caller) -> String {
     format!(
-        "install the operator (docs/install.md); without Helm, {}",
-        apply_definitions()
+        "install the operator (docs/install.md); without Helm, run: {}",
+        caller.apply_definitions()
     )
 }
 
@@ -83,14 +78,14 @@ pub(super) async fn api_server(cluster: &Cluster) -> (bool, Vec<Check>) {
             true,
             Check::ok(API_SERVER, format!("{} answers", clean(&version.git_version))),
         ),
-        Err(error) => no_version(&error),
+        Err(error) => no_version(&error, &cluster.caller),
     };
     (is_there, vec![check])
 }
 
 /// Judges why the API server tells no version. Returns whether it answers other questions, as far as that is known.
-fn no_version(error: &Error) -> (bool, Check) {
-    let next = "check --context and `kubectl version`";
+fn no_version(error: &Error, caller: &Caller) -> (bool, Check) {
+    let next = caller.check_access();
     match error {
         Error::Api(status) if status.code == 401 => {
             let next = "log in again, as for kubectl; everything in the cluster is unchecked";
@@ -121,23 +116,28 @@ pub(super) async fn definitions(cluster: &Cluster) -> (bool, Vec<Check>) {
                 return (true, vec![Check::skipped(DEFINITIONS, said)]);
             }
             Err(error) => {
-                let next = "check --context and `kubectl version`";
+                let next = cluster.caller.check_access();
                 return (false, vec![Check::failed(DEFINITIONS, in_words(&error), next)]);
             }
         }
     }
-    let (is_served, check) = compared(&wanted, &found);
+    let (is_served, check) = compared(&wanted, &found, &cluster.caller);
     (is_served, vec![check])
 }
 
 /// Compares the definitions with those that the API server has. Returns whether all kinds are served.
-fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceDefinition>]) -> (bool, Check) {
-    let (mut missing, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new());
+fn compared(
+    wanted: &[CustomResourceDefinition],
+    found: &[Option<CustomResourceDefinition>],
+    caller: &Caller,
+) -> (bool, Check) {
+    let (mut missing, mut leaving, mut without, mut other) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (ours, theirs) in wanted.iter().zip(found) {
         let kind = ours.spec.names.kind.clone();
         match theirs {
             None => missing.push(kind),
-            Some(theirs) if !is_established(theirs) => missing.push(format!("{kind} (not established)")),
+            Some(theirs) if is_being_deleted(theirs) => leaving.push(kind),
+            Some(theirs) if !has_condition(theirs, "Established") => missing.push(format!("{kind} (not established)")),
             Some(theirs) if !has_status(ours, theirs) => without.push(kind),
             Some(theirs) if !is_same(ours, theirs) => other.push(kind),
             Some(_) => {}
@@ -145,20 +145,32 @@ fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceD
     }
     if !missing.is_empty() {
         let said = format!("missing: {}", missing.join(", "));
-        return (false, Check::failed(DEFINITIONS, said, install_definitions()));
+        return (false, Check::failed(DEFINITIONS, said, install_definitions(caller)));
+    }
+    if !leaving.is_empty() {
+        let said = format!(
+            "being deleted, and with them all resources of these kinds, and the AWS objects of those without deletionPolicy: Retain: {}",
+            leaving.join(", ")
+        );
+        let next = format!(
+            "a deletion cannot be taken back; to keep the AWS objects, run at once: {}; then set deletionPolicy: Retain in each resource and resume it; when all are gone, apply the definitions and the resources again",
+            caller.line("suspend --all -A")
+        );
+        return (true, Check::failed(DEFINITIONS, said, next));
     }
     if !without.is_empty() {
         let said = format!(
             "without the status subresource, so the operator can record nothing: {}",
             without.join(", ")
         );
-        return (true, Check::failed(DEFINITIONS, said, apply_definitions()));
+        let next = format!("run: {}", caller.apply_definitions());
+        return (true, Check::failed(DEFINITIONS, said, next));
     }
     if !other.is_empty() {
         let said = format!("not those of this program (version {VERSION}): {}", other.join(", "));
         let next = format!(
-            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, {}",
-            apply_definitions()
+            "the definitions, the operator and this program should have one version; to apply those of {VERSION}, run: {}",
+            caller.apply_definitions()
         );
         return (true, Check::warning(DEFINITIONS, said, next));
     }
@@ -166,11 +178,14 @@ fn compared(wanted: &[CustomResourceDefinition], found: &[Option<CustomResourceD
     (true, Check::ok(DEFINITIONS, said))
 }
 
-fn is_established(crd: &CustomResourceDefinition) -> bool {
-    let conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Established" && condition.status == "True")
+fn has_condition(crd: &CustomResourceDefinition, type_: &str) -> bool {
+    let mut conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// Whether the API server deletes the definition. It deletes all resources of the kind first.
+fn is_being_deleted(crd: &CustomResourceDefinition) -> bool {
+    crd.metadata.deletion_timestamp.is_some() || has_condition(crd, "Terminating")
 }
 
 /// Returns the served version of theirs that ours names, for each version of ours.
@@ -210,7 +225,8 @@ fn is_same(ours: &CustomResourceDefinition, theirs: &CustomResourceDefinition) -
 /// Checks that the Lease is held, if there is an election.
 pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Check {
     match installation.election {
-        Election::None => return Check::ok(LEADER, "no election: one process works"),
+        // Whether the process works is a matter of the pods.
+        Election::None => return Check::ok(LEADER, "no election"),
         Election::Missing => {
             return Check::failed(
                 LEADER,
@@ -238,10 +254,11 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
                 format!("you may not read the Lease {namespace}/{name}: {}", in_words(&error)),
             );
         }
-        Err(error) => return Check::failed(LEADER, in_words(&error), "check --context and `kubectl version`"),
+        Err(error) => return Check::failed(LEADER, in_words(&error), cluster.caller.check_access()),
     };
     // A clock that is set wrong must accuse nobody: a Lease that changes is renewed.
     let first = judged(lease.as_ref(), namespace, name, Clock::of_machine().now());
+    let first = as_far_as_known(first, installation.election);
     if first.verdict == Verdict::Ok || renewed_at(lease.as_ref()).is_none() {
         return first;
     }
@@ -261,6 +278,19 @@ pub(super) async fn leader(cluster: &Cluster, installation: &Installation) -> Ch
     }
 }
 
+/// Returns the judgement, as far as it is known that there is an election: without one, a Lease that nobody holds or renews
+/// is a remainder.
+fn as_far_as_known(check: Check, election: Election) -> Check {
+    match (election, check.verdict) {
+        (Election::Unknown, Verdict::Failed | Verdict::Warning) => Check::skipped(
+            LEADER,
+            format!("{}; whether a Lease is needed is not known here", check.seen),
+        ),
+        (Election::Unknown, Verdict::Ok | Verdict::Skipped)
+        | (Election::None | Election::Held | Election::Missing, _) => check,
+    }
+}
+
 fn renewed_at(lease: Option<&Lease>) -> Option<Timestamp> {
     Some(lease?.spec.as_ref()?.renew_time.as_ref()?.0)
 }
@@ -273,17 +303,25 @@ fn judged(lease: Option<&Lease>, namespace: &str, name: &str, now: Timestamp) ->
     let Some(holder) = holder.filter(|holder| !holder.is_empty()) else {
         return Check::failed(
             LEADER,
-            format!("nobody holds the Lease {namespace}/{name}: no process works"),
+            format!("nobody holds the Lease {namespace}/{name}"),
             format!("if it has just been installed, wait for 40 s; otherwise {next}"),
         );
     };
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
     let limit = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    let limit = SignedDuration::from_secs(limit.into());
     let age = renewed.map(|renewed| now.duration_since(renewed));
     match age {
-        Some(age) if age <= SignedDuration::from_secs(limit.into()) => {
-            Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{name}"))
-        }
+        Some(age) if age.abs() <= limit => Check::ok(LEADER, format!("{holder} holds the Lease {namespace}/{name}")),
+        // A holder that has died since would look alive until then.
+        Some(age) if age.is_negative() => Check::failed(
+            LEADER,
+            format!(
+                "{holder} holds the Lease {namespace}/{name}, which was renewed {} in the future, by this clock, and not since",
+                ago(age.abs())
+            ),
+            format!("compare the clocks of this machine and of the operator's node; {next}"),
+        ),
         Some(age) => Check::failed(
             LEADER,
             format!(
@@ -312,9 +350,10 @@ pub(super) async fn accounts(
     settings: &Doctor,
     namespaces: &[String],
 ) -> (Told, Vec<Check>) {
+    let allowed = Allowed::of(settings, Some(installation));
     let (accounts, mut checks) = if settings.accounts.as_deref().unwrap_or_default().is_empty() {
         match of_config_map(cluster, installation).await {
-            Ok(Some((name, text))) => parsed(&name, &text, &settings.allowed_region),
+            Ok(Some((name, text))) => parsed(&name, &text, &allowed),
             // The arguments of another process are not seen from here.
             Ok(None) if installation.is_partly_unknown || installation.is_this_process => {
                 let said = "no accounts file is seen from here; if the operator has one, give it with --accounts";
@@ -327,7 +366,7 @@ pub(super) async fn accounts(
             Err(check) => (Told::Nothing, vec![check]),
         }
     } else {
-        accounts_of_file(settings).await
+        accounts_of_file(settings, &allowed).await
     };
     if let Told::Accounts(accounts) = &accounts {
         checks.extend(uncovered(accounts, namespaces));
@@ -336,12 +375,12 @@ pub(super) async fn accounts(
 }
 
 /// Reads the accounts file that the arguments name.
-pub(super) async fn accounts_of_file(settings: &Doctor) -> (Told, Vec<Check>) {
+pub(super) async fn accounts_of_file(settings: &Doctor, allowed: &Allowed) -> (Told, Vec<Check>) {
     let Some(path) = settings.accounts.as_deref().filter(|path| !path.is_empty()) else {
         return (Told::Nothing, Vec::new());
     };
     match tokio::fs::read_to_string(path).await {
-        Ok(text) => parsed(path, &text, &settings.allowed_region),
+        Ok(text) => parsed(path, &text, allowed),
         Err(error) => {
             let next = "correct --accounts, or see that the file is mounted";
             (
@@ -352,11 +391,55 @@ pub(super) async fn accounts_of_file(settings: &Doctor) -> (Told, Vec<Check>) {
     }
 }
 
-fn parsed(name: &str, text: &str, allowed_regions: &[String]) -> (Told, Vec<Check>) {
-    match Accounts::parse(text, allowed_regions) {
+/// The regions that the operator allows beside those that this program knows.
+pub(super) struct Allowed {
+    regions: Vec<String>,
+    /// Whether there are no others.
+    is_all: bool,
+}
+
+impl Allowed {
+    /// Returns those of the arguments, and those of the operator's Deployment.
+    pub(super) fn of(settings: &Doctor, installation: Option<&Installation>) -> Self {
+        let set = installation.map(|one| one.allowed_regions.as_deref());
+        let regions = settings.allowed_region.iter().chain(set.flatten().unwrap_or_default());
+        Self {
+            regions: regions.filter(|region| !region.is_empty()).cloned().collect(),
+            is_all: set != Some(None),
+        }
+    }
+}
+
+/// Returns all regions of the lists that an accounts file has, whether they exist or not.
+fn regions_in(text: &str) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        accounts: Vec<Entry>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Entry {
+        regions: Option<Vec<String>>,
+    }
+    let file: File = serde_saphyr::from_str(text).unwrap_or_default();
+    let lists = file.accounts.into_iter().filter_map(|entry| entry.regions);
+    lists.flatten().collect()
+}
+
+fn parsed(name: &str, text: &str, allowed: &Allowed) -> (Told, Vec<Check>) {
+    match Accounts::parse(text, &allowed.regions) {
         Ok(accounts) => {
             let check = Check::ok(ACCOUNTS, format!("{name}: entries: {}", accounts.len()));
             (Told::Accounts(accounts), vec![check])
+        }
+        // All that is wrong is a region, and the operator may allow it.
+        Err(why)
+            if !allowed.is_all
+                && let Ok(accounts) = Accounts::parse(text, &regions_in(text)) =>
+        {
+            let said = format!("{name}: {why}; whether the operator does so is in settings that are not seen here");
+            (Told::Accounts(accounts), vec![Check::skipped(ACCOUNTS, said)])
         }
         Err(why) => {
             let next =
@@ -422,7 +505,7 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
         Err(error) => Err(Check::failed(
             ACCOUNTS,
             format!("{shown}: {}", in_words(&error)),
-            "check --context and `kubectl version`",
+            cluster.caller.check_access(),
         )),
     }
 }
@@ -431,7 +514,10 @@ async fn of_config_map(cluster: &Cluster, installation: &Installation) -> Result
 mod tests {
     use serde_json::json;
 
-    use super::{super::Verdict, *};
+    use super::{
+        super::{super::entry::tests::caller, Verdict},
+        *,
+    };
 
     #[test]
     fn a_lease_is_held_by_somebody_who_renews_it() {
@@ -458,11 +544,36 @@ mod tests {
                 Verdict::Failed,
                 "nobody holds",
             ),
+            // No two clocks are the same.
+            (
+                Some(lease("pod-1", "2026-11-22T10:01:02.000000Z")),
+                Verdict::Ok,
+                "pod-1 holds",
+            ),
+            (
+                Some(lease("pod-1", "2026-11-22T13:01:00.000000Z")),
+                Verdict::Failed,
+                "renewed 3h in the future",
+            ),
             (None, Verdict::Failed, "nobody holds"),
         ] {
             let check = judged(lease.as_ref(), "ops", "amplify-operator", now);
             assert_eq!(check.verdict, verdict, "{check:?}");
             assert!(check.seen.contains(said), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_may_not_be_needed_accuses_nobody() {
+        let wrong = || Check::failed(LEADER, "nobody holds the Lease ops/x", "see the pods");
+        for (election, check, verdict) in [
+            (Election::Held, wrong(), Verdict::Failed),
+            (Election::Unknown, wrong(), Verdict::Skipped),
+            (Election::Unknown, Check::ok(LEADER, "pod-1 holds"), Verdict::Ok),
+        ] {
+            let judged = as_far_as_known(check, election);
+            assert_eq!(judged.verdict, verdict, "{election:?}");
+            assert_eq!(judged.next_step.is_some(), verdict == Verdict::Failed, "{election:?}");
         }
     }
 
@@ -478,6 +589,27 @@ mod tests {
         let check = uncovered(&["shop", "blog"]).unwrap();
         assert_eq!(check.verdict, Verdict::Warning);
         assert!(check.seen.contains("names blog, where"), "{check:?}");
+    }
+
+    #[test]
+    fn a_region_that_only_the_operator_allows_is_no_mistake_of_the_accounts_file() {
+        let text = "accounts: [{name: a, namespaces: [shop], roleArn: 'arn:aws:iam::111111111111:role/x', regions: [eu-new-9]}]";
+        let broken = "accounts: [{name: a, namespaces: [shop], roleArn: none, regions: [eu-new-9]}]";
+        let regions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (text, regions, is_all, verdict) in [
+            (text, regions(&[]), true, Verdict::Failed),
+            (text, regions(&["eu-new-9"]), true, Verdict::Ok),
+            (text, regions(&[]), false, Verdict::Skipped),
+            (broken, regions(&[]), false, Verdict::Failed),
+        ] {
+            let (told, checks) = parsed("ConfigMap ops/a", text, &Allowed { regions, is_all });
+            assert_eq!(checks[0].verdict, verdict, "{checks:?}");
+            assert_eq!(
+                matches!(told, Told::Accounts(_)),
+                verdict != Verdict::Failed,
+                "{checks:?}"
+            );
+        }
     }
 
     #[test]
@@ -499,7 +631,7 @@ mod tests {
             }
             change(&mut theirs[0]);
             let theirs: Vec<_> = theirs.into_iter().map(Some).collect();
-            let (is_served, check) = compared(&ours, &theirs);
+            let (is_served, check) = compared(&ours, &theirs, &caller());
             (is_served, check.verdict, check.seen)
         };
         let kind = ours[0].spec.names.kind.clone();
@@ -513,6 +645,21 @@ mod tests {
         let (is_served, verdict, seen) = judge(&|one| one.status = None);
         assert_eq!((is_served, verdict), (false, Verdict::Failed));
         assert!(seen.contains("not established"), "{seen}");
+        let deleted = |one: &mut CustomResourceDefinition| {
+            let metadata = json!({ "deletionTimestamp": "2026-11-22T10:00:00Z" });
+            one.metadata = serde_json::from_value(metadata).unwrap();
+        };
+        let terminating = |one: &mut CustomResourceDefinition| {
+            let mut status = established.clone();
+            let condition = json!({ "type": "Terminating", "status": "True", "lastTransitionTime": null });
+            status["conditions"].as_array_mut().unwrap().push(condition);
+            one.status = Some(serde_json::from_value(status).unwrap());
+        };
+        for change in [&deleted as &dyn Fn(&mut CustomResourceDefinition), &terminating] {
+            let (is_served, verdict, seen) = judge(change);
+            assert_eq!((is_served, verdict), (true, Verdict::Failed));
+            assert!(seen.starts_with("being deleted") && seen.ends_with(&kind), "{seen}");
+        }
     }
 
     #[test]
@@ -525,9 +672,9 @@ mod tests {
         ] {
             let status = json!({ "status": "Failure", "message": "no", "reason": "", "code": code });
             let error = Error::Api(serde_json::from_value(status).unwrap());
-            let (found, check) = no_version(&error);
+            let (found, check) = no_version(&error, &caller());
             assert_eq!((found, check.verdict), (is_there, verdict), "{code}: {check:?}");
         }
-        assert!(!no_version(&Error::LinesCodecMaxLineLengthExceeded).0);
+        assert!(!no_version(&Error::LinesCodecMaxLineLengthExceeded, &caller()).0);
     }
 }

@@ -36,6 +36,38 @@ pub(super) struct DeploymentSpec {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Selector {
     pub(super) match_labels: BTreeMap<String, String>,
+    pub(super) match_expressions: Vec<Requirement>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Requirement {
+    pub(super) key: String,
+    pub(super) operator: String,
+    pub(super) values: Vec<String>,
+}
+
+impl Selector {
+    /// Returns it as `kubectl -l` reads it. `None`: nothing is selected, or a part is not known here. An empty text would
+    /// select all pods of the namespace.
+    pub(super) fn text(&self) -> Option<String> {
+        let labels = self
+            .match_labels
+            .iter()
+            .map(|(name, value)| Some(format!("{name}={value}")));
+        let expressions = self.match_expressions.iter().map(|one| {
+            let (key, values) = (&one.key, one.values.join(","));
+            match one.operator.as_str() {
+                "In" => Some(format!("{key} in ({values})")),
+                "NotIn" => Some(format!("{key} notin ({values})")),
+                "Exists" => Some(key.clone()),
+                "DoesNotExist" => Some(format!("!{key}")),
+                _ => None,
+            }
+        });
+        let parts: Vec<_> = labels.chain(expressions).collect::<Option<_>>()?;
+        (!parts.is_empty()).then(|| parts.join(","))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -155,4 +187,45 @@ pub(super) struct PodCondition {
     pub(super) type_: String,
     pub(super) status: String,
     pub(super) message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_selector_never_selects_pods_of_others() {
+        let expression =
+            |operator: &str, values: &[&str]| json!([{ "key": "app", "operator": operator, "values": values }]);
+        for (selector, wanted) in [
+            (json!({ "matchLabels": { "a": "b", "c": "d" } }), Some("a=b,c=d")),
+            (
+                json!({ "matchExpressions": expression("In", &["x", "y"]) }),
+                Some("app in (x,y)"),
+            ),
+            (
+                json!({ "matchExpressions": expression("NotIn", &["x"]) }),
+                Some("app notin (x)"),
+            ),
+            (json!({ "matchExpressions": expression("Exists", &[]) }), Some("app")),
+            (
+                json!({ "matchExpressions": expression("DoesNotExist", &[]) }),
+                Some("!app"),
+            ),
+            (
+                json!({ "matchLabels": { "a": "b" }, "matchExpressions": expression("In", &["x"]) }),
+                Some("a=b,app in (x)"),
+            ),
+            (
+                json!({ "matchLabels": { "a": "b" }, "matchExpressions": expression("Gt", &["1"]) }),
+                None,
+            ),
+            (json!({}), None),
+        ] {
+            let read: Selector = serde_json::from_value(selector.clone()).unwrap();
+            assert_eq!(read.text().as_deref(), wanted, "{selector}");
+        }
+    }
 }

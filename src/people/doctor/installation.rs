@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, env, path::Path};
 
+use clap::ArgAction;
 use kube::ResourceExt as _;
 
 use super::deployment::{Container, Deployment, PodSpec};
@@ -13,7 +14,7 @@ use crate::{
         rules::{is_config_map_key, is_namespace, is_object_name},
         text,
     },
-    leader,
+    cli, leader,
     people::cluster::Cluster,
 };
 
@@ -58,6 +59,8 @@ pub(super) struct Installation {
     pub(super) is_this_process: bool,
     /// The namespace and name of the Deployment.
     pub(super) deployment: Option<(String, String)>,
+    /// The container of the operator. Its pods may have others.
+    pub(super) container: Option<String>,
     pub(super) service_account: Option<String>,
     pub(super) watched: Watched,
     pub(super) election: Election,
@@ -67,6 +70,10 @@ pub(super) struct Installation {
     pub(super) accounts_file: Option<String>,
     /// The name and key of the ConfigMap that is mounted there.
     pub(super) accounts_from: Option<(String, String)>,
+    /// The regions that it allows beside those that the program knows. `None`: not known.
+    pub(super) allowed_regions: Option<Vec<String>>,
+    /// Whether it allows plain HTTP to AWS. `None`: not known.
+    pub(super) plain_http: Option<bool>,
     /// Whether settings come from where this process does not look, such as a Secret.
     pub(super) is_partly_unknown: bool,
     /// The settings that the operator refuses at its start.
@@ -103,6 +110,9 @@ impl Installation {
                 Some(variable("AMPLIFY_OPERATOR_LEASE_NAME").unwrap_or_else(|| leader::LEASE.to_owned())),
                 &mut faults,
             ),
+            // The arguments of this command are to be those of the operator.
+            allowed_regions: Some(Vec::new()),
+            plain_http: Some(false),
             faults,
             ..Self::default()
         }
@@ -115,7 +125,7 @@ impl Installation {
         let pod = &spec.template.spec;
         let container = operator_of(pod)?;
         let set = Settings::of(container, &namespace);
-        let mut faults = Vec::new();
+        let mut faults = set.repeated();
         if set.is_too_long {
             faults.push(format!(
                 "its arguments and variables are more than {LONGEST} bytes together: no process starts with them"
@@ -152,8 +162,11 @@ impl Installation {
             election,
             lease: lease(lease_namespace, lease_name, &mut faults),
             deployment: Some((namespace, deployment.name_any())),
+            container: Some(container.name.clone()).filter(|name| !name.is_empty()),
             accounts_file,
             accounts_from: accounts_from.filter(|(name, key)| is_object_name(name) && is_config_map_key(key)),
+            allowed_regions: set.values("allowed-region").map(|values| parts(&values)),
+            plain_http: set.switch("allow-plain-http", &mut faults),
             is_partly_unknown: accounts.is_none(),
             faults,
             is_stopped: spec.replicas == Some(0),
@@ -300,6 +313,8 @@ struct Settings {
     variables: BTreeMap<String, Option<String>>,
     /// Whether flags or variables come from where this process does not look.
     has_others: bool,
+    /// Whether the words are those of another program, such as a shell.
+    is_wrapped: bool,
     is_too_long: bool,
 }
 
@@ -333,9 +348,33 @@ impl Settings {
         Self {
             words,
             has_others: variables.has_others || is_wrapped || variables.is_too_long,
+            is_wrapped,
             is_too_long: variables.is_too_long,
             variables: variables.values,
         }
+    }
+
+    /// Returns a fault for each flag that is given more often than the program accepts it: the chart's own flag and one of
+    /// its extraArgs.
+    fn repeated(&self) -> Vec<String> {
+        let definition = cli::definition();
+        let Some(run) = definition.find_subcommand("run").filter(|_| !self.is_wrapped) else {
+            return Vec::new();
+        };
+        let single = run
+            .get_arguments()
+            .filter(|one| !matches!(one.get_action(), ArgAction::Append | ArgAction::Count));
+        let faults = single.filter_map(|one| {
+            let flag = one.get_long()?;
+            let is_it = |word: &&Word| {
+                let text = word.text.as_ref().unwrap_or(&word.written);
+                let rest = text.strip_prefix("--").and_then(|text| text.strip_prefix(flag));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            };
+            let count = self.words.iter().filter(is_it).count();
+            (count > 1).then(|| format!("--{flag} is among its arguments {count} times, and may be there once"))
+        });
+        faults.collect()
     }
 
     /// Returns the values of a flag in the arguments, otherwise that of its variable. `None`: not known.
@@ -418,6 +457,16 @@ fn switch(value: &str) -> Option<bool> {
 fn not_a_switch(flag: &str, value: &str) -> String {
     let value = text::shortened(value, SHOWN);
     format!("{} is {value:?}, which is neither true nor false", variable_of(flag))
+}
+
+/// Returns the parts of comma-separated lists.
+fn parts(lists: &[String]) -> Vec<String> {
+    let parts = lists.iter().flat_map(|list| list.split(','));
+    parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Reads the namespaces to watch as the program does. `None`: not known.
@@ -521,12 +570,15 @@ mod tests {
         let wanted = Installation {
             is_this_process: false,
             deployment: Some(("ops".to_owned(), "amplify-operator".to_owned())),
+            container: Some("operator".to_owned()),
             service_account: Some("operator".to_owned()),
             watched: Watched::These(vec!["ops".to_owned()]),
             election: Election::Held,
             lease: Some(("leases".to_owned(), "platform".to_owned())),
             accounts_file: Some("/etc/accounts/accounts.yaml".to_owned()),
             accounts_from: Some(("mine".to_owned(), "accounts.yaml".to_owned())),
+            allowed_regions: Some(Vec::new()),
+            plain_http: Some(false),
             is_partly_unknown: false,
             faults: Vec::new(),
             is_stopped: false,
@@ -592,6 +644,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_operator_allows_is_said_only_where_it_is_known() {
+        let regions = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let plain = json!([{ "name": "AMPLIFY_OPERATOR_ALLOW_PLAIN_HTTP", "value": "true" }]);
+        let region = json!([{ "name": "AMPLIFY_OPERATOR_ALLOWED_REGION", "value": "eu-new-1, eu-new-2," }]);
+        for (container, wanted) in [
+            (json!({}), (regions(&[]), Some(false))),
+            (
+                json!({ "args": ["--allow-plain-http", "--allowed-region", "eu-new-1"] }),
+                (regions(&["eu-new-1"]), Some(true)),
+            ),
+            (json!({ "env": plain }), (regions(&[]), Some(true))),
+            (
+                json!({ "env": region }),
+                (regions(&["eu-new-1", "eu-new-2"]), Some(false)),
+            ),
+            (
+                json!({ "envFrom": [{ "secretRef": { "name": "settings" } }] }),
+                (None, None),
+            ),
+        ] {
+            let found = Installation::of_deployment(&deployment(&json!({ "containers": [container] }))).unwrap();
+            assert_eq!((found.allowed_regions, found.plain_http), wanted, "{container}");
+        }
+    }
+
+    #[test]
     fn what_an_operator_watches_is_said_only_where_it_is_known() {
         let these = |names: &[&str]| Watched::These(names.iter().map(|name| (*name).to_owned()).collect());
         let variable = |value: &str| json!([{ "name": "AMPLIFY_OPERATOR_WATCH_NAMESPACE", "value": value }]);
@@ -653,6 +731,21 @@ mod tests {
                 "\"A_b\"",
             ),
             (set("AMPLIFY_OPERATOR_WATCH_NAMESPACE", " ,"), none.clone(), "\" ,\""),
+            (
+                json!({ "args": ["--leader-elect", "--leader-elect"] }),
+                none.clone(),
+                "--leader-elect is among its arguments 2 times",
+            ),
+            (
+                json!({ "command": ["/amplify-operator", "run"], "args": ["--lease-name=amplify-operator", "--lease-name", "amplify-operator"] }),
+                none.clone(),
+                "--lease-name is among its arguments 2 times",
+            ),
+            (
+                json!({ "args": ["--log-format=$(FORMAT)", "--log-format=json"], "env": [{ "name": "FORMAT", "valueFrom": {} }] }),
+                none.clone(),
+                "--log-format is among its arguments 2 times",
+            ),
             (
                 json!({ "args": ["--lease-namespace=../../x?y=z"] }),
                 none.clone(),

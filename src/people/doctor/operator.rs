@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     api::text::clean,
-    people::cluster::{Cluster, quoted},
+    people::{
+        cluster::{Cluster, quoted},
+        entry::Caller,
+    },
     telemetry::error::in_words,
 };
 
@@ -71,8 +74,11 @@ impl Likeliest {
 
 /// Looks for the operator's Deployments.
 pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found, Vec<Check>) {
-    if cluster.in_pod {
-        let check = Check::ok(OPERATOR, format!("this process runs in a pod, version {VERSION}"));
+    if is_operators_pod(cluster.in_pod, namespace) {
+        let check = Check::ok(
+            OPERATOR,
+            format!("this process runs in a pod, version {VERSION}, and is checked in place of the operator"),
+        );
         return (Found::None, vec![check]);
     }
     let api: Api<Deployment> = match namespace {
@@ -94,7 +100,7 @@ pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found,
             return (Found::Unknown, vec![Check::skipped(OPERATOR, said)]);
         }
         Err(error) => {
-            let next = "check --context and `kubectl version`";
+            let next = cluster.caller.check_access();
             return (Found::Unknown, vec![Check::failed(OPERATOR, in_words(&error), next)]);
         }
     };
@@ -136,6 +142,12 @@ pub(super) async fn check(cluster: &Cluster, namespace: Option<&str>) -> (Found,
     (Found::Deployments(installations, is_sure), checks)
 }
 
+/// Whether this process is checked in place of the operator, because it runs in a pod. With a namespace, the pod may be any,
+/// such as that of a pipeline.
+const fn is_operators_pod(in_pod: bool, namespace: Option<&str>) -> bool {
+    in_pod && namespace.is_none()
+}
+
 /// Returns the Deployments with the label, and those without it that run the program; and whether all were looked at.
 async fn search(api: &Api<Deployment>) -> kube::Result<(Likeliest, bool)> {
     let mut found = Likeliest::default();
@@ -170,11 +182,9 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
         }
         let namespace = deployment.namespace().unwrap_or_default();
         check.next_step = Some(if is_sure {
-            let (namespace, name) = (quoted(&namespace), quoted(&deployment.name_any()));
-            let pods = quoted(&selector(deployment));
-            format!("run: kubectl describe pods -n {namespace} -l {pods}; kubectl logs -n {namespace} deploy/{name}")
+            look_at_pods(deployment, installation, &cluster.caller)
         } else {
-            yours(cluster, &namespace)
+            yours(&cluster.caller, &namespace)
         });
     }
     let mut checks = vec![check];
@@ -188,39 +198,53 @@ async fn of_one(cluster: &Cluster, deployment: &Deployment, installation: &Insta
     checks
 }
 
+/// Returns the commands that show why the pods of a Deployment do not run.
+fn look_at_pods(deployment: &Deployment, installation: &Installation, caller: &Caller) -> String {
+    let namespace = quoted(&deployment.namespace().unwrap_or_default());
+    let name = quoted(&deployment.name_any());
+    let describe = caller.kubectl(&match deployment.spec.selector.text() {
+        Some(pods) => format!("describe pods -n {namespace} -l {}", quoted(&pods)),
+        None => format!("describe -n {namespace} deploy/{name}"),
+    });
+    let logs = caller.kubectl(&format!("logs -n {namespace} deploy/{name}{}", within(installation)));
+    format!("run: {describe}; {logs}")
+}
+
 /// Returns the next step where it is in doubt whose Deployment this is.
-pub(super) fn yours(cluster: &Cluster, namespace: &str) -> String {
-    let line = cluster
-        .caller
-        .line(&format!("doctor --namespace {}", quoted(namespace)));
+fn yours(caller: &Caller, namespace: &str) -> String {
+    let line = caller.line(&format!("doctor --namespace {}", quoted(namespace)));
     format!("if this one is yours, run: {line}")
+}
+
+/// Returns the flag that names the operator's container: kubectl takes the first one otherwise, which may be a sidecar.
+fn within(installation: &Installation) -> String {
+    let container = installation.container.as_deref();
+    container.map_or_else(String::new, |name| format!(" -c {}", quoted(name)))
 }
 
 /// Says how to check the credentials of an operator that runs elsewhere. The command runs in its pods: it is printed only
 /// if it is sure whose they are.
-pub(super) fn aws_elsewhere(installation: &Installation, cluster: &Cluster, is_sure: bool) -> Check {
+pub(super) fn aws_elsewhere(installation: &Installation, caller: &Caller, is_sure: bool) -> Check {
     let (namespace, name) = installation.deployment.clone().unwrap_or_default();
     let said = "credentials and region are those of the operator's pod";
     if !is_sure {
-        return Check::skipped("aws", format!("{said}; {}", yours(cluster, &namespace)));
+        return Check::skipped("aws", format!("{said}; {}", yours(caller, &namespace)));
     }
     let accounts = installation.accounts_file.as_deref();
-    let accounts = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    let mut flags = accounts.map_or_else(String::new, |file| format!(" --accounts {}", quoted(file)));
+    // What the operator's arguments allow, its variables do not.
+    for region in installation.allowed_regions.iter().flatten() {
+        flags = format!("{flags} --allowed-region {}", quoted(region));
+    }
+    if installation.plain_http == Some(true) {
+        flags.push_str(" --allow-plain-http");
+    }
+    let (namespace, name) = (quoted(&namespace), quoted(&name));
+    let exec = caller.kubectl(&format!("exec -n {namespace} deploy/{name}{}", within(installation)));
     Check::skipped(
         "aws",
-        format!(
-            "{said}; to check them, run: kubectl exec{} -n {} deploy/{} -- amplify-operator doctor{accounts}",
-            cluster.caller.flags,
-            quoted(&namespace),
-            quoted(&name),
-        ),
+        format!("{said}; to check them, run: {exec} -- amplify-operator doctor{flags}"),
     )
-}
-
-fn selector(deployment: &Deployment) -> String {
-    let labels = deployment.spec.selector.match_labels.iter();
-    let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
-    labels.join(",")
 }
 
 /// How far the pods of a Deployment are.
@@ -301,8 +325,11 @@ fn judged(deployment: &Deployment, installation: &Installation) -> Check {
 /// Returns why the pods of a Deployment do not run, in Kubernetes' words.
 async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
     let namespace = deployment.namespace().unwrap_or_default();
+    let Some(selector) = deployment.spec.selector.text() else {
+        return Vec::new();
+    };
     let api: Api<Pod> = Api::namespaced_with(cluster.client.clone(), &namespace, &deployment::pods());
-    let params = ListParams::default().labels(&selector(deployment)).limit(PODS);
+    let params = ListParams::default().labels(&selector).limit(PODS);
     let pods = api.list(&params).await;
     let mut troubles: Vec<String> = Vec::new();
     for pod in pods.map(|pods| pods.items).unwrap_or_default() {
@@ -328,7 +355,7 @@ async fn troubles(cluster: &Cluster, deployment: &Deployment) -> Vec<String> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::super::entry::tests::caller, *};
 
     fn deployment(namespace: &str, made: &str, image: &str, status: &Value) -> Deployment {
         serde_json::from_value(json!({
@@ -357,6 +384,18 @@ mod tests {
         let names: Vec<_> = found.kept.iter().take(2).map(place).collect();
         assert_eq!(names, [format!("{USUAL}/x"), "ops/x".to_owned()]);
         assert_eq!((found.kept.len(), found.count), (MOST, 202));
+    }
+
+    #[test]
+    fn a_pod_is_the_operators_unless_a_namespace_says_where_that_is() {
+        for (in_pod, namespace, wanted) in [
+            (true, None, true),
+            (true, Some("ops"), false),
+            (false, None, false),
+            (false, Some("ops"), false),
+        ] {
+            assert_eq!(is_operators_pod(in_pod, namespace), wanted, "{in_pod} {namespace:?}");
+        }
     }
 
     #[test]
@@ -396,6 +435,40 @@ mod tests {
             let check = judged(&found, &Installation::of_deployment(&found).unwrap());
             assert_eq!((rollout(&found), check.verdict), (wanted, verdict), "{status}");
         }
+    }
+
+    #[test]
+    fn the_commands_that_show_the_pods_lead_to_the_same_cluster() {
+        let mut found = deployment("ops", "2026-11-20T00:00:00Z", "amplify-operator:0.1.0", &json!({}));
+        found.spec.selector.match_labels = [("app".to_owned(), "x".to_owned())].into();
+        let other = Caller {
+            flags: " --context other".to_owned(),
+            ..caller()
+        };
+        let installation = Installation::of_deployment(&found).unwrap();
+        assert_eq!(
+            look_at_pods(&found, &installation, &other),
+            "run: kubectl describe pods -n ops -l app=x --context other; kubectl logs -n ops deploy/x -c main --context other"
+        );
+        let said = aws_elsewhere(&installation, &other, true).seen;
+        assert!(
+            said.ends_with("run: kubectl exec -n ops deploy/x -c main --context other -- amplify-operator doctor"),
+            "{said}"
+        );
+        let allows = Installation {
+            allowed_regions: Some(vec!["eu-new-1".to_owned(), "$(x)".to_owned()]),
+            plain_http: Some(true),
+            ..installation.clone()
+        };
+        let said = aws_elsewhere(&allows, &caller(), true).seen;
+        let wanted = "-- amplify-operator doctor --allowed-region eu-new-1 --allowed-region '$(x)' --allow-plain-http";
+        assert!(said.ends_with(wanted), "{said}");
+        // An empty selector would show the pods of others.
+        found.spec.selector.match_labels.clear();
+        assert_eq!(
+            look_at_pods(&found, &installation, &caller()),
+            "run: kubectl describe -n ops deploy/x; kubectl logs -n ops deploy/x -c main"
+        );
     }
 
     #[test]

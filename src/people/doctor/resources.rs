@@ -1,6 +1,9 @@
 //! The check of the resources: how many are in which state. May do: list resources.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use kube::{Error, api::ListParams};
@@ -29,7 +32,7 @@ struct Listed {
 }
 
 /// Counts the resources by state, in all namespaces if this user may see them. Returns their namespaces.
-pub(super) async fn check(cluster: &Cluster, installations: &[Installation]) -> (Vec<String>, Vec<Check>) {
+pub(super) async fn check(cluster: &Cluster, installations: &[Arc<Installation>]) -> (Vec<String>, Vec<Check>) {
     let places = places(cluster, installations);
     let lists: Vec<_> = stream::iter(KindName::ALL.iter().copied())
         .map(|kind| listed(cluster, kind, &places))
@@ -51,7 +54,7 @@ pub(super) async fn check(cluster: &Cluster, installations: &[Installation]) -> 
 }
 
 /// Returns the namespaces to ask for if this user may not list all: those that are watched, otherwise the context's.
-fn places(cluster: &Cluster, installations: &[Installation]) -> Vec<String> {
+fn places(cluster: &Cluster, installations: &[Arc<Installation>]) -> Vec<String> {
     let mut places = BTreeSet::new();
     for installation in installations {
         if let Watched::These(names) = &installation.watched {
@@ -128,14 +131,14 @@ fn judged(lists: Vec<Listed>, outside: &[&str], caller: &Caller) -> Vec<Check> {
         checks.push(Check::failed(
             DEFINITIONS,
             format!("the API server does not know {}", missing.join(", ")),
-            install_definitions(),
+            install_definitions(caller),
         ));
     }
     for (why, kinds) in failed {
         checks.push(Check::failed(
             RESOURCES,
             format!("{}: {why}", kinds.join(", ")),
-            "check --context and `kubectl version`",
+            caller.check_access(),
         ));
     }
     let is_all_read = denied.is_empty() && checks.is_empty();
@@ -218,8 +221,13 @@ mod tests {
             ("Stalled", "True", "Conflict"),
         ]));
         let unseen = entry(&json!({}));
+        let mut stored = status(&[("Ready", "True", "Suspended")]);
+        stored["observedGeneration"] = json!(1);
+        let edited = object("api", &json!({ "suspend": true }), &stored);
+        let edited = Entry::of(KindName::BackendApi, &edited, &caller());
         for (entries, verdict, said) in [
             (vec![], Verdict::Ok, "none yet"),
+            (vec![edited], Verdict::Ok, "1 Suspended"),
             (vec![ready.clone()], Verdict::Ok, "1 Ready"),
             (
                 vec![ready.clone(), stalled],

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     api::{self, GROUP},
-    people::cluster::Cluster,
+    people::{
+        cluster::{Cluster, quoted},
+        entry::Caller,
+    },
     telemetry::error::in_words,
 };
 
@@ -152,7 +155,7 @@ async fn answered(cluster: &Cluster, installation: &Installation, user: Option<&
                 let right = format!("{} {}", question.verb, question.right.shown());
                 missing.entry(place).or_default().push(right);
             }
-            Err(error) => return not_asked(user, &error),
+            Err(error) => return not_asked(user, &error, &cluster.caller),
         }
     }
     let who = user.unwrap_or("this user");
@@ -178,12 +181,13 @@ async fn answered(cluster: &Cluster, installation: &Installation, user: Option<&
     )
 }
 
-fn not_asked(user: Option<&str>, error: &kube::Error) -> Check {
+fn not_asked(user: Option<&str>, error: &kube::Error, caller: &Caller) -> Check {
     if !is_denied(error) {
-        return Check::failed(RIGHTS, in_words(error), "check --context and `kubectl version`");
+        return Check::failed(RIGHTS, in_words(error), caller.check_access());
     }
     let how = user.map_or_else(String::new, |user| {
-        format!(". An administrator can ask: kubectl auth can-i --list --as={user}")
+        let ask = caller.kubectl(&format!("auth can-i --list --as={}", quoted(user)));
+        format!(". An administrator can ask: {ask}")
     });
     Check::skipped(RIGHTS, format!("you may not ask about them: {}{how}", in_words(error)))
 }

@@ -1,5 +1,7 @@
 //! Whether several operators of a cluster keep out of each other's way. Pure.
 
+use std::sync::Arc;
+
 use super::{
     Check,
     checks::LEADER,
@@ -18,7 +20,7 @@ enum Pair {
 }
 
 /// Checks that no namespace has two operators at a time. Of one operator there is nothing to say.
-pub(super) fn check(installations: &[Installation]) -> Vec<Check> {
+pub(super) fn check(installations: &[Arc<Installation>]) -> Vec<Check> {
     let running: Vec<_> = installations.iter().filter(|one| !one.is_stopped).collect();
     if running.len() < 2 {
         return Vec::new();
@@ -122,6 +124,10 @@ mod tests {
         }
     }
 
+    fn checked<const COUNT: usize>(installations: [Installation; COUNT]) -> Vec<Check> {
+        check(&installations.map(Arc::new))
+    }
+
     #[test]
     fn two_operators_are_well_only_if_no_namespace_has_both() {
         use Election::{Held, None, Unknown};
@@ -157,7 +163,7 @@ mod tests {
             ((&["?"], Held), (&["b"], Held), "Skipped whether these"),
             ((&["a"], Unknown), (&["b"], Held), "Skipped whether these"),
         ] {
-            let checks = check(&[operator("x", first.0, first.1), operator("y", second.0, second.1)]);
+            let checks = checked([operator("x", first.0, first.1), operator("y", second.0, second.1)]);
             assert_eq!(checks.len(), 1, "{checks:?}");
             let said = format!("{:?} {}", checks[0].verdict, checks[0].seen);
             assert!(said.starts_with(wanted), "{said}, and not {wanted}");
@@ -169,7 +175,7 @@ mod tests {
         let first = operator("x", &[], Election::Held);
         let mut second = operator("y", &[], Election::Held);
         second.lease = Some(("other".to_owned(), "amplify-operator".to_owned()));
-        assert_eq!(check(&[first, second])[0].verdict, Verdict::Failed);
+        assert_eq!(checked([first, second])[0].verdict, Verdict::Failed);
     }
 
     #[test]
@@ -178,7 +184,7 @@ mod tests {
             let first = operator("x", watched.0, Election::Held);
             let mut second = operator("y", watched.1, Election::Held);
             second.lease = Some(("ops".to_owned(), "y".to_owned()));
-            assert_eq!(check(&[first, second])[0].verdict, verdict, "{watched:?}");
+            assert_eq!(checked([first, second])[0].verdict, verdict, "{watched:?}");
         }
     }
 
@@ -187,7 +193,7 @@ mod tests {
         let first = operator("x", &[], Election::Held);
         let mut second = operator("y", &[], Election::Held);
         second.lease = None;
-        assert_eq!(check(&[first, second])[0].verdict, Verdict::Skipped);
+        assert_eq!(checked([first, second])[0].verdict, Verdict::Skipped);
     }
 
     #[test]
@@ -195,7 +201,7 @@ mod tests {
         let first = operator("x", &[], Election::None);
         let mut second = operator("y", &[], Election::None);
         second.is_stopped = true;
-        assert_eq!(check(&[first.clone(), second]), []);
-        assert_eq!(check(&[first]), []);
+        assert_eq!(checked([first.clone(), second]), []);
+        assert_eq!(checked([first]), []);
     }
 }
