@@ -154,9 +154,11 @@ impl View<'_> {
 
     /// Returns when the next drift check is due.
     pub(super) fn next_check(&self) -> Timestamp {
-        let last = self.memory.since.max(self.memory.checked.unwrap_or(self.memory.since));
-        // A clock that was set back must not delay the check.
-        let last = last.min(self.now);
+        let last = self.memory.checked.unwrap_or(self.memory.since);
+        // A clock that was set back must not delay the check: when the last one was, is not known.
+        if last > self.now {
+            return self.now;
+        }
         timing::next_check(last, self.settings.drift_interval, self.surroundings.phase)
     }
 

@@ -545,6 +545,20 @@ fn an_update_that_completed_is_ready_although_its_config_map_is_gone_by_then() {
 }
 
 #[test]
+fn a_check_is_not_delayed_by_a_clock_that_is_set_back() {
+    for kind in Kind::ALL {
+        // This process began by a clock that was an hour ahead.
+        let mut play = Play::ready(kind);
+        play.restart().pass();
+        let did = play.after(-3600).pass();
+        assert!(did.steps.contains("look"), "{did:?}");
+        // Once is enough.
+        let did = play.pass();
+        assert!(!did.steps.contains("look"), "{did:?}");
+    }
+}
+
+#[test]
 fn an_immutable_field_that_differs_is_stalled_until_it_is_put_back() {
     for kind in [Kind::Backend, Kind::Environment] {
         let mut play = Play::ready(kind);
