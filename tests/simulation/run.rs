@@ -499,8 +499,9 @@ impl<'a> Run<'a> {
 
     /// Checks that at rest nothing is written, and AWS is only read.
     fn silence(&mut self, violations: &mut Vec<String>) {
-        // The results of the last looks, and their Events, may still be written.
-        self.world.run(self.world.now() + Duration::from_mins(5));
+        // The results of the last looks, and their Events, may still be written; and that patience is over: it is up to 10
+        // minutes, and begins anew when a clock is set back.
+        self.world.run(self.world.now() + Duration::from_mins(12));
         let written = self.judge.written();
         let accepted = |run: &Self| run.world.simulator().history().writes().len();
         let before = accepted(self);
