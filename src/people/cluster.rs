@@ -36,8 +36,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
-/// How long reading the kubeconfig and running its credential plugin may take.
-const CONNECT: Duration = Duration::from_mins(1);
+/// How long reading the kubeconfig and running its credential plugin may take. A person may have to log in meanwhile.
+const CONNECT: Duration = Duration::from_mins(3);
 /// How many requests may wait for a connection.
 const QUEUE: usize = 64;
 /// How long a watch stays open, in seconds: shorter than the API server may be silent.
