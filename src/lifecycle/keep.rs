@@ -14,7 +14,7 @@ use super::{
 };
 use crate::api::{
     AdoptionPolicy, Job, Origin,
-    conditions::{self, MIGRATION_LOCKED, Progress, Reason},
+    conditions::{Progress, Reason},
 };
 
 /// Returns the next step of an idle resource.
@@ -53,20 +53,12 @@ pub(super) fn idle(view: &View<'_>) -> Flow {
         (true, true, false) => Purpose::Request,
         _ => Purpose::Write,
     };
-    // Who waits for a person is checked too, and may get no write that would ask about the lock.
-    let is_stuck = view.is_stalled() || view.reason() == Some(Reason::DependencyNotReady);
-    let is_concerned = owned || conditions::is_true(&ledger.conditions, MIGRATION_LOCKED);
-    let asked = match purpose {
-        Purpose::Write if is_concerned && is_stuck && !view.is_respecified() && view.known.poll.is_none() => {
-            if view.is_requested() {
-                Purpose::Request
-            } else {
-                Purpose::Drift
-            }
-        }
-        purpose => purpose,
-    };
     // First, because a pass that has to come again for it has then asked for nothing yet.
+    let asked = if migration::is_checked_while_stuck(view) {
+        migration::check(view)
+    } else {
+        purpose
+    };
     migration::checked(view, asked)?;
     match (&looked(view, purpose)?.seen, owned) {
         (Some(seen), true) => keep(view, seen),

@@ -80,18 +80,31 @@ pub(super) fn checked(view: &View<'_>, purpose: Purpose) -> Flow<()> {
     }
 }
 
+/// Returns the purpose of a check: somebody has asked for it, or it is due.
+pub(super) fn check(view: &View<'_>) -> Purpose {
+    if view.is_requested() {
+        Purpose::Request
+    } else {
+        Purpose::Drift
+    }
+}
+
+/// Whether a look of this resource asks about the lock as a check does, although it may lead to a write. It waits for a person, so
+/// it may get no write, which would ask. After the end of a job in this pass, the check comes with the next look.
+pub(super) fn is_checked_while_stuck(view: &View<'_>) -> bool {
+    let ledger = &view.state.ledger;
+    let is_stuck = view.is_stalled() || view.reason() == Some(Reason::DependencyNotReady);
+    let is_concerned = ledger.origin.is_some() || conditions::is_true(&ledger.conditions, MIGRATION_LOCKED);
+    is_concerned && is_stuck && !view.is_respecified() && view.known.poll.is_none()
+}
+
 /// Returns the step of a resource that waits for something else. It sees the end of a lock all the same, at the next check at the
 /// latest: otherwise its status would speak of the lock for as long as it waits.
 pub(super) fn waiting(view: &View<'_>, step: Step) -> Step {
     if !conditions::is_true(&view.state.ledger.conditions, MIGRATION_LOCKED) || !view.surroundings.resolved {
         return step;
     }
-    let purpose = if view.is_requested() {
-        Purpose::Request
-    } else {
-        Purpose::Drift
-    };
-    if let Err(read) = checked(view, purpose) {
+    if let Err(read) = checked(view, check(view)) {
         return read;
     }
     match step {
